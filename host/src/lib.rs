@@ -1,0 +1,13 @@
+//! Souk's host: it reads a `spin.toml`, runs each component in a sandbox of its own, links the components by typed
+//! WIT calls, and gives each exactly what the manifest grants it.
+//!
+//! The modules depend on each other in one direction:
+//! `cli -> http, links -> runtime -> bindings -> manifest`, with `call`, `limits` and `error` below all of them.
+//! The host knows components, contracts, links and grants; it names no concept of any application that it runs.
+#![forbid(unsafe_code)]
+
+pub mod bindings;
+pub mod call;
+pub mod limits;
+pub mod links;
+pub mod manifest;
