@@ -1,1 +1,5 @@
-//! See the module docs.
+//! Links.
+
+mod check;
+mod unavailable;
+pub mod local;
