@@ -4,6 +4,8 @@
 //! Every component is linked with every binding; a call that was not granted answers with the interface's own
 //! `access-denied` (or its equivalent), as in Spin.
 
+pub mod sqlite;
+
 use crate::call::CallContext;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ pub struct Grants {
     pub component: Arc<str>,
     /// Variables with their values, templates resolved.
     pub variables: BTreeMap<String, String>,
+    /// Databases of `spin:sqlite`, by label.
+    pub sqlite: sqlite::Granted,
 }
 
 /// The data of every store: the bindings' state of one instance.
@@ -31,6 +35,8 @@ pub struct Ctx {
     pub grants: Arc<Grants>,
     /// The call that the instance serves now.
     pub call: CallContext,
+    /// State of `spin:sqlite`.
+    pub sqlite: sqlite::State,
 }
 
 impl WasiView for Ctx {
@@ -46,5 +52,6 @@ impl WasiView for Ctx {
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
+    sqlite::add_to_linker(linker)?;
     Ok(())
 }
