@@ -1,10 +1,9 @@
 use super::{Exports, check_function, imports_of, plain_values};
 use crate::links::testing::{
-    INTERFACE, STRING, Ty, U64, any_type, async_func, component_text, engine, func, imported, list, option, record,
-    result, variant,
+    INTERFACE, STRING, Ty, U64, any_type, async_func, component, component_text, engine, func, imported, list, option,
+    record, result, variant,
 };
 use proptest::prelude::*;
-use wasmtime::component::Component;
 
 fn difference(importer: &Ty, exporter: &Ty) -> String {
     let (importer, exporter) = (func(&[("id", importer.clone())], None), func(&[("id", exporter.clone())], None));
@@ -156,7 +155,7 @@ const BOTH: &str = r#"(component
 
 #[test]
 fn exports_are_listed_by_interface_and_found_by_their_exact_name() {
-    let component = Component::new(engine(), BOTH).unwrap();
+    let component = component(BOTH).unwrap();
     let exports = Exports::of(engine(), &component);
     let names: Vec<_> = exports.functions().iter().map(|f| format!("{}#{}", f.interface, f.function)).collect();
     assert_eq!(names, ["test:links/numbers@1.0.0#f", "test:links/numbers@1.0.0#g", "test:links/numbers@1.1.0#f"]);
@@ -176,7 +175,7 @@ fn an_export_is_callable_by_its_index() {
         (func $f (param "x" u32) (result u32) (canon lift (core func $i "f")))
         (instance $one (export "f" (func $f)))
         (export "test:links/numbers@1.0.0" (instance $one)))"#;
-    let component = Component::new(engine(), text).unwrap();
+    let component = component(text).unwrap();
     let exports = Exports::of(engine(), &component);
     let mut store = wasmtime::Store::new(engine(), ());
     let linker = wasmtime::component::Linker::new(engine());
@@ -189,7 +188,7 @@ fn an_export_is_callable_by_its_index() {
 
 #[test]
 fn imports_say_whether_a_link_can_satisfy_them() {
-    let component = Component::new(engine(), BOTH).unwrap();
+    let component = component(BOTH).unwrap();
     let imports = imports_of(engine(), &component);
     let names: Vec<_> = imports.iter().map(|i| (i.name.as_str(), i.functions.len(), i.plain.is_ok())).collect();
     assert_eq!(names, [("test:links/things@1.0.0", 1, true), ("test:links/files@0.2.0", 2, false)]);

@@ -70,9 +70,14 @@ pub fn async_func(params: &[(&str, Ty)], result: Option<&Ty>) -> ComponentFunc {
     imported(&component_text("func async", params, result)).unwrap()
 }
 
+/// A component from its text form.
+pub fn component(text: &str) -> wasmtime::Result<Component> {
+    Component::new(engine(), wat::parse_str(text)?)
+}
+
 /// The function `f` of [`INTERFACE`] that a component in text form imports.
 pub fn imported(text: &str) -> wasmtime::Result<ComponentFunc> {
-    let component = Component::new(engine(), text)?;
+    let component = component(text)?;
     let ty = component.component_type();
     let ComponentItem::ComponentInstance(instance) = ty.get_import(engine(), INTERFACE).unwrap().ty else {
         panic!("not an instance")
@@ -175,7 +180,7 @@ fn names() -> impl Strategy<Value = Vec<&'static str>> {
 pub fn any_type() -> impl Strategy<Value = Ty> {
     let prims = ["bool", "s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64", "f32", "f64", "char", "string"];
     let leaf = prop_oneof![
-        8 => proptest::sample::select(&prims[..]).prop_map(Ty::Prim),
+        8 => proptest::sample::select(prims.to_vec()).prop_map(Ty::Prim),
         1 => names().prop_map(Ty::Enum),
         1 => names().prop_map(Ty::Flags),
     ];

@@ -191,11 +191,15 @@ impl Trail {
         self.steps.borrow_mut().push(text);
     }
 
-    /// The error to report: what [`Trail::fail`] noted, or serde_json's own complaint about the text.
+    /// The error to report: what [`Trail::fail`] noted, or serde_json's own complaint about the text. What serde says
+    /// about a value of the wrong kind is left out, because it quotes the value.
     fn error(&self, error: &serde_json::Error) -> CodecError {
         let mut path = "$".to_owned();
         path.extend(self.steps.borrow().iter().rev().map(String::as_str));
-        let message = self.message.take().unwrap_or_else(|| format!("not valid JSON: {error}"));
+        let message = self.message.take().unwrap_or_else(|| match error.is_data() {
+            true => format!("a value of the wrong kind at line {} column {}", error.line(), error.column()),
+            false => format!("not valid JSON: {error}"),
+        });
         CodecError { path, message }
     }
 }

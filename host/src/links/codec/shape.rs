@@ -198,6 +198,9 @@ impl Shape {
 /// The names as a reader writes them; a contract can have thousands, a message shows a few.
 pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 24;
+    if names.len() == 0 {
+        return "none".to_owned();
+    }
     let rest = names.len().saturating_sub(SHOWN);
     let mut text = names.take(SHOWN).collect::<Vec<_>>().join(", ");
     if rest > 0 {

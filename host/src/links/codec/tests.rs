@@ -255,7 +255,7 @@ fn a_function_without_parameters_and_result_has_an_empty_object_and_null() {
     assert_eq!(codec.encode_params(&[]).unwrap(), b"{}");
     assert_eq!(codec.decode_params(b"{}").unwrap(), vec![]);
     assert_eq!(codec.decode_params(b"[]").unwrap(), vec![]);
-    assert_eq!(codec.decode_params(br#"{"a":1}"#).unwrap_err().to_string(), "$: unknown parameter `a`; known are ");
+    assert_eq!(codec.decode_params(br#"{"a":1}"#).unwrap_err().to_string(), "$: unknown parameter `a`; known are none");
     assert_eq!(codec.encode_results(&[]).unwrap(), b"null");
     assert_eq!(codec.decode_results(b"null").unwrap(), vec![]);
     assert!(codec.decode_results(b"1").is_err());
