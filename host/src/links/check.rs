@@ -1,0 +1,267 @@
+//! Do importer and exporter of a link mean the same types, and can their values cross it?
+//!
+//! All of it happens at start-up. Types are compared by structure, as wasmtime does when a host function is called, so
+//! two components built from the same WIT always agree. A difference is reported at its first place, with both
+//! signatures: a whole record spelt out twice hides the one field that differs.
+//!
+//! Versions are part of an interface's name and match exactly; there is no notion of a compatible version here.
+
+use super::codec::FunctionCodec;
+use super::signature::{signature, type_text};
+use std::fmt;
+use wasmtime::Engine;
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex};
+
+/// Why a function cannot be linked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{interface}#{function}`: {problem}")]
+pub struct LinkTypeError {
+    /// The interface with its version.
+    pub interface: String,
+    /// The function, or another item of the interface.
+    pub function: String,
+    /// What is wrong and what fixes it; several lines when signatures differ.
+    pub problem: String,
+}
+
+impl LinkTypeError {
+    fn new(interface: &str, function: &str, problem: impl fmt::Display) -> Self {
+        LinkTypeError { interface: interface.to_owned(), function: function.to_owned(), problem: problem.to_string() }
+    }
+}
+
+/// Checks that values can cross a link through this function: no handles, and nothing else that
+/// [`FunctionCodec::of`] refuses. A local link needs no JSON, but the same link may be remote tomorrow.
+///
+/// # Errors
+/// Names the place in the type and the fix.
+pub fn plain_values(interface: &str, function: &str, func: &ComponentFunc) -> Result<(), LinkTypeError> {
+    let problem = match FunctionCodec::of(func) {
+        Ok(_) => return Ok(()),
+        Err(error) => format!(
+            "`{}` has what cannot cross a link: {}; only plain values can. Use an id, a list or a record in its place",
+            error.path, error.message
+        ),
+    };
+    Err(LinkTypeError::new(interface, function, problem))
+}
+
+/// Checks that a function is the same on both sides of a link, and that its values can cross it.
+///
+/// # Errors
+/// Points at the first difference and shows both signatures, or names what is not a plain value.
+pub fn check_function(
+    interface: &str,
+    function: &str,
+    importer: &ComponentFunc,
+    exporter: &ComponentFunc,
+) -> Result<(), LinkTypeError> {
+    plain_values(interface, function, importer)?;
+    plain_values(interface, function, exporter)?;
+    let Some(difference) = function_difference(importer, exporter) else { return Ok(()) };
+    let problem = format!(
+        "importer and exporter differ: {difference}\n  importer: {}\n  exporter: {}\n  \
+         Build both components from the same version of the contract",
+        signature(function, importer),
+        signature(function, exporter),
+    );
+    Err(LinkTypeError::new(interface, function, problem))
+}
+
+fn function_difference(importer: &ComponentFunc, exporter: &ComponentFunc) -> Option<String> {
+    let kind = |func: &ComponentFunc| if func.async_() { "async" } else { "not async" };
+    if importer.async_() != exporter.async_() {
+        return Some(format!("the function is {} in the importer, {} in the exporter", kind(importer), kind(exporter)));
+    }
+    let names = |func: &ComponentFunc| func.params().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    names_difference("the function", "parameter", &names(importer), &names(exporter))
+        .or_else(|| {
+            let mut pairs = importer.params().zip(exporter.params());
+            pairs.find_map(|((name, a), (_, b))| difference(&format!("parameter `{name}`"), &a, &b))
+        })
+        .or_else(|| optional_difference("the result", importer.results().next(), exporter.results().next()))
+}
+
+/// The first difference of two types. `at` says where they stand.
+fn difference(at: &str, importer: &Type, exporter: &Type) -> Option<String> {
+    if importer == exporter {
+        return None;
+    }
+    let deeper = match (importer, exporter) {
+        (Type::List(a), Type::List(b)) => difference(&format!("the element of {at}"), &a.ty(), &b.ty()),
+        (Type::FixedLengthList(a), Type::FixedLengthList(b)) => {
+            difference(&format!("the element of {at}"), &a.ty(), &b.ty())
+        }
+        (Type::Map(a), Type::Map(b)) => difference(&format!("the key of {at}"), &a.key(), &b.key())
+            .or_else(|| difference(&format!("the value of {at}"), &a.value(), &b.value())),
+        (Type::Option(a), Type::Option(b)) => difference(&format!("the value of {at}"), &a.ty(), &b.ty()),
+        (Type::Result(a), Type::Result(b)) => optional_difference(&format!("the ok of {at}"), a.ok(), b.ok())
+            .or_else(|| optional_difference(&format!("the err of {at}"), a.err(), b.err())),
+        (Type::Tuple(a), Type::Tuple(b)) if a.types().len() == b.types().len() => a
+            .types()
+            .zip(b.types())
+            .enumerate()
+            .find_map(|(i, (a, b))| difference(&format!("item {} of {at}", i + 1), &a, &b)),
+        (Type::Record(a), Type::Record(b)) => {
+            let names = |fields: Vec<&str>| fields.into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let (of_a, of_b) =
+                (names(a.fields().map(|f| f.name).collect()), names(b.fields().map(|f| f.name).collect()));
+            names_difference(at, "field", &of_a, &of_b).or_else(|| {
+                let mut pairs = a.fields().zip(b.fields());
+                pairs.find_map(|(a, b)| difference(&format!("field `{}` of {at}", a.name), &a.ty, &b.ty))
+            })
+        }
+        (Type::Variant(a), Type::Variant(b)) => {
+            let names = |cases: Vec<&str>| cases.into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let (of_a, of_b) = (names(a.cases().map(|c| c.name).collect()), names(b.cases().map(|c| c.name).collect()));
+            names_difference(at, "case", &of_a, &of_b).or_else(|| {
+                let mut pairs = a.cases().zip(b.cases());
+                pairs.find_map(|(a, b)| {
+                    optional_difference(&format!("the payload of case `{}` of {at}", a.name), a.ty, b.ty)
+                })
+            })
+        }
+        (Type::Enum(a), Type::Enum(b)) => {
+            let names = |ty: &wasmtime::component::types::Enum| ty.names().map(str::to_owned).collect::<Vec<_>>();
+            names_difference(at, "name", &names(a), &names(b))
+        }
+        (Type::Flags(a), Type::Flags(b)) => {
+            let names = |ty: &wasmtime::component::types::Flags| ty.names().map(str::to_owned).collect::<Vec<_>>();
+            names_difference(at, "flag", &names(a), &names(b))
+        }
+        _ => None,
+    };
+    Some(deeper.unwrap_or_else(|| sides(at, &type_text(importer), &type_text(exporter))))
+}
+
+fn optional_difference(at: &str, importer: Option<Type>, exporter: Option<Type>) -> Option<String> {
+    let text = |ty: &Option<Type>| ty.as_ref().map_or_else(|| "no type".to_owned(), type_text);
+    match (&importer, &exporter) {
+        (Some(a), Some(b)) => difference(at, a, b),
+        (None, None) => None,
+        (a, b) => Some(sides(at, &text(a), &text(b))),
+    }
+}
+
+fn names_difference(at: &str, what: &str, importer: &[String], exporter: &[String]) -> Option<String> {
+    let extra = |of: &[String], than: &[String]| of.iter().find(|name| !than.contains(name)).cloned();
+    match (extra(importer, exporter), extra(exporter, importer)) {
+        (Some(a), Some(b)) => {
+            Some(format!("{at} has the {what} `{a}` in the importer only and the {what} `{b}` in the exporter only"))
+        }
+        (Some(name), None) => Some(format!("{at} has the {what} `{name}` in the importer only")),
+        (None, Some(name)) => Some(format!("{at} has the {what} `{name}` in the exporter only")),
+        (None, None) if importer != exporter => Some(format!(
+            "{at} has its {what}s in another order: importer {}; exporter {}",
+            importer.join(", "),
+            exporter.join(", ")
+        )),
+        (None, None) => None,
+    }
+}
+
+fn sides(at: &str, importer: &str, exporter: &str) -> String {
+    format!("{at}: importer has {importer}, exporter has {exporter}")
+}
+
+/// A function that a component exports in an interface.
+#[derive(Debug, Clone)]
+pub struct ExportedFunction {
+    /// The interface with its version.
+    pub interface: String,
+    /// The function's name in the interface.
+    pub function: String,
+    /// With this `Instance::get_func` finds it without a search by name.
+    pub index: ComponentExportIndex,
+    /// Its type.
+    pub ty: ComponentFunc,
+}
+
+/// The functions that a component exports, indexed once.
+#[derive(Debug, Clone, Default)]
+pub struct Exports {
+    functions: Vec<ExportedFunction>,
+}
+
+impl Exports {
+    /// Lists the functions of every exported interface. Functions that a world exports outside an interface are not
+    /// part of any contract and are left out.
+    pub fn of(engine: &Engine, component: &Component) -> Self {
+        let mut functions = Vec::new();
+        for (interface, item) in component.component_type().exports(engine) {
+            let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
+            let Some(instance_index) = component.get_export_index(None, interface) else { continue };
+            for (function, item) in instance.exports(engine) {
+                let ComponentItem::ComponentFunc(ty) = item.ty else { continue };
+                let Some(index) = component.get_export_index(Some(&instance_index), function) else { continue };
+                let (interface, function) = (interface.to_owned(), function.to_owned());
+                functions.push(ExportedFunction { interface, function, index, ty });
+            }
+        }
+        Exports { functions }
+    }
+
+    /// Every function, in the order of the component; positions are those of [`Exports::find`].
+    pub fn functions(&self) -> &[ExportedFunction] {
+        &self.functions
+    }
+
+    /// The position and the function of exactly this interface (with its version) and name. A search, for start-up.
+    pub fn find(&self, interface: &str, function: &str) -> Option<(usize, &ExportedFunction)> {
+        self.functions.iter().enumerate().find(|(_, f)| f.interface == interface && f.function == function)
+    }
+
+    /// Whether the component exports any function of exactly this interface.
+    pub fn has_interface(&self, interface: &str) -> bool {
+        self.functions.iter().any(|f| f.interface == interface)
+    }
+
+    /// The interfaces, each once.
+    pub fn interfaces(&self) -> impl Iterator<Item = &str> {
+        let mut last = None;
+        self.functions.iter().map(|f| f.interface.as_str()).filter(move |name| last.replace(*name) != Some(*name))
+    }
+}
+
+/// An interface that a component imports.
+#[derive(Debug, Clone)]
+pub struct ImportedInterface {
+    /// Its name with its version.
+    pub name: String,
+    /// Its functions.
+    pub functions: Vec<(String, ComponentFunc)>,
+    /// Whether a link can satisfy it; the error names the first function or resource that prevents it.
+    pub plain: Result<(), LinkTypeError>,
+}
+
+/// The interfaces that a component imports, with the host's own among them.
+pub fn imports_of(engine: &Engine, component: &Component) -> Vec<ImportedInterface> {
+    let mut imports = Vec::new();
+    for (name, item) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
+        let mut functions = Vec::new();
+        let mut plain = Ok(());
+        for (item_name, item) in instance.exports(engine) {
+            let checked = match item.ty {
+                ComponentItem::Type(_) => Ok(()),
+                ComponentItem::ComponentFunc(func) => {
+                    let checked = plain_values(name, item_name, &func);
+                    functions.push((item_name.to_owned(), func));
+                    checked
+                }
+                _ => {
+                    let problem = "is a resource or a module; only functions of plain values can cross a link";
+                    Err(LinkTypeError::new(name, item_name, problem))
+                }
+            };
+            plain = plain.and(checked);
+        }
+        imports.push(ImportedInterface { name: name.to_owned(), functions, plain });
+    }
+    imports
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
