@@ -6,8 +6,8 @@
 
 use crate::app::App;
 use crate::call::CallContext;
-use crate::links::codec;
-use crate::links::signature;
+use crate::links::codec::FunctionCodec;
+use crate::links::signature::signature_lines;
 use crate::runtime::Function;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wasmtime::component::Val;
+use wasmtime::component::types::Type;
 
 /// The most that a request or an answer on the socket may have, in bytes.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -36,17 +37,18 @@ pub struct CallRequest {
     /// The function, as `interface#name`; the version of the interface may be left out.
     pub function: String,
     /// The parameters: an object by name, or an array by position.
-    pub arguments: serde_json::Value,
+    pub arguments: Box<RawValue>,
 }
 
 /// What became of it.
+/// Its JSON is that of a WIT `result`, and one case more.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CallReply {
-    /// The function's value; of a `result`, its ok side.
-    Ok(serde_json::Value),
+    /// The function's value; of a `result`, its ok side. As text, so that fields keep the contract's order.
+    Ok(Box<RawValue>),
     /// The err side of the function's `result`.
-    Err(serde_json::Value),
+    Err(Box<RawValue>),
     /// There was no answer: the request was wrong, or the component failed.
     Failed(String),
 }
@@ -84,23 +86,19 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
         }
         return Err(message);
     };
-    let params = codec::decode_params(&called.ty, &arguments)
+    let codec = FunctionCodec::of(&called.ty).map_err(|e| format!("{function} cannot be called by hand: {e}"))?;
+    let params = codec
+        .decode_params(arguments.get().as_bytes())
         .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;
     let context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), pool.call_deadline());
     let values = pool.call(position, params, context).await.map_err(|e| e.to_string())?;
-    let Some(ty) = called.ty.results().next() else { return Ok(CallReply::Ok(serde_json::Value::Null)) };
-    let value = values.into_iter().next().unwrap_or(Val::Bool(false));
-    let failed = |e: codec::CodecError| format!("the result of {function}: {e}");
-    let json = codec::encode(&value, &ty).map_err(failed)?;
-    Ok(match (value, json) {
-        (Val::Result(Ok(_)), serde_json::Value::Object(mut sides)) => {
-            CallReply::Ok(sides.remove("ok").unwrap_or_default())
-        }
-        (Val::Result(Err(_)), serde_json::Value::Object(mut sides)) => {
-            CallReply::Err(sides.remove("err").unwrap_or_default())
-        }
-        (_, json) => CallReply::Ok(json),
-    })
+    let json = codec.encode_results(&values).map_err(|e| format!("the result of {function}: {e}"))?;
+    let reply = if called.ty.results().any(|ty| matches!(ty, Type::Result(_))) {
+        serde_json::from_slice(&json)
+    } else {
+        serde_json::from_slice(&json).map(CallReply::Ok)
+    };
+    reply.map_err(|e| format!("the result of {function}: {e}"))
 }
 
 /// Whether `wanted` names `function`: with the version of its interface, or without.
@@ -111,7 +109,7 @@ fn is_named(function: &Function, wanted: &str) -> bool {
 }
 
 fn line(function: &Function) -> String {
-    signature::function(&function.name, &function.ty)
+    signature_lines(&function.name, &function.ty)
 }
 
 /// The functions of contracts: an HTTP handler takes a request, which no command line has.

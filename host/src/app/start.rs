@@ -184,7 +184,7 @@ impl Wiring<'_> {
             }
         }
         let compiled = Compiled::link(name.into(), self.engine, &code, &linker)?;
-        let grants = Arc::new(self.shared.grants(declared, self.state)?);
+        let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
         let pool = Pool::new(PoolConfig {
             compiled,
             grants,
@@ -208,7 +208,7 @@ impl Wiring<'_> {
         let wanted: Vec<String> = component_type
             .imports(self.engine)
             .map(|(import, _)| import.to_string())
-            .filter(|import| dependency.name.matches(import))
+            .filter(|import| dependency.name.covers(import))
             .collect();
         if wanted.is_empty() {
             tracing::warn!(component = %declared.name, "the dependency {} is not imported", dependency.name);

@@ -34,7 +34,8 @@ impl Build {
 pub(super) async fn run(place: &Place) -> anyhow::Result<()> {
     let plan = manifest::load_build_only(&place.manifest())?;
     let mut folders: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
-    for (component, build) in plan {
+    for (component, step) in plan.components {
+        let Some(build) = step.build else { continue };
         let commands = folders.entry(build.workdir.clone()).or_default();
         for command in &build.commands {
             if !commands.iter().any(|(_, known)| known == command) {

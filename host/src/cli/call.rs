@@ -31,16 +31,17 @@ pub struct Call {
 impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
-        // Only what the manifest alone says is needed to find a running host.
-        let configured = crate::manifest::state_dir(&self.place.options(&[]))?;
-        let state_dir = self.place.state_dir(configured.as_deref());
+        // A running host has its variables; whoever calls it need not have them too.
+        let loaded = self.place.load(&[]);
+        let configured = loaded.as_ref().ok().and_then(|l| l.application.state_dir.as_deref());
+        let state_dir = self.place.state_dir(configured);
         if let Some(mut host) = RunningHost::connect(&state::control_socket(&state_dir)).await {
             return match request {
                 None => Ok(print_list(&host.list().await?)),
                 Some(request) => print_reply(host.call(&request).await?),
             };
         }
-        let loaded = self.place.load(&[])?;
+        let loaded = loaded?;
         let _log = telemetry::start(true)?;
         let state = StateFolder::open(&state_dir)?;
         let app = App::start(loaded.application, &state, |_| {}).await?;
@@ -69,7 +70,7 @@ fn print_list(functions: &[Listed]) -> ExitCode {
             println!("{this}");
             heading = this;
         }
-        println!("  {}", function.signature);
+        println!("  {}", function.signature.replace('\n', "\n  "));
     }
     ExitCode::SUCCESS
 }
@@ -77,11 +78,11 @@ fn print_list(functions: &[Listed]) -> ExitCode {
 fn print_reply(reply: CallReply) -> anyhow::Result<ExitCode> {
     match reply {
         CallReply::Ok(value) => {
-            println!("{}", serde_json::to_string_pretty(&value)?);
+            println!("{value}");
             Ok(ExitCode::SUCCESS)
         }
         CallReply::Err(error) => {
-            eprintln!("{}", serde_json::json!({ "err": error }));
+            eprintln!("{{\"err\":{error}}}");
             Ok(ExitCode::FAILURE)
         }
         CallReply::Failed(message) => anyhow::bail!(message),

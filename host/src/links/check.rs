@@ -9,9 +9,7 @@
 use super::codec::FunctionCodec;
 use super::signature::{signature, type_text};
 use std::fmt;
-use wasmtime::Engine;
-use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::component::types::{ComponentFunc, Type};
 
 /// Why a function cannot be linked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +26,12 @@ pub struct LinkTypeError {
 impl LinkTypeError {
     fn new(interface: &str, function: &str, problem: impl fmt::Display) -> Self {
         LinkTypeError { interface: interface.to_owned(), function: function.to_owned(), problem: problem.to_string() }
+    }
+
+    /// A resource or a module among the items of an interface that a dependency names.
+    pub(super) fn not_a_function(interface: &str, item: &str) -> Self {
+        let problem = "is a resource or a module; only functions of plain values can cross a link\n  fix: use an id in its place";
+        LinkTypeError::new(interface, item, problem)
     }
 }
 
@@ -163,103 +167,6 @@ fn names_difference(at: &str, what: &str, importer: &[String], exporter: &[Strin
 
 fn sides(at: &str, importer: &str, exporter: &str) -> String {
     format!("{at}: importer has {importer}, exporter has {exporter}")
-}
-
-/// A function that a component exports in an interface.
-#[derive(Debug, Clone)]
-pub struct ExportedFunction {
-    /// The interface with its version.
-    pub interface: String,
-    /// The function's name in the interface.
-    pub function: String,
-    /// With this `Instance::get_func` finds it without a search by name.
-    pub index: ComponentExportIndex,
-    /// Its type.
-    pub ty: ComponentFunc,
-}
-
-/// The functions that a component exports, indexed once.
-#[derive(Debug, Clone, Default)]
-pub struct Exports {
-    functions: Vec<ExportedFunction>,
-}
-
-impl Exports {
-    /// Lists the functions of every exported interface. Functions that a world exports outside an interface are not
-    /// part of any contract and are left out.
-    pub fn of(engine: &Engine, component: &Component) -> Self {
-        let mut functions = Vec::new();
-        for (interface, item) in component.component_type().exports(engine) {
-            let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
-            let Some(instance_index) = component.get_export_index(None, interface) else { continue };
-            for (function, item) in instance.exports(engine) {
-                let ComponentItem::ComponentFunc(ty) = item.ty else { continue };
-                let Some(index) = component.get_export_index(Some(&instance_index), function) else { continue };
-                let (interface, function) = (interface.to_owned(), function.to_owned());
-                functions.push(ExportedFunction { interface, function, index, ty });
-            }
-        }
-        Exports { functions }
-    }
-
-    /// Every function, in the order of the component; positions are those of [`Exports::find`].
-    pub fn functions(&self) -> &[ExportedFunction] {
-        &self.functions
-    }
-
-    /// The position and the function of exactly this interface (with its version) and name. A search, for start-up.
-    pub fn find(&self, interface: &str, function: &str) -> Option<(usize, &ExportedFunction)> {
-        self.functions.iter().enumerate().find(|(_, f)| f.interface == interface && f.function == function)
-    }
-
-    /// Whether the component exports any function of exactly this interface.
-    pub fn has_interface(&self, interface: &str) -> bool {
-        self.functions.iter().any(|f| f.interface == interface)
-    }
-
-    /// The interfaces, each once.
-    pub fn interfaces(&self) -> impl Iterator<Item = &str> {
-        let mut last = None;
-        self.functions.iter().map(|f| f.interface.as_str()).filter(move |name| last.replace(*name) != Some(*name))
-    }
-}
-
-/// An interface that a component imports.
-#[derive(Debug, Clone)]
-pub struct ImportedInterface {
-    /// Its name with its version.
-    pub name: String,
-    /// Its functions.
-    pub functions: Vec<(String, ComponentFunc)>,
-    /// Whether a link can satisfy it; the error names the first function or resource that prevents it.
-    pub plain: Result<(), LinkTypeError>,
-}
-
-/// The interfaces that a component imports, with the host's own among them.
-pub fn imports_of(engine: &Engine, component: &Component) -> Vec<ImportedInterface> {
-    let mut imports = Vec::new();
-    for (name, item) in component.component_type().imports(engine) {
-        let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
-        let mut functions = Vec::new();
-        let mut plain = Ok(());
-        for (item_name, item) in instance.exports(engine) {
-            let checked = match item.ty {
-                ComponentItem::Type(_) => Ok(()),
-                ComponentItem::ComponentFunc(func) => {
-                    let checked = plain_values(name, item_name, &func);
-                    functions.push((item_name.to_owned(), func));
-                    checked
-                }
-                _ => {
-                    let problem = "is a resource or a module; only functions of plain values can cross a link";
-                    Err(LinkTypeError::new(name, item_name, problem))
-                }
-            };
-            plain = plain.and(checked);
-        }
-        imports.push(ImportedInterface { name: name.to_owned(), functions, plain });
-    }
-    imports
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! its own grants and limits, with the caller's deadline, trace and hop count. A callee that is dead, late or overloaded
 //! becomes the contract's own error ([`Unavailable`]); where the contract has none, the caller traps.
 
-use super::check::{LinkTypeError, check_function, plain_values};
+use super::check::{LinkTypeError, check_function};
 use super::unavailable::Unavailable;
 use crate::bindings::Ctx;
 use crate::runtime::{CallError, Failure, Pool};
@@ -76,8 +76,7 @@ pub fn link(
         let ty = match item.ty {
             ComponentItem::ComponentFunc(ty) => ty,
             ComponentItem::Type(_) => continue,
-            ComponentItem::Resource(_) => return Err(LinkTypeError::resource(interface, name).into()),
-            _ => return Err(missing(format!("{interface}#{name}"), "only functions and types can cross a link")),
+            _ => return Err(LinkTypeError::not_a_function(interface, name).into()),
         };
         let position = exported
             .position(export, name)
@@ -85,7 +84,6 @@ pub fn link(
         if let Some(function) = exported.functions.get(position) {
             check_function(interface, name, &ty, &function.ty)?;
         }
-        plain_values(interface, name, &ty)?;
         let unavailable = Unavailable::of(&ty);
         if unavailable.is_none() {
             uncovered.push(format!("{interface}#{name}"));

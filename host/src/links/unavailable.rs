@@ -8,7 +8,6 @@
 //! The guest is told who did not answer and why in a few words, never how: a trap's backtrace or an address is for the
 //! log.
 
-use std::time::Duration;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
 
@@ -62,33 +61,6 @@ fn form(error: &Type, name: &str) -> Option<Form> {
         },
         Type::Enum(names) => names.names().any(|n| n == name).then_some(Form::Enum),
         _ => None,
-    }
-}
-
-/// Why a callee did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// It trapped: a panic or out of memory.
-    Failed,
-    /// It did not answer in time.
-    Late(Duration),
-    /// As many calls run as may, and the queue is full or too slow.
-    Overloaded,
-    /// The call has crossed too many links.
-    TooManyHops,
-}
-
-impl Failure {
-    /// The text for [`Unavailable::value`]; `callee` is the component's name.
-    pub fn message(&self, callee: &str) -> String {
-        match self {
-            Failure::Failed => format!("component `{callee}` failed"),
-            Failure::Late(after) => format!("component `{callee}` did not answer within {} ms", after.as_millis()),
-            Failure::Overloaded => format!("component `{callee}` has too many calls under way"),
-            Failure::TooManyHops => {
-                format!("component `{callee}` was not called: the call has crossed too many links")
-            }
-        }
     }
 }
 
