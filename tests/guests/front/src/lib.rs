@@ -1,11 +1,13 @@
 //! A test component that serves HTTP: `/DEED/ARGUMENT...` calls the linked component, `/self/...` is done here.
 //!
 //! The path is read from `spin-path-info`, so that the same file serves under any wildcard route.
+//! `/show/...` answers with the request's headers, whatever follows.
 
 use futures::SinkExt as _;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use spin_sdk::http::{IntoResponse, Request, Response, Result, body};
+use spin_sdk::http::body::{self, IncomingBodyExt as _};
+use spin_sdk::http::{IntoResponse, Request, Response, Result};
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::types;
 use spin_sdk::{http_service, wit_bindgen};
@@ -22,9 +24,12 @@ use souk_test::rogue::{bare, deeds};
 
 #[http_service]
 async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
+    if request.uri().path().starts_with("/show/") {
+        return reply(StatusCode::OK, headers(request.headers()));
+    }
     let path = match request.headers().get("spin-path-info").and_then(|p| p.to_str().ok()) {
-        Some(path) => path.to_owned(),
-        None => request.uri().path().to_owned(),
+        Some(path) if !path.is_empty() => path.to_owned(),
+        _ => request.uri().path().to_owned(),
     };
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments.as_slice() {
@@ -68,6 +73,7 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
             }
         }
         ["hold", ms] => {
+            println!("holding on");
             monotonic_clock::wait_for(u64::from(number(ms)) * 1_000_000).await;
             reply(StatusCode::OK, json!(number(ms)))
         }
@@ -75,9 +81,15 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
         ["echo"] => {
             let kind = request.headers().get("content-type").cloned();
             let mut response = http::Response::new(request.into_body());
-            response.headers_mut().insert("content-type", kind.unwrap_or_else(|| "application/octet-stream".parse().unwrap()));
+            response
+                .headers_mut()
+                .insert("content-type", kind.unwrap_or_else(|| "application/octet-stream".parse().unwrap()));
             response.into_response()
         }
+        ["length"] => match request.into_body().bytes().await {
+            Ok(bytes) => reply(StatusCode::OK, json!(bytes.len())),
+            Err(e) => reply(StatusCode::BAD_REQUEST, json!({ "failed": format!("{e:?}") })),
+        },
         ["headers"] => reply(StatusCode::OK, headers(request.headers())),
         ["method"] => reply(StatusCode::OK, json!(request.method().as_str())),
         ["internal", name, rest @ ..] => internal(name, rest).await,
