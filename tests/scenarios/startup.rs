@@ -129,9 +129,13 @@ async fn a_dependency_on_an_unknown_component_is_refused_with_its_line() {
 #[tokio::test]
 async fn a_cycle_of_dependencies_is_refused_with_its_path() {
     let both = r#"(component
-        (import "souk-test:pair/contract@1.0.0" (instance $in (export "answer" (func async (param "n" u32) (result u32)))))
-        (instance $out (export "answer" (func $in "answer")))
-        (export "souk-test:pair/contract@1.0.0" (instance $out)))"#;
+        (import "souk-test:pair/contract@1.0.0"
+            (instance (export "answer" (func async (param "n" u32) (result u32)))))
+        (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
+        (core instance $i (instantiate $m))
+        (func $answer async (param "n" u32) (result u32) (canon lift (core func $i "answer")))
+        (instance $contract (export "answer" (func $answer)))
+        (export "souk-test:pair/contract@1.0.0" (instance $contract)))"#;
     let app = App::inline(PAIR)
         .append("[component.provider.dependencies]\n\"souk-test:pair/contract@1.0.0\" = { component = \"consumer\" }\n")
         .component("consumer.wasm", both)
