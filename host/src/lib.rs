@@ -11,3 +11,4 @@ pub mod call;
 pub mod limits;
 pub mod links;
 pub mod manifest;
+pub mod migrations;
