@@ -1,6 +1,7 @@
 //! Whole manifests: one with everything in it, a table of mistakes, and which source of a value wins.
 
 use super::*;
+use proptest::prelude::*;
 use std::fs;
 use tempfile::TempDir;
 
@@ -251,7 +252,7 @@ fn the_first_source_of_a_value_wins() {
     assert_eq!(value(&app(&text).env("V", "not asked for")), "default");
 
     let env_provider = "[[variables_provider]]\ntype = \"env\"\nprefix = \"APP\"\ndotenv_path = \"app.env\"\n";
-    let env = || process().file("runtime-config.toml", env_provider).file("app.env", "APP_V=from app.env");
+    let env = || process().file("runtime-config.toml", env_provider).file("app.env", "APP_V='from app.env'");
     assert_eq!(value(&env()), "from app.env");
     assert_eq!(value(&env().env("APP_V", "from APP_V")), "from APP_V");
 
@@ -538,6 +539,8 @@ fn mistakes() -> Vec<Mistake> {
         in_trigger("component = \"a\"\nroute = \"/:a.txt\"", 6, "proper name", "/:user_id"),
         in_trigger("component = \"a\"\nroute = { private = false }", 6, "`{ private = true }`", "route = \"/...\""),
         in_trigger("component = \"a\"\nroute = { privat = true }", 6, "unknown key `privat`", "`private`"),
+        in_trigger("component = \"a\"\nroute = {}", 6, "`{ private = true }`", "route = \"/...\""),
+        in_trigger("component = \"a\"\nroute = { private = 1 }", 6, "`private` must be", "`true` or `false`"),
         in_trigger("component = \"a\"\nroute = 7", 6, "`route` must be a string", "route = "),
         in_trigger(
             "component = \"a\"\nroute = \"/\"\nexecutor = { type = \"wagi\" }",
@@ -788,4 +791,30 @@ fn every_mistake_is_one_error_with_line_component_and_fix() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_manifest_with_lines_lost_and_swapped_never_panics_and_every_error_has_a_fix(
+        lost in proptest::collection::vec(0..90_usize, 0..4),
+        swapped in proptest::collection::vec((0..90_usize, 0..90_usize), 0..3),
+    ) {
+        let mut lines: Vec<_> = FULL.lines().collect();
+        for (a, b) in swapped {
+            let len = lines.len();
+            lines.swap(a % len, b % len);
+        }
+        for line in lost {
+            lines.remove(line % lines.len());
+        }
+        let text = lines.join("\n");
+        if let Err(errors) = load(&app(&text).options) {
+            prop_assert!(!errors.0.is_empty());
+            for error in &errors.0 {
+                prop_assert!(!error.fix.is_empty() && error.line.is_some_and(|line| line <= lines.len() + 1), "{}", error);
+            }
+        }
+    }
 }
