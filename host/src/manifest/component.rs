@@ -133,7 +133,9 @@ fn read_hosts(table: &mut Table<'_, '_>, declared: &BTreeMap<String, Declared>) 
         if template.variables().next().is_none()
             && let Err(error) = AllowedHost::parse(&entry.value, &entry.value)
         {
-            let message = format!("`{}` in `allowed_outbound_hosts`: {}", entry.value, error.message);
+            // With a user name there can be a password.
+            let shown = if entry.value.contains('@') { "an entry" } else { &format!("`{}`", entry.value) };
+            let message = format!("{shown} in `allowed_outbound_hosts`: {}", error.message);
             table.error(entry.line, message, error.fix);
             continue;
         }

@@ -32,6 +32,8 @@ mod template;
 mod variables;
 
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
 mod tests;
 
 pub use error::{Diagnostic, ManifestErrors};

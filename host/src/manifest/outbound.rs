@@ -55,6 +55,9 @@ impl AllowedHost {
         if scheme != "*" && (scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_alphabetic())) {
             return wrong("the scheme is not a word", "write one scheme, such as `https`, or `*` for any");
         }
+        if rest.contains('@') {
+            return wrong("it has a user name", "write the host only; credentials belong into a variable");
+        }
         let scheme = (scheme != "*").then(|| scheme.to_ascii_lowercase());
         let (host, port) = split(rest.strip_suffix('/').unwrap_or(rest))?;
         let ports = parse_ports(port, scheme.as_deref())?;
@@ -166,9 +169,6 @@ fn parse_host(host: &str) -> Result<Host, HostError> {
     }
     if host.contains('/') {
         return wrong("it has a path", "write the host only: a grant is for a host, not for a page");
-    }
-    if host.contains('@') {
-        return wrong("it has a user name", "write the host only; credentials belong into a variable");
     }
     if host.contains(['{', '}', ',']) {
         return wrong("lists of hosts are not supported", "write one entry for each host");

@@ -187,27 +187,32 @@ fn refuse_trigger(table: &Table<'_, '_>, kind: &str, line: usize) {
     table.error(line, format!("trigger `{kind}` is not supported"), fix);
 }
 
-fn read_triggers(triggers: Table<'_, '_>, draft: &mut Draft, dir: &Path) {
-    let mut triggers = triggers;
+fn read_triggers(mut triggers: Table<'_, '_>, draft: &mut Draft, dir: &Path) {
     for (kind, _) in triggers.entries() {
         if kind.value != "http" {
             refuse_trigger(&triggers, kind.value, kind.line);
         }
     }
     let mut used: Vec<String> = Vec::new();
+    let mut tables = Vec::new();
+    // Given ids and the components' names first: made ids must differ from all given ones, and every message of a
+    // trigger names its component.
     for mut table in triggers.tables("http") {
-        // The name first: every later message of this trigger says it.
         let component = table.value("component");
         if let Some((_, value)) = component {
             table.component = value.get_ref().as_str();
         }
         let id = table.string("id");
-        if let Some(id) = &id
-            && used.contains(&id.value)
-        {
-            let message = format!("two triggers have the id `{}`", id.value);
-            table.error(id.line, message, "give each trigger an id of its own, or none");
+        if let Some(id) = &id {
+            if used.contains(&id.value) {
+                let message = format!("two triggers have the id `{}`", id.value);
+                table.error(id.line, message, "give each trigger an id of its own, or none");
+            }
+            used.push(id.value.clone());
         }
+        tables.push((table, component, id));
+    }
+    for (mut table, component, id) in tables {
         let id = id.map_or_else(|| made_id(table.component, &used), |id| id.value);
         used.push(id.clone());
 
@@ -299,9 +304,7 @@ fn read_route(table: &mut Table<'_, '_>) -> Option<Option<RoutePattern>> {
         DeValue::Table(_) => {
             let mut route = table.table("route")?;
             let private = route.boolean("private");
-            if private.as_ref().is_none_or(|private| !private.value)
-                && route.value("private").is_none_or(|(_, v)| v.get_ref().is_bool())
-            {
+            if private.as_ref().is_some_and(|private| !private.value) || route.entries().is_empty() {
                 route.error(line, "a route is a path or `{ private = true }`", FIX);
             }
             route.finish();

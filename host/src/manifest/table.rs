@@ -99,9 +99,10 @@ impl<'a, 'i> Table<'a, 'i> {
 
     /// The place of an inner table: `[component.orders]` and `build` give `[component.orders.build]`.
     fn place_of(&self, key: &str) -> String {
-        match self.place.strip_suffix(']') {
-            Some(outer) => format!("{outer}.{key}]"),
-            None => format!("[{key}]"),
+        if self.place.starts_with('[') {
+            format!("[{}.{key}]", self.place.trim_matches(['[', ']']))
+        } else {
+            format!("[{key}]")
         }
     }
 

@@ -184,9 +184,11 @@ pub(super) fn read_dotenv(path: &Path, shown: &Path, wanted: bool, report: &Repo
                 values.entry(key).or_insert(value);
             }
             Err(error) => {
+                // dotenvy names the line or the value in it, but no number.
                 let line = match &error {
                     dotenvy::Error::LineParse(wrong, _) => {
-                        text.lines().position(|line| line.trim() == wrong.trim()).map(|at| at + 1)
+                        let is_wrong = |line: &str| line.trim_end().ends_with(wrong.trim_end());
+                        text.lines().position(is_wrong).map(|at| at + 1)
                     }
                     _ => None,
                 };
