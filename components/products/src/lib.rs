@@ -1,9 +1,9 @@
 //! The catalogue: exports `store:products/catalog` and keeps its products in the SQLite database `products`.
 //!
-//! Each operation is one SQL statement (a page past the end takes two), so each is atomic without a transaction, and a
-//! call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not in a
-//! read before it. Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are the
-//! last line.
+//! Each operation is one SQL statement (a page past the end takes two), so each is atomic without a transaction, and
+//! a call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not
+//! in a read before it. Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are
+//! the last line.
 
 mod bindings;
 mod db;
