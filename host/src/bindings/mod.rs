@@ -8,6 +8,7 @@ pub mod files;
 pub mod http_client;
 pub mod key_value;
 mod memory;
+pub mod sqlite;
 mod stdio;
 mod variables;
 mod wasi;
@@ -43,6 +44,8 @@ pub struct Grants {
     pub files: Option<PathBuf>,
     /// Key-value stores by the label that the component uses.
     pub key_value: BTreeMap<String, Arc<key_value::Store>>,
+    /// Databases of `spin:sqlite`, by label.
+    pub sqlite: sqlite::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
 }
@@ -57,6 +60,7 @@ impl Grants {
             environment: Vec::new(),
             files: None,
             key_value: BTreeMap::new(),
+            sqlite: BTreeMap::new(),
             http,
         }
     }
@@ -74,6 +78,8 @@ pub struct Ctx {
     pub grants: Arc<Grants>,
     /// The call that the instance serves now.
     pub call: CallContext,
+    /// State of `spin:sqlite`.
+    pub sqlite: sqlite::State,
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
     hooks: http_client::Hooks,
@@ -98,6 +104,7 @@ impl Ctx {
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
             stdio,
             key_value_open: 0,
+            sqlite: sqlite::State::default(),
             grants,
             call,
         })
@@ -110,9 +117,11 @@ impl Ctx {
         self.call = call;
     }
 
-    /// The call is over: what it printed without an end of line goes to the log now, under its own trace id.
-    pub fn end(&mut self) {
+    /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
+    /// whether the instance may serve another call: not when it holds a transaction of this one.
+    pub fn end(&mut self) -> bool {
         self.stdio.flush();
+        !self.sqlite.holds_transaction()
     }
 }
 
@@ -139,6 +148,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
+    sqlite::add_to_linker(linker)?;
     Ok(())
 }
 

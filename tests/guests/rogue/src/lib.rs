@@ -1,0 +1,171 @@
+//! A test component that loops, leaks, panics and reaches for what it was not granted, beside honest deeds.
+//!
+//! Scenarios use it to show that the host holds: every deed is one function of `souk-test:rogue/deeds`.
+
+use spin_sdk::http::body::IncomingBodyExt as _;
+use spin_sdk::sqlite::{Connection, Value};
+use spin_sdk::wasip3::clocks::monotonic_clock;
+use spin_sdk::wit_bindgen;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+wit_bindgen::generate!({
+    world: "rogue",
+    path: "../wit",
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    generate_all,
+});
+
+use exports::souk_test::rogue::{bare, deeds};
+use wasi::keyvalue::{atomics, store};
+
+/// The database that the manifest grants.
+const DATABASE: &str = "default";
+
+struct Rogue;
+export!(Rogue);
+
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+fn failed(error: impl std::fmt::Debug) -> deeds::Error {
+    deeds::Error::Failed(format!("{error:?}"))
+}
+
+async fn wait(ms: u32) {
+    monotonic_clock::wait_for(u64::from(ms) * 1_000_000).await;
+}
+
+/// Runs one statement to its end and returns its rows' first values.
+async fn run(db: &Connection, sql: &str, parameters: &[&str]) -> Result<Vec<Value>, deeds::Error> {
+    let parameters: Vec<Value> = parameters.iter().map(|p| Value::Text((*p).to_owned())).collect();
+    let rows = db.execute(sql, parameters).await.map_err(failed)?.collect().await.map_err(failed)?;
+    Ok(rows.into_iter().filter_map(|row| row.values.into_iter().next()).collect())
+}
+
+async fn granted() -> Result<Connection, deeds::Error> {
+    Connection::open(DATABASE).await.map_err(failed)
+}
+
+const INSERT: &str = "INSERT INTO rows (note) VALUES (?)";
+
+impl deeds::Guest for Rogue {
+    async fn answer(n: u32) -> Result<u32, deeds::Error> {
+        Ok(n)
+    }
+
+    async fn hold(ms: u32) -> Result<u32, deeds::Error> {
+        wait(ms).await;
+        Ok(ms)
+    }
+
+    async fn forever() -> Result<u32, deeds::Error> {
+        let mut n = 0_u32;
+        loop {
+            n = black_box(n.wrapping_add(1));
+        }
+    }
+
+    async fn grow(mib: u32) -> Result<u32, deeds::Error> {
+        let held: Vec<Vec<u8>> = (0..mib).map(|_| black_box(vec![1; 1 << 20])).collect();
+        Ok(black_box(held).len() as u32)
+    }
+
+    async fn boom() -> Result<u32, deeds::Error> {
+        panic!("boom, with the secret detail swordfish")
+    }
+
+    async fn count() -> Result<u32, deeds::Error> {
+        Ok(CALLS.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    async fn big(n: u32) -> Result<Vec<u8>, deeds::Error> {
+        Ok((0..n).map(|i| i as u8).collect())
+    }
+
+    async fn print(text: String) -> Result<u32, deeds::Error> {
+        println!("{text}");
+        Ok(0)
+    }
+
+    async fn read_variable(name: String) -> Result<String, deeds::Error> {
+        spin_sdk::variables::get(name).await.map_err(failed)
+    }
+
+    async fn fetch(url: String) -> Result<u16, deeds::Error> {
+        let response = spin_sdk::http::get(url).await.map_err(failed)?;
+        let status = response.status().as_u16();
+        response.into_body().bytes().await.map_err(failed)?;
+        Ok(status)
+    }
+
+    async fn key_value_get(store: String, key: String) -> Result<Option<String>, deeds::Error> {
+        let store = spin_sdk::key_value::Store::open(store).await.map_err(failed)?;
+        let value = store.get(key).await.map_err(failed)?;
+        Ok(value.map(|v| String::from_utf8_lossy(&v).into_owned()))
+    }
+
+    async fn key_value_set(store: String, key: String, value: String) -> Result<u32, deeds::Error> {
+        let store = spin_sdk::key_value::Store::open(store).await.map_err(failed)?;
+        store.set(key, value).await.map_err(failed)?;
+        Ok(0)
+    }
+
+    async fn key_value_increment(store: String, key: String) -> Result<u32, deeds::Error> {
+        let bucket = store::open(&store).map_err(failed)?;
+        let mut cas = atomics::Cas::new(&bucket, &key).map_err(failed)?;
+        loop {
+            let current = cas.current().map_err(failed)?.unwrap_or_default();
+            let next = String::from_utf8_lossy(&current).parse::<u32>().unwrap_or(0) + 1;
+            match atomics::swap(cas, next.to_string().as_bytes()) {
+                Ok(()) => return Ok(next),
+                Err(atomics::CasError::CasFailed(newer)) => cas = newer,
+                Err(atomics::CasError::StoreError(e)) => return Err(failed(e)),
+            }
+        }
+    }
+
+    async fn open_database(label: String) -> Result<u32, deeds::Error> {
+        let db = Connection::open(label).await.map_err(failed)?;
+        run(&db, "SELECT 1", &[]).await?;
+        Ok(1)
+    }
+
+    async fn insert_row(note: String) -> Result<u32, deeds::Error> {
+        run(&granted().await?, INSERT, &[&note]).await?;
+        Ok(0)
+    }
+
+    async fn count_rows(note: String) -> Result<u32, deeds::Error> {
+        let rows = run(&granted().await?, "SELECT count(*) FROM rows WHERE note = ?", &[&note]).await?;
+        match rows.first() {
+            Some(Value::Integer(n)) => Ok(*n as u32),
+            other => Err(failed(other)),
+        }
+    }
+
+    async fn begin_and_leave(note: String) -> Result<u32, deeds::Error> {
+        let db = granted().await?;
+        run(&db, "BEGIN IMMEDIATE", &[]).await?;
+        run(&db, INSERT, &[&note]).await?;
+        // Forgotten, so that the guest never drops the handle: the host alone can end this transaction.
+        std::mem::forget(db);
+        Ok(0)
+    }
+
+    async fn insert_and_hold(note: String, ms: u32) -> Result<u32, deeds::Error> {
+        let db = granted().await?;
+        run(&db, "BEGIN IMMEDIATE", &[]).await?;
+        run(&db, INSERT, &[&note]).await?;
+        println!("holding {note}");
+        wait(ms).await;
+        run(&db, "COMMIT", &[]).await?;
+        Ok(0)
+    }
+}
+
+impl bare::Guest for Rogue {
+    async fn answer(n: u32) -> u32 {
+        assert!(n > 0, "the answer cannot be 0");
+        n
+    }
+}

@@ -1,0 +1,186 @@
+//! One application in a folder of its own, with its own state, that a scenario may change before it starts it.
+//!
+//! The folder looks like the repository (`target`, `tests/apps/NAME`), so that the manifests' relative paths hold and
+//! the same files can be run by hand. The state folder outlives a host: a scenario can start a second one on it.
+
+use super::{Host, build};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// An application, ready to be started.
+pub struct App {
+    folder: TempDir,
+    manifest: PathBuf,
+    variables: BTreeMap<String, String>,
+    arguments: Vec<String>,
+}
+
+impl App {
+    /// The application of `tests/apps/NAME`.
+    pub fn new(name: &str) -> App {
+        build::guests();
+        let folder = folder();
+        let place = Path::new("tests/apps").join(name);
+        copy(&build::root().join(&place), &folder.path().join(&place));
+        App::at(folder, place.join("spin.toml"))
+    }
+
+    /// The repository's own application.
+    pub fn store() -> App {
+        build::components();
+        let folder = folder();
+        fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
+        symlink(build::root().join("components"), folder.path().join("components")).unwrap();
+        App::at(folder, "spin.toml".into())
+    }
+
+    /// An application with this manifest.
+    pub fn inline(manifest: &str) -> App {
+        let app = App::at(folder(), "spin.toml".into());
+        fs::write(&app.manifest, manifest).unwrap();
+        app
+    }
+
+    fn at(folder: TempDir, manifest: PathBuf) -> App {
+        let manifest = folder.path().join(manifest);
+        App { folder, manifest, variables: BTreeMap::new(), arguments: Vec::new() }
+    }
+
+    /// Adds `text` to the end of the manifest.
+    pub fn append(self, text: &str) -> App {
+        let manifest = fs::read_to_string(&self.manifest).unwrap();
+        fs::write(&self.manifest, format!("{manifest}\n{text}")).unwrap();
+        self
+    }
+
+    /// Replaces `from`, which must be there, in the manifest.
+    pub fn replace(self, from: &str, to: &str) -> App {
+        let manifest = fs::read_to_string(&self.manifest).unwrap();
+        assert!(manifest.contains(from), "the manifest has no {from}");
+        fs::write(&self.manifest, manifest.replace(from, to)).unwrap();
+        self
+    }
+
+    /// Writes a file beside the manifest.
+    pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> App {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, contents).unwrap();
+        self
+    }
+
+    /// Writes a component, given as text, beside the manifest.
+    pub fn component(self, name: &str, text: &str) -> App {
+        let bytes = wat::parse_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        self.file(name, bytes)
+    }
+
+    /// Sets a variable of the application.
+    pub fn variable(mut self, name: &str, value: impl ToString) -> App {
+        self.variables.insert(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value.to_string());
+        self
+    }
+
+    /// Adds an argument of `souk up`.
+    pub fn argument(mut self, argument: impl Into<String>) -> App {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// A path beside the manifest.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.manifest.parent().unwrap().join(name)
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Starts the host and waits until it answers.
+    pub async fn start(&self) -> Host {
+        Host::start(self.up("127.0.0.1:0"), self.folder.path()).await
+    }
+
+    /// Starts a host that must refuse; returns what it said on standard error.
+    ///
+    /// It must end by itself and say no address at which it would serve: nothing is started by halves.
+    pub async fn start_fails(&self) -> String {
+        let output = run(self.up("127.0.0.1:0")).await;
+        let (out, err) = texts(&output);
+        assert!(!output.status.success(), "the host started although it must not:\n{out}\n{err}");
+        assert!(output.status.code().is_some(), "the host was killed by a signal:\n{out}\n{err}");
+        assert!(!err.contains("panicked"), "the host panicked:\n{err}");
+        assert!(!out.contains("://127.0.0.1"), "the host announced an address before it failed:\n{out}");
+        err
+    }
+
+    /// Runs `souk COMMAND` on this application.
+    pub async fn souk(&self, command: &str, arguments: &[&str]) -> Output {
+        let mut souk = self.command(command);
+        souk.args(arguments);
+        run(souk).await
+    }
+
+    /// Runs `souk call COMPONENT FUNCTION [JSON]`.
+    pub async fn call(&self, component: &str, function: &str, json: Option<Value>) -> Output {
+        let json = json.map(|j| j.to_string());
+        let mut arguments = vec![component, function];
+        arguments.extend(json.as_deref());
+        self.souk("call", &arguments).await
+    }
+
+    fn up(&self, listen: &str) -> Command {
+        let mut souk = self.command("up");
+        souk.args(["--listen", listen]).args(&self.arguments);
+        souk
+    }
+
+    /// A command in a clean environment: what the machine has set must not change what a scenario sees.
+    fn command(&self, command: &str) -> Command {
+        let mut souk = Command::new(build::SOUK);
+        souk.arg(command).arg("-f").arg(&self.manifest).arg("--state-dir").arg(self.state());
+        souk.current_dir(self.folder.path()).env_clear().envs(&self.variables).stdin(Stdio::null());
+        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
+            if let Some(value) = std::env::var_os(name) {
+                souk.env(name, value);
+            }
+        }
+        souk
+    }
+}
+
+/// What a command printed.
+pub fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+async fn run(mut command: Command) -> Output {
+    let task = tokio::task::spawn_blocking(move || command.output().expect("souk runs"));
+    tokio::time::timeout(super::PATIENCE, task).await.expect("souk did not end").unwrap()
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("souk-").tempdir().unwrap();
+    symlink(build::target(), folder.path().join("target")).unwrap();
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}

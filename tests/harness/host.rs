@@ -1,0 +1,156 @@
+//! One running `souk up`: where it serves, what it says, what it uses, and its end.
+//!
+//! Its output is read by threads of its own, so that a host that prints much never blocks. The process is killed when
+//! the value is dropped; nothing else ever is.
+
+use super::{Client, eventually};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// A host that serves.
+pub struct Host {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    address: String,
+    tls: bool,
+    folder: PathBuf,
+}
+
+impl Host {
+    /// Runs `command` and waits until the host says where it serves.
+    pub(super) async fn start(mut command: Command, folder: &Path) -> Host {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk starts");
+        let lines = Arc::default();
+        collect(child.stdout.take().unwrap(), &lines);
+        collect(child.stderr.take().unwrap(), &lines);
+        let mut host = Host { child, lines, address: String::new(), tls: false, folder: folder.to_owned() };
+        loop {
+            let ended = host.child.try_wait().unwrap();
+            if let Some((tls, address)) = host.log().iter().find_map(|line| announced(line)) {
+                host.tls = tls;
+                host.address = address;
+                break;
+            }
+            assert!(ended.is_none(), "souk ended with {ended:?}:\n{}", host.log().join("\n"));
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        if !host.tls {
+            let client = host.client();
+            eventually("the host is healthy", || async {
+                (client.try_get("/.well-known/spin/health").await.ok()?.status == 200).then_some(())
+            })
+            .await;
+        }
+        host
+    }
+
+    /// A client of this host (HTTP/1.1).
+    pub fn client(&self) -> Client {
+        Client::new(&self.address, &self.folder)
+    }
+
+    /// The address that the host serves at, `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether it announced `https`.
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has printed.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// How many of its lines contain `fragment`.
+    pub fn log_count(&self, fragment: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.contains(fragment)).count()
+    }
+
+    /// Waits until it has printed `fragment`; returns that line.
+    pub async fn wait_for_log(&self, fragment: &str) -> String {
+        let what = format!("the host prints {fragment:?}");
+        eventually(&what, || async { self.log().into_iter().find(|line| line.contains(fragment)) }).await
+    }
+
+    /// Memory that is resident now, in bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time used so far, in clock ticks (a hundredth of a second).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name in brackets may hold spaces; user and system time are the 12th and 13th field after it.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "SIGTERM was not delivered");
+    }
+
+    /// Waits for the end of the process.
+    pub async fn wait(mut self) -> ExitStatus {
+        let start = std::time::Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < super::PATIENCE, "the host did not end:\n{}", self.log().join("\n"));
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends the host as an operator would, and waits for it.
+    pub async fn stop(self) {
+        self.terminate();
+        let status = self.wait().await;
+        assert!(status.success(), "the host ended with {status}");
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Fails when it has ended already, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.lines.lock().map(|l| l.join("\n")).unwrap_or_default();
+            eprintln!("--- the host's log ---\n{log}");
+        }
+    }
+}
+
+/// The address in the line that says where the host serves.
+fn announced(line: &str) -> Option<(bool, String)> {
+    for (tls, scheme) in [(false, "http://127.0.0.1:"), (true, "https://127.0.0.1:")] {
+        if let Some((_, rest)) = line.split_once(scheme) {
+            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            return (port.parse::<u16>().ok()? > 0).then(|| (tls, format!("127.0.0.1:{port}")));
+        }
+    }
+    None
+}
+
+fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            lines.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
+}

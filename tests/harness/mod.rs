@@ -1,0 +1,51 @@
+//! What the scenarios share: building the test components, running the host, and a client that checks every response.
+
+pub mod app;
+pub mod build;
+pub mod client;
+pub mod host;
+pub mod raw;
+
+pub use app::App;
+pub use client::{Answer, Client};
+pub use host::Host;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to become true: long enough for a loaded machine, since no scenario is about speed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` gives a value, asking again and again; panics with `what` after [`PATIENCE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs `deed` while `paths` are called without pause; each of those calls must answer 200.
+pub async fn undisturbed<T>(client: &Client, paths: &[&str], deed: impl Future<Output = T>) -> T {
+    let done = std::cell::Cell::new(false);
+    let bystander = async {
+        let mut calls = 0;
+        // A deed that is over at once must not make this a check of nothing.
+        while !done.get() || calls < 20 {
+            for path in paths {
+                let answer = client.get(path).await;
+                assert_eq!(answer.status, 200, "a bystander noticed: {path} answered {answer:?}");
+                calls += 1;
+            }
+        }
+    };
+    let deed = async {
+        let value = deed.await;
+        done.set(true);
+        value
+    };
+    futures::join!(deed, bystander).0
+}

@@ -1,0 +1,18 @@
+//! Scenarios: each starts the real `souk` program with an application of `tests/apps` (or the store itself), and says
+//! in its name what must hold.
+//!
+//! One binary, so that everything links once. `harness` has what they share; no scenario waits for time to pass, each
+//! waits for a condition, and none asserts on speed.
+
+// A test that panics is a test that fails, which is what these lints would forbid.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod harness;
+
+mod scenarios {
+    mod cli;
+    mod edge;
+    mod golden;
+    mod isolation;
+    mod startup;
+}

@@ -1,0 +1,226 @@
+//! The commands beside `souk up`: call, migrate, doctor and build.
+
+use crate::harness::app::texts;
+use crate::harness::{App, build};
+use serde_json::{Value, json};
+use std::process::Output;
+
+const DEEDS: &str = "souk-test:rogue/deeds@1.0.0";
+
+/// Standard output as JSON, after a command that succeeded.
+fn printed(output: &Output) -> Value {
+    let (out, err) = texts(output);
+    assert!(output.status.success(), "{out}\n{err}");
+    serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out:?}"))
+}
+
+/// Standard error, after a command that failed without a panic.
+fn refused(output: &Output) -> String {
+    let (out, err) = texts(output);
+    assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    err
+}
+
+#[tokio::test]
+async fn call_prints_the_result_as_json_without_a_running_host() {
+    let app = App::new("rogue");
+    let output = app.call("rogue", &format!("{DEEDS}#answer"), Some(json!({ "n": 41 }))).await;
+    assert_eq!(printed(&output), 41);
+    let output = app.call("rogue", &format!("{DEEDS}#read-variable"), Some(json!({ "name": "greeting" }))).await;
+    assert_eq!(printed(&output), "hello");
+}
+
+#[tokio::test]
+async fn call_reaches_the_running_host() {
+    let app = App::new("rogue");
+    let host = app.start().await;
+    // The same instance counts on: the call was served by the host, not by an application started for it.
+    let client = host.client();
+    let over_http = client.get("/other/count").await.expect(200).as_u64().unwrap();
+    let output = app.call("calm", &format!("{DEEDS}#count"), None).await;
+    assert_eq!(printed(&output), over_http + 1);
+}
+
+#[tokio::test]
+async fn call_and_host_share_their_state() {
+    let app = App::new("rogue");
+    let note = json!({ "note": "by hand" });
+    printed(&app.call("calm", &format!("{DEEDS}#insert-row"), Some(note.clone())).await);
+    let host = app.start().await;
+    assert_eq!(host.client().get("/rogue/count-rows/by%20hand").await.status, 200);
+    assert_eq!(printed(&app.call("calm", &format!("{DEEDS}#count-rows"), Some(note)).await), 1);
+}
+
+#[tokio::test]
+async fn call_prints_the_callees_own_error_and_exits_with_1() {
+    let app = App::new("rogue");
+    let output = app.call("fresh", &format!("{DEEDS}#open-database"), Some(json!({ "label": "default" }))).await;
+    let error: Value = serde_json::from_str(refused(&output).trim()).expect("JSON on standard error");
+    assert!(error["err"]["failed"].is_string(), "{error}");
+}
+
+#[tokio::test]
+async fn call_says_that_the_callee_died() {
+    let app = App::new("rogue");
+    for host in [None, Some(app.start().await)] {
+        let output = app.call("rogue", &format!("{DEEDS}#boom"), None).await;
+        let message = refused(&output);
+        assert!(message.contains("rogue"), "with a host: {}: {message}", host.is_some());
+    }
+}
+
+#[tokio::test]
+async fn call_with_a_bad_argument_names_the_parameter() {
+    let app = App::new("rogue");
+    let answer = format!("{DEEDS}#answer");
+    for (argument, fragment) in
+        [("{", "JSON"), (r#"{"n":"x"}"#, "n"), ("{}", "n"), (r#"{"n":-1}"#, "n"), (r#"{"n":1,"m":2}"#, "m")]
+    {
+        let message = refused(&app.souk("call", &["rogue", &answer, argument]).await);
+        assert!(message.contains(fragment), "{argument}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn call_of_an_unknown_function_lists_the_known_ones() {
+    let app = App::new("rogue");
+    let message = refused(&app.call("rogue", &format!("{DEEDS}#anwser"), None).await);
+    for name in ["anwser", "answer", "count-rows"] {
+        assert!(message.contains(name), "{message}");
+    }
+    let message = refused(&app.call("rouge", &format!("{DEEDS}#answer"), None).await);
+    for name in ["rouge", "rogue", "calm"] {
+        assert!(message.contains(name), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn call_list_prints_every_function_with_its_signature() {
+    let app = App::new("rogue");
+    let (out, err) = texts(&app.souk("call", &["--list"]).await);
+    for fragment in
+        ["rogue", "calm", DEEDS, "souk-test:rogue/bare@1.0.0", "key-value-get", "option<string>", "list<u8>"]
+    {
+        assert!(out.contains(fragment), "{fragment} is missing:\n{out}\n{err}");
+    }
+}
+
+#[tokio::test]
+async fn the_socket_of_a_running_host_is_for_its_owner_only() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let app = App::new("rogue");
+    let _host = app.start().await;
+    let entries = std::fs::read_dir(app.state()).unwrap().map(|e| e.unwrap());
+    let sockets: Vec<_> = entries.filter(|e| e.file_type().unwrap().is_socket()).collect();
+    assert_eq!(sockets.len(), 1, "{sockets:?}");
+    assert_eq!(sockets[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_second_host_on_the_same_state_folder_is_refused_by_name() {
+    let app = App::new("rogue");
+    let host = app.start().await;
+    let message = app.start_fails().await;
+    assert!(message.contains(&app.state().display().to_string()), "{message}");
+    host.client().get("/other/self/hello").await.expect(200);
+    host.stop().await;
+    app.start().await;
+}
+
+#[tokio::test]
+async fn a_host_starts_on_the_state_folder_of_one_that_was_killed() {
+    let app = App::new("rogue");
+    drop(app.start().await);
+    let host = app.start().await;
+    let output = app.call("rogue", &format!("{DEEDS}#answer"), Some(json!({ "n": 1 }))).await;
+    assert_eq!(printed(&output), 1);
+    drop(host);
+}
+
+#[tokio::test]
+async fn migrate_runs_what_is_pending_and_status_says_so() {
+    let app = App::new("rogue").file("migrations/sqlite/0002_more.sql", "CREATE TABLE more (id INTEGER);");
+    let (before, err) = texts(&app.souk("migrate", &["--status"]).await);
+    assert!(
+        before.contains("0001_rows") && before.contains("0002_more") && before.contains("pending"),
+        "{before}\n{err}"
+    );
+    let migrated = app.souk("migrate", &[]).await;
+    assert!(migrated.status.success(), "{:?}", texts(&migrated));
+    let (after, _) = texts(&app.souk("migrate", &["--status"]).await);
+    assert!(after.contains("0002_more") && after.contains("applied") && !after.contains("pending"), "{after}");
+}
+
+#[tokio::test]
+async fn doctor_prints_the_grants_and_the_limits() {
+    let output = App::new("rogue").souk("doctor", &[]).await;
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}\n{err}");
+    for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "33554432", "default"] {
+        assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
+    }
+    assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
+}
+
+/// Two components that are built by commands of the shell; `first` comes first in every order.
+fn buildable(first: &str) -> App {
+    App::inline(&format!(
+        r#"
+spin_manifest_version = 2
+
+[application]
+name = "buildable"
+version = "1.0.0"
+
+[component.first]
+source = "first.wasm"
+[component.first.build]
+command = {first:?}
+"#
+    ))
+}
+
+#[tokio::test]
+async fn build_runs_the_components_commands_in_their_folders() {
+    let app = buildable("cp ../given.wasm first.wasm")
+        .append("workdir = \"sub\"\n")
+        .replace("first.wasm\"\n[", "sub/first.wasm\"\n[")
+        .component("given.wasm", "(component)")
+        .file("sub/keep", "");
+    let output = app.souk("build", &[]).await;
+    assert!(output.status.success(), "{:?}", texts(&output));
+    assert!(app.path("sub/first.wasm").exists());
+}
+
+#[tokio::test]
+async fn build_stops_at_an_error_and_shows_it() {
+    let app = buildable("echo the compiler is unhappy >&2; exit 3");
+    let message = refused(&app.souk("build", &[]).await);
+    for fragment in ["first", "the compiler is unhappy", "3"] {
+        assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
+    }
+    let output = app.souk("up", &["--build", "--listen", "127.0.0.1:0"]).await;
+    assert!(refused(&output).contains("the compiler is unhappy"));
+}
+
+#[tokio::test]
+async fn up_says_at_its_start_what_runs_where() {
+    let app = App::new("rogue");
+    let host = app.start().await;
+    let all = host.log().join("\n");
+    for fragment in
+        ["/rogue/...", "/other/...", "front", "calm", "souk-test:rogue/deeds@1.0.0", &app.state().display().to_string()]
+    {
+        assert!(all.contains(fragment), "{fragment} is missing:\n{all}");
+    }
+}
+
+#[test]
+fn help_lists_every_command() {
+    let output = std::process::Command::new(build::SOUK).arg("--help").output().unwrap();
+    let (out, err) = texts(&output);
+    for command in ["up", "build", "call", "migrate", "doctor"] {
+        assert!(out.contains(command), "{command} is missing:\n{out}\n{err}");
+    }
+}

@@ -1,0 +1,372 @@
+//! The HTTP edge: routing, limits, timeouts, protocols and the way it stops.
+
+use crate::harness::{App, Client, Host, eventually, raw, undisturbed};
+use futures::future::join_all;
+use http::{Method, Version};
+use std::sync::Arc;
+use tokio_rustls::rustls;
+
+async fn start() -> (Host, Client) {
+    let host = App::new("edge").start().await;
+    let client = host.client();
+    (host, client)
+}
+
+#[tokio::test]
+async fn the_longest_matching_route_serves_and_its_parameters_reach_the_guest() {
+    let (_host, client) = start().await;
+    let cases = [
+        ("/show/exact", "/show/exact", &[][..]),
+        (
+            "/show/ann/posts/7",
+            "/show/:user/posts/:post",
+            &[("spin-path-match-user", "ann"), ("spin-path-match-post", "7")],
+        ),
+        ("/show/deep", "/show/deep/...", &[]),
+        ("/show/deep/a/b", "/show/deep/...", &[("spin-path-info", "/a/b")]),
+        ("/show/deep/er/a", "/show/deep/er/...", &[("spin-path-info", "/a")]),
+        ("/show/exact/not", "/...", &[]),
+    ];
+    for (path, route, more) in cases {
+        let headers = client.get(path).await.expect(200);
+        assert_eq!(headers["spin-raw-component-route"], route, "{path}: {headers}");
+        for (name, value) in more {
+            assert_eq!(headers[*name], *value, "{path}: {headers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_guest_sees_who_called_and_by_which_address() {
+    let (host, client) = start().await;
+    let headers = client.get("/show/exact?a=1").await.expect(200);
+    let url = headers["spin-full-url"].as_str().unwrap();
+    assert_eq!(url, format!("http://{}/show/exact?a=1", host.address()), "{headers}");
+    assert!(headers["spin-client-addr"].as_str().unwrap().starts_with("127.0.0.1:"), "{headers}");
+}
+
+#[tokio::test]
+async fn a_client_cannot_forge_the_headers_that_the_host_sets() {
+    let (_host, client) = start().await;
+    let forged = [("spin-path-info", "/forged"), ("spin-client-addr", "forged"), ("spin-path-match-user", "forged")];
+    let headers = client.send(Method::GET, "/show/exact", &forged, None).await.expect(200);
+    assert!(!headers.to_string().contains("forged"), "{headers}");
+}
+
+#[tokio::test]
+async fn a_private_component_is_reached_from_inside_only() {
+    let (_host, client) = start().await;
+    assert_eq!(client.get("/self/internal/inner/self/hello").await.expect(200), "hello");
+    // `second` is a component of the application too, but not granted to `front`.
+    client.get("/self/internal/second/self/hello").await.expect(502);
+    for host in ["inner.spin.internal", "inner"] {
+        let answer = client.send(Method::GET, "/show/exact", &[("host", host)], None).await;
+        assert_eq!(answer.expect(200)["spin-raw-component-route"], "/show/exact", "the host header chose a component");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_no_route_matches_is_404() {
+    let host = App::new("rogue").start().await;
+    let client = host.client();
+    for path in ["/", "/nothing", "/calm/answer/1", "/otherwise"] {
+        let body = client.get(path).await.expect(404);
+        assert_eq!(body["status"], 404, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_health_endpoint_answers_without_a_component() {
+    let (_host, client) = start().await;
+    let answer = client.get("/.well-known/spin/health").await;
+    assert_eq!((answer.status, answer.text().trim()), (200, "OK"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_request_id_is_taken_over_or_made_and_reaches_the_guest() {
+    let (_host, client) = start().await;
+    let taken = client.send(Method::GET, "/show/exact", &[("x-request-id", "abc-123")], None).await;
+    assert_eq!(taken.header("x-request-id"), Some("abc-123"));
+    assert_eq!(taken.expect(200)["x-request-id"], "abc-123");
+
+    let (one, two) = (client.get("/show/exact").await, client.get("/show/exact").await);
+    assert_ne!(one.header("x-request-id"), two.header("x-request-id"));
+    assert_eq!(one.expect(200)["x-request-id"], one.header("x-request-id").unwrap());
+}
+
+#[tokio::test]
+async fn a_malformed_request_id_is_not_taken_over() {
+    let (host, client) = start().await;
+    let long = "x".repeat(300);
+    for malformed in ["two words", "<script>alert(1)</script>", "a\tb", &long] {
+        let answer = client.send(Method::GET, "/self/hello", &[("x-request-id", malformed)], None).await;
+        assert_ne!(answer.header("x-request-id"), Some(malformed));
+        assert!(matches!(answer.status, 200 | 400), "{answer:?}");
+        assert_eq!(host.log_count(malformed), 0, "the log shows a malformed request id");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_with_413() {
+    let (_host, client) = start().await;
+    let answer = client.send(Method::POST, "/self/echo", &[], Some(vec![b'x'; 3 << 20])).await;
+    answer.expect(413);
+    client.get("/self/hello").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_without_a_length_is_not_handed_on() {
+    let (host, client) = start().await;
+    let chunks = futures::stream::iter((0..48).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 64 << 10])));
+    let request = client.open(Method::POST, "/self/length").body(reqwest::Body::wrap_stream(chunks));
+    // The host may answer or hang up; what it must not do is hand 3 MiB on as if all were well.
+    if let Ok(response) = request.send().await {
+        assert!(response.status().is_client_error(), "{response:?}");
+    }
+    host.client().get("/self/hello").await.expect(200);
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_refused_with_431() {
+    let (host, client) = start().await;
+    let mut stream = raw::connect(host.address()).await;
+    let request = format!("GET /self/hello HTTP/1.1\r\nhost: a\r\nx-long: {}\r\n\r\n", "x".repeat(20_000));
+    raw::send(&mut stream, &request).await;
+    let answer = raw::read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer:?}");
+    client.get("/self/hello").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_http_is_refused_and_hurts_nobody() {
+    let (host, client) = start().await;
+    for rubbish in [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+    ] {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, rubbish).await;
+        let answer = undisturbed(&client, &["/self/hello"], raw::read_to_end(&mut stream)).await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.0 400"),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_headers_byte_by_byte_is_cut_off() {
+    let host = App::new("edge")
+        .replace("request_headers = 8192", "request_headers = 8192\nheader_read_timeout = 400")
+        .start()
+        .await;
+    let client = host.client();
+    let slow = async {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\nx-slow: ").await;
+        let (mut reader, mut writer) = stream.split();
+        // One byte now and then, for ever: only the host can end this.
+        let drip = async {
+            loop {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                if tokio::io::AsyncWriteExt::write_all(&mut writer, b"x").await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            answer = raw::read_to_end(&mut reader) => answer,
+            () = drip => unreachable!("the drip never ends"),
+        }
+    };
+    let answer = undisturbed(&client, &["/self/hello"], slow).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let host =
+        App::new("edge").replace("request_headers = 8192", "request_headers = 8192\nidle_timeout = 400").start().await;
+    let mut stream = raw::connect(host.address()).await;
+    raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let answer = raw::read_response(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    assert_eq!(raw::read_to_end(&mut stream).await, "", "the host closes without a word");
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_request_after_another() {
+    let (host, _client) = start().await;
+    let mut stream = raw::connect(host.address()).await;
+    for _ in 0..3 {
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let answer = raw::read_response(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"hello\""), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn http_2_without_tls_is_served() {
+    let (_host, client) = start().await;
+    let client = client.http2();
+    let answers = join_all((0..50).map(|_| client.get("/answer/5"))).await;
+    for answer in answers {
+        assert_eq!((answer.version, answer.expect(200)), (Version::HTTP_2, 5.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_small_response_has_a_content_length_and_a_stream_has_none() {
+    let (_host, client) = start().await;
+    assert_eq!(client.get("/self/hello").await.header("content-length"), Some("7"));
+    let stream = client.get("/self/stream/20").await;
+    assert_eq!(stream.header("content-length"), None, "{stream:?}");
+    let lines: String = (0..20).map(|i| format!("chunk {i}\n")).collect();
+    assert_eq!(stream.text(), lines);
+}
+
+#[tokio::test]
+async fn a_stream_arrives_while_the_guest_still_writes_it() {
+    let (_host, client) = start().await;
+    // 4,000 chunks take the guest 40 s: the first can only be here early if nothing waits for the last.
+    let mut response = client.open(Method::GET, "/self/stream/4000").send().await.unwrap();
+    let first = response.chunk().await.unwrap().expect("a chunk");
+    assert!(first.starts_with(b"chunk 0\n") && first.len() < 20_000, "{first:?}");
+}
+
+#[tokio::test]
+async fn a_large_body_comes_back_whole() {
+    let (_host, client) = start().await;
+    let body: Vec<u8> = (0..2_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let headers = [("content-type", "application/x-test")];
+    for client in [client.clone(), client.http2()] {
+        let answer = client.send(Method::POST, "/self/echo", &headers, Some(body.clone())).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-test")));
+        assert!(answer.body == body, "the body came back changed: {} bytes", answer.body.len());
+    }
+}
+
+#[tokio::test]
+async fn head_has_the_headers_of_get_and_no_body() {
+    let (host, client) = start().await;
+    let answer = client.send(Method::HEAD, "/self/hello", &[], None).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    // By hand, as a client library would drop a body that should not be there.
+    let mut stream = raw::connect(host.address()).await;
+    raw::send(&mut stream, "HEAD /self/hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    let answer = raw::read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_half_way_hurts_nobody() {
+    let (host, client) = start().await;
+    let quitters = async {
+        for request in [
+            "GET /self/stream/1000 HTTP/1.1\r\nhost: a\r\n\r\n",
+            "POST /self/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf",
+        ] {
+            for _ in 0..20 {
+                let mut stream = raw::connect(host.address()).await;
+                raw::send(&mut stream, request).await;
+            }
+        }
+    };
+    undisturbed(&client, &["/self/hello", "/answer/1"], quitters).await;
+}
+
+#[tokio::test]
+async fn sigterm_under_load_cuts_no_response_and_ends_with_0() {
+    let (host, client) = start().await;
+    let waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.get("/self/hold/1500").await })
+        })
+        .collect();
+    let streams = join_all((0..10).map(|_| client.open(Method::GET, "/self/stream/150").send())).await;
+    let streams: Vec<_> = streams.into_iter().map(|s| s.expect("a response")).collect();
+    eventually("all are under way", || async { (host.log_count("holding on") >= 10).then_some(()) }).await;
+
+    host.terminate();
+    let address = host.address().to_owned();
+    eventually("new connections are refused", || async {
+        tokio::net::TcpStream::connect(&address).await.is_err().then_some(())
+    })
+    .await;
+    for call in waiting {
+        assert_eq!(call.await.unwrap().expect(200), 1_500);
+    }
+    for stream in streams {
+        let text = stream.text().await.expect("a whole stream");
+        assert_eq!(text.lines().count(), 150, "a stream was cut: {text:?}");
+    }
+    let status = host.wait().await;
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_host_with_idle_connections() {
+    let (host, client) = start().await;
+    client.get("/self/hello").await.expect(200);
+    let mut idle = raw::connect(host.address()).await;
+    host.terminate();
+    assert_eq!(raw::read_to_end(&mut idle).await, "");
+    assert_eq!(host.wait().await.code(), Some(0));
+}
+
+/// The edge application behind TLS, and a client configuration that trusts its certificate.
+async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let app =
+        App::new("edge").file("cert.pem", certified.cert.pem()).file("key.pem", certified.signing_key.serialize_pem());
+    let (cert, key) = (app.path("cert.pem"), app.path("key.pem"));
+    let app = app.argument("--tls-cert").argument(cert.to_str().unwrap());
+    let app = app.argument("--tls-key").argument(key.to_str().unwrap());
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let host = app.start().await;
+    assert!(host.tls(), "the host says https: {:?}", host.log());
+    (host, tokio_rustls::TlsConnector::from(Arc::new(config)))
+}
+
+async fn get_over_tls(host: &Host, connector: &tokio_rustls::TlsConnector) -> String {
+    let stream = raw::connect(host.address()).await;
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, stream).await.expect("a handshake");
+    raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+    raw::read_to_end(&mut stream).await
+}
+
+#[tokio::test]
+async fn tls_is_served_and_a_stalled_handshake_blocks_nobody() {
+    let (host, connector) = start_tls().await;
+    let mut stalled = Vec::new();
+    for _ in 0..50 {
+        stalled.push(raw::connect(host.address()).await);
+    }
+    for _ in 0..3 {
+        let answer = get_over_tls(&host, &connector).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"hello\""), "{answer:?}");
+    }
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn plain_http_on_a_tls_port_is_refused_and_hurts_nobody() {
+    let (host, connector) = start_tls().await;
+    let mut plain = raw::connect(host.address()).await;
+    raw::send(&mut plain, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let answer = raw::read_to_end(&mut plain).await;
+    assert!(!answer.contains("200 OK"), "{answer:?}");
+    assert!(get_over_tls(&host, &connector).await.starts_with("HTTP/1.1 200"));
+}

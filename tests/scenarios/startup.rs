@@ -1,0 +1,203 @@
+//! What stops start-up: each mistake ends the program with one message that names it, and nothing listens.
+//!
+//! Mistakes in the manifest's text itself are a table in the host's own tests; here are those that show only once
+//! components, links and databases meet. The components are written as text, to show the very types that clash.
+
+use crate::harness::App;
+
+/// `consumer` depends on `provider`'s contract; neither serves HTTP.
+const PAIR: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "pair"
+version = "1.0.0"
+
+[component.consumer]
+source = "consumer.wasm"
+
+[component.consumer.dependencies]
+"souk-test:pair/contract@1.0.0" = { component = "provider" }
+
+[component.provider]
+source = "provider.wasm"
+"#;
+
+/// A component that imports `souk-test:pair/contract`, with one function of this type.
+fn importing(function: &str) -> String {
+    format!(r#"(component (import "souk-test:pair/contract@1.0.0" (instance {function})))"#)
+}
+
+/// A component that exports `souk-test:pair/contract` with `answer: async func(n: TYPE) -> TYPE`, TYPE in one word.
+fn exporting_answer(ty: &str, core: &str) -> String {
+    format!(
+        r#"(component
+            (core module $m (func (export "answer") (param {core}) (result {core}) local.get 0))
+            (core instance $i (instantiate $m))
+            (func $answer async (param "n" {ty}) (result {ty}) (canon lift (core func $i "answer")))
+            (instance $contract (export "answer" (func $answer)))
+            (export "souk-test:pair/contract@1.0.0" (instance $contract)))"#
+    )
+}
+
+/// The import that matches `exporting_answer("u32", "i32")`.
+const ANSWER: &str = r#"(export "answer" (func async (param "n" u32) (result u32)))"#;
+
+fn pair(consumer: &str, provider: &str) -> App {
+    App::inline(PAIR).component("consumer.wasm", consumer).component("provider.wasm", provider)
+}
+
+/// Asserts that the message has all of these.
+fn assert_names(message: &str, fragments: &[&str]) {
+    for fragment in fragments {
+        assert!(message.contains(fragment), "the message does not say {fragment:?}:\n{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_import_whose_type_differs_from_the_export_is_refused_with_both_signatures() {
+    let message = pair(&importing(ANSWER), &exporting_answer("u64", "i64")).start_fails().await;
+    assert_names(&message, &["consumer", "provider", "souk-test:pair/contract@1.0.0", "answer", "u32", "u64"]);
+}
+
+#[tokio::test]
+async fn a_function_that_the_export_lacks_is_refused_by_name() {
+    let wants_more = format!(r#"{ANSWER} (export "another" (func async (result u32)))"#);
+    let message = pair(&importing(&wants_more), &exporting_answer("u32", "i32")).start_fails().await;
+    assert_names(&message, &["consumer", "provider", "another"]);
+}
+
+#[tokio::test]
+async fn a_dependency_on_a_component_that_does_not_export_the_contract_is_refused() {
+    let message = pair(&importing(ANSWER), "(component)").start_fails().await;
+    assert_names(&message, &["consumer", "provider", "souk-test:pair/contract@1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_contract_with_a_stream_is_refused_by_the_function() {
+    let streaming = r#"(component
+        (core module $m (func (export "rows") (result i32) unreachable))
+        (core instance $i (instantiate $m))
+        (type $rows (stream u32))
+        (func $rows async (result $rows) (canon lift (core func $i "rows")))
+        (instance $contract (export "rows" (func $rows)))
+        (export "souk-test:pair/contract@1.0.0" (instance $contract)))"#;
+    let consumer = importing(r#"(type $rows (stream u32)) (export "rows" (func async (result $rows)))"#);
+    let message = pair(&consumer, streaming).start_fails().await;
+    assert_names(&message, &["souk-test:pair/contract@1.0.0", "rows", "stream"]);
+}
+
+#[tokio::test]
+async fn a_contract_with_a_resource_is_refused_by_the_function() {
+    let provider = r#"(component
+        (type $cursor' (resource (rep i32)))
+        (core module $m (func (export "open") (result i32) unreachable))
+        (core instance $i (instantiate $m))
+        (func $open' async (result (own $cursor')) (canon lift (core func $i "open")))
+        (component $contract
+            (import "import-type-cursor" (type $cursor (sub resource)))
+            (import "import-func-open" (func $open async (result (own $cursor))))
+            (export $exported "cursor" (type $cursor))
+            (export "open" (func $open) (func async (result (own $exported)))))
+        (instance $instance (instantiate $contract
+            (with "import-type-cursor" (type $cursor'))
+            (with "import-func-open" (func $open'))))
+        (export "souk-test:pair/contract@1.0.0" (instance $instance)))"#;
+    let consumer = importing(
+        r#"(export "cursor" (type $cursor (sub resource))) (export "open" (func async (result (own $cursor))))"#,
+    );
+    let message = pair(&consumer, provider).start_fails().await;
+    assert_names(&message, &["souk-test:pair/contract@1.0.0", "resource"]);
+}
+
+#[tokio::test]
+async fn an_import_that_nobody_satisfies_is_refused() {
+    let app = pair(&importing(ANSWER), &exporting_answer("u32", "i32"))
+        .replace(r#""souk-test:pair/contract@1.0.0" = { component = "provider" }"#, "");
+    let message = app.start_fails().await;
+    assert_names(&message, &["consumer", "souk-test:pair/contract@1.0.0", "dependencies"]);
+}
+
+#[tokio::test]
+async fn a_dependency_on_an_unknown_component_is_refused_with_its_line() {
+    let app = pair(&importing(ANSWER), &exporting_answer("u32", "i32"))
+        .replace(r#"{ component = "provider" }"#, r#"{ component = "provder" }"#);
+    let message = app.start_fails().await;
+    assert_names(&message, &["spin.toml:12", "provder", "provider"]);
+}
+
+#[tokio::test]
+async fn a_cycle_of_dependencies_is_refused_with_its_path() {
+    let both = r#"(component
+        (import "souk-test:pair/contract@1.0.0"
+            (instance (export "answer" (func async (param "n" u32) (result u32)))))
+        (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
+        (core instance $i (instantiate $m))
+        (func $answer async (param "n" u32) (result u32) (canon lift (core func $i "answer")))
+        (instance $contract (export "answer" (func $answer)))
+        (export "souk-test:pair/contract@1.0.0" (instance $contract)))"#;
+    let app = App::inline(PAIR)
+        .append("[component.provider.dependencies]\n\"souk-test:pair/contract@1.0.0\" = { component = \"consumer\" }\n")
+        .component("consumer.wasm", both)
+        .component("provider.wasm", both);
+    let message = app.start_fails().await;
+    assert_names(&message, &["cycle", "consumer", "provider"]);
+}
+
+#[tokio::test]
+async fn a_missing_component_file_is_refused_with_what_builds_it() {
+    let message = App::inline(PAIR).component("provider.wasm", "(component)").start_fails().await;
+    assert_names(&message, &["consumer", "consumer.wasm", "souk build"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_component_is_refused_by_name() {
+    let app = App::inline(PAIR).component("provider.wasm", "(component)").file("consumer.wasm", "not wasm");
+    assert_names(&app.start_fails().await, &["consumer", "consumer.wasm"]);
+    let app = App::inline(PAIR).component("provider.wasm", "(component)").component("consumer.wasm", "(module)");
+    assert_names(&app.start_fails().await, &["consumer", "consumer.wasm", "component"]);
+}
+
+#[tokio::test]
+async fn a_route_to_a_component_that_serves_no_http_is_refused() {
+    let app = pair(&importing(ANSWER), &exporting_answer("u32", "i32"))
+        .append("[[trigger.http]]\nroute = \"/...\"\ncomponent = \"provider\"\n");
+    assert_names(&app.start_fails().await, &["provider", "wasi:http/handler"]);
+}
+
+#[tokio::test]
+async fn a_migration_that_was_changed_after_it_ran_stops_start_up_by_name() {
+    let app = App::new("rogue");
+    app.start().await.stop().await;
+    let app = app.file("migrations/sqlite/0001_rows.sql", "CREATE TABLE rows (id INTEGER PRIMARY KEY, other TEXT);");
+    assert_names(&app.start_fails().await, &["calm", "0001_rows"]);
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_stops_start_up_by_name_and_leaves_nothing_behind() {
+    let broken = "CREATE TABLE half (id INTEGER);\nINSERT INTO no_such_table VALUES (1);";
+    let app = App::new("rogue").file("migrations/sqlite/0002_broken.sql", broken);
+    assert_names(&app.start_fails().await, &["calm", "0002_broken", "no_such_table"]);
+    // Mended, it runs: its first half was rolled back.
+    let app = app.file("migrations/sqlite/0002_broken.sql", "CREATE TABLE half (id INTEGER);");
+    let host = app.start().await;
+    assert_eq!(host.client().get("/rogue/count-rows/none").await.expect(200), 0);
+}
+
+#[tokio::test]
+async fn a_required_variable_without_a_value_stops_start_up_and_says_how_to_set_it() {
+    let app = App::new("rogue").replace(r#"greeting = { default = "hello" }"#, "greeting = { required = true }");
+    assert_names(&app.start_fails().await, &["greeting", "SPIN_VARIABLE_GREETING"]);
+    let host = app.variable("greeting", "hei").start().await;
+    assert_eq!(host.client().get("/rogue/read-variable/greeting").await.expect(200), "hei");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_refused_by_name() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = App::new("edge").souk("up", &["--listen", &address]).await;
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{message}");
+    assert_names(&message, &[&address]);
+}
