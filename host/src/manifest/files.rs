@@ -25,6 +25,15 @@ pub enum FileMount {
     },
 }
 
+impl std::fmt::Display for FileMount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FileMount::Pattern(pattern) => f.write_str(pattern),
+            FileMount::Placement { source, destination } => write!(f, "{} at {destination}", source.display()),
+        }
+    }
+}
+
 /// The files of one component.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
