@@ -6,8 +6,15 @@
 //! The host knows components, contracts, links and grants; it names no concept of any application that it runs.
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod bindings;
 pub mod call;
+pub mod cli;
+pub mod control;
+pub mod http;
 pub mod limits;
 pub mod links;
 pub mod manifest;
+pub mod runtime;
+pub mod state;
+pub mod telemetry;

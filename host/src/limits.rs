@@ -76,6 +76,9 @@ limits! {
         /// How long a caller waits for an instance.
         wait: "milliseconds", 2_000, (0, 60_000),
             "shorter than any client's patience, longer than a burst";
+        /// How long an instance stays without a call before it is dropped, and its memory with it.
+        idle: "milliseconds", 10_000, (0, 3_600_000),
+            "long enough to bridge a pause, short enough to give a burst's memory back";
         /// How many calls one instance serves before it is replaced; 1 is a fresh sandbox for each call.
         max_reuse: "calls", 10_000, (1, 1_000_000_000),
             "reuse is five times as fast as a fresh instance; replacing it now and then bounds what a leak can hold";
@@ -97,10 +100,10 @@ limits! {
         /// Request body.
         request_body: "bytes", 10 * MIB, (0, 1024 * MIB),
             "JSON and forms fit; components set tighter bounds of their own";
-        /// From a connection's start or its last response to the end of the next request's headers.
+        /// From the first byte of a request to the end of its headers; also from a connection's start to its first byte.
         header_read_timeout: "milliseconds", 10_000, (100, 600_000),
             "a client that sends one byte a second must not hold a connection";
-        /// How long a connection may stand still, with no request under way.
+        /// How long a connection may stand still between requests, or with a response that the client does not read.
         idle_timeout: "milliseconds", 75_000, (100, 3_600_000),
             "longer than the 60 s of common load balancers, so that they close first";
         /// How long a TLS handshake may take.
@@ -109,9 +112,6 @@ limits! {
         /// Open connections.
         connections: "connections", 4_096, (1, 1_000_000),
             "about 40 KiB each; the next one waits in the listen queue";
-        /// How long a client may take to read the next piece of a response.
-        response_write_timeout: "milliseconds", 30_000, (100, 600_000),
-            "a client that stops reading must not hold an instance";
         /// How long requests under way may take to finish after SIGTERM or SIGINT.
         drain: "milliseconds", 35_000, (0, 600_000),
             "the call deadline and a little more";

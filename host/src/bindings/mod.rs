@@ -4,26 +4,73 @@
 //! Every component is linked with every binding; a call that was not granted answers with the interface's own
 //! `access-denied` (or its equivalent), as in Spin.
 
+pub mod files;
+pub mod http_client;
+pub mod key_value;
+mod memory;
+pub mod sqlite;
+mod stdio;
+mod variables;
+mod wasi;
+
 use crate::call::CallContext;
+use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+pub use memory::InstanceLimits;
+
+/// How many resources (HTTP requests, fields, streams, open stores ...) one instance may hold. The table is the host's
+/// memory, so a guest that leaks handles traps long before the host notices.
+const MAX_RESOURCES: usize = 16_384;
 
 /// What one component may reach; made at start-up and shared by all its instances.
+///
+/// It has no `Debug`, because variables and environment may hold secrets.
 pub struct Grants {
     /// The component's name, for errors and log lines.
     pub component: Arc<str>,
+    /// The limits of one instance.
+    pub limits: ComponentLimits,
     /// Variables with their values, templates resolved.
     pub variables: BTreeMap<String, String>,
+    /// The environment, in the manifest's order.
+    pub environment: Vec<(String, String)>,
+    /// The folder that [`files::prepare`] made, if the component has files.
+    pub files: Option<PathBuf>,
+    /// Key-value stores by the label that the component uses.
+    pub key_value: BTreeMap<String, Arc<key_value::Store>>,
+    /// Databases of `spin:sqlite`, by label.
+    pub sqlite: sqlite::Granted,
+    /// The component's HTTP client, which holds its allow-list.
+    pub http: Arc<http_client::Client>,
+}
+
+impl Grants {
+    /// A component that may reach nothing but what `http` allows; start-up fills in the rest.
+    pub fn nothing(component: Arc<str>, limits: ComponentLimits, http: Arc<http_client::Client>) -> Self {
+        Grants {
+            component,
+            limits,
+            variables: BTreeMap::new(),
+            environment: Vec::new(),
+            files: None,
+            key_value: BTreeMap::new(),
+            sqlite: BTreeMap::new(),
+            http,
+        }
+    }
 }
 
 /// The data of every store: the bindings' state of one instance.
 pub struct Ctx {
     /// Resources of the guest.
     pub table: ResourceTable,
-    /// WASI clocks, random, stdio and environment.
+    /// WASI clocks, random, stdio, environment and files.
     pub wasi: WasiCtx,
     /// State of `wasi:http`.
     pub http: WasiHttpCtx,
@@ -31,6 +78,51 @@ pub struct Ctx {
     pub grants: Arc<Grants>,
     /// The call that the instance serves now.
     pub call: CallContext,
+    /// State of `spin:sqlite`.
+    pub sqlite: sqlite::State,
+    /// Memory and tables of the instance; for `Store::limiter`.
+    pub limits: InstanceLimits,
+    hooks: http_client::Hooks,
+    stdio: stdio::Stdio,
+    key_value_open: usize,
+}
+
+impl Ctx {
+    /// The state of a new instance of the component that `grants` belongs to, which will serve `call`.
+    ///
+    /// # Errors
+    /// When the folder with the component's files is gone.
+    pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let stdio = stdio::Stdio::new(&grants.component, &call.trace);
+        Ok(Ctx {
+            table,
+            wasi: wasi::context(&grants, &stdio)?,
+            http: WasiHttpCtx::new(),
+            hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
+            limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
+            stdio,
+            key_value_open: 0,
+            sqlite: sqlite::State::default(),
+            grants,
+            call,
+        })
+    }
+
+    /// Turns the instance to another call.
+    pub fn begin(&mut self, call: CallContext) {
+        self.stdio.begin(&call.trace);
+        self.hooks.call = call.clone();
+        self.call = call;
+    }
+
+    /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
+    /// whether the instance may serve another call: not when it holds a transaction of this one.
+    pub fn end(&mut self) -> bool {
+        self.stdio.flush();
+        !self.sqlite.holds_transaction()
+    }
 }
 
 impl WasiView for Ctx {
@@ -39,12 +131,26 @@ impl WasiView for Ctx {
     }
 }
 
+impl WasiHttpView for Ctx {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
 /// Links every binding.
 ///
 /// # Errors
 /// When two bindings define the same name, which is a mistake in the host.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    // std of wasm32-wasip2 imports WASI 0.2 even where the component's own contract is 0.3.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    variables::add_to_linker(linker)?;
+    key_value::add_to_linker(linker)?;
+    sqlite::add_to_linker(linker)?;
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,1 +1,16 @@
-//! See the module docs.
+//! Links: an import of one component connected to the export of another, each in a sandbox of its own.
+//!
+//! Only plain values cross a link. Start-up checks that importer and exporter mean the same types ([`check`]) and
+//! prepares, for each function, how its values are written as JSON ([`codec`]) and which of the contract's own errors
+//! stands for a dead or late callee ([`unavailable`]). A call does none of that work again.
+//!
+//! A contract with a resource, stream or future is refused: a handle means something in its own store only.
+
+pub mod check;
+pub mod codec;
+pub mod local;
+pub mod signature;
+pub mod unavailable;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,14 @@
+//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+spin_sdk::wit_bindgen::generate!({
+    inline: "package store:gateway; world component { import store:products/catalog@1.0.0; }",
+    path: "../../wit/products",
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    generate_all,
+});
+
+pub use store::products::catalog;
+
+spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);
+use super::Gateway;

@@ -1,0 +1,222 @@
+//! Request bodies as Express's body-parser reads them: JSON and forms, plain or compressed, at most 100 KiB.
+//!
+//! Every kind comes out as JSON text, so a route sees one kind of input. A body of any other type is not read at all,
+//! and counts as no body: the validation then says which fields are missing, as it always did.
+//! It refuses, before reading where it can: other encodings and charsets (415), and more than the limit (413), counted
+//! after inflating, so that a small compressed body cannot fill the sandbox.
+
+use super::error::Error;
+use super::{header, query};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use spin_sdk::wasip3::http::types::{Fields as Headers, Request};
+use spin_sdk::wasip3::wit_bindgen::StreamResult;
+use spin_sdk::wasip3::wit_future;
+use std::io::Read;
+
+/// The most bytes of a body, inflated: body-parser's default.
+const LIMIT: usize = 100 * 1024;
+
+/// The types that are parsed.
+#[derive(Debug, PartialEq)]
+enum Kind {
+    Json,
+    Form,
+}
+
+/// The encodings that are undone.
+#[derive(Debug, PartialEq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+/// What the headers say about a body that is to be parsed.
+#[derive(Debug, PartialEq)]
+struct Format {
+    kind: Kind,
+    encoding: Encoding,
+}
+
+impl Format {
+    /// `None` when the body is of a type that is not parsed.
+    fn of(content_type: &str, content_encoding: Option<&str>) -> Result<Option<Self>, Error> {
+        let mut parts = content_type.split(';');
+        let kind = match parts.next().unwrap_or_default().trim() {
+            t if t.eq_ignore_ascii_case("application/json") => Kind::Json,
+            t if t.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Kind::Form,
+            _ => return Ok(None),
+        };
+        let charset = parts
+            .filter_map(|parameter| parameter.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
+            .map(|(_, value)| value.trim().trim_matches('"'));
+        if let Some(charset) = charset.filter(|c| !c.eq_ignore_ascii_case("utf-8")) {
+            let charset = charset.to_ascii_uppercase();
+            return Err(Error::protocol(415, format!("unsupported charset \"{charset}\"")));
+        }
+        let encoding = match content_encoding.unwrap_or("identity").to_ascii_lowercase().as_str() {
+            "identity" => Encoding::Identity,
+            "gzip" => Encoding::Gzip,
+            "deflate" => Encoding::Deflate,
+            other => return Err(Error::protocol(415, format!("unsupported content encoding \"{other}\""))),
+        };
+        Ok(Some(Format { kind, encoding }))
+    }
+
+    /// The received bytes as JSON text.
+    fn decode(&self, raw: Vec<u8>) -> Result<String, Error> {
+        let bytes = match self.encoding {
+            Encoding::Identity => raw,
+            Encoding::Gzip => inflate(MultiGzDecoder::new(raw.as_slice()))?,
+            Encoding::Deflate => inflate(ZlibDecoder::new(raw.as_slice()))?,
+        };
+        // What is not UTF-8 is replaced, not refused, and a byte order mark is dropped: as iconv-lite has it.
+        let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        match self.kind {
+            _ if text.is_empty() => Ok(text),
+            Kind::Json => Ok(text),
+            Kind::Form => query::to_json(&text),
+        }
+    }
+}
+
+fn inflate(decoder: impl Read) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    decoder
+        .take(LIMIT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|_| Error::protocol(400, "the body is not what its content-encoding says"))?;
+    if bytes.len() > LIMIT { Err(too_large()) } else { Ok(bytes) }
+}
+
+fn too_large() -> Error {
+    Error::protocol(413, "request entity too large")
+}
+
+/// The body of `request` as JSON text; empty when it has none that is parsed.
+pub async fn read(request: Request, headers: &Headers) -> Result<String, Error> {
+    let Some(content_type) = header(headers, "content-type") else { return Ok(String::new()) };
+    let Some(format) = Format::of(&content_type, header(headers, "content-encoding").as_deref())? else {
+        return Ok(String::new());
+    };
+    let length = header(headers, "content-length").and_then(|length| length.parse().ok());
+    if length.is_some_and(|length: usize| length > LIMIT) {
+        return Err(too_large());
+    }
+    // One byte more than announced: the read that finds the end then needs no other buffer.
+    let raw = receive(request, length.unwrap_or(4096) + 1).await?;
+    format.decode(raw)
+}
+
+/// Reads the stream to its end.
+async fn receive(request: Request, capacity: usize) -> Result<Vec<u8>, Error> {
+    let (_done, done) = wit_future::new(|| Ok(()));
+    let (mut stream, trailers) = Request::consume_body(request, done);
+    let mut bytes = Vec::with_capacity(capacity);
+    loop {
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve(bytes.len());
+        }
+        let (status, filled) = stream.read(bytes).await;
+        bytes = filled;
+        if bytes.len() > LIMIT {
+            return Err(too_large());
+        }
+        if !matches!(status, StreamResult::Complete(_)) {
+            break;
+        }
+    }
+    // The trailers carry the reason when the body ended before its time.
+    trailers.await.map_err(|_| Error::protocol(400, "request aborted"))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use std::io::Write;
+
+    fn format(content_type: &str, encoding: Option<&str>) -> Format {
+        Format::of(content_type, encoding).unwrap().unwrap()
+    }
+
+    fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> (u16, String) {
+        let reply = result.unwrap_err().into_reply();
+        (reply.status, String::from_utf8(reply.body).unwrap())
+    }
+
+    #[test]
+    fn json_and_forms_are_parsed_and_nothing_else() {
+        assert_eq!(format("application/json", None).kind, Kind::Json);
+        assert_eq!(format("Application/JSON; charset=UTF-8", None).kind, Kind::Json);
+        assert_eq!(format("application/x-www-form-urlencoded", None).kind, Kind::Form);
+        for other in ["application/vnd.api+json", "text/plain", "", "multipart/form-data; boundary=x"] {
+            assert_eq!(Format::of(other, Some("foo")).unwrap(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_charset_or_encoding_is_415_in_the_recorded_words() {
+        assert_eq!(
+            refused(Format::of("application/json; charset=latin1", None)),
+            (415, r#"{"statusCode":415,"message":"unsupported charset \"LATIN1\""}"#.to_owned())
+        );
+        assert_eq!(
+            refused(Format::of("application/json", Some("FOO"))),
+            (415, r#"{"statusCode":415,"message":"unsupported content encoding \"foo\""}"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn the_recorded_gzip_body_is_inflated() {
+        let raw = base64::engine::general_purpose::STANDARD
+            .decode("H4sIAAAAAAAAA6tWykvMTVWyUnKvyixQKCjKTylNLlHSUSooykxOVbIyqQUA+AzH2iEAAAA=")
+            .unwrap();
+        let text = format("application/json", Some("gzip")).decode(raw).unwrap();
+        assert_eq!(text, r#"{"name":"Gzip product","price":4}"#);
+    }
+
+    #[test]
+    fn the_limit_counts_inflated_bytes() {
+        for (len, fits) in [(LIMIT, true), (LIMIT + 1, false), (50 << 20, false)] {
+            let body = vec![b' '; len];
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(&body).unwrap();
+            let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+            zlib.write_all(&body).unwrap();
+            for (encoding, raw) in [("gzip", gzip.finish().unwrap()), ("deflate", zlib.finish().unwrap())] {
+                let decoded = format("application/json", Some(encoding)).decode(raw);
+                assert_eq!(decoded.is_ok(), fits, "{encoding} of {len} bytes");
+                if !fits {
+                    let expected = r#"{"statusCode":413,"message":"request entity too large"}"#;
+                    assert_eq!(refused(decoded), (413, expected.to_owned()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_what_its_encoding_says_is_400() {
+        let (status, _) = refused(format("application/json", Some("gzip")).decode(b"{}".to_vec()));
+        assert_eq!(status, 400);
+    }
+
+    #[test]
+    fn a_form_becomes_the_json_that_it_stands_for() {
+        let form = format("application/x-www-form-urlencoded", None);
+        let text = form.decode(b"name=Form+product&price=3.5".to_vec()).unwrap();
+        assert_eq!(text, r#"{"name":"Form product","price":"3.5"}"#);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_dropped_and_bad_utf8_replaced() {
+        let json = format("application/json", None);
+        assert_eq!(json.decode(b"\xef\xbb\xbf{}".to_vec()).unwrap(), "{}");
+        assert_eq!(json.decode(b"{\"a\":\"\xff\"}".to_vec()).unwrap(), "{\"a\":\"\u{fffd}\"}");
+    }
+}

@@ -1,0 +1,64 @@
+//! HTTP as Express did it: bodies, query strings, entity tags and error shapes. It names no route and no service.
+
+pub mod body;
+pub mod error;
+pub mod etag;
+pub mod json;
+pub mod path;
+pub mod query;
+pub mod reply;
+
+use error::Error;
+use json::Fields;
+use reply::Reply;
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Request as WasiRequest, Response};
+
+/// A request, as far as a route needs it.
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Path and query as the client sent them, for messages.
+    pub target: &'a str,
+    /// The path, still percent-encoded.
+    pub path: &'a str,
+    /// What follows the `?`, still percent-encoded; empty when there is none.
+    pub query: &'a str,
+    /// The body's fields; none when there was no body of a type that is parsed.
+    pub body: &'a Fields<'a>,
+}
+
+/// Answers one request.
+///
+/// The body is parsed before the route is looked for, so malformed JSON is a 400 on an unknown path too, as in Express.
+///
+/// # Errors
+/// When the host refuses the response, which is a mistake in [`reply`].
+pub async fn serve(request: WasiRequest) -> Result<Response, ErrorCode> {
+    let method = request.get_method();
+    let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
+    let headers = request.get_headers();
+    let reply = match answer(request, &headers, &method, &target).await {
+        Ok(reply) => reply,
+        Err(error) => error.into_reply(),
+    };
+    reply.send(&method, &headers)
+}
+
+async fn answer(request: WasiRequest, headers: &Headers, method: &Method, target: &str) -> Result<Reply, Error> {
+    let text = match method {
+        // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
+        Method::Get | Method::Head => String::new(),
+        _ => body::read(request, headers).await?,
+    };
+    let body = Fields::parse(&text)?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    crate::routes::dispatch(&Request { method, target, path, query, body: &body }).await
+}
+
+/// The value of a header that has one line at most; several lines are joined as RFC 9110 section 5.3 has it.
+pub fn header(headers: &Headers, name: &str) -> Option<String> {
+    let lines = headers.get(name);
+    let mut lines = lines.iter().map(|line| String::from_utf8_lossy(line));
+    let first = lines.next()?.into_owned();
+    Some(lines.fold(first, |all, line| all + ", " + &line))
+}

@@ -1,0 +1,29 @@
+//! The public HTTP API of the store.
+//!
+//! It parses and validates requests, calls the services that it is linked to, and shapes their answers; it keeps
+//! nothing and decides nothing about products or prices. The routes, bodies and messages are those of the system that
+//! Souk replaces (Express and NestJS with class-validator), so that its clients work unchanged: `tests/golden.json`
+//! holds the recording, `tests/golden-differences.json` what differs on purpose.
+//!
+//! It exports `wasi:http/handler` itself rather than through `#[http_service]`, which copies every header, the scheme
+//! and the authority into an `http::Request` and the answer out of one: a dozen calls into the host for each request,
+//! where the routes here need four. Routing is a `match`: axum's router is case-sensitive and cannot say Express's
+//! words about a bad parameter, and its layers would cost more than the whole of the rest.
+
+mod bindings;
+mod http;
+mod money;
+mod routes;
+mod validate;
+
+use spin_sdk::wasip3::exports::http::handler::Guest;
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+
+/// The component: it has no state.
+struct Gateway;
+
+impl Guest for Gateway {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        http::serve(request).await
+    }
+}

@@ -1,0 +1,171 @@
+//! Amounts of money between the API's decimals (`75.25`) and the contracts' cents (7525), exactly: no float on the way.
+
+use serde::ser::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The most that an amount may be, in cents: ten thousand million units. It bounds every sum of amounts to 64 bits.
+const MAX_CENTS: u64 = 1_000_000_000_000;
+
+/// Why a text is no amount.
+#[derive(Debug, PartialEq)]
+pub enum AmountError {
+    /// It is no number.
+    NotANumber,
+    /// It is below zero.
+    Negative,
+    /// It has more than two decimals, or is more than the greatest amount.
+    Unrepresentable,
+    /// It is below zero and has more than two decimals.
+    NegativeAndUnrepresentable,
+}
+
+/// The cents of a JSON number, from the digits that the client wrote.
+pub fn from_number(text: &str) -> Result<u64, AmountError> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    // An exponent that overflows is out of range for every mantissa but zero; its sign alone matters then.
+    let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+    let exponent: i64 = exponent.parse().unwrap_or(far);
+    from_parts(mantissa, exponent)
+}
+
+/// The cents of a plain decimal in a string, blanks around it allowed: "9.90", not "", "0x10" or "1e3".
+pub fn from_text(text: &str) -> Result<u64, AmountError> {
+    let text = text.trim();
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (units, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    match unsigned {
+        // A number to the clients of old, though no amount.
+        "Infinity" if unsigned.len() == text.len() => Err(AmountError::Unrepresentable),
+        _ if digits(units) && digits(decimals) => from_parts(text, 0),
+        _ => Err(AmountError::NotANumber),
+    }
+}
+
+/// The cents of `mantissa` (digits with an optional sign and point) times ten to the power of `exponent`.
+fn from_parts(mantissa: &str, exponent: i64) -> Result<u64, AmountError> {
+    let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
+    let (units, decimals) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let all = format!("{units}{decimals}");
+    let significant = all.trim_start_matches('0').trim_end_matches('0');
+    if significant.is_empty() {
+        return Ok(0);
+    }
+    let trailing = all.len() - all.trim_end_matches('0').len();
+    // The amount is `significant` times ten to this power, in cents.
+    let power = exponent.saturating_add(2 + trailing as i64 - decimals.len() as i64);
+    let cents = u32::try_from(power)
+        .ok()
+        .and_then(|power| 10_u64.checked_pow(power))
+        .and_then(|scale| significant.parse::<u64>().ok()?.checked_mul(scale))
+        .filter(|cents| *cents <= MAX_CENTS);
+    match (cents, unsigned.len() < mantissa.len()) {
+        (Some(cents), false) => Ok(cents),
+        (Some(_), true) => Err(AmountError::Negative),
+        (None, false) => Err(AmountError::Unrepresentable),
+        (None, true) => Err(AmountError::NegativeAndUnrepresentable),
+    }
+}
+
+/// Cents that are written as a JSON number with as few decimals as there are: 7525 is `75.25`, 15000 is `150`.
+#[derive(Debug, Clone, Copy)]
+pub struct Decimal(pub u64);
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (units, cents) = (self.0 / 100, self.0 % 100);
+        let text = match cents {
+            0 => return serializer.serialize_u64(units),
+            cents if cents % 10 == 0 => format!("{units}.{}", cents / 10),
+            cents => format!("{units}.{cents:02}"),
+        };
+        RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AmountError::*;
+
+    #[test]
+    fn numbers_are_exact_in_every_notation() {
+        let exact = [
+            ("75.25", 7525),
+            ("150", 15000),
+            ("150.0", 15000),
+            ("0", 0),
+            ("-0", 0),
+            ("-0.00", 0),
+            ("0.1", 10),
+            ("0.01", 1),
+            ("1.230", 123),
+            ("1e2", 10000),
+            ("1.5E+1", 1500),
+            ("1234e-2", 1234),
+            ("10e-3", 1),
+            ("0e99999999999999999999", 0),
+            ("10000000000", 1_000_000_000_000),
+            ("1e10", 1_000_000_000_000),
+            ("0.1e1", 100),
+        ];
+        for (text, cents) in exact {
+            assert_eq!(from_number(text), Ok(cents), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_cents_is_refused() {
+        for text in [
+            "1.234",
+            "1e-7",
+            "1.5e-7",
+            "1e21",
+            "10000000000.01",
+            "1e99999999999999999999",
+            "1e-99999999999999999999",
+            "1.0000000000000000000001",
+            "99999999999999999999999999",
+        ] {
+            assert_eq!(from_number(text), Err(Unrepresentable), "{text}");
+        }
+        assert_eq!(from_number("-1"), Err(Negative));
+        assert_eq!(from_number("-1.234"), Err(NegativeAndUnrepresentable));
+    }
+
+    #[test]
+    fn strings_are_plain_decimals_alone() {
+        for (text, cents) in [("12.50", 1250), (" 7 ", 700), ("9.90", 990), ("007", 700), ("-0", 0), ("1.230", 123)] {
+            assert_eq!(from_text(text), Ok(cents), "{text}");
+        }
+        for text in ["", "  ", "0x10", "1e3", "abc", "1,5", ".5", "5.", "+5", "- 5", "1_0", "NaN", "-Infinity", "١"] {
+            assert_eq!(from_text(text), Err(NotANumber), "{text}");
+        }
+        assert_eq!(from_text("1.234"), Err(Unrepresentable));
+        assert_eq!(from_text("Infinity"), Err(Unrepresentable));
+        assert_eq!(from_text("-1"), Err(Negative));
+    }
+
+    #[test]
+    fn amounts_are_written_with_as_few_decimals_as_there_are() {
+        let written = [
+            (7525, "75.25"),
+            (15000, "150"),
+            (10, "0.1"),
+            (1, "0.01"),
+            (105, "1.05"),
+            (0, "0"),
+            (MAX_CENTS, "10000000000"),
+        ];
+        for (cents, text) in written {
+            assert_eq!(serde_json::to_string(&Decimal(cents)).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for cents in (0..10_000).chain([MAX_CENTS - 1, MAX_CENTS]) {
+            assert_eq!(from_number(&serde_json::to_string(&Decimal(cents)).unwrap()), Ok(cents));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `/api/products`: the catalogue.
+
+use super::no_route;
+use crate::bindings::catalog::{self, Money, NewProduct, Product, ProductChanges, ProductId};
+use crate::http::error::Error;
+use crate::http::json::Fields;
+use crate::http::reply::Reply;
+use crate::http::{Request, path, query};
+use crate::money::Decimal;
+use crate::validate::{Input, amount, positive, text};
+use serde::Serialize;
+use spin_sdk::wasip3::http::types::Method;
+
+/// The most products on a page; the contract's bound.
+const MAX_LIMIT: u32 = 1000;
+/// The page and its size when the query names none.
+const DEFAULT_PAGE: (u32, u32) = (1, 10);
+
+/// Answers a request for `/api/products` (`rest` is empty) or `/api/products/:id`.
+pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+    match (request.method, rest) {
+        (Method::Get | Method::Head, []) => list(request.query).await,
+        (Method::Post, []) => create(request.body).await,
+        (_, [""]) => Err(no_route(request)),
+        (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?).await,
+        (Method::Patch, [id]) => update(&path::parameter(id)?, request.body).await,
+        (Method::Delete, [id]) => delete(number(&path::parameter(id)?)?).await,
+        _ => Err(no_route(request)),
+    }
+}
+
+async fn list(query: &str) -> Result<Reply, Error> {
+    let (page, limit) = page_query(query)?;
+    let found = catalog::list(page, limit).await.map_err(|e| refused(e, None))?;
+    let pagination =
+        Pagination { page, limit, total_pages: found.total, last_page: found.total.div_ceil(limit.into()) };
+    Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })
+}
+
+async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
+    let product = new_product(body)?;
+    let created = catalog::create(product).await.map_err(|e| refused(e, None))?;
+    Reply::json(201, &View::of(&created))
+}
+
+async fn get(id: ProductId) -> Result<Reply, Error> {
+    let product = catalog::get(id).await.map_err(|e| refused(e, Some(id)))?;
+    Reply::json(200, &View::of(&product))
+}
+
+async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
+    // The body is checked before the number, as it always was.
+    let changes = changes(body)?;
+    let id = number(id)?;
+    if changes.name.is_none() && changes.price.is_none() {
+        return Err(Error::service(400, "No data provided"));
+    }
+    let product = catalog::update(id, changes).await.map_err(|e| refused(e, Some(id)))?;
+    Reply::json(200, &View::of(&product))
+}
+
+async fn delete(id: ProductId) -> Result<Reply, Error> {
+    let product = catalog::delete(id).await.map_err(|e| refused(e, Some(id)))?;
+    Reply::json(200, &View::of(&product))
+}
+
+/// What the catalogue refuses, as HTTP; `id` is the product that was asked for.
+fn refused(error: catalog::Error, id: Option<ProductId>) -> Error {
+    match (error, id) {
+        (catalog::Error::NotFound, Some(id)) => not_found(id),
+        (catalog::Error::NotFound, None) => Error::internal("the catalogue did not find what was not asked for"),
+        (catalog::Error::Invalid(message), _) => Error::service(400, message),
+        (catalog::Error::Unavailable(detail), _) => Error::unavailable("The catalogue", &detail),
+        (catalog::Error::Internal(detail), _) => Error::internal(&detail),
+    }
+}
+
+fn not_found(id: impl std::fmt::Display) -> Error {
+    Error::service(404, format!("Product #{id} not found"))
+}
+
+/// A product's number from its path segment. One that no product can have (negative, or beyond 64 bits) is not found.
+fn number(segment: &str) -> Result<ProductId, Error> {
+    let digits = segment.strip_prefix('-').unwrap_or(segment);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Error::bad_request("Validation failed (numeric string is expected)"));
+    }
+    let significant = digits.trim_start_matches('0');
+    match (significant, segment.len() > digits.len()) {
+        ("", _) => Ok(0),
+        (_, true) => Err(not_found(format_args!("-{significant}"))),
+        (_, false) => significant.parse().map_err(|_| not_found(significant)),
+    }
+}
+
+/// `page` and `limit` of a list.
+fn page_query(query: &str) -> Result<(u32, u32), Error> {
+    if query.is_empty() {
+        return Ok(DEFAULT_PAGE);
+    }
+    let text = query::to_json(query)?;
+    let fields = Fields::parse(&text)?;
+    let mut input = Input::new(&fields, &["page", "limit"]);
+    let page = input.optional("page", positive(u32::MAX)).unwrap_or(DEFAULT_PAGE.0);
+    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_PAGE.1);
+    input.finish(Some((page, limit)))
+}
+
+fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
+    let mut input = Input::new(body, &["name", "price"]);
+    let name = input.required("name", text);
+    let price = input.required("price", amount);
+    input.finish(name.zip(price).map(|(name, cents)| NewProduct { name, price: Money { cents } }))
+}
+
+fn changes(body: &Fields<'_>) -> Result<ProductChanges, Error> {
+    let mut input = Input::new(body, &["name", "price"]);
+    let name = input.optional("name", text);
+    let price = input.optional("price", amount).map(|cents| Money { cents });
+    input.finish(Some(ProductChanges { name, price }))
+}
+
+/// A product as the API shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    id: ProductId,
+    name: &'a str,
+    price: Decimal,
+    available: bool,
+    created_at: &'a str,
+    updated_at: &'a str,
+}
+
+impl<'a> View<'a> {
+    fn of(product: &'a Product) -> Self {
+        View {
+            id: product.id,
+            name: &product.name,
+            price: Decimal(product.price.cents),
+            available: product.available,
+            created_at: &product.created_at,
+            updated_at: &product.updated_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    data: Vec<View<'a>>,
+    pagination: Pagination,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    page: u32,
+    limit: u32,
+    /// The number of products, not of pages: the clients know it under this name.
+    total_pages: u64,
+    last_page: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Every recorded request about products that is decided without the catalogue: same status, same body.
+
+use super::*;
+use serde_json::Value as Json;
+
+/// The recorded cases with the intended differences in place.
+fn recorded(groups: &[&str]) -> Vec<Json> {
+    let read = |text: &str| serde_json::from_str::<Vec<Json>>(text).unwrap();
+    let differences = read(include_str!("../../../../../tests/golden-differences.json"));
+    let mut cases = read(include_str!("../../../../../tests/golden.json"));
+    cases.retain(|case| groups.iter().any(|group| case["group"] == **group));
+    for case in &mut cases {
+        let same = |d: &&Json| d["group"] == case["group"] && d["name"] == case["name"];
+        if let Some(difference) = differences.iter().find(same) {
+            case["status"] = difference["expected"]["status"].clone();
+            case["response_normalised"] = difference["expected"]["body"].clone();
+        }
+    }
+    cases
+}
+
+/// What the gateway refuses without asking the catalogue, or what it would ask for.
+fn answer(case: &Json) -> Result<String, Error> {
+    let target = case["path_template"].as_str().unwrap();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let id = path.strip_prefix("/api/products/");
+    let body = Fields::parse(case["body"].as_str().unwrap_or_default())?;
+    Ok(match (case["method"].as_str().unwrap(), id) {
+        ("GET", None) => format!("list {:?}", page_query(query)?),
+        ("POST", None) => format!("create {:?}", new_product(&body)?),
+        ("PATCH", Some(id)) => {
+            let changes = changes(&body)?;
+            format!("update {} {changes:?}", number(&path::parameter(id)?)?)
+        }
+        (_, Some(id)) => format!("get or delete {}", number(&path::parameter(id)?)?),
+        other => panic!("no such case: {other:?}"),
+    })
+}
+
+#[test]
+fn refused_requests_have_the_recorded_status_and_body() {
+    let mut refused = 0;
+    for case in recorded(&["products-create", "products-list", "products-get", "products-update", "products-delete"]) {
+        let context = format!("{} / {}", case["group"], case["name"]);
+        match (answer(&case), case["status"].as_u64().unwrap()) {
+            (Err(error), status) => {
+                let reply = error.into_reply();
+                let body: Json = serde_json::from_slice(&reply.body).unwrap();
+                assert_eq!((u64::from(reply.status), &body), (status, &case["response_normalised"]), "{context}");
+                refused += 1;
+            }
+            // What only the catalogue can refuse, or an empty PATCH.
+            (Ok(_), 404) => assert!(case["response_normalised"]["message"].as_str().unwrap().starts_with("Product #")),
+            (Ok(call), 400) => {
+                assert_eq!(case["response_normalised"]["message"], "No data provided", "{context}: {call}");
+            }
+            (Ok(call), status) => assert!(status < 400, "{context}: {call} was recorded as {status}"),
+        }
+    }
+    assert!(refused > 40, "only {refused} cases were refused");
+}
+
+#[test]
+fn refused_bodies_have_the_recorded_status_and_body() {
+    let mut refused = 0;
+    for case in recorded(&["body-parsing"]) {
+        let (Some(text), 400) = (case["body"].as_str(), case["status"].as_u64().unwrap()) else { continue };
+        // A body of another type, or of none, is not read.
+        let text = if case["headers"]["content-type"] == "application/json" { text } else { "" };
+        let error = Fields::parse(text).and_then(|fields| new_product(&fields)).unwrap_err();
+        let body: Json = serde_json::from_slice(&error.into_reply().body).unwrap();
+        assert_eq!(body, case["response_normalised"], "{}", case["name"]);
+        refused += 1;
+    }
+    assert!(refused >= 8, "only {refused} cases were refused");
+}
+
+#[test]
+fn messages_keep_the_recorded_order_of_their_keys() {
+    let body = Fields::parse(r#"{"x":1,"y":2}"#).unwrap();
+    let reply = new_product(&body).unwrap_err().into_reply();
+    assert_eq!(
+        String::from_utf8(reply.body).unwrap(),
+        concat!(
+            r#"{"message":["property x should not exist","property y should not exist","name should not be empty","#,
+            r#""name must be a string","price must not be less than 0","#,
+            r#""price must be a number conforming to the specified constraints"],"error":"Bad Request","statusCode":400}"#
+        )
+    );
+}
+
+#[test]
+fn a_product_is_shown_as_recorded_to_the_byte() {
+    let product = Product {
+        id: 1,
+        name: "Teclado".into(),
+        price: Money { cents: 7525 },
+        available: true,
+        created_at: "2024-02-27T15:50:27.545Z".into(),
+        updated_at: "2024-02-27T15:50:27.545Z".into(),
+    };
+    let reply = Reply::json(200, &View::of(&product)).unwrap();
+    assert_eq!(crate::http::etag::of(&reply.body), "W/\"86-KXhe5yuE9VMkoija1+EELTuPETU\"");
+}
+
+#[test]
+fn a_number_is_read_as_the_recorded_system_read_it() {
+    assert_eq!(number("01").unwrap(), 1);
+    assert_eq!(number("-0").unwrap(), 0);
+    let refused = |segment| String::from_utf8(number(segment).unwrap_err().into_reply().body).unwrap();
+    assert_eq!(refused("-01"), r#"{"message":"Product #-1 not found","status":404}"#);
+    assert_eq!(
+        refused("99999999999999999999"),
+        r#"{"message":"Product #99999999999999999999 not found","status":404}"#
+    );
+    for segment in ["", "-", "1.5", "1e3", "0x1", " 1", "+1", "١"] {
+        assert!(refused(segment).contains("numeric string is expected"), "{segment}");
+    }
+}
+
+#[test]
+fn the_catalogues_refusals_become_the_recorded_shapes() {
+    let sent = |error, id| {
+        let reply = refused(error, id).into_reply();
+        (reply.status, String::from_utf8(reply.body).unwrap())
+    };
+    use catalog::Error::*;
+    assert_eq!(sent(NotFound, Some(9999)), (404, r#"{"message":"Product #9999 not found","status":404}"#.into()));
+    assert_eq!(sent(Invalid("a".into()), None), (400, r#"{"message":"a","status":400}"#.into()));
+    let outage = r#"{"status":503,"message":"The catalogue is unavailable, please try again"}"#;
+    assert_eq!(sent(Unavailable("worker 7 died".into()), Some(1)), (503, outage.into()));
+    let internal = r#"{"statusCode":500,"message":"Internal server error"}"#;
+    assert_eq!(sent(Internal("secret".into()), Some(1)), (500, internal.into()));
+}

@@ -1,0 +1,146 @@
+//! Validation of bodies and queries, with the messages of class-validator in their recorded order.
+//!
+//! The crates for validation (validator, garde) check typed structs, after the types are right; here most messages are
+//! about types, several for one field at once, and all fields are reported together. So the rules are plain functions
+//! from a field to a typed value or its messages, and [`Input`] collects them: unknown fields first, then each field in
+//! the order in which it is asked for.
+
+use crate::http::error::Error;
+use crate::http::json::{Fields, Value};
+use crate::money::{self, AmountError};
+
+/// What a rule makes of a field: a typed value, or what is wrong with it, in the order in which it is told.
+pub type Checked<T> = Result<T, Vec<String>>;
+
+/// The fields of one request while they are checked.
+pub struct Input<'f> {
+    fields: &'f Fields<'f>,
+    messages: Vec<String>,
+}
+
+impl<'f> Input<'f> {
+    /// Starts a check; fields that are not `known` are reported.
+    pub fn new(fields: &'f Fields<'f>, known: &[&str]) -> Self {
+        let messages = fields.unknown(known).map(|name| format!("property {name} should not exist")).collect();
+        Input { fields, messages }
+    }
+
+    /// A field that must be there. The rule sees an absent field too, and says what is missing.
+    pub fn required<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
+        rule(name, self.fields.get(name)).map_err(|messages| self.messages.extend(messages)).ok()
+    }
+
+    /// A field that may be absent. `null` is not absent: the rule sees it.
+    pub fn optional<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
+        self.fields.get(name).is_some().then(|| self.required(name, rule)).flatten()
+    }
+
+    /// Ends the check: `value`, or 400 with every message.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
+        value.filter(|_| self.messages.is_empty()).ok_or(Error::invalid(self.messages))
+    }
+}
+
+/// A text with at least one character.
+pub fn text(name: &str, value: Option<&Value>) -> Checked<String> {
+    let empty = || format!("{name} should not be empty");
+    let no_string = || format!("{name} must be a string");
+    match value {
+        Some(Value::Text(text)) if text.is_empty() => Err(vec![empty()]),
+        Some(Value::Text(text)) => Ok(text.clone().into_owned()),
+        None | Some(Value::Null) => Err(vec![empty(), no_string()]),
+        Some(_) => Err(vec![no_string()]),
+    }
+}
+
+/// An amount of money, as a number or as a plain decimal in a string; in cents.
+pub fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
+    let negative = || format!("{name} must not be less than 0");
+    let unfit = || format!("{name} must be a number conforming to the specified constraints");
+    let cents = match value {
+        Some(Value::Number(number)) => money::from_number(number),
+        Some(Value::Text(text)) => money::from_text(text),
+        _ => Err(AmountError::NotANumber),
+    };
+    cents.map_err(|error| match error {
+        AmountError::NotANumber | AmountError::NegativeAndUnrepresentable => vec![negative(), unfit()],
+        AmountError::Negative => vec![negative()],
+        AmountError::Unrepresentable => vec![unfit()],
+    })
+}
+
+/// An integer from 1 to `most`, from a query string.
+pub fn positive(most: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
+    move |name, value| {
+        let Some(Value::Text(text)) = value else { return Err(vec![format!("{name} must be a positive number")]) };
+        let text = text.trim();
+        let (units, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
+        if !digits(units) || !digits(decimals) || is_zero(units) && is_zero(decimals) {
+            return Err(vec![format!("{name} must be a positive number")]);
+        }
+        if !is_zero(decimals) {
+            return Err(vec![format!("{name} must be an integer number")]);
+        }
+        units
+            .parse()
+            .ok()
+            .filter(|number| *number <= most)
+            .ok_or_else(|| vec![format!("{name} must not be greater than {most}")])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages<T: std::fmt::Debug>(checked: Checked<T>) -> Vec<String> {
+        checked.unwrap_err()
+    }
+
+    const EMPTY: &str = "a should not be empty";
+    const NO_STRING: &str = "a must be a string";
+    const NEGATIVE: &str = "a must not be less than 0";
+    const UNFIT: &str = "a must be a number conforming to the specified constraints";
+
+    #[test]
+    fn a_text_is_a_string_that_is_not_empty() {
+        assert_eq!(text("a", Some(&Value::Text("  ".into()))), Ok("  ".to_owned()));
+        assert_eq!(messages(text("a", None)), [EMPTY, NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Null))), [EMPTY, NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Text("".into())))), [EMPTY]);
+        assert_eq!(messages(text("a", Some(&Value::Nested))), [NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Number("5")))), [NO_STRING]);
+    }
+
+    #[test]
+    fn an_amount_is_a_number_or_a_plain_decimal() {
+        assert_eq!(amount("a", Some(&Value::Number("19.99"))), Ok(1999));
+        assert_eq!(amount("a", Some(&Value::Text("12.50".into()))), Ok(1250));
+        for not_a_number in [None, Some(&Value::Null), Some(&Value::Bool), Some(&Value::Nested)] {
+            assert_eq!(messages(amount("a", not_a_number)), [NEGATIVE, UNFIT]);
+        }
+        assert_eq!(messages(amount("a", Some(&Value::Text("".into())))), [NEGATIVE, UNFIT]);
+        assert_eq!(messages(amount("a", Some(&Value::Number("-1")))), [NEGATIVE]);
+        assert_eq!(messages(amount("a", Some(&Value::Number("1.234")))), [UNFIT]);
+        assert_eq!(messages(amount("a", Some(&Value::Number("-1.234")))), [NEGATIVE, UNFIT]);
+    }
+
+    #[test]
+    fn a_positive_number_is_bounded() {
+        let check = |text: &str| positive(1000)("a", Some(&Value::Text(text.to_owned().into())));
+        assert_eq!(check("10"), Ok(10));
+        assert_eq!(check(" 010 "), Ok(10));
+        assert_eq!(check("10.0"), Ok(10));
+        assert_eq!(check("1000"), Ok(1000));
+        for text in ["0", "-1", "abc", "", "Infinity", "1e3", "0x10", "0.0", "1.", ".5"] {
+            assert_eq!(messages(check(text)), ["a must be a positive number"], "{text}");
+        }
+        assert_eq!(messages(positive(1000)("a", Some(&Value::Nested))), ["a must be a positive number"]);
+        assert_eq!(messages(check("1.5")), ["a must be an integer number"]);
+        for text in ["1001", "999999999999", "99999999999999999999"] {
+            assert_eq!(messages(check(text)), ["a must not be greater than 1000"], "{text}");
+        }
+    }
+}

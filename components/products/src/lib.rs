@@ -1,0 +1,93 @@
+//! The catalogue: exports `store:products/catalog` and keeps its products in the SQLite database `products`.
+//!
+//! Each operation is one SQL statement, so each is atomic without a transaction, and a call crosses to the database
+//! once. What a statement must guard (`available = 1`) stands in its WHERE clause, not in a read before it.
+//! Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are the last line.
+
+mod bindings;
+mod db;
+mod rows;
+mod sql;
+
+use bindings::catalog::{Error, Guest, Money, NewProduct, Page, Product, ProductChanges, ProductId};
+use spin_sdk::sqlite::Value;
+
+/// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
+const MAX_PRICE_CENTS: u64 = 1_000_000_000_000;
+/// The most products on one page, and the most numbers in one `validate`.
+const MAX_PAGE: u32 = 1000;
+
+/// The component: it has no state of its own.
+struct Catalog;
+
+impl Guest for Catalog {
+    async fn create(product: NewProduct) -> Result<Product, Error> {
+        let row = db::query(sql::CREATE, &[Value::Text(name(product.name)?), cents(product.price)?])?;
+        rows::one(row)
+    }
+
+    async fn list(page: u32, limit: u32) -> Result<Page, Error> {
+        if page == 0 {
+            return Err(Error::Invalid("page must be a positive number".into()));
+        }
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
+        }
+        let offset = i64::from(page - 1) * i64::from(limit);
+        rows::page(db::query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)
+    }
+
+    async fn get(id: ProductId) -> Result<Product, Error> {
+        rows::one(db::query(sql::GET, &[key(id)?])?)
+    }
+
+    async fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
+        if changes.name.is_none() && changes.price.is_none() {
+            return Err(Error::Invalid("nothing to change: give a name or a price".into()));
+        }
+        let name = changes.name.map(name).transpose()?.map_or(Value::Null, Value::Text);
+        let price = changes.price.map(cents).transpose()?.unwrap_or(Value::Null);
+        rows::one(db::query(sql::UPDATE, &[key(id)?, name, price])?)
+    }
+
+    async fn delete(id: ProductId) -> Result<Product, Error> {
+        rows::one(db::query(sql::DELETE, &[key(id)?])?)
+    }
+
+    async fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        if ids.len() > MAX_PAGE as usize {
+            return Err(Error::Invalid(format!("at most {MAX_PAGE} products at once")));
+        }
+        // The numbers go in as one JSON text: the statement is the same for any count, so it stays in the cache.
+        let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let products = rows::all(db::query(sql::VALIDATE, &[Value::Text(format!("[{list}]"))])?)?;
+        if products.len() == ids.len() { Ok(products) } else { Err(Error::NotFound) }
+    }
+}
+
+/// A product's number as the database keeps it; a number that no row can have is simply not found.
+fn key(id: ProductId) -> Result<Value, Error> {
+    i64::try_from(id).map(Value::Integer).map_err(|_| Error::NotFound)
+}
+
+/// A name that may be stored.
+fn name(name: String) -> Result<String, Error> {
+    if name.is_empty() { Err(Error::Invalid("name should not be empty".into())) } else { Ok(name) }
+}
+
+/// A price that may be stored.
+fn cents(price: Money) -> Result<Value, Error> {
+    i64::try_from(price.cents)
+        .ok()
+        .filter(|_| price.cents <= MAX_PRICE_CENTS)
+        .map(Value::Integer)
+        .ok_or_else(|| Error::Invalid(format!("price must not be greater than {MAX_PRICE_CENTS} cents")))
+}
+
+#[cfg(test)]
+mod tests;

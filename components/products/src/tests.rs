@@ -1,0 +1,177 @@
+//! The statements against a real SQLite with the component's own migrations.
+
+use crate::bindings::catalog::{Error, Money, Page, Product};
+use crate::{cents, key, name, rows, sql};
+use rusqlite::types::{Value as Cell, ValueRef};
+use spin_sdk::sqlite::{RowResult, Value};
+
+struct Database(rusqlite::Connection);
+
+impl Database {
+    fn new() -> Self {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../migrations/sqlite/0001_products.sql")).unwrap();
+        db.execute_batch(include_str!("../migrations/sqlite/0002_seed_products.sql")).unwrap();
+        Database(db)
+    }
+
+    fn query(&self, statement: &str, parameters: &[Value]) -> Vec<RowResult> {
+        let mut statement = self.0.prepare(statement).unwrap();
+        let columns = statement.column_count();
+        let parameters = parameters.iter().map(|value| match value {
+            Value::Integer(i) => Cell::Integer(*i),
+            Value::Text(s) => Cell::Text(s.clone()),
+            Value::Null => Cell::Null,
+            other => panic!("no statement takes {other:?}"),
+        });
+        statement
+            .query_map(rusqlite::params_from_iter(parameters), |row| {
+                let values = (0..columns).map(|i| {
+                    Ok(match row.get_ref(i)? {
+                        ValueRef::Integer(i) => Value::Integer(i),
+                        ValueRef::Text(s) => Value::Text(String::from_utf8_lossy(s).into_owned()),
+                        ValueRef::Null => Value::Null,
+                        other => panic!("no column holds {other:?}"),
+                    })
+                });
+                Ok(RowResult { values: values.collect::<Result<_, rusqlite::Error>>()? })
+            })
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    }
+
+    fn get(&self, id: i64) -> Result<Product, Error> {
+        rows::one(self.query(sql::GET, &[Value::Integer(id)]))
+    }
+
+    fn page(&self, limit: i64, offset: i64) -> Page {
+        rows::page(self.query(sql::LIST, &[Value::Integer(limit), Value::Integer(offset)])).unwrap()
+    }
+}
+
+fn ids(products: &[Product]) -> Vec<u64> {
+    products.iter().map(|p| p.id).collect()
+}
+
+#[test]
+fn the_seed_has_47_products_with_the_recorded_first_one() {
+    let db = Database::new();
+    let first = db.get(1).unwrap();
+    assert_eq!((first.id, first.name.as_str(), first.price.cents, first.available), (1, "Teclado", 7525, true));
+    assert_eq!(first.created_at, "2024-02-27T15:50:27.545Z");
+    assert_eq!(first.updated_at, first.created_at);
+    assert_eq!(db.page(1, 0).total, 47);
+}
+
+#[test]
+fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
+    let db = Database::new();
+    let lamp = rows::one(db.query(sql::CREATE, &[Value::Text("Lamp".into()), Value::Integer(1999)])).unwrap();
+    assert_eq!((lamp.id, lamp.name.as_str(), lamp.price.cents, lamp.available), (48, "Lamp", 1999, true));
+    assert_eq!(lamp.created_at, lamp.updated_at);
+    assert_eq!((lamp.created_at.len(), lamp.created_at.ends_with('Z')), (24, true));
+    assert_eq!(db.get(48).unwrap().created_at, lamp.created_at);
+}
+
+#[test]
+fn a_page_has_its_products_by_number_and_the_total_even_past_the_end() {
+    let db = Database::new();
+    let page = db.page(3, 3);
+    assert_eq!((ids(&page.products), page.total), (vec![4, 5, 6], 47));
+    let past = db.page(10, 10_000);
+    assert_eq!((past.products.len(), past.total), (0, 47));
+    let last = db.page(10, 40);
+    assert_eq!(last.products.len(), 7);
+}
+
+#[test]
+fn the_page_of_an_empty_catalogue_is_empty() {
+    let db = Database::new();
+    db.0.execute("DELETE FROM products", []).unwrap();
+    let page = db.page(10, 0);
+    assert_eq!((page.products.len(), page.total), (0, 0));
+}
+
+#[test]
+fn an_update_changes_only_what_it_names_and_moves_the_date() {
+    let db = Database::new();
+    let before = db.get(2).unwrap();
+    let after = rows::one(db.query(sql::UPDATE, &[Value::Integer(2), Value::Null, Value::Integer(1)])).unwrap();
+    assert_eq!((after.name.as_str(), after.price.cents), ("Mouse", 1));
+    assert_eq!(after.created_at, before.created_at);
+    assert!(after.updated_at > before.updated_at);
+    let renamed = rows::one(db.query(sql::UPDATE, &[Value::Integer(2), Value::Text("Rat".into()), Value::Null]));
+    assert_eq!(renamed.map(|p| (p.name, p.price.cents)).unwrap(), ("Rat".to_owned(), 1));
+}
+
+#[test]
+fn a_deleted_product_is_neither_read_listed_counted_changed_nor_deleted_again() {
+    let db = Database::new();
+    let gone = rows::one(db.query(sql::DELETE, &[Value::Integer(1)])).unwrap();
+    assert!(!gone.available);
+    assert!(matches!(db.get(1), Err(Error::NotFound)));
+    let page = db.page(1, 0);
+    assert_eq!((ids(&page.products), page.total), (vec![2], 46));
+    let update = db.query(sql::UPDATE, &[Value::Integer(1), Value::Text("x".into()), Value::Null]);
+    assert!(matches!(rows::one(update), Err(Error::NotFound)));
+    assert!(matches!(rows::one(db.query(sql::DELETE, &[Value::Integer(1)])), Err(Error::NotFound)));
+}
+
+#[test]
+fn validate_finds_available_products_alone() {
+    let db = Database::new();
+    db.query(sql::DELETE, &[Value::Integer(2)]);
+    let found = rows::all(db.query(sql::VALIDATE, &[Value::Text("[3,2,1,9999]".into())])).unwrap();
+    assert_eq!(ids(&found), [1, 3]);
+}
+
+#[test]
+fn the_number_of_the_newest_product_is_not_given_again() {
+    let db = Database::new();
+    db.0.execute("DELETE FROM products WHERE id = 47", []).unwrap();
+    let next = rows::one(db.query(sql::CREATE, &[Value::Text("x".into()), Value::Integer(0)])).unwrap();
+    assert_eq!(next.id, 48);
+}
+
+#[test]
+fn the_list_reads_one_page_through_an_index() {
+    let db = Database::new();
+    let plan = db.0.prepare(&format!("EXPLAIN QUERY PLAN {}", sql::LIST)).unwrap();
+    let mut plan = plan;
+    let steps: Vec<String> = plan.query_map([10, 0], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(steps.iter().any(|step| step.contains("COVERING INDEX products_available")), "{steps:?}");
+}
+
+#[test]
+fn the_schema_refuses_what_the_contract_rules_out() {
+    let db = Database::new();
+    for row in ["('', 1)", "('a', -1)", "('a', 1000000000001)", "('a', 1.5)", "(NULL, 1)"] {
+        let insert = format!("INSERT INTO products (name, price_cents) VALUES {row}");
+        assert!(db.0.execute(&insert, []).is_err(), "{row} was stored");
+    }
+}
+
+#[test]
+fn arguments_outside_the_contract_are_refused() {
+    assert!(matches!(name(String::new()), Err(Error::Invalid(_))));
+    assert!(matches!(cents(Money { cents: 1_000_000_000_000 }), Ok(Value::Integer(1_000_000_000_000))));
+    assert!(matches!(cents(Money { cents: 1_000_000_000_001 }), Err(Error::Invalid(_))));
+    assert!(matches!(cents(Money { cents: u64::MAX }), Err(Error::Invalid(_))));
+    assert!(matches!(key(u64::MAX), Err(Error::NotFound)));
+}
+
+#[test]
+fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
+    let short = RowResult { values: vec![Value::Integer(1)] };
+    assert!(matches!(rows::one(vec![short]), Err(Error::Internal(_))));
+    let negative = vec![
+        Value::Integer(-1),
+        Value::Text("a".into()),
+        Value::Integer(1),
+        Value::Integer(1),
+        Value::Text("t".into()),
+        Value::Text("t".into()),
+    ];
+    assert!(matches!(rows::one(vec![RowResult { values: negative }]), Err(Error::Internal(_))));
+}

@@ -1,0 +1,131 @@
+//! What each component may reach, opened at start-up: a database or store is opened once and shared by all components
+//! that are granted its label; an HTTP client is one component's own.
+
+use crate::bindings::http_client::{self, Client, Internal, InternalDispatch};
+use crate::bindings::key_value::Store;
+use crate::bindings::sqlite::Database;
+use crate::bindings::{Grants, files};
+use crate::manifest::{Application, Component};
+use crate::state::StateFolder;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Something that a component is granted cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    /// A database.
+    #[error("database `{label}` in {} cannot be opened: {error:#}\n  fix: see who owns the file and whether the disk is full", path.display())]
+    Database {
+        /// Its label.
+        label: String,
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        error: anyhow::Error,
+    },
+    /// A key-value store.
+    #[error("key-value store `{label}` in {} cannot be opened: {error:#}\n  fix: see who owns the file and whether the disk is full", path.display())]
+    KeyValue {
+        /// Its label.
+        label: String,
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        error: anyhow::Error,
+    },
+    /// The HTTP client.
+    #[error("the HTTP client cannot be made: {0:#}")]
+    Client(anyhow::Error),
+    /// The files of a component.
+    #[error(transparent)]
+    Files(#[from] files::FilesError),
+}
+
+/// What components share.
+pub(super) struct Shared {
+    sqlite: BTreeMap<String, Arc<Database>>,
+    key_value: BTreeMap<String, Arc<Store>>,
+    internal: Internal,
+    tls: Arc<http_client::TlsConfig>,
+}
+
+impl Shared {
+    /// Opens every database and store that any component is granted. Blocks on the disk.
+    pub(super) fn open(application: &Application, state: &StateFolder) -> Result<Self, GrantError> {
+        let mut key_value = BTreeMap::new();
+        for label in labels(application, |c| &c.key_value_stores) {
+            let path = place(&application.key_value_paths, &state.key_value(), &label);
+            let store =
+                Store::open(&path, &label).map_err(|error| GrantError::KeyValue { label: label.clone(), path, error })?;
+            key_value.insert(label, Arc::new(store));
+        }
+        let tls = http_client::tls_config().map_err(GrantError::Client)?;
+        Ok(Shared { sqlite: databases(application, &state.sqlite())?, key_value, internal: Internal::default(), tls })
+    }
+
+    /// Opens the way for requests between components of the application.
+    pub(super) fn internal(&self, dispatch: InternalDispatch) {
+        self.internal.set(dispatch);
+    }
+
+    /// The database of `label`.
+    pub(super) fn database(&self, label: &str) -> Option<&Arc<Database>> {
+        self.sqlite.get(label)
+    }
+
+    /// What `component` may reach.
+    pub(super) fn grants(
+        &self,
+        component: &Component,
+        application: &Application,
+        state: &StateFolder,
+    ) -> Result<Grants, GrantError> {
+        let name: Arc<str> = component.name.as_str().into();
+        let client = Client::new(
+            name.clone(),
+            component.allowed_outbound_hosts.clone().into(),
+            component.limits.outbound_requests,
+            self.internal.clone(),
+            self.tls.clone(),
+        );
+        Ok(Grants {
+            component: name,
+            limits: component.limits.clone(),
+            variables: component.variables.iter().map(|(k, v)| (k.clone(), v.expose().to_string())).collect(),
+            environment: component.environment.clone().into_iter().collect(),
+            files: files::prepare(&application.dir, state.path(), &component.name, &component.files)?,
+            key_value: chosen(&self.key_value, &component.key_value_stores),
+            sqlite: chosen(&self.sqlite, &component.sqlite_databases),
+            http: Arc::new(client),
+        })
+    }
+}
+
+/// Opens every database that any component is granted; `folder` is where those lie that are not placed elsewhere.
+pub(super) fn databases(
+    application: &Application,
+    folder: &Path,
+) -> Result<BTreeMap<String, Arc<Database>>, GrantError> {
+    let mut databases = BTreeMap::new();
+    for label in labels(application, |c| &c.sqlite_databases) {
+        let path = place(&application.sqlite_paths, folder, &label);
+        let database =
+            Database::open(&path, &label).map_err(|error| GrantError::Database { label: label.clone(), path, error })?;
+        databases.insert(label, database);
+    }
+    Ok(databases)
+}
+
+/// Every label that any component has in its list.
+fn labels(application: &Application, list: fn(&Component) -> &Vec<String>) -> BTreeSet<String> {
+    application.components.values().flat_map(list).cloned().collect()
+}
+
+fn place(placed: &BTreeMap<String, PathBuf>, folder: &Path, label: &str) -> PathBuf {
+    placed.get(label).cloned().unwrap_or_else(|| folder.join(format!("{label}.db")))
+}
+
+fn chosen<T>(all: &BTreeMap<String, Arc<T>>, labels: &[String]) -> BTreeMap<String, Arc<T>> {
+    labels.iter().filter_map(|label| Some((label.clone(), all.get(label)?.clone()))).collect()
+}

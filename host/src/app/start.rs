@@ -1,0 +1,302 @@
+//! From a checked manifest to a running application.
+
+use super::App;
+use super::grants::{GrantError, Shared};
+use super::migrations::{self, MigrateError};
+use crate::bindings::{self, Ctx};
+use crate::call::CallContext;
+use crate::limits::millis;
+use crate::links::local::{self, LinkError};
+use crate::manifest::{Application, Component as Declared, Dependency, Router};
+use crate::runtime::{CompileError, Compiled, Engine, EngineError, Fairness, Pool, PoolConfig};
+use crate::state::StateFolder;
+use http_body_util::BodyExt;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime::component::{Component, Linker};
+
+/// How often pools are looked through for instances that nobody uses.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Code that is ready sooner than this came from the cache: a compilation of anything takes longer.
+const FROM_CACHE: Duration = Duration::from_millis(60);
+
+/// What start-up has done, for someone who waits for it.
+pub enum Progress {
+    /// A component's code is ready.
+    Ready {
+        /// The component.
+        component: String,
+        /// Compiled, or loaded from the cache.
+        source: &'static str,
+        /// How long that took.
+        took: Duration,
+    },
+    /// A component's migrations were run.
+    Migrated {
+        /// The component.
+        component: String,
+        /// How many were applied now.
+        count: usize,
+    },
+}
+
+/// The application does not start. Names the component and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A component's code is missing or wrong, or an import is satisfied by nothing.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// A migration was changed or failed.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// What a component is granted cannot be opened.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// A link cannot be made.
+    #[error("{manifest}:{line}: component `{component}`: {error}")]
+    Link {
+        /// The manifest's file name.
+        manifest: String,
+        /// The line of the dependency.
+        line: usize,
+        /// The importer.
+        component: String,
+        /// What is wrong, and the fix.
+        error: LinkError,
+    },
+    /// A component that a route or dependency needs does not offer what it needs.
+    #[error("{manifest}:{line}: component `{component}` {message}\n  fix: {fix}")]
+    Unfit {
+        /// The manifest's file name.
+        manifest: String,
+        /// The line that needs it.
+        line: usize,
+        /// The component.
+        component: String,
+        /// What it lacks.
+        message: String,
+        /// What would fix it.
+        fix: String,
+    },
+    /// A part of start-up was stopped.
+    #[error("start-up was stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl App {
+    /// Starts `application` with its state in `state`.
+    ///
+    /// # Errors
+    /// When anything is missing, wrong, or not as the manifest says.
+    pub async fn start(
+        application: Application,
+        state: &StateFolder,
+        progress: impl Fn(Progress),
+    ) -> Result<Arc<Self>, StartError> {
+        let engine = Engine::start(&state.cache(), application.components.values().map(|c| &c.limits))?;
+        let codes = compile(&engine, &application, &progress).await?;
+        let shared = Shared::open(&application, state)?;
+        for (component, count) in migrations::run(&application, &shared).await? {
+            progress(Progress::Migrated { component, count });
+        }
+        let mut wiring = Wiring {
+            engine: engine.wasmtime(),
+            application: &application,
+            shared: &shared,
+            fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
+            state,
+            codes,
+            pools: BTreeMap::new(),
+        };
+        for name in application.components.keys() {
+            wiring.pool(name)?;
+        }
+        let pools = wiring.pools;
+        let router = router(&application, &pools)?;
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
+        let app = Arc::new(App { application, router, pools, _sweeper: sweeper, _engine: engine });
+        shared.internal(dispatch(&app));
+        Ok(app)
+    }
+}
+
+/// Compiles all components at once; cranelift takes the cores that it finds.
+async fn compile(
+    engine: &Engine,
+    application: &Application,
+    progress: &impl Fn(Progress),
+) -> Result<BTreeMap<String, Component>, StartError> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (name, declared) in &application.components {
+        let (engine, name, source) = (engine.wasmtime().clone(), name.clone(), declared.source.clone());
+        tasks.spawn_blocking(move || {
+            let start = Instant::now();
+            Compiled::compile(&engine, &name, &source).map(|code| (name, code, start.elapsed()))
+        });
+    }
+    let mut codes = BTreeMap::new();
+    while let Some(done) = tasks.join_next().await {
+        let (component, code, took) = done??;
+        let source = if took < FROM_CACHE { "loaded" } else { "compiled" };
+        progress(Progress::Ready { component: component.clone(), source, took });
+        codes.insert(component, code);
+    }
+    Ok(codes)
+}
+
+/// Makes the pools, callees before their callers.
+struct Wiring<'a> {
+    engine: &'a wasmtime::Engine,
+    application: &'a Application,
+    shared: &'a Shared,
+    fairness: Fairness,
+    state: &'a StateFolder,
+    codes: BTreeMap<String, Component>,
+    pools: BTreeMap<String, Arc<Pool>>,
+}
+
+impl Wiring<'_> {
+    /// The pool of `name`, made with all that it depends on where it is not there yet. The manifest has no cycle, so
+    /// this ends.
+    fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
+        if let Some(pool) = self.pools.get(name) {
+            return Ok(Some(pool.clone()));
+        }
+        let application = self.application;
+        let (Some(declared), Some(code)) = (application.components.get(name), self.codes.get(name).cloned()) else {
+            return Ok(None);
+        };
+        let mut linker = Linker::new(self.engine);
+        bindings::add_to_linker(&mut linker).map_err(|e| CompileError {
+            component: name.into(),
+            message: format!("the host's own interfaces clash: {e:#}"),
+            fix: "this is a mistake in Souk: please report it".into(),
+        })?;
+        for dependency in &declared.dependencies {
+            if let Some(target) = self.pool(&dependency.component)? {
+                self.link(&mut linker, declared, &code, dependency, &target)?;
+            }
+        }
+        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)?;
+        let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
+        let pool = Pool::new(PoolConfig {
+            compiled,
+            grants,
+            limits: declared.limits.clone(),
+            fairness: self.fairness.clone(),
+        });
+        self.pools.insert(name.into(), pool.clone());
+        Ok(Some(pool))
+    }
+
+    fn link(
+        &self,
+        linker: &mut Linker<Ctx>,
+        declared: &Declared,
+        code: &Component,
+        dependency: &Dependency,
+        target: &Arc<Pool>,
+    ) -> Result<(), StartError> {
+        let manifest = || self.application.manifest_name();
+        let component_type = code.component_type();
+        let wanted: Vec<String> = component_type
+            .imports(self.engine)
+            .map(|(import, _)| import.to_string())
+            .filter(|import| dependency.name.covers(import))
+            .collect();
+        if wanted.is_empty() {
+            tracing::warn!(component = %declared.name, "the dependency {} is not imported", dependency.name);
+        }
+        for import in wanted {
+            let export = dependency.export.as_deref().unwrap_or(&import);
+            let uncovered = local::link(linker, self.engine, code, &import, export, target).map_err(|error| {
+                StartError::Link {
+                    manifest: manifest(),
+                    line: dependency.line,
+                    component: declared.name.clone(),
+                    error,
+                }
+            })?;
+            for function in uncovered {
+                tracing::warn!(
+                    component = %declared.name,
+                    "{function} has no error that could say that `{}` is unavailable: when it is, `{}` traps",
+                    dependency.component,
+                    declared.name,
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The routes with the pools that answer them.
+fn router(
+    application: &Application,
+    pools: &BTreeMap<String, Arc<Pool>>,
+) -> Result<Router<Arc<Pool>>, StartError> {
+    let mut routes = Vec::new();
+    for route in &application.routes {
+        let Some(pool) = pools.get(&route.component) else { continue };
+        let exported = &pool.compiled().exported;
+        if !exported.http {
+            let (message, fix) = if exported.http_0_2 {
+                ("handles HTTP as in WASI 0.2 (wasi:http/incoming-handler), which Souk does not run", "build it with spin-sdk 6 or newer, for WASI 0.3")
+            } else {
+                ("has a route but does not export wasi:http/handler", "take the route away, or make the component an HTTP handler")
+            };
+            return Err(StartError::Unfit {
+                manifest: application.manifest_name(),
+                line: route.line,
+                component: route.component.clone(),
+                message: message.into(),
+                fix: fix.into(),
+            });
+        }
+        if let Some(pattern) = &route.pattern {
+            routes.push((pattern.clone(), pool.clone()));
+        }
+    }
+    Ok(Router::new(routes))
+}
+
+/// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
+fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
+    let app: Weak<App> = Arc::downgrade(app);
+    Arc::new(move |component, request, context: CallContext| {
+        let app = app.clone();
+        Box::pin(async move {
+            use wasmtime_wasi_http::Error;
+            let pool = app.upgrade().and_then(|app| app.pool(&component).cloned()).ok_or(Error::DestinationNotFound)?;
+            let trace = context.trace.clone();
+            let context = CallContext {
+                deadline: context.deadline.min(Instant::now() + pool.call_deadline()),
+                ..context
+            };
+            match pool.handle(request, context).await {
+                Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
+                Err(error) => {
+                    tracing::warn!(component, trace = %trace, "{error}");
+                    Err(Error::DestinationUnavailable)
+                }
+            }
+        })
+    })
+}
+
+async fn sweep(pools: Vec<Arc<Pool>>) {
+    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(SWEEP);
+    let mut tick = tokio::time::interval(shortest.clamp(millis(10), SWEEP));
+    loop {
+        tick.tick().await;
+        for pool in &pools {
+            pool.sweep();
+        }
+    }
+}

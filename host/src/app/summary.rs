@@ -1,0 +1,67 @@
+//! The block that ends a start, and the same facts for `souk doctor`.
+
+use super::App;
+use crate::manifest::{Application, Component};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+impl App {
+    /// Routes, components with their grants and links, state folder and time to start.
+    pub fn summary(&self, url: &str, state: &Path, took: Duration) -> String {
+        let mut text = describe(&self.application, url);
+        let _ = writeln!(text, "State: {}", state.display());
+        let _ = writeln!(text, "Serving {url} (started in {:.2} s)", took.as_secs_f64());
+        text
+    }
+}
+
+/// Routes, and components with their grants and links. Variables are named, never shown.
+pub fn describe(application: &Application, url: &str) -> String {
+    let mut text = format!("\n{} {}\n\nRoutes:\n", application.name, application.version);
+    let width = application.routes.iter().filter_map(|r| r.pattern.as_ref()).map(|p| p.as_str().len()).max();
+    for route in &application.routes {
+        if let Some(pattern) = &route.pattern {
+            let _ = writeln!(
+                text,
+                "  {url}{:width$}  {}",
+                pattern.as_str(),
+                route.component,
+                width = width.unwrap_or_default()
+            );
+        }
+    }
+    let private: Vec<&str> =
+        application.routes.iter().filter(|r| r.pattern.is_none()).map(|r| r.component.as_str()).collect();
+    if !private.is_empty() {
+        let _ = writeln!(text, "  (private)  {}", private.join(", "));
+    }
+    text.push_str("\nComponents:\n");
+    for component in application.components.values() {
+        let _ = writeln!(text, "  {}", component.name);
+        for line in grants(component) {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// What a component may reach, one line a kind.
+fn grants(component: &Component) -> Vec<String> {
+    let mut lines = Vec::new();
+    for dependency in &component.dependencies {
+        lines.push(format!("link      {} -> {}", dependency.name, dependency.component));
+    }
+    let mut list = |kind: &str, items: Vec<String>| {
+        if !items.is_empty() {
+            lines.push(format!("{kind:<9} {}", items.join(", ")));
+        }
+    };
+    list("sqlite", component.sqlite_databases.clone());
+    list("key-value", component.key_value_stores.clone());
+    list("outbound", component.allowed_outbound_hosts.iter().map(ToString::to_string).collect());
+    list("variables", component.variables.keys().cloned().collect());
+    list("files", component.files.iter().map(ToString::to_string).collect());
+    lines
+}

@@ -1,0 +1,185 @@
+//! A guest's connection: which engine serves its next statement, and what it keeps between statements.
+
+use super::database::{Database, Writer};
+use super::engine::Collected;
+use super::error::{Stop, too_large};
+use super::statement::Kind;
+use super::stream::RowStream;
+use super::{Error, QueryResult, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A guest's connection. Statements of one connection run one at a time, in order.
+pub struct Connection {
+    database: Arc<Database>,
+    session: Mutex<Session>,
+    last_insert_rowid: AtomicI64,
+    changes: AtomicU64,
+}
+
+/// Where a connection stands.
+enum State {
+    /// Outside a transaction.
+    Idle,
+    /// Inside one, with the writer.
+    Open(Writer),
+    /// Inside one as far as the guest knows, but it was rolled back because a statement of it was cancelled.
+    Lost,
+}
+
+/// The state of a connection, and the count of its instance's transactions.
+struct Session {
+    state: State,
+    transactions: Arc<AtomicUsize>,
+}
+
+impl Session {
+    fn set(&mut self, state: State) -> State {
+        let (was, is) = (!matches!(self.state, State::Idle), !matches!(state, State::Idle));
+        match (was, is) {
+            (false, true) => drop(self.transactions.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.transactions.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
+        std::mem::replace(&mut self.state, state)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // An open writer is dropped with the state, which rolls back.
+        self.set(State::Idle);
+    }
+}
+
+/// How a read was answered.
+enum Answer {
+    Here(Collected),
+    /// It is a read, and too long for this thread.
+    Long,
+}
+
+impl Connection {
+    /// A connection to `database`; `transactions` counts its instance's open transactions.
+    pub fn new(database: Arc<Database>, transactions: Arc<AtomicUsize>) -> Self {
+        Connection {
+            database,
+            session: Mutex::new(Session {
+                state: State::Idle,
+                transactions,
+            }),
+            last_insert_rowid: AtomicI64::new(0),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs one statement and gives its whole result.
+    ///
+    /// # Errors
+    /// SQLite's, in its words; and when the result is larger than [`MAX_RESULT_BYTES`](super::MAX_RESULT_BYTES).
+    pub async fn execute(&self, sql: String, params: Vec<Value>) -> Result<QueryResult, Error> {
+        let kind = Kind::of(&sql)?;
+        match self.try_here(kind, &sql, &params).await? {
+            Ok(Answer::Here(collected)) => Ok(collected.result),
+            Ok(Answer::Long) => match self.database.read_long(sql, params).await {
+                Ok(collected) => Ok(collected.result),
+                Err(Stop::Failed(e)) => Err(e),
+                Err(Stop::Overflow) => Err(too_large()),
+                Err(Stop::Writes | Stop::Gone) => Err(Error::Io("interrupted".to_owned())),
+            },
+            Err(session) => Ok(self.write(session, kind, sql, params).await?.result),
+        }
+    }
+
+    /// Runs one statement and gives its rows as they come. Only a read outside a transaction is truly streamed; what
+    /// else gives rows (`RETURNING`, a read within a transaction) is read whole first, so that the guest may run the
+    /// next statement of the transaction while it reads the rows.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); the size of a streamed result is not bounded.
+    pub async fn query_stream(&self, sql: String, params: Vec<Value>) -> Result<RowStream, Error> {
+        let kind = Kind::of(&sql)?;
+        match self.try_here(kind, &sql, &params).await? {
+            Ok(Answer::Here(collected)) => Ok(RowStream::ready(collected)),
+            Ok(Answer::Long) => RowStream::scan(&self.database, sql, params).await,
+            Err(session) => Ok(RowStream::ready(self.write(session, kind, sql, params).await?)),
+        }
+    }
+
+    /// The rowid of this connection's last insert, or 0.
+    pub fn last_insert_rowid(&self) -> i64 {
+        self.last_insert_rowid.load(Ordering::Acquire)
+    }
+
+    /// The rows that this connection's last `INSERT`, `UPDATE` or `DELETE` changed.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Answers a read on this thread if it is one; if not, the session comes back for [`write`](Self::write).
+    async fn try_here(
+        &self,
+        kind: Kind,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Result<Answer, MutexGuard<'_, Session>>, Error> {
+        let mut session = self.session.lock().await;
+        let (outcome, inside) = match &session.state {
+            State::Lost if kind == Kind::Rollback => {
+                session.set(State::Idle);
+                return Ok(Ok(Answer::Here(Collected::default())));
+            }
+            State::Lost => {
+                return Err(Error::Io(
+                    "the transaction was rolled back because a statement of it was cancelled; say ROLLBACK and begin \
+                     again"
+                        .to_owned(),
+                ));
+            }
+            _ if !kind.may_read() => return Ok(Err(session)),
+            State::Open(writer) => (writer.read_inline(sql, params), true),
+            State::Idle => (self.database.read_inline(sql, params).await, false),
+        };
+        match outcome {
+            Ok(collected) => Ok(Ok(Answer::Here(collected))),
+            Err(Stop::Failed(e)) => Err(e),
+            Err(Stop::Overflow) if !inside => Ok(Ok(Answer::Long)),
+            Err(Stop::Overflow | Stop::Writes | Stop::Gone) => Ok(Err(session)),
+        }
+    }
+
+    /// Runs a statement on the writer, and keeps the writer when the statement leaves a transaction open.
+    async fn write(
+        &self,
+        mut session: MutexGuard<'_, Session>,
+        kind: Kind,
+        sql: String,
+        params: Vec<Value>,
+    ) -> Result<Collected, Error> {
+        // Until the statement has ended, the transaction counts as lost: if this future is dropped, it is.
+        let writer = match &session.state {
+            State::Open(_) => match session.set(State::Lost) {
+                State::Open(writer) => writer,
+                _ => return Err(Error::InvalidConnection),
+            },
+            _ => self.database.writer().await?,
+        };
+        let (writer, outcome) = writer.write(sql, params).await?;
+        if writer.in_transaction() {
+            session.set(State::Open(writer));
+        } else {
+            session.set(State::Idle);
+        }
+        let written = outcome?;
+        if kind.may_insert()
+            && let Some(rowid) = written.inserted
+        {
+            self.last_insert_rowid.store(rowid, Ordering::Release);
+        }
+        if kind.counts_changes() {
+            self.changes.store(written.changes, Ordering::Release);
+        }
+        Ok(written.collected)
+    }
+}

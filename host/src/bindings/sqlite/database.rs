@@ -1,0 +1,276 @@
+//! One database file: its writer, its readers, and who may use them when.
+
+use super::engine::{Bound, Collected, Engine, Run};
+use super::error::{Stop, internal, to_guest_busy, too_large};
+use super::policy::Role;
+use super::{Error, Value};
+use rusqlite::Error as SqliteError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+
+/// A database, shared by every component that is granted its label.
+pub struct Database {
+    label: Arc<str>,
+    path: PathBuf,
+    /// Fair: guests write in the order in which they asked.
+    writer: Arc<tokio::sync::Mutex<Engine>>,
+    /// Readers that nobody uses; they are opened as they are needed.
+    idle: Mutex<Vec<Engine>>,
+    readers: Arc<Semaphore>,
+    long_reads: Arc<Semaphore>,
+    /// Whether the database has virtual tables, whose steps no budget can bound.
+    virtual_tables: AtomicBool,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Opens the file at `path`, and makes it and its folder when they do not exist. Blocks on the disk.
+    ///
+    /// # Errors
+    /// One that names the label and the file, for the operator.
+    pub fn open(path: &Path, label: &str) -> anyhow::Result<Arc<Database>> {
+        use anyhow::Context as _;
+        let what = || format!("cannot open database `{label}` in {}", path.display());
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(what)?;
+        }
+        let writer = Engine::open(path, Role::Writer).with_context(what)?;
+        let virtual_tables = writer.has_virtual_tables().with_context(what)?;
+        Ok(Arc::new(Database {
+            label: label.into(),
+            path: path.to_owned(),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            idle: Mutex::new(Vec::new()),
+            readers: Arc::new(Semaphore::new(super::READERS)),
+            long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
+            virtual_tables: AtomicBool::new(virtual_tables),
+        }))
+    }
+
+    /// The label in the manifest.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// To be called after a change of the schema that did not pass through [`Connection`](super::Connection).
+    pub(crate) fn virtual_tables_may_exist(&self) {
+        self.virtual_tables.store(true, Ordering::Release);
+    }
+
+    /// Waits for the writer.
+    pub(super) async fn writer(self: &Arc<Self>) -> Result<Writer, Error> {
+        let engine = match self.writer.clone().try_lock_owned() {
+            Ok(engine) => engine,
+            Err(_) => tokio::time::timeout(super::BUSY_WAIT, self.writer.clone().lock_owned())
+                .await
+                .map_err(|_| to_guest_busy(&self.label))?,
+        };
+        Ok(Writer {
+            engine: Some(engine),
+            database: self.clone(),
+        })
+    }
+
+    async fn reader(self: &Arc<Self>) -> Result<Reader, Error> {
+        let closed = |e| internal(&self.label, "its readers are closed", e);
+        let permit = self.readers.clone().acquire_owned().await.map_err(closed)?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let engine = match idle {
+            Some(engine) => engine,
+            None => {
+                let path = self.path.clone();
+                let opened = tokio::task::spawn_blocking(move || Engine::open(&path, Role::Reader)).await;
+                opened
+                    .map_err(|e| internal(&self.label, "opening a reader failed", e))?
+                    .map_err(|e| internal(&self.label, "opening a reader failed", e))?
+            }
+        };
+        Ok(Reader {
+            engine: Some(engine),
+            database: self.clone(),
+            _permit: permit,
+            _long: None,
+        })
+    }
+
+    /// A reader for a read that takes long, and its run; some readers are kept from this for short reads.
+    pub(super) async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
+        let wait = tokio::time::timeout(super::BUSY_WAIT, self.long_reads.clone().acquire_owned()).await;
+        let long = wait
+            .map_err(|_| to_guest_busy(&self.label))?
+            .map_err(|e| internal(&self.label, "its readers are closed", e))?;
+        let mut reader = self.reader().await?;
+        reader._long = Some(long);
+        let run = reader.engine()?.begin();
+        Ok((reader, run))
+    }
+
+    /// Reads on this thread, under a budget; see the module's documentation for why this may be done.
+    pub(super) async fn read_inline(self: &Arc<Self>, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
+        let reader = self.reader().await.map_err(Stop::Failed)?;
+        if self.virtual_tables.load(Ordering::Acquire) {
+            return Err(reader.engine().map_err(Stop::Failed)?.only_compile(sql));
+        }
+        reader.run(|engine| engine.inline(sql, params))
+    }
+
+    /// Reads on a blocking thread, to the end.
+    pub(super) async fn read_long(self: &Arc<Self>, sql: String, params: Vec<Value>) -> Result<Collected, Stop> {
+        let (reader, _run) = self.long_reader().await.map_err(Stop::Failed)?;
+        let task = tokio::task::spawn_blocking(move || {
+            reader.run(|engine| engine.blocking(|engine| engine.collect(&sql, &params, true, WHOLE)))
+        });
+        task.await
+            .unwrap_or_else(|e| Err(Stop::Failed(internal(&self.label, "a read ended early", e))))
+    }
+}
+
+/// The bound on a result that is kept whole.
+pub(super) const WHOLE: Bound = Bound {
+    rows: usize::MAX,
+    bytes: super::MAX_RESULT_BYTES,
+};
+
+/// A reader, taken from its database until it is dropped.
+pub(super) struct Reader {
+    /// `None` only while it is dropped, and after a failure that leaves the engine in doubt.
+    engine: Option<Engine>,
+    database: Arc<Database>,
+    _permit: OwnedSemaphorePermit,
+    _long: Option<OwnedSemaphorePermit>,
+}
+
+impl Reader {
+    fn engine(&self) -> Result<&Engine, Error> {
+        self.engine.as_ref().ok_or_else(|| internal(&self.database.label, "a reader is gone", ""))
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.database.label
+    }
+
+    /// Runs `work`. rusqlite asserts where SQLite is out of memory; that costs the reader, and nothing else.
+    pub(super) fn run<T>(mut self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
+        let engine = self.engine().map_err(Stop::Failed)?;
+        catch_unwind(AssertUnwindSafe(|| work(engine))).unwrap_or_else(|_| {
+            self.engine = None;
+            Err(Stop::Failed(internal(&self.database.label, "a read failed", "SQLite was out of memory")))
+        })
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            self.database.idle.lock().unwrap_or_else(PoisonError::into_inner).push(engine);
+        }
+    }
+}
+
+/// The writer, taken from its database until it is dropped. An open transaction is rolled back then, on a blocking
+/// thread; only after that the next one gets the writer.
+pub(super) struct Writer {
+    /// `None` only while it is dropped.
+    engine: Option<OwnedMutexGuard<Engine>>,
+    database: Arc<Database>,
+}
+
+/// What a statement on the writer gave.
+pub(super) struct Written {
+    pub collected: Collected,
+    /// The rowid of a row that the statement inserted.
+    pub inserted: Option<i64>,
+    /// The rows that SQLite counts for the last `INSERT`, `UPDATE` or `DELETE`.
+    pub changes: u64,
+}
+
+impl Writer {
+    fn engine(&self) -> Result<&Engine, Error> {
+        self.engine.as_deref().ok_or_else(|| internal(&self.database.label, "the writer is gone", ""))
+    }
+
+    pub(super) fn in_transaction(&self) -> bool {
+        self.engine.as_deref().is_some_and(Engine::in_transaction)
+    }
+
+    /// A read within the transaction, on this thread, under a budget.
+    pub(super) fn read_inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
+        let engine = self.engine().map_err(Stop::Failed)?;
+        if self.database.virtual_tables.load(Ordering::Acquire) {
+            return Err(Stop::Overflow);
+        }
+        catch_unwind(AssertUnwindSafe(|| engine.inline(sql, params))).unwrap_or(Err(Stop::Overflow))
+    }
+
+    /// Runs a statement on a blocking thread. When the caller is gone before it ends, it is interrupted, and the writer
+    /// goes back with its transaction rolled back.
+    pub(super) async fn write(self, sql: String, params: Vec<Value>) -> Result<(Writer, Result<Written, Error>), Error> {
+        let _run = self.engine()?.begin();
+        let database = self.database.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let outcome = self.engine().map_err(Stop::Failed).and_then(|engine| {
+                let outcome = engine.blocking(|engine| engine.collect(&sql, &params, false, WHOLE));
+                if engine.made_virtual_table() {
+                    self.database.virtual_tables.store(true, Ordering::Release);
+                }
+                outcome.map(|collected| Written {
+                    collected,
+                    inserted: engine.inserted_rowid(),
+                    changes: engine.changes(),
+                })
+            });
+            let outcome = outcome.map_err(|stop| match stop {
+                Stop::Failed(e) => e,
+                Stop::Overflow => too_large(),
+                Stop::Writes | Stop::Gone => Error::Io("interrupted".to_owned()),
+            });
+            (self, outcome)
+        });
+        task.await.map_err(|e| internal(&database.label, "a statement ended early", e))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let Some(engine) = self.engine.take().filter(|e| e.in_transaction()) else {
+            return;
+        };
+        let database = self.database.clone();
+        let roll_back = move || {
+            if let Err(e) = engine.roll_back() {
+                replace_if_stuck(engine, &database, &e);
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(roll_back)),
+            // The runtime is gone, and with it everyone who could be kept waiting.
+            Err(_) => roll_back(),
+        }
+    }
+}
+
+/// SQLite rolls back on its own after a severe failure, which makes `ROLLBACK` an error; but a connection that is still
+/// inside a transaction is of no use to anyone, and is opened anew.
+fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, why: &SqliteError) {
+    if !engine.in_transaction() {
+        return;
+    }
+    tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened anew");
+    match Engine::open(&database.path, Role::Writer) {
+        Ok(fresh) => *engine = fresh,
+        Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened anew"),
+    }
+}

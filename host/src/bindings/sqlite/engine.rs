@@ -1,0 +1,384 @@
+//! One connection to SQLite: how it is opened and limited, and how it runs one statement under a budget.
+//!
+//! At rest an engine is set for the async thread: it does not wait for locks and does not touch large values.
+//! [`Engine::blocking`] lifts both for a run on a blocking thread.
+//!
+//! A run is given up through the progress handler, which sees the run's number: `sqlite3_interrupt` would be lost when
+//! it came before the first step, and would hit the next caller's statement when it came late.
+
+use super::error::{Stop, to_guest};
+use super::policy::{self, Role};
+use super::value::{RowError, read_row};
+use super::{Error, QueryResult, RowResult, Value};
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Steps of the virtual machine between two looks at the budget.
+const PROGRESS_STEPS: i32 = 1_000;
+/// Compiled statements kept by one connection.
+const CACHED_STATEMENTS: usize = 128;
+/// Longer texts are not kept: they are most probably made with values in them.
+const MAX_CACHED_TEXT: usize = 8 << 10;
+/// The size of a page; SQLite's default, written down because the size of the file is counted in it.
+const PAGE_BYTES: u64 = 4096;
+/// The WAL file shrinks to this after a checkpoint.
+const WAL_BYTES: u64 = 64 << 20;
+
+/// What one connection's hooks and its users tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    /// The number of the last run.
+    run: AtomicU64,
+    /// The last run that was given up.
+    cancelled: AtomicU64,
+    /// Steps that the run has left.
+    steps: AtomicI64,
+    /// A row was inserted since the run began.
+    inserted: AtomicBool,
+    /// A virtual table was made.
+    virtual_table: AtomicBool,
+    /// What the policy denied last, and why.
+    denied: Mutex<Option<String>>,
+}
+
+impl Gauge {
+    pub(crate) fn note_denied(&self, why: String) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    pub(super) fn take_denied(&self) -> Option<String> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn note_virtual_table(&self) {
+        self.virtual_table.store(true, Ordering::Relaxed);
+    }
+
+    fn given_up(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) == self.run.load(Ordering::Relaxed)
+    }
+
+    /// Called by SQLite between steps; `true` ends the statement.
+    fn spend(&self) -> bool {
+        let before = self.steps.fetch_sub(PROGRESS_STEPS.into(), Ordering::Relaxed);
+        before <= PROGRESS_STEPS.into() || self.given_up()
+    }
+}
+
+/// One run of one statement; when it is dropped, the statement ends at its next look at the budget. Dropping it after
+/// the statement ended does nothing.
+#[derive(Debug)]
+pub(super) struct Run {
+    gauge: Arc<Gauge>,
+    number: u64,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.gauge.cancelled.fetch_max(self.number, Ordering::Release);
+    }
+}
+
+/// What a statement gives, in order: its columns once, then its rows with their weight in bytes.
+pub(super) enum Item {
+    Columns(Vec<String>),
+    Row(RowResult, usize),
+}
+
+/// How much of a result is kept in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// A whole result.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub result: QueryResult,
+    /// The weight of the rows.
+    pub bytes: usize,
+}
+
+impl Default for QueryResult {
+    fn default() -> Self {
+        QueryResult {
+            columns: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// One connection.
+pub(super) struct Engine {
+    sqlite: Connection,
+    gauge: Arc<Gauge>,
+}
+
+impl Engine {
+    /// Opens the file at `path`; a writer makes it when it does not exist.
+    pub(super) fn open(path: &Path, role: Role) -> rusqlite::Result<Engine> {
+        let access = match role {
+            Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let mut sqlite = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        configure(&sqlite, role == Role::Writer)?;
+        restrict(&sqlite)?;
+        let gauge = Arc::new(Gauge::default());
+        let meter = gauge.clone();
+        sqlite.progress_handler(PROGRESS_STEPS, Some(move || meter.spend()))?;
+        if role == Role::Writer {
+            let inserted = gauge.clone();
+            sqlite.update_hook(Some(move |action, _: &str, _: &str, _| {
+                if action == rusqlite::hooks::Action::SQLITE_INSERT {
+                    inserted.inserted.store(true, Ordering::Relaxed);
+                }
+            }))?;
+        }
+        // The policy comes last: it would deny the settings above.
+        policy::install(&mut sqlite, role, &gauge)?;
+        sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        let engine = Engine { sqlite, gauge };
+        engine.rest()?;
+        Ok(engine)
+    }
+
+    /// Begins a run. Only one is under way at a time: whoever calls this owns the engine.
+    pub(super) fn begin(&self) -> Run {
+        let number = self.gauge.run.fetch_add(1, Ordering::Relaxed) + 1;
+        self.gauge.inserted.store(false, Ordering::Relaxed);
+        Run {
+            gauge: self.gauge.clone(),
+            number,
+        }
+    }
+
+    /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its steps.
+    pub(super) fn blocking<T>(&self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
+        self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
+        let set = || {
+            self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
+            self.sqlite.busy_timeout(super::BUSY_WAIT)
+        };
+        set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        let result = work(self);
+        self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        result
+    }
+
+    /// Back to the settings of the async thread.
+    fn rest(&self) -> rusqlite::Result<()> {
+        self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::INLINE_VALUE_BYTES)?;
+        self.sqlite.busy_timeout(Duration::ZERO)
+    }
+
+    /// Runs a read on the async thread, under the budget of one.
+    pub(super) fn inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
+        let _run = self.begin();
+        self.gauge.steps.store(super::INLINE_STEPS, Ordering::Relaxed);
+        let bound = Bound {
+            rows: super::INLINE_ROWS,
+            bytes: super::INLINE_BYTES,
+        };
+        self.collect(sql, params, true, bound)
+    }
+
+    /// Finds out whether `sql` is a read, without running it: [`Stop::Overflow`] when it is, as from a budget of nothing.
+    pub(super) fn only_compile(&self, sql: &str) -> Stop {
+        let _run = self.begin();
+        self.gauge.steps.store(super::INLINE_STEPS, Ordering::Relaxed);
+        match self.sqlite.prepare(sql) {
+            Ok(statement) if statement.readonly() => Stop::Overflow,
+            Ok(_) => Stop::Writes,
+            Err(e) => self.stop(&e),
+        }
+    }
+
+    /// The whole result; [`Stop::Overflow`] when it is larger than `bound`.
+    pub(super) fn collect(&self, sql: &str, params: &[Value], reads: bool, bound: Bound) -> Result<Collected, Stop> {
+        let mut all = Collected::default();
+        self.each(sql, params, reads, |item| {
+            match item {
+                Item::Columns(columns) => all.result.columns = columns,
+                Item::Row(row, bytes) => {
+                    all.bytes += bytes;
+                    all.result.rows.push(row);
+                    if all.result.rows.len() > bound.rows || all.bytes > bound.bytes {
+                        return Err(Stop::Overflow);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Runs `sql` and hands on what it gives. With `reads`, a statement that writes is not run: [`Stop::Writes`].
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        params: &[Value],
+        reads: bool,
+        mut give: impl FnMut(Item) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let stop = |e: rusqlite::Error| self.stop(&e);
+        let (mut cached, mut plain);
+        let statement: &mut rusqlite::Statement<'_> = if sql.len() <= MAX_CACHED_TEXT {
+            cached = self.sqlite.prepare_cached(sql).map_err(stop)?;
+            &mut cached
+        } else {
+            plain = self.sqlite.prepare(sql).map_err(stop)?;
+            &mut plain
+        };
+        if reads && !statement.readonly() {
+            return Err(Stop::Writes);
+        }
+        let wanted = statement.parameter_count();
+        if wanted != params.len() {
+            return Err(Stop::Failed(Error::Io(format!(
+                "the statement has {wanted} parameters, but {} were given",
+                params.len()
+            ))));
+        }
+        for (index, param) in params.iter().enumerate() {
+            statement.raw_bind_parameter(index + 1, param).map_err(stop)?;
+        }
+        let mut rows = statement.raw_query();
+        let mut columns = None;
+        // The columns are known only after the first step: the schema may have changed since the text was compiled.
+        while let Some(row) = rows.next().map_err(stop)? {
+            let count = match columns {
+                Some(count) => count,
+                None => {
+                    let names = names(row.as_ref());
+                    let count = names.len();
+                    columns = Some(count);
+                    give(Item::Columns(names))?;
+                    count
+                }
+            };
+            let (row, bytes) = read_row(row, count).map_err(|e| match e {
+                RowError::Sqlite(e) => self.stop(&e),
+                RowError::Value(e) => Stop::Failed(e),
+            })?;
+            give(Item::Row(row, bytes))?;
+        }
+        drop(rows);
+        if columns.is_none() {
+            give(Item::Columns(names(statement)))?;
+        }
+        Ok(())
+    }
+
+    /// What SQLite's error means for the run.
+    fn stop(&self, error: &rusqlite::Error) -> Stop {
+        let inline = self.gauge.steps.load(Ordering::Relaxed) <= super::INLINE_STEPS;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) if self.gauge.given_up() => Stop::Gone,
+            Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
+                Stop::Overflow
+            }
+            _ => Stop::Failed(to_guest(error, &self.gauge)),
+        }
+    }
+
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.sqlite.is_autocommit()
+    }
+
+    /// Ends an open transaction. The error is for the host's log: the connection is then of no use.
+    pub(super) fn roll_back(&self) -> rusqlite::Result<()> {
+        self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
+        let _run = self.begin();
+        self.sqlite.prepare_cached("ROLLBACK")?.raw_execute().map(drop)
+    }
+
+    /// The rowid of the last insert, when the run inserted a row.
+    pub(super) fn inserted_rowid(&self) -> Option<i64> {
+        let inserted = self.gauge.inserted.load(Ordering::Relaxed);
+        inserted.then(|| self.sqlite.last_insert_rowid())
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.sqlite.changes()
+    }
+
+    /// Whether a virtual table was made through this connection since the last question.
+    pub(super) fn made_virtual_table(&self) -> bool {
+        self.gauge.virtual_table.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the database has virtual tables.
+    pub(super) fn has_virtual_tables(&self) -> rusqlite::Result<bool> {
+        self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
+        let _run = self.begin();
+        self.sqlite
+            .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")?
+            .exists([])
+    }
+}
+
+fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
+    statement.column_names().map(str::to_owned).collect()
+}
+
+/// A connection for migrations: durable and bounded as the writer, without the bounds on one statement.
+pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sqlite = Connection::open_with_flags(path, access)?;
+    configure(&sqlite, true)?;
+    sqlite.busy_timeout(super::BUSY_WAIT)?;
+    Ok(sqlite)
+}
+
+/// The settings of every connection.
+fn configure(sqlite: &Connection, writes: bool) -> rusqlite::Result<()> {
+    sqlite.busy_timeout(super::BUSY_WAIT)?;
+    // Of the process, not of the connection, and cheap to say again.
+    setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
+    setting(sqlite, "temp_store", "memory")?;
+    setting(sqlite, "foreign_keys", "on")?;
+    if writes {
+        setting(sqlite, "page_size", &PAGE_BYTES.to_string())?;
+        setting(sqlite, "journal_mode", "wal")?;
+        setting(sqlite, "synchronous", "full")?;
+        setting(sqlite, "journal_size_limit", &WAL_BYTES.to_string())?;
+        setting(sqlite, "max_page_count", &(super::MAX_DATABASE_BYTES / PAGE_BYTES).to_string())?;
+    } else {
+        setting(sqlite, "query_only", "on")?;
+    }
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    sqlite.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    Ok(())
+}
+
+/// The bounds on one statement of a guest. Deep expressions cost stack, long patterns cost time within one step.
+fn restrict(sqlite: &Connection) -> rusqlite::Result<()> {
+    for (limit, value) in [
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, super::MAX_STATEMENT_BYTES),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
+        (Limit::SQLITE_LIMIT_VDBE_OP, 250_000),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 50),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        sqlite.set_limit(limit, value)?;
+    }
+    Ok(())
+}
+
+/// Sets a pragma; some answer with a row, which says nothing new.
+fn setting(sqlite: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+    sqlite.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(|e| match e {
+        rusqlite::Error::QueryReturnedNoRows => Ok(()),
+        other => Err(other),
+    })
+}

@@ -1,0 +1,69 @@
+//! Errors, from SQLite to the interface: SQLite's own words, so that a constraint is named, and nothing of the host's.
+
+use super::Error;
+use super::engine::Gauge;
+use rusqlite::ErrorCode;
+
+/// Why a statement did not run to its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The budget ran out: of steps, rows or bytes, or of patience with a lock. Running again with a larger one helps.
+    Overflow,
+    /// A read was asked for, and the statement writes.
+    Writes,
+    /// Nobody waits for the answer.
+    Gone,
+    /// The guest gets this error.
+    Failed(Error),
+}
+
+/// What a full-budget run says of a result that is too large.
+pub(super) fn too_large() -> Error {
+    Error::Io(format!(
+        "the result is larger than {} MiB; read it in pages, or as a stream outside a transaction",
+        super::MAX_RESULT_BYTES >> 20
+    ))
+}
+
+/// What the guest is told when a part of the host failed; the details are in the host's log.
+pub(super) fn internal(label: &str, what: &str, detail: impl std::fmt::Display) -> Error {
+    tracing::error!(label, %detail, "sqlite: {what}");
+    Error::Io(format!("the host could not serve database `{label}`: {what}"))
+}
+
+/// The interface's error for SQLite's.
+pub(super) fn to_guest(error: &rusqlite::Error, gauge: &Gauge) -> Error {
+    if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+        return Error::DatabaseFull;
+    }
+    Error::Io(explain(error, gauge))
+}
+
+/// SQLite's error in a sentence; for a denied statement what was denied and why.
+pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
+    let code = match error {
+        rusqlite::Error::SqlInputError { error, .. } => Some(error.code),
+        other => other.sqlite_error_code(),
+    };
+    if code == Some(ErrorCode::AuthorizationForStatementDenied)
+        && let Some(denied) = gauge.take_denied()
+    {
+        return format!("not authorized: {denied}");
+    }
+    match error {
+        rusqlite::Error::SqlInputError { msg, offset, .. } if *offset >= 0 => {
+            format!("{msg} (at byte {offset} of the statement)")
+        }
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        rusqlite::Error::MultipleStatement => "one statement at a time: the text holds several".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The error of one who waited in vain, in SQLite's words.
+pub(super) fn to_guest_busy(label: &str) -> Error {
+    Error::Io(format!(
+        "database is locked: `{label}` was in use by others for more than {} s",
+        super::BUSY_WAIT.as_secs()
+    ))
+}

@@ -1,0 +1,170 @@
+//! What a guest's SQL may do: SQLite asks for each action while it compiles a statement.
+//!
+//! What is not listed is denied. Denied are: other files (`ATTACH`, `VACUUM`, extensions), temporary tables (they would
+//! live in the shared connection), pragmas that change durability or the connection, and the host's own tables that
+//! note which migrations ran.
+
+use super::engine::Gauge;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use std::sync::Arc;
+
+/// Tables that begin so are the host's: one a component, with the migrations that ran.
+pub(crate) const HISTORY_PREFIX: &str = "souk_migrations_";
+
+/// Whose statements a connection compiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Reads; runs on async threads, so pragmas that scan the database are not for it.
+    Reader,
+    /// Guests' writes.
+    Writer,
+}
+
+/// Pragmas that only read, and quickly.
+const PRAGMAS_THAT_READ: &[&str] = &[
+    "application_id",
+    "collation_list",
+    "compile_options",
+    "data_version",
+    "encoding",
+    "foreign_key_list",
+    "foreign_keys",
+    "freelist_count",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "journal_mode",
+    "max_page_count",
+    "page_count",
+    "page_size",
+    "schema_version",
+    "synchronous",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+];
+
+/// Those of them whose argument names what to read, and changes nothing.
+const PRAGMAS_WITH_A_NAME: &[&str] = &[
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+];
+
+/// Pragmas for the writer: they write inside a transaction, or take long.
+const PRAGMAS_OF_WRITERS: &[&str] = &[
+    "application_id",
+    "defer_foreign_keys",
+    "foreign_key_check",
+    "integrity_check",
+    "optimize",
+    "quick_check",
+    "user_version",
+];
+
+/// Settings that guests often ask for and that hold already.
+const PRAGMAS_THAT_HOLD: &[(&str, &[&str])] = &[
+    ("foreign_keys", &["on", "1", "true", "yes"]),
+    ("journal_mode", &["wal"]),
+    ("synchronous", &["full", "2"]),
+];
+
+/// Modules of virtual tables that a guest may make: they keep their data in tables of the same database.
+const MODULES: &[&str] = &["fts4", "fts5", "rtree"];
+
+/// Makes SQLite ask the policy on `connection`; what was denied last is noted in `gauge`.
+pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: &Arc<Gauge>) -> rusqlite::Result<()> {
+    let gauge = gauge.clone();
+    connection.authorizer(Some(move |context: AuthContext<'_>| match check(role, &context.action) {
+        Ok(()) => {
+            if let AuthAction::CreateVtable { .. } = context.action {
+                gauge.note_virtual_table();
+            }
+            Authorization::Allow
+        }
+        Err(why) => {
+            gauge.note_denied(why);
+            Authorization::Deny
+        }
+    }))
+}
+
+/// Whether `action` is allowed; if not, why.
+pub(super) fn check(role: Role, action: &AuthAction<'_>) -> Result<(), String> {
+    use AuthAction::*;
+    match action {
+        Select | Recursive | Transaction { .. } | Savepoint { .. } => Ok(()),
+        Read { table_name, .. } if table_name.eq_ignore_ascii_case("dbstat") => {
+            Err("`dbstat` reads the whole file; PRAGMA page_count is available".to_owned())
+        }
+        Read { .. } => Ok(()),
+        Function { function_name } => match *function_name {
+            "load_extension" | "fts3_tokenizer" => Err(format!("the function {function_name}() loads code")),
+            _ => Ok(()),
+        },
+        Insert { table_name }
+        | Update { table_name, .. }
+        | Delete { table_name }
+        | CreateTable { table_name }
+        | DropTable { table_name }
+        | AlterTable { table_name, .. }
+        | CreateIndex { table_name, .. }
+        | DropIndex { table_name, .. }
+        | CreateTrigger { table_name, .. }
+        | DropTrigger { table_name, .. } => not_history(table_name),
+        CreateView { view_name } | DropView { view_name } => not_history(view_name),
+        Reindex { .. } | Analyze { .. } => Ok(()),
+        CreateVtable { table_name, module_name } | DropVtable { table_name, module_name } => {
+            if !MODULES.iter().any(|m| module_name.eq_ignore_ascii_case(m)) {
+                return Err(format!("virtual tables may use {}, not {module_name}", MODULES.join(", ")));
+            }
+            not_history(table_name)
+        }
+        Pragma { pragma_name, pragma_value } => pragma(role, pragma_name, *pragma_value),
+        Attach { .. } | Detach { .. } => Err("ATTACH, DETACH and VACUUM reach other files".to_owned()),
+        CreateTempTable { .. }
+        | CreateTempIndex { .. }
+        | CreateTempTrigger { .. }
+        | CreateTempView { .. }
+        | DropTempTable { .. }
+        | DropTempIndex { .. }
+        | DropTempTrigger { .. }
+        | DropTempView { .. } => Err("there are no temporary tables; use a table, or WITH".to_owned()),
+        _ => Err("this kind of statement is not available to components".to_owned()),
+    }
+}
+
+fn not_history(table: &str) -> Result<(), String> {
+    let is_history = table.get(..HISTORY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HISTORY_PREFIX));
+    if is_history {
+        return Err(format!("`{table}` is the host's own record of migrations"));
+    }
+    Ok(())
+}
+
+fn pragma(role: Role, name: &str, value: Option<&str>) -> Result<(), String> {
+    let among = |list: &[&str]| list.iter().any(|p| name.eq_ignore_ascii_case(p));
+    let holds = |value: &str| {
+        PRAGMAS_THAT_HOLD
+            .iter()
+            .any(|(p, values)| name.eq_ignore_ascii_case(p) && values.iter().any(|v| value.eq_ignore_ascii_case(v)))
+    };
+    let allowed = match value {
+        None => among(PRAGMAS_THAT_READ),
+        Some(_) if among(PRAGMAS_WITH_A_NAME) => true,
+        Some(value) => holds(value),
+    } || (role == Role::Writer && among(PRAGMAS_OF_WRITERS));
+    if allowed {
+        return Ok(());
+    }
+    Err(match value {
+        None => format!("PRAGMA {name} is not available to components"),
+        Some(_) => format!("PRAGMA {name} cannot be set by components"),
+    })
+}

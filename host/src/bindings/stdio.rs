@@ -1,0 +1,278 @@
+//! A guest's stdout and stderr, one log record a line (target `guest`, fields `component`, `stream`, `trace`).
+//!
+//! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
+//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE`] is cut into several records. Writing never waits and keeps at
+//! most one line an instance and stream: the log's writer drops records when its queue is full, so a guest that prints
+//! without end costs its own processor time and loses lines, and the host's memory stays as it is.
+
+use std::fmt::Write as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// The longest piece of a line in one record, in bytes before escaping.
+const MAX_LINE: usize = 8 * 1024;
+/// How much a guest may hand over in one write.
+const MAX_WRITE: usize = 64 * 1024;
+
+/// Both streams of one instance.
+pub(super) struct Stdio {
+    pub(super) stdout: Stream,
+    pub(super) stderr: Stream,
+}
+
+impl Stdio {
+    pub(super) fn new(component: &Arc<str>, trace: &Arc<str>) -> Self {
+        let stream = |name| Stream(Arc::new(Output { component: component.clone(), name, state: State::new(trace) }));
+        Stdio { stdout: stream("stdout"), stderr: stream("stderr") }
+    }
+
+    /// Marks the lines from here on with `trace`.
+    pub(super) fn begin(&self, trace: &Arc<str>) {
+        self.flush();
+        for stream in [&self.stdout, &self.stderr] {
+            stream.0.state().trace = trace.clone();
+        }
+    }
+
+    /// Logs unfinished lines.
+    pub(super) fn flush(&self) {
+        self.stdout.0.flush();
+        self.stderr.0.flush();
+    }
+}
+
+/// A handle to one stream; the guest may open any number, all of the same line.
+#[derive(Clone)]
+pub(super) struct Stream(Arc<Output>);
+
+struct Output {
+    component: Arc<str>,
+    name: &'static str,
+    state: Mutex<State>,
+}
+
+struct State {
+    trace: Arc<str>,
+    lines: Lines,
+}
+
+impl State {
+    fn new(trace: &Arc<str>) -> Mutex<Self> {
+        Mutex::new(State { trace: trace.clone(), lines: Lines::default() })
+    }
+}
+
+impl Output {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let State { trace, lines } = &mut *self.state();
+        lines.push(bytes, |line| self.log(trace, line));
+    }
+
+    fn flush(&self) {
+        let State { trace, lines } = &mut *self.state();
+        lines.finish(|line| self.log(trace, line));
+    }
+
+    fn log(&self, trace: &str, line: &str) {
+        tracing::info!(target: "guest", component = %self.component, stream = self.name, trace, "{line}");
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Cuts a stream of bytes into printable lines.
+#[derive(Default)]
+struct Lines {
+    /// The line so far: without `\n`, shorter than [`MAX_LINE`].
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&str)) {
+        while !bytes.is_empty() {
+            let room = MAX_LINE - self.partial.len();
+            let window = bytes.get(..room).unwrap_or(bytes);
+            let end = window.iter().position(|byte| *byte == b'\n');
+            let (piece, rest) = bytes.split_at(end.unwrap_or(window.len()));
+            self.partial.extend_from_slice(piece);
+            bytes = rest;
+            if end.is_some() {
+                bytes = bytes.get(1..).unwrap_or_default();
+                emit(&printable(self.partial.strip_suffix(b"\r").unwrap_or(&self.partial)));
+                self.partial.clear();
+            } else if self.partial.len() == MAX_LINE {
+                // The cut falls between two characters: the start of one that is not complete stays for the next piece.
+                let cut = MAX_LINE - incomplete_tail(&self.partial);
+                let tail = self.partial.split_off(cut);
+                emit(&printable(&self.partial));
+                self.partial = tail;
+            }
+        }
+    }
+
+    fn finish(&mut self, mut emit: impl FnMut(&str)) {
+        if !self.partial.is_empty() {
+            emit(&printable(&self.partial));
+            self.partial.clear();
+        }
+    }
+}
+
+/// How many bytes at the end begin a character that continues after them.
+fn incomplete_tail(bytes: &[u8]) -> usize {
+    match bytes.utf8_chunks().last() {
+        Some(last) if std::str::from_utf8(last.invalid()).is_err_and(|error| error.error_len().is_none()) => {
+            last.invalid().len()
+        }
+        _ => 0,
+    }
+}
+
+/// The bytes as text in which nothing moves a terminal's cursor, ends a line or turns the reading direction.
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for char in String::from_utf8_lossy(bytes).chars() {
+        match char {
+            '\t' => text.push(char),
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                let _ = write!(text, "{}", char.escape_unicode());
+            }
+            char if char.is_control() => {
+                let _ = write!(text, "{}", char.escape_default());
+            }
+            char => text.push(char),
+        }
+    }
+    text
+}
+
+impl IsTerminal for Stream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+/// WASI 0.3 writes here.
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let bytes = bytes.get(..MAX_WRITE).unwrap_or(bytes);
+        self.0.write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// WASI 0.2, and with it std, writes here.
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        self.0.write(&bytes);
+        Ok(())
+    }
+
+    /// A flush ends no line: std flushes where it likes.
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MAX_WRITE)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let mut lines = Lines::default();
+        let mut out = Vec::new();
+        for chunk in chunks {
+            lines.push(chunk, |line| out.push(line.to_owned()));
+        }
+        lines.finish(|line| out.push(line.to_owned()));
+        out
+    }
+
+    #[test]
+    fn a_line_is_a_record_and_a_partial_line_comes_at_the_end() {
+        assert_eq!(lines(&[b"one\ntw", b"o\r\n\nthree"]), ["one", "two", "", "three"]);
+        assert_eq!(lines(&[b""]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_guest_cannot_forge_a_record_or_steer_a_terminal() {
+        assert_eq!(lines(&[b"a\rINFO forged\x1b[2J\0\n"]), [r"a\rINFO forged\u{1b}[2J\u{0}"]);
+        assert_eq!(lines(&["\u{85}b\u{2028}c\u{202e}d\te".as_bytes()]), ["\\u{85}b\\u{2028}c\\u{202e}d\te"]);
+        assert_eq!(lines(&[b"\xff\xfe ok\n"]), ["\u{fffd}\u{fffd} ok"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_two_characters() {
+        let text = "a".repeat(MAX_LINE - 1) + "é" + &"b".repeat(MAX_LINE);
+        let cut = lines(&[text.as_bytes()]);
+        assert_eq!(cut.concat(), text);
+        assert!(cut.iter().all(|line| line.len() <= MAX_LINE));
+        assert_eq!(cut[0].len(), MAX_LINE - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn text_survives_any_cutting_into_writes(text in "[a-zé漢🦀\n]{0,400}", cuts in prop::collection::vec(1..7usize, 0..60)) {
+            let mut rest = text.as_bytes();
+            let mut chunks = Vec::new();
+            for cut in cuts {
+                let (chunk, after) = rest.split_at(cut.min(rest.len()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            chunks.push(rest);
+            let expected: Vec<_> = text.lines().map(str::to_owned).collect();
+            prop_assert_eq!(lines(&chunks), expected);
+        }
+
+        #[test]
+        fn no_bytes_whatever_make_a_record_too_long_or_unprintable(bytes in prop::collection::vec(any::<u8>(), 0..40_000)) {
+            for line in lines(&[&bytes]) {
+                // An escape takes at most ten times the byte that it stands for.
+                prop_assert!(line.len() <= MAX_LINE * 10);
+                prop_assert!(!line.contains(|c: char| c.is_control() && c != '\t'));
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `souk call`: one function, by hand.
+
+use super::Place;
+use crate::app::App;
+use crate::control::{self, CallReply, CallRequest, Listed, RunningHost};
+use crate::state::{self, StateFolder};
+use crate::telemetry;
+use clap::Args;
+use std::process::ExitCode;
+
+/// The arguments of `souk call`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: souk call products store:products/catalog#get '{\"id\":1}'")]
+pub struct Call {
+    #[command(flatten)]
+    place: Place,
+    /// Print every component's functions with their signatures
+    #[arg(long, conflicts_with_all = ["component", "function", "arguments"])]
+    list: bool,
+    /// The component that exports the function
+    #[arg(required_unless_present = "list")]
+    component: Option<String>,
+    /// The function; the interface's version may be left out
+    #[arg(value_name = "INTERFACE#FUNCTION", required_unless_present = "list")]
+    function: Option<String>,
+    /// The parameters, as an object by name or an array by position
+    #[arg(value_name = "JSON", default_value = "{}")]
+    arguments: String,
+}
+
+impl Call {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let request = self.request()?;
+        // A running host has its variables; whoever calls it need not have them too.
+        let loaded = self.place.load(&[]);
+        let configured = loaded.as_ref().ok().and_then(|l| l.application.state_dir.as_deref());
+        let state_dir = self.place.state_dir(configured);
+        if let Some(mut host) = RunningHost::connect(&state::control_socket(&state_dir)).await {
+            return match request {
+                None => Ok(print_list(&host.list().await?)),
+                Some(request) => print_reply(host.call(&request).await?),
+            };
+        }
+        let loaded = loaded?;
+        let _log = telemetry::start(true)?;
+        let state = StateFolder::open(&state_dir)?;
+        let app = App::start(loaded.application, &state, |_| {}).await?;
+        match request {
+            None => Ok(print_list(&control::list(&app))),
+            Some(request) => print_reply(control::call(&app, request).await),
+        }
+    }
+
+    fn request(&self) -> anyhow::Result<Option<CallRequest>> {
+        let (Some(component), Some(function)) = (self.component.clone(), self.function.clone()) else {
+            return Ok(None);
+        };
+        let arguments = serde_json::from_str(&self.arguments).map_err(|e| {
+            anyhow::anyhow!("the arguments are not JSON: {e}\n  fix: write them as '{{\"name\": value}}', in quotes")
+        })?;
+        Ok(Some(CallRequest { component, function, arguments }))
+    }
+}
+
+fn print_list(functions: &[Listed]) -> ExitCode {
+    let mut heading = String::new();
+    for function in functions {
+        let this = format!("{} {}", function.component, function.interface);
+        if this != heading {
+            println!("{this}");
+            heading = this;
+        }
+        println!("  {}", function.signature.replace('\n', "\n  "));
+    }
+    ExitCode::SUCCESS
+}
+
+fn print_reply(reply: CallReply) -> anyhow::Result<ExitCode> {
+    match reply {
+        CallReply::Ok(value) => {
+            println!("{value}");
+            Ok(ExitCode::SUCCESS)
+        }
+        CallReply::Err(error) => {
+            eprintln!("{{\"err\":{error}}}");
+            Ok(ExitCode::FAILURE)
+        }
+        CallReply::Failed(message) => anyhow::bail!(message),
+    }
+}

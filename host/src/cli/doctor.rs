@@ -1,0 +1,79 @@
+//! `souk doctor`: is everything there, and what may each component do?
+
+use super::Place;
+use super::build::{TARGET, has_target};
+use crate::app::describe;
+use crate::limits::{ComponentLimits, EdgeLimits, Limit};
+use clap::Args;
+use std::path::Path;
+use std::process::ExitCode;
+use tokio::process::Command;
+
+/// The arguments of `souk doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Doctor {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut well = true;
+        let mut check = |name: &str, good: bool, text: String| {
+            println!("{} {name}: {text}", if good { "ok   " } else { "WRONG" });
+            well &= good;
+        };
+        let manifest = self.place.manifest();
+        let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match version(folder).await {
+            Some(version) => check("toolchain", true, version),
+            None => check("toolchain", false, "rustc does not start\n  fix: install Rust 1.95 or newer".into()),
+        }
+        match has_target(folder).await {
+            true => check("target", true, TARGET.into()),
+            false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
+        }
+        let loaded = match self.place.load(&[]) {
+            Ok(loaded) => {
+                check("manifest", true, manifest.display().to_string());
+                Some(loaded.application)
+            }
+            Err(error) => {
+                check("manifest", false, format!("{error:#}"));
+                None
+            }
+        };
+        let mut edge = EdgeLimits::default();
+        if let Some(application) = &loaded {
+            for component in application.components.values() {
+                let there = component.source.is_file();
+                let fix = if there { "" } else { " is missing\n  fix: souk build" };
+                check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
+            }
+            print!("{}", describe(application, ""));
+            edge = application.limits.clone();
+        }
+        println!("Limits of the HTTP edge ([application.tool.souk.limits]):");
+        table(EdgeLimits::TABLE, &edge.values());
+        println!("\nLimits of a component ([component.NAME.tool.souk.limits]):");
+        table(ComponentLimits::TABLE, &ComponentLimits::default().values());
+        for component in loaded.iter().flat_map(|a| a.components.values()) {
+            let own = component.limits.values();
+            for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
+                println!("  {}: {} = {value} {}", component.name, limit.key, limit.unit);
+            }
+        }
+        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn version(folder: &Path) -> Option<String> {
+    let output = Command::new("rustc").arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+fn table(limits: &[Limit], values: &[u64]) {
+    for (limit, value) in limits.iter().zip(values) {
+        println!("  {:<20} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason);
+    }
+}

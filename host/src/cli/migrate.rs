@@ -1,0 +1,39 @@
+//! `souk migrate`: the databases, without the application.
+
+use super::Place;
+use crate::app;
+use crate::state::StateFolder;
+use clap::Args;
+use std::process::ExitCode;
+
+/// The arguments of `souk migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    place: Place,
+    /// Only show which migrations are applied, pending or changed
+    #[arg(long)]
+    status: bool,
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let loaded = self.place.load(&[])?;
+        let application = loaded.application;
+        let state_dir = self.place.state_dir(application.state_dir.as_deref());
+        let status = self.status;
+        tokio::task::spawn_blocking(move || {
+            if status {
+                let (text, clean) = app::migration_status(&application, &state_dir)?;
+                print!("{text}");
+                return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            let state = StateFolder::open(&state_dir)?;
+            for (component, applied) in app::migrate(&application, &state)? {
+                println!("{component}: {applied} applied");
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+        .await?
+    }
+}

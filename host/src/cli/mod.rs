@@ -1,0 +1,118 @@
+//! The command line, one file a command.
+//!
+//! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
+//! code is 0 after success, 1 after an error, 2 after a wrong command line.
+
+mod build;
+mod call;
+mod doctor;
+mod migrate;
+mod up;
+
+use crate::manifest::{self, LoadOptions, Loaded};
+use clap::{Args, Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs applications of sandboxed WebAssembly components with typed links between them.
+#[derive(Debug, Parser)]
+#[command(name = "souk", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the components: run each one's build command
+    Build(build::Build),
+    /// Start the application and serve it over HTTP
+    Up(up::Up),
+    /// Call one function of a component, in the running host or, when none runs, in one started for the call
+    Call(call::Call),
+    /// Bring the databases to the components' newest migrations, or show where they stand
+    Migrate(migrate::Migrate),
+    /// Check the toolchain and the manifest; show grants and limits
+    Doctor(doctor::Doctor),
+}
+
+/// The application and its state, as every command takes them.
+#[derive(Debug, Args)]
+struct Place {
+    /// The manifest, or the folder that holds spin.toml
+    #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml")]
+    manifest: PathBuf,
+    /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, where there is one]
+    #[arg(long, value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+}
+
+impl Place {
+    fn manifest(&self) -> PathBuf {
+        if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
+    }
+
+    fn options(&self, environment: &[(String, String)]) -> LoadOptions {
+        LoadOptions {
+            manifest: self.manifest(),
+            runtime_config: self.runtime_config_file.clone(),
+            environment: environment.to_vec(),
+            process_env: std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+        }
+    }
+
+    /// Reads and checks the manifest; warnings go to stderr.
+    fn load(&self, environment: &[(String, String)]) -> anyhow::Result<Loaded> {
+        let loaded = manifest::load(&self.options(environment))?;
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(loaded)
+    }
+
+    /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
+    fn state_dir(&self, configured: Option<&Path>) -> PathBuf {
+        match (&self.state_dir, configured) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(dir)) => dir.to_path_buf(),
+            (None, None) => self.manifest().parent().unwrap_or(Path::new("")).join(".souk"),
+        }
+    }
+}
+
+/// Reads the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // The command's future is spawned: components must not run on the thread that blocks for it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async move {
+        tokio::spawn(async move {
+            match command {
+                Command::Build(build) => build.run().await,
+                Command::Up(up) => up.run().await,
+                Command::Call(call) => call.run().await,
+                Command::Migrate(migrate) => migrate.run().await,
+                Command::Doctor(doctor) => doctor.run().await,
+            }
+        })
+        .await
+    });
+    // Blocking work that is still under way (a query that was interrupted) is not waited for without end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    code?
+}

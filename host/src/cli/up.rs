@@ -1,0 +1,117 @@
+//! `souk up`: the application, served.
+
+use super::Place;
+use super::build;
+use crate::app::{App, Progress};
+use crate::control;
+use crate::http::{Edge, Server, Tls};
+use crate::state::{self, StateFolder};
+use crate::telemetry;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The arguments of `souk up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    place: Place,
+    /// Build the components first
+    #[arg(long)]
+    build: bool,
+    /// Where to serve HTTP; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    listen: String,
+    /// An environment variable for every component
+    #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = key_value)]
+    env: Vec<(String, String)>,
+    /// Serve HTTPS with this PEM certificate chain
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The PEM private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Log warnings and errors only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("write it as NAME=VALUE".into()),
+    }
+}
+
+impl Up {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        if self.build {
+            build::run(&self.place).await?;
+        }
+        let start = Instant::now();
+        let loaded = self.place.load(&self.env)?;
+        let _log = telemetry::start(self.quiet)?;
+        let state_dir = self.place.state_dir(loaded.application.state_dir.as_deref());
+        let state = StateFolder::open(&state_dir)?;
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
+            _ => None,
+        };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
+        let server = Server::bind(&self.listen).await?;
+        let quiet = self.quiet;
+        let app = App::start(loaded.application, &state, move |progress| {
+            if !quiet {
+                show(&progress);
+            }
+        })
+        .await?;
+        let shutdown = CancellationToken::new();
+        control::serve(app.clone(), &state::control_socket(state.path()), shutdown.clone())?;
+        stop_on_signal(shutdown.clone())?;
+        let address = server.address();
+        let serving = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        print!("{}", app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
+        let drained = serving.await?;
+        let _ = std::fs::remove_file(state::control_socket(state.path()));
+        if drained {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            anyhow::bail!("requests were still under way when the limit `drain` was over; they were cut off")
+        }
+    }
+}
+
+fn show(progress: &Progress) {
+    match progress {
+        Progress::Ready { component, source, took } => {
+            eprintln!("{source:>9} {component} in {:.2} s", took.as_secs_f64());
+        }
+        Progress::Migrated { component, count } => eprintln!(" migrated {component}: {count} applied"),
+    }
+}
+
+/// Cancels `shutdown` on SIGTERM or SIGINT; the second one ends the process at once.
+fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                eprintln!("stopping: no new connections; finishing what is under way (once more to stop at once)");
+                shutdown.cancel();
+            } else {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(())
+}

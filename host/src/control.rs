@@ -1,0 +1,231 @@
+//! The operator's way in: calls of single functions, in this process or through the running host's socket.
+//!
+//! `souk call` may call every function of every component, public or not, so the socket stands in the state folder with
+//! mode 0600: whoever may read the databases may also call. It speaks HTTP/1.1 with JSON, so that
+//! `curl --unix-socket` works too.
+
+use crate::app::App;
+use crate::call::CallContext;
+use crate::links::codec::FunctionCodec;
+use crate::links::signature::signature_lines;
+use crate::runtime::Function;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use wasmtime::component::types::Type;
+
+/// The most that a request or an answer on the socket may have, in bytes.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// A call to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CallRequest {
+    /// The component, as in the manifest.
+    pub component: String,
+    /// The function, as `interface#name`; the version of the interface may be left out.
+    pub function: String,
+    /// The parameters: an object by name, or an array by position.
+    pub arguments: Box<RawValue>,
+}
+
+/// What became of it.
+/// Its JSON is that of a WIT `result`, and one case more.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CallReply {
+    /// The function's value; of a `result`, its ok side. As text, so that fields keep the contract's order.
+    Ok(Box<RawValue>),
+    /// The err side of the function's `result`.
+    Err(Box<RawValue>),
+    /// There was no answer: the request was wrong, or the component failed.
+    Failed(String),
+}
+
+/// A function that can be called.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// The component.
+    pub component: String,
+    /// The interface with its version.
+    pub interface: String,
+    /// The function with its types, as WIT.
+    pub signature: String,
+}
+
+/// Makes the call in this process.
+pub async fn call(app: &App, request: CallRequest) -> CallReply {
+    match try_call(app, request).await {
+        Ok(reply) => reply,
+        Err(message) => CallReply::Failed(message),
+    }
+}
+
+async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> {
+    let CallRequest { component, function, arguments } = request;
+    let Some(pool) = app.pool(&component) else {
+        let known: Vec<&str> = app.pools().map(|p| p.component().as_ref()).collect();
+        return Err(format!("there is no component `{component}`\n  fix: name one of {}", known.join(", ")));
+    };
+    let functions = &pool.compiled().exported.functions;
+    let Some((position, called)) = functions.iter().enumerate().find(|(_, f)| is_named(f, &function)) else {
+        let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
+        for f in callable(functions) {
+            message.push_str(&format!("\n    {}#{}", f.interface, f.name));
+        }
+        return Err(message);
+    };
+    let codec = FunctionCodec::of(&called.ty).map_err(|e| format!("{function} cannot be called by hand: {e}"))?;
+    let params = codec
+        .decode_params(arguments.get().as_bytes())
+        .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;
+    let context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), pool.call_deadline());
+    let values = pool.call(position, params, context).await.map_err(|e| e.to_string())?;
+    let json = codec.encode_results(&values).map_err(|e| format!("the result of {function}: {e}"))?;
+    let reply = if called.ty.results().any(|ty| matches!(ty, Type::Result(_))) {
+        serde_json::from_slice(&json)
+    } else {
+        serde_json::from_slice(&json).map(CallReply::Ok)
+    };
+    reply.map_err(|e| format!("the result of {function}: {e}"))
+}
+
+/// Whether `wanted` names `function`: with the version of its interface, or without.
+fn is_named(function: &Function, wanted: &str) -> bool {
+    let Some((interface, name)) = wanted.split_once('#') else { return false };
+    let unversioned = function.interface.split_once('@').map_or(function.interface.as_str(), |(i, _)| i);
+    function.name == name && (function.interface == interface || unversioned == interface)
+}
+
+fn line(function: &Function) -> String {
+    signature_lines(&function.name, &function.ty)
+}
+
+/// The functions of contracts: an HTTP handler takes a request, which no command line has.
+fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
+    functions.iter().filter(|f| !f.interface.starts_with("wasi:"))
+}
+
+/// Every function of every component.
+pub fn list(app: &App) -> Vec<Listed> {
+    let of = |pool: &Arc<crate::runtime::Pool>| {
+        let component = pool.component().to_string();
+        callable(&pool.compiled().exported.functions)
+            .map(|f| Listed { component: component.clone(), interface: f.interface.clone(), signature: line(f) })
+            .collect::<Vec<_>>()
+    };
+    app.pools().flat_map(of).collect()
+}
+
+/// Serves the socket at `path` until `shutdown`.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve(app: Arc<App>, path: &Path, shutdown: CancellationToken) -> std::io::Result<()> {
+    // The state folder is held by this process, so a socket that is there was left by one that is gone.
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let app = app.clone();
+                    let service = service_fn(move |request| answer(app.clone(), request));
+                    tokio::spawn(async move {
+                        let served =
+                            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                        if let Err(error) = served.await {
+                            tracing::debug!("control connection: {error}");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("control socket: {error}");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let reply = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/functions") => serde_json::to_vec(&list(&app)),
+        (&Method::POST, "/call") => {
+            let body = Limited::new(request.into_body(), MAX_MESSAGE).collect().await;
+            let parsed = body
+                .map_err(|e| e.to_string())
+                .and_then(|b| serde_json::from_slice::<CallRequest>(&b.to_bytes()).map_err(|e| e.to_string()));
+            serde_json::to_vec(&match parsed {
+                Ok(call_request) => call(&app, call_request).await,
+                Err(message) => CallReply::Failed(message),
+            })
+        }
+        _ => {
+            let mut missing = Response::new(Full::from("GET /functions or POST /call\n"));
+            *missing.status_mut() = StatusCode::NOT_FOUND;
+            return Ok(missing);
+        }
+    };
+    let body = reply.unwrap_or_else(|e| format!("{{\"failed\":\"{e}\"}}").into_bytes());
+    Ok(Response::new(Full::from(body)))
+}
+
+/// A running host, reached through its socket.
+pub struct RunningHost {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+}
+
+impl RunningHost {
+    /// Connects to the host that serves `socket`; `None` when none does.
+    pub async fn connect(socket: &Path) -> Option<Self> {
+        let stream = UnixStream::connect(socket).await.ok()?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        Some(RunningHost { sender })
+    }
+
+    /// Lets the host make the call.
+    ///
+    /// # Errors
+    /// When the host went away or did not answer as expected.
+    pub async fn call(&mut self, request: &CallRequest) -> anyhow::Result<CallReply> {
+        let body = serde_json::to_vec(request)?;
+        Ok(serde_json::from_slice(&self.send(Method::POST, "/call", body).await?)?)
+    }
+
+    /// The host's functions.
+    ///
+    /// # Errors
+    /// When the host went away or did not answer as expected.
+    pub async fn list(&mut self) -> anyhow::Result<Vec<Listed>> {
+        Ok(serde_json::from_slice(&self.send(Method::GET, "/functions", Vec::new()).await?)?)
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
+        let request = Request::builder().method(method).uri(path).header("host", "souk").body(Full::from(body))?;
+        let response = self.sender.send_request(request).await?;
+        let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(anyhow::Error::from_boxed)?;
+        Ok(body.to_bytes())
+    }
+}

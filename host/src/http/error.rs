@@ -1,0 +1,33 @@
+//! Errors that the edge answers itself.
+
+use super::body::EdgeBody;
+use crate::runtime::{CallError, Failure};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+/// `{"status": .., "message": ..}` with `status`.
+pub fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
+    let body = serde_json::json!({ "status": status.as_u16(), "message": message }).to_string();
+    let mut response = Response::new(EdgeBody::full(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The response for a call into a component that failed.
+pub fn from_call(error: &CallError) -> Response<EdgeBody> {
+    response(status(error.failure), &error.message())
+}
+
+fn status(failure: Failure) -> StatusCode {
+    match failure {
+        Failure::Overloaded | Failure::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        Failure::TooManyHops => StatusCode::LOOP_DETECTED,
+        Failure::Trapped | Failure::Instantiation | Failure::NotExported => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,23 @@
+//! Components at run time: the engine, compiled code, the pool of instances, and one call into one of them.
+//!
+//! A call has an instance for itself from start to end (exclusive, sequential reuse). Measured on this host, that is as
+//! fast as running calls side by side in one instance, and a trap, a deadline or an out-of-memory then fails one call
+//! only. An instance goes back to its pool after a success; after anything else it is dropped with all it holds.
+//!
+//! What this refuses: a callee inside its caller's store (the two would share memory and grants), and a call without a
+//! deadline.
+
+mod call;
+mod component;
+mod engine;
+mod error;
+mod fairness;
+mod http;
+mod pool;
+
+pub use component::{CompileError, Compiled, Exported, Function};
+pub use engine::{Engine, EngineError};
+pub use error::{CallError, Failure};
+pub use fairness::{Fairness, Slice};
+pub use http::ResponseBody;
+pub use pool::{Pool, PoolConfig};
