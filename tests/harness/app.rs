@@ -7,7 +7,7 @@ use super::{Host, build};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -48,6 +48,11 @@ impl App {
 
     fn at(folder: TempDir, manifest: PathBuf) -> App {
         let manifest = folder.path().join(manifest);
+        // Compiled code is all that applications share: most of a start would else go into compiling the same components.
+        let (state, cache) = (folder.path().join("state"), build::target().join("scenarios-cache"));
+        fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+        fs::create_dir_all(&cache).unwrap();
+        symlink(cache, state.join("cache")).unwrap();
         App { folder, manifest, variables: BTreeMap::new(), arguments: Vec::new() }
     }
 
