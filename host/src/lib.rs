@@ -15,6 +15,7 @@ pub mod http;
 pub mod limits;
 pub mod links;
 pub mod manifest;
+pub mod migrations;
 pub mod runtime;
 pub mod state;
 pub mod telemetry;

@@ -6,6 +6,9 @@
 use super::{Grants, stdio::Stdio};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
+/// The most random bytes that a guest gets in one call; the host holds them meanwhile. A call for more traps.
+const MAX_RANDOM: u64 = 1 << 20;
+
 /// The WASI state of a new instance.
 ///
 /// # Errors
@@ -17,7 +20,8 @@ pub(super) fn context(grants: &Grants, stdio: &Stdio) -> wasmtime::Result<WasiCt
         .stderr(stdio.stderr.clone())
         .allow_tcp(false)
         .allow_udp(false)
-        .allow_ip_name_lookup(false);
+        .allow_ip_name_lookup(false)
+        .max_random_size(MAX_RANDOM);
     if let Some(folder) = &grants.files {
         // One `open` of a local folder; it is in the kernel's cache. Everything else on files runs on blocking threads.
         wasi.preopened_dir(folder, "/", FsPerms::ReadOnly).map_err(|error| {

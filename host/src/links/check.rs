@@ -78,8 +78,8 @@ fn function_difference(importer: &ComponentFunc, exporter: &ComponentFunc) -> Op
     if importer.async_() != exporter.async_() {
         return Some(format!("the function is {} in the importer, {} in the exporter", kind(importer), kind(exporter)));
     }
-    let names = |func: &ComponentFunc| func.params().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
-    names_difference("the function", "parameter", &names(importer), &names(exporter))
+    let (of_importer, of_exporter) = (importer.params().map(|(name, _)| name), exporter.params().map(|(name, _)| name));
+    names_difference("the function", "parameter", of_importer, of_exporter)
         .or_else(|| {
             let mut pairs = importer.params().zip(exporter.params());
             pairs.find_map(|((name, a), (_, b))| difference(&format!("parameter `{name}`"), &a, &b))
@@ -108,32 +108,21 @@ fn difference(at: &str, importer: &Type, exporter: &Type) -> Option<String> {
             .enumerate()
             .find_map(|(i, (a, b))| difference(&format!("item {} of {at}", i + 1), &a, &b)),
         (Type::Record(a), Type::Record(b)) => {
-            let names = |fields: Vec<&str>| fields.into_iter().map(str::to_owned).collect::<Vec<_>>();
-            let (of_a, of_b) =
-                (names(a.fields().map(|f| f.name).collect()), names(b.fields().map(|f| f.name).collect()));
-            names_difference(at, "field", &of_a, &of_b).or_else(|| {
+            names_difference(at, "field", a.fields().map(|f| f.name), b.fields().map(|f| f.name)).or_else(|| {
                 let mut pairs = a.fields().zip(b.fields());
                 pairs.find_map(|(a, b)| difference(&format!("field `{}` of {at}", a.name), &a.ty, &b.ty))
             })
         }
         (Type::Variant(a), Type::Variant(b)) => {
-            let names = |cases: Vec<&str>| cases.into_iter().map(str::to_owned).collect::<Vec<_>>();
-            let (of_a, of_b) = (names(a.cases().map(|c| c.name).collect()), names(b.cases().map(|c| c.name).collect()));
-            names_difference(at, "case", &of_a, &of_b).or_else(|| {
+            names_difference(at, "case", a.cases().map(|c| c.name), b.cases().map(|c| c.name)).or_else(|| {
                 let mut pairs = a.cases().zip(b.cases());
                 pairs.find_map(|(a, b)| {
                     optional_difference(&format!("the payload of case `{}` of {at}", a.name), a.ty, b.ty)
                 })
             })
         }
-        (Type::Enum(a), Type::Enum(b)) => {
-            let names = |ty: &wasmtime::component::types::Enum| ty.names().map(str::to_owned).collect::<Vec<_>>();
-            names_difference(at, "name", &names(a), &names(b))
-        }
-        (Type::Flags(a), Type::Flags(b)) => {
-            let names = |ty: &wasmtime::component::types::Flags| ty.names().map(str::to_owned).collect::<Vec<_>>();
-            names_difference(at, "flag", &names(a), &names(b))
-        }
+        (Type::Enum(a), Type::Enum(b)) => names_difference(at, "name", a.names(), b.names()),
+        (Type::Flags(a), Type::Flags(b)) => names_difference(at, "flag", a.names(), b.names()),
         _ => None,
     };
     Some(deeper.unwrap_or_else(|| sides(at, &type_text(importer), &type_text(exporter))))
@@ -148,9 +137,15 @@ fn optional_difference(at: &str, importer: Option<Type>, exporter: Option<Type>)
     }
 }
 
-fn names_difference(at: &str, what: &str, importer: &[String], exporter: &[String]) -> Option<String> {
-    let extra = |of: &[String], than: &[String]| of.iter().find(|name| !than.contains(name)).cloned();
-    match (extra(importer, exporter), extra(exporter, importer)) {
+fn names_difference<'a>(
+    at: &str,
+    what: &str,
+    importer: impl Iterator<Item = &'a str>,
+    exporter: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let (importer, exporter): (Vec<_>, Vec<_>) = (importer.collect(), exporter.collect());
+    let extra = |of: &[&'a str], than: &[&'a str]| of.iter().find(|name| !than.contains(name)).copied();
+    match (extra(&importer, &exporter), extra(&exporter, &importer)) {
         (Some(a), Some(b)) => {
             Some(format!("{at} has the {what} `{a}` in the importer only and the {what} `{b}` in the exporter only"))
         }

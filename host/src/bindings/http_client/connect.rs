@@ -12,11 +12,12 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{HttpConnector, dns::Name};
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::rustls::{self, ClientConfig};
 use tower_service::Service;
 
@@ -24,13 +25,29 @@ use tower_service::Service;
 /// connection attempt can outlive its request in the pool, so it has a bound of its own.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many names one component may be resolving at one time.
+const MAX_LOOKUPS: usize = 16;
+
 /// Resolves a name; a seam, so that tests can say where a name leads.
 pub(super) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// The system's resolver.
+/// The system's resolver, for one component.
+///
+/// A look-up blocks a thread and cannot be stopped, so it can outlive the request that wanted it. It keeps its permit
+/// until it is over: a component that is granted wildcards cannot fill the blocking pool with names that never answer.
 pub(super) fn system_resolver() -> Resolve {
-    Arc::new(|name| {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|found| found.ip()).collect()) })
+    let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
+    Arc::new(move |name| {
+        let permits = permits.clone();
+        Box::pin(async move {
+            let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
+            let lookup = move || {
+                let found = (name, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect());
+                drop(permit);
+                found
+            };
+            tokio::task::spawn_blocking(lookup).await?
+        })
     })
 }
 

@@ -131,6 +131,10 @@ impl Client {
         call: &CallContext,
     ) -> Result<Response<WasiBody>, Error> {
         let target = Target::of(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
+        if ["self", "self.alt"].contains(&target.host.as_str()) {
+            let why = "`self` is not supported; send to http://COMPONENT.spin.internal";
+            return Err(self.failed(&target, call, why, Error::HttpRequestDenied));
+        }
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }

@@ -81,3 +81,6 @@ impl Ctx {
         error.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests;

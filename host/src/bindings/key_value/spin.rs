@@ -21,7 +21,7 @@ mod generated {
         with: { "spin:key-value/key-value.store": crate::bindings::key_value::Handle },
     });
 }
-use generated::spin::key_value::key_value as wit;
+pub(super) use generated::spin::key_value::key_value as wit;
 
 pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)

@@ -18,7 +18,7 @@ mod generated {
         },
     });
 }
-use generated::wasi::keyvalue::{atomics, batch, store as wit};
+pub(super) use generated::wasi::keyvalue::{atomics, batch, store as wit};
 
 pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)?;

@@ -24,7 +24,7 @@ enum State {
     Idle,
     /// Inside one, with the writer.
     Open(Writer),
-    /// Inside one as far as the guest knows, but it was rolled back because a statement of it was cancelled.
+    /// Inside one as far as the guest knows, but it ended because a statement of it was cancelled.
     Lost,
 }
 
@@ -132,8 +132,7 @@ impl Connection {
             }
             State::Lost => {
                 return Err(Error::Io(
-                    "the transaction was rolled back because a statement of it was cancelled; say ROLLBACK and begin \
-                     again"
+                    "the transaction ended because a statement of it was cancelled; say ROLLBACK before the next statement"
                         .to_owned(),
                 ));
             }

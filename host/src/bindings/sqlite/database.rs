@@ -1,6 +1,6 @@
 //! One database file: its writer, its readers, and who may use them when.
 
-use super::engine::{Bound, Collected, Engine, Run};
+use super::engine::{Bound, Collected, Engine, Run, has_virtual_tables};
 use super::error::{Stop, internal, to_guest_busy, too_large};
 use super::policy::Role;
 use super::{Error, Value};
@@ -66,8 +66,9 @@ impl Database {
     }
 
     /// To be called after a change of the schema that did not pass through [`Connection`](super::Connection).
-    pub(crate) fn virtual_tables_may_exist(&self) {
-        self.virtual_tables.store(true, Ordering::Release);
+    pub(crate) fn look_for_virtual_tables(&self, sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
+        self.virtual_tables.store(has_virtual_tables(sqlite)?, Ordering::Release);
+        Ok(())
     }
 
     /// Waits for the writer.

@@ -161,6 +161,9 @@ impl Engine {
 
     /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its steps.
     pub(super) fn blocking<T>(&self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
+        if self.gauge.given_up() {
+            return Err(Stop::Gone);
+        }
         self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
         let set = || {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
@@ -318,10 +321,13 @@ impl Engine {
     pub(super) fn has_virtual_tables(&self) -> rusqlite::Result<bool> {
         self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
         let _run = self.begin();
-        self.sqlite
-            .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")?
-            .exists([])
+        has_virtual_tables(&self.sqlite)
     }
+}
+
+/// Whether the database has virtual tables.
+pub(super) fn has_virtual_tables(sqlite: &Connection) -> rusqlite::Result<bool> {
+    sqlite.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")?.exists([])
 }
 
 fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {

@@ -57,7 +57,7 @@ pub use stream::RowStream;
 
 pub(crate) use engine::{Gauge, open_for_migrations};
 pub(crate) use error::explain;
-pub(crate) use policy::HISTORY_PREFIX;
+pub(crate) use policy::{HISTORY_PREFIX, check_write};
 
 use crate::bindings::Ctx;
 use std::collections::BTreeMap;

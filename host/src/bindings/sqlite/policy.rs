@@ -95,8 +95,12 @@ pub(super) fn install(connection: &mut rusqlite::Connection, role: Role, gauge: 
     }))
 }
 
-/// Whether `action` is allowed; if not, why.
-pub(super) fn check(role: Role, action: &AuthAction<'_>) -> Result<(), String> {
+/// Whether `action` is allowed to guests' writes and to migrations; if not, why.
+pub(crate) fn check_write(action: &AuthAction<'_>) -> Result<(), String> {
+    check(Role::Writer, action)
+}
+
+fn check(role: Role, action: &AuthAction<'_>) -> Result<(), String> {
     use AuthAction::*;
     match action {
         Select | Recursive | Transaction { .. } | Savepoint { .. } => Ok(()),

@@ -6,7 +6,7 @@
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Database;
 use super::engine::{Collected, Item, Run};
-use super::error::{Stop, internal, to_guest_busy};
+use super::error::{Stop, internal};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -89,13 +89,12 @@ impl RowStream {
                 Ok(()) => return drop(send(Ok(batch))),
                 Err(Stop::Gone) => return,
                 Err(Stop::Failed(e)) => e,
-                Err(Stop::Overflow) => to_guest_busy(&label),
-                Err(Stop::Writes) => internal(&label, "a read became a write", ""),
+                Err(other) => internal(&label, "a read ended early", format!("{other:?}")),
             };
             match give_columns {
                 Some(give) => drop(give.send(Err(error))),
-                // When the guest stalled there is no room; the closed channel would look like the end, so wait no
-                // longer than before for the room to say what happened.
+                // After a stall there is no room; a closed channel would look like the end of the rows, so the error
+                // waits for room in its turn. The reader is free already.
                 None => drop(send(Err(error))),
             }
         });

@@ -36,10 +36,11 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     }
 }
 
-/// Reads what a shape looks like in JSON; `None` is a null where one is allowed.
+/// Reads what a shape looks like in JSON; `None` is a null.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     shape: &'a Shape,
+    /// Whether a null is expected too, for errors.
     optional: bool,
     trail: &'a Trail,
 }
@@ -52,7 +53,8 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<Option<Val>, E> {
-        if self.optional { Ok(None) } else { Err(self.wrong("null")) }
+        // The seed knows whether a null is allowed here.
+        Ok(None)
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Option<Val>, E> {

@@ -76,6 +76,8 @@ fn every_type_has_its_documented_form() {
     let table: Vec<(Ty, Val, &str)> = vec![
         (prim("s64"), Val::S64(i64::MIN), r#""-9223372036854775808""#),
         (prim("s64"), Val::S64(-5), "-5"),
+        (prim("s64"), Val::S64(-(1 << 53)), "-9007199254740992"),
+        (prim("s64"), Val::S64(-(1 << 53) - 1), r#""-9007199254740993""#),
         (prim("f64"), Val::Float64(-0.0), "-0.0"),
         (prim("f64"), Val::Float64(0.1), "0.1"),
         (prim("f32"), Val::Float32(0.5), "0.5"),
@@ -223,6 +225,8 @@ fn a_nan_or_infinity_is_refused_with_its_place() {
 fn a_value_of_another_type_is_refused_when_written() {
     let error = codec(&list(U64)).encode_results(&[Val::List(vec![Val::U64(1), Val::Bool(true)])]).unwrap_err();
     assert_eq!(error.to_string(), "$[1]: expected u64, found a value of another type");
+    let error = codec(&record([("id", U64)])).encode_results(&[Val::Record(vec![("key".into(), Val::U64(1))])]);
+    assert_eq!(error.unwrap_err().to_string(), "$: expected record (an object with id), found a value of another type");
     let error = codec(&U64).encode_results(&[]).unwrap_err();
     assert_eq!(error.to_string(), "$: expected 1 results, found 0");
 }
@@ -280,7 +284,7 @@ fn types_nest_as_deep_as_json_can_be_read_again_and_no_deeper() {
     let ty = nest(50, map);
     let value = (0..50).fold(Val::U64(1), |value, _| Val::Map(vec![(text(""), value)]));
     assert_eq!(decode(&ty, &encode(&ty, &value)), Ok(value));
-    let deep = func(&[], Some(&nest(51, map)));
+    let deep = func(&[], Some(&list(nest(50, map))));
     assert!(FunctionCodec::of(&deep).unwrap_err().message.contains("more than 100 levels deep"));
 }
 

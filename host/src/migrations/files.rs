@@ -1,0 +1,88 @@
+//! The files of migrations: their names, their order and their text.
+
+use super::MigrationError;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One migration, as read from its file.
+#[derive(Debug, Clone)]
+pub struct Migration {
+    /// The number in the file's name; migrations run in the order of it.
+    pub version: i32,
+    /// The file's name, `NNNN_name.sql`.
+    pub file: String,
+    /// refinery's view of it, with the checksum.
+    pub(super) parsed: refinery::Migration,
+}
+
+impl Migration {
+    /// The line of the file at which SQLite found an error, and its message; `None` when it names no place.
+    pub(super) fn line_of(&self, error: &rusqlite::Error) -> Option<(usize, String)> {
+        let rusqlite::Error::SqlInputError { msg, sql, offset, .. } = error else {
+            return None;
+        };
+        let whole = self.parsed.sql()?;
+        // The error has the text from the failing statement on.
+        let at = whole.len().checked_sub(sql.len())? + usize::try_from(*offset).ok()?;
+        if !whole.ends_with(sql.as_str()) {
+            return None;
+        }
+        let before = whole.as_bytes().get(..at)?;
+        Some((before.iter().filter(|b| **b == b'\n').count() + 1, msg.clone()))
+    }
+}
+
+/// The file that a migration of this version and name is in.
+pub(super) fn file_name(version: i32, name: &str) -> String {
+    format!("{version:04}_{name}.sql")
+}
+
+/// The migrations in `dir/sqlite`, in order; none when there is no such folder, because a component's migrations may
+/// be for another kind of database.
+///
+/// # Errors
+/// When `dir` cannot be read, a file has another name than `NNNN_name.sql`, or two have one number.
+pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, MigrationError> {
+    let error = |path: &Path, reason: String| MigrationError::File {
+        component: component.to_owned(),
+        path: path.to_owned(),
+        reason,
+    };
+    std::fs::read_dir(dir).map_err(|e| error(dir, format!("the folder cannot be read: {e}")))?;
+    let folder = dir.join("sqlite");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(error(&folder, format!("the folder cannot be read: {e}"))),
+    };
+    let mut all: BTreeMap<i32, Migration> = BTreeMap::new();
+    for entry in entries {
+        let path = entry.map_err(|e| error(&folder, format!("the folder cannot be read: {e}")))?.path();
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((version, name)) = parse_name(&file) else {
+            return Err(error(
+                &path,
+                "the name must be NNNN_name.sql: four digits, an underscore, then letters, digits or underscores; \
+                 rename the file or move it out of the folder"
+                    .to_owned(),
+            ));
+        };
+        let sql = std::fs::read_to_string(&path).map_err(|e| error(&path, format!("the file cannot be read: {e}")))?;
+        let parsed = refinery::Migration::unapplied(&format!("V{version}__{name}"), &sql)
+            .map_err(|e| error(&path, e.to_string()))?;
+        if let Some(other) = all.get(&version) {
+            return Err(error(&path, format!("{} has the same number; give one of them the next free one", other.file)));
+        }
+        all.insert(version, Migration { version, file, parsed });
+    }
+    Ok(all.into_values().collect())
+}
+
+/// The number and the name in `NNNN_name.sql`.
+fn parse_name(file: &str) -> Option<(i32, &str)> {
+    let (number, name) = file.strip_suffix(".sql")?.split_once('_')?;
+    let is_number = number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit());
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (is_number && is_name).then_some(())?;
+    Some((number.parse().ok()?, name))
+}
