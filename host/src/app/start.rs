@@ -203,7 +203,7 @@ impl Wiring<'_> {
         dependency: &Dependency,
         target: &Arc<Pool>,
     ) -> Result<(), StartError> {
-        let manifest = || self.application.manifest_name();
+        let manifest = || self.application.manifest.display().to_string();
         let component_type = code.component_type();
         let wanted: Vec<String> = component_type
             .imports(self.engine)
@@ -252,7 +252,7 @@ fn router(
                 ("has a route but does not export wasi:http/handler", "take the route away, or make the component an HTTP handler")
             };
             return Err(StartError::Unfit {
-                manifest: application.manifest_name(),
+                manifest: application.manifest.display().to_string(),
                 line: route.line,
                 component: route.component.clone(),
                 message: message.into(),

@@ -8,6 +8,7 @@ use super::error::{CallError, Failure};
 use super::pool::Pool;
 use crate::call::CallContext;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -66,8 +67,11 @@ impl Pool {
         let slice = instance.slice.clone();
         let served = slice
             .run(instance.store.run_concurrent(async |accessor| {
-                let (request, sent) =
-                    accessor.with(|mut store| Request::from_http(store.data_mut().http().hooks, request));
+                let (request, sent) = accessor.with(|mut store| {
+                    let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
+                    let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
+                    (request, sent)
+                });
                 let answer = match service.handle(accessor, request).await? {
                     Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
                     Err(code) => Err(code),
