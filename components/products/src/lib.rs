@@ -1,8 +1,9 @@
 //! The catalogue: exports `store:products/catalog` and keeps its products in the SQLite database `products`.
 //!
-//! Each operation is one SQL statement, so each is atomic without a transaction, and a call crosses to the database
-//! once. What a statement must guard (`available = 1`) stands in its WHERE clause, not in a read before it.
-//! Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are the last line.
+//! Each operation is one SQL statement (a page past the end takes two), so each is atomic without a transaction, and
+//! a call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not
+//! in a read before it. Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are
+//! the last line.
 
 mod bindings;
 mod db;
@@ -34,7 +35,11 @@ impl Guest for Catalog {
             return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
         }
         let offset = i64::from(page - 1) * i64::from(limit);
-        rows::page(db::query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)
+        let mut page = rows::page(db::query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)?;
+        if page.products.is_empty() {
+            page.total = rows::count(db::query(sql::COUNT, &[])?)?;
+        }
+        Ok(page)
     }
 
     async fn get(id: ProductId) -> Result<Product, Error> {

@@ -13,17 +13,26 @@ pub fn all(rows: Vec<RowResult>) -> Result<Vec<Product>, Error> {
     rows.into_iter().map(|row| product(row.values)).collect()
 }
 
-/// The page of [`crate::sql::LIST`].
+/// The page of [`crate::sql::LIST`]; its total is zero when it is empty.
 pub fn page(rows: Vec<RowResult>) -> Result<Page, Error> {
     let mut page = Page { products: Vec::with_capacity(rows.len()), total: 0 };
     for mut row in rows {
-        let Some(Value::Integer(total)) = row.values.pop() else { return Err(unexpected("the count")) };
-        page.total = total.try_into().map_err(|_| unexpected("the count"))?;
-        if !matches!(row.values.first(), Some(Value::Null)) {
-            page.products.push(product(row.values)?);
-        }
+        page.total = total(row.values.pop())?;
+        page.products.push(product(row.values)?);
     }
     Ok(page)
+}
+
+/// The number of [`crate::sql::COUNT`].
+pub fn count(rows: Vec<RowResult>) -> Result<u64, Error> {
+    total(rows.into_iter().next().and_then(|mut row| row.values.pop()))
+}
+
+fn total(value: Option<Value>) -> Result<u64, Error> {
+    match value {
+        Some(Value::Integer(total)) => total.try_into().map_err(|_| unexpected("the count")),
+        _ => Err(unexpected("the count")),
+    }
 }
 
 /// One product; its texts are moved, not copied.

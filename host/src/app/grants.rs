@@ -47,7 +47,7 @@ pub(super) struct Shared {
     sqlite: BTreeMap<String, Arc<Database>>,
     key_value: BTreeMap<String, Arc<Store>>,
     internal: Internal,
-    tls: Arc<http_client::TlsConfig>,
+    tls: Arc<tokio_rustls::rustls::ClientConfig>,
 }
 
 impl Shared {

@@ -62,6 +62,6 @@ fn grants(component: &Component) -> Vec<String> {
     list("key-value", component.key_value_stores.clone());
     list("outbound", component.allowed_outbound_hosts.iter().map(ToString::to_string).collect());
     list("variables", component.variables.keys().cloned().collect());
-    list("files", component.files.iter().map(ToString::to_string).collect());
+    list("files", component.files.mounts().map(ToString::to_string).collect());
     lines
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
+use std::io;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// The state of an instance of the component `tested`, granted what `grant` adds.
@@ -12,6 +14,35 @@ pub(crate) fn ctx(grant: impl FnOnce(&mut Grants)) -> Ctx {
     let mut grants = Grants::nothing(component, ComponentLimits::default(), Arc::new(client));
     grant(&mut grants);
     Ctx::new(Arc::new(grants), CallContext::new("trace", Duration::from_secs(60))).unwrap()
+}
+
+/// What this thread logs, one record a line, until `_guard` is dropped.
+pub(crate) struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn capture() -> Self {
+        #[derive(Clone)]
+        struct Writer(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Writer {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer(text.clone());
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || writer.clone());
+        Log { text, _guard: tracing::subscriber::set_default(subscriber.finish()) }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
 }
 
 /// A store as the runtime makes it.
@@ -27,6 +58,32 @@ pub(crate) fn store(ctx: Ctx) -> wasmtime::Store<Ctx> {
 async fn the_bindings_link_side_by_side() {
     let store = store(ctx(|_| {}));
     add_to_linker(&mut Linker::new(store.engine())).unwrap();
+}
+
+#[test]
+fn what_a_guest_prints_is_logged_by_line_under_the_call_that_printed_it() {
+    use wasmtime_wasi::cli::StdoutStream as _;
+    let log = Log::capture();
+    let mut ctx = ctx(|_| {});
+    let mut stdout = ctx.stdio.stdout.p2_stream();
+    let mut stderr = ctx.stdio.stderr.p2_stream();
+    stdout.write("whole\npart ".into()).unwrap();
+    stderr.write("error".into()).unwrap();
+    stdout.write("ed".into()).unwrap();
+    ctx.end();
+    ctx.begin(CallContext::new("second", Duration::from_secs(60)));
+    stdout.write("dropped".into()).unwrap();
+    drop((stdout, stderr, ctx));
+    let line = |text: &str, stream: &str, trace: &str| {
+        format!(" INFO guest: {text} component=tested stream=\"{stream}\" trace=\"{trace}\"")
+    };
+    let expected = [
+        line("whole", "stdout", "trace"),
+        line("part ed", "stdout", "trace"),
+        line("error", "stderr", "trace"),
+        line("dropped", "stdout", "second"),
+    ];
+    assert_eq!(log.lines(), expected);
 }
 
 #[tokio::test]

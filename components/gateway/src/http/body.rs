@@ -75,7 +75,6 @@ impl Format {
         let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         match self.kind {
-            _ if text.is_empty() => Ok(text),
             Kind::Json => Ok(text),
             Kind::Form => query::to_json(&text),
         }

@@ -14,9 +14,14 @@ pub fn of(body: &[u8]) -> String {
 
 /// Whether an `If-None-Match` header names `tag`, by the weak comparison of RFC 9110 section 13.1.2.
 pub fn matches(if_none_match: &str, tag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).to_owned();
     let tag = opaque(tag);
     if_none_match.trim() == "*" || if_none_match.split(',').any(|candidate| opaque(candidate) == tag)
+}
+
+/// A tag without its mark of weakness.
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 #[cfg(test)]

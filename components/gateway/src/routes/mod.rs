@@ -11,12 +11,14 @@ use spin_sdk::wasip3::http::types::Method;
 /// Finds the route of a request and runs it.
 pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     let mut segments = path::segments(request.path);
-    let (prefix, resource, rest) = (segments.next(), segments.next(), segments.collect::<Vec<_>>());
-    let is = |segment: Option<&str>, name: &str| segment.is_some_and(|s| s.eq_ignore_ascii_case(name));
-    match () {
-        () if !is(prefix, "api") => Err(no_route(request)),
-        () if is(resource, "products") => products::route(request, &rest).await,
-        () => Err(no_route(request)),
+    if !segments.next().is_some_and(|prefix| prefix.eq_ignore_ascii_case("api")) {
+        return Err(no_route(request));
+    }
+    let resource = segments.next().unwrap_or_default().to_ascii_lowercase();
+    let rest: Vec<&str> = segments.collect();
+    match resource.as_str() {
+        "products" => products::route(request, &rest).await,
+        _ => Err(no_route(request)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Time limits are tested with servers that never answer, so a test waits for a limit and asserts no time.
 
 use super::*;
+use crate::bindings::tests::Log;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{Empty, Full, StreamBody};
@@ -203,6 +204,21 @@ async fn what_is_not_on_the_list_is_denied_before_anything_is_resolved() {
     assert!(matches!(send(&client, connect).await, Err(Error::HttpRequestMethodInvalid)));
     assert!(matches!(send(&client, get("http://user@ok.test")).await, Err(Error::HttpRequestUriInvalid)));
     assert!(matches!(send(&client, get("/relative")).await, Err(Error::HttpRequestUriInvalid)));
+}
+
+#[tokio::test]
+async fn a_denial_is_logged_once_a_host_with_the_entry_to_add_and_no_path() {
+    let log = Log::capture();
+    let client = client(name("ok.test"));
+    for uri in ["http://other.test/secret?token=1", "http://other.test/again", "https://other.test:8443"] {
+        send(&client, get(uri)).await.unwrap_err();
+    }
+    let lines = log.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, entry) in lines.iter().zip(["\"http://other.test\"", "\"https://other.test:8443\""]) {
+        assert!(line.contains(entry) && line.contains("allowed_outbound_hosts of [component.tested]"), "{line}");
+        assert!(!line.contains("secret") && line.contains("trace=trace-1"), "{line}");
+    }
 }
 
 #[tokio::test]

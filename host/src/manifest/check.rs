@@ -1,0 +1,142 @@
+//! Checks of the manifest as a whole: names that lead nowhere, cycles, routes that conflict, parts that nobody uses.
+
+use super::names::nearest;
+use super::table::{At, File};
+use super::{Application, Component, Dependency};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that needs no value of a variable.
+pub(super) fn whole(application: &Application, file: File<'_>) {
+    dependencies(application, file);
+    cycles(application, file);
+    routes(application, file);
+    unused(application, file);
+}
+
+fn dependencies(application: &Application, file: File<'_>) {
+    for (component, dependency) in links(application) {
+        let target = &dependency.component;
+        let error = |message: String, fix: String| {
+            file.report.error(file.diagnostic(Some(dependency.line), Some(&component.name), message, fix));
+        };
+        if *target == component.name {
+            let fix = "remove the dependency: a component calls its own functions directly";
+            error(format!("dependency `{}` is on the component itself", dependency.name), fix.to_owned());
+        } else if !application.components.contains_key(target) {
+            let others = application.components.keys().map(String::as_str).filter(|name| *name != component.name);
+            let fix = match nearest(target, others) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add [component.{target}], or name one that exists"),
+            };
+            error(format!("dependency `{}` is on component `{target}`, which does not exist", dependency.name), fix);
+        }
+    }
+}
+
+fn links(application: &Application) -> impl Iterator<Item = (&Component, &Dependency)> {
+    application.components.values().flat_map(|component| component.dependencies.iter().map(move |d| (component, d)))
+}
+
+/// Reports each cycle once, at the link that closes it. Links of a component to itself are reported elsewhere.
+fn cycles(application: &Application, file: File<'_>) {
+    let mut done = BTreeSet::new();
+    for name in application.components.keys() {
+        let mut path = Vec::new();
+        visit(application, name, &mut path, &mut done, file);
+    }
+}
+
+fn visit<'a>(
+    application: &'a Application,
+    name: &'a str,
+    path: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+    file: File<'_>,
+) {
+    let Some(component) = application.components.get(name).filter(|_| !done.contains(name)) else { return };
+    path.push(name);
+    let mut closed = BTreeSet::new();
+    for dependency in component.dependencies.iter().filter(|dependency| dependency.component != name) {
+        let target = dependency.component.as_str();
+        let Some(start) = path.iter().position(|seen| *seen == target) else {
+            visit(application, target, path, done, file);
+            continue;
+        };
+        if closed.insert(target) {
+            let cycle: Vec<_> = path.iter().skip(start).chain([&target]).copied().collect();
+            let message = format!("the links form a cycle: {}", cycle.join(" -> "));
+            let fix = "remove one of these links: two components that call each other would wait for each other";
+            file.report.error(file.diagnostic(Some(dependency.line), Some(name), message, fix));
+        }
+    }
+    path.pop();
+    done.insert(name);
+}
+
+fn routes(application: &Application, file: File<'_>) {
+    for (i, route) in application.routes.iter().enumerate() {
+        let Some(pattern) = &route.pattern else { continue };
+        let earlier = application.routes.iter().take(i);
+        let same = earlier.filter_map(|other| Some((other, other.pattern.as_ref()?)));
+        if let Some((other, other_pattern)) = same.into_iter().find(|(_, other)| other.same_shape(pattern)) {
+            let message = format!(
+                "route `{pattern}` is for the same paths as `{other_pattern}` of component `{}` in line {}",
+                other.component, other.line
+            );
+            let fix = "remove one of the two triggers, or change its route";
+            file.report.error(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
+        }
+    }
+    for route in application.routes.iter().filter(|route| route.pattern.is_none()) {
+        let public = |other: &&super::Route| other.component == route.component && other.pattern.is_some();
+        if let Some(other) = application.routes.iter().find(public) {
+            let message = format!("the route is private, but line {} makes the component public", other.line);
+            let fix = "remove one of the two triggers";
+            file.report.warning(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
+        }
+    }
+}
+
+/// Warns of components that nothing leads to.
+fn unused(application: &Application, file: File<'_>) {
+    let routed = application.routes.iter().map(|route| route.component.as_str());
+    let linked = links(application).map(|(_, dependency)| dependency.component.as_str());
+    let used: BTreeSet<_> = routed.chain(linked).collect();
+    for component in application.components.values().filter(|component| !used.contains(component.name.as_str())) {
+        let message = "no trigger and no dependency leads to the component";
+        let fix = "add a [[trigger.http]] or a dependency on it, or remove it; `souk call` reaches it either way";
+        file.report.warning(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
+    }
+    if application.routes.iter().all(|route| route.pattern.is_none()) {
+        let message = "no route is public: the host will answer no HTTP request";
+        file.report.warning(file.diagnostic(None, None, message, "add a [[trigger.http]] with a route"));
+    }
+}
+
+/// Warns of labels in the runtime configuration that no component may open.
+pub(super) fn labels(application: &Application, labels: &[(&'static str, At<String>)], config: File<'_>) {
+    for (table, label) in labels {
+        let granted = |component: &Component| match *table {
+            "sqlite_database" => component.sqlite_databases.contains(&label.value),
+            _ => component.key_value_stores.contains(&label.value),
+        };
+        if !application.components.values().any(granted) {
+            let message = format!("[{table}.{}] is granted to no component", label.value);
+            let key = if *table == "sqlite_database" { "sqlite_databases" } else { "key_value_stores" };
+            let fix = format!("add `{}` to a component's `{key}`, or remove the table", label.value);
+            config.report.warning(config.diagnostic(Some(label.line), None, message, fix));
+        }
+    }
+}
+
+/// Refuses build folders that do not exist. Only a build needs them: an application can run from built files alone.
+pub(super) fn build_folders(application: &Application, file: File<'_>) {
+    let builds: BTreeMap<_, _> =
+        application.components.values().filter_map(|c| Some((&c.name, (c.line, &c.build.as_ref()?.workdir)))).collect();
+    for (name, (line, workdir)) in builds.into_iter().filter(|(_, (_, workdir))| !workdir.is_dir()) {
+        let shown = workdir.strip_prefix(&application.dir).unwrap_or(workdir).display();
+        let message = format!("the build's folder `{shown}` does not exist");
+        let fix = "correct `workdir`: it starts at the manifest";
+        file.report.error(file.diagnostic(Some(line), Some(name), message, fix));
+    }
+}

@@ -1,0 +1,107 @@
+//! What is wrong with a manifest, said so that a reader can mend it: file, line, component, problem, fix.
+//!
+//! Everything that reads a file reports to one [`Report`] and goes on, so that a user sees all mistakes at once.
+//! No message quotes a variable's value or a line of a `.env` file: those can be secret.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// One mistake (or, as a warning, one oddity) in one file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    /// The file, as the user named it.
+    pub file: PathBuf,
+    /// The line, from 1; `None` when the file as a whole is meant.
+    pub line: Option<usize>,
+    /// The component, when the mistake stands in one.
+    pub component: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What would mend it.
+    pub fix: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        if let Some(component) = &self.component {
+            write!(f, " component `{component}`:")?;
+        }
+        write!(f, " {}\n  fix: {}", self.message, self.fix)
+    }
+}
+
+/// All mistakes that were found; never empty. Sorted by file and line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestErrors(pub Vec<Diagnostic>);
+
+impl fmt::Display for ManifestErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, diagnostic) in self.0.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ManifestErrors {}
+
+/// One file and where its lines begin, to turn a span into a line.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub path: PathBuf,
+    line_starts: Vec<usize>,
+}
+
+impl Source {
+    pub fn new(path: impl Into<PathBuf>, text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Source { path: path.into(), line_starts: std::iter::once(0).chain(ends).collect() }
+    }
+
+    /// The line in which a span begins, from 1.
+    pub fn line(&self, span: &Range<usize>) -> usize {
+        self.line_starts.partition_point(|start| *start <= span.start)
+    }
+}
+
+/// Collects what is found in all files.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    errors: RefCell<Vec<Diagnostic>>,
+    warnings: RefCell<Vec<Diagnostic>>,
+}
+
+impl Report {
+    pub fn error(&self, diagnostic: Diagnostic) {
+        self.errors.borrow_mut().push(diagnostic);
+    }
+
+    pub fn warning(&self, diagnostic: Diagnostic) {
+        self.warnings.borrow_mut().push(diagnostic);
+    }
+
+    pub fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
+    /// The warnings, or the errors when there are any.
+    pub fn finish(self) -> Result<Vec<Diagnostic>, ManifestErrors> {
+        let mut errors = self.errors.into_inner();
+        if errors.is_empty() {
+            let mut warnings = self.warnings.into_inner();
+            warnings.sort();
+            return Ok(warnings);
+        }
+        errors.sort();
+        Err(ManifestErrors(errors))
+    }
+}

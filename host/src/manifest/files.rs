@@ -1,0 +1,189 @@
+//! `files` and `exclude_files`: what a component may read.
+//!
+//! A pattern places each file that it fits at the same path in the guest; a pair places a folder (or a file) at
+//! another path. Nothing outside the manifest's folder is reached by a pattern. Which files exist is looked up when
+//! the sandbox is prepared and not at load, since a build can make them.
+
+use super::error::Diagnostic;
+use super::table::{At, Table};
+use glob::Pattern;
+use std::collections::BTreeMap;
+use std::path::{Component as PathPart, Path, PathBuf};
+use toml::de::DeValue;
+
+/// One entry of `files`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileMount {
+    /// A path or glob pattern, from the manifest's folder.
+    Pattern(String),
+    /// A folder or file and where the guest sees it.
+    Placement {
+        /// On the host.
+        source: PathBuf,
+        /// In the guest; absolute.
+        destination: String,
+    },
+}
+
+/// The files of one component.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    dir: PathBuf,
+    mounts: Vec<At<FileMount>>,
+    exclude: Vec<Pattern>,
+    manifest: PathBuf,
+    component: String,
+}
+
+impl Files {
+    pub(super) fn read(table: &mut Table<'_, '_>, component: &str, dir: &Path) -> Self {
+        let mut mounts = Vec::new();
+        if let Some((line, value)) = table.value("files") {
+            match value.get_ref() {
+                DeValue::Array(items) => {
+                    for item in items.iter() {
+                        let line = table.line_of(&item.span());
+                        mounts.extend(read_mount(table, line, item.get_ref(), dir).map(|value| At { value, line }));
+                    }
+                }
+                other => table.mismatch("files", line, "a list", other),
+            }
+        }
+        let exclude = table.strings("exclude_files");
+        let exclude = exclude.iter().filter_map(|pattern| checked_pattern(table, pattern.line, &pattern.value));
+        Files {
+            dir: dir.to_owned(),
+            mounts,
+            exclude: exclude.collect(),
+            manifest: table.file.source.path.clone(),
+            component: component.to_owned(),
+        }
+    }
+
+    /// Whether the component may read no file.
+    pub fn is_empty(&self) -> bool {
+        self.mounts.is_empty()
+    }
+
+    /// The entries as the manifest has them.
+    pub fn mounts(&self) -> impl Iterator<Item = &FileMount> {
+        self.mounts.iter().map(|mount| &mount.value)
+    }
+
+    /// Every file that the component may read: its absolute path in the guest, and the file on the host.
+    ///
+    /// Reads folders; meant for start-up, after the build.
+    ///
+    /// # Errors
+    /// When an entry that is no pattern names nothing, or a folder cannot be read.
+    pub fn resolve(&self) -> Result<BTreeMap<String, PathBuf>, Diagnostic> {
+        let mut files = BTreeMap::new();
+        for mount in &self.mounts {
+            let (found, strip, below) = match &mount.value {
+                FileMount::Pattern(pattern) => {
+                    let path = self.dir.join(pattern);
+                    if !path.exists() && !pattern.contains(['*', '?', '[']) {
+                        return Err(self.error(mount.line, format!("`{pattern}` in `files` does not exist")));
+                    }
+                    let all = if path.exists() { escaped(&path) } else { format!("{}/{pattern}", escaped(&self.dir)) };
+                    let all = if path.is_dir() { format!("{all}/**/*") } else { all };
+                    (self.glob(&all, mount.line)?, self.dir.as_path(), "/")
+                }
+                FileMount::Placement { source, destination } if source.is_dir() => {
+                    let all = format!("{}/**/*", escaped(source));
+                    (self.glob(&all, mount.line)?, source.as_path(), destination.as_str())
+                }
+                FileMount::Placement { source, destination } if source.is_file() => {
+                    files.insert(destination.clone(), source.clone());
+                    continue;
+                }
+                FileMount::Placement { source, .. } => {
+                    let shown = source.strip_prefix(&self.dir).unwrap_or(source).display();
+                    return Err(self.error(mount.line, format!("`{shown}` in `files` does not exist")));
+                }
+            };
+            for file in found {
+                let Ok(relative) = file.strip_prefix(strip) else { continue };
+                let Some(relative) = relative.to_str() else { continue };
+                files.insert(format!("{}/{relative}", below.trim_end_matches('/')), file.clone());
+            }
+        }
+        files.retain(|_, file| !self.excluded(file));
+        Ok(files)
+    }
+
+    fn excluded(&self, file: &Path) -> bool {
+        let relative = file.strip_prefix(&self.dir).unwrap_or(file);
+        self.exclude.iter().any(|pattern| pattern.matches_path(relative))
+    }
+
+    fn glob(&self, pattern: &str, line: usize) -> Result<Vec<PathBuf>, Diagnostic> {
+        let paths = glob::glob(pattern).map_err(|error| self.error(line, format!("a pattern in `files`: {error}")))?;
+        let mut files = Vec::new();
+        for path in paths {
+            let path = path.map_err(|error| self.error(line, format!("`files`: {error}")))?;
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    fn error(&self, line: usize, message: String) -> Diagnostic {
+        Diagnostic {
+            file: self.manifest.clone(),
+            line: Some(line),
+            component: Some(self.component.clone()),
+            message,
+            fix: "make the file readable, or correct the path: it starts at the manifest".to_owned(),
+        }
+    }
+}
+
+fn escaped(path: &Path) -> String {
+    Pattern::escape(&path.to_string_lossy())
+}
+
+fn read_mount(table: &Table<'_, '_>, line: usize, value: &DeValue<'_>, dir: &Path) -> Option<FileMount> {
+    const FIX: &str = "write \"pattern/*\", or { source = \"folder\", destination = \"/\" }";
+    match value {
+        DeValue::String(pattern) => {
+            checked_pattern(table, line, pattern)?;
+            Some(FileMount::Pattern(pattern.to_string()))
+        }
+        DeValue::Table(entries) => {
+            let mut placement = Table::new(table.file, "an entry of `files`", line, entries);
+            placement.component = table.component;
+            let source = placement.required_string("source", FIX);
+            let destination = placement.required_string("destination", FIX);
+            placement.finish();
+            let (source, destination) = (source?, destination?);
+            if !destination.value.starts_with('/') || destination.value.split('/').any(|part| part == "..") {
+                let message = format!("destination `{}` is not an absolute path", destination.value);
+                table.error(destination.line, message, "begin it with `/`, and leave out `..`");
+                return None;
+            }
+            Some(FileMount::Placement { source: dir.join(source.value), destination: destination.value })
+        }
+        other => {
+            table.error(line, format!("an entry of `files` is of type {}", other.type_str()), FIX);
+            None
+        }
+    }
+}
+
+fn checked_pattern(table: &Table<'_, '_>, line: usize, text: &str) -> Option<Pattern> {
+    let outside = |part| matches!(part, PathPart::ParentDir | PathPart::RootDir | PathPart::Prefix(_));
+    if Path::new(text).components().any(outside) {
+        let fix = "use { source = \"...\", destination = \"...\" } for files elsewhere";
+        table.error(line, format!("pattern `{text}` leaves the folder of the manifest"), fix);
+        return None;
+    }
+    match Pattern::new(text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            table.error(line, format!("`{text}` is not a pattern: {}", error.msg), "write, say, `assets/**/*.png`");
+            None
+        }
+    }
+}

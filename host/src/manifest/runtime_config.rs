@@ -1,0 +1,136 @@
+//! runtime-config.toml: where stores and databases lie, and which sources give variables their values.
+//!
+//! Only what stands on this machine is known: `type = "spin"` stores and databases, and the `static` and `env`
+//! providers. Everything else that Spin knows there (Redis, Azure, libSQL, Vault, ...) is refused by name.
+//! Relative paths start at the file's folder.
+
+use super::error::{Report, Source};
+use super::names::check_label;
+use super::table::{At, File, Table};
+use super::variables::{PREFIX, Provider, read_dotenv};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What the file says; everything empty when there is none.
+#[derive(Default)]
+pub(super) struct RuntimeConfig {
+    pub key_value_paths: BTreeMap<String, PathBuf>,
+    pub sqlite_paths: BTreeMap<String, PathBuf>,
+    pub providers: Vec<Provider>,
+    pub state_dir: Option<PathBuf>,
+    /// Labels with the table and line that define them, for the check that someone uses them.
+    pub labels: Vec<(&'static str, At<String>)>,
+}
+
+/// Reads the file at `path`, which messages call `shown`.
+pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig, Source) {
+    let mut config = RuntimeConfig::default();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let source = Source::new(shown, "");
+            let message = format!("cannot be read: {}", error.kind());
+            let file = File { source: &source, report };
+            report.error(file.diagnostic(None, None, message, "name a file that exists, or leave the option out"));
+            return (config, source);
+        }
+    };
+    let source = Source::new(shown, &text);
+    let file = File { source: &source, report };
+    let Some(root) = file.parse(&text) else { return (config, source) };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut root = Table::new(file, "runtime-config.toml", 1, root.get_ref());
+
+    if let Some(stores) = root.table("key_value_store") {
+        let kind = Kind { key: "key_value_store", others: &["redis", "azure_cosmos", "aws_dynamo"] };
+        config.key_value_paths = kind.read(&stores, folder, &mut config.labels);
+    }
+    if let Some(databases) = root.table("sqlite_database") {
+        let kind = Kind { key: "sqlite_database", others: &["libsql"] };
+        config.sqlite_paths = kind.read(&databases, folder, &mut config.labels);
+    }
+    for provider in root.tables("variables_provider") {
+        config.providers.extend(read_provider(provider, folder, shown));
+    }
+    // An empty string is "not set", as in Spin.
+    let state_dir = root.string("state_dir").filter(|dir| !dir.value.is_empty());
+    config.state_dir = state_dir.map(|dir| folder.join(dir.value));
+
+    root.refuse("config_provider", "`config_provider` is the old name of a key", "write `variables_provider`");
+    let fix = "remove it; the host writes its log to its standard error";
+    root.refuse("log_dir", "`log_dir` is not supported", fix);
+    root.refuse("llm_compute", "`llm_compute` is not supported: Souk runs no AI models", "remove the table");
+    for key in ["client_tls", "outbound_networking", "outbound_http", "outbound_pg", "blob_store"] {
+        root.refuse(key, &format!("`{key}` is not supported"), "remove the table");
+    }
+    root.finish();
+    (config, source)
+}
+
+/// `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`.
+struct Kind {
+    key: &'static str,
+    /// Types that Spin knows and Souk does not.
+    others: &'static [&'static str],
+}
+
+impl Kind {
+    fn read(
+        &self,
+        table: &Table<'_, '_>,
+        folder: &Path,
+        labels: &mut Vec<(&'static str, At<String>)>,
+    ) -> BTreeMap<String, PathBuf> {
+        let mut paths = BTreeMap::new();
+        for (label, value) in table.entries() {
+            if let Err(error) = check_label(label.value) {
+                let message = format!("`{}` cannot be a label: {error}", label.value);
+                table.error(label.line, message, "name it like `my-data` or `my_data`");
+                continue;
+            }
+            labels.push((self.key, At { value: label.value.to_owned(), line: label.line }));
+            let Some(mut entry) = table.entry(&label, value) else { continue };
+            let Some(kind) = entry.required_string("type", "write `type = \"spin\"`") else { continue };
+            if kind.value != "spin" {
+                let why = if self.others.contains(&kind.value.as_str()) { "not supported" } else { "unknown" };
+                let message = format!("`type = \"{}\"` is {why}", kind.value);
+                entry.error(kind.line, message, "write `type = \"spin\"`: data on this machine");
+                continue;
+            }
+            let fix = "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
+            if let Some(path) = entry.required_string("path", fix) {
+                paths.insert(label.value.to_owned(), folder.join(path.value));
+            }
+            entry.finish();
+        }
+        paths
+    }
+}
+
+fn read_provider(mut table: Table<'_, '_>, folder: &Path, shown: &Path) -> Option<Provider> {
+    let kind = table.required_string("type", "write `type = \"static\"` or `type = \"env\"`")?;
+    let provider = match kind.value.as_str() {
+        "static" => {
+            let values = table.table("values");
+            let values = values.map(|values| values.string_entries()).unwrap_or_default();
+            Provider::Static(values.into_iter().map(|(name, value)| (name.value.to_owned(), value)).collect())
+        }
+        "env" => {
+            let prefix = table.string("prefix").map_or_else(|| PREFIX.to_owned(), |prefix| prefix.value);
+            let dotenv = table.string("dotenv_path").map(|dotenv| {
+                let shown = shown.with_file_name(&dotenv.value);
+                read_dotenv(&folder.join(&dotenv.value), &shown, true, table.file.report)
+            });
+            Provider::Environment { prefix, dotenv: dotenv.unwrap_or_default() }
+        }
+        other => {
+            let known = ["vault", "open_bao", "azure_key_vault"];
+            let why = if known.contains(&other) { "not supported" } else { "unknown" };
+            let fix = "write `type = \"static\"` or `type = \"env\"`";
+            table.error(kind.line, format!("a variables provider of `type = \"{other}\"` is {why}"), fix);
+            return None;
+        }
+    };
+    table.finish();
+    Some(provider)
+}

@@ -1,0 +1,106 @@
+//! `{{ variable }}` templates in the values of component variables and in outbound hosts.
+
+use super::variables::Value;
+use std::collections::BTreeMap;
+
+/// A text with the names of application variables in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Template {
+    /// As it stands in the manifest.
+    pub text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Variable(String),
+}
+
+impl Template {
+    /// Reads a template; `None` when a `{{` has no `}}`. A lone `}}` is text, as in Spin.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((literal, opened)) = rest.split_once("{{") {
+            let (name, after) = opened.split_once("}}")?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned()));
+            }
+            parts.push(Part::Variable(name.trim().to_owned()));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.to_owned()));
+        }
+        Some(Template { text: text.to_owned(), parts })
+    }
+
+    /// The variables that the template names.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Variable(name) => Some(name.as_str()),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// The text with every variable's value in place; secret when one of them is. `None` when one has no value.
+    pub fn resolve(&self, values: &BTreeMap<String, Value>) -> Option<Value> {
+        let mut text = String::new();
+        let mut secret = false;
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Variable(name) => {
+                    let value = values.get(name)?;
+                    text.push_str(value.expose());
+                    secret |= value.is_secret();
+                }
+            }
+        }
+        Some(Value::new(text, secret))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values() -> BTreeMap<String, Value> {
+        let value = |text: &str, secret| Value::new(text.to_owned(), secret);
+        BTreeMap::from([("open".to_owned(), value("shown", false)), ("hidden".to_owned(), value("s3cret", true))])
+    }
+
+    #[test]
+    fn a_template_takes_values_and_their_secrecy() {
+        for (template, text, secret) in [
+            ("", "", false),
+            ("plain", "plain", false),
+            ("{{ open }}", "shown", false),
+            ("{{open}}-{{ hidden }}!", "shown-s3cret!", true),
+            ("a }} b", "a }} b", false),
+        ] {
+            let value = Template::parse(template).unwrap().resolve(&values()).unwrap();
+            assert_eq!((value.expose(), value.is_secret()), (text, secret), "{template}");
+        }
+        assert_eq!(Template::parse("a {{ open"), None);
+        assert_eq!(Template::parse("{{ nobody }}").unwrap().resolve(&values()), None);
+    }
+
+    #[test]
+    fn a_value_is_not_expanded_again() {
+        let values = BTreeMap::from([("a".to_owned(), Value::new("{{ b }}".to_owned(), false))]);
+        assert_eq!(Template::parse("{{ a }}").unwrap().resolve(&values).unwrap().expose(), "{{ b }}");
+    }
+
+    proptest! {
+        #[test]
+        fn text_without_braces_stays_as_it_is(text in "[^{}]{0,40}") {
+            let template = Template::parse(&text).unwrap();
+            prop_assert_eq!(template.variables().count(), 0);
+            let resolved = template.resolve(&BTreeMap::new());
+            prop_assert_eq!(resolved.as_ref().map(Value::expose), Some(text.as_str()));
+        }
+    }
+}

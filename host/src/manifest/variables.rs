@@ -1,0 +1,204 @@
+//! Application variables: what `[variables]` declares, where values come from, and which source wins.
+//!
+//! Sources, the first that has a value wins (Spin's order):
+//! 1. each `[[variables_provider]]` of runtime-config.toml, in the order of the file;
+//! 2. the process's environment, `SPIN_VARIABLE_<NAME>`;
+//! 3. the file `.env` beside the manifest, with the same names;
+//! 4. `default` in the manifest.
+//!
+//! A value is never printed by this module: not in errors, not by `Debug`.
+
+use super::error::{Report, Source};
+use super::names::{check_variable, nearest};
+use super::table::{File, Table};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// The prefix of environment variables that set application variables.
+pub(super) const PREFIX: &str = "SPIN_VARIABLE";
+
+/// The value of a variable. `Debug` shows nothing of one that is secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value {
+    text: String,
+    secret: bool,
+}
+
+impl Value {
+    /// A value; `secret` when an application variable that took part in it is.
+    pub fn new(text: String, secret: bool) -> Self {
+        Value { text, secret }
+    }
+
+    /// The value itself, for the component. Not for logs or messages.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the value may be shown.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.secret { f.write_str("Value(secret)") } else { f.debug_tuple("Value").field(&self.text).finish() }
+    }
+}
+
+/// A variable as `[variables]` declares it. Its default can be secret, so there is no `Debug`.
+pub(super) struct Declared {
+    line: usize,
+    default: Option<String>,
+    secret: bool,
+}
+
+/// Reads `[variables]`. A variable with a mistake stays declared, so that its uses are not reported too.
+pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> {
+    let mut declared = BTreeMap::new();
+    for (name, value) in table.entries() {
+        if let Err(error) = check_variable(name.value) {
+            let fix = "name it in lower_snake_case: `api_key`";
+            table.error(name.line, format!("`{}` cannot be a variable's name: {error}", name.value), fix);
+        }
+        let Some(mut entry) = table.entry(&name, value) else {
+            declared.insert(name.value.to_owned(), Declared { line: name.line, default: None, secret: true });
+            continue;
+        };
+        entry.string("description");
+        let wrong_default = entry.value("default").is_some_and(|(_, value)| !value.get_ref().is_str());
+        let default = entry.string("default");
+        let required = entry.boolean("required").is_some_and(|required| required.value);
+        let secret = entry.boolean("secret").is_some_and(|secret| secret.value);
+        match (&default, required) {
+            (Some(default), true) => entry.error(
+                default.line,
+                format!("variable `{}` is required and has a default", name.value),
+                "keep one of the two: a variable with a default always has a value",
+            ),
+            (None, false) if !wrong_default => entry.error(
+                name.line,
+                format!("variable `{}` has no default and is not required", name.value),
+                "write `required = true`, or give it a `default`",
+            ),
+            _ => {}
+        }
+        entry.finish();
+        let default = default.map(|default| default.value);
+        declared.insert(name.value.to_owned(), Declared { line: name.line, default, secret });
+    }
+    declared
+}
+
+/// One source of values. Values can be secret, so there is no `Debug`.
+pub(super) enum Provider {
+    /// `type = "static"`: values in runtime-config.toml.
+    Static(BTreeMap<String, String>),
+    /// `type = "env"`, and the default source: the environment, then a `.env` file.
+    Environment { prefix: String, dotenv: BTreeMap<String, String> },
+}
+
+impl Provider {
+    fn get<'p>(&'p self, name: &str, process_env: &'p BTreeMap<String, String>) -> Option<&'p String> {
+        match self {
+            Provider::Static(values) => values.get(name),
+            Provider::Environment { prefix, dotenv } => {
+                let key = environment_name(prefix, name);
+                process_env.get(&key).or_else(|| dotenv.get(&key))
+            }
+        }
+    }
+}
+
+fn environment_name(prefix: &str, variable: &str) -> String {
+    format!("{prefix}_{}", variable.to_ascii_uppercase())
+}
+
+/// The value of every declared variable, asked of the `providers` in their order.
+///
+/// A variable without a value is an error that names the environment variable to set.
+pub(super) fn resolve(
+    declared: &BTreeMap<String, Declared>,
+    providers: &[Provider],
+    process_env: &BTreeMap<String, String>,
+    manifest: File<'_>,
+) -> BTreeMap<String, Value> {
+    let mut values = BTreeMap::new();
+    for (name, variable) in declared {
+        let provided = providers.iter().find_map(|provider| provider.get(name, process_env));
+        if let Some(value) = provided.or(variable.default.as_ref()) {
+            values.insert(name.clone(), Value::new(value.clone(), variable.secret));
+            continue;
+        }
+        let message = format!("variable `{name}` is required and has no value");
+        let key = environment_name(PREFIX, name);
+        let fix = format!("set {key} in the environment or in `.env`, or give the variable a `default`");
+        manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
+    }
+    values
+}
+
+/// Warns about `SPIN_VARIABLE_*` in the environment and in `.env` that no declared variable takes.
+pub(super) fn warn_of_strays<'k>(
+    declared: &BTreeMap<String, Declared>,
+    keys: impl Iterator<Item = &'k String>,
+    manifest: File<'_>,
+) {
+    for key in keys {
+        let Some(name) = key.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_')) else { continue };
+        let name = name.to_ascii_lowercase();
+        if declared.contains_key(&name) {
+            continue;
+        }
+        let fix = match nearest(&name, declared.keys().map(String::as_str)) {
+            Some(known) => format!("did you mean {}?", environment_name(PREFIX, known)),
+            None => format!("declare `{name}` under [variables], or unset {key}"),
+        };
+        let message = format!("{key} is set, but the application has no variable `{name}`");
+        manifest.report.warning(manifest.diagnostic(None, None, message, fix));
+    }
+}
+
+/// Reads a `.env` file; a file that is not there is empty unless it is `wanted`.
+///
+/// dotenvy puts the offending line into its error; only its number is passed on.
+pub(super) fn read_dotenv(path: &Path, shown: &Path, wanted: bool, report: &Report) -> BTreeMap<String, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !wanted => return BTreeMap::new(),
+        Err(error) => {
+            let source = Source::new(shown, "");
+            let file = File { source: &source, report };
+            let message = format!("cannot be read: {}", error.kind());
+            report.error(file.diagnostic(None, None, message, "make the file readable, or correct `dotenv_path`"));
+            return BTreeMap::new();
+        }
+    };
+    let mut values = BTreeMap::new();
+    for entry in dotenvy::from_read_iter(text.as_bytes()) {
+        match entry {
+            Ok((key, value)) => {
+                // The first value of a name counts, as in Spin's cache of the file.
+                values.entry(key).or_insert(value);
+            }
+            Err(error) => {
+                // dotenvy names the line or the value in it, but no number.
+                let line = match &error {
+                    dotenvy::Error::LineParse(wrong, _) => {
+                        let is_wrong = |line: &str| line.trim_end().ends_with(wrong.trim_end());
+                        text.lines().position(is_wrong).map(|at| at + 1)
+                    }
+                    _ => None,
+                };
+                let source = Source::new(shown, &text);
+                let file = File { source: &source, report };
+                let fix = "write NAME=value, and put a value with spaces or `#` in quotes";
+                report.error(file.diagnostic(line, None, "this line is not NAME=value", fix));
+                break;
+            }
+        }
+    }
+    values
+}
