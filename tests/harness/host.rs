@@ -3,11 +3,12 @@
 //! Its output is read by threads of its own, so that a host that prints much never blocks. The process is killed when
 //! the value is dropped; nothing else ever is.
 
-use super::{Client, eventually};
+use super::{Client, PATIENCE, eventually};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// A host that serves.
 pub struct Host {
@@ -26,7 +27,9 @@ impl Host {
         collect(child.stdout.take().unwrap(), &lines);
         collect(child.stderr.take().unwrap(), &lines);
         let mut host = Host { child, lines, address: String::new(), tls: false, folder: folder.to_owned() };
+        let start = Instant::now();
         loop {
+            assert!(start.elapsed() < PATIENCE, "souk does not say where it serves:\n{}", host.log().join("\n"));
             let ended = host.child.try_wait().unwrap();
             if let Some((tls, address)) = host.log().iter().find_map(|line| announced(line)) {
                 host.tls = tls;
@@ -34,7 +37,7 @@ impl Host {
                 break;
             }
             assert!(ended.is_none(), "souk ended with {ended:?}:\n{}", host.log().join("\n"));
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if !host.tls {
             let client = host.client();
@@ -105,13 +108,13 @@ impl Host {
 
     /// Waits for the end of the process.
     pub async fn wait(mut self) -> ExitStatus {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < super::PATIENCE, "the host did not end:\n{}", self.log().join("\n"));
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            assert!(start.elapsed() < PATIENCE, "the host did not end:\n{}", self.log().join("\n"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -135,15 +138,13 @@ impl Drop for Host {
     }
 }
 
-/// The address in the line that says where the host serves.
+/// The address in the line that ends the start: `Serving http://127.0.0.1:PORT (...)`.
 fn announced(line: &str) -> Option<(bool, String)> {
-    for (tls, scheme) in [(false, "http://127.0.0.1:"), (true, "https://127.0.0.1:")] {
-        if let Some((_, rest)) = line.split_once(scheme) {
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            return (port.parse::<u16>().ok()? > 0).then(|| (tls, format!("127.0.0.1:{port}")));
-        }
-    }
-    None
+    let (_, url) = line.split_once("Serving http")?;
+    let tls = url.starts_with('s');
+    let (_, rest) = url.split_once("://127.0.0.1:")?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((tls, format!("127.0.0.1:{port}")))
 }
 
 fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {

@@ -14,8 +14,8 @@ use spin_sdk::{http_service, wit_bindgen};
 use std::hint::black_box;
 
 wit_bindgen::generate!({
-    world: "front",
-    path: "../wit",
+    world: "souk-test:rogue/front",
+    path: ["../../../wit/deps/wasi-keyvalue-2024-10-17", "../wit"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });

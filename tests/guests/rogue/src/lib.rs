@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 wit_bindgen::generate!({
-    world: "rogue",
-    path: "../wit",
+    world: "souk-test:rogue/rogue",
+    path: ["../../../wit/deps/wasi-keyvalue-2024-10-17", "../wit"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
