@@ -10,11 +10,12 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// An application, ready to be started.
 pub struct App {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     manifest: PathBuf,
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
@@ -53,7 +54,7 @@ impl App {
         fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
         fs::create_dir_all(&cache).unwrap();
         symlink(cache, state.join("cache")).unwrap();
-        App { folder, manifest, variables: BTreeMap::new(), arguments: Vec::new() }
+        App { folder: Arc::new(folder), manifest, variables: BTreeMap::new(), arguments: Vec::new() }
     }
 
     /// Adds `text` to the end of the manifest.
@@ -109,7 +110,7 @@ impl App {
 
     /// Starts the host and waits until it answers.
     pub async fn start(&self) -> Host {
-        Host::start(self.up("127.0.0.1:0"), self.folder.path()).await
+        Host::start(self.up("127.0.0.1:0"), Arc::clone(&self.folder)).await
     }
 
     /// Starts a host that must refuse; returns what it said on standard error.

@@ -5,10 +5,10 @@
 
 use super::{Client, PATIENCE, eventually};
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// A host that serves.
 pub struct Host {
@@ -16,17 +16,18 @@ pub struct Host {
     lines: Arc<Mutex<Vec<String>>>,
     address: String,
     tls: bool,
-    folder: PathBuf,
+    /// Its state must outlive it, whether or not the scenario still holds the application.
+    folder: Arc<TempDir>,
 }
 
 impl Host {
     /// Runs `command` and waits until the host says where it serves.
-    pub(super) async fn start(mut command: Command, folder: &Path) -> Host {
+    pub(super) async fn start(mut command: Command, folder: Arc<TempDir>) -> Host {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk starts");
         let lines = Arc::default();
         collect(child.stdout.take().unwrap(), &lines);
         collect(child.stderr.take().unwrap(), &lines);
-        let mut host = Host { child, lines, address: String::new(), tls: false, folder: folder.to_owned() };
+        let mut host = Host { child, lines, address: String::new(), tls: false, folder };
         let start = Instant::now();
         loop {
             assert!(start.elapsed() < PATIENCE, "souk does not say where it serves:\n{}", host.log().join("\n"));
@@ -51,7 +52,7 @@ impl Host {
 
     /// A client of this host (HTTP/1.1).
     pub fn client(&self) -> Client {
-        Client::new(&self.address, &self.folder)
+        Client::new(&self.address, self.folder.path())
     }
 
     /// The address that the host serves at, `127.0.0.1:PORT`.

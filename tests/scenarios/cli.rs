@@ -56,9 +56,10 @@ async fn call_and_host_share_their_state() {
 async fn call_prints_the_callees_own_error_and_exits_with_1() {
     let app = App::new("rogue");
     let output = app.call("fresh", &format!("{DEEDS}#open-database"), Some(json!({ "label": "default" }))).await;
-    // Warnings of the start may stand before it.
+    // Warnings of the start may stand around it.
     let message = refused(&output);
-    let error: Value = serde_json::from_str(message.trim().lines().last().unwrap()).expect("JSON on standard error");
+    let error =
+        message.lines().find_map(|line| serde_json::from_str::<Value>(line).ok()).expect("JSON on standard error");
     assert!(error["err"]["failed"].is_string(), "{error}");
 }
 
