@@ -65,10 +65,7 @@ impl Connection {
     pub fn new(database: Arc<Database>, transactions: Arc<AtomicUsize>) -> Self {
         Connection {
             database,
-            session: Mutex::new(Session {
-                state: State::Idle,
-                transactions,
-            }),
+            session: Mutex::new(Session { state: State::Idle, transactions }),
             last_insert_rowid: AtomicI64::new(0),
             changes: AtomicU64::new(0),
         }

@@ -79,10 +79,7 @@ impl Database {
                 .await
                 .map_err(|_| to_guest_busy(&self.label))?,
         };
-        Ok(Writer {
-            engine: Some(engine),
-            database: self.clone(),
-        })
+        Ok(Writer { engine: Some(engine), database: self.clone() })
     }
 
     async fn reader(self: &Arc<Self>) -> Result<Reader, Error> {
@@ -99,12 +96,7 @@ impl Database {
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
             }
         };
-        Ok(Reader {
-            engine: Some(engine),
-            database: self.clone(),
-            _permit: permit,
-            _long: None,
-        })
+        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _long: None })
     }
 
     /// A reader for a read that takes long, and its run; some readers are kept from this for short reads.
@@ -134,16 +126,12 @@ impl Database {
         let task = tokio::task::spawn_blocking(move || {
             reader.run(|engine| engine.blocking(|engine| engine.collect(&sql, &params, true, WHOLE)))
         });
-        task.await
-            .unwrap_or_else(|e| Err(Stop::Failed(internal(&self.label, "a read ended early", e))))
+        task.await.unwrap_or_else(|e| Err(Stop::Failed(internal(&self.label, "a read ended early", e))))
     }
 }
 
 /// The bound on a result that is kept whole.
-pub(super) const WHOLE: Bound = Bound {
-    rows: usize::MAX,
-    bytes: super::MAX_RESULT_BYTES,
-};
+pub(super) const WHOLE: Bound = Bound { rows: usize::MAX, bytes: super::MAX_RESULT_BYTES };
 
 /// A reader, taken from its database until it is dropped.
 pub(super) struct Reader {
@@ -218,7 +206,11 @@ impl Writer {
 
     /// Runs a statement on a blocking thread. When the caller is gone before it ends, it is interrupted, and the writer
     /// goes back with its transaction rolled back.
-    pub(super) async fn write(self, sql: String, params: Vec<Value>) -> Result<(Writer, Result<Written, Error>), Error> {
+    pub(super) async fn write(
+        self,
+        sql: String,
+        params: Vec<Value>,
+    ) -> Result<(Writer, Result<Written, Error>), Error> {
         let _run = self.engine()?.begin();
         let database = self.database.clone();
         let task = tokio::task::spawn_blocking(move || {

@@ -107,10 +107,7 @@ pub(super) struct Collected {
 
 impl Default for QueryResult {
     fn default() -> Self {
-        QueryResult {
-            columns: Vec::new(),
-            rows: Vec::new(),
-        }
+        QueryResult { columns: Vec::new(), rows: Vec::new() }
     }
 }
 
@@ -153,10 +150,7 @@ impl Engine {
     pub(super) fn begin(&self) -> Run {
         let number = self.gauge.run.fetch_add(1, Ordering::Relaxed) + 1;
         self.gauge.inserted.store(false, Ordering::Relaxed);
-        Run {
-            gauge: self.gauge.clone(),
-            number,
-        }
+        Run { gauge: self.gauge.clone(), number }
     }
 
     /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its steps.
@@ -185,10 +179,7 @@ impl Engine {
     pub(super) fn inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let _run = self.begin();
         self.gauge.steps.store(super::INLINE_STEPS, Ordering::Relaxed);
-        let bound = Bound {
-            rows: super::INLINE_ROWS,
-            bytes: super::INLINE_BYTES,
-        };
+        let bound = Bound { rows: super::INLINE_ROWS, bytes: super::INLINE_BYTES };
         self.collect(sql, params, true, bound)
     }
 
