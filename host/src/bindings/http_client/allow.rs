@@ -1,35 +1,14 @@
-//! The allow-list of one component: `allowed_outbound_hosts`, ready to be asked.
+//! The allow-list of one component, `allowed_outbound_hosts`, asked about one target.
 //!
 //! Two questions are asked of it. May the component send to this scheme, host and port? And, once a name is resolved,
-//! may it reach this address, if the address is not on the public internet? The second is a yes only for an entry that
-//! names the address itself (an IP address, a network) or `localhost`; no wildcard grants the host's own network.
+//! may it reach this address, if the address is not on the public internet? What an entry means is the manifest's to
+//! say; here stands how a URI is read, so that what was checked is what is connected to.
 
-use ipnet::IpNet;
+use crate::manifest::AllowedHost;
 use std::net::IpAddr;
 
-/// One entry of `allowed_outbound_hosts`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedHost {
-    /// The scheme; `None` for `*`.
-    pub scheme: Option<String>,
-    /// The host.
-    pub host: HostPattern,
-    /// The first and the last port that it allows.
-    pub ports: (u16, u16),
-}
-
-/// The host of an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostPattern {
-    /// `*`
-    Any,
-    /// A name in lower case.
-    Name(String),
-    /// `*.example.com`, here as `.example.com`, in lower case: every name below, and not the name itself.
-    Below(String),
-    /// An IP address, or a network in CIDR notation.
-    Net(IpNet),
-}
+/// The names of the application's own components.
+pub(super) const INTERNAL: &str = ".spin.internal";
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,100 +57,48 @@ impl Target {
 }
 
 /// All entries of one component.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowedHosts(pub Vec<AllowedHost>);
+#[derive(Debug, Clone, Default)]
+pub struct AllowedHosts(Vec<AllowedHost>);
+
+impl From<Vec<AllowedHost>> for AllowedHosts {
+    fn from(entries: Vec<AllowedHost>) -> Self {
+        AllowedHosts(entries)
+    }
+}
 
 impl AllowedHosts {
     /// Whether the component may send to `target`.
     pub(super) fn allows(&self, target: &Target) -> bool {
-        self.matching(target).any(|entry| match &entry.host {
-            HostPattern::Any => true,
-            HostPattern::Name(name) => *name == target.host,
-            HostPattern::Below(suffix) => is_below(&target.host, suffix),
-            HostPattern::Net(net) => target.address().is_some_and(|address| contains(net, address)),
-        })
+        self.0.iter().any(|entry| entry.allows(&target.scheme, &target.host, target.port))
     }
 
     /// Whether the component may reach `address` for `target` although it is not on the public internet.
     pub(super) fn grants_address(&self, target: &Target, address: IpAddr) -> bool {
-        self.matching(target).any(|entry| match &entry.host {
-            HostPattern::Net(net) => contains(net, address),
-            // RFC 6761: these names are the loopback interface and nothing else.
-            HostPattern::Name(name) => {
-                *name == target.host
-                    && (name == "localhost" || name.ends_with(".localhost"))
-                    && address.to_canonical().is_loopback()
-            }
-            HostPattern::Any | HostPattern::Below(_) => false,
-        })
+        self.0.iter().any(|entry| entry.grants_address(&target.scheme, address, target.port))
     }
 
-    /// Whether the component may send requests to the component `name` of the same application: by
-    /// `http://NAME.spin.internal` or `http://*.spin.internal`.
+    /// Whether the component may send requests to the component `name` of the same application.
     pub(super) fn allows_internal(&self, name: &str) -> bool {
-        let host = format!("{name}{INTERNAL}");
-        self.0.iter().filter(|entry| entry.scheme.as_deref() == Some("http")).any(|entry| match &entry.host {
-            HostPattern::Name(name) => *name == host,
-            HostPattern::Below(suffix) => suffix == INTERNAL,
-            HostPattern::Any | HostPattern::Net(_) => false,
-        })
+        self.0.iter().any(|entry| entry.allows_internal(name))
     }
-
-    /// The entries whose scheme and port fit.
-    fn matching(&self, target: &Target) -> impl Iterator<Item = &AllowedHost> {
-        self.0.iter().filter(|entry| {
-            let (first, last) = entry.ports;
-            entry.scheme.as_ref().is_none_or(|scheme| *scheme == target.scheme) && (first..=last).contains(&target.port)
-        })
-    }
-}
-
-/// The names of the application's own components.
-pub(super) const INTERNAL: &str = ".spin.internal";
-
-fn is_below(host: &str, suffix: &str) -> bool {
-    host.strip_suffix(suffix).is_some_and(|label| !label.is_empty())
-}
-
-/// Whether `net` holds `address`, an IPv4 address in IPv6 clothes counting as what it is.
-fn contains(net: &IpNet, address: IpAddr) -> bool {
-    net.contains(&address.to_canonical()) || net.contains(&address)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn list(entries: &[(&str, HostPattern, (u16, u16))]) -> AllowedHosts {
-        let entry = |(scheme, host, ports): &(&str, HostPattern, (u16, u16))| AllowedHost {
-            scheme: (*scheme != "*").then(|| (*scheme).to_owned()),
-            host: host.clone(),
-            ports: *ports,
-        };
-        AllowedHosts(entries.iter().map(entry).collect())
-    }
-
-    fn name(name: &str) -> HostPattern {
-        HostPattern::Name(name.to_owned())
-    }
-
-    fn net(net: &str) -> HostPattern {
-        HostPattern::Net(net.parse().unwrap())
-    }
+    use crate::bindings::http_client::tests::allow;
 
     fn target(uri: &str) -> Target {
         Target::of(&uri.parse().unwrap()).unwrap_or_else(|| panic!("{uri} has no target"))
     }
 
-    const ALL: (u16, u16) = (1, u16::MAX);
-
     #[test]
     fn a_request_is_allowed_by_scheme_host_and_port_together() {
-        let hosts = list(&[
-            ("https", name("api.example.com"), (443, 443)),
-            ("*", HostPattern::Below(".example.org".into()), (8000, 8999)),
-            ("http", net("10.1.0.0/16"), ALL),
-            ("http", net("::1/128"), (80, 80)),
+        let hosts = allow(&[
+            "https://api.example.com",
+            "*://*.example.org:8000..9000",
+            "http://10.1.0.0/16:*",
+            "http://[::1]:80",
         ]);
         for (uri, allowed) in [
             ("https://api.example.com/x?y", true),
@@ -185,7 +112,6 @@ mod tests {
             ("http://a.example.org:8000", true),
             ("https://a.b.example.org:8999", true),
             ("http://example.org:8000", false),
-            ("http://.example.org:8000", false),
             ("http://notexample.org:8000", false),
             ("http://a.example.org:9000", false),
             ("http://10.1.255.255:5000", true),
@@ -196,23 +122,22 @@ mod tests {
         ] {
             assert_eq!(hosts.allows(&target(uri)), allowed, "{uri}");
         }
-        assert!(list(&[("*", HostPattern::Any, ALL)]).allows(&target("http://anything.test:1")));
+        assert!(allow(&["*://*:*"]).allows(&target("http://anything.test:1")));
         assert!(!AllowedHosts::default().allows(&target("http://anything.test")));
     }
 
     #[test]
     fn only_an_address_a_network_or_localhost_grants_a_special_address() {
-        let local = list(&[("http", name("localhost"), (3000, 3000))]);
-        let public_name = list(&[("http", name("db.example.com"), ALL)]);
-        let any = list(&[("*", HostPattern::Any, ALL)]);
-        let below = list(&[("*", HostPattern::Below(".localhost".into()), ALL)]);
-        let network = list(&[("http", net("10.0.0.0/8"), (5432, 5432))]);
+        let local = allow(&["http://localhost:3000"]);
+        let public_name = allow(&["http://db.example.com:*"]);
+        let any = allow(&["*://*:*"]);
+        let below = allow(&["*://*.localhost:*"]);
+        let network = allow(&["http://10.0.0.0/8:5432"]);
         for (hosts, uri, address, granted) in [
             (&local, "http://localhost:3000", "127.0.0.1", true),
             (&local, "http://localhost:3000", "::1", true),
             (&local, "http://localhost:3000", "10.0.0.1", false),
             (&local, "http://localhost:3001", "127.0.0.1", false),
-            (&local, "http://127.0.0.1:3000", "127.0.0.1", false),
             (&public_name, "http://db.example.com", "127.0.0.1", false),
             (&any, "http://localhost", "127.0.0.1", false),
             (&below, "http://a.localhost", "127.0.0.1", false),
@@ -227,18 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_reached_by_its_own_entry_or_the_internal_wildcard_only() {
-        for (hosts, allowed) in [
-            (list(&[("http", name("web.spin.internal"), (80, 80))]), true),
-            (list(&[("http", HostPattern::Below(".spin.internal".into()), (80, 80))]), true),
-            (list(&[("http", name("other.spin.internal"), (80, 80))]), false),
-            (list(&[("https", name("web.spin.internal"), (443, 443))]), false),
-            (list(&[("*", HostPattern::Any, ALL)]), false),
-            (list(&[("http", HostPattern::Below(".internal".into()), (80, 80))]), false),
-            (AllowedHosts::default(), false),
+    fn a_component_is_reached_by_its_own_entry_or_a_wildcard() {
+        for (entry, allowed) in [
+            ("http://web.spin.internal", true),
+            ("http://*.spin.internal", true),
+            ("http://other.spin.internal", false),
+            ("https://web.spin.internal", false),
+            ("http://*.internal", false),
+            ("http://10.0.0.0/8", false),
         ] {
-            assert_eq!(hosts.allows_internal("web"), allowed, "{hosts:?}");
+            assert_eq!(allow(&[entry]).allows_internal("web"), allowed, "{entry}");
         }
+        assert!(!AllowedHosts::default().allows_internal("web"));
     }
 
     #[test]

@@ -17,8 +17,9 @@ mod body;
 mod connect;
 mod error;
 
-pub use allow::{AllowedHost, AllowedHosts, HostPattern};
+pub use allow::AllowedHosts;
 pub use connect::tls_config;
+pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 
 use crate::call::CallContext;
 use allow::{INTERNAL, Target};
@@ -36,7 +37,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::rustls::ClientConfig;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// How long an idle connection is kept; most servers close theirs after a minute.
@@ -90,7 +90,7 @@ impl Client {
         allowed: AllowedHosts,
         requests: u64,
         internal: Internal,
-        tls: Arc<ClientConfig>,
+        tls: Arc<TlsConfig>,
     ) -> Self {
         Self::with_resolver(component, allowed, requests, internal, tls, connect::system_resolver())
     }
@@ -100,7 +100,7 @@ impl Client {
         allowed: AllowedHosts,
         requests: u64,
         internal: Internal,
-        tls: Arc<ClientConfig>,
+        tls: Arc<TlsConfig>,
         resolve: Resolve,
     ) -> Self {
         let (ping, pong) = HTTP2_PING;
@@ -203,7 +203,7 @@ impl Client {
         options: RequestOptions,
         call: &CallContext,
     ) -> Result<Response<WasiBody>, Error> {
-        if target.scheme != "http" || target.port != 80 || !self.allowed.allows_internal(&name) {
+        if name.is_empty() || target.scheme != "http" || target.port != 80 || !self.allowed.allows_internal(&name) {
             return Err(self.denied(target, call));
         }
         let Some(next) = call.next(call.remaining()) else {

@@ -4,13 +4,13 @@
 
 use super::*;
 use crate::bindings::tests::Log;
+use crate::manifest::AllowedHost;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{Empty, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use ipnet::IpNet;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,20 +19,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::rustls;
 
-const ALL: (u16, u16) = (1, u16::MAX);
 const SHORT: Duration = Duration::from_millis(20);
 
-fn allow(scheme: &str, host: HostPattern) -> AllowedHost {
-    AllowedHost { scheme: Some(scheme.to_owned()), host, ports: ALL }
+/// The allow-list of these entries, as the manifest reads them.
+pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
+    entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap()).collect::<Vec<_>>().into()
 }
 
 fn loopback() -> AllowedHosts {
-    let net: IpNet = "127.0.0.0/8".parse().unwrap();
-    AllowedHosts(vec![allow("http", HostPattern::Net(net)), allow("https", HostPattern::Net(net))])
+    allow(&["http://127.0.0.0/8:*", "https://127.0.0.0/8:*"])
 }
 
 fn name(name: &str) -> AllowedHosts {
-    AllowedHosts(vec![allow("http", HostPattern::Name(name.to_owned()))])
+    allow(&[&format!("http://{name}:*")])
 }
 
 /// A client whose resolver answers every name with `addresses`.
@@ -228,7 +227,7 @@ async fn a_public_name_that_leads_to_a_special_address_is_refused() {
         assert!(matches!(error, Error::DestinationIpProhibited), "{address}: {error:?}");
     }
     // A wildcard grants names, never the host's own network; nor does it grant a literal address there.
-    let any = AllowedHosts(vec![allow("http", HostPattern::Any)]);
+    let any = allow(&["http://*:*"]);
     for uri in
         ["http://rebound.test", "http://127.0.0.1", "http://[::1]", "http://[::ffff:10.0.0.1]", "http://localhost"]
     {
@@ -241,8 +240,7 @@ async fn a_public_name_that_leads_to_a_special_address_is_refused() {
 async fn of_a_names_addresses_only_those_that_are_granted_are_tried() {
     let server = serve(async |_| Response::new(Full::from("here"))).await;
     let port = server.rsplit(':').next().unwrap().to_owned();
-    let mut hosts = name("both.test");
-    hosts.0.push(allow("http", HostPattern::Net("127.0.0.1/32".parse().unwrap())));
+    let hosts = allow(&["http://both.test:*", "http://127.0.0.1:*"]);
     // The first two would not connect here; the test is that they are not even refused by the network.
     let client = resolving(hosts, &["10.255.255.1", "::1", "127.0.0.1"]);
     let response = send(&client, get(format!("http://both.test:{port}"))).await.unwrap();
@@ -433,22 +431,19 @@ mod inside {
         })
     }
 
-    fn client(entry: HostPattern, dispatch: Option<InternalDispatch>) -> Client {
+    fn client(entry: &str, dispatch: Option<InternalDispatch>) -> Client {
         let internal = Internal::default();
-        let hosts = AllowedHosts(vec![allow("http", entry)]);
-        let client = Client::new("tested".into(), hosts, 1, internal.clone(), tls_config().unwrap());
+        let client = Client::new("tested".into(), allow(&[entry]), 1, internal.clone(), tls_config().unwrap());
         // After the client is made, as at start-up.
         dispatch.into_iter().for_each(|dispatch| internal.set(dispatch));
         client
     }
 
-    fn all() -> HostPattern {
-        HostPattern::Below(".spin.internal".to_owned())
-    }
+    const ALL: &str = "http://*.spin.internal";
 
     #[tokio::test]
     async fn a_request_goes_to_the_component_as_the_next_hop_with_the_trace_id() {
-        let client = client(all(), Some(echo()));
+        let client = client(ALL, Some(echo()));
         let response = send(&client, get("http://web.spin.internal/path")).await.unwrap();
         assert_eq!(text(response).await, r#"web Some("web.spin.internal") Some("trace-1") 1 hops"#);
 
@@ -460,8 +455,7 @@ mod inside {
 
     #[tokio::test]
     async fn a_component_that_is_not_granted_is_not_reached() {
-        let only = HostPattern::Name("web.spin.internal".to_owned());
-        let client = client(only, Some(echo()));
+        let client = client("http://web.spin.internal", Some(echo()));
         send(&client, get("http://web.spin.internal")).await.unwrap();
         for uri in ["http://other.spin.internal", "https://web.spin.internal", "http://web.spin.internal:81"] {
             assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
@@ -469,8 +463,14 @@ mod inside {
     }
 
     #[tokio::test]
+    async fn a_request_to_no_component_at_all_is_denied() {
+        let client = client(ALL, Some(echo()));
+        assert!(matches!(send(&client, get("http://.spin.internal")).await, Err(Error::HttpRequestDenied)));
+    }
+
+    #[tokio::test]
     async fn a_loop_ends() {
-        let client = client(all(), Some(echo()));
+        let client = client(ALL, Some(echo()));
         let mut call = call();
         call.hops = crate::call::MAX_HOPS;
         let error = client.send(get("http://web.spin.internal"), RequestOptions::default(), &call).await.unwrap_err();
@@ -480,7 +480,7 @@ mod inside {
     #[tokio::test]
     async fn a_component_that_does_not_answer_fails_by_the_callers_limits() {
         let dead: InternalDispatch = Arc::new(|_, _, _| Box::pin(std::future::pending()));
-        let client = client(all(), Some(dead));
+        let client = client(ALL, Some(dead));
         let uri = "http://web.spin.internal";
         let first = RequestOptions { first_byte_timeout: Some(SHORT), ..Default::default() };
         assert!(matches!(client.send(get(uri), first, &call()).await, Err(Error::ConnectionReadTimeout)));
@@ -491,7 +491,7 @@ mod inside {
 
     #[tokio::test]
     async fn before_the_start_nothing_is_reached() {
-        let error = send(&client(all(), None), get("http://web.spin.internal")).await.unwrap_err();
+        let error = send(&client(ALL, None), get("http://web.spin.internal")).await.unwrap_err();
         assert!(matches!(error, Error::DestinationUnavailable), "{error:?}");
     }
 }
@@ -504,8 +504,7 @@ async fn the_hooks_send_as_the_call_that_the_instance_serves_now() {
         let body = Full::from(call.trace.to_string()).map_err(Error::from).boxed_unsync();
         Box::pin(std::future::ready(Ok(Response::new(body))))
     }));
-    let hosts = AllowedHosts(vec![allow("http", HostPattern::Below(".spin.internal".to_owned()))]);
-    let client = Client::new("tested".into(), hosts, 1, internal, tls_config().unwrap());
+    let client = Client::new("tested".into(), allow(&["http://*.spin.internal"]), 1, internal, tls_config().unwrap());
     let mut ctx = crate::bindings::tests::ctx(|grants| grants.http = Arc::new(client));
     for trace in ["first", "second"] {
         ctx.begin(CallContext::new(trace, Duration::from_secs(60)));
