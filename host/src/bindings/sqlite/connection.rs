@@ -65,10 +65,7 @@ impl Connection {
     pub fn new(database: Arc<Database>, transactions: Arc<AtomicUsize>) -> Self {
         Connection {
             database,
-            session: Mutex::new(Session {
-                state: State::Idle,
-                transactions,
-            }),
+            session: Mutex::new(Session { state: State::Idle, transactions }),
             last_insert_rowid: AtomicI64::new(0),
             changes: AtomicU64::new(0),
         }
@@ -86,7 +83,7 @@ impl Connection {
                 Ok(collected) => Ok(collected.result),
                 Err(Stop::Failed(e)) => Err(e),
                 Err(Stop::Overflow) => Err(too_large()),
-                Err(Stop::Writes | Stop::Gone) => Err(Error::Io("interrupted".to_owned())),
+                Err(Stop::Writes | Stop::Unknown | Stop::Gone) => Err(Error::Io("interrupted".to_owned())),
             },
             Err(session) => Ok(self.write(session, kind, sql, params).await?.result),
         }
@@ -144,7 +141,10 @@ impl Connection {
             Ok(collected) => Ok(Ok(Answer::Here(collected))),
             Err(Stop::Failed(e)) => Err(e),
             Err(Stop::Overflow) if !inside => Ok(Ok(Answer::Long)),
-            Err(Stop::Overflow | Stop::Writes | Stop::Gone) => Ok(Err(session)),
+            Err(Stop::Unknown) if !inside && (kind == Kind::Read || self.database.is_read(sql.to_owned()).await?) => {
+                Ok(Ok(Answer::Long))
+            }
+            Err(Stop::Overflow | Stop::Unknown | Stop::Writes | Stop::Gone) => Ok(Err(session)),
         }
     }
 

@@ -7,8 +7,10 @@ use rusqlite::ErrorCode;
 /// Why a statement did not run to its end.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The budget ran out: of steps, rows or bytes, or of patience with a lock. Running again with a larger one helps.
+    /// The budget ran out: of time, rows or bytes, or of patience with a lock. Running again with a larger one helps.
     Overflow,
+    /// The same, and before it was known whether the statement reads or writes.
+    Unknown,
     /// A read was asked for, and the statement writes.
     Writes,
     /// Nobody waits for the answer.

@@ -57,12 +57,12 @@ impl RowStream {
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let label: Arc<str> = reader.label().into();
-            let send = |batch: Result<Vec<RowResult>, Error>| {
-                match runtime.block_on(tokio::time::timeout(super::STALL, give.send(batch))) {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) => Err(Stop::Gone),
-                    Err(_) => Err(Stop::Failed(to_guest_stalled())),
-                }
+            let send = |batch: Result<Vec<RowResult>, Error>| match runtime
+                .block_on(tokio::time::timeout(super::STALL, give.send(batch)))
+            {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(Stop::Gone),
+                Err(_) => Err(Stop::Failed(to_guest_stalled())),
             };
             let mut give_columns = Some(give_columns);
             let (mut batch, mut weight) = (Vec::new(), 0);
@@ -169,10 +169,7 @@ impl Unread {
     /// Takes a share; an error when the instance has too much unread.
     pub(super) fn take(total: &Arc<AtomicUsize>, bytes: usize) -> Result<Self, Error> {
         let before = total.fetch_add(bytes, Ordering::AcqRel);
-        let share = Unread {
-            total: total.clone(),
-            bytes,
-        };
+        let share = Unread { total: total.clone(), bytes };
         // One result alone was bounded when it was collected.
         if before > 0 && before + bytes > super::MAX_RESULT_BYTES {
             return Err(Error::Io(format!(
