@@ -125,7 +125,7 @@ impl Connection {
         let (outcome, inside) = match &session.state {
             State::Lost if kind == Kind::Rollback => {
                 session.set(State::Idle);
-                return Ok(Ok(Answer::Here(Collected::default())));
+                return Ok(Ok(Answer::Here(Collected::empty())));
             }
             State::Lost => {
                 return Err(Error::Io(

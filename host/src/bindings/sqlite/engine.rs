@@ -135,16 +135,18 @@ pub(super) struct Bound {
 }
 
 /// A whole result.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collected {
     pub result: QueryResult,
     /// The weight of the rows.
     pub bytes: usize,
 }
 
-impl Default for QueryResult {
-    fn default() -> Self {
-        QueryResult { columns: Vec::new(), rows: Vec::new() }
+impl Collected {
+    /// No columns, no rows.
+    pub(super) fn empty() -> Self {
+        let result = QueryResult { columns: Vec::new(), rows: Vec::new() };
+        Collected { result, bytes: 0 }
     }
 }
 
@@ -240,7 +242,7 @@ impl Engine {
 
     /// The whole result; [`Stop::Overflow`] when it is larger than `bound`.
     pub(super) fn collect(&self, sql: &str, params: &[Value], reads: bool, bound: Bound) -> Result<Collected, Stop> {
-        let mut all = Collected::default();
+        let mut all = Collected::empty();
         self.each(sql, params, reads, |item| {
             match item {
                 Item::Columns(columns) => all.result.columns = columns,

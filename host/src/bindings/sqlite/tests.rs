@@ -387,6 +387,72 @@ async fn unread_streams_leave_readers_for_short_reads_and_free_them_when_dropped
     assert_eq!(integer(&c, &format!("SELECT count(*) FROM ({})", count_to(1_000_000))).await, 1_000_000);
 }
 
+/// Reads a stream of the component model from the host's side.
+struct Reader(tokio::sync::mpsc::UnboundedSender<RowResult>);
+
+impl wasmtime::component::StreamConsumer<()> for Reader {
+    type Item = RowResult;
+
+    fn poll_consume(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        store: wasmtime::StoreContextMut<()>,
+        mut source: wasmtime::component::Source<'_, RowResult>,
+        _: bool,
+    ) -> std::task::Poll<wasmtime::Result<wasmtime::component::StreamResult>> {
+        let mut rows = Vec::with_capacity(100);
+        source.read(store, &mut rows)?;
+        rows.into_iter().for_each(|row| self.0.send(row).unwrap());
+        std::task::Poll::Ready(Ok(wasmtime::component::StreamResult::Completed))
+    }
+}
+
+#[tokio::test]
+async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
+    use super::stream::{Producer, Unread};
+    let f = Fixture::new("").await;
+    let engine = wasmtime::Engine::new(wasmtime::Config::new().wasm_component_model_async(true)).unwrap();
+    let failing =
+        format!("SELECT CASE WHEN n < 9000 THEN n ELSE abs(-9223372036854775807 - 1) END FROM ({})", count_to(9_500));
+    for (sql, expected, fails) in [(count_to(0), 1, false), (count_to(20_000), 20_000, false), (failing, 8_000, true)] {
+        let unread = Arc::default();
+        let rows = f.connect().query_stream(sql, vec![]).await.unwrap();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let producer = Producer { _unread: Unread::take(&unread, rows.bytes()).unwrap(), rows, end: Some(end) };
+        let mut store = wasmtime::Store::new(&engine, ());
+        let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
+        wasmtime::component::StreamReader::new(&mut store, producer).unwrap().pipe(&mut store, Reader(give)).unwrap();
+        let (outcome, count) = store
+            .run_concurrent(async |_| {
+                let mut count = 0;
+                while let Some(row) = given.recv().await {
+                    count += 1;
+                    if let Value::Integer(n) = row.values[0] {
+                        assert_eq!(n, count);
+                    }
+                }
+                (ended.await.unwrap(), count)
+            })
+            .await
+            .unwrap();
+        assert_eq!(outcome.is_err(), fails);
+        assert!(count == expected || (fails && count < 9_000 && count > 1_000), "{count}");
+        drop(store);
+        assert_eq!(unread.load(Ordering::Acquire), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_instance_has_a_bound_on_rows_that_it_does_not_read() {
+    use super::stream::Unread;
+    let unread = Arc::default();
+    let first = Unread::take(&unread, MAX_RESULT_BYTES).unwrap();
+    assert!(Unread::take(&unread, 1).is_err());
+    drop(first);
+    let _small = Unread::take(&unread, 1).unwrap();
+    assert_eq!(unread.load(Ordering::Acquire), 1);
+}
+
 #[tokio::test]
 async fn rows_of_a_transaction_can_be_read_while_it_goes_on() {
     let f = Fixture::new("CREATE TABLE t (n); INSERT INTO t VALUES (1), (2), (3)").await;
