@@ -1,7 +1,7 @@
 //! One database file: its writer, its readers, and who may use them when.
 
 use super::engine::{Bound, Collected, Engine, Run, has_virtual_tables};
-use super::error::{Stop, internal, to_guest_busy, too_large};
+use super::error::{Stop, internal, to_guest_busy};
 use super::policy::Role;
 use super::{Error, Value};
 use rusqlite::Error as SqliteError;
@@ -24,6 +24,7 @@ pub struct Database {
     idle: Mutex<Vec<Engine>>,
     readers: Arc<Semaphore>,
     long_reads: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     /// Whether the database has virtual tables, whose steps no budget can bound.
     virtual_tables: AtomicBool,
     opened: Instant,
@@ -63,6 +64,7 @@ impl Database {
             idle: Mutex::new(Vec::new()),
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
+            streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
             paused_until: AtomicU64::new(0),
@@ -110,17 +112,29 @@ impl Database {
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
             }
         };
-        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _long: None })
+        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _share: None })
     }
 
-    /// A reader for a read that takes long, and its run; some readers are kept from this for short reads.
-    pub(super) async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
+    /// A reader for a read that takes long, and its run.
+    async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
         let wait = tokio::time::timeout(super::BUSY_WAIT, self.long_reads.clone().acquire_owned()).await;
-        let long = wait
+        let share = wait
             .map_err(|_| to_guest_busy(&self.label))?
             .map_err(|e| internal(&self.label, "its readers are closed", e))?;
+        self.begin_reading(share).await
+    }
+
+    /// A reader for a stream, and its run; `None` when others stream already.
+    pub(super) async fn stream_reader(self: &Arc<Self>) -> Result<Option<(Reader, Run)>, Error> {
+        match self.streams.clone().try_acquire_owned() {
+            Ok(share) => self.begin_reading(share).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn begin_reading(self: &Arc<Self>, share: OwnedSemaphorePermit) -> Result<(Reader, Run), Error> {
         let mut reader = self.reader().await?;
-        reader._long = Some(long);
+        reader._share = Some(share);
         let run = reader.engine()?.begin();
         Ok((reader, run))
     }
@@ -165,12 +179,13 @@ impl Database {
     }
 
     /// Reads on a blocking thread, to the end.
-    pub(super) async fn read_long(self: &Arc<Self>, sql: String, params: Vec<Value>) -> Result<Collected, Stop> {
-        let (reader, _run) = self.long_reader().await.map_err(Stop::Failed)?;
+    pub(super) async fn read_long(self: &Arc<Self>, sql: String, params: Vec<Value>) -> Result<Collected, Error> {
+        let (reader, _run) = self.long_reader().await?;
         let task = tokio::task::spawn_blocking(move || {
             reader.run(|engine| engine.blocking(|engine| engine.collect(&sql, &params, true, WHOLE)))
         });
-        task.await.unwrap_or_else(|e| Err(Stop::Failed(internal(&self.label, "a read ended early", e))))
+        let outcome = task.await.map_err(|e| internal(&self.label, "a read ended early", e))?;
+        outcome.map_err(Stop::of_whole)
     }
 }
 
@@ -183,7 +198,8 @@ pub(super) struct Reader {
     engine: Option<Engine>,
     database: Arc<Database>,
     _permit: OwnedSemaphorePermit,
-    _long: Option<OwnedSemaphorePermit>,
+    /// Of the readers that long reads or streams may have.
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
@@ -269,11 +285,7 @@ impl Writer {
                     changes: engine.changes(),
                 })
             });
-            let outcome = outcome.map_err(|stop| match stop {
-                Stop::Failed(e) => e,
-                Stop::Overflow => too_large(),
-                Stop::Writes | Stop::Unknown | Stop::Gone => Error::Io("interrupted".to_owned()),
-            });
+            let outcome = outcome.map_err(Stop::of_whole);
             (self, outcome)
         });
         task.await.map_err(|e| internal(&database.label, "a statement ended early", e))

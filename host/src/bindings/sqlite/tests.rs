@@ -378,11 +378,13 @@ async fn unread_streams_leave_readers_for_short_reads_and_free_them_when_dropped
     let f = Fixture::new("CREATE TABLE t (n)").await;
     let c = f.connect();
     let mut streams = Vec::new();
-    for _ in 0..LONG_READERS {
+    for _ in 0..STREAM_READERS {
         streams.push(c.query_stream(count_to(FOR_EVER), vec![]).await.unwrap());
     }
     assert_eq!(integer(&c, "SELECT 1").await, 1);
     ok(&c, "INSERT INTO t VALUES (1)").await;
+    let whole = c.query_stream(count_to(20_000), vec![]).await.unwrap();
+    assert!(whole.is_ready(), "one more is read whole");
     drop(streams);
     assert_eq!(integer(&c, &format!("SELECT count(*) FROM ({})", count_to(1_000_000))).await, 1_000_000);
 }
