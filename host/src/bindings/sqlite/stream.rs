@@ -4,7 +4,7 @@
 //! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL).
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
-use super::database::Database;
+use super::database::Reader;
 use super::engine::{Collected, Item, Run};
 use super::error::{Stop, internal};
 use std::collections::VecDeque;
@@ -50,13 +50,13 @@ impl RowStream {
     }
 
     /// Begins a read on a blocking thread, and waits for its first row or its error.
-    pub(super) async fn scan(database: &Arc<Database>, sql: String, params: Vec<Value>) -> Result<Self, Error> {
-        let (reader, run) = database.long_reader().await?;
+    pub(super) async fn scan(reader: Reader, run: Run, sql: String, params: Vec<Value>) -> Result<Self, Error> {
+        let label: Arc<str> = reader.label().into();
+        let told = label.clone();
         let (give_columns, columns) = oneshot::channel();
         let (give, batches) = mpsc::channel(BATCHES);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            let label: Arc<str> = reader.label().into();
             let send = |batch: Result<Vec<RowResult>, Error>| match runtime
                 .block_on(tokio::time::timeout(super::STALL, give.send(batch)))
             {
@@ -98,7 +98,7 @@ impl RowStream {
                 None => drop(send(Err(error))),
             }
         });
-        let columns = columns.await.map_err(|e| internal(database.label(), "a read ended early", e))??;
+        let columns = columns.await.map_err(|e| internal(&told, "a read ended early", e))??;
         Ok(RowStream {
             columns,
             rows: VecDeque::new(),
