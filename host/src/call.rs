@@ -24,21 +24,13 @@ pub struct CallContext {
 impl CallContext {
     /// A context at the edge, with `timeout` to finish in.
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
-        CallContext {
-            deadline: Instant::now() + timeout,
-            trace: trace.into(),
-            hops: 0,
-        }
+        CallContext { deadline: Instant::now() + timeout, trace: trace.into(), hops: 0 }
     }
 
     /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
     pub fn next(&self, timeout: Duration) -> Option<Self> {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
-        Some(CallContext {
-            deadline: self.deadline.min(Instant::now() + timeout),
-            trace: self.trace.clone(),
-            hops,
-        })
+        Some(CallContext { deadline: self.deadline.min(Instant::now() + timeout), trace: self.trace.clone(), hops })
     }
 
     /// The time that is left; zero when the deadline has passed.

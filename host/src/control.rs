@@ -225,7 +225,8 @@ impl RunningHost {
     async fn send(&mut self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
         let request = Request::builder().method(method).uri(path).header("host", "souk").body(Full::from(body))?;
         let response = self.sender.send_request(request).await?;
-        let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(anyhow::Error::from_boxed)?;
+        let body =
+            Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(anyhow::Error::from_boxed)?;
         Ok(body.to_bytes())
     }
 }

@@ -42,9 +42,8 @@ impl StateFolder {
     /// When it cannot be written, or another host has it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let unusable = |path: &Path, source| StateError::Unusable { path: path.into(), source };
-        let folder = |path: &Path| {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(path, e))
-        };
+        let folder =
+            |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(path, e));
         folder(path)?;
         let path = fs::canonicalize(path).map_err(|e| unusable(path, e))?;
         let lock_file = path.join("lock");

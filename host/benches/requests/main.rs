@@ -1,4 +1,4 @@
-//! Souk against native Rust, in one sitting: `cargo bench -p souk --bench requests`.
+//! Souk against native Rust, in one sitting: `cargo bench --bench requests`.
 //!
 //! Both servers run as processes of their own, on loopback, one after the other in rounds, so that a noisy machine
 //! disturbs both alike. The native side is what one would write by hand: axum with rusqlite and cached statements, the
@@ -31,7 +31,11 @@ const ROWS: &[Row] = &[
     Row { name: "hello, one sandbox", souk: ("probe", "/self/hello"), native: "/hello" },
     Row { name: "link, no database", souk: ("probe", "/answer/7"), native: "/answer/7" },
     Row { name: "GET product by id", souk: ("store", "/api/products/7"), native: "/api/products/7" },
-    Row { name: "GET page of 10", souk: ("store", "/api/products?page=2&limit=10"), native: "/api/products?page=2&limit=10" },
+    Row {
+        name: "GET page of 10",
+        souk: ("store", "/api/products?page=2&limit=10"),
+        native: "/api/products?page=2&limit=10",
+    },
 ];
 
 fn main() {

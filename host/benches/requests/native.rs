@@ -89,7 +89,8 @@ fn with<T>(database: &Database, query: impl FnOnce(&Connection) -> T) -> T {
 
 async fn product(State(database): State<Database>, Path(id): Path<i64>) -> Json<Product> {
     Json(with(&database, |c| {
-        let mut statement = c.prepare_cached(&format!("SELECT {COLUMNS} FROM products WHERE id = ?1 AND available")).unwrap();
+        let mut statement =
+            c.prepare_cached(&format!("SELECT {COLUMNS} FROM products WHERE id = ?1 AND available")).unwrap();
         statement.query_row([id], read).unwrap()
     }))
 }
@@ -98,8 +99,9 @@ async fn page(State(database): State<Database>, Query(wanted): Query<Wanted>) ->
     Json(with(&database, |c| {
         let mut count = c.prepare_cached("SELECT count(*) FROM products WHERE available").unwrap();
         let total: i64 = count.query_row([], |row| row.get(0)).unwrap();
-        let mut rows =
-            c.prepare_cached(&format!("SELECT {COLUMNS} FROM products WHERE available ORDER BY id LIMIT ?1 OFFSET ?2")).unwrap();
+        let mut rows = c
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM products WHERE available ORDER BY id LIMIT ?1 OFFSET ?2"))
+            .unwrap();
         let data = rows.query_map([wanted.limit, (wanted.page - 1) * wanted.limit], read).unwrap();
         Page {
             data: data.map(Result::unwrap).collect(),

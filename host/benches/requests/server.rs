@@ -28,7 +28,8 @@ fn manifest(app: &str) -> PathBuf {
 /// Builds the components that are measured.
 pub fn build() {
     for app in ["store", "probe"] {
-        let status = Command::new(env!("CARGO_BIN_EXE_souk")).arg("build").arg("-f").arg(manifest(app)).status().unwrap();
+        let status =
+            Command::new(env!("CARGO_BIN_EXE_souk")).arg("build").arg("-f").arg(manifest(app)).status().unwrap();
         assert!(status.success(), "souk build -f {}", manifest(app).display());
     }
 }

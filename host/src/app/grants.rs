@@ -56,8 +56,11 @@ impl Shared {
         let mut key_value = BTreeMap::new();
         for label in labels(application, |c| &c.key_value_stores) {
             let path = place(&application.key_value_paths, &state.key_value(), &label);
-            let store =
-                Store::open(&path, &label).map_err(|error| GrantError::KeyValue { label: label.clone(), path, error })?;
+            let store = Store::open(&path, &label).map_err(|error| GrantError::KeyValue {
+                label: label.clone(),
+                path,
+                error,
+            })?;
             key_value.insert(label, Arc::new(store));
         }
         let tls = http_client::tls_config().map_err(GrantError::Client)?;
@@ -110,8 +113,11 @@ pub(super) fn databases(
     let mut databases = BTreeMap::new();
     for label in labels(application, |c| &c.sqlite_databases) {
         let path = place(&application.sqlite_paths, folder, &label);
-        let database =
-            Database::open(&path, &label).map_err(|error| GrantError::Database { label: label.clone(), path, error })?;
+        let database = Database::open(&path, &label).map_err(|error| GrantError::Database {
+            label: label.clone(),
+            path,
+            error,
+        })?;
         databases.insert(label, database);
     }
     Ok(databases)

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use migrations::{MigrateError, migrate, migration_status};
-pub use summary::describe;
 pub use start::{Progress, StartError};
+pub use summary::describe;
 
 /// A running application.
 pub struct App {

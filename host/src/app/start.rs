@@ -215,14 +215,13 @@ impl Wiring<'_> {
         }
         for import in wanted {
             let export = dependency.export.as_deref().unwrap_or(&import);
-            let uncovered = local::link(linker, self.engine, code, &import, export, target).map_err(|error| {
-                StartError::Link {
+            let uncovered =
+                local::link(linker, self.engine, code, &import, export, target).map_err(|error| StartError::Link {
                     manifest: manifest(),
                     line: dependency.line,
                     component: declared.name.clone(),
                     error,
-                }
-            })?;
+                })?;
             for function in uncovered {
                 tracing::warn!(
                     component = %declared.name,
@@ -237,19 +236,22 @@ impl Wiring<'_> {
 }
 
 /// The routes with the pools that answer them.
-fn router(
-    application: &Application,
-    pools: &BTreeMap<String, Arc<Pool>>,
-) -> Result<Router<Arc<Pool>>, StartError> {
+fn router(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Result<Router<Arc<Pool>>, StartError> {
     let mut routes = Vec::new();
     for route in &application.routes {
         let Some(pool) = pools.get(&route.component) else { continue };
         let exported = &pool.compiled().exported;
         if !exported.http {
             let (message, fix) = if exported.http_0_2 {
-                ("handles HTTP as in WASI 0.2 (wasi:http/incoming-handler), which Souk does not run", "build it with spin-sdk 6 or newer, for WASI 0.3")
+                (
+                    "handles HTTP as in WASI 0.2 (wasi:http/incoming-handler), which Souk does not run",
+                    "build it with spin-sdk 6 or newer, for WASI 0.3",
+                )
             } else {
-                ("has a route but does not export wasi:http/handler", "take the route away, or make the component an HTTP handler")
+                (
+                    "has a route but does not export wasi:http/handler",
+                    "take the route away, or make the component an HTTP handler",
+                )
             };
             return Err(StartError::Unfit {
                 manifest: application.manifest.display().to_string(),
@@ -275,10 +277,8 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
             use wasmtime_wasi_http::Error;
             let pool = app.upgrade().and_then(|app| app.pool(&component).cloned()).ok_or(Error::DestinationNotFound)?;
             let trace = context.trace.clone();
-            let context = CallContext {
-                deadline: context.deadline.min(Instant::now() + pool.call_deadline()),
-                ..context
-            };
+            let context =
+                CallContext { deadline: context.deadline.min(Instant::now() + pool.call_deadline()), ..context };
             match pool.handle(request, context).await {
                 Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
                 Err(error) => {

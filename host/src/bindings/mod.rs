@@ -137,6 +137,28 @@ impl WasiHttpView for Ctx {
     }
 }
 
+/// The bounds of the bindings themselves, which no manifest changes: what, how much, unit. `souk doctor` prints them.
+pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
+    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    vec![
+        ("resources of an instance", n(MAX_RESOURCES), "handles"),
+        ("sqlite: a database", sqlite::MAX_DATABASE_BYTES, "bytes"),
+        ("sqlite: a result", n(sqlite::MAX_RESULT_BYTES), "bytes"),
+        ("sqlite: a statement", u64::from(sqlite::MAX_STATEMENT_BYTES.unsigned_abs()), "bytes"),
+        ("sqlite: all memory", sqlite::MAX_HEAP_BYTES, "bytes"),
+        ("sqlite: connections", n(sqlite::MAX_CONNECTIONS), "an instance"),
+        (
+            "sqlite: wait for writer",
+            n(usize::try_from(sqlite::BUSY_WAIT.as_millis()).unwrap_or(usize::MAX)),
+            "milliseconds",
+        ),
+        ("key-value: a key", n(key_value::MAX_KEY), "bytes"),
+        ("key-value: a value", n(key_value::MAX_VALUE), "bytes"),
+        ("key-value: a store", key_value::MAX_FILE_SIZE, "bytes"),
+        ("key-value: open stores", n(key_value::MAX_OPEN), "an instance"),
+    ]
+}
+
 /// Links every binding.
 ///
 /// # Errors

@@ -63,6 +63,10 @@ impl Doctor {
                 println!("  {}: {} = {value} {}", component.name, limit.key, limit.unit);
             }
         }
+        println!("\nFixed limits of the interfaces:");
+        for (what, value, unit) in crate::bindings::fixed_limits() {
+            println!("  {what:<26} {value:>12} {unit}");
+        }
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

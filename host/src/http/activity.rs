@@ -7,8 +7,8 @@
 use crate::limits::{EdgeLimits, millis};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -63,8 +63,7 @@ impl Activity {
     fn bytes_arrived(&self) {
         // An HTTP/2 connection also carries pings and window updates between requests.
         if self.under_way.load(Ordering::Relaxed) == 0 && !self.http2.load(Ordering::Relaxed) {
-            let _ =
-                self.arriving_since.compare_exchange(NOTHING, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.arriving_since.compare_exchange(NOTHING, self.now(), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 

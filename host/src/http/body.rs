@@ -74,7 +74,9 @@ impl Body for EdgeBody {
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
-            Some(_) => SizeHint::with_exact(self.ready.iter().filter_map(Frame::data_ref).map(|b| b.len() as u64).sum()),
+            Some(_) => {
+                SizeHint::with_exact(self.ready.iter().filter_map(Frame::data_ref).map(|b| b.len() as u64).sum())
+            }
             None => SizeHint::default(),
         }
     }
@@ -120,7 +122,9 @@ fn may_settle(head: &Parts) -> bool {
 
 /// RFC 9110, section 8.6: no content-length on 204 and 304 (a 304's would be that of the 200), nor on 1xx.
 fn has_length(head: &Parts) -> bool {
-    !head.status.is_informational() && head.status != http::StatusCode::NO_CONTENT && head.status != http::StatusCode::NOT_MODIFIED
+    !head.status.is_informational()
+        && head.status != http::StatusCode::NO_CONTENT
+        && head.status != http::StatusCode::NOT_MODIFIED
 }
 
 fn joined(mut frames: VecDeque<Frame<Bytes>>, size: usize) -> Bytes {

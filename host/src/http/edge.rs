@@ -1,8 +1,8 @@
 //! The way of one request: id, route, bounds, the component, and the response made fit for the wire.
 
 use super::body::{Bounded, EdgeBody, settle};
-use super::request::{self, REQUEST_ID};
 use super::error;
+use super::request::{self, REQUEST_ID};
 use crate::app::App;
 use crate::call::CallContext;
 use crate::limits::EdgeLimits;
@@ -100,7 +100,7 @@ impl Edge {
             Ok(response) => response,
             Err(detail) => {
                 tracing::error!(component, trace = id.to_str().unwrap_or("-"), "{detail}");
-                error::response(StatusCode::BAD_GATEWAY, &format!("{component} failed"))
+                error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed"))
             }
         };
         (response, Some(component))

@@ -17,8 +17,7 @@ const MAX_ID: usize = 128;
 pub fn id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
-        (1..=MAX_ID).contains(&bytes.len())
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
+        (1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
     });
     match given {
         Some(value) => value.clone(),

@@ -80,8 +80,7 @@ impl Server {
                     continue;
                 }
             };
-            let (edge, tls, builder, shutdown) =
-                (edge.clone(), tls.clone(), builder.clone(), shutdown.clone());
+            let (edge, tls, builder, shutdown) = (edge.clone(), tls.clone(), builder.clone(), shutdown.clone());
             tasks.spawn(async move {
                 let _slot = slot;
                 // Small responses must not wait for the acknowledgement of the last ones.
@@ -91,7 +90,11 @@ impl Server {
                 match tls {
                     None => connection::serve(stream, peer, Scheme::HTTP, edge, &builder, shutdown).await,
                     Some(tls) => {
-                        if let Some(stream) = handshake(&tls, stream, peer, &edge).await {
+                        let stream = tokio::select! {
+                            stream = handshake(&tls, stream, peer, &edge) => stream,
+                            () = shutdown.cancelled() => None,
+                        };
+                        if let Some(stream) = stream {
                             connection::serve(stream, peer, Scheme::HTTPS, edge, &builder, shutdown).await;
                         }
                     }

@@ -30,7 +30,8 @@ impl LinkTypeError {
 
     /// A resource or a module among the items of an interface that a dependency names.
     pub(super) fn not_a_function(interface: &str, item: &str) -> Self {
-        let problem = "is a resource or a module; only functions of plain values can cross a link\n  fix: use an id in its place";
+        let problem =
+            "is a resource or a module; only functions of plain values can cross a link\n  fix: use an id in its place";
         LinkTypeError::new(interface, item, problem)
     }
 }

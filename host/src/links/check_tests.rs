@@ -1,7 +1,7 @@
-use super::{Exports, check_function, imports_of, plain_values};
+use super::{check_function, plain_values};
 use crate::links::testing::{
-    INTERFACE, STRING, Ty, U64, any_type, async_func, component, component_text, engine, func, imported, list, option,
-    record, result, variant,
+    INTERFACE, STRING, Ty, U64, any_type, async_func, component_text, func, imported, list, option, record, result,
+    variant,
 };
 use proptest::prelude::*;
 
@@ -135,65 +135,6 @@ fn handles_are_refused_by_interface_function_and_place() {
     .unwrap();
     let error = plain_values(INTERFACE, "f", &resource).unwrap_err().to_string();
     assert!(error.contains("`result`") && error.contains("a resource (an owned handle)"), "{error}");
-}
-
-/// Exports two interfaces and a function outside them, and imports one with a resource and one without.
-const BOTH: &str = r#"(component
-    (import "test:links/things@1.0.0" (instance (export "f" (func (param "id" u64)))))
-    (import "test:links/files@0.2.0" (instance
-        (export "file" (type $file (sub resource)))
-        (export "open" (func (result (own $file))))
-        (export "now" (func (result u64)))))
-    (core module $m (func (export "f") (param i32) (result i32) local.get 0))
-    (core instance $i (instantiate $m))
-    (func $f (param "x" u32) (result u32) (canon lift (core func $i "f")))
-    (instance $one (export "f" (func $f)) (export "g" (func $f)))
-    (instance $two (export "f" (func $f)))
-    (export "test:links/numbers@1.0.0" (instance $one))
-    (export "test:links/numbers@1.1.0" (instance $two))
-    (export "bare" (func $f)))"#;
-
-#[test]
-fn exports_are_listed_by_interface_and_found_by_their_exact_name() {
-    let component = component(BOTH).unwrap();
-    let exports = Exports::of(engine(), &component);
-    let names: Vec<_> = exports.functions().iter().map(|f| format!("{}#{}", f.interface, f.function)).collect();
-    assert_eq!(names, ["test:links/numbers@1.0.0#f", "test:links/numbers@1.0.0#g", "test:links/numbers@1.1.0#f"]);
-    assert_eq!(exports.interfaces().collect::<Vec<_>>(), ["test:links/numbers@1.0.0", "test:links/numbers@1.1.0"]);
-    let (position, found) = exports.find("test:links/numbers@1.1.0", "f").unwrap();
-    assert_eq!((position, found.function.as_str()), (2, "f"));
-    assert!(exports.find("test:links/numbers", "f").is_none());
-    assert!(exports.find("test:links/numbers@1.1.0", "g").is_none());
-    assert!(exports.has_interface("test:links/numbers@1.0.0") && !exports.has_interface("test:links/numbers@2.0.0"));
-}
-
-#[test]
-fn an_export_is_callable_by_its_index() {
-    let text = r#"(component
-        (core module $m (func (export "f") (param i32) (result i32) local.get 0))
-        (core instance $i (instantiate $m))
-        (func $f (param "x" u32) (result u32) (canon lift (core func $i "f")))
-        (instance $one (export "f" (func $f)))
-        (export "test:links/numbers@1.0.0" (instance $one)))"#;
-    let component = component(text).unwrap();
-    let exports = Exports::of(engine(), &component);
-    let mut store = wasmtime::Store::new(engine(), ());
-    let linker = wasmtime::component::Linker::new(engine());
-    let instance = linker.instantiate(&mut store, &component).unwrap();
-    let func = instance.get_func(&mut store, exports.functions()[0].index).unwrap();
-    let mut results = [wasmtime::component::Val::Bool(false)];
-    func.call(&mut store, &[wasmtime::component::Val::U32(7)], &mut results).unwrap();
-    assert_eq!(results, [wasmtime::component::Val::U32(7)]);
-}
-
-#[test]
-fn imports_say_whether_a_link_can_satisfy_them() {
-    let component = component(BOTH).unwrap();
-    let imports = imports_of(engine(), &component);
-    let names: Vec<_> = imports.iter().map(|i| (i.name.as_str(), i.functions.len(), i.plain.is_ok())).collect();
-    assert_eq!(names, [("test:links/things@1.0.0", 1, true), ("test:links/files@0.2.0", 2, false)]);
-    let error = imports[1].plain.clone().unwrap_err().to_string();
-    assert!(error.starts_with("`test:links/files@0.2.0#"), "{error}");
 }
 
 proptest! {

@@ -1,7 +1,6 @@
-use super::{Failure, Unavailable};
+use super::Unavailable;
 use crate::links::codec::FunctionCodec;
 use crate::links::testing::{STRING, Ty, U64, async_func, option, record, result, variant};
-use std::time::Duration;
 use wasmtime::component::types::ComponentFunc;
 
 fn returning(error: Ty) -> ComponentFunc {
@@ -48,18 +47,5 @@ fn a_function_without_such_a_case_has_none() {
     ];
     for func in &functions {
         assert_eq!(Unavailable::of(func), None, "{func:?}");
-    }
-}
-
-#[test]
-fn the_message_names_the_callee_and_what_happened() {
-    let table = [
-        (Failure::Failed, "component `files` failed"),
-        (Failure::Late(Duration::from_secs(2)), "component `files` did not answer within 2000 ms"),
-        (Failure::Overloaded, "component `files` has too many calls under way"),
-        (Failure::TooManyHops, "component `files` was not called: the call has crossed too many links"),
-    ];
-    for (failure, message) in table {
-        assert_eq!(failure.message("files"), message);
     }
 }

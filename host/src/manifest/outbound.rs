@@ -34,7 +34,7 @@ enum Host {
 
 /// What is wrong with an entry, and the fix.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct HostError {
+pub(crate) struct HostError {
     pub message: &'static str,
     pub fix: &'static str,
 }
@@ -45,7 +45,7 @@ fn wrong<T>(message: &'static str, fix: &'static str) -> Result<T, HostError> {
 
 impl AllowedHost {
     /// Reads an entry; `shown` is what `Display` gives.
-    pub(super) fn parse(text: &str, shown: &str) -> Result<Self, HostError> {
+    pub(crate) fn parse(text: &str, shown: &str) -> Result<Self, HostError> {
         if text == "insecure:allow-all" {
             return wrong("`insecure:allow-all` is no longer known", "write `*://*:*` if every destination is meant");
         }

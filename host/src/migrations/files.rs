@@ -71,7 +71,10 @@ pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, Migrat
         let parsed = refinery::Migration::unapplied(&format!("V{version}__{name}"), &sql)
             .map_err(|e| error(&path, e.to_string()))?;
         if let Some(other) = all.get(&version) {
-            return Err(error(&path, format!("{} has the same number; give one of them the next free one", other.file)));
+            return Err(error(
+                &path,
+                format!("{} has the same number; give one of them the next free one", other.file),
+            ));
         }
         all.insert(version, Migration { version, file, parsed });
     }

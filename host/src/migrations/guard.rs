@@ -45,10 +45,7 @@ fn check(progress: &mut Progress, history: &str, action: &AuthAction<'_>) -> Res
     let own = |table: &str| table.eq_ignore_ascii_case(history);
     match action {
         Transaction { operation: TransactionOperation::Begin } => {
-            *progress = Progress {
-                open: true,
-                ..Progress::default()
-            };
+            *progress = Progress { open: true, ..Progress::default() };
             Ok(())
         }
         // SQLite calls a commit `COMMIT`, which rusqlite has no name for.

@@ -124,10 +124,7 @@ pub struct Status {
 ///
 /// # Errors
 /// When it has none, or several and none of these names.
-pub fn target_label<'a>(
-    component: &str,
-    labels: impl IntoIterator<Item = &'a str>,
-) -> Result<&'a str, MigrationError> {
+pub fn target_label<'a>(component: &str, labels: impl IntoIterator<Item = &'a str>) -> Result<&'a str, MigrationError> {
     let labels: Vec<&str> = labels.into_iter().collect();
     let named = |name: &str| labels.iter().copied().find(|label| *label == name);
     match labels.as_slice() {
@@ -147,16 +144,10 @@ pub fn target_label<'a>(
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
 pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, MigrationError> {
-    let context = Context {
-        database,
-        component,
-    };
+    let context = Context { database, component };
     let migrations = files::read(component, dir)?;
     if migrations.is_empty() {
-        return Ok(Report {
-            applied: Vec::new(),
-            before: 0,
-        });
+        return Ok(Report { applied: Vec::new(), before: 0 });
     }
     let mut connection = context.connect()?;
     let status = context.compare(&connection, &migrations)?;
@@ -181,7 +172,7 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
         let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
         runner.set_migration_table_name(quoted(&history_table(component)));
         runner.run(&mut connection).map_err(|e| context.failed(migration, &e, &gauge))?;
-        tracing::info!(component, database = database.label(), file = %migration.file, "migration applied");
+        tracing::debug!(component, database = database.label(), file = %migration.file, "migration applied");
         applied.push(migration.file.clone());
     }
     if !applied.is_empty() {
@@ -189,10 +180,7 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
             .and_then(|()| database.look_for_virtual_tables(&connection))
             .map_err(|e| context.unreadable(&e))?;
     }
-    Ok(Report {
-        before: migrations.len() - applied.len(),
-        applied,
-    })
+    Ok(Report { before: migrations.len() - applied.len(), applied })
 }
 
 /// Where each migration of `dir` stands, and each that ran. Blocks on the disk; changes nothing.
@@ -200,10 +188,7 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
 /// # Errors
 /// When the files or the database cannot be read.
 pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
-    let context = Context {
-        database,
-        component,
-    };
+    let context = Context { database, component };
     let migrations = files::read(component, dir)?;
     context.compare(&context.connect()?, &migrations)
 }
@@ -217,9 +202,9 @@ impl Standing {
                 Some("was changed after it ran; put the file back as it was, and make the change in a new migration")
             }
             Standing::Missing => Some("has run, but its file is gone; put the file back"),
-            Standing::Late => {
-                Some("has not run, but a later one has; give it a number after the last, so that all hosts run them in one order")
-            }
+            Standing::Late => Some(
+                "has not run, but a later one has; give it a number after the last, so that all hosts run them in one order",
+            ),
         }
     }
 }
@@ -321,11 +306,7 @@ fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMa
         let checksum = checksum.parse().map_err(|e: std::num::ParseIntError| {
             rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e))
         })?;
-        let ran = Ran {
-            name: row.get(1)?,
-            at: row.get(3)?,
-            checksum,
-        };
+        let ran = Ran { name: row.get(1)?, at: row.get(3)?, checksum };
         Ok((row.get(0)?, ran))
     })?;
     let all: BTreeMap<i32, Ran> = lines.collect::<rusqlite::Result<_>>()?;

@@ -214,7 +214,9 @@ async fn a_guest_reads_what_migrations_made_and_cannot_touch_their_history() {
     let guest = GuestConnection::new(f.database.clone(), Arc::default());
     let rows = guest.execute("SELECT n FROM a".into(), vec![]).await.unwrap().rows;
     assert_eq!(rows[0].values, [Value::Integer(47)]);
-    for sql in ["DELETE FROM souk_migrations_one", "DROP TABLE SOUK_migrations_one", "CREATE TABLE souk_migrations_x (n)"] {
+    for sql in
+        ["DELETE FROM souk_migrations_one", "DROP TABLE SOUK_migrations_one", "CREATE TABLE souk_migrations_x (n)"]
+    {
         let error = guest.execute(sql.into(), vec![]).await.unwrap_err();
         assert!(matches!(&error, Error::Io(e) if e.contains("record of migrations")), "{error:?}");
     }

@@ -133,3 +133,42 @@ impl Compiled {
         Ok(Compiled { name, exported, pre, service })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports_are_found_by_their_interface_with_its_version_and_functions_outside_interfaces_are_left_out() {
+        let text = r#"(component
+            (core module $m (func (export "f") (param i32) (result i32) local.get 0))
+            (core instance $i (instantiate $m))
+            (func $f (param "x" u32) (result u32) (canon lift (core func $i "f")))
+            (instance $one (export "f" (func $f)) (export "g" (func $f)))
+            (instance $two (export "f" (func $f)))
+            (export "test:links/numbers@1.0.0" (instance $one))
+            (export "test:links/numbers@1.1.0" (instance $two))
+            (export "bare" (func $f)))"#;
+        let engine = wasmtime::Engine::default();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let exported = Exported::of(&engine, &component);
+        let names: Vec<_> = exported.functions.iter().map(|f| format!("{}#{}", f.interface, f.name)).collect();
+        assert_eq!(names, ["test:links/numbers@1.0.0#f", "test:links/numbers@1.0.0#g", "test:links/numbers@1.1.0#f"]);
+        assert_eq!(exported.position("test:links/numbers@1.1.0", "f"), Some(2));
+        assert_eq!(exported.position("test:links/numbers@1.1.0", "g"), None);
+        assert_eq!(exported.position("test:links/numbers", "f"), None);
+        assert!(!exported.http && !exported.http_0_2);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_no_component_is_named_with_what_to_do() {
+        let engine = wasmtime::Engine::default();
+        let dir = tempfile::tempdir().unwrap();
+        let missing = Compiled::compile(&engine, "web", &dir.path().join("web.wasm")).unwrap_err().to_string();
+        assert!(missing.starts_with("component `web`: cannot read") && missing.contains("souk build"), "{missing}");
+        let module = dir.path().join("module.wasm");
+        std::fs::write(&module, wat::parse_str("(module)").unwrap()).unwrap();
+        let wrong = Compiled::compile(&engine, "web", &module).unwrap_err().to_string();
+        assert!(wrong.contains("is not a WebAssembly component") && wrong.contains("wasm32-wasip2"), "{wrong}");
+    }
+}

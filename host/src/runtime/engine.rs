@@ -24,7 +24,9 @@ const WARM_SLOTS: u32 = 16;
 
 /// Starting the engine failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited")]
+#[error(
+    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited"
+)]
 pub struct EngineError(String);
 
 /// The engine, with the thread that ticks its epoch.

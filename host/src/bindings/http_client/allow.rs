@@ -94,7 +94,12 @@ mod tests {
 
     #[test]
     fn a_request_is_allowed_by_scheme_host_and_port_together() {
-        let hosts = allow(&["https://api.example.com", "*://*.example.org:8000..9000", "http://10.1.0.0/16:*", "http://[::1]:80"]);
+        let hosts = allow(&[
+            "https://api.example.com",
+            "*://*.example.org:8000..9000",
+            "http://10.1.0.0/16:*",
+            "http://[::1]:80",
+        ]);
         for (uri, allowed) in [
             ("https://api.example.com/x?y", true),
             ("HTTPS://API.EXAMPLE.COM", true),

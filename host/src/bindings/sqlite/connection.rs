@@ -2,7 +2,7 @@
 
 use super::database::{Database, Writer};
 use super::engine::Collected;
-use super::error::{Stop, too_large};
+use super::error::Stop;
 use super::statement::Kind;
 use super::stream::RowStream;
 use super::{Error, QueryResult, Value};
@@ -65,10 +65,7 @@ impl Connection {
     pub fn new(database: Arc<Database>, transactions: Arc<AtomicUsize>) -> Self {
         Connection {
             database,
-            session: Mutex::new(Session {
-                state: State::Idle,
-                transactions,
-            }),
+            session: Mutex::new(Session { state: State::Idle, transactions }),
             last_insert_rowid: AtomicI64::new(0),
             changes: AtomicU64::new(0),
         }
@@ -82,12 +79,7 @@ impl Connection {
         let kind = Kind::of(&sql)?;
         match self.try_here(kind, &sql, &params).await? {
             Ok(Answer::Here(collected)) => Ok(collected.result),
-            Ok(Answer::Long) => match self.database.read_long(sql, params).await {
-                Ok(collected) => Ok(collected.result),
-                Err(Stop::Failed(e)) => Err(e),
-                Err(Stop::Overflow) => Err(too_large()),
-                Err(Stop::Writes | Stop::Gone) => Err(Error::Io("interrupted".to_owned())),
-            },
+            Ok(Answer::Long) => Ok(self.database.read_long(sql, params).await?.result),
             Err(session) => Ok(self.write(session, kind, sql, params).await?.result),
         }
     }
@@ -97,12 +89,17 @@ impl Connection {
     /// next statement of the transaction while it reads the rows.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute); the size of a streamed result is not bounded.
+    /// As [`execute`](Self::execute); the size of a streamed result is not bounded, unless
+    /// [`STREAM_READERS`](super::STREAM_READERS) others are streamed from the database at the time.
     pub async fn query_stream(&self, sql: String, params: Vec<Value>) -> Result<RowStream, Error> {
         let kind = Kind::of(&sql)?;
         match self.try_here(kind, &sql, &params).await? {
             Ok(Answer::Here(collected)) => Ok(RowStream::ready(collected)),
-            Ok(Answer::Long) => RowStream::scan(&self.database, sql, params).await,
+            Ok(Answer::Long) => match self.database.stream_reader().await? {
+                Some((reader, run)) => RowStream::scan(reader, run, sql, params).await,
+                // Others may be slow to read on; a result that can be kept whole need not wait for them.
+                None => Ok(RowStream::ready(self.database.read_long(sql, params).await?)),
+            },
             Err(session) => Ok(RowStream::ready(self.write(session, kind, sql, params).await?)),
         }
     }
@@ -128,7 +125,7 @@ impl Connection {
         let (outcome, inside) = match &session.state {
             State::Lost if kind == Kind::Rollback => {
                 session.set(State::Idle);
-                return Ok(Ok(Answer::Here(Collected::default())));
+                return Ok(Ok(Answer::Here(Collected::empty())));
             }
             State::Lost => {
                 return Err(Error::Io(
@@ -144,7 +141,10 @@ impl Connection {
             Ok(collected) => Ok(Ok(Answer::Here(collected))),
             Err(Stop::Failed(e)) => Err(e),
             Err(Stop::Overflow) if !inside => Ok(Ok(Answer::Long)),
-            Err(Stop::Overflow | Stop::Writes | Stop::Gone) => Ok(Err(session)),
+            Err(Stop::Unknown) if !inside && (kind == Kind::Read || self.database.is_read(sql.to_owned()).await?) => {
+                Ok(Ok(Answer::Long))
+            }
+            Err(Stop::Overflow | Stop::Unknown | Stop::Writes | Stop::Gone) => Ok(Err(session)),
         }
     }
 

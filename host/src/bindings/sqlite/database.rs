@@ -1,28 +1,35 @@
 //! One database file: its writer, its readers, and who may use them when.
 
 use super::engine::{Bound, Collected, Engine, Run, has_virtual_tables};
-use super::error::{Stop, internal, to_guest_busy, too_large};
+use super::error::{Stop, internal, to_guest_busy};
 use super::policy::Role;
 use super::{Error, Value};
 use rusqlite::Error as SqliteError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// A database, shared by every component that is granted its label.
 pub struct Database {
     label: Arc<str>,
     path: PathBuf,
+    /// How far the file may grow, in bytes.
+    most: u64,
     /// Fair: guests write in the order in which they asked.
     writer: Arc<tokio::sync::Mutex<Engine>>,
     /// Readers that nobody uses; they are opened as they are needed.
     idle: Mutex<Vec<Engine>>,
     readers: Arc<Semaphore>,
     long_reads: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     /// Whether the database has virtual tables, whose steps no budget can bound.
     virtual_tables: AtomicBool,
+    opened: Instant,
+    /// Until when no read runs on an async thread, in milliseconds since the database was opened.
+    paused_until: AtomicU64,
 }
 
 impl std::fmt::Debug for Database {
@@ -37,21 +44,30 @@ impl Database {
     /// # Errors
     /// One that names the label and the file, for the operator.
     pub fn open(path: &Path, label: &str) -> anyhow::Result<Arc<Database>> {
+        Self::open_sized(path, label, super::MAX_DATABASE_BYTES)
+    }
+
+    /// As [`open`](Self::open), for a file of at most `most` bytes.
+    pub(super) fn open_sized(path: &Path, label: &str, most: u64) -> anyhow::Result<Arc<Database>> {
         use anyhow::Context as _;
         let what = || format!("cannot open database `{label}` in {}", path.display());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(what)?;
         }
-        let writer = Engine::open(path, Role::Writer).with_context(what)?;
+        let writer = Engine::open(path, Role::Writer, most).with_context(what)?;
         let virtual_tables = writer.has_virtual_tables().with_context(what)?;
         Ok(Arc::new(Database {
             label: label.into(),
             path: path.to_owned(),
+            most,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             idle: Mutex::new(Vec::new()),
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
+            streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
             virtual_tables: AtomicBool::new(virtual_tables),
+            opened: Instant::now(),
+            paused_until: AtomicU64::new(0),
         }))
     }
 
@@ -79,10 +95,7 @@ impl Database {
                 .await
                 .map_err(|_| to_guest_busy(&self.label))?,
         };
-        Ok(Writer {
-            engine: Some(engine),
-            database: self.clone(),
-        })
+        Ok(Writer { engine: Some(engine), database: self.clone() })
     }
 
     async fn reader(self: &Arc<Self>) -> Result<Reader, Error> {
@@ -92,29 +105,36 @@ impl Database {
         let engine = match idle {
             Some(engine) => engine,
             None => {
-                let path = self.path.clone();
-                let opened = tokio::task::spawn_blocking(move || Engine::open(&path, Role::Reader)).await;
+                let (path, most) = (self.path.clone(), self.most);
+                let opened = tokio::task::spawn_blocking(move || Engine::open(&path, Role::Reader, most)).await;
                 opened
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
             }
         };
-        Ok(Reader {
-            engine: Some(engine),
-            database: self.clone(),
-            _permit: permit,
-            _long: None,
-        })
+        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _share: None })
     }
 
-    /// A reader for a read that takes long, and its run; some readers are kept from this for short reads.
-    pub(super) async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
+    /// A reader for a read that takes long, and its run.
+    async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
         let wait = tokio::time::timeout(super::BUSY_WAIT, self.long_reads.clone().acquire_owned()).await;
-        let long = wait
+        let share = wait
             .map_err(|_| to_guest_busy(&self.label))?
             .map_err(|e| internal(&self.label, "its readers are closed", e))?;
+        self.begin_reading(share).await
+    }
+
+    /// A reader for a stream, and its run; `None` when others stream already.
+    pub(super) async fn stream_reader(self: &Arc<Self>) -> Result<Option<(Reader, Run)>, Error> {
+        match self.streams.clone().try_acquire_owned() {
+            Ok(share) => self.begin_reading(share).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn begin_reading(self: &Arc<Self>, share: OwnedSemaphorePermit) -> Result<(Reader, Run), Error> {
         let mut reader = self.reader().await?;
-        reader._long = Some(long);
+        reader._share = Some(share);
         let run = reader.engine()?.begin();
         Ok((reader, run))
     }
@@ -122,28 +142,55 @@ impl Database {
     /// Reads on this thread, under a budget; see the module's documentation for why this may be done.
     pub(super) async fn read_inline(self: &Arc<Self>, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let reader = self.reader().await.map_err(Stop::Failed)?;
-        if self.virtual_tables.load(Ordering::Acquire) {
+        let Some(begun) = self.may_read_inline() else {
             return Err(reader.engine().map_err(Stop::Failed)?.only_compile(sql));
+        };
+        let outcome = reader.run(|engine| engine.inline(sql, params));
+        self.note_inline(begun, self.opened.elapsed());
+        outcome
+    }
+
+    /// The time, when a read may run on this thread now.
+    fn may_read_inline(&self) -> Option<Duration> {
+        let now = self.opened.elapsed();
+        let paused = now.as_millis() < self.paused_until.load(Ordering::Relaxed).into();
+        (!paused && !self.virtual_tables.load(Ordering::Acquire)).then_some(now)
+    }
+
+    /// Notes that a read that began at `begun` left an async thread `now`.
+    pub(super) fn note_inline(&self, begun: Duration, now: Duration) {
+        let took = now.saturating_sub(begun);
+        if took >= super::INLINE_OVERRUN {
+            let until = (now + took * super::INLINE_PAUSE).as_millis();
+            self.paused_until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        reader.run(|engine| engine.inline(sql, params))
+    }
+
+    /// Compiles `sql` on a blocking thread, and says whether it is a read.
+    pub(super) async fn is_read(self: &Arc<Self>, sql: String) -> Result<bool, Error> {
+        let (reader, _run) = self.long_reader().await?;
+        let task =
+            tokio::task::spawn_blocking(move || reader.run(|engine| engine.blocking(|engine| engine.is_read(&sql))));
+        match task.await.map_err(|e| internal(&self.label, "a statement was not compiled", e))? {
+            Err(Stop::Failed(e)) => Err(e),
+            // On the writer it fails or succeeds for good.
+            other => Ok(matches!(other, Ok(true))),
+        }
     }
 
     /// Reads on a blocking thread, to the end.
-    pub(super) async fn read_long(self: &Arc<Self>, sql: String, params: Vec<Value>) -> Result<Collected, Stop> {
-        let (reader, _run) = self.long_reader().await.map_err(Stop::Failed)?;
+    pub(super) async fn read_long(self: &Arc<Self>, sql: String, params: Vec<Value>) -> Result<Collected, Error> {
+        let (reader, _run) = self.long_reader().await?;
         let task = tokio::task::spawn_blocking(move || {
             reader.run(|engine| engine.blocking(|engine| engine.collect(&sql, &params, true, WHOLE)))
         });
-        task.await
-            .unwrap_or_else(|e| Err(Stop::Failed(internal(&self.label, "a read ended early", e))))
+        let outcome = task.await.map_err(|e| internal(&self.label, "a read ended early", e))?;
+        outcome.map_err(Stop::of_whole)
     }
 }
 
 /// The bound on a result that is kept whole.
-pub(super) const WHOLE: Bound = Bound {
-    rows: usize::MAX,
-    bytes: super::MAX_RESULT_BYTES,
-};
+pub(super) const WHOLE: Bound = Bound { rows: usize::MAX, bytes: super::MAX_RESULT_BYTES };
 
 /// A reader, taken from its database until it is dropped.
 pub(super) struct Reader {
@@ -151,7 +198,8 @@ pub(super) struct Reader {
     engine: Option<Engine>,
     database: Arc<Database>,
     _permit: OwnedSemaphorePermit,
-    _long: Option<OwnedSemaphorePermit>,
+    /// Of the readers that long reads or streams may have.
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
@@ -210,15 +258,19 @@ impl Writer {
     /// A read within the transaction, on this thread, under a budget.
     pub(super) fn read_inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let engine = self.engine().map_err(Stop::Failed)?;
-        if self.database.virtual_tables.load(Ordering::Acquire) {
-            return Err(Stop::Overflow);
-        }
-        catch_unwind(AssertUnwindSafe(|| engine.inline(sql, params))).unwrap_or(Err(Stop::Overflow))
+        let begun = self.database.may_read_inline().ok_or(Stop::Overflow)?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| engine.inline(sql, params))).unwrap_or(Err(Stop::Overflow));
+        self.database.note_inline(begun, self.database.opened.elapsed());
+        outcome
     }
 
     /// Runs a statement on a blocking thread. When the caller is gone before it ends, it is interrupted, and the writer
     /// goes back with its transaction rolled back.
-    pub(super) async fn write(self, sql: String, params: Vec<Value>) -> Result<(Writer, Result<Written, Error>), Error> {
+    pub(super) async fn write(
+        self,
+        sql: String,
+        params: Vec<Value>,
+    ) -> Result<(Writer, Result<Written, Error>), Error> {
         let _run = self.engine()?.begin();
         let database = self.database.clone();
         let task = tokio::task::spawn_blocking(move || {
@@ -233,11 +285,7 @@ impl Writer {
                     changes: engine.changes(),
                 })
             });
-            let outcome = outcome.map_err(|stop| match stop {
-                Stop::Failed(e) => e,
-                Stop::Overflow => too_large(),
-                Stop::Writes | Stop::Gone => Error::Io("interrupted".to_owned()),
-            });
+            let outcome = outcome.map_err(Stop::of_whole);
             (self, outcome)
         });
         task.await.map_err(|e| internal(&database.label, "a statement ended early", e))
@@ -270,7 +318,7 @@ fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, wh
         return;
     }
     tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened anew");
-    match Engine::open(&database.path, Role::Writer) {
+    match Engine::open(&database.path, Role::Writer, database.most) {
         Ok(fresh) => *engine = fresh,
         Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened anew"),
     }

@@ -14,12 +14,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Steps of the virtual machine between two looks at the budget.
-const PROGRESS_STEPS: i32 = 1_000;
+/// Steps of the virtual machine between two looks at the clock.
+const PROGRESS_STEPS: i32 = 10;
 /// Compiled statements kept by one connection.
 const CACHED_STATEMENTS: usize = 128;
 /// Longer texts are not kept: they are most probably made with values in them.
@@ -30,20 +30,39 @@ const PAGE_BYTES: u64 = 4096;
 const WAL_BYTES: u64 = 64 << 20;
 
 /// What one connection's hooks and its users tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gauge {
+    /// The beginning of time.
+    epoch: Instant,
+    /// When the run must end, in nanoseconds since the epoch; [`NEVER`] on a blocking thread.
+    end: AtomicU64,
     /// The number of the last run.
     run: AtomicU64,
     /// The last run that was given up.
     cancelled: AtomicU64,
-    /// Steps that the run has left.
-    steps: AtomicI64,
     /// A row was inserted since the run began.
     inserted: AtomicBool,
     /// A virtual table was made.
     virtual_table: AtomicBool,
     /// What the policy denied last, and why.
     denied: Mutex<Option<String>>,
+}
+
+/// The end of a run that may take as long as its caller waits.
+const NEVER: u64 = u64::MAX;
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Gauge {
+            epoch: Instant::now(),
+            end: AtomicU64::new(NEVER),
+            run: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            inserted: AtomicBool::new(false),
+            virtual_table: AtomicBool::new(false),
+            denied: Mutex::new(None),
+        }
+    }
 }
 
 impl Gauge {
@@ -63,11 +82,29 @@ impl Gauge {
         self.cancelled.load(Ordering::Acquire) == self.run.load(Ordering::Relaxed)
     }
 
-    /// Called by SQLite between steps; `true` ends the statement.
-    fn spend(&self) -> bool {
-        let before = self.steps.fetch_sub(PROGRESS_STEPS.into(), Ordering::Relaxed);
-        before <= PROGRESS_STEPS.into() || self.given_up()
+    /// Lets the run under way take the time of a read on an async thread.
+    fn end_soon(&self) {
+        let end = self.now().saturating_add(nanos(super::INLINE_TIME));
+        self.end.store(end, Ordering::Relaxed);
     }
+
+    fn ends_soon(&self) -> bool {
+        self.end.load(Ordering::Relaxed) != NEVER
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.epoch.elapsed())
+    }
+
+    /// Called by SQLite between steps; `true` ends the statement.
+    fn is_over(&self) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        (end != NEVER && self.now() >= end) || self.given_up()
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER - 1)
 }
 
 /// One run of one statement; when it is dropped, the statement ends at its next look at the budget. Dropping it after
@@ -98,19 +135,18 @@ pub(super) struct Bound {
 }
 
 /// A whole result.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collected {
     pub result: QueryResult,
     /// The weight of the rows.
     pub bytes: usize,
 }
 
-impl Default for QueryResult {
-    fn default() -> Self {
-        QueryResult {
-            columns: Vec::new(),
-            rows: Vec::new(),
-        }
+impl Collected {
+    /// No columns, no rows.
+    pub(super) fn empty() -> Self {
+        let result = QueryResult { columns: Vec::new(), rows: Vec::new() };
+        Collected { result, bytes: 0 }
     }
 }
 
@@ -121,18 +157,18 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Opens the file at `path`; a writer makes it when it does not exist.
-    pub(super) fn open(path: &Path, role: Role) -> rusqlite::Result<Engine> {
+    /// Opens the file at `path`; a writer makes it when it does not exist, and lets it grow to `most` bytes.
+    pub(super) fn open(path: &Path, role: Role, most: u64) -> rusqlite::Result<Engine> {
         let access = match role {
             Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let mut sqlite = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        configure(&sqlite, role == Role::Writer)?;
+        configure(&sqlite, (role == Role::Writer).then_some(most))?;
         restrict(&sqlite)?;
         let gauge = Arc::new(Gauge::default());
         let meter = gauge.clone();
-        sqlite.progress_handler(PROGRESS_STEPS, Some(move || meter.spend()))?;
+        sqlite.progress_handler(PROGRESS_STEPS, Some(move || meter.is_over()))?;
         if role == Role::Writer {
             let inserted = gauge.clone();
             sqlite.update_hook(Some(move |action, _: &str, _: &str, _| {
@@ -153,18 +189,15 @@ impl Engine {
     pub(super) fn begin(&self) -> Run {
         let number = self.gauge.run.fetch_add(1, Ordering::Relaxed) + 1;
         self.gauge.inserted.store(false, Ordering::Relaxed);
-        Run {
-            gauge: self.gauge.clone(),
-            number,
-        }
+        Run { gauge: self.gauge.clone(), number }
     }
 
-    /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its steps.
+    /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its time.
     pub(super) fn blocking<T>(&self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
         if self.gauge.given_up() {
             return Err(Stop::Gone);
         }
-        self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
+        self.gauge.end.store(NEVER, Ordering::Relaxed);
         let set = || {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
             self.sqlite.busy_timeout(super::BUSY_WAIT)
@@ -184,28 +217,32 @@ impl Engine {
     /// Runs a read on the async thread, under the budget of one.
     pub(super) fn inline(&self, sql: &str, params: &[Value]) -> Result<Collected, Stop> {
         let _run = self.begin();
-        self.gauge.steps.store(super::INLINE_STEPS, Ordering::Relaxed);
-        let bound = Bound {
-            rows: super::INLINE_ROWS,
-            bytes: super::INLINE_BYTES,
-        };
+        self.gauge.end_soon();
+        let bound = Bound { rows: super::INLINE_ROWS, bytes: super::INLINE_BYTES };
         self.collect(sql, params, true, bound)
     }
 
-    /// Finds out whether `sql` is a read, without running it: [`Stop::Overflow`] when it is, as from a budget of nothing.
+    /// Finds out on the async thread whether `sql` is a read, without running it: [`Stop::Overflow`] when it is, as from
+    /// a budget of nothing.
     pub(super) fn only_compile(&self, sql: &str) -> Stop {
         let _run = self.begin();
-        self.gauge.steps.store(super::INLINE_STEPS, Ordering::Relaxed);
-        match self.sqlite.prepare(sql) {
-            Ok(statement) if statement.readonly() => Stop::Overflow,
-            Ok(_) => Stop::Writes,
-            Err(e) => self.stop(&e),
+        self.gauge.end_soon();
+        match self.is_read(sql) {
+            Ok(true) => Stop::Overflow,
+            Ok(false) => Stop::Writes,
+            Err(stop) => stop,
         }
+    }
+
+    /// Compiles `sql`, and says whether it is a read.
+    pub(super) fn is_read(&self, sql: &str) -> Result<bool, Stop> {
+        let compiled = self.sqlite.prepare_cached(sql);
+        compiled.map(|s| s.readonly()).map_err(|e| not_compiled(self.stop(&e)))
     }
 
     /// The whole result; [`Stop::Overflow`] when it is larger than `bound`.
     pub(super) fn collect(&self, sql: &str, params: &[Value], reads: bool, bound: Bound) -> Result<Collected, Stop> {
-        let mut all = Collected::default();
+        let mut all = Collected::empty();
         self.each(sql, params, reads, |item| {
             match item {
                 Item::Columns(columns) => all.result.columns = columns,
@@ -231,12 +268,13 @@ impl Engine {
         mut give: impl FnMut(Item) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let stop = |e: rusqlite::Error| self.stop(&e);
+        let compile = |e: rusqlite::Error| not_compiled(self.stop(&e));
         let (mut cached, mut plain);
         let statement: &mut rusqlite::Statement<'_> = if sql.len() <= MAX_CACHED_TEXT {
-            cached = self.sqlite.prepare_cached(sql).map_err(stop)?;
+            cached = self.sqlite.prepare_cached(sql).map_err(compile)?;
             &mut cached
         } else {
-            plain = self.sqlite.prepare(sql).map_err(stop)?;
+            plain = self.sqlite.prepare(sql).map_err(compile)?;
             &mut plain
         };
         if reads && !statement.readonly() {
@@ -281,7 +319,7 @@ impl Engine {
 
     /// What SQLite's error means for the run.
     fn stop(&self, error: &rusqlite::Error) -> Stop {
-        let inline = self.gauge.steps.load(Ordering::Relaxed) <= super::INLINE_STEPS;
+        let inline = self.gauge.ends_soon();
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) if self.gauge.given_up() => Stop::Gone,
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
@@ -297,7 +335,7 @@ impl Engine {
 
     /// Ends an open transaction. The error is for the host's log: the connection is then of no use.
     pub(super) fn roll_back(&self) -> rusqlite::Result<()> {
-        self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
+        self.gauge.end.store(NEVER, Ordering::Relaxed);
         let _run = self.begin();
         self.sqlite.prepare_cached("ROLLBACK")?.raw_execute().map(drop)
     }
@@ -319,7 +357,7 @@ impl Engine {
 
     /// Whether the database has virtual tables.
     pub(super) fn has_virtual_tables(&self) -> rusqlite::Result<bool> {
-        self.gauge.steps.store(i64::MAX, Ordering::Relaxed);
+        self.gauge.end.store(NEVER, Ordering::Relaxed);
         let _run = self.begin();
         has_virtual_tables(&self.sqlite)
     }
@@ -330,6 +368,14 @@ pub(super) fn has_virtual_tables(sqlite: &Connection) -> rusqlite::Result<bool> 
     sqlite.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")?.exists([])
 }
 
+/// The budget ran out before SQLite could say whether the statement reads.
+fn not_compiled(stop: Stop) -> Stop {
+    match stop {
+        Stop::Overflow => Stop::Unknown,
+        other => other,
+    }
+}
+
 fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
     statement.column_names().map(str::to_owned).collect()
 }
@@ -338,24 +384,24 @@ fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
 pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = Connection::open_with_flags(path, access)?;
-    configure(&sqlite, true)?;
+    configure(&sqlite, Some(super::MAX_DATABASE_BYTES))?;
     sqlite.busy_timeout(super::BUSY_WAIT)?;
     Ok(sqlite)
 }
 
-/// The settings of every connection.
-fn configure(sqlite: &Connection, writes: bool) -> rusqlite::Result<()> {
+/// The settings of every connection; one that writes lets the file grow to `most` bytes.
+fn configure(sqlite: &Connection, most: Option<u64>) -> rusqlite::Result<()> {
     sqlite.busy_timeout(super::BUSY_WAIT)?;
     // Of the process, not of the connection, and cheap to say again.
     setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
     setting(sqlite, "temp_store", "memory")?;
     setting(sqlite, "foreign_keys", "on")?;
-    if writes {
+    if let Some(most) = most {
         setting(sqlite, "page_size", &PAGE_BYTES.to_string())?;
         setting(sqlite, "journal_mode", "wal")?;
         setting(sqlite, "synchronous", "full")?;
         setting(sqlite, "journal_size_limit", &WAL_BYTES.to_string())?;
-        setting(sqlite, "max_page_count", &(super::MAX_DATABASE_BYTES / PAGE_BYTES).to_string())?;
+        setting(sqlite, "max_page_count", &(most / PAGE_BYTES).to_string())?;
     } else {
         setting(sqlite, "query_only", "on")?;
     }

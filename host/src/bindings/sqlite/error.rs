@@ -7,8 +7,10 @@ use rusqlite::ErrorCode;
 /// Why a statement did not run to its end.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The budget ran out: of steps, rows or bytes, or of patience with a lock. Running again with a larger one helps.
+    /// The budget ran out: of time, rows or bytes, or of patience with a lock. Running again with a larger one helps.
     Overflow,
+    /// The same, and before it was known whether the statement reads or writes.
+    Unknown,
     /// A read was asked for, and the statement writes.
     Writes,
     /// Nobody waits for the answer.
@@ -17,12 +19,18 @@ pub(super) enum Stop {
     Failed(Error),
 }
 
-/// What a full-budget run says of a result that is too large.
-pub(super) fn too_large() -> Error {
-    Error::Io(format!(
-        "the result is larger than {} MiB; read it in pages, or as a stream outside a transaction",
-        super::MAX_RESULT_BYTES >> 20
-    ))
+impl Stop {
+    /// The guest's error when a run stopped that was to keep the whole result.
+    pub(super) fn of_whole(self) -> Error {
+        match self {
+            Stop::Failed(e) => e,
+            Stop::Overflow => Error::Io(format!(
+                "the result is larger than {} MiB; read it in pages, or as a stream outside a transaction",
+                super::MAX_RESULT_BYTES >> 20
+            )),
+            Stop::Writes | Stop::Unknown | Stop::Gone => Error::Io("interrupted".to_owned()),
+        }
+    }
 }
 
 /// What the guest is told when a part of the host failed; the details are in the host's log.

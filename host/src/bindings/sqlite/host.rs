@@ -121,11 +121,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };
-            let producer = Producer {
-                rows,
-                end,
-                _unread: unread,
-            };
+            let producer = Producer { rows, end, _unread: unread };
             Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
         })
     }

@@ -9,10 +9,13 @@
 //!
 //! 1. A statement that begins with `SELECT`, `WITH`, `VALUES` or `EXPLAIN`, that SQLite itself calls read-only, and
 //!    that is not part of a transaction, runs **on the async thread**, on a reader, under a budget
-//!    ([`INLINE_STEPS`], [`INLINE_ROWS`], [`INLINE_BYTES`]). The budget is a bounded exception to "nothing blocks an
+//!    ([`INLINE_TIME`], [`INLINE_ROWS`], [`INLINE_BYTES`]). The budget is a bounded exception to "nothing blocks an
 //!    async thread": it is less than the slice of processor time that a guest may use before it yields.
 //! 2. When the budget runs out, the statement is abandoned and run again from its start on a blocking thread. Reading
 //!    has no side effect, so running again is safe.
+//!    SQLite looks at the clock only between steps of its machine. [`INLINE_VALUE_BYTES`] keeps most steps short. When
+//!    a read took [`INLINE_OVERRUN`] all the same (a nasty `trim`, a cold disk), the database's reads keep off the async
+//!    threads for [`INLINE_PAUSE`] times as long, so at most a tenth of a thread's time is lost to such reads.
 //! 3. Everything else (writes, transactions, pragmas) runs on a blocking thread, on the writer, one at a time in the
 //!    order of arrival: a commit waits for the disk.
 //!
@@ -83,14 +86,20 @@ pub(crate) mod bindings {
 
 pub use bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
 
-/// Steps of SQLite's virtual machine that a read may take on an async thread: about a millisecond.
-pub const INLINE_STEPS: i64 = 50_000;
+/// How long a read may take on an async thread: a fraction of the slice of processor time of a guest.
+pub const INLINE_TIME: Duration = Duration::from_millis(1);
+/// A read that took this long on an async thread is followed by a pause. A busy machine holds up honest reads as well,
+/// so the bound is well above what it does to them.
+pub const INLINE_OVERRUN: Duration = Duration::from_millis(25);
+/// How much longer than such a read the pause is, in which the reads of the database run on blocking threads.
+pub const INLINE_PAUSE: u32 = 10;
 /// Rows that a read may give on an async thread.
 pub const INLINE_ROWS: usize = 1_000;
 /// Bytes of values that a read may give on an async thread.
 pub const INLINE_BYTES: usize = 256 << 10;
-/// The largest value that a read may touch on an async thread, in bytes: one step can copy or compare all of it.
-pub const INLINE_VALUE_BYTES: i32 = 1 << 20;
+/// The largest value that a read may touch on an async thread, in bytes. One step can take time that is quadratic in
+/// it: `instr` of two values of 1 MiB takes seconds.
+pub const INLINE_VALUE_BYTES: i32 = 8 << 10;
 /// The largest value or row of any statement, in bytes.
 pub const MAX_VALUE_BYTES: i32 = 16 << 20;
 /// The most that a result may hold in the host's memory, in bytes, for one statement and for all the unread streams
@@ -104,8 +113,11 @@ pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
 pub const MAX_HEAP_BYTES: u64 = 256 << 20;
 /// Reader connections of a database.
 pub const READERS: usize = 8;
-/// How many of the readers may serve long reads at one time; the others are left for short ones.
-pub const LONG_READERS: usize = 6;
+/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to [`STALL`]
+/// between two reads.
+pub const STREAM_READERS: usize = 4;
+/// How many of the readers may serve other long reads at one time. What remains is for short ones.
+pub const LONG_READERS: usize = 3;
 /// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
 pub const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How long a stream of rows waits for the guest to read on; a reader that stands still keeps the WAL from shrinking.

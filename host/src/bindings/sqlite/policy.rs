@@ -47,15 +47,8 @@ const PRAGMAS_THAT_READ: &[&str] = &[
 ];
 
 /// Those of them whose argument names what to read, and changes nothing.
-const PRAGMAS_WITH_A_NAME: &[&str] = &[
-    "foreign_key_list",
-    "index_info",
-    "index_list",
-    "index_xinfo",
-    "table_info",
-    "table_list",
-    "table_xinfo",
-];
+const PRAGMAS_WITH_A_NAME: &[&str] =
+    &["foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_list", "table_xinfo"];
 
 /// Pragmas for the writer: they write inside a transaction, or take long.
 const PRAGMAS_OF_WRITERS: &[&str] = &[
@@ -69,11 +62,8 @@ const PRAGMAS_OF_WRITERS: &[&str] = &[
 ];
 
 /// Settings that guests often ask for and that hold already.
-const PRAGMAS_THAT_HOLD: &[(&str, &[&str])] = &[
-    ("foreign_keys", &["on", "1", "true", "yes"]),
-    ("journal_mode", &["wal"]),
-    ("synchronous", &["full", "2"]),
-];
+const PRAGMAS_THAT_HOLD: &[(&str, &[&str])] =
+    &[("foreign_keys", &["on", "1", "true", "yes"]), ("journal_mode", &["wal"]), ("synchronous", &["full", "2"])];
 
 /// Modules of virtual tables that a guest may make: they keep their data in tables of the same database.
 const MODULES: &[&str] = &["fts4", "fts5", "rtree"];

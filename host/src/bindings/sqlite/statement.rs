@@ -12,8 +12,10 @@ const MAX_SEMICOLONS: usize = 100;
 /// A statement, by its first word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `SELECT`, `VALUES`, `EXPLAIN`: most probably a read.
+    /// `SELECT`, `VALUES`: a read.
     Read,
+    /// `EXPLAIN`: a read in effect, though SQLite may not call it one.
+    Explain,
     /// `WITH`: a read, or a change with common table expressions.
     With,
     /// `INSERT`, `REPLACE`: sets `last-insert-rowid` and `changes`.
@@ -48,8 +50,10 @@ impl Kind {
         let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
         let word = text.get(..end).unwrap_or_default();
         let is = |words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w));
-        Ok(if is(&["SELECT", "VALUES", "EXPLAIN"]) {
+        Ok(if is(&["SELECT", "VALUES"]) {
             Kind::Read
+        } else if is(&["EXPLAIN"]) {
+            Kind::Explain
         } else if is(&["WITH"]) {
             Kind::With
         } else if is(&["INSERT", "REPLACE"]) {
@@ -65,7 +69,7 @@ impl Kind {
 
     /// Whether the statement is tried as a read first.
     pub(super) fn may_read(self) -> bool {
-        matches!(self, Kind::Read | Kind::With)
+        matches!(self, Kind::Read | Kind::Explain | Kind::With)
     }
 
     /// Whether the statement may insert rows of its own.
@@ -104,7 +108,7 @@ mod tests {
             ("SELECT 1", Kind::Read),
             ("  select 1", Kind::Read),
             ("-- c\n/* d */ ; values (1)", Kind::Read),
-            ("explain query plan select 1", Kind::Read),
+            ("explain query plan select 1", Kind::Explain),
             ("with x as (select 1) insert into t select * from x", Kind::With),
             ("INSERT INTO t VALUES (1)", Kind::Insert),
             ("replace into t values (1)", Kind::Insert),

@@ -4,7 +4,7 @@
 //! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL).
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
-use super::database::Database;
+use super::database::Reader;
 use super::engine::{Collected, Item, Run};
 use super::error::{Stop, internal};
 use std::collections::VecDeque;
@@ -50,19 +50,19 @@ impl RowStream {
     }
 
     /// Begins a read on a blocking thread, and waits for its first row or its error.
-    pub(super) async fn scan(database: &Arc<Database>, sql: String, params: Vec<Value>) -> Result<Self, Error> {
-        let (reader, run) = database.long_reader().await?;
+    pub(super) async fn scan(reader: Reader, run: Run, sql: String, params: Vec<Value>) -> Result<Self, Error> {
+        let label: Arc<str> = reader.label().into();
+        let told = label.clone();
         let (give_columns, columns) = oneshot::channel();
         let (give, batches) = mpsc::channel(BATCHES);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            let label: Arc<str> = reader.label().into();
-            let send = |batch: Result<Vec<RowResult>, Error>| {
-                match runtime.block_on(tokio::time::timeout(super::STALL, give.send(batch))) {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) => Err(Stop::Gone),
-                    Err(_) => Err(Stop::Failed(to_guest_stalled())),
-                }
+            let send = |batch: Result<Vec<RowResult>, Error>| match runtime
+                .block_on(tokio::time::timeout(super::STALL, give.send(batch)))
+            {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(Stop::Gone),
+                Err(_) => Err(Stop::Failed(to_guest_stalled())),
             };
             let mut give_columns = Some(give_columns);
             let (mut batch, mut weight) = (Vec::new(), 0);
@@ -98,7 +98,7 @@ impl RowStream {
                 None => drop(send(Err(error))),
             }
         });
-        let columns = columns.await.map_err(|e| internal(database.label(), "a read ended early", e))??;
+        let columns = columns.await.map_err(|e| internal(&told, "a read ended early", e))??;
         Ok(RowStream {
             columns,
             rows: VecDeque::new(),
@@ -169,10 +169,7 @@ impl Unread {
     /// Takes a share; an error when the instance has too much unread.
     pub(super) fn take(total: &Arc<AtomicUsize>, bytes: usize) -> Result<Self, Error> {
         let before = total.fetch_add(bytes, Ordering::AcqRel);
-        let share = Unread {
-            total: total.clone(),
-            bytes,
-        };
+        let share = Unread { total: total.clone(), bytes };
         // One result alone was bounded when it was collected.
         if before > 0 && before + bytes > super::MAX_RESULT_BYTES {
             return Err(Error::Io(format!(

@@ -64,7 +64,5 @@ impl From<rusqlite::Error> for RowError {
 fn not_utf8(row: &rusqlite::Row<'_>, index: usize) -> Error {
     let statement: &rusqlite::Statement<'_> = row.as_ref();
     let name = statement.column_name(index).unwrap_or("?");
-    Error::Io(format!(
-        "column `{name}` holds text that is not UTF-8; select it as CAST({name} AS BLOB)"
-    ))
+    Error::Io(format!("column `{name}` holds text that is not UTF-8; select it as CAST({name} AS BLOB)"))
 }
