@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wasmtime::component::types::Type;
 
@@ -79,7 +80,14 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
         return Err(format!("there is no component `{component}`\n  fix: name one of {}", known.join(", ")));
     };
     let functions = &pool.compiled().exported.functions;
-    let Some((position, called)) = functions.iter().enumerate().find(|(_, f)| is_named(f, &function)) else {
+    let named: Vec<(usize, &Function)> = functions.iter().enumerate().filter(|(_, f)| is_named(f, &function)).collect();
+    if let [(_, first), (_, second), ..] = named.as_slice() {
+        return Err(format!(
+            "`{function}` is in {} and in {}\n  fix: name the interface with its version",
+            first.interface, second.interface
+        ));
+    }
+    let Some((position, called)) = named.first().copied() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
         for f in callable(functions) {
             message.push_str(&format!("\n    {}#{}", f.interface, f.name));
@@ -128,18 +136,33 @@ pub fn list(app: &App) -> Vec<Listed> {
     app.pools().flat_map(of).collect()
 }
 
-/// Serves the socket at `path` until `shutdown`.
+/// The control socket cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("control socket {}: {cause}\n  fix: choose a shorter or a writable folder with --state-dir", path.display())]
+pub struct ControlError {
+    path: PathBuf,
+    cause: std::io::Error,
+}
+
+/// Makes the socket at `path`.
 ///
 /// # Errors
-/// When the socket cannot be made.
-pub fn serve(app: Arc<App>, path: &Path, shutdown: CancellationToken) -> std::io::Result<()> {
+/// When it cannot be made: the folder cannot be written, or its path is longer than a socket's may be (107 bytes).
+pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
+    let error = |cause| ControlError { path: path.into(), cause };
     // The state folder is held by this process, so a socket that is there was left by one that is gone.
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(error(e)),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    // Between the two calls the folder's own mode, 0700, keeps others out.
+    let listener = UnixListener::bind(path).map_err(error)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
+    Ok(listener)
+}
+
+/// Serves `listener` until `shutdown`; calls under way are counted in `tasks`, so that a drain can wait for them.
+pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown: CancellationToken) {
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -150,10 +173,19 @@ pub fn serve(app: Arc<App>, path: &Path, shutdown: CancellationToken) -> std::io
                 Ok((stream, _)) => {
                     let app = app.clone();
                     let service = service_fn(move |request| answer(app.clone(), request));
-                    tokio::spawn(async move {
-                        let served =
-                            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                        if let Err(error) = served.await {
+                    let shutdown = shutdown.clone();
+                    tasks.spawn(async move {
+                        let mut served = std::pin::pin!(
+                            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service)
+                        );
+                        let ended = tokio::select! {
+                            ended = served.as_mut() => ended,
+                            () = shutdown.cancelled() => {
+                                served.as_mut().graceful_shutdown();
+                                served.await
+                            }
+                        };
+                        if let Err(error) = ended {
                             tracing::debug!("control connection: {error}");
                         }
                     });
@@ -165,7 +197,6 @@ pub fn serve(app: Arc<App>, path: &Path, shutdown: CancellationToken) -> std::io
             }
         }
     });
-    Ok(())
 }
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -187,7 +218,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
             return Ok(missing);
         }
     };
-    let body = reply.unwrap_or_else(|e| format!("{{\"failed\":\"{e}\"}}").into_bytes());
+    let body = reply.unwrap_or_else(|e| serde_json::json!({ "failed": e.to_string() }).to_string().into_bytes());
     Ok(Response::new(Full::from(body)))
 }
 

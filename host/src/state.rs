@@ -2,25 +2,26 @@
 //!
 //! One host holds the folder at a time; a second one is refused, because two hosts would each hold half of the truth.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It cannot be made or written.
-    #[error("state folder {}: {source}\n  fix: make it writable, or choose another with --state-dir", path.display())]
+    #[error("state folder {}: {cause}\n  fix: make it writable, or choose another with --state-dir", path.display())]
     Unusable {
         /// The folder or a file in it.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Another host has it.
     #[error(
-        "state folder {} is in use by another host\n  fix: stop that host, or choose another folder with --state-dir",
+        "state folder {} is in use by another host\n  fix: wait until it has started or stopped, \
+         stop it, or choose another folder with --state-dir",
         path.display()
     )]
     InUse {
@@ -41,10 +42,7 @@ impl StateFolder {
     /// # Errors
     /// When it cannot be written, or another host has it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let unusable = |path: &Path, source| StateError::Unusable { path: path.into(), source };
-        let folder =
-            |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(path, e));
-        folder(path)?;
+        make(path)?;
         let path = fs::canonicalize(path).map_err(|e| unusable(path, e))?;
         let lock_file = path.join("lock");
         let lock = OpenOptions::new()
@@ -60,8 +58,8 @@ impl StateFolder {
             Err(TryLockError::Error(e)) => return Err(unusable(&lock_file, e)),
         }
         let state = StateFolder { path, _lock: lock };
-        for part in [state.cache(), state.sqlite(), state.key_value(), state.files()] {
-            folder(&part)?;
+        for part in [state.cache(), state.sqlite(), state.key_value(), state.files(), state.path.join(RUN)] {
+            make_private(&part)?;
         }
         Ok(state)
     }
@@ -78,7 +76,7 @@ impl StateFolder {
 
     /// SQLite databases, one file a label.
     pub fn sqlite(&self) -> PathBuf {
-        self.path.join("sqlite")
+        self.path.join(SQLITE)
     }
 
     /// Key-value stores, one file a label.
@@ -92,15 +90,46 @@ impl StateFolder {
     }
 }
 
+/// Holds the control socket.
+const RUN: &str = "run";
+
 /// The socket through which `souk call` reaches the host that holds the state folder `path`.
 pub fn control_socket(path: &Path) -> PathBuf {
-    path.join("control.sock")
+    path.join(RUN).join("control.sock")
+}
+
+/// The folder of the databases in the state folder `path`, made where it is missing, without taking hold of the state.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn sqlite_folder(path: &Path) -> Result<PathBuf, StateError> {
+    make(path)?;
+    let folder = path.join(SQLITE);
+    make_private(&folder)?;
+    Ok(folder)
+}
+
+/// The name of the databases' folder.
+const SQLITE: &str = "sqlite";
+
+/// Makes a folder for its owner alone. One that was there keeps its mode: it may be anybody's, say `/tmp`.
+fn make(path: &Path) -> Result<(), StateError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unusable(path, e))
+}
+
+/// Makes a folder of the host's own, and takes everybody else's rights to it away.
+fn make_private(path: &Path) -> Result<(), StateError> {
+    make(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|e| unusable(path, e))
+}
+
+fn unusable(path: &Path, cause: io::Error) -> StateError {
+    StateError::Unusable { path: path.into(), cause }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_second_host_on_the_same_folder_is_refused_until_the_first_is_gone() {
@@ -113,10 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_can_read_the_folder() {
+    fn only_the_owner_can_read_the_folder_even_where_it_was_open_before() {
         let temp = tempfile::tempdir().unwrap();
+        fs::create_dir_all(temp.path().join("state/sqlite")).unwrap();
+        fs::set_permissions(temp.path().join("state/sqlite"), Permissions::from_mode(0o755)).unwrap();
         let state = StateFolder::open(&temp.path().join("state")).unwrap();
-        for path in [state.path().to_path_buf(), state.sqlite(), state.cache()] {
+        for path in [state.sqlite(), state.cache(), control_socket(state.path()).parent().unwrap().to_path_buf()] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
         }
     }

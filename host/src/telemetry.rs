@@ -4,25 +4,26 @@
 //! warnings and errors. When lines come faster than stderr takes them, lines are dropped and counted, never waited for:
 //! a component that prints without end must not hold up the others.
 
-use std::io::IsTerminal;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use std::io::{IsTerminal, Write as _};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// Lines that wait for stderr before further ones are dropped.
 const BUFFERED_LINES: usize = 16_384;
 
-/// Starts the log; it is flushed when the guard is dropped.
+/// Starts the log with the filter `default`, which `RUST_LOG` replaces.
 ///
 /// # Errors
 /// When `RUST_LOG` cannot be read, or a log was started before.
-pub fn start(quiet: bool) -> anyhow::Result<WorkerGuard> {
+pub fn start(default: &str) -> anyhow::Result<Log> {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).thread_name("log").finish(std::io::stderr());
-    let default = if quiet { "warn" } else { "info" };
+    let dropped = writer.error_counter();
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) => EnvFilter::try_new(&text)
             .map_err(|e| anyhow::anyhow!("RUST_LOG={text}: {e}\n  fix: use for example RUST_LOG=warn,souk=debug"))?,
-        Err(_) => EnvFilter::new(default),
+        // wasmtime warns of every request whose client goes away; the access log has them.
+        Err(_) => EnvFilter::new(format!("{default},wasmtime_wasi_http=error")),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -30,5 +31,21 @@ pub fn start(quiet: bool) -> anyhow::Result<WorkerGuard> {
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
         .map_err(|e| anyhow::anyhow!("the log was started before: {e}"))?;
-    Ok(guard)
+    Ok(Log { dropped, _guard: guard })
+}
+
+/// The log of the process; it is flushed when this is dropped.
+pub struct Log {
+    dropped: ErrorCounter,
+    _guard: WorkerGuard,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let dropped = self.dropped.dropped_lines();
+        if dropped > 0 {
+            // Straight to stderr: the log's own queue is what was full.
+            let _ = writeln!(std::io::stderr().lock(), "the log has lost {dropped} lines, because stderr was too slow");
+        }
+    }
 }

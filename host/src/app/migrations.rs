@@ -4,7 +4,7 @@ use super::grants::{GrantError, Shared, databases};
 use crate::bindings::sqlite::Database;
 use crate::manifest::{Application, Component};
 use crate::migrations::{self, MigrationError, Standing};
-use crate::state::StateFolder;
+use crate::state::{StateError, StateFolder};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,9 @@ pub enum MigrateError {
     /// A database cannot be opened.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A migration was changed, or failed.
     #[error(transparent)]
     Migration(#[from] MigrationError),
@@ -76,13 +79,7 @@ pub fn migrate(application: &Application, state: &StateFolder) -> Result<Vec<(St
 /// # Errors
 /// When a database or a migration cannot be read.
 pub fn migration_status(application: &Application, state_dir: &Path) -> Result<(String, bool), MigrateError> {
-    let folder = state_dir.join("sqlite");
-    std::fs::create_dir_all(&folder).map_err(|e| GrantError::Database {
-        label: "*".into(),
-        path: folder.clone(),
-        error: e.into(),
-    })?;
-    let databases = databases(application, &folder)?;
+    let databases = databases(application, &crate::state::sqlite_folder(state_dir)?)?;
     let (mut text, mut clean) = (String::new(), true);
     for job in jobs(application, |label| databases.get(label))? {
         let _ = writeln!(text, "{} (database `{}`)", job.component, job.database.label());

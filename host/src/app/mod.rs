@@ -4,6 +4,7 @@
 //! error names the component and what would fix it. Nothing is served by halves.
 
 mod grants;
+mod imports;
 mod migrations;
 mod start;
 mod summary;

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::grants::{GrantError, Shared};
+use super::imports;
 use super::migrations::{self, MigrateError};
 use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
@@ -12,6 +13,7 @@ use crate::runtime::{CompileError, Compiled, Engine, EngineError, Fairness, Pool
 use crate::state::StateFolder;
 use http_body_util::BodyExt;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
@@ -20,17 +22,12 @@ use wasmtime::component::{Component, Linker};
 /// How often pools are looked through for instances that nobody uses.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Code that is ready sooner than this came from the cache: a compilation of anything takes longer.
-const FROM_CACHE: Duration = Duration::from_millis(60);
-
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
     /// A component's code is ready.
     Ready {
-        /// The component.
-        component: String,
-        /// Compiled, or loaded from the cache.
-        source: &'static str,
+        /// The components that share it.
+        components: Vec<String>,
         /// How long that took.
         took: Duration,
     },
@@ -49,9 +46,16 @@ pub enum StartError {
     /// The engine does not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A component's code is missing or wrong, or an import is satisfied by nothing.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
+    /// A component's code is missing or wrong.
+    #[error("{manifest}:{line}: {error}")]
+    Compile {
+        /// The manifest.
+        manifest: String,
+        /// The line of the component.
+        line: usize,
+        /// What is wrong, and the fix.
+        error: CompileError,
+    },
     /// A migration was changed or failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -68,7 +72,7 @@ pub enum StartError {
         /// The importer.
         component: String,
         /// What is wrong, and the fix.
-        error: LinkError,
+        error: Box<LinkError>,
     },
     /// A component that a route or dependency needs does not offer what it needs.
     #[error("{manifest}:{line}: component `{component}` {message}\n  fix: {fix}")]
@@ -99,6 +103,7 @@ impl App {
         state: &StateFolder,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
+        // Start-up blocks this thread where it opens files: nothing else runs yet.
         let engine = Engine::start(&state.cache(), application.components.values().map(|c| &c.limits))?;
         let codes = compile(&engine, &application, &progress).await?;
         let shared = Shared::open(&application, state)?;
@@ -126,28 +131,37 @@ impl App {
     }
 }
 
-/// Compiles all components at once; cranelift takes the cores that it finds.
+/// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds.
 async fn compile(
     engine: &Engine,
     application: &Application,
     progress: &impl Fn(Progress),
 ) -> Result<BTreeMap<String, Component>, StartError> {
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut files: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     for (name, declared) in &application.components {
-        let (engine, name, source) = (engine.wasmtime().clone(), name.clone(), declared.source.clone());
+        files.entry(&declared.source).or_default().push(name.clone());
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (source, components) in files {
+        let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
         tasks.spawn_blocking(move || {
             let start = Instant::now();
-            Compiled::compile(&engine, &name, &source).map(|code| (name, code, start.elapsed()))
+            let name = components.first().map_or("", String::as_str);
+            Compiled::compile(&engine, name, &source).map(|code| (components, code, start.elapsed()))
         });
     }
     let mut codes = BTreeMap::new();
     while let Some(done) = tasks.join_next().await {
-        let (component, code, took) = done??;
-        let source = if took < FROM_CACHE { "loaded" } else { "compiled" };
-        progress(Progress::Ready { component: component.clone(), source, took });
-        codes.insert(component, code);
+        let (components, code, took) = done?.map_err(|error| compile_error(application, error))?;
+        codes.extend(components.iter().map(|component| (component.clone(), code.clone())));
+        progress(Progress::Ready { components, took });
     }
     Ok(codes)
+}
+
+fn compile_error(application: &Application, error: CompileError) -> StartError {
+    let line = application.components.get(&error.component).map_or(1, |component| component.line);
+    StartError::Compile { manifest: application.manifest.display().to_string(), line, error }
 }
 
 /// Makes the pools, callees before their callers.
@@ -172,18 +186,25 @@ impl Wiring<'_> {
         let (Some(declared), Some(code)) = (application.components.get(name), self.codes.get(name).cloned()) else {
             return Ok(None);
         };
+        imports::check(self.engine, application, declared, &self.codes)?;
         let mut linker = Linker::new(self.engine);
-        bindings::add_to_linker(&mut linker).map_err(|e| CompileError {
-            component: name.into(),
-            message: format!("the host's own interfaces clash: {e:#}"),
-            fix: "this is a mistake in Souk: please report it".into(),
+        bindings::add_to_linker(&mut linker).map_err(|e| {
+            compile_error(
+                application,
+                CompileError {
+                    component: name.into(),
+                    message: format!("the host's own interfaces clash: {e:#}"),
+                    fix: "this is a mistake in Souk: please report it".into(),
+                },
+            )
         })?;
         for dependency in &declared.dependencies {
             if let Some(target) = self.pool(&dependency.component)? {
                 self.link(&mut linker, declared, &code, dependency, &target)?;
             }
         }
-        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)?;
+        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
+            .map_err(|error| compile_error(application, error))?;
         let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
         let pool = Pool::new(PoolConfig {
             compiled,
@@ -210,9 +231,6 @@ impl Wiring<'_> {
             .map(|(import, _)| import.to_string())
             .filter(|import| dependency.name.covers(import))
             .collect();
-        if wanted.is_empty() {
-            tracing::warn!(component = %declared.name, "the dependency {} is not imported", dependency.name);
-        }
         for import in wanted {
             let export = dependency.export.as_deref().unwrap_or(&import);
             let uncovered =
@@ -220,7 +238,7 @@ impl Wiring<'_> {
                     manifest: manifest(),
                     line: dependency.line,
                     component: declared.name.clone(),
-                    error,
+                    error: Box::new(error),
                 })?;
             for function in uncovered {
                 tracing::warn!(

@@ -7,13 +7,13 @@ use crate::limits::ComponentLimits;
 use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
-/// Core instances in one component: its modules, their adapters and the shims between them. A composed component of
-/// ten services has about fifty.
-const MAX_CORE_INSTANCES: usize = 100;
+/// Core instances in one component: its modules, their adapters and the shims between them, about five a part of a
+/// statically composed component. The engine's pool has room for as many.
+pub const MAX_CORE_INSTANCES: usize = 32;
 /// Tables in one component; each core module has one or two.
-const MAX_TABLES: usize = 100;
+pub const MAX_TABLES: usize = 16;
 /// Memories in one component; a service has one, a statically composed component one a part.
-const MAX_MEMORIES: usize = 20;
+pub const MAX_MEMORIES: usize = 4;
 
 /// The bounds of one instance and what it has taken.
 pub struct InstanceLimits {

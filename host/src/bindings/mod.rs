@@ -22,7 +22,8 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-pub use memory::InstanceLimits;
+pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+pub use stdio::printable;
 
 /// How many resources (HTTP requests, fields, streams, open stores ...) one instance may hold. The table is the host's
 /// memory, so a guest that leaks handles traps long before the host notices.

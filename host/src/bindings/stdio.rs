@@ -111,13 +111,14 @@ impl Lines {
             bytes = rest;
             if end.is_some() {
                 bytes = bytes.get(1..).unwrap_or_default();
-                emit(&printable(self.partial.strip_suffix(b"\r").unwrap_or(&self.partial)));
+                let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
+                emit(&printable(&String::from_utf8_lossy(line)));
                 self.partial.clear();
             } else if self.partial.len() == MAX_LINE {
                 // The cut falls between two characters: the start of one that is not complete stays for the next piece.
                 let cut = MAX_LINE - incomplete_tail(&self.partial);
                 let tail = self.partial.split_off(cut);
-                emit(&printable(&self.partial));
+                emit(&printable(&String::from_utf8_lossy(&self.partial)));
                 self.partial = tail;
             }
         }
@@ -125,7 +126,7 @@ impl Lines {
 
     fn finish(&mut self, mut emit: impl FnMut(&str)) {
         if !self.partial.is_empty() {
-            emit(&printable(&self.partial));
+            emit(&printable(&String::from_utf8_lossy(&self.partial)));
             self.partial.clear();
         }
     }
@@ -141,10 +142,11 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
     }
 }
 
-/// The bytes as text in which nothing moves a terminal's cursor, ends a line or turns the reading direction.
-fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for char in String::from_utf8_lossy(bytes).chars() {
+/// The text without what moves a terminal's cursor, ends a line or turns the reading direction: nobody's text may forge a
+/// record of the log.
+pub fn printable(untrusted: &str) -> String {
+    let mut text = String::with_capacity(untrusted.len());
+    for char in untrusted.chars() {
         match char {
             '\t' => text.push(char),
             '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {

@@ -3,7 +3,7 @@
 //! Commands that run in the same folder run one after another, because build tools lock their folder; folders are built
 //! side by side. The first command that fails stops the build.
 
-use super::Place;
+use super::{From, output};
 use crate::manifest;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -20,19 +20,19 @@ pub const TARGET: &str = "wasm32-wasip2";
 #[derive(Debug, Args)]
 pub struct Build {
     #[command(flatten)]
-    place: Place,
+    from: From,
 }
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.place).await?;
+        run(&self.from.manifest()).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Builds every component of the manifest.
-pub(super) async fn run(place: &Place) -> anyhow::Result<()> {
-    let plan = manifest::load_build_only(&place.manifest())?;
+pub(super) async fn run(manifest: &Path) -> anyhow::Result<()> {
+    let plan = manifest::load_build_only(manifest)?;
     let mut folders: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
     for (component, step) in plan.components {
         let Some(build) = step.build else { continue };
@@ -63,15 +63,17 @@ pub(super) async fn run(place: &Place) -> anyhow::Result<()> {
 }
 
 async fn build_one(component: &str, command: &str, folder: &Path) -> anyhow::Result<()> {
-    eprintln!(" building {component}: {command}");
-    let status = Command::new("sh")
+    output::note(&format!(" building {component}: {command}"));
+    let mut child = Command::new("sh")
         .arg("-c")
         .arg(command)
         .current_dir(folder)
-        .kill_on_drop(true)
-        .status()
-        .await
+        .process_group(0)
+        .spawn()
         .with_context(|| format!("component `{component}`: `sh` does not start in {}", folder.display()))?;
+    let group = Group(child.id());
+    let status = child.wait().await?;
+    group.ended();
     if !status.success() {
         bail!(
             "component `{component}`: `{command}` failed ({status})\n  fix: its own messages are above; run it in {}",
@@ -79,6 +81,25 @@ async fn build_one(component: &str, command: &str, folder: &Path) -> anyhow::Res
         );
     }
     Ok(())
+}
+
+/// The processes of a build command; all of them are ended when another command fails first.
+struct Group(Option<u32>);
+
+impl Group {
+    /// The command has ended by itself.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // `kill` is the safe way to signal a group; it ends at once.
+            let _ = std::process::Command::new("kill").args(["-TERM", "--", &format!("-{leader}")]).status();
+        }
+    }
 }
 
 /// Whether the toolchain of `folder` has the target's standard library.
@@ -98,7 +119,7 @@ async fn ensure_target(folder: &Path) -> anyhow::Result<()> {
     if has_target(folder).await {
         return Ok(());
     }
-    eprintln!(" adding the target {TARGET} (rustup target add {TARGET})");
+    output::note(&format!(" adding the target {TARGET} (rustup target add {TARGET})"));
     let status =
         Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).kill_on_drop(true).status().await;
     match status {

@@ -1,12 +1,19 @@
 //! `souk call`: one function, by hand.
 
-use super::Place;
+use super::{Place, output};
 use crate::app::App;
 use crate::control::{self, CallReply, CallRequest, Listed, RunningHost};
-use crate::state::{self, StateFolder};
+use crate::state::{self, StateError, StateFolder};
 use crate::telemetry;
 use clap::Args;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long another holder of the state is waited for: longer than a host takes to compile its components.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The arguments of `souk call`.
 #[derive(Debug, Args)]
@@ -35,15 +42,17 @@ impl Call {
         let loaded = self.place.load(&[]);
         let configured = loaded.as_ref().ok().and_then(|l| l.application.state_dir.as_deref());
         let state_dir = self.place.state_dir(configured);
-        if let Some(mut host) = RunningHost::connect(&state::control_socket(&state_dir)).await {
-            return match request {
-                None => Ok(print_list(&host.list().await?)),
-                Some(request) => print_reply(host.call(&request).await?),
-            };
-        }
+        let state = match reach(&state_dir).await? {
+            Reached::Host(mut host) => {
+                return match request {
+                    None => Ok(print_list(&host.list().await?)),
+                    Some(request) => print_reply(host.call(&request).await?),
+                };
+            }
+            Reached::State(state) => state,
+        };
         let loaded = loaded?;
-        let _log = telemetry::start(true)?;
-        let state = StateFolder::open(&state_dir)?;
+        let _log = telemetry::start("warn,guest=info,souk::app=error")?;
         let app = App::start(loaded.application, &state, |_| {}).await?;
         match request {
             None => Ok(print_list(&control::list(&app))),
@@ -62,15 +71,38 @@ impl Call {
     }
 }
 
+/// Who answers the call.
+enum Reached {
+    /// A host that runs.
+    Host(RunningHost),
+    /// This process, which holds the state now.
+    State(StateFolder),
+}
+
+/// Finds a running host, or takes hold of the state. Another `souk call` holds it for a moment, and a host that starts
+/// has it before it answers: both are waited for, up to [`PATIENCE`].
+async fn reach(state_dir: &Path) -> Result<Reached, StateError> {
+    let start = Instant::now();
+    loop {
+        if let Some(host) = RunningHost::connect(&state::control_socket(state_dir)).await {
+            return Ok(Reached::Host(host));
+        }
+        match StateFolder::open(state_dir) {
+            Err(StateError::InUse { .. }) if start.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            opened => return opened.map(Reached::State),
+        }
+    }
+}
+
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
         let this = format!("{} {}", function.component, function.interface);
         if this != heading {
-            println!("{this}");
+            output::line(&this);
             heading = this;
         }
-        println!("  {}", function.signature.replace('\n', "\n  "));
+        output::line(&format!("  {}", function.signature.replace('\n', "\n  ")));
     }
     ExitCode::SUCCESS
 }
@@ -78,11 +110,11 @@ fn print_list(functions: &[Listed]) -> ExitCode {
 fn print_reply(reply: CallReply) -> anyhow::Result<ExitCode> {
     match reply {
         CallReply::Ok(value) => {
-            println!("{value}");
+            output::line(value.get());
             Ok(ExitCode::SUCCESS)
         }
         CallReply::Err(error) => {
-            eprintln!("{{\"err\":{error}}}");
+            output::note(&format!("{{\"err\":{error}}}"));
             Ok(ExitCode::FAILURE)
         }
         CallReply::Failed(message) => anyhow::bail!(message),

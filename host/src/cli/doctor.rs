@@ -1,9 +1,11 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
-use super::Place;
 use super::build::{TARGET, has_target};
-use crate::app::describe;
+use super::{Place, output};
+use crate::app::{App, describe};
 use crate::limits::{ComponentLimits, EdgeLimits, Limit};
+use crate::manifest::Application;
+use crate::state::StateFolder;
 use clap::Args;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut well = true;
         let mut check = |name: &str, good: bool, text: String| {
-            println!("{} {name}: {text}", if good { "ok   " } else { "WRONG" });
+            output::line(&format!("{} {name}: {text}", if good { "ok   " } else { "WRONG" }));
             well &= good;
         };
         let manifest = self.place.manifest();
@@ -50,25 +52,40 @@ impl Doctor {
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
-            print!("{}", describe(application, ""));
+            match start(application.clone()).await {
+                Ok(()) => check("start", true, "components compile and link; migrations run on empty databases".into()),
+                Err(error) => check("start", false, super::whole(&error)),
+            }
+            output::text(&describe(application, ""));
             edge = application.limits.clone();
         }
-        println!("Limits of the HTTP edge ([application.tool.souk.limits]):");
+        output::line("Limits of the HTTP edge ([application.tool.souk.limits]):");
         table(EdgeLimits::TABLE, &edge.values());
-        println!("\nLimits of a component ([component.NAME.tool.souk.limits]):");
+        output::line("\nLimits of a component ([component.NAME.tool.souk.limits]):");
         table(ComponentLimits::TABLE, &ComponentLimits::default().values());
         for component in loaded.iter().flat_map(|a| a.components.values()) {
             let own = component.limits.values();
             for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
-                println!("  {}: {} = {value} {}", component.name, limit.key, limit.unit);
+                output::line(&format!("  {}: {} = {value} {}", component.name, limit.key, limit.unit));
             }
         }
-        println!("\nFixed limits of the interfaces:");
+        output::line("\nFixed limits of the interfaces:");
         for (what, value, unit) in crate::bindings::fixed_limits() {
-            println!("  {what:<26} {value:>12} {unit}");
+            output::line(&format!("  {what:<26} {value:>12} {unit}"));
         }
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Starts the application with a state of its own that is thrown away, and without HTTP.
+async fn start(mut application: Application) -> anyhow::Result<()> {
+    // Not the databases that the runtime configuration places elsewhere: those are the real ones.
+    application.sqlite_paths.clear();
+    application.key_value_paths.clear();
+    let folder = tempfile::tempdir()?;
+    let state = StateFolder::open(folder.path())?;
+    App::start(application, &state, |_| {}).await?;
+    Ok(())
 }
 
 async fn version(folder: &Path) -> Option<String> {
@@ -78,6 +95,6 @@ async fn version(folder: &Path) -> Option<String> {
 
 fn table(limits: &[Limit], values: &[u64]) {
     for (limit, value) in limits.iter().zip(values) {
-        println!("  {:<20} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason);
+        output::line(&format!("  {:<20} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason));
     }
 }

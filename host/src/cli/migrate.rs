@@ -1,6 +1,6 @@
 //! `souk migrate`: the databases, without the application.
 
-use super::Place;
+use super::{Place, output};
 use crate::app;
 use crate::state::StateFolder;
 use clap::Args;
@@ -25,12 +25,12 @@ impl Migrate {
         tokio::task::spawn_blocking(move || {
             if status {
                 let (text, clean) = app::migration_status(&application, &state_dir)?;
-                print!("{text}");
+                output::text(&text);
                 return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             let state = StateFolder::open(&state_dir)?;
             for (component, applied) in app::migrate(&application, &state)? {
-                println!("{component}: {applied} applied");
+                output::line(&format!("{component}: {applied} applied"));
             }
             Ok(ExitCode::SUCCESS)
         })

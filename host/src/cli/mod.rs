@@ -7,6 +7,7 @@ mod build;
 mod call;
 mod doctor;
 mod migrate;
+mod output;
 mod up;
 
 use crate::manifest::{self, LoadOptions, Loaded};
@@ -36,12 +37,25 @@ enum Command {
     Doctor(doctor::Doctor),
 }
 
-/// The application and its state, as every command takes them.
+/// The application.
 #[derive(Debug, Args)]
-struct Place {
+struct From {
     /// The manifest, or the folder that holds spin.toml
     #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml")]
     manifest: PathBuf,
+}
+
+impl From {
+    fn manifest(&self) -> PathBuf {
+        if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
+    }
+}
+
+/// The application and its state.
+#[derive(Debug, Args)]
+struct Place {
+    #[command(flatten)]
+    from: From,
     /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -52,7 +66,7 @@ struct Place {
 
 impl Place {
     fn manifest(&self) -> PathBuf {
-        if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
+        self.from.manifest()
     }
 
     fn options(&self, environment: &[(String, String)]) -> LoadOptions {
@@ -70,7 +84,7 @@ impl Place {
     fn load(&self, environment: &[(String, String)]) -> anyhow::Result<Loaded> {
         let loaded = manifest::load(&self.options(environment))?;
         for warning in &loaded.warnings {
-            eprintln!("warning: {warning}");
+            output::note(&format!("warning: {warning}"));
         }
         Ok(loaded)
     }
@@ -91,10 +105,22 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::note(&format!("error: {}", whole(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with those of its causes that it does not name itself.
+fn whole(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

@@ -1,10 +1,11 @@
 //! `souk up`: the application, served.
 
 use super::Place;
-use super::build;
+use super::{build, output};
 use crate::app::{App, Progress};
 use crate::control;
 use crate::http::{Edge, Server, Tls};
+use crate::limits::millis;
 use crate::state::{self, StateFolder};
 use crate::telemetry;
 use clap::Args;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The arguments of `souk up`.
 #[derive(Debug, Args)]
@@ -49,11 +51,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if self.build {
-            build::run(&self.place).await?;
+            build::run(&self.place.manifest()).await?;
         }
         let start = Instant::now();
         let loaded = self.place.load(&self.env)?;
-        let _log = telemetry::start(self.quiet)?;
+        let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
         let state_dir = self.place.state_dir(loaded.application.state_dir.as_deref());
         let state = StateFolder::open(&state_dir)?;
         let tls = match (&self.tls_cert, &self.tls_key) {
@@ -63,6 +65,7 @@ impl Up {
         let scheme = if tls.is_some() { "https" } else { "http" };
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
         let server = Server::bind(&self.listen).await?;
+        let control = control::bind(&state::control_socket(state.path()))?;
         let quiet = self.quiet;
         let app = App::start(loaded.application, &state, move |progress| {
             if !quiet {
@@ -71,12 +74,15 @@ impl Up {
         })
         .await?;
         let shutdown = CancellationToken::new();
-        control::serve(app.clone(), &state::control_socket(state.path()), shutdown.clone())?;
+        let calls = TaskTracker::new();
+        control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         stop_on_signal(shutdown.clone())?;
         let address = server.address();
         let serving = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
-        print!("{}", app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
-        let drained = serving.await?;
+        output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
+        let mut drained = serving.await?;
+        calls.close();
+        drained &= tokio::time::timeout(millis(app.application().limits.drain), calls.wait()).await.is_ok();
         let _ = std::fs::remove_file(state::control_socket(state.path()));
         if drained {
             Ok(ExitCode::SUCCESS)
@@ -88,10 +94,10 @@ impl Up {
 
 fn show(progress: &Progress) {
     match progress {
-        Progress::Ready { component, source, took } => {
-            eprintln!("{source:>9} {component} in {:.2} s", took.as_secs_f64());
+        Progress::Ready { components, took } => {
+            output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
         }
-        Progress::Migrated { component, count } => eprintln!(" migrated {component}: {count} applied"),
+        Progress::Migrated { component, count } => output::note(&format!(" migrated {component}: {count} applied")),
     }
 }
 
@@ -106,8 +112,8 @@ fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
                 _ = interrupt.recv() => {}
             }
             if first {
-                eprintln!("stopping: no new connections; finishing what is under way (once more to stop at once)");
                 shutdown.cancel();
+                output::note("stopping: no new connections; finishing what is under way (once more to stop at once)");
             } else {
                 std::process::exit(130);
             }

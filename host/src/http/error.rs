@@ -25,7 +25,7 @@ pub fn from_call(error: &CallError) -> Response<EdgeBody> {
 
 fn status(failure: Failure) -> StatusCode {
     match failure {
-        Failure::Overloaded | Failure::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Failure::TooManyHops => StatusCode::LOOP_DETECTED,
         Failure::Trapped | Failure::Instantiation | Failure::NotExported => StatusCode::INTERNAL_SERVER_ERROR,

@@ -30,7 +30,9 @@ pub enum LinkError {
         fix: String,
     },
     /// The linker refused.
-    #[error("`{interface}` cannot be linked: {message}")]
+    #[error(
+        "`{interface}` cannot be linked: {message}\n  fix: name it in one dependency only, and not one that the host itself offers"
+    )]
     Linker {
         /// The imported interface.
         interface: String,

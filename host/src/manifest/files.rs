@@ -111,6 +111,9 @@ impl Files {
                     return Err(self.error(mount.line, format!("`{shown}` in `files` does not exist")));
                 }
             };
+            if found.is_empty() {
+                return Err(self.error(mount.line, format!("`{}` in `files` matches no file", mount.value)));
+            }
             for file in found {
                 let Ok(relative) = file.strip_prefix(strip) else { continue };
                 let Some(relative) = relative.to_str() else { continue };

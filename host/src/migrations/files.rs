@@ -48,7 +48,19 @@ pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, Migrat
         path: path.to_owned(),
         reason,
     };
-    std::fs::read_dir(dir).map_err(|e| error(dir, format!("the folder cannot be read: {e}")))?;
+    let unreadable = |e| error(dir, format!("the folder cannot be read: {e}"));
+    let mut kinds = 0;
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if !path.is_dir() || !matches!(path.file_name().and_then(|n| n.to_str()), Some("sqlite" | "postgres")) {
+            let reason = "is no folder `sqlite` or `postgres`; put the files into the one of their database";
+            return Err(error(&path, reason.to_owned()));
+        }
+        kinds += 1;
+    }
+    if kinds == 0 {
+        return Err(error(dir, "the folder is empty; put the files into its folder `sqlite`".to_owned()));
+    }
     let folder = dir.join("sqlite");
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,

@@ -13,6 +13,9 @@ const HTTP_HANDLER: &str = "wasi:http/handler@0.3";
 /// The same in WASI 0.2, which Souk does not run.
 const HTTP_HANDLER_0_2: &str = "wasi:http/incoming-handler@0.2";
 
+/// How a component's file begins: wasm's magic number, and the version and layer of the component model.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// A component's code could not be made ready.
 #[derive(Debug, Clone)]
 pub struct CompileError {
@@ -103,10 +106,12 @@ impl Compiled {
         })?;
         Component::from_binary(engine, &bytes).map_err(|e| {
             let cause = e.root_cause().to_string();
-            error(
-                format!("{} is not a WebAssembly component: {cause}", source.display()),
-                "build it for the target wasm32-wasip2",
-            )
+            if bytes.starts_with(COMPONENT) {
+                let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
+                return error(format!("{} cannot be loaded: {cause}", source.display()), fix);
+            }
+            let message = format!("{} is not a WebAssembly component: {cause}", source.display());
+            error(message, "build it for the target wasm32-wasip2")
         })
     }
 
@@ -123,8 +128,8 @@ impl Compiled {
         let error = |e: wasmtime::Error| CompileError {
             component: name.to_string(),
             message: format!("cannot be linked: {e:#}"),
-            fix: "add the import under [component.NAME.dependencies], or build the component against the interfaces \
-                  that Souk has"
+            fix: "build it against interfaces that Souk has: WASI 0.3 and 0.2.x, spin:sqlite@3.1, spin:key-value@3, \
+                  spin:variables@3, wasi:keyvalue@0.2.0-draft2"
                 .into(),
         };
         let pre = linker.instantiate_pre(component).map_err(error)?;

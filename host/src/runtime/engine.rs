@@ -1,5 +1,6 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
+use crate::bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use crate::limits::{CPU_SLICE, ComponentLimits};
 use std::path::Path;
 use std::sync::Arc;
@@ -7,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
 
-/// Core instances, memories, tables and stacks that one component instance may consist of. A component made by
-/// `wit-component` has up to four core modules (its own and adapters), one memory and a few tables; a call uses one
-/// stack, and one more for each synchronous export that it is suspended in.
-const CORE_INSTANCES: u32 = 8;
-const MEMORIES: u32 = 1;
-const TABLES: u32 = 4;
+/// What one instance of a component may consist of. The pool sets aside addresses for it, not memory.
+const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
+const MEMORIES: u32 = MAX_MEMORIES as u32;
+const TABLES: u32 = MAX_TABLES as u32;
+/// A call uses one stack, and one more for each synchronous export that it is suspended in.
 const STACKS: u32 = 2;
 
 /// Memory that stays mapped in a freed slot, so that the next instance there does not fault it in again; bytes.
@@ -25,7 +25,8 @@ const WARM_SLOTS: u32 = 16;
 /// Starting the engine failed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited"
+    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited, or \
+     lower the limit `instances`"
 )]
 pub struct EngineError(String);
 
@@ -46,7 +47,7 @@ impl Engine {
         cache_config.with_directory(cache);
         let cache = Cache::new(cache_config).map_err(|e| EngineError(format!("{e:#}")))?;
         let wasmtime =
-            wasmtime::Engine::new(&config(limits).cache(Some(cache))).map_err(|e| EngineError(format!("{e:#}")))?;
+            wasmtime::Engine::new(config(limits).cache(Some(cache))).map_err(|e| EngineError(format!("{e:#}")))?;
         let stop = Arc::new(AtomicBool::new(false));
         let ticker = std::thread::Builder::new()
             .name("epoch".into())

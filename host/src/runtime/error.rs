@@ -3,6 +3,7 @@
 //! Each error has two texts: [`CallError::message`] may go to another component or an HTTP client, and names the
 //! component and what happened; `detail` (a trap's cause and backtrace, an instantiation error) goes to the log alone.
 
+use crate::bindings::printable;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,8 +22,6 @@ pub enum Failure {
     TooManyHops,
     /// The component does not export what was called.
     NotExported,
-    /// The host is shutting down.
-    ShuttingDown,
 }
 
 /// A call that failed, with the component that it went to.
@@ -39,7 +38,8 @@ pub struct CallError {
 impl CallError {
     /// An error whose detail is `detail`.
     pub fn new(component: &Arc<str>, failure: Failure, detail: impl fmt::Display) -> Self {
-        CallError { component: component.clone(), failure, detail: detail.to_string() }
+        // A backtrace holds names that the guest has chosen: they must not begin a log record of their own.
+        CallError { component: component.clone(), failure, detail: printable(&one_line(&detail.to_string())) }
     }
 
     /// The text for another component or a client: no internals.
@@ -51,10 +51,14 @@ impl CallError {
             Failure::Instantiation => "could not be started",
             Failure::TooManyHops => "was reached through too many calls; a loop is likely",
             Failure::NotExported => "does not offer what was called",
-            Failure::ShuttingDown => "is shutting down",
         };
         format!("{} {what}", self.component)
     }
+}
+
+/// A text of several lines on one.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
 }
 
 impl fmt::Display for CallError {
@@ -67,7 +71,6 @@ impl fmt::Display for CallError {
             Failure::Instantiation => f.write_str("could not be instantiated")?,
             Failure::TooManyHops => f.write_str("too many hops")?,
             Failure::NotExported => f.write_str("not exported")?,
-            Failure::ShuttingDown => f.write_str("shutting down")?,
         }
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }

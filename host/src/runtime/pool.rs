@@ -140,8 +140,8 @@ impl Pool {
         let patience = millis(self.limits.wait).min(call.remaining());
         match tokio::time::timeout(patience, self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(self.error(Failure::ShuttingDown, "")),
-            Err(_) => Err(self.error(
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(self.error(
                 Failure::Overloaded,
                 format_args!("no instance was free within {patience:?} (limits `instances`, `wait`)"),
             )),
@@ -182,7 +182,8 @@ impl Lease {
     /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
     /// next call must not find (an open transaction).
     pub(super) fn give_back(self) {
-        let Lease { mut instance, pool, _permit } = self;
+        // In this order the instance is dropped before its permit.
+        let Lease { _permit, pool, mut instance } = self;
         instance.slice.release();
         let clean = instance.store.data_mut().end();
         if clean && instance.uses < pool.limits.max_reuse {

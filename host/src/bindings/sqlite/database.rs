@@ -38,6 +38,15 @@ impl std::fmt::Debug for Database {
     }
 }
 
+/// Makes the file where it is missing, for the host's user alone; SQLite gives its journals the mode of the file.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new();
+    file.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    file.open(path).map(drop)
+}
+
 impl Database {
     /// Opens the file at `path`, and makes it and its folder when they do not exist. Blocks on the disk.
     ///
@@ -54,6 +63,7 @@ impl Database {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(what)?;
         }
+        private(path).with_context(what)?;
         let writer = Engine::open(path, Role::Writer, most).with_context(what)?;
         let virtual_tables = writer.has_virtual_tables().with_context(what)?;
         Ok(Arc::new(Database {

@@ -1,0 +1,79 @@
+//! Does every import have an answer, and every dependency and grant a use? Asked before anything is linked, because the
+//! linker's own words name neither the manifest's line nor the component that could answer.
+
+use super::start::StartError;
+use crate::manifest::{Application, Component as Declared};
+use std::collections::BTreeMap;
+use wasmtime::component::Component;
+
+/// Interfaces with these namespaces are the host's to answer; the linker says which of them it lacks.
+const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
+
+/// Imports that are of use with a grant only: what they begin with, the manifest's key, and whether it is set.
+type Granted = (&'static str, &'static str, fn(&Declared) -> bool);
+const GRANTED: &[Granted] = &[
+    ("spin:sqlite/", "sqlite_databases", |c| c.sqlite_databases.is_empty()),
+    ("spin:key-value/", "key_value_stores", |c| c.key_value_stores.is_empty()),
+    ("wasi:keyvalue/", "key_value_stores", |c| c.key_value_stores.is_empty()),
+];
+
+/// Checks the imports of `declared` against its dependencies; warns of grants that it seems to miss.
+///
+/// # Errors
+/// When nothing answers an import, or a dependency names what is not imported.
+pub(super) fn check(
+    engine: &wasmtime::Engine,
+    application: &Application,
+    declared: &Declared,
+    codes: &BTreeMap<String, Component>,
+) -> Result<(), StartError> {
+    let Some(code) = codes.get(&declared.name) else { return Ok(()) };
+    let unfit = |line: usize, message: String, fix: String| StartError::Unfit {
+        manifest: application.manifest.display().to_string(),
+        line,
+        component: declared.name.clone(),
+        message,
+        fix,
+    };
+    let component_type = code.component_type();
+    let imports: Vec<&str> = component_type.imports(engine).map(|(name, _)| name).collect();
+    let contracts: Vec<&str> =
+        imports.iter().copied().filter(|i| !HOST.iter().any(|host| i.starts_with(host))).collect();
+    for dependency in &declared.dependencies {
+        if !imports.iter().any(|import| dependency.name.covers(import)) {
+            let message = format!("has the dependency `{}`, but does not import it", dependency.name);
+            let fix = match contracts.as_slice() {
+                [] => "it imports no contract: take the dependency away".to_string(),
+                some => format!("it imports {}: name that, or take the dependency away", some.join(", ")),
+            };
+            return Err(unfit(dependency.line, message, fix));
+        }
+    }
+    for import in contracts {
+        if declared.dependencies.iter().any(|dependency| dependency.name.covers(import)) {
+            continue;
+        }
+        let exporter =
+            codes.iter().find(|(_, code)| code.component_type().exports(engine).any(|(name, _)| name == import));
+        let fix = match exporter {
+            Some((name, _)) => format!(
+                "`{name}` exports it: write \"{import}\" = {{ component = \"{name}\" }} under [component.{}.dependencies]",
+                declared.name
+            ),
+            None => format!(
+                "no component of the application exports it: add one that does, and name it under [component.{}.dependencies]",
+                declared.name
+            ),
+        };
+        return Err(unfit(declared.line, format!("imports `{import}`, which nothing answers"), fix));
+    }
+    for (prefix, key, is_missing) in GRANTED {
+        if is_missing(declared) && imports.iter().any(|import| import.starts_with(prefix)) {
+            tracing::warn!(
+                "component `{}` imports {prefix}..., but is granted nothing of it: add `{key}` if it needs one",
+                declared.name
+            );
+        }
+    }
+    Ok(())
+}
