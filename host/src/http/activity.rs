@@ -183,3 +183,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_that_is_due_first_decides_whatever_else_the_client_asks_for() {
+        let activity = Activity::new(&EdgeLimits::default());
+        let start = Instant::now();
+        let unread = activity.request(&http::Request::new(()));
+        unread.call_until(start + Duration::from_secs(30));
+        let due = start + Duration::from_secs(30) + activity.idle;
+        assert_eq!(activity.deadline(), due);
+        let others: Vec<_> = (0..9).map(|_| activity.request(&http::Request::new(()))).collect();
+        for other in &others {
+            other.call_until(start + Duration::from_secs(60));
+        }
+        assert_eq!(activity.deadline(), due, "more requests put it off");
+        unread.progress();
+        assert_eq!(activity.deadline(), due, "progress before the call's end brings nothing forward");
+        drop(unread);
+        assert_eq!(activity.deadline(), start + Duration::from_secs(60) + activity.idle);
+        drop(others);
+        assert!(activity.deadline() <= Instant::now() + activity.idle);
+    }
+
+    #[test]
+    fn a_header_that_begins_to_arrive_has_less_time_than_a_quiet_connection() {
+        let activity = Activity::new(&EdgeLimits::default());
+        drop(activity.request(&http::Request::new(())));
+        let quiet = activity.deadline();
+        activity.bytes_arrived();
+        let arriving = activity.deadline();
+        assert!(arriving < quiet);
+        activity.bytes_arrived();
+        assert_eq!(activity.deadline(), arriving, "each byte bought more time");
+    }
+}
