@@ -11,6 +11,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const SMALL: usize = 64 * 1024;
 /// How long the end of a small body is waited for. Guests write a small body at once; one that streams is not held up
 /// for longer than this.
 const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long a body that is refused may take to arrive.
+const REFUSAL: Duration = Duration::from_secs(1);
 
 /// A response's body on its way to the client.
 #[derive(Default)]
@@ -109,7 +113,8 @@ pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<R
             }
             let bytes = read.bytes();
             // RFC 9110, section 8.6: an answer to HEAD without content says nothing about the length of GET's.
-            if !(to_head && bytes.is_empty()) && !head.headers.contains_key(CONTENT_LENGTH) {
+            let silent = to_head && bytes.is_empty();
+            if !silent && !head.headers.contains_key(CONTENT_LENGTH) {
                 head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             }
             return Ok(Response::from_parts(head, EdgeBody::full(bytes)));
@@ -181,6 +186,19 @@ pub fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     response.body_mut().clear();
+}
+
+/// Reads and drops a body that is refused, `most` bytes of it: a client that still writes when the connection closes
+/// may never see why.
+pub async fn discard(mut body: Incoming, most: u64) {
+    let mut left = Some(most);
+    let reading = async {
+        while let (Some(now), Some(Ok(frame))) = (left, body.frame().await) {
+            left = now.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+    };
+    // Whether all of it came makes no difference to the answer.
+    let _ = tokio::time::timeout(REFUSAL, reading).await;
 }
 
 /// A request's body that ends with an error past `left` bytes, and says so in `exceeded`.

@@ -9,7 +9,7 @@ use crate::call::CallContext;
 use crate::limits::EdgeLimits;
 use crate::manifest::Router;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
@@ -91,6 +91,10 @@ impl Edge {
         let component: &str = pool.component();
         let limit = self.limits().request_body;
         if body.size_hint().lower() > limit {
+            // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
+            if !head.headers.contains_key(EXPECT) {
+                body::discard(body, limit.saturating_mul(2)).await;
+            }
             return (too_large(limit), Some(component));
         }
         let Some(url) = request::target(&uri, authority, caller) else {

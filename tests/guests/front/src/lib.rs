@@ -142,10 +142,15 @@ fn stream(chunks: u32) -> Result<types::Response, types::ErrorCode> {
     response.into_response()
 }
 
-/// A body without an end, written as fast as it is taken.
+/// A body without an end, 64 KiB every millisecond.
 fn flood() -> Result<types::Response, types::ErrorCode> {
     let (mut sender, body) = body::stream::<String>();
-    spin_sdk::wasip3::spawn(async move { while sender.send("x".repeat(64 << 10)).await.is_ok() {} });
+    spin_sdk::wasip3::spawn(async move {
+        // The sender takes more than has been read: without a pause it would fill the guest's memory.
+        while sender.send("x".repeat(64 << 10)).await.is_ok() {
+            monotonic_clock::wait_for(1_000_000).await;
+        }
+    });
     let mut response = http::Response::new(body);
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
     response.into_response()
