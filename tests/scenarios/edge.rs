@@ -4,6 +4,7 @@ use crate::harness::{App, Client, Host, eventually, raw, undisturbed};
 use futures::future::join_all;
 use http::{Method, Version};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_rustls::rustls;
 
 async fn start() -> (Host, Client) {
@@ -236,6 +237,44 @@ async fn a_stream_arrives_while_the_guest_still_writes_it() {
     assert!(first.starts_with(b"chunk 0\n") && first.len() < 20_000, "{first:?}");
 }
 
+/// The edge application whose `front` may take 300 ms for a call.
+fn impatient() -> App {
+    App::new("edge").append("[component.front.tool.souk.limits]\ncall_deadline = 300\n")
+}
+
+#[tokio::test]
+async fn a_stream_that_its_deadline_cuts_is_not_taken_for_a_whole_one() {
+    let host = impatient().start().await;
+    let client = host.client();
+    for (cut, client) in [client.clone(), client.http2()].into_iter().enumerate() {
+        // A second's worth of chunks: the deadline falls into their midst.
+        let response = client.open(Method::GET, "/self/stream/100").send().await.expect("a head");
+        assert_eq!(response.status(), 200);
+        let body = response.text().await;
+        assert!(body.is_err(), "half a stream came as a whole one: {body:?}");
+        eventually("the log says why", || async { (host.log_count("deadline passed") > cut).then_some(()) }).await;
+        client.get("/self/hello").await.expect(200);
+    }
+    assert_eq!(host.log_count("deadline passed"), 2, "{:?}", host.log());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_response_is_cut_off() {
+    let host =
+        impatient().replace("request_headers = 8192", "request_headers = 8192\nidle_timeout = 400").start().await;
+    let mut stream = raw::connect(host.address()).await;
+    raw::send(&mut stream, "GET /self/flood HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut first = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first).await.expect("a response begins");
+    assert_eq!(&first, b"HTTP/1.1 200");
+    // No more is read, so the end shows in writing alone: a socket that is closed refuses more.
+    let stream = tokio::sync::Mutex::new(stream);
+    let closed = eventually("the host closes the connection", || async {
+        tokio::io::AsyncWriteExt::write_all(&mut *stream.lock().await, b"x").await.is_err().then_some(())
+    });
+    undisturbed(&host.client(), &["/self/hello"], closed).await;
+}
+
 #[tokio::test]
 async fn a_large_body_comes_back_whole() {
     let (_host, client) = start().await;
@@ -258,6 +297,76 @@ async fn head_has_the_headers_of_get_and_no_body() {
     raw::send(&mut stream, "HEAD /self/hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     let answer = raw::read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn head_over_http_2_has_a_length_and_no_body() {
+    let (_host, client) = start().await;
+    let unrouted = App::new("rogue").start().await;
+    for client in [client.clone(), client.http2()] {
+        for (path, length) in
+            [("/self/hello", Some("7")), ("/.well-known/spin/health", Some("2")), ("/self/stream/5", None)]
+        {
+            let answer = client.send(Method::HEAD, path, &[], None).await;
+            assert_eq!((answer.status, answer.header("content-length")), (200, length), "{path}: {answer:?}");
+        }
+        // The guest's own answer to HEAD: GET's length without its content.
+        let answer = client.send(Method::HEAD, "/self/declared/1234", &[], None).await;
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("1234")), "{answer:?}");
+        // None of that was worth its instance.
+        client.get("/self/hello").await.expect(200);
+    }
+    let client = unrouted.client();
+    for client in [client.clone(), client.http2()] {
+        let (get, head) = (client.get("/nothing").await, client.send(Method::HEAD, "/nothing", &[], None).await);
+        assert_eq!((head.status, head.header("content-length")), (404, get.header("content-length")), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_without_content_has_none_whatever_the_guest_sends() {
+    let (_host, client) = start().await;
+    for client in [client.clone(), client.http2()] {
+        for status in [204, 304] {
+            let answer = client.get(&format!("/self/status/{status}")).await;
+            assert_eq!((answer.status, answer.text().as_str()), (status, ""), "{answer:?}");
+            assert_eq!(answer.header("content-length"), None, "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_informational_status_of_a_guest_is_its_failure() {
+    let (host, client) = start().await;
+    for (logged, status) in [100, 101, 103].into_iter().enumerate() {
+        let body = client.get(&format!("/self/status/{status}")).await.expect(500);
+        assert_eq!(body["message"], "front failed");
+        eventually("the log says why", || async {
+            (host.log_count("informational status") == logged + 1).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once_and_without_a_user() {
+    let (host, client) = start().await;
+    for (request, status) in [
+        ("GET /self/hello HTTP/1.1\r\n", 400),
+        ("GET /self/hello HTTP/1.1\r\nhost: a\r\nhost: a\r\n", 400),
+        ("GET /self/hello HTTP/1.1\r\nhost: user@a\r\n", 400),
+        ("GET /self/hello HTTP/1.1\r\nhost: a/b\r\n", 400),
+        ("GET http://user@a/self/hello HTTP/1.1\r\nhost: a\r\n", 400),
+        ("GET http://b/self/hello HTTP/1.1\r\nhost: a\r\n", 200),
+        ("GET /self/hello HTTP/1.0\r\n", 200),
+    ] {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, &format!("{request}connection: close\r\n\r\n")).await;
+        let answer = raw::read_to_end(&mut stream).await;
+        let line = answer.lines().next().unwrap_or_default();
+        assert_eq!(line.split(' ').nth(1), Some(status.to_string().as_str()), "{request:?}: {answer:?}");
+    }
+    client.get("/self/hello").await.expect(200);
 }
 
 #[tokio::test]
@@ -305,6 +414,36 @@ async fn sigterm_under_load_cuts_no_response_and_ends_with_0() {
     }
     let status = host.wait().await;
     assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_loses_no_request_of_clients_that_never_pause() {
+    let (host, _client) = start().await;
+    let served = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..24)
+        .map(|_| {
+            let (address, served) = (host.address().to_owned(), Arc::clone(&served));
+            tokio::spawn(async move {
+                let mut stream = raw::connect(&address).await;
+                // A client knows of the end when a response says so, and not before.
+                loop {
+                    raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                    let answer = raw::read_response(&mut stream).await;
+                    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"hello\""), "{answer:?}");
+                    served.fetch_add(1, Ordering::Relaxed);
+                    if answer.contains("connection: close") {
+                        return raw::read_to_end(&mut stream).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("all are at work", || async { (served.load(Ordering::Relaxed) >= 500).then_some(()) }).await;
+    host.terminate();
+    for client in clients {
+        assert_eq!(client.await.expect("no request is lost"), "");
+    }
+    assert_eq!(host.wait().await.code(), Some(0));
 }
 
 #[tokio::test]

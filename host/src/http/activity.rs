@@ -1,105 +1,136 @@
 //! What a connection is doing, so that one that does nothing can be closed.
 //!
 //! hyper has one timeout for both "between requests" and "inside the headers of a request"; the two need different
-//! values (a load balancer keeps quiet connections for a minute, a stranger must not send a header for that long). So
-//! the bytes that arrive while no request is under way are noted here, and one timer a connection looks at the notes.
+//! values (a load balancer keeps quiet connections for a minute, a stranger must not send a header for that long). It
+//! has none for a response that nobody reads. So what happens on a connection is noted here, and one timer a connection
+//! looks at the notes.
 
 use crate::limits::{EdgeLimits, millis};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// No request has begun to arrive.
-const NOTHING: u64 = u64::MAX;
-
-/// The notes of one connection. Times are milliseconds since its start.
+/// The notes of one connection.
 pub struct Activity {
-    start: Instant,
-    under_way: AtomicUsize,
-    /// When the last response ended; 0 at the start.
-    quiet_since: AtomicU64,
-    /// When the first byte arrived that belongs to no request yet.
-    arriving_since: AtomicU64,
-    served: AtomicBool,
-    http2: AtomicBool,
+    notes: Mutex<Notes>,
     header_read: Duration,
     idle: Duration,
+}
+
+struct Notes {
+    /// Each request under way, with the moment after which it has stood still for too long.
+    requests: Vec<(u64, Instant)>,
+    next_id: u64,
+    /// When the last response ended; at first the connection's start.
+    quiet_since: Instant,
+    /// When the first byte arrived that belongs to no request yet.
+    arriving_since: Option<Instant>,
+    served: bool,
+    http2: bool,
 }
 
 impl Activity {
     /// A connection that has just been opened.
     pub fn new(limits: &EdgeLimits) -> Arc<Self> {
         Arc::new(Activity {
-            start: Instant::now(),
-            under_way: AtomicUsize::new(0),
-            quiet_since: AtomicU64::new(0),
-            arriving_since: AtomicU64::new(NOTHING),
-            served: AtomicBool::new(false),
-            http2: AtomicBool::new(false),
+            notes: Mutex::new(Notes {
+                requests: Vec::new(),
+                next_id: 0,
+                quiet_since: Instant::now(),
+                arriving_since: None,
+                served: false,
+                http2: false,
+            }),
             header_read: millis(limits.header_read_timeout),
             idle: millis(limits.idle_timeout),
         })
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NOTHING - 1)
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a request whose headers are complete; it is under way until the guard is dropped.
     pub fn request<B>(self: &Arc<Self>, request: &http::Request<B>) -> UnderWay {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        self.served.store(true, Ordering::Relaxed);
-        self.arriving_since.store(NOTHING, Ordering::Relaxed);
-        if request.version() == http::Version::HTTP_2 {
-            self.http2.store(true, Ordering::Relaxed);
-        }
-        UnderWay(self.clone())
+        let due = Instant::now() + self.idle;
+        let mut notes = self.notes();
+        let id = notes.next_id;
+        notes.next_id += 1;
+        notes.requests.push((id, due));
+        notes.served = true;
+        notes.arriving_since = None;
+        notes.http2 |= request.version() == http::Version::HTTP_2;
+        drop(notes);
+        UnderWay { activity: self.clone(), id }
     }
 
     fn bytes_arrived(&self) {
+        let mut notes = self.notes();
         // An HTTP/2 connection also carries pings and window updates between requests.
-        if self.under_way.load(Ordering::Relaxed) == 0 && !self.http2.load(Ordering::Relaxed) {
-            let _ = self.arriving_since.compare_exchange(NOTHING, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+        if notes.requests.is_empty() && !notes.http2 && notes.arriving_since.is_none() {
+            notes.arriving_since = Some(Instant::now());
+        }
+    }
+
+    /// When the connection has been still for too long, if nothing more happens on it.
+    fn deadline(&self) -> Instant {
+        let notes = self.notes();
+        // The first that is due decides: a client that leaves one response unread must not live on by asking for more.
+        match (notes.requests.iter().map(|(_, due)| *due).min(), notes.arriving_since) {
+            (Some(due), _) => due,
+            (None, Some(since)) => since + self.header_read,
+            (None, None) if notes.served => notes.quiet_since + self.idle,
+            (None, None) => notes.quiet_since + self.header_read,
         }
     }
 
     /// Returns when the connection has been still for too long.
     pub async fn expired(&self) {
         loop {
-            let since = match self.arriving_since.load(Ordering::Relaxed) {
-                NOTHING => self.quiet_since.load(Ordering::Relaxed),
-                arriving => arriving,
-            };
-            let waiting_for_headers =
-                self.arriving_since.load(Ordering::Relaxed) != NOTHING || !self.served.load(Ordering::Relaxed);
-            let patience = if waiting_for_headers { self.header_read } else { self.idle };
-            let deadline = if self.under_way.load(Ordering::Relaxed) > 0 {
-                // The call's own deadline holds now.
-                Instant::now() + patience
-            } else {
-                let deadline = self.start + Duration::from_millis(since) + patience;
-                if deadline <= Instant::now() {
-                    return;
-                }
-                // A header may begin to arrive before an idle connection expires: look again in time for it.
-                deadline.min(Instant::now() + self.header_read)
-            };
-            tokio::time::sleep_until(deadline.into()).await;
+            let (now, deadline) = (Instant::now(), self.deadline());
+            if deadline <= now {
+                return;
+            }
+            // What begins meanwhile may be due sooner, but not sooner than the shorter of the two limits from then on.
+            let look_again = now + self.header_read.min(self.idle);
+            tokio::time::sleep_until(deadline.min(look_again).into()).await;
         }
     }
 }
 
 /// A request under way.
-pub struct UnderWay(Arc<Activity>);
+pub struct UnderWay {
+    activity: Arc<Activity>,
+    id: u64,
+}
+
+impl UnderWay {
+    /// The call of this request may take until `deadline`: only what is left of its response then can stand still.
+    pub fn call_until(&self, deadline: Instant) {
+        self.extend(deadline);
+    }
+
+    /// The client takes its response.
+    pub fn progress(&self) {
+        self.extend(Instant::now());
+    }
+
+    fn extend(&self, from: Instant) {
+        let due = from + self.activity.idle;
+        if let Some((_, known)) = self.activity.notes().requests.iter_mut().find(|(id, _)| *id == self.id) {
+            *known = due.max(*known);
+        }
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        let mut notes = self.activity.notes();
+        notes.requests.retain(|(id, _)| *id != self.id);
+        notes.quiet_since = Instant::now();
     }
 }
 
@@ -150,5 +181,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_that_is_due_first_decides_whatever_else_the_client_asks_for() {
+        let activity = Activity::new(&EdgeLimits::default());
+        let start = Instant::now();
+        let unread = activity.request(&http::Request::new(()));
+        unread.call_until(start + Duration::from_secs(30));
+        let due = start + Duration::from_secs(30) + activity.idle;
+        assert_eq!(activity.deadline(), due);
+        let others: Vec<_> = (0..9).map(|_| activity.request(&http::Request::new(()))).collect();
+        for other in &others {
+            other.call_until(start + Duration::from_secs(60));
+        }
+        assert_eq!(activity.deadline(), due, "more requests put it off");
+        unread.progress();
+        assert_eq!(activity.deadline(), due, "progress before the call's end brings nothing forward");
+        drop(unread);
+        assert_eq!(activity.deadline(), start + Duration::from_secs(60) + activity.idle);
+        drop(others);
+        assert!(activity.deadline() <= Instant::now() + activity.idle);
+    }
+
+    #[test]
+    fn a_header_that_begins_to_arrive_has_less_time_than_a_quiet_connection() {
+        let activity = Activity::new(&EdgeLimits::default());
+        drop(activity.request(&http::Request::new(())));
+        let quiet = activity.deadline();
+        activity.bytes_arrived();
+        let arriving = activity.deadline();
+        assert!(arriving < quiet);
+        activity.bytes_arrived();
+        assert_eq!(activity.deadline(), arriving, "each byte bought more time");
     }
 }

@@ -8,10 +8,11 @@ use super::activity::UnderWay;
 use crate::runtime::ResponseBody;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response, response::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use std::collections::VecDeque;
+use hyper::body::Incoming;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +27,17 @@ const SMALL: usize = 64 * 1024;
 /// for longer than this.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long a body that is refused may take to arrive.
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// A response's body on its way to the client.
+#[derive(Default)]
 pub struct EdgeBody {
-    ready: VecDeque<Frame<Bytes>>,
+    /// What has been read already: goes first.
+    ready: Bytes,
+    /// What the guest still writes.
     rest: Option<ResponseBody>,
+    trailers: Option<HeaderMap>,
     length: Option<u64>,
     /// The request is under way until its response's body is gone.
     under_way: Option<UnderWay>,
@@ -37,10 +45,8 @@ pub struct EdgeBody {
 
 impl EdgeBody {
     /// A body that is there already.
-    pub fn full(bytes: Bytes) -> Self {
-        let length = Some(bytes.len() as u64);
-        let ready = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([Frame::data(bytes)]) };
-        EdgeBody { ready, rest: None, length, under_way: None }
+    pub fn full(ready: Bytes) -> Self {
+        EdgeBody { length: Some(ready.len() as u64), ready, ..EdgeBody::default() }
     }
 
     /// Keeps `under_way` for as long as the body lives.
@@ -52,6 +58,13 @@ impl EdgeBody {
     pub fn length(&self) -> Option<u64> {
         self.length
     }
+
+    /// Drops the content. The guest that still writes it may finish: it has done nothing wrong.
+    fn clear(&mut self) {
+        if let Some(rest) = mem::take(self).rest {
+            rest.detach();
+        }
+    }
 }
 
 impl Body for EdgeBody {
@@ -59,85 +72,133 @@ impl Body for EdgeBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(frame) = self.ready.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        let poll = if !self.ready.is_empty() {
+            Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.ready)))))
+        } else if let Some(rest) = &mut self.rest {
+            Pin::new(rest).poll_frame(cx)
+        } else {
+            Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+        };
+        if let (Poll::Ready(Some(Ok(_))), Some(under_way)) = (&poll, &self.under_way) {
+            under_way.progress();
         }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        poll
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.ready.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
-            Some(_) => {
-                SizeHint::with_exact(self.ready.iter().filter_map(Frame::data_ref).map(|b| b.len() as u64).sum())
-            }
+            Some(_) => SizeHint::with_exact(self.ready.len() as u64),
             None => SizeHint::default(),
         }
     }
 }
 
-/// Reads a small body to its end and gives it a length.
-pub async fn settle(response: Response<ResponseBody>) -> Result<Response<EdgeBody>, Error> {
+/// Reads a small body to its end and gives it a length. `to_head` says that the request was a HEAD.
+///
+/// # Errors
+/// When the body broke off; without an error where the call's own end was the reason, which the runtime has logged.
+pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<Response<EdgeBody>, Option<Error>> {
     let (mut head, mut body) = response.into_parts();
-    let mut ready = VecDeque::new();
-    if may_settle(&head) {
-        let mut size = 0;
-        let ended = tokio::time::timeout(PATIENCE, async {
-            while size <= SMALL {
-                match body.frame().await {
-                    Some(frame) => {
-                        let frame = frame?;
-                        size += frame.data_ref().map_or(0, Bytes::len);
-                        ready.push_back(frame);
-                    }
-                    None => return Ok(true),
-                }
+    let mut read = Read::default();
+    if may_settle(&head, to_head) {
+        let ended = tokio::time::timeout(PATIENCE, read.read(&mut body)).await.unwrap_or(Ok(false));
+        if ended.map_err(|error| (!body.is_cut()).then_some(error))? {
+            if let trailers @ Some(_) = read.trailers.take() {
+                let body = EdgeBody { ready: read.bytes(), trailers, ..EdgeBody::default() };
+                return Ok(Response::from_parts(head, body));
             }
-            Ok::<_, Error>(false)
-        })
-        .await
-        .unwrap_or(Ok(false))?;
-        if ended && ready.iter().all(Frame::is_data) {
-            let bytes = joined(ready, size);
-            if !head.headers.contains_key(CONTENT_LENGTH) && has_length(&head) {
+            let bytes = read.bytes();
+            // RFC 9110, section 8.6: an answer to HEAD without content says nothing about the length of GET's.
+            let silent = to_head && bytes.is_empty();
+            if !silent && !head.headers.contains_key(CONTENT_LENGTH) {
                 head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             }
             return Ok(Response::from_parts(head, EdgeBody::full(bytes)));
         }
     }
-    Ok(Response::from_parts(head, EdgeBody { ready, rest: Some(body), length: None, under_way: None }))
+    Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body), ..EdgeBody::default() }))
 }
 
-fn may_settle(head: &Parts) -> bool {
+/// What has been read of a body. Most have one frame, which is not copied.
+#[derive(Default)]
+struct Read {
+    first: Bytes,
+    all: BytesMut,
+    trailers: Option<HeaderMap>,
+}
+
+impl Read {
+    /// Reads `body`, and says whether it has come to its end.
+    async fn read(&mut self, body: &mut ResponseBody) -> Result<bool, Error> {
+        while self.first.len().max(self.all.len()) <= SMALL {
+            if body.has_arrived() {
+                return Ok(true);
+            }
+            let Some(frame) = body.frame().await else { return Ok(true) };
+            match frame?.into_data() {
+                Ok(data) if self.first.is_empty() => self.first = data,
+                Ok(data) => {
+                    if self.all.is_empty() {
+                        self.all.extend_from_slice(&self.first);
+                    }
+                    self.all.extend_from_slice(&data);
+                }
+                Err(other) => self.trailers = other.into_trailers().ok(),
+            }
+        }
+        Ok(false)
+    }
+
+    fn bytes(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+fn may_settle(head: &Parts, to_head: bool) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    if has_no_content(head.status) || to_head && length.is_some() {
+        // What the body is does not matter, and the guest may well have left it out.
+        return false;
+    }
     let events = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let length = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     !events && length.is_none_or(|length: usize| length <= SMALL)
 }
 
-/// RFC 9110, section 8.6: no content-length on 204 and 304 (a 304's would be that of the 200), nor on 1xx.
-fn has_length(head: &Parts) -> bool {
-    !head.status.is_informational()
-        && head.status != http::StatusCode::NO_CONTENT
-        && head.status != http::StatusCode::NOT_MODIFIED
+/// RFC 9110, sections 15.3.5 and 15.4.5.
+fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn joined(mut frames: VecDeque<Frame<Bytes>>, size: usize) -> Bytes {
-    if frames.len() <= 1 {
-        return frames.pop_front().and_then(|f| f.into_data().ok()).unwrap_or_default();
+/// Takes away the content that a response to HEAD, a 204 and a 304 must not have: hyper does so for HTTP/1.1 only.
+pub fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
+    if !to_head && !has_no_content(response.status()) {
+        return;
     }
-    let mut all = BytesMut::with_capacity(size);
-    for frame in frames {
-        if let Ok(data) = frame.into_data() {
-            all.extend_from_slice(&data);
+    if response.status() == StatusCode::NO_CONTENT {
+        // RFC 9110, section 8.6.
+        response.headers_mut().remove(CONTENT_LENGTH);
+    } else if let Some(length @ 1..) = response.body().length().filter(|_| to_head) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    response.body_mut().clear();
+}
+
+/// Reads and drops a body that is refused, `most` bytes of it: a client that still writes when the connection closes
+/// may never see why.
+pub async fn discard(mut body: Incoming, most: u64) {
+    let mut left = Some(most);
+    let reading = async {
+        while let (Some(now), Some(Ok(frame))) = (left, body.frame().await) {
+            left = now.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
         }
-    }
-    all.freeze()
+    };
+    // Whether all of it came makes no difference to the answer.
+    let _ = tokio::time::timeout(REFUSAL, reading).await;
 }
 
 /// A request's body that ends with an error past `left` bytes, and says so in `exceeded`.

@@ -2,17 +2,28 @@
 
 use super::activity::{Activity, Watched};
 use super::edge::Edge;
+use super::request::Caller;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 /// Streams that one HTTP/2 connection may have open.
 const HTTP2_STREAMS: u32 = 128;
+
+/// The most that one HTTP/2 stream holds of a response that its client does not read, in bytes.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a connection stays open at shutdown for a request that is on its way already. A client cannot know of the
+/// shutdown before the next response tells it; a network's round trip and a busy client fit in.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// hyper's settings, made once for all connections.
 pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
@@ -28,30 +39,44 @@ pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
         .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX));
     builder
+}
+
+/// Returns once `shutdown` has been cancelled and requests that were on their way have had time to arrive.
+pub async fn lingered(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(LINGER).await;
 }
 
 /// Serves `stream` until it ends, stands still for too long, or `shutdown` is cancelled and its requests are done.
 pub async fn serve<S>(
     stream: S,
-    peer: SocketAddr,
-    scheme: http::uri::Scheme,
+    caller: Caller,
     edge: Arc<Edge>,
     builder: &Builder<TokioExecutor>,
     shutdown: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let peer = caller.peer;
     let activity = Activity::new(edge.limits());
     let watched = TokioIo::new(Watched::new(stream, activity.clone()));
+    // One count for all that a request needs of its connection.
+    let shared = Arc::new((edge, caller, shutdown.clone()));
     let service = service_fn({
         let activity = activity.clone();
-        move |request| {
-            let (edge, under_way, scheme) = (edge.clone(), activity.request(&request), scheme.clone());
+        move |request: Request<Incoming>| {
+            let (shared, under_way) = (shared.clone(), activity.request(&request));
             async move {
-                let mut response = edge.answer(request, scheme, peer).await;
-                response.body_mut().keep(under_way);
+                let (edge, caller, shutdown) = &*shared;
+                let http2 = request.version() == Version::HTTP_2;
+                let mut response = edge.answer(request, caller, under_way).await;
+                // HTTP/2 has its own way to say so.
+                if shutdown.is_cancelled() && !http2 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(response)
             }
         }
@@ -60,6 +85,8 @@ pub async fn serve<S>(
     let mut stopping = false;
     loop {
         tokio::select! {
+            // The connection first: a request that has arrived is served, whatever else is due.
+            biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%peer, "connection ended: {error}");
@@ -70,7 +97,7 @@ pub async fn serve<S>(
                 tracing::debug!(%peer, "connection closed: nothing happened for too long");
                 return;
             }
-            () = shutdown.cancelled(), if !stopping => {
+            () = lingered(&shutdown), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -1,17 +1,18 @@
 //! The way of one request: id, route, bounds, the component, and the response made fit for the wire.
 
-use super::body::{Bounded, EdgeBody, settle};
+use super::activity::UnderWay;
+use super::body::{self, Bounded, EdgeBody, settle};
 use super::error;
-use super::request::{self, REQUEST_ID};
+use super::request::{self, Caller, REQUEST_ID, Target};
 use crate::app::App;
 use crate::call::CallContext;
 use crate::limits::EdgeLimits;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::uri::Scheme;
+use crate::manifest::Router;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -22,12 +23,18 @@ const HEALTH: &str = "/.well-known/spin/health";
 /// The public face of an application.
 pub struct Edge {
     app: Arc<App>,
+    router: Router<Target>,
 }
 
 impl Edge {
     /// The edge of `app`.
     pub fn new(app: Arc<App>) -> Arc<Self> {
-        Arc::new(Edge { app })
+        let routes = app.application().routes.iter().filter_map(|route| {
+            let (pattern, pool) = (route.pattern.as_ref()?, app.pool(&route.component)?);
+            Some((pattern.clone(), Target::new(pattern, pool.clone())))
+        });
+        let router = Router::new(routes);
+        Arc::new(Edge { app, router })
     }
 
     /// The limits of the edge.
@@ -36,70 +43,98 @@ impl Edge {
     }
 
     /// Answers one request. Never fails: what goes wrong becomes a response.
-    pub async fn answer(&self, request: Request<Incoming>, scheme: Scheme, peer: SocketAddr) -> Response<EdgeBody> {
+    pub async fn answer(&self, request: Request<Incoming>, caller: &Caller, under_way: UnderWay) -> Response<EdgeBody> {
         let start = Instant::now();
         let id = request::id(request.headers());
-        let method = request.method().clone();
-        let path = request.uri().path().to_string();
-        let (mut response, component) = self.route(request, scheme, peer, &id).await;
-        if tracing::enabled!(target: "access", tracing::Level::INFO) {
+        let to_head = request.method() == Method::HEAD;
+        let logged = tracing::enabled!(target: "access", tracing::Level::INFO)
+            .then(|| (request.method().clone(), request.uri().clone()));
+        let (mut response, component) = self.route(request, caller, &id, &under_way).await;
+        body::fit(&mut response, to_head);
+        if let Some((method, uri)) = logged {
             tracing::info!(
                 target: "access",
                 trace = id.to_str().unwrap_or("-"),
                 component = component.unwrap_or("-"),
-                peer = %peer.ip(),
+                peer = %caller.peer.ip(),
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
                 us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-                "{method} {path}",
+                "{method} {}", uri.path(),
             );
         }
         response.headers_mut().insert(REQUEST_ID, id);
+        response.body_mut().keep(under_way);
         response
     }
 
     async fn route<'a>(
         &'a self,
         request: Request<Incoming>,
-        scheme: Scheme,
-        peer: SocketAddr,
+        caller: &Caller,
         id: &HeaderValue,
+        under_way: &UnderWay,
     ) -> (Response<EdgeBody>, Option<&'a str>) {
-        if request.uri().path() == HEALTH {
-            return (health(request.method()), None);
-        }
         let (mut head, body) = request.into_parts();
-        let path = head.uri.path().to_string();
-        let Some(found) = self.app.router().route(&path) else {
+        let authority = match request::authority(&head) {
+            Ok(authority) => authority,
+            Err(wrong) => return (error::response(StatusCode::BAD_REQUEST, wrong), None),
+        };
+        let uri = std::mem::take(&mut head.uri);
+        if uri.path() == HEALTH {
+            return (health(&head.method), None);
+        }
+        let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
-        let pool = found.target;
+        let pool = &found.target.pool;
         let component: &str = pool.component();
         let limit = self.limits().request_body;
         if body.size_hint().lower() > limit {
+            // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
+            if !head.headers.contains_key(EXPECT) {
+                body::discard(body, limit.saturating_mul(2)).await;
+            }
             return (too_large(limit), Some(component));
         }
-        let Some(target) = request::target(&head.uri, &head.headers, scheme) else {
-            return (error::response(StatusCode::BAD_REQUEST, "the host header is not a host"), Some(component));
+        let Some(url) = request::target(&uri, authority, caller) else {
+            return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
         };
-        request::spin_headers(&mut head.headers, &target, &found, peer);
+        request::spin_headers(&mut head.headers, &url, &found, caller);
         head.headers.insert(REQUEST_ID, id.clone());
-        head.uri = target;
-        let exceeded = Arc::new(AtomicBool::new(false));
-        let body = Bounded::new(body, limit, exceeded.clone()).boxed_unsync();
-        let context = CallContext::new(id.to_str().unwrap_or("-"), pool.call_deadline());
-        let answer = match pool.handle(Request::from_parts(head, body), context).await {
-            Ok(response) => settle(response).await.map_err(|e| format!("the body broke off: {e}")),
+        head.uri = url;
+        let to_head = head.method == Method::HEAD;
+        let trace = id.to_str().unwrap_or("-");
+        let context = CallContext::new(trace, pool.call_deadline());
+        under_way.call_until(context.deadline);
+        let mut exceeded = None;
+        let answer = if body.is_end_stream() {
+            pool.handle(Request::from_parts(head, Empty::<Bytes>::new()), context).await
+        } else {
+            let exceeded = exceeded.insert(Arc::new(AtomicBool::new(false)));
+            let body = Bounded::new(body, limit, exceeded.clone());
+            pool.handle(Request::from_parts(head, body), context).await
+        };
+        let answer = match answer {
+            // The host alone speaks about the state of a connection.
+            Ok(response) if response.status().is_informational() => {
+                Err(Some(format!("the guest answered with the informational status {}", response.status())))
+            }
+            Ok(response) => {
+                settle(response, to_head).await.map_err(|error| error.map(|e| format!("the body broke off: {e}")))
+            }
             Err(failed) => {
-                tracing::error!(component, trace = id.to_str().unwrap_or("-"), "{failed}");
+                tracing::error!(component, trace, "{failed}");
                 Ok(error::from_call(&failed))
             }
         };
         let response = match answer {
-            _ if exceeded.load(Ordering::Relaxed) => too_large(limit),
+            _ if exceeded.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => too_large(limit),
             Ok(response) => response,
             Err(detail) => {
-                tracing::error!(component, trace = id.to_str().unwrap_or("-"), "{detail}");
+                if let Some(detail) = detail {
+                    tracing::error!(component, trace, "{detail}");
+                }
                 error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed"))
             }
         };

@@ -1,17 +1,68 @@
 //! A client's request made into a component's: its id, its target as `wasi:http` has it, and Spin's headers.
 
-use crate::manifest::RouteMatch;
+use crate::manifest::{RouteMatch, RoutePattern};
+use crate::runtime::Pool;
 use http::header::HOST;
-use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The header of the request id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
+
 /// The longest request id that is taken from a client, in bytes.
 const MAX_ID: usize = 128;
+
+/// Who is at the other end of a connection, and what it speaks.
+pub struct Caller {
+    /// Its address.
+    pub peer: SocketAddr,
+    scheme: Scheme,
+    address: HeaderValue,
+}
+
+impl Caller {
+    /// The client at `peer`.
+    pub fn new(peer: SocketAddr, scheme: Scheme) -> Self {
+        // An address's text is a header value.
+        let address = HeaderValue::try_from(peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        Caller { peer, scheme, address }
+    }
+}
+
+/// What answers a route, with the headers that are the same for each of its requests.
+pub struct Target {
+    /// The component's instances.
+    pub pool: Arc<Pool>,
+    fixed: Vec<(HeaderName, HeaderValue)>,
+    params: Vec<HeaderName>,
+}
+
+impl Target {
+    /// The route `pattern`, answered by `pool`.
+    pub fn new(pattern: &RoutePattern, pool: Arc<Pool>) -> Self {
+        let fixed = [
+            ("spin-matched-route", pattern.as_str()),
+            ("spin-raw-component-route", pattern.as_str()),
+            ("spin-component-route", pattern.prefix()),
+            ("spin-base-path", "/"),
+        ];
+        let fixed = fixed.into_iter().filter_map(|(name, value)| {
+            // A header has no room for a route in another script.
+            Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+        });
+        // The manifest allows parameters only such names as a header can have.
+        let params = pattern.params().filter_map(|name| HeaderName::try_from(format!("spin-path-match-{name}")).ok());
+        Target { pool, fixed: fixed.collect(), params: params.collect() }
+    }
+}
 
 /// The client's request id where it is one (letters, digits and `-_.:+/=`, so that it cannot forge a log line), or a new one.
 pub fn id(headers: &HeaderMap) -> HeaderValue {
@@ -30,43 +81,60 @@ pub fn id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// The host that a request is for, by RFC 9112, section 3.2; `Err` says what is wrong with it.
+pub fn authority(head: &Parts) -> Result<Authority, &'static str> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let authority = match (head.uri.authority(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => return Err("the request has more than one host header"),
+        (None, None, None) if head.version == Version::HTTP_10 => Authority::from_static("localhost"),
+        (_, None, None) if head.version == Version::HTTP_11 => return Err("the request has no host header"),
+        (Some(authority), _, None) => authority.clone(),
+        (None, host, None) => {
+            host.and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or("the host header is not a host")?
+        }
+    };
+    if authority.as_str().contains('@') {
+        return Err("the request's host has a user name");
+    }
+    Ok(authority)
+}
+
 /// The request's target in absolute form: `wasi:http` has scheme and authority apart from the `host` header.
-pub fn target(uri: &Uri, headers: &HeaderMap, scheme: Scheme) -> Option<Uri> {
-    let mut parts = uri.clone().into_parts();
-    if parts.authority.is_none() {
-        let host = headers.get(HOST).map_or(Ok("localhost"), HeaderValue::to_str).ok()?;
-        parts.authority = Some(Authority::try_from(host).ok()?);
-    }
-    parts.scheme = Some(scheme);
-    if parts.path_and_query.is_none() {
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
-    }
+pub fn target(uri: &Uri, authority: Authority, caller: &Caller) -> Option<Uri> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(caller.scheme.clone());
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).ok()
 }
 
 /// Sets Spin's headers, which tell a component how it was reached, and drops those that a client has made up.
-pub fn spin_headers<T>(headers: &mut HeaderMap, target: &Uri, found: &RouteMatch<'_, '_, T>, peer: SocketAddr) {
-    let forged: Vec<HeaderName> = headers.keys().filter(|k| k.as_str().starts_with("spin-")).cloned().collect();
-    for name in forged {
-        headers.remove(name);
+pub fn spin_headers(headers: &mut HeaderMap, url: &Uri, found: &RouteMatch<'_, '_, Target>, caller: &Caller) {
+    if headers.keys().any(is_spins) {
+        let forged: Vec<HeaderName> = headers.keys().filter(|name| is_spins(name)).cloned().collect();
+        for name in forged {
+            headers.remove(name);
+        }
     }
-    let mut set = |name: &'static str, value: &str| {
+    let Target { fixed, params, .. } = found.target;
+    headers.reserve(fixed.len() + params.len() + 4);
+    for (name, value) in fixed {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers.insert(CLIENT_ADDR, caller.address.clone());
+    if let Ok(url) = HeaderValue::try_from(url.to_string()) {
+        headers.insert(FULL_URL, url);
+    }
+    if let Ok(trailing) = HeaderValue::from_str(found.trailing_wildcard()) {
+        headers.insert(PATH_INFO, trailing);
+    }
+    for (name, (_, value)) in params.iter().zip(found.params()) {
         if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    set("spin-full-url", &target.to_string());
-    set("spin-path-info", found.trailing_wildcard());
-    set("spin-matched-route", found.pattern.as_str());
-    set("spin-raw-component-route", found.pattern.as_str());
-    set("spin-component-route", found.pattern.prefix());
-    set("spin-base-path", "/");
-    set("spin-client-addr", &peer.to_string());
-    for (name, value) in found.params() {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::try_from(format!("spin-path-match-{name}")), HeaderValue::from_str(value))
-        {
-            headers.insert(name, value);
+            headers.insert(name.clone(), value);
         }
     }
+}
+
+fn is_spins(name: &HeaderName) -> bool {
+    name.as_str().starts_with("spin-")
 }

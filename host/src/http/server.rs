@@ -2,14 +2,18 @@
 
 use super::connection;
 use super::edge::Edge;
+use super::request::Caller;
 use super::tls::Tls;
 use crate::limits::millis;
 use http::uri::Scheme;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto::Builder;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,58 +56,98 @@ impl Server {
     pub async fn run(self, edge: Arc<Edge>, tls: Option<Tls>, shutdown: CancellationToken) -> bool {
         let limits = edge.limits().clone();
         let connections = usize::try_from(limits.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let slots = Arc::new(Semaphore::new(connections));
-        let builder = Arc::new(connection::builder(&edge));
-        let tasks = TaskTracker::new();
+        let acceptor = Acceptor {
+            slots: Arc::new(Semaphore::new(connections)),
+            builder: Arc::new(connection::builder(&edge)),
+            tasks: TaskTracker::new(),
+            edge,
+            tls,
+            shutdown: shutdown.clone(),
+        };
+        // `None` once it is cancelled; what has been accepted then is still served.
+        shutdown.run_until_cancelled(acceptor.accept(&self.listener)).await;
+        if let Err(error) = acceptor.accept_queued(self.listener) {
+            tracing::debug!("the listen queue: {error}");
+        }
+        acceptor.tasks.close();
+        tokio::time::timeout(millis(limits.drain), acceptor.tasks.wait()).await.is_ok()
+    }
+}
+
+/// What a connection needs to be served.
+struct Acceptor {
+    edge: Arc<Edge>,
+    tls: Option<Tls>,
+    builder: Arc<Builder<TokioExecutor>>,
+    /// One permit a connection that may be open.
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Acceptor {
+    /// Accepts until it is dropped.
+    async fn accept(&self, listener: &TcpListener) {
         let mut backoff = Duration::ZERO;
-        loop {
-            // A slot first: connections over the bound wait in the kernel's queue.
-            let slot = tokio::select! {
-                () = shutdown.cancelled() => break,
-                slot = slots.clone().acquire_owned() => slot,
-            };
-            let Ok(slot) = slot else { break };
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => {
+        // A slot first: connections over the bound wait in the kernel's queue.
+        while let Ok(slot) = self.slots.clone().acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
                     backoff = Duration::ZERO;
-                    accepted
+                    self.serve(slot, stream, peer);
                 }
                 Err(error) => {
                     // One client's failed handshake, or the process is out of descriptors: neither ends the server.
                     tracing::warn!("accept failed: {error}");
                     backoff = (backoff * 2).clamp(Duration::from_millis(5), MAX_BACKOFF);
                     tokio::time::sleep(backoff).await;
-                    continue;
                 }
-            };
-            let (edge, tls, builder, shutdown) = (edge.clone(), tls.clone(), builder.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                let _slot = slot;
-                // Small responses must not wait for the acknowledgement of the last ones.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%peer, "TCP_NODELAY: {error}");
+            }
+        }
+    }
+
+    /// Closes `listener`, but accepts first what the kernel has accepted for it: those clients have sent their requests
+    /// already, and a reset is all they would see.
+    fn accept_queued(&self, listener: TcpListener) -> std::io::Result<()> {
+        // The queue itself is asked: tokio may not have heard yet that it holds something. It is not blocking, as before.
+        let listener = listener.into_std()?;
+        while let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true)?;
+                    self.serve(slot, TcpStream::from_std(stream)?, peer);
                 }
-                match tls {
-                    None => connection::serve(stream, peer, Scheme::HTTP, edge, &builder, shutdown).await,
-                    Some(tls) => {
-                        let stream = tokio::select! {
-                            stream = handshake(&tls, stream, peer, &edge) => stream,
-                            () = shutdown.cancelled() => None,
-                        };
-                        if let Some(stream) = stream {
-                            connection::serve(stream, peer, Scheme::HTTPS, edge, &builder, shutdown).await;
-                        }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(&self, slot: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) {
+        let (edge, tls, builder) = (self.edge.clone(), self.tls.clone(), self.builder.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            let _slot = slot;
+            // Small responses must not wait for the acknowledgement of the last ones.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, "TCP_NODELAY: {error}");
+            }
+            match tls {
+                None => {
+                    connection::serve(stream, Caller::new(peer, Scheme::HTTP), edge, &builder, shutdown).await;
+                }
+                Some(tls) => {
+                    let stream = tokio::select! {
+                        stream = handshake(&tls, stream, peer, &edge) => stream,
+                        () = connection::lingered(&shutdown) => None,
+                    };
+                    if let Some(stream) = stream {
+                        connection::serve(stream, Caller::new(peer, Scheme::HTTPS), edge, &builder, shutdown).await;
                     }
                 }
-            });
-        }
-        drop(self.listener);
-        tasks.close();
-        tokio::time::timeout(millis(limits.drain), tasks.wait()).await.is_ok()
+            }
+        });
     }
 }
 

@@ -78,6 +78,17 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
             reply(StatusCode::OK, json!(number(ms)))
         }
         ["stream", chunks] => stream(number(chunks)),
+        ["flood"] => flood(),
+        ["status", code] => {
+            let code: StatusCode = code.parse().expect("a status in the path");
+            reply(code, json!({ "status": code.as_u16(), "message": "as asked for" }))
+        }
+        // What a correct answer to HEAD may be: GET's length, and no content.
+        ["declared", length] => {
+            let mut response = http::Response::new(String::new());
+            response.headers_mut().insert("content-length", length.parse().expect("a length in the path"));
+            response.into_response()
+        }
         ["echo"] => {
             let kind = request.headers().get("content-type").cloned();
             let mut response = http::Response::new(request.into_body());
@@ -128,6 +139,20 @@ fn stream(chunks: u32) -> Result<types::Response, types::ErrorCode> {
     });
     let mut response = http::Response::new(body);
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.into_response()
+}
+
+/// A body without an end, 64 KiB every millisecond.
+fn flood() -> Result<types::Response, types::ErrorCode> {
+    let (mut sender, body) = body::stream::<String>();
+    spin_sdk::wasip3::spawn(async move {
+        // The sender takes more than has been read: without a pause it would fill the guest's memory.
+        while sender.send("x".repeat(64 << 10)).await.is_ok() {
+            monotonic_clock::wait_for(1_000_000).await;
+        }
+    });
+    let mut response = http::Response::new(body);
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
     response.into_response()
 }
 
