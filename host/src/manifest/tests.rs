@@ -391,14 +391,19 @@ fn a_missing_manifest_says_where_to_look() {
 
 #[test]
 fn files_that_do_not_exist_are_told_when_they_are_looked_up() {
-    for entry in ["\"none.txt\"", "{ source = \"none\", destination = \"/\" }"] {
+    for (entry, message) in [
+        ("\"none.txt\"", "does not exist"),
+        ("\"none/*\"", "matches no file"),
+        ("{ source = \"none\", destination = \"/\" }", "does not exist"),
+    ] {
         let app = app(&with_component(&format!("files = [{entry}]")));
         let error = app.component("a").files.resolve().expect_err(entry);
         assert_eq!((error.line, error.component.as_deref()), (Some(8), Some("a")));
-        assert!(error.message.contains("does not exist"), "{error}");
+        assert!(error.message.contains(message), "{error}");
     }
-    let app =
-        app(&with_component("files = [\"assets\", \"none/*\", { source = \"a[1].txt\", destination = \"/x.txt\" }]"));
+    let app = app(&with_component(
+        "files = [\"assets\", \"assets/d*/*\", { source = \"a[1].txt\", destination = \"/x.txt\" }]",
+    ));
     let app = app.file("assets/deep/a.txt", "").file("a[1].txt", "");
     let files = app.component("a").files.resolve().unwrap();
     assert_eq!(files.keys().collect::<Vec<_>>(), ["/assets/deep/a.txt", "/x.txt"]);
