@@ -150,7 +150,10 @@ impl App {
     /// A command in a clean environment: what the machine has set must not change what a scenario sees.
     fn command(&self, command: &str) -> Command {
         let mut souk = Command::new(build::SOUK);
-        souk.arg(command).arg("-f").arg(&self.manifest).arg("--state-dir").arg(self.state());
+        souk.arg(command).arg("-f").arg(&self.manifest);
+        if command != "build" {
+            souk.arg("--state-dir").arg(self.state());
+        }
         souk.current_dir(self.folder.path()).env_clear().envs(&self.variables).stdin(Stdio::null());
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
             if let Some(value) = std::env::var_os(name) {

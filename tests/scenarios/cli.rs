@@ -114,7 +114,9 @@ async fn the_socket_of_a_running_host_is_for_its_owner_only() {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     let app = App::new("rogue");
     let _host = app.start().await;
-    let entries = std::fs::read_dir(app.state()).unwrap().map(|e| e.unwrap());
+    let folder = app.state().join("run");
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
     let sockets: Vec<_> = entries.filter(|e| e.file_type().unwrap().is_socket()).collect();
     assert_eq!(sockets.len(), 1, "{sockets:?}");
     assert_eq!(sockets[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
