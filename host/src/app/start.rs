@@ -297,7 +297,7 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
             let trace = context.trace.clone();
             let context =
                 CallContext { deadline: context.deadline.min(Instant::now() + pool.call_deadline()), ..context };
-            match pool.handle(request, context).await {
+            match pool.handle_apart(request, context).await {
                 Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
                 Err(error) => {
                     tracing::warn!(component, trace = %trace, "{error}");

@@ -114,7 +114,8 @@ pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<R
             return Ok(Response::from_parts(head, EdgeBody::full(bytes)));
         }
     }
-    Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body), ..EdgeBody::default() }))
+    // From here on the client's reading sets the pace.
+    Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.apart()), ..EdgeBody::default() }))
 }
 
 /// What has been read of a body. Most have one frame, which is not copied.

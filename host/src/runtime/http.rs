@@ -1,8 +1,8 @@
 //! One HTTP request into a component (`wasi:http/handler`).
 //!
-//! The guest may still write its body when the response's head is there, so the call goes on in its task until the body
+//! The guest may still write its body when the response's head is there, so the body carries the call with it until it
 //! is read to its end; then the instance goes back to the pool. A client that goes away drops the body, which ends the
-//! task and the instance with it.
+//! call and the instance with it.
 //!
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
 //! proper end. So the call says first that it was cut, and the body then ends with an error: a client must be able to
@@ -18,13 +18,16 @@ use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::p3::{Request, bindings::http::types::ErrorCode};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
 
 type Head = Result<http::Response<WasiBody>, ErrorCode>;
+
+/// A call under way; dropping it ends it.
+type Call = BoxFuture<'static, Result<(), CallError>>;
 
 /// How far a call has come, for the reader of its response.
 #[derive(Default)]
@@ -46,8 +49,18 @@ impl Drop for CutOnDrop<'_> {
     }
 }
 
+/// Runs `call` in a task, which ends when what is returned is dropped.
+fn apart(call: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Call {
+    let task = AbortOnDropHandle::new(tokio::spawn(call));
+    // A task that was stopped has nobody who asks how it ended; one that panicked has dropped its sender.
+    Box::pin(async move { task.await.unwrap_or(Ok(())) })
+}
+
 impl Pool {
     /// Lets the component answer `request`. Dropping the future, or the response's body before its end, ends the call.
+    ///
+    /// The call runs in whatever polls this future and then the body: a task of its own would cost every request two
+    /// hops. A caller that is itself a guest cannot do that, see [`Pool::handle_apart`].
     ///
     /// # Errors
     /// When no instance was to be had, the guest trapped, answered with an error code, or `context`'s deadline passed
@@ -61,35 +74,90 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let (head, answered) = oneshot::channel::<Head>();
+        let (head, answered) = oneshot::channel();
         let course = Arc::new(Course::default());
-        let task = AbortOnDropHandle::new(tokio::spawn({
-            let (pool, course) = (self.clone(), course.clone());
-            async move {
-                let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
-                let serving = pool.serve(request, context, head, &course);
-                let result = match tokio::time::timeout_at(deadline, serving).await {
-                    Ok(result) => result,
-                    Err(_) => Err(pool.error(Failure::Deadline, "")),
-                };
-                if let Err(error) = &result
-                    && course.answered.load(Ordering::Relaxed)
-                {
-                    // After the head nobody reads this result any more, so the log has it from here.
-                    tracing::error!(component = %pool.component(), trace = %trace, "{error}");
-                }
-                result
+        let call = self.clone().call_through(request, context, head, course.clone());
+        self.answer(Box::pin(call), answered, course).await
+    }
+
+    /// Like [`Pool::handle`], in a task of its own: for callers inside another store's event loop, in which wasmtime 48
+    /// runs no second one.
+    ///
+    /// # Errors
+    /// As [`Pool::handle`].
+    pub async fn handle_apart<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+        context: CallContext,
+    ) -> Result<http::Response<ResponseBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let (head, answered) = oneshot::channel();
+        let course = Arc::new(Course::default());
+        let call = self.clone().call_through(request, context, head, course.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(call));
+        let pool = self.clone();
+        let call = async move {
+            task.await
+                .unwrap_or_else(|join| Err(pool.error(Failure::Trapped, format_args!("the call's task ended: {join}"))))
+        };
+        self.answer(Box::pin(call), answered, course).await
+    }
+
+    /// Drives `call` until its response's head is there.
+    async fn answer(
+        self: &Arc<Self>,
+        call: Call,
+        mut answered: oneshot::Receiver<Head>,
+        course: Arc<Course>,
+    ) -> Result<http::Response<ResponseBody>, CallError> {
+        let mut call = Some(call);
+        let mut ended = Ok(());
+        let head = std::future::poll_fn(|cx| {
+            if let Some(running) = &mut call
+                && let Poll::Ready(result) = running.as_mut().poll(cx)
+            {
+                (call, ended) = (None, result);
             }
-        }));
-        match answered.await {
-            Ok(Ok(response)) => Ok(ResponseBody::attach(response, task, course)),
-            Ok(Err(code)) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}"))),
-            Err(_) => match task.await {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
-                Err(join) => Err(self.error(Failure::Trapped, format_args!("the call's task ended: {join}"))),
-            },
+            // A call that has ended without an answer has dropped its sender, so this is then ready too.
+            Pin::new(&mut answered).poll(cx)
+        })
+        .await;
+        match (head, ended) {
+            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, course)),
+            (Ok(Err(code)), _) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}"))),
+            (Err(_), Err(error)) => Err(error),
+            (Err(_), Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
         }
+    }
+
+    /// The whole call, with its deadline and its log.
+    async fn call_through<B>(
+        self: Arc<Self>,
+        request: http::Request<B>,
+        context: CallContext,
+        head: oneshot::Sender<Head>,
+        course: Arc<Course>,
+    ) -> Result<(), CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
+        let serving = self.serve(request, context, head, &course);
+        let result = match tokio::time::timeout_at(deadline, serving).await {
+            Ok(result) => result,
+            Err(_) => Err(self.error(Failure::Deadline, "")),
+        };
+        if let Err(error) = &result
+            && course.answered.load(Ordering::Relaxed)
+        {
+            // After the head nobody reads this result any more, so the log has it from here.
+            tracing::error!(component = %self.component(), trace = %trace, "{error}");
+        }
+        result
     }
 
     async fn serve<B>(
@@ -145,21 +213,17 @@ pub struct ResponseBody {
     body: WasiBody,
     /// Bytes still to come, when the guest has said how many.
     remaining: Option<u64>,
-    task: Option<AbortOnDropHandle<Result<(), CallError>>>,
+    call: Option<Call>,
     course: Arc<Course>,
     /// The reader has been told of the cut.
     broken: bool,
 }
 
 impl ResponseBody {
-    fn attach(
-        response: http::Response<WasiBody>,
-        task: AbortOnDropHandle<Result<(), CallError>>,
-        course: Arc<Course>,
-    ) -> http::Response<Self> {
+    fn attach(response: http::Response<WasiBody>, call: Option<Call>, course: Arc<Course>) -> http::Response<Self> {
         let length = response.headers().get(CONTENT_LENGTH);
         let remaining = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        response.map(|body| ResponseBody { body, remaining, task: Some(task), course, broken: false })
+        response.map(|body| ResponseBody { body, remaining, call, course, broken: false })
     }
 
     /// Whether all that the guest has announced has been read: there is nothing more to wait for.
@@ -172,15 +236,31 @@ impl ResponseBody {
         self.course.cut.load(Ordering::Acquire)
     }
 
+    /// Gives the call a task of its own: for a reader that may stop reading, since a call that nobody drives would keep
+    /// its instance, and what it holds of the processor, past its deadline.
+    pub fn apart(mut self) -> Self {
+        self.call = self.call.take().map(apart);
+        self
+    }
+
     /// Leaves what is still to come unread. The guest may finish its call, as its instance is as good as before.
     pub fn detach(mut self) {
         self.finish();
     }
 
-    /// The guest has written all of it and may go on after its return: let it finish, and keep the instance.
+    /// Lets the call go on. Whoever reads the body drives it.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if self.call.as_mut().is_some_and(|call| call.as_mut().poll(cx).is_ready()) {
+            self.call = None;
+        }
+    }
+
+    /// The guest has written all of it and may go on after its return: let it finish, and keep the instance. Mostly
+    /// there is nothing left but to give the instance back, which needs no task.
     fn finish(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.detach();
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        if let Some(call) = self.call.take() {
+            tokio::spawn(call);
         }
     }
 }
@@ -199,6 +279,7 @@ impl Body for ResponseBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.drive(cx);
         let poll = Pin::new(&mut self.body).poll_frame(cx);
         match &poll {
             Poll::Ready(None) if self.is_cut() && !self.has_arrived() => {
