@@ -276,6 +276,38 @@ async fn a_client_that_does_not_read_its_response_is_cut_off() {
 }
 
 #[tokio::test]
+async fn slow_uploads_hold_no_instance() {
+    let host = App::new("edge").append("[component.front.tool.souk.limits]\ninstances = 1\nwait = 0\n").start().await;
+    let mut uploads = Vec::new();
+    for _ in 0..8 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "POST /self/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello").await;
+        uploads.push(stream);
+    }
+    for _ in 0..20 {
+        host.client().get("/self/hello").await.expect(200);
+    }
+    for mut stream in uploads {
+        raw::send(&mut stream, "world").await;
+        let answer = raw::read_response(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("helloworld"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_stops_half_way_is_told_so() {
+    let host = App::new("edge")
+        .replace("request_headers = 8192", "request_headers = 8192\nbody_read_timeout = 200")
+        .start()
+        .await;
+    let mut stream = raw::connect(host.address()).await;
+    raw::send(&mut stream, "POST /self/echo HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello").await;
+    let answer = raw::read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("did not arrive in time"), "{answer:?}");
+    host.client().get("/self/hello").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_large_body_comes_back_whole() {
     let (_host, client) = start().await;
     let body: Vec<u8> = (0..2_000_000_u32).map(|i| (i % 251) as u8).collect();

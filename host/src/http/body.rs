@@ -1,4 +1,4 @@
-//! Bodies at the edge: requests bounded in size, responses settled where they are small.
+//! Responses' bodies at the edge: settled where they are small.
 //!
 //! A guest's body has no length as a rule. A small one is read to its end before the response's head goes out: it then
 //! has a `content-length`, head and body leave in one write, and the guest's instance is free again at once. Without a
@@ -11,11 +11,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use wasmtime_wasi_http::Error;
@@ -26,9 +23,6 @@ const SMALL: usize = 64 * 1024;
 /// How long the end of a small body is waited for. Guests write a small body at once; one that streams is not held up
 /// for longer than this.
 const PATIENCE: Duration = Duration::from_millis(10);
-
-/// How long a body that is refused may take to arrive.
-const REFUSAL: Duration = Duration::from_secs(1);
 
 /// A response's body on its way to the client.
 #[derive(Default)]
@@ -186,59 +180,4 @@ pub fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     response.body_mut().clear();
-}
-
-/// Reads and drops a body that is refused, `most` bytes of it: a client that still writes when the connection closes
-/// may never see why.
-pub async fn discard(mut body: Incoming, most: u64) {
-    let mut left = Some(most);
-    let reading = async {
-        while let (Some(now), Some(Ok(frame))) = (left, body.frame().await) {
-            left = now.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
-        }
-    };
-    // Whether all of it came makes no difference to the answer.
-    let _ = tokio::time::timeout(REFUSAL, reading).await;
-}
-
-/// A request's body that ends with an error past `left` bytes, and says so in `exceeded`.
-pub struct Bounded<B> {
-    body: B,
-    left: u64,
-    exceeded: Arc<AtomicBool>,
-}
-
-impl<B> Bounded<B> {
-    /// At most `limit` bytes of `body`.
-    pub fn new(body: B, limit: u64, exceeded: Arc<AtomicBool>) -> Self {
-        Bounded { body, left: limit, exceeded }
-    }
-}
-
-impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Body for Bounded<B> {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(cx).map_err(Error::Hyper);
-        if let Poll::Ready(Some(Ok(frame))) = &poll {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match self.left.checked_sub(length) {
-                Some(left) => self.left = left,
-                None => {
-                    self.exceeded.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
-                }
-            }
-        }
-        poll
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -1,20 +1,20 @@
 //! The way of one request: id, route, bounds, the component, and the response made fit for the wire.
 
 use super::activity::UnderWay;
-use super::body::{self, Bounded, EdgeBody, settle};
+use super::body::{self, EdgeBody, settle};
 use super::error;
 use super::request::{self, Caller, REQUEST_ID, Target};
+use super::upload::{self, Refused, Room, Upload};
 use crate::app::App;
 use crate::call::CallContext;
-use crate::limits::EdgeLimits;
+use crate::limits::{EdgeLimits, millis};
 use crate::manifest::Router;
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use crate::runtime::Failure;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Answers while the host serves; the path is Spin's.
@@ -24,6 +24,7 @@ const HEALTH: &str = "/.well-known/spin/health";
 pub struct Edge {
     app: Arc<App>,
     router: Router<Target>,
+    room: Room,
 }
 
 impl Edge {
@@ -34,7 +35,7 @@ impl Edge {
             Some((pattern.clone(), Target::new(pattern, pool.clone())))
         });
         let router = Router::new(routes);
-        Arc::new(Edge { app, router })
+        Arc::new(Edge { app, router, room: Room::new() })
     }
 
     /// The limits of the edge.
@@ -93,7 +94,7 @@ impl Edge {
         if body.size_hint().lower() > limit {
             // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
             if !head.headers.contains_key(EXPECT) {
-                body::discard(body, limit.saturating_mul(2)).await;
+                upload::discard(body, limit.saturating_mul(2)).await;
             }
             return (too_large(limit), Some(component));
         }
@@ -105,16 +106,15 @@ impl Edge {
         head.uri = url;
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
+        let patience = millis(self.limits().body_read_timeout);
+        let upload = match Upload::read(body, limit, patience, &self.room).await {
+            Ok(upload) => upload,
+            Err(refused) => return (refusal(&refused, limit), Some(component)),
+        };
         let context = CallContext::new(trace, pool.call_deadline());
         under_way.call_until(context.deadline);
-        let mut exceeded = None;
-        let answer = if body.is_end_stream() {
-            pool.handle(Request::from_parts(head, Empty::<Bytes>::new()), context).await
-        } else {
-            let exceeded = exceeded.insert(Arc::new(AtomicBool::new(false)));
-            let body = Bounded::new(body, limit, exceeded.clone());
-            pool.handle(Request::from_parts(head, body), context).await
-        };
+        let exceeded = upload.exceeded();
+        let answer = pool.handle(Request::from_parts(head, upload), context).await;
         let answer = match answer {
             // The host alone speaks about the state of a connection.
             Ok(response) if response.status().is_informational() => {
@@ -124,7 +124,11 @@ impl Edge {
                 settle(response, to_head).await.map_err(|error| error.map(|e| format!("the body broke off: {e}")))
             }
             Err(failed) => {
-                tracing::error!(component, trace, "{failed}");
+                match failed.failure {
+                    // Nobody's mistake, and there may be thousands of them.
+                    Failure::Overloaded => tracing::warn!(component, trace, "{failed}"),
+                    _ => tracing::error!(component, trace, "{failed}"),
+                }
                 Ok(error::from_call(&failed))
             }
         };
@@ -144,12 +148,23 @@ impl Edge {
 
 fn health(method: &Method) -> Response<EdgeBody> {
     if method != Method::GET && method != Method::HEAD {
-        return error::response(StatusCode::METHOD_NOT_ALLOWED, "health is read with GET");
+        let mut response = error::response(StatusCode::METHOD_NOT_ALLOWED, "health is read with GET");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
     }
     let mut response = Response::new(EdgeBody::full("OK".into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
     response
+}
+
+fn refusal(refused: &Refused, limit: u64) -> Response<EdgeBody> {
+    match refused {
+        Refused::TooLarge => too_large(limit),
+        Refused::TooSlow => error::response(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        // There may be nobody left to read it.
+        Refused::Broken => error::response(StatusCode::BAD_REQUEST, "the body broke off"),
+    }
 }
 
 fn too_large(limit: u64) -> Response<EdgeBody> {

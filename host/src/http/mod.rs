@@ -12,6 +12,7 @@ mod error;
 mod request;
 mod server;
 mod tls;
+mod upload;
 
 pub use edge::Edge;
 pub use server::{Server, ServerError};
