@@ -76,6 +76,11 @@ pub async fn call(app: &App, request: CallRequest) -> CallReply {
 async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> {
     let CallRequest { component, function, arguments } = request;
     let Some(pool) = app.pool(&component) else {
+        if let Some(variable) = app.application().off.get(&component) {
+            return Err(format!(
+                "component `{component}` is off, because `{variable}` is set\n  fix: leave `{variable}` empty"
+            ));
+        }
         let known: Vec<&str> = app.pools().map(|p| p.component().as_ref()).collect();
         return Err(format!("there is no component `{component}`\n  fix: name one of {}", known.join(", ")));
     };

@@ -2,7 +2,8 @@
 //! WIT calls, and gives each exactly what the manifest grants it.
 //!
 //! The modules depend on each other in one direction:
-//! `cli -> http, links -> runtime -> bindings -> manifest`, with `call`, `limits` and `error` below all of them.
+//! `cli -> http, control -> app -> links -> runtime -> bindings -> manifest`, with `call`, `limits`, `state` and
+//! `secrets` below all of them; `migrations` stands beside `bindings`, whose databases it prepares.
 //! The host knows components, contracts, links and grants; it names no concept of any application that it runs.
 #![forbid(unsafe_code)]
 
@@ -17,5 +18,6 @@ pub mod links;
 pub mod manifest;
 pub mod migrations;
 pub mod runtime;
+pub mod secrets;
 pub mod state;
 pub mod telemetry;

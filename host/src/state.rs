@@ -2,6 +2,7 @@
 //!
 //! One host holds the folder at a time; a second one is refused, because two hosts would each hold half of the truth.
 
+use crate::secrets::Secrets;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -58,7 +59,14 @@ impl StateFolder {
             Err(TryLockError::Error(e)) => return Err(unusable(&lock_file, e)),
         }
         let state = StateFolder { path, _lock: lock };
-        for part in [state.cache(), state.sqlite(), state.key_value(), state.files(), state.path.join(RUN)] {
+        for part in [
+            state.cache(),
+            state.sqlite(),
+            state.key_value(),
+            state.files(),
+            state.secrets_folder(),
+            state.path.join(RUN),
+        ] {
             make_private(&part)?;
         }
         Ok(state)
@@ -88,6 +96,23 @@ impl StateFolder {
     pub fn files(&self) -> PathBuf {
         self.path.join("files")
     }
+
+    /// Secrets that the host makes, one file each.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::kept(self.secrets_folder())
+    }
+
+    fn secrets_folder(&self) -> PathBuf {
+        self.path.join(SECRETS)
+    }
+}
+
+/// The name of the secrets' folder.
+const SECRETS: &str = "secrets";
+
+/// The secrets in the state folder `path`, which need not exist: one that is missing is made up and not kept.
+pub fn secrets_of(path: &Path) -> Secrets {
+    Secrets::looked_up(path.join(SECRETS))
 }
 
 /// Holds the control socket.
@@ -147,7 +172,12 @@ mod tests {
         fs::create_dir_all(temp.path().join("state/sqlite")).unwrap();
         fs::set_permissions(temp.path().join("state/sqlite"), Permissions::from_mode(0o755)).unwrap();
         let state = StateFolder::open(&temp.path().join("state")).unwrap();
-        for path in [state.sqlite(), state.cache(), control_socket(state.path()).parent().unwrap().to_path_buf()] {
+        for path in [
+            state.sqlite(),
+            state.cache(),
+            state.secrets_folder(),
+            control_socket(state.path()).parent().unwrap().to_path_buf(),
+        ] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
         }
     }

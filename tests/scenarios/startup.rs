@@ -201,3 +201,107 @@ async fn an_address_that_is_taken_is_refused_by_name() {
     assert!(!output.status.success(), "{message}");
     assert_names(&message, &[&address]);
 }
+
+/// An application whose `rogue` reads a secret and a URL that the host gives, and whose `fresh` is off with `bank` set.
+fn given() -> App {
+    App::new("rogue")
+        .replace(r#"token = { default = "swordfish", secret = true }"#, "token = { required = true, secret = true }")
+        .replace("[variables]", "[variables]\nown_url = { required = true }\nbank = { default = \"\" }")
+        .replace(
+            r#"variables = { greeting = "{{ greeting }}" }"#,
+            r#"variables = { greeting = "{{ own_url }}/next", token = "{{ token }}" }"#,
+        )
+        .append(
+            "[application.tool.souk.variables]\ntoken = { generate = \"secret\", unless = \"bank\" }\n\
+             own_url = { generate = \"url\" }\n",
+        )
+}
+
+#[tokio::test]
+async fn a_generated_secret_survives_a_restart_is_private_and_is_in_no_output() {
+    use std::os::unix::fs::PermissionsExt;
+    let app = given();
+    let file = app.state().join("secrets/token");
+    // Commands that only look make no secret.
+    for (command, arguments) in [("doctor", [].as_slice()), ("migrate", &["--status"])] {
+        let output = app.souk(command, arguments).await;
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(!file.exists(), "{command} made a secret");
+    }
+
+    let read = "/rogue/read-variable/token";
+    let host = app.start().await;
+    let secret = host.client().get(read).await.expect(200).as_str().unwrap().to_owned();
+    assert_eq!(secret.len(), 64, "{secret}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(file.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(host.log_count(&secret), 0, "the log has the secret");
+    host.stop().await;
+    let doctor = app.souk("doctor", &[]).await;
+    assert!(!format!("{doctor:?}").contains(&secret), "doctor prints the secret");
+
+    let host = app.start().await;
+    assert_eq!(host.client().get(read).await.expect(200), secret.as_str());
+    host.stop().await;
+    let host = given().start().await;
+    assert_ne!(host.client().get(read).await.expect(200), secret.as_str(), "another state folder has the same secret");
+
+    std::fs::write(&file, "").unwrap();
+    assert_names(&app.start_fails().await, &["spin.toml:", "secrets/token is empty", "fix: ", "remove the file"]);
+    assert_eq!(std::fs::read(&file).unwrap(), b"", "the host has replaced the file");
+}
+
+#[tokio::test]
+async fn the_host_knows_its_own_url() {
+    let app = given();
+    let host = app.start().await;
+    let expected = format!("http://{}/next", host.address());
+    assert_eq!(host.client().get("/rogue/read-variable/greeting").await.expect(200), expected.as_str());
+    host.stop().await;
+    let (out, err) = {
+        let function = "souk-test:rogue/deeds@1.0.0#read-variable";
+        let arguments = Some(serde_json::json!({ "name": "greeting" }));
+        crate::harness::app::texts(&app.call("rogue", function, arguments).await)
+    };
+    assert_eq!(out.trim(), r#""http://127.0.0.1:3000/next""#, "{err}");
+}
+
+#[tokio::test]
+async fn a_variable_turns_a_component_off() {
+    let app = given().append(
+        "[component.fresh.tool.souk]\nunless = \"bank\"\n[component.front-fresh.tool.souk]\nunless = \"bank\"\n",
+    );
+    let host = app.start().await;
+    host.client().get("/fresh/self/hello").await.expect(200);
+    host.stop().await;
+
+    // The secret that the host made before is not for the bank.
+    let app = app.variable("bank", "the real one");
+    assert_names(&app.start_fails().await, &["`token` is required because `bank` is set", "SPIN_VARIABLE_TOKEN"]);
+    let app = app.variable("token", "from the bank");
+    let host = app.start().await;
+    assert_eq!(host.client().get("/rogue/read-variable/token").await.expect(200), "from the bank");
+    assert_names(&host.log().join("\n"), &["front-fresh: off, because `bank` is set", "fresh: off, because"]);
+    assert_eq!(host.log_count("/fresh/") + host.log_count("the real one"), 0, "{:#?}", host.log());
+    host.client().get("/fresh/self/hello").await.expect(404);
+    let (_, err) = crate::harness::app::texts(&app.call("fresh", "souk-test:rogue/deeds#answer", None).await);
+    assert_names(&err, &["`fresh` is off, because `bank` is set", "fix: "]);
+}
+
+#[tokio::test]
+async fn a_component_that_is_off_is_neither_compiled_nor_reached_nor_linked() {
+    let switch = "[variables]\nbank = { default = \"\" }\n";
+    // Its file is missing, which stops start-up only while the component takes part.
+    let inner = "[component.inner]\nsource = \"../../../target/wasm32-wasip2/release/front.wasm\"";
+    let app = App::new("edge")
+        .replace(inner, "[component.inner]\nsource = \"missing.wasm\"")
+        .append(&format!("{switch}[component.inner.tool.souk]\nunless = \"bank\"\n"));
+    assert_names(&app.start_fails().await, &["inner", "missing.wasm"]);
+    let host = app.variable("bank", "b").start().await;
+    host.client().get("/self/internal/inner/self/hello").await.expect(502);
+
+    let app = App::new("rogue").replace("[variables]", switch).append("[component.rogue.tool.souk]\nunless = \"bank\"");
+    let message = app.variable("bank", "b").start_fails().await;
+    assert_names(&message, &["component `front`", "`rogue`, which is off, because `bank` is set", "fix: "]);
+}

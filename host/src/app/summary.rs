@@ -43,6 +43,9 @@ pub fn describe(application: &Application, url: &str) -> String {
             let _ = writeln!(text, "    {line}");
         }
     }
+    for (name, variable) in &application.off {
+        let _ = writeln!(text, "  {name}: off, because `{variable}` is set");
+    }
     text.push('\n');
     text
 }

@@ -1,6 +1,6 @@
 //! `souk call`: one function, by hand.
 
-use super::{Place, output};
+use super::{Place, default_url, fill_in, output};
 use crate::app::App;
 use crate::control::{self, CallReply, CallRequest, Listed, RunningHost};
 use crate::state::{self, StateError, StateFolder};
@@ -39,9 +39,8 @@ impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
         // A running host has its variables; whoever calls it need not have them too.
-        let loaded = self.place.load(&[]);
-        let configured = loaded.as_ref().ok().and_then(|l| l.application.state_dir.as_deref());
-        let state_dir = self.place.state_dir(configured);
+        let manifest = self.place.read(&[]);
+        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let state = match reach(&state_dir).await? {
             Reached::Host(mut host) => {
                 return match request {
@@ -51,9 +50,9 @@ impl Call {
             }
             Reached::State(state) => state,
         };
-        let loaded = loaded?;
+        let application = fill_in(manifest?, default_url(), state.secrets())?;
         let _log = telemetry::start("warn,guest=info,souk::app=error")?;
-        let app = App::start(loaded.application, &state, |_| {}).await?;
+        let app = App::start(application, &state, |_| {}).await?;
         match request {
             None => Ok(print_list(&control::list(&app))),
             Some(request) => print_reply(control::call(&app, request).await),

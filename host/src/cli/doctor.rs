@@ -1,11 +1,11 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
 use super::build::{TARGET, has_target};
-use super::{Place, output};
+use super::{Place, default_url, fill_in, output};
 use crate::app::{App, describe};
 use crate::limits::{ComponentLimits, EdgeLimits, Limit};
 use crate::manifest::Application;
-use crate::state::StateFolder;
+use crate::state::{self, StateFolder};
 use clap::Args;
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,10 +35,14 @@ impl Doctor {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
-        let loaded = match self.place.load(&[]) {
-            Ok(loaded) => {
+        let loaded = self.place.read(&[]).and_then(|manifest| {
+            let secrets = state::secrets_of(&self.place.state_dir(manifest.state_dir()));
+            fill_in(manifest, default_url(), secrets)
+        });
+        let loaded = match loaded {
+            Ok(application) => {
                 check("manifest", true, manifest.display().to_string());
-                Some(loaded.application)
+                Some(application)
             }
             Err(error) => {
                 check("manifest", false, format!("{error:#}"));

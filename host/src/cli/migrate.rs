@@ -1,8 +1,8 @@
 //! `souk migrate`: the databases, without the application.
 
-use super::{Place, output};
+use super::{Place, default_url, fill_in, output};
 use crate::app;
-use crate::state::StateFolder;
+use crate::state::{self, StateFolder};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -18,9 +18,10 @@ pub struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let loaded = self.place.load(&[])?;
-        let application = loaded.application;
-        let state_dir = self.place.state_dir(application.state_dir.as_deref());
+        let manifest = self.place.read(&[])?;
+        let state_dir = self.place.state_dir(manifest.state_dir());
+        // Migrations use no secret, so none is made.
+        let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         let status = self.status;
         tokio::task::spawn_blocking(move || {
             if status {

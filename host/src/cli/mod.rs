@@ -10,7 +10,8 @@ mod migrate;
 mod output;
 mod up;
 
-use crate::manifest::{self, LoadOptions, Loaded};
+use crate::manifest::{self, Application, HostValues, LoadOptions, Manifest, ManifestErrors};
+use crate::secrets::Secrets;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,13 +81,9 @@ impl Place {
         }
     }
 
-    /// Reads and checks the manifest; warnings go to stderr.
-    fn load(&self, environment: &[(String, String)]) -> anyhow::Result<Loaded> {
-        let loaded = manifest::load(&self.options(environment))?;
-        for warning in &loaded.warnings {
-            output::note(&format!("warning: {warning}"));
-        }
-        Ok(loaded)
+    /// Reads and checks the manifest.
+    fn read(&self, environment: &[(String, String)]) -> Result<Manifest, ManifestErrors> {
+        manifest::read(&self.options(environment))
     }
 
     /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
@@ -97,6 +94,23 @@ impl Place {
             (None, None) => self.manifest().parent().unwrap_or(Path::new("")).join(".souk"),
         }
     }
+}
+
+/// Gives the variables their values, and takes the rest from the host; warnings go to stderr.
+fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> Result<Application, ManifestErrors> {
+    let loaded = manifest.fill_in(&HostValues { url, secrets })?;
+    for warning in &loaded.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    Ok(loaded.application)
+}
+
+/// Where `souk up` serves when it is not told.
+const DEFAULT_LISTEN: &str = "127.0.0.1:3000";
+
+/// The application's URL for commands that serve nothing: that of the default address.
+fn default_url() -> String {
+    format!("http://{DEFAULT_LISTEN}")
 }
 
 /// Reads the command line and runs the command.

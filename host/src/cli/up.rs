@@ -1,6 +1,6 @@
 //! `souk up`: the application, served.
 
-use super::Place;
+use super::{DEFAULT_LISTEN, Place, fill_in};
 use super::{build, output};
 use crate::app::{App, Progress};
 use crate::control;
@@ -9,6 +9,7 @@ use crate::limits::millis;
 use crate::state::{self, StateFolder};
 use crate::telemetry;
 use clap::Args;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -25,7 +26,7 @@ pub struct Up {
     #[arg(long)]
     build: bool,
     /// Where to serve HTTP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     listen: String,
     /// An environment variable for every component
     #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = key_value)]
@@ -54,9 +55,9 @@ impl Up {
             build::run(&self.place.manifest()).await?;
         }
         let start = Instant::now();
-        let loaded = self.place.load(&self.env)?;
+        let manifest = self.place.read(&self.env)?;
         let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
-        let state_dir = self.place.state_dir(loaded.application.state_dir.as_deref());
+        let state_dir = self.place.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
@@ -65,9 +66,11 @@ impl Up {
         let scheme = if tls.is_some() { "https" } else { "http" };
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
         let server = Server::bind(&self.listen).await?;
+        let address = server.address();
+        let application = fill_in(manifest, url(scheme, address), state.secrets())?;
         let control = control::bind(&state::control_socket(state.path()))?;
         let quiet = self.quiet;
-        let app = App::start(loaded.application, &state, move |progress| {
+        let app = App::start(application, &state, move |progress| {
             if !quiet {
                 show(&progress);
             }
@@ -77,7 +80,6 @@ impl Up {
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         stop_on_signal(shutdown.clone())?;
-        let address = server.address();
         let serving = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
         output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         let mut drained = serving.await?;
@@ -89,6 +91,15 @@ impl Up {
         } else {
             anyhow::bail!("requests were still under way when the limit `drain` was over; they were cut off")
         }
+    }
+}
+
+/// The URL of the application that is served at `address`. Nothing reaches the wildcard addresses by their name.
+fn url(scheme: &str, address: SocketAddr) -> String {
+    if address.ip().to_canonical().is_unspecified() {
+        format!("{scheme}://localhost:{}", address.port())
+    } else {
+        format!("{scheme}://{address}")
     }
 }
 
@@ -120,4 +131,23 @@ fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_is_one_that_a_browser_can_open() {
+        for (address, expected) in [
+            ("127.0.0.1:3000", "http://127.0.0.1:3000"),
+            ("0.0.0.0:80", "http://localhost:80"),
+            ("[::]:3000", "http://localhost:3000"),
+            ("[::ffff:0.0.0.0]:3000", "http://localhost:3000"),
+            ("[::1]:3000", "http://[::1]:3000"),
+        ] {
+            assert_eq!(url("http", address.parse().unwrap()), expected);
+        }
+        assert_eq!(url("https", "0.0.0.0:443".parse().unwrap()), "https://localhost:443");
+    }
 }

@@ -1,6 +1,7 @@
 //! One `[component.NAME]`: its source, what it is granted, its links and how it is built.
 
 use super::files::Files;
+use super::generated::{check_named, is_set};
 use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::{AllowedHost, INTERNAL_DOMAIN};
 use super::schema::{Draft, read_limits, read_targets};
@@ -13,11 +14,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::DeValue;
 
-/// The templates of one component, to be filled in once the variables have values.
+/// What of one component depends on the variables' values.
 #[derive(Default)]
 pub(super) struct Templates {
     variables: BTreeMap<String, Template>,
     hosts: Vec<At<Template>>,
+    /// The variable that turns the component off when it is set.
+    unless: Option<String>,
 }
 
 impl Component {
@@ -53,12 +56,16 @@ pub(super) fn read<'a>(
     let mut component = Component::new(name, table.line, dir);
     read_source(&mut table, &mut component, dir);
     component.description = table.string("description").map(|text| text.value).unwrap_or_default();
-    let templates =
-        Templates { variables: read_variables(&mut table, declared), hosts: read_hosts(&mut table, declared) };
+    let mut templates = Templates {
+        variables: read_variables(&mut table, declared),
+        hosts: read_hosts(&mut table, declared),
+        unless: None,
+    };
     component.environment = read_environment(&mut table);
     component.files = Files::read(&mut table, name, dir);
     component.key_value_stores = read_labels(&mut table, "key_value_stores");
     component.sqlite_databases = read_labels(&mut table, "sqlite_databases");
+    table.hide("ai_models");
     if let Some(model) = table.strings("ai_models").first() {
         table.error(model.line, "`ai_models` is not supported: Souk runs no AI models", "remove `ai_models`");
     }
@@ -68,7 +75,7 @@ pub(super) fn read<'a>(
     }
     component.dependencies = read_dependencies(&mut table);
     if let Some(souk) = table.table("tool").and_then(|mut tool| tool.table("souk")) {
-        read_tool(souk, &mut component, dir);
+        templates.unless = read_tool(souk, &mut component, dir, declared);
     }
     let fix = "build one source; `souk build` always builds for release";
     table.refuse("profile", "`profile` is not supported", fix);
@@ -141,6 +148,7 @@ fn read_hosts(table: &mut Table<'_, '_>, declared: &BTreeMap<String, Declared>) 
         }
         hosts.push(At { value: template, line: entry.line });
     }
+    table.hide("allowed_http_hosts");
     if let Some((line, value)) = table.value("allowed_http_hosts") {
         let old: Vec<_> =
             value.get_ref().as_array().into_iter().flatten().filter_map(|v| v.get_ref().as_str()).collect();
@@ -212,6 +220,7 @@ fn read_build(mut table: Table<'_, '_>, dir: &Path) -> Option<Build> {
 
 fn read_dependencies(table: &mut Table<'_, '_>) -> Vec<Dependency> {
     const INHERIT: &str = "a linked component has its own sandbox and its own grants, and never its caller's";
+    table.hide("dependencies_inherit_configuration");
     if let Some(inherit) = table.boolean("dependencies_inherit_configuration")
         && inherit.value
     {
@@ -238,6 +247,8 @@ fn read_dependencies(table: &mut Table<'_, '_>) -> Vec<Dependency> {
         let Some(mut entry) = dependencies.entry(&key, value) else { continue };
         let others = [("version", "a registry"), ("registry", "a registry"), ("package", "a registry")];
         let others = others.into_iter().chain([("path", "a file"), ("url", "a URL")]);
+        others.clone().for_each(|(key, _)| entry.hide(key));
+        entry.hide("inherit_configuration");
         if let Some((_, source)) = others.into_iter().find(|(key, _)| entry.value(key).is_some()) {
             let message = format!("dependency `{name}` comes from {source}, which is not supported");
             dependencies.error(key.line, message, LINK);
@@ -270,7 +281,14 @@ fn read_dependencies(table: &mut Table<'_, '_>) -> Vec<Dependency> {
     links
 }
 
-fn read_tool(mut souk: Table<'_, '_>, component: &mut Component, dir: &Path) {
+/// Reads what is Souk's own; the variable that turns the component off results.
+fn read_tool(
+    mut souk: Table<'_, '_>,
+    component: &mut Component,
+    dir: &Path,
+    declared: &BTreeMap<String, Declared>,
+) -> Option<String> {
+    let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     if let Some(migrations) = souk.string("migrations") {
         let path = dir.join(&migrations.value);
         if !path.is_dir() {
@@ -287,11 +305,40 @@ fn read_tool(mut souk: Table<'_, '_>, component: &mut Component, dir: &Path) {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
+    unless.map(|unless| unless.value)
+}
+
+/// Takes out the components that a variable turns off, and their routes.
+pub(super) fn turn_off(draft: &mut Draft, values: &BTreeMap<String, Value>, file: File<'_>) {
+    let application = &mut draft.application;
+    for (name, templates) in &mut draft.templates {
+        if let Some(unless) = templates.unless.take_if(|unless| is_set(values, unless)) {
+            application.components.remove(name);
+            application.off.insert(name.clone(), unless);
+        }
+    }
+    let off = &application.off;
+    application.routes.retain(|route| !off.contains_key(&route.component));
+    for component in application.components.values() {
+        for dependency in &component.dependencies {
+            let Some(variable) = off.get(&dependency.component) else { continue };
+            let target = &dependency.component;
+            let message = format!("dependency `{}` is on component `{target}`, which is off", dependency.name);
+            let message = format!("{message}, because `{variable}` is set");
+            let fix = format!(
+                "leave `{variable}` empty, depend on another component, or write `unless = \"{variable}\"` under \
+                 [component.{}.tool.souk] too",
+                component.name
+            );
+            file.report.error(file.diagnostic(Some(dependency.line), Some(&component.name), message, fix));
+        }
+    }
 }
 
 /// Fills in the templates of all components. A variable that has no value was reported already.
 pub(super) fn fill_in(draft: &mut Draft, values: &BTreeMap<String, Value>, file: File<'_>) {
-    let known: Vec<String> = draft.application.components.keys().cloned().collect();
+    let application = &draft.application;
+    let known: Vec<String> = application.components.keys().chain(application.off.keys()).cloned().collect();
     for (name, component) in &mut draft.application.components {
         let Some(templates) = draft.templates.remove(name) else { continue };
         for (variable, template) in templates.variables {
@@ -301,6 +348,10 @@ pub(super) fn fill_in(draft: &mut Draft, values: &BTreeMap<String, Value>, file:
         }
         for At { value: template, line } in templates.hosts {
             let Some(value) = template.resolve(values) else { continue };
+            if value.expose().is_empty() && template.variables().next().is_some() {
+                // A host that is configured by a variable and is not: nothing to grant.
+                continue;
+            }
             let shown = if value.is_secret() { &template.text } else { value.expose() };
             match AllowedHost::parse(value.expose(), shown) {
                 Ok(host) => {

@@ -1,7 +1,6 @@
 //! A table of mistakes: each wrong manifest is one error that names line, component and fix.
 
-use super::load;
-use super::tests::{HEAD, app, with_component};
+use super::tests::{HEAD, app, load, with_component};
 
 /// A manifest with one mistake: its text, and the line, component, message and fix of its only error.
 struct Mistake(String, usize, Option<&'static str>, &'static str, &'static str);
@@ -21,6 +20,12 @@ fn in_application(text: &str, line: usize, message: &'static str, fix: &'static 
 fn in_trigger(text: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
     let text = format!("{HEAD}component.a.source = \"a.wasm\"\n[[trigger.http]]\n{text}");
     Mistake(text, line, Some("a"), message, fix)
+}
+
+/// An `entry` of `[application.tool.souk.variables]`, in line 5, beside the declaration of a variable.
+fn generated(entry: &str, declared: &str, message: &'static str, fix: &'static str) -> Mistake {
+    let head = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.variables]\n";
+    Mistake(format!("{head}{entry}\n[variables]\n{declared}\n"), 5, None, message, fix)
 }
 
 fn mistakes() -> Vec<Mistake> {
@@ -79,7 +84,24 @@ fn mistakes() -> Vec<Mistake> {
             "`limits`",
         ),
         beside_component("[variable]\nx = 1", 8, "unknown key `variable`", "`variables`"),
-        beside_component("[zebra]\nx = 1", 8, "unknown key `zebra`", "known here: application, component"),
+        in_application(
+            "spin_manifest_version = 2\n[aplication]\nname = \"t\"",
+            2,
+            "unknown key `aplication`",
+            "`application`",
+        ),
+        in_application(
+            &format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[components.a]\nsource = \"a\""),
+            6,
+            "unknown key `components`",
+            "`component`",
+        ),
+        beside_component(
+            "[zebra]\nx = 1",
+            8,
+            "unknown key `zebra`",
+            "known here: application, component, spin_manifest_version, trigger, variables",
+        ),
         // Variables.
         beside_component(
             "[variables]\nv = { required = true }",
@@ -118,6 +140,61 @@ fn mistakes() -> Vec<Mistake> {
         in_component("variables = { v = \"{{ open\" }", 8, "without `}}`", "{{ variable }}"),
         in_component("variables = { \"a-b\" = \"\" }", 8, "cannot be a variable's name", "snake_case"),
         in_component("variables = { v = true }", 8, "`v` must be a string", "quotes"),
+        // Variables that the host gives.
+        generated(
+            "api_kye = { generate = \"secret\" }",
+            "api_key = { required = true, secret = true }",
+            "`api_kye` is generated, but not declared",
+            "did you mean `api_key`?",
+        ),
+        generated("v = { generate = \"url\" }", "", "`v` is generated, but not declared", "v = { required = true }"),
+        generated("v = { generate = \"url\" }", "v = { default = \"\" }", "never be generated", "required = true"),
+        generated("v = { generate = \"secret\" }", "v = { required = true }", "not declared as one", "secret = true"),
+        generated("v = { generate = \"uuid\" }", "v = { required = true }", "`generate = \"uuid\"`", "\"url\""),
+        generated("v = { generate = true }", "v = { required = true }", "`generate` must be a string", "quotes"),
+        generated("v = { generat = \"url\" }", "v = { required = true }", "unknown key `generat`", "`generate`"),
+        generated("v = {}", "v = { required = true }", "has no `generate`", "generate = \"secret\""),
+        generated("v = \"url\"", "v = { required = true }", "`v` must be a table", "table"),
+        generated(
+            "v = { generate = \"url\", unles = \"w\" }",
+            "v = { required = true }\nw = { default = \"\" }",
+            "unknown key `unles`",
+            "`unless`",
+        ),
+        generated(
+            "v = { generate = \"url\", unless = \"bank_kye\" }",
+            "v = { required = true }\nbank_key = { default = \"\" }",
+            "names the variable `bank_kye`, which is not declared",
+            "did you mean `bank_key`?",
+        ),
+        generated(
+            "v = { generate = \"url\", unless = \"w\" }\nw = { generate = \"url\" }",
+            "v = { required = true }\nw = { required = true }",
+            "`w`, which is generated itself",
+            "the operator decides",
+        ),
+        Mistake(
+            format!(
+                "{}api_key = {{ default = \"k\" }}\n",
+                generated("v = { generate = \"url\", unless = \"api_key\" }", "v = { required = true }", "", "").0
+            ),
+            7,
+            None,
+            "`v` is required because `api_key` is set",
+            "set SPIN_VARIABLE_V",
+        ),
+        // Components that are off.
+        in_component("tool.souk.unless = \"no_such\"", 8, "`no_such`, which is not declared", "[variables]"),
+        in_component("tool.souk.unless = true", 8, "`unless` must be a string", "quotes"),
+        in_component(
+            &format!(
+                "{}[component.b.tool.souk]\nunless = \"v\"\n[variables]\nv.default = \"x\"",
+                dependency("{ component = \"b\" }\n")
+            ),
+            11,
+            "component `b`, which is off, because `v` is set",
+            "leave `v` empty",
+        ),
         // Triggers.
         in_trigger("component = \"a\"", 4, "has no `route`", "private = true"),
         Mistake(
@@ -221,6 +298,8 @@ fn mistakes() -> Vec<Mistake> {
             "`example.com` in `allowed_outbound_hosts`: the scheme is missing",
             "https://HOST",
         ),
+        in_component("allowed_outbound_hosts = [\"\"]", 8, "the scheme is missing", "https://HOST"),
+        in_component("allowed_outbound_hosts = [\"http://self\"]", 8, "`self`", "http://NAME.spin.internal"),
         in_component(
             "allowed_outbound_hosts = [\n\"https://a.test\",\n\"https://a.test/x\"]",
             10,
@@ -268,7 +347,7 @@ fn mistakes() -> Vec<Mistake> {
         ),
         in_component("tool.souk.limits = { memory = -1 }", 8, "out of range", "whole number"),
         in_component("tool.souk.limits = { memory = \"64M\" }", 8, "must be a number", "bytes"),
-        in_component("tool.souk.reuse = 1", 8, "unknown key `reuse`", "limits, migrations"),
+        in_component("tool.souk.reuse = 1", 8, "unknown key `reuse`", "limits, migrations, unless"),
         Mistake(
             format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\ndescription = \"\""),
             6,
@@ -330,6 +409,12 @@ fn mistakes() -> Vec<Mistake> {
         ),
         in_component(&dependency("{}"), 11, "has no `component`", "component = \"NAME\""),
         in_component(&dependency("{ component = \"b\", exprt = \"n:p/i\" }"), 11, "unknown key `exprt`", "`export`"),
+        in_component(
+            &dependency("{ component = \"b\", zebra = 1 }"),
+            11,
+            "unknown key `zebra`",
+            "known here: component, export",
+        ),
         in_component(
             &dependency("{ component = \"b\", inherit_configuration = [\"ai_models\"] }"),
             11,

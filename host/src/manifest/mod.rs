@@ -9,11 +9,17 @@
 //! Three steps, so that each mistake is reported once and all of them together:
 //! 1. `schema` and `component` read the tables ([`table`]) and report every key, type and name that is wrong;
 //! 2. `check` looks at the whole: dangling names, cycles, routes that conflict;
-//! 3. only when nothing was wrong so far, [`variables`] asks for values and the templates are filled in.
+//! 3. only when nothing was wrong so far, [`variables`] asks for values, components that are off are taken out, and the
+//!    templates are filled in.
+//!
+//! The first two are [`read`], the third is [`Manifest::fill_in`]: what the host gives to variables (its URL, secrets that
+//! it keeps) is known only when the state folder is, and that may stand in the runtime configuration.
 //!
 //! Differences from Spin, on purpose: `.env` is read beside the manifest and not in the working directory; relative
 //! paths in runtime-config.toml start at its folder; a label of a store or database needs no entry there, it lies in
-//! the state folder; two routes of the same shape are an error and not a silent choice.
+//! the state folder; two routes of the same shape are an error and not a silent choice; `self` is no outbound host, as
+//! components are called by `NAME.spin.internal`; an outbound host that is a template and empty once filled in grants
+//! nothing and is no mistake.
 //!
 //! Not checked here: whether a component's `source` exists (`souk build` makes it, the loader looks for it), and
 //! whether imports and exports fit (links are checked once the components are compiled).
@@ -22,6 +28,7 @@ mod check;
 mod component;
 mod error;
 mod files;
+mod generated;
 mod names;
 mod outbound;
 mod route;
@@ -38,6 +45,7 @@ mod tests;
 
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
+pub use generated::HostValues;
 pub use names::DependencyName;
 pub use outbound::{AllowedHost, INTERNAL_DOMAIN, default_port};
 pub use route::{RouteMatch, RoutePattern, Router};
@@ -98,6 +106,8 @@ pub struct Application {
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     /// The state folder, when the runtime configuration names one.
     pub state_dir: Option<PathBuf>,
+    /// Components that take no part, each with the variable that is set and turns it off.
+    pub off: BTreeMap<String, String>,
 }
 
 impl Application {
@@ -199,13 +209,23 @@ pub struct BuildStep {
     pub line: usize,
 }
 
-/// Loads and checks an application. Reads files; meant for start-up.
+/// A manifest that is right as far as that can be known before its variables have values.
+pub struct Manifest {
+    draft: Draft,
+    source: Source,
+    providers: Vec<Provider>,
+    environment: Vec<(String, String)>,
+    process_env: BTreeMap<String, String>,
+    report: Report,
+}
+
+/// Reads and checks an application, without the values of its variables. Reads files; meant for start-up.
 ///
 /// # Errors
 /// All mistakes in the manifest, the runtime configuration and `.env`, each with file, line and fix.
-pub fn load(options: &LoadOptions) -> Result<Loaded, ManifestErrors> {
+pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     let report = Report::default();
-    let Some((mut draft, source)) = read(&options.manifest, &report) else { return fail(report) };
+    let Some((mut draft, source)) = read_file(&options.manifest, &report) else { return fail(report) };
     let manifest = File { source: &source, report: &report };
 
     let default_config = draft.application.dir.join("runtime-config.toml");
@@ -230,17 +250,37 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ManifestErrors> {
         providers = config.providers;
     }
     providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv });
+    if report.has_errors() {
+        return fail(report);
+    }
+    let (environment, process_env) = (options.environment.clone(), options.process_env.clone());
+    Ok(Manifest { draft, source, providers, environment, process_env, report })
+}
 
-    if !report.has_errors() {
-        let values = variables::resolve(&draft.declared, &providers, &options.process_env, manifest);
-        component::fill_in(&mut draft, &values, manifest);
+impl Manifest {
+    /// The state folder, when the runtime configuration names one.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.draft.application.state_dir.as_deref()
     }
-    let mut application = draft.application;
-    for component in application.components.values_mut() {
-        component.environment.extend(options.environment.iter().cloned());
+
+    /// The application with the values of its variables; those that nobody sets come from `host`, which may make
+    /// secrets and keep them.
+    ///
+    /// # Errors
+    /// Variables without a value, and everything that is wrong with the values that there are.
+    pub fn fill_in(self, host: &HostValues) -> Result<Loaded, ManifestErrors> {
+        let Manifest { mut draft, source, providers, environment, process_env, report } = self;
+        let file = File { source: &source, report: &report };
+        let values = variables::resolve(&draft.declared, &providers, &process_env, host, file);
+        component::turn_off(&mut draft, &values, file);
+        component::fill_in(&mut draft, &values, file);
+        let mut application = draft.application;
+        for component in application.components.values_mut() {
+            component.environment.extend(environment.iter().cloned());
+        }
+        let warnings = report.finish()?;
+        Ok(Loaded { application, warnings })
     }
-    let warnings = report.finish()?;
-    Ok(Loaded { application, warnings })
 }
 
 /// Reads only what `souk build` needs: no variable needs a value, and runtime-config.toml and `.env` are not read.
@@ -249,7 +289,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ManifestErrors> {
 /// All mistakes in the manifest that do not depend on a value.
 pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     let report = Report::default();
-    let Some((draft, source)) = read(manifest, &report) else { return fail(report) };
+    let Some((draft, source)) = read_file(manifest, &report) else { return fail(report) };
     check::build_folders(&draft.application, File { source: &source, report: &report });
     let warnings = report.finish()?;
     let step = |(name, component): (String, Component)| {
@@ -260,7 +300,7 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
 }
 
 /// Steps 1 and 2; `None` when there is nothing to go on with.
-fn read(manifest: &Path, report: &Report) -> Option<(Draft, Source)> {
+fn read_file(manifest: &Path, report: &Report) -> Option<(Draft, Source)> {
     let shown = if manifest.is_dir() { manifest.join("spin.toml") } else { manifest.to_owned() };
     let text = std::path::absolute(&shown).and_then(|path| Ok((std::fs::read_to_string(&path)?, path)));
     let (text, path) = match text {

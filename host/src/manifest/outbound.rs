@@ -1,9 +1,9 @@
 //! `allowed_outbound_hosts`: which network destinations a component may reach. Nothing is reachable by default.
 //!
-//! An entry is `scheme://host[:port]` as in Spin: `*` for any scheme, host or port, `*.domain` for subdomains, `self`
-//! for the application itself, an address or a network in CIDR notation, a port range `A..B` without `B`, and
-//! `NAME.spin.internal` for a component of the same application. Whole ranges of schemes or hosts in `{ }` are
-//! refused, as Spin does.
+//! An entry is `scheme://host[:port]` as in Spin: `*` for any scheme, host or port, `*.domain` for subdomains, an
+//! address or a network in CIDR notation, a port range `A..B` without `B`, and `NAME.spin.internal` for a component of
+//! the same application. Whole ranges of schemes or hosts in `{ }` are refused, as Spin does, and so is `self`: a request
+//! that passes the public routes again would be a call without a link that nobody sees in the manifest.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -25,7 +25,6 @@ pub struct AllowedHost {
 #[derive(Clone, PartialEq, Eq)]
 enum Host {
     Any,
-    Itself,
     Name(String),
     /// With its leading dot.
     Subdomains(String),
@@ -77,7 +76,7 @@ impl AllowedHost {
         let host = match &self.host {
             Host::Network(network) => network.contains(&address),
             Host::Name(name) => name == "localhost" && address.is_loopback(),
-            Host::Any | Host::Itself | Host::Subdomains(_) => false,
+            Host::Any | Host::Subdomains(_) => false,
         };
         host && self.allows_scheme(scheme) && self.allows_port(port)
     }
@@ -91,13 +90,8 @@ impl AllowedHost {
             Host::Any => true,
             Host::Subdomains(suffix) => suffix.strip_prefix('.') == Some(INTERNAL_DOMAIN),
             Host::Name(_) => self.internal_component().is_some_and(|name| name.eq_ignore_ascii_case(component)),
-            Host::Itself | Host::Network(_) => false,
+            Host::Network(_) => false,
         }
-    }
-
-    /// Whether a request to the application's own public routes (a URL without a host) is allowed.
-    pub fn allows_self(&self, scheme: &str) -> bool {
-        self.allows_scheme(scheme) && matches!(self.host, Host::Any | Host::Itself)
     }
 
     /// The component that the entry names as `NAME.spin.internal`.
@@ -120,7 +114,6 @@ impl Host {
     fn allows(&self, host: &str) -> bool {
         match self {
             Host::Any => true,
-            Host::Itself => false,
             Host::Name(name) => name.eq_ignore_ascii_case(host),
             Host::Subdomains(suffix) => {
                 // Compared as bytes: `host` is a stranger's text and need not have a character boundary there.
@@ -164,7 +157,9 @@ fn parse_host(host: &str) -> Result<Host, HostError> {
     match host {
         "" => return wrong("the host is empty", "write `scheme://HOST`, with `*` for any host"),
         "*" => return Ok(Host::Any),
-        "self" | "self.alt" => return Ok(Host::Itself),
+        "self" | "self.alt" => {
+            return wrong("`self` is not supported", "name the component that answers: `http://NAME.spin.internal`");
+        }
         _ => {}
     }
     if host.contains('/') {
@@ -279,7 +274,6 @@ mod tests {
             ("http://[::1]", "http", "::1", 80, true),
             ("*://ff00::/8:80", "http", "ff02::1", 80, true),
             ("http://ff00::/8", "http", "ff02::1", 80, true),
-            ("http://self", "http", "self", 80, false),
         ] {
             assert_eq!(host(entry).allows(scheme, target, port), allowed, "{entry}: {scheme}://{target}:{port}");
         }
@@ -315,12 +309,9 @@ mod tests {
             ("*://*:*", "payments", true),
             ("https://orders.spin.internal", "orders", false),
             ("http://*.internal", "orders", false),
-            ("http://self", "orders", false),
         ] {
             assert_eq!(host(entry).allows_internal(component), allowed, "{entry}: {component}");
         }
-        assert!(host("http://self").allows_self("http") && !host("http://self").allows_self("https"));
-        assert!(host("*://*:*").allows_self("https") && !host("http://a.test").allows_self("http"));
         assert_eq!(host("http://orders.spin.internal").internal_component(), Some("orders"));
         assert_eq!(host("http://spin.internal").internal_component(), None);
     }
@@ -350,6 +341,8 @@ mod tests {
             ("http://[::1]x", "behind"),
             ("http://a b", "name or address"),
             ("insecure:allow-all", "allow-all"),
+            ("http://self", "`self`"),
+            ("*://self.alt:80", "`self`"),
         ] {
             let error = AllowedHost::parse(entry, entry).map(|_| ()).expect_err(entry);
             assert!(error.message.contains(reason), "{entry}: {}", error.message);

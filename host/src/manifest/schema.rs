@@ -1,6 +1,7 @@
 //! The manifest's top level: version, `[application]`, `[[trigger.http]]`; components are read by [`super::component`].
 
 use super::component::{self, Templates};
+use super::generated;
 use super::names::{check_component, nearest};
 use super::route::RoutePattern;
 use super::table::{File, Table};
@@ -36,13 +37,18 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         key_value_paths: BTreeMap::new(),
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
+        off: BTreeMap::new(),
     };
+    // Whatever names a component or variable would be wrong too, and say nothing new.
+    if root.misspelt("component") || root.misspelt("variables") {
+        return None;
+    }
+    let mut declared = root.table("variables").map(variables::read_declared).unwrap_or_default();
     match root.table("application") {
-        Some(table) => read_application(table, &mut application),
-        None if root.entries().iter().any(|(name, _)| name.value == "application") => {}
+        Some(table) => read_application(table, &mut application, &mut declared),
+        None if root.misspelt("application") || root.entries().iter().any(|(name, _)| name.value == "application") => {}
         None => root.error(1, "the manifest has no [application]", "write `[application]` and `name = \"...\"` in it"),
     }
-    let declared = root.table("variables").map(variables::read_declared).unwrap_or_default();
 
     let mut draft = Draft { application, declared, templates: BTreeMap::new() };
     if let Some(components) = root.table("component") {
@@ -97,7 +103,11 @@ fn read_version(root: &mut Table<'_, '_>) -> Option<()> {
     }
 }
 
-fn read_application(mut table: Table<'_, '_>, application: &mut Application) {
+fn read_application(
+    mut table: Table<'_, '_>,
+    application: &mut Application,
+    declared: &mut BTreeMap<String, Declared>,
+) {
     if let Some(name) = table.required_string("name", "write `name = \"...\"`") {
         if name.value.trim().is_empty() {
             table.error(name.line, "the application's name is empty", "give it a name");
@@ -117,6 +127,7 @@ fn read_application(mut table: Table<'_, '_>, application: &mut Application) {
                 continue;
             }
             let Some(mut http) = triggers.entry(&kind, value) else { continue };
+            http.hide("base");
             if let Some(base) = http.string("base").filter(|base| base.value != "/") {
                 http.error(base.line, "a base path is not supported", "remove `base`, and write it in each route");
             }
@@ -126,6 +137,9 @@ fn read_application(mut table: Table<'_, '_>, application: &mut Application) {
     if let Some(mut souk) = table.table("tool").and_then(|mut tool| tool.table("souk")) {
         if let Some(limits) = souk.table("limits") {
             read_limits(&limits, EdgeLimits::TABLE, |key, value| application.limits.set(key, value));
+        }
+        if let Some(variables) = souk.table("variables") {
+            generated::read(&variables, declared);
         }
         souk.finish();
     }

@@ -72,7 +72,8 @@ pub(super) struct Table<'a, 'i> {
     pub line: usize,
     entries: &'a DeTable<'i>,
     asked: Vec<&'static str>,
-    refused: Vec<&'static str>,
+    /// Keys that are reported already, or are no help to anybody who looks for the right one.
+    refused: Vec<&'a str>,
 }
 
 impl<'a, 'i> Table<'a, 'i> {
@@ -145,11 +146,29 @@ impl<'a, 'i> Table<'a, 'i> {
     /// As [`Table::string`], and an error when the key is missing.
     pub fn required_string(&mut self, key: &'static str, fix: &str) -> Option<At<String>> {
         if self.find(key).is_none() {
-            self.asked.push(key);
-            self.error(self.line, format!("{} has no `{key}`", self.place), fix);
+            if !self.misspelt(key) {
+                self.asked.push(key);
+                self.error(self.line, format!("{} has no `{key}`", self.place), fix);
+            }
             return None;
         }
         self.string(key)
+    }
+
+    /// Whether `key` is missing and another key is most likely meant for it, which is then reported, once.
+    pub fn misspelt(&mut self, key: &'static str) -> bool {
+        if self.find(key).is_some() {
+            return false;
+        }
+        let entries = self.entries().into_iter().map(|(name, _)| name);
+        let Some(name) = entries.into_iter().find(|name| nearest(name.value, [key]).is_some()) else { return false };
+        self.refused.push(name.value);
+        self.error(name.line, self.unknown(name.value), format!("did you mean `{key}`?"));
+        true
+    }
+
+    fn unknown(&self, key: &str) -> String {
+        format!("unknown key `{key}` in {}", self.place)
     }
 
     pub fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
@@ -245,9 +264,14 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
+    /// Keeps a key that is read only to be refused out of the list of known ones.
+    pub fn hide(&mut self, key: &'static str) {
+        self.refused.push(key);
+    }
+
     /// Refuses a key that Spin knows and Souk does not support.
     pub fn refuse(&mut self, key: &'static str, message: &str, fix: &str) {
-        self.refused.push(key);
+        self.hide(key);
         if let Some((line, _)) = self.find(key) {
             self.error(line, message, fix);
         }
@@ -255,21 +279,19 @@ impl<'a, 'i> Table<'a, 'i> {
 
     /// Reports every key that nobody asked for. Call it last.
     pub fn finish(self) {
+        let mut known: Vec<_> = self.asked.iter().copied().filter(|key| !self.refused.contains(key)).collect();
+        known.sort_unstable();
+        known.dedup();
         for (name, _) in self.entries() {
             if self.asked.contains(&name.value) || self.refused.contains(&name.value) {
                 continue;
             }
-            let fix = match nearest(name.value, self.asked.iter().copied()) {
+            let fix = match nearest(name.value, known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None if self.asked.is_empty() => "remove it".to_owned(),
-                None => {
-                    let mut known = self.asked.clone();
-                    known.sort_unstable();
-                    known.dedup();
-                    format!("remove it; known here: {}", known.join(", "))
-                }
+                None if known.is_empty() => "remove it".to_owned(),
+                None => format!("remove it; known here: {}", known.join(", ")),
             };
-            self.error(name.line, format!("unknown key `{}` in {}", name.value, self.place), fix);
+            self.error(name.line, self.unknown(name.value), fix);
         }
     }
 }

@@ -4,11 +4,13 @@
 //! 1. each `[[variables_provider]]` of runtime-config.toml, in the order of the file;
 //! 2. the process's environment, `SPIN_VARIABLE_<NAME>`;
 //! 3. the file `.env` beside the manifest, with the same names;
-//! 4. `default` in the manifest.
+//! 4. `default` in the manifest;
+//! 5. the host itself, for the variables under `[application.tool.souk.variables]`: see [`super::generated`].
 //!
 //! A value is never printed by this module: not in errors, not by `Debug`.
 
 use super::error::{Report, Source};
+use super::generated::{self, Generated, HostValues};
 use super::names::{check_variable, nearest};
 use super::table::{File, Table};
 use std::collections::BTreeMap;
@@ -50,9 +52,11 @@ impl fmt::Debug for Value {
 
 /// A variable as `[variables]` declares it. Its default can be secret, so there is no `Debug`.
 pub(super) struct Declared {
-    line: usize,
-    default: Option<String>,
-    secret: bool,
+    pub(super) line: usize,
+    pub(super) default: Option<String>,
+    pub(super) secret: bool,
+    /// How the host makes a value when nobody gives one.
+    pub(super) generated: Option<Generated>,
 }
 
 /// Reads `[variables]`. A variable with a mistake stays declared, so that its uses are not reported too.
@@ -64,14 +68,17 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
             table.error(name.line, format!("`{}` cannot be a variable's name: {error}", name.value), fix);
         }
         let Some(mut entry) = table.entry(&name, value) else {
-            declared.insert(name.value.to_owned(), Declared { line: name.line, default: None, secret: true });
+            let unknown = Declared { line: name.line, default: None, secret: true, generated: None };
+            declared.insert(name.value.to_owned(), unknown);
             continue;
         };
         entry.string("description");
         let wrong_default = entry.value("default").is_some_and(|(_, value)| !value.get_ref().is_str());
         let default = entry.string("default");
         let required = entry.boolean("required").is_some_and(|required| required.value);
-        let secret = entry.boolean("secret").is_some_and(|secret| secret.value);
+        // What is wrong may be a secret.
+        let secret = entry.value("secret").is_some_and(|(_, value)| value.get_ref().as_bool() != Some(false));
+        entry.boolean("secret");
         match (&default, required) {
             (Some(default), true) => entry.error(
                 default.line,
@@ -87,7 +94,7 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
         }
         entry.finish();
         let default = default.map(|default| default.value);
-        declared.insert(name.value.to_owned(), Declared { line: name.line, default, secret });
+        declared.insert(name.value.to_owned(), Declared { line: name.line, default, secret, generated: None });
     }
     declared
 }
@@ -112,24 +119,31 @@ impl Provider {
     }
 }
 
-fn environment_name(prefix: &str, variable: &str) -> String {
+pub(super) fn environment_name(prefix: &str, variable: &str) -> String {
     format!("{prefix}_{}", variable.to_ascii_uppercase())
 }
 
-/// The value of every declared variable, asked of the `providers` in their order.
+/// The value of every declared variable, asked of the `providers` in their order and then of the `host`.
 ///
 /// A variable without a value is an error that names the environment variable to set.
 pub(super) fn resolve(
     declared: &BTreeMap<String, Declared>,
     providers: &[Provider],
     process_env: &BTreeMap<String, String>,
+    host: &HostValues,
     manifest: File<'_>,
 ) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
+    let mut missing = Vec::new();
     for (name, variable) in declared {
-        let provided = providers.iter().find_map(|provider| provider.get(name, process_env));
+        let counts = |value: &&String| variable.generated.is_none() || !value.is_empty();
+        let provided = providers.iter().filter_map(|provider| provider.get(name, process_env)).find(counts);
         if let Some(value) = provided.or(variable.default.as_ref()) {
             values.insert(name.clone(), Value::new(value.clone(), variable.secret));
+            continue;
+        }
+        if let Some(generated) = &variable.generated {
+            missing.push((name, variable, generated));
             continue;
         }
         let message = format!("variable `{name}` is required and has no value");
@@ -137,6 +151,7 @@ pub(super) fn resolve(
         let fix = format!("set {key} in the environment or in `.env`, or give the variable a `default`");
         manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
     }
+    generated::make(missing, host, &mut values, manifest);
     values
 }
 

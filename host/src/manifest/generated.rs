@@ -1,0 +1,152 @@
+//! `[application.tool.souk.variables]`: values that the host makes for application variables that nobody sets.
+//!
+//! `generate = "secret"` is a random text that is made at the first start and kept in the state folder;
+//! `generate = "url"` is the URL at which the application itself is served. With `unless = "OTHER"` the host makes the
+//! value only while the variable OTHER is empty: with OTHER set, the operator must set this one too.
+//!
+//! An empty value counts as none here, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` left over
+//! in a `.env` file must not become an empty key that signs something.
+//!
+//! Nothing is made while anything else is wrong, and nothing by `souk build`, which asks for no values.
+
+use super::names::nearest;
+use super::table::{At, File, Table};
+use super::variables::{Declared, Value, environment_name};
+use crate::secrets::Secrets;
+use std::collections::BTreeMap;
+
+/// What the host can give.
+pub struct HostValues {
+    /// The URL at which the application is served, without a `/` at its end.
+    pub url: String,
+    /// Where secrets are kept.
+    pub secrets: Secrets,
+}
+
+/// How the host makes the value of a variable.
+pub(super) struct Generated {
+    line: usize,
+    kind: Kind,
+    unless: Option<At<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Secret,
+    Url,
+}
+
+/// Reads the table into the variables that it names.
+pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declared>) {
+    const FIX: &str = "write `generate = \"secret\"` or `generate = \"url\"`";
+    let mut read = Vec::new();
+    for (name, value) in table.entries() {
+        let Some(mut entry) = table.entry(&name, value) else { continue };
+        let generate = entry.required_string("generate", FIX);
+        let unless = entry.string("unless").filter(|unless| check_named(&entry, "unless", unless, declared));
+        entry.finish();
+        let kind = match generate.as_ref().map(|generate| generate.value.as_str()) {
+            Some("secret") => Some(Kind::Secret),
+            Some("url") => Some(Kind::Url),
+            Some(other) => {
+                let line = generate.as_ref().map_or(name.line, |generate| generate.line);
+                table.error(line, format!("`generate = \"{other}\"` is unknown"), FIX);
+                None
+            }
+            None => None,
+        };
+        let Some(variable) = declared.get(name.value) else {
+            let message = format!("variable `{}` is generated, but not declared", name.value);
+            let fix = match nearest(name.value, declared.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("declare it: `{} = {{ required = true }}` under [variables]", name.value),
+            };
+            table.error(name.line, message, fix);
+            continue;
+        };
+        if variable.default.is_some() {
+            let message = format!("variable `{}` has a default, so it would never be generated", name.value);
+            let fix = "write `required = true` instead of its `default`, or remove this line";
+            table.error(name.line, message, fix);
+        } else if kind == Some(Kind::Secret) && !variable.secret {
+            let message = format!("variable `{}` is generated as a secret, but not declared as one", name.value);
+            let fix = format!("add `secret = true` to `{}` under [variables]", name.value);
+            table.error(name.line, message, fix);
+        } else if let Some(kind) = kind {
+            read.push((name.value, Generated { line: name.line, kind, unless }));
+        }
+    }
+    for (name, generated) in &read {
+        let Some(unless) = &generated.unless else { continue };
+        if read.iter().any(|(other, _)| *other == unless.value) {
+            let message = format!("`unless` of `{name}` names `{}`, which is generated itself", unless.value);
+            table.error(unless.line, message, "name a variable that is set or empty, as the operator decides");
+        }
+    }
+    for (name, generated) in read {
+        if let Some(variable) = declared.get_mut(name) {
+            variable.generated = Some(generated);
+        }
+    }
+}
+
+/// Whether the variable that `key` names is declared; reports it when not.
+pub(super) fn check_named(
+    table: &Table<'_, '_>,
+    key: &str,
+    named: &At<String>,
+    declared: &BTreeMap<String, Declared>,
+) -> bool {
+    if declared.contains_key(&named.value) {
+        return true;
+    }
+    let fix = match nearest(&named.value, declared.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("declare it: `{} = {{ default = \"\" }}` under [variables]", named.value),
+    };
+    table.error(named.line, format!("`{key}` names the variable `{}`, which is not declared", named.value), fix);
+    false
+}
+
+/// Whether the variable has a value, and not an empty one.
+pub(super) fn is_set(values: &BTreeMap<String, Value>, name: &str) -> bool {
+    values.get(name).is_some_and(|value| !value.expose().is_empty())
+}
+
+/// Makes the values of the `missing` variables; `values` has those of all others.
+pub(super) fn make(
+    missing: Vec<(&String, &Declared, &Generated)>,
+    host: &HostValues,
+    values: &mut BTreeMap<String, Value>,
+    manifest: File<'_>,
+) {
+    let mut wanted = Vec::new();
+    for (name, variable, generated) in missing {
+        match generated.unless.as_ref().filter(|unless| is_set(values, &unless.value)) {
+            None => wanted.push((name, variable, generated)),
+            Some(At { value: other, .. }) => {
+                let message = format!("variable `{name}` is required because `{other}` is set, and has no value");
+                let key = environment_name(super::variables::PREFIX, name);
+                let fix = format!("set {key} in the environment or in `.env`, or leave `{other}` empty");
+                manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
+            }
+        }
+    }
+    for (name, variable, generated) in wanted {
+        if manifest.report.has_errors() {
+            return;
+        }
+        let value = match generated.kind {
+            Kind::Url => host.url.clone(),
+            Kind::Secret => match host.secrets.get(name) {
+                Ok(secret) => secret,
+                Err(error) => {
+                    let diagnostic = manifest.diagnostic(Some(generated.line), None, error.to_string(), error.fix());
+                    manifest.report.error(diagnostic);
+                    continue;
+                }
+            },
+        };
+        values.insert(name.clone(), Value::new(value, variable.secret));
+    }
+}

@@ -1,0 +1,170 @@
+//! Secrets that the host makes: one file a secret in the state folder, made once and the same from then on.
+//!
+//! The file holds the value as text, so that an operator can read it, back it up, or put a value of their own there. It
+//! appears under its name only when it is complete and on disk: what was signed with a secret must stay valid after a
+//! crash. A file that is there is never replaced by the host.
+//!
+//! Nothing here prints a value.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// How many random bytes a secret has: as many as the longest key that HMAC-SHA256 gains by.
+const BYTES: usize = 32;
+
+/// Where secrets are kept.
+pub struct Secrets {
+    folder: PathBuf,
+    keep: bool,
+}
+
+/// A secret cannot be had. Names the file, never its content.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Its file is there and has nothing in it.
+    #[error("the secret in {} is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its file cannot be read, or is not text.
+    #[error("the secret in {} cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Its file cannot be made.
+    #[error("the secret {} cannot be written: {cause}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes for a secret: {0}")]
+    NoRandomness(getrandom::Error),
+}
+
+impl SecretError {
+    /// What would mend it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            SecretError::Empty { .. } => {
+                "put the value back; or remove the file, and the next start makes a new secret: what was made with the \
+                 old one is void then"
+            }
+            SecretError::Unreadable { .. } => {
+                "make it a text file that the host's user may read; or remove it, and the next start makes a new \
+                 secret: what was made with the old one is void then"
+            }
+            SecretError::Unwritable { .. } => {
+                "make the folder writable, or choose another state folder with --state-dir"
+            }
+            SecretError::NoRandomness(_) => "let the host's sandbox allow the system call getrandom",
+        }
+    }
+}
+
+impl Secrets {
+    /// Secrets in `folder`, which exists; one that is missing is made there.
+    pub fn kept(folder: PathBuf) -> Self {
+        Secrets { folder, keep: true }
+    }
+
+    /// Secrets that are in `folder`; one that is missing is made up and forgotten, and nothing is written. For commands
+    /// that only look.
+    pub fn looked_up(folder: PathBuf) -> Self {
+        Secrets { folder, keep: false }
+    }
+
+    /// The secret `name`, which must be fit for a file's name.
+    ///
+    /// # Errors
+    /// When its file is empty, cannot be read or cannot be made.
+    pub fn get(&self, name: &str) -> Result<String, SecretError> {
+        let path = self.folder.join(name);
+        match fs::read_to_string(&path) {
+            // Editors end a file with a line's end.
+            Ok(text) if text.trim_end().is_empty() => Err(SecretError::Empty { path }),
+            Ok(text) => Ok(text.trim_end().to_owned()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                let secret = random()?;
+                if self.keep {
+                    write(&self.folder, &path, &secret).map_err(|cause| SecretError::Unwritable { path, cause })?;
+                }
+                Ok(secret)
+            }
+            Err(cause) => Err(SecretError::Unreadable { path, cause }),
+        }
+    }
+}
+
+/// A new secret, as hexadecimal text.
+fn random() -> Result<String, SecretError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(SecretError::NoRandomness)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file that its owner alone can read: under its name stands nothing, or all of it.
+fn write(folder: &Path, path: &Path, secret: &str) -> io::Result<()> {
+    // A temporary file has mode 0600 from its beginning, and is removed when this fails.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(secret.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_is_made_once_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = || Secrets::kept(folder.path().to_owned());
+        let first = secrets().get("one").unwrap();
+        assert_eq!(first.len(), 2 * BYTES);
+        assert_eq!(secrets().get("one").unwrap(), first);
+        assert_ne!(secrets().get("two").unwrap(), first);
+        let mode = fs::metadata(folder.path().join("one")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a temporary file is left behind");
+    }
+
+    #[test]
+    fn an_operators_own_secret_is_taken_without_the_end_of_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("one"), "my own\n").unwrap();
+        assert_eq!(Secrets::kept(folder.path().to_owned()).get("one").unwrap(), "my own");
+    }
+
+    #[test]
+    fn a_file_that_is_empty_or_no_text_is_an_error_that_names_it_and_keeps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one");
+        for (content, reason) in [(&b""[..], "is empty"), (b"\n", "is empty"), (b"\xff\xfe", "cannot be read")] {
+            fs::write(&path, content).unwrap();
+            let error = Secrets::kept(folder.path().to_owned()).get("one").unwrap_err();
+            assert!(error.to_string().contains(reason) && error.to_string().contains("/one"), "{error}");
+            assert!(error.fix().contains("remove"), "{}", error.fix());
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn who_only_looks_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let looked_up = Secrets::looked_up(folder.path().join("none"));
+        assert_ne!(looked_up.get("one").unwrap(), looked_up.get("one").unwrap());
+        assert!(!folder.path().join("none").exists());
+        let kept = Secrets::kept(folder.path().to_owned()).get("one").unwrap();
+        assert_eq!(Secrets::looked_up(folder.path().to_owned()).get("one").unwrap(), kept);
+    }
+}
