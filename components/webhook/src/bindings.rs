@@ -1,0 +1,16 @@
+//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+spin_sdk::wit_bindgen::generate!({
+    inline: "package store:webhook; world component { import store:orders/payment-events@1.0.0; }",
+    path: "../../wit/orders",
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    additional_derives: [PartialEq],
+    generate_all,
+});
+
+pub use store::orders::orders::Money;
+pub use store::orders::payment_events;
+
+spin_sdk::wasip3::http::service::export!(Webhook with_types_in spin_sdk::wasip3);
+use super::Webhook;

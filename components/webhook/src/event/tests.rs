@@ -1,0 +1,193 @@
+use super::*;
+
+const ORDER: &str = "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2";
+
+/// An event as it was recorded, of type `kind` and about `object`.
+fn event(kind: &str, object: &str) -> String {
+    format!(
+        r#"{{"id":"evt_test_1","object":"event","api_version":"2024-06-20","created":1700000000,"data":{{"object":{object}}},"livemode":false,"pending_webhooks":1,"request":{{"id":null,"idempotency_key":null}},"type":"{kind}"}}"#
+    )
+}
+
+fn charge(fields: &str) -> String {
+    format!(
+        r#"{{"id":"ch_1","object":"charge","amount":1000,"currency":"usd","metadata":{{"orderId":"{ORDER}"}}{fields}}}"#
+    )
+}
+
+fn notice(body: &str) -> Result<Notice, Unmapped> {
+    Event::parse(body.as_bytes()).unwrap().notice()
+}
+
+fn unreadable(body: &str) -> String {
+    match notice(body) {
+        Err(Unmapped::Unreadable(why)) => why,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+fn malformed(body: &[u8]) -> String {
+    match Event::parse(body) {
+        Err(Malformed::Text(message)) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn expected() -> Charge {
+    Charge {
+        event_id: "evt_test_1".into(),
+        charge_id: "ch_1".into(),
+        order_id: ORDER.into(),
+        amount: Money { cents: 1000, currency: "usd".into() },
+        refunded_cents: 0,
+        receipt_url: None,
+        at: "2023-11-14T22:13:20.000Z".into(),
+    }
+}
+
+#[test]
+fn the_recorded_charge_becomes_a_payment() {
+    let fields = r#","paid":true,"receipt_url":"https://pay.stripe.com/receipts/test_1","status":"succeeded""#;
+    let receipt_url = Some("https://pay.stripe.com/receipts/test_1".to_owned());
+    let body = event("charge.succeeded", &charge(fields));
+    assert_eq!(notice(&body), Ok(Notice::Succeeded(Charge { receipt_url, ..expected() })));
+}
+
+#[test]
+fn a_charge_without_a_receipt_is_a_payment_too() {
+    for fields in ["", r#","receipt_url":null"#, r#","receipt_url":"""#] {
+        let body = event("charge.succeeded", &charge(fields));
+        assert_eq!(notice(&body), Ok(Notice::Succeeded(expected())), "{fields}");
+    }
+}
+
+#[test]
+fn what_was_captured_counts_and_not_what_was_asked_for() {
+    for (captured, cents) in [("700", 700), ("0", 0), ("null", 1000)] {
+        let body = event("charge.succeeded", &charge(&format!(r#","amount_captured":{captured}"#)));
+        let amount = Money { cents, currency: "usd".into() };
+        assert_eq!(notice(&body), Ok(Notice::Succeeded(Charge { amount, ..expected() })), "{captured}");
+    }
+}
+
+#[test]
+fn a_currency_is_compared_in_lower_case() {
+    let body = event("charge.succeeded", &charge("")).replace("usd", "EUR");
+    let amount = Money { cents: 1000, currency: "eur".into() };
+    assert_eq!(notice(&body), Ok(Notice::Succeeded(Charge { amount, ..expected() })));
+}
+
+#[test]
+fn a_refund_says_how_much_was_given_back() {
+    let body = event("charge.refunded", &charge(r#","amount_captured":1000,"amount_refunded":250,"refunded":false"#));
+    assert_eq!(notice(&body), Ok(Notice::Refunded(Charge { refunded_cents: 250, ..expected() })));
+    assert!(unreadable(&event("charge.refunded", &charge(""))).contains("amount_refunded"));
+}
+
+#[test]
+fn an_expired_session_names_its_order() {
+    let object = format!(r#"{{"id":"cs_1","object":"checkout.session","metadata":{{"orderId":"{ORDER}"}}}}"#);
+    let session =
+        ExpiredSession { event_id: "evt_test_1".into(), session_id: "cs_1".into(), order_id: ORDER.to_owned() };
+    assert_eq!(notice(&event("checkout.session.expired", &object)), Ok(Notice::Expired(session)));
+}
+
+#[test]
+fn what_names_no_order_is_not_ours_however_little_else_it_says() {
+    for metadata in ["", r#","metadata":null"#, r#","metadata":{}"#, r#","metadata":{"orderId":null,"a":"b"}"#] {
+        for kind in ["charge.succeeded", "charge.refunded", "checkout.session.expired"] {
+            let object = format!(r#"{{"id":"ch_1"{metadata}}}"#);
+            let not_ours = Err(Unmapped::NotOurs("its metadata names no order"));
+            assert_eq!(notice(&event(kind, &object)), not_ours, "{kind} {object}");
+        }
+    }
+}
+
+#[test]
+fn other_types_are_not_looked_into() {
+    let not_ours = Err(Unmapped::NotOurs("its type is not handled"));
+    assert_eq!(notice(&event("ping.future", "{}")), not_ours);
+    // The provider's newer events have a time of another form, and no data.
+    assert_eq!(notice(r#"{"id":"evt_2","type":"v2.core.ping","created":"2026-01-01T00:00:00Z"}"#), not_ours);
+}
+
+#[test]
+fn money_that_is_no_whole_number_is_never_rounded() {
+    for amount in ["10.0", "10.5", "1e3", "-1000", "\"1000\"", "null", "18446744073709551616"] {
+        let body = event("charge.succeeded", &charge("").replace("1000", amount));
+        assert!(unreadable(&body).starts_with("data.object: "), "{amount}");
+        let captured = event("charge.succeeded", &charge(&format!(r#","amount_captured":{amount}"#)));
+        assert_eq!(notice(&captured).is_ok(), amount == "null", "{amount}");
+    }
+}
+
+#[test]
+fn a_payment_that_lacks_something_is_unreadable_and_not_passed_over() {
+    let whole = event("charge.succeeded", &charge(""));
+    for (cut, why) in [
+        (r#""id":"ch_1","#, "data.object: missing field `id`"),
+        (r#","currency":"usd""#, "data.object: missing field `currency`"),
+        (r#","amount":1000"#, "data.object: missing field `amount`"),
+        (r#""created":1700000000,"#, "it has no time (`created`)"),
+    ] {
+        assert!(whole.contains(cut), "{cut}");
+        assert!(unreadable(&whole.replace(cut, "")).starts_with(why), "{cut}");
+    }
+    for bad in ["-1", "1.5", "\"now\"", "4294967296"] {
+        assert!(unreadable(&whole.replace("1700000000", bad)).starts_with("created: "), "{bad}");
+    }
+    assert_eq!(unreadable(r#"{"id":"e","type":"charge.succeeded"}"#), "it has no data");
+    assert!(unreadable(r#"{"id":"e","type":"charge.succeeded","data":{}}"#).starts_with("data: missing"));
+    assert!(unreadable(r#"{"id":"e","type":"charge.succeeded","data":7}"#).starts_with("data: invalid"));
+}
+
+#[test]
+fn times_are_written_as_the_contract_has_them() {
+    let whole = event("charge.succeeded", &charge(""));
+    for (seconds, at) in [
+        ("0", "1970-01-01T00:00:00.000Z"),
+        ("1709251199", "2024-02-29T23:59:59.000Z"),
+        ("4294967295", "2106-02-07T06:28:15.000Z"),
+    ] {
+        let Ok(Notice::Succeeded(charge)) = notice(&whole.replace("1700000000", seconds)) else { panic!("{seconds}") };
+        assert_eq!(charge.at, at);
+    }
+}
+
+#[test]
+fn a_text_that_ends_too_early_is_refused_in_the_recorded_words() {
+    assert_eq!(malformed(br#"{"type":"#), UNEXPECTED_END);
+    assert_eq!(malformed(b"{"), UNEXPECTED_END);
+    assert_eq!(Event::parse(b"").unwrap_err(), Malformed::Empty);
+}
+
+#[test]
+fn a_text_that_is_no_json_is_refused() {
+    for text in [&b"nonsense"[..], b"{]", b"{\"id\":\"e\",\"type\":\"t\"} x", b"{\"id\":\"\xff\",\"type\":\"t\"}"] {
+        let message = malformed(text);
+        assert!(message.starts_with("Malformed JSON: "), "{message}");
+    }
+    let deep = format!(r#"{{"id":"e","type":"t","data":{}"#, "[".repeat(200_000));
+    assert_eq!(malformed(deep.as_bytes()), UNEXPECTED_END);
+}
+
+#[test]
+fn json_that_is_no_event_is_refused() {
+    for text in [
+        "[]",
+        "{}",
+        "5",
+        "null",
+        "\"evt_1\"",
+        r#"["evt_1","charge.succeeded",null,null]"#,
+        r#"{"id":"evt_1"}"#,
+        r#"{"type":"charge.succeeded"}"#,
+        r#"{"id":1,"type":"charge.succeeded"}"#,
+        r#"{"id":"","type":"charge.succeeded"}"#,
+        r#"{"id":"evt_1","type":""}"#,
+        r#"{"id":"evt_1","id":"evt_2","type":"charge.succeeded"}"#,
+    ] {
+        let message = malformed(text.as_bytes());
+        assert!(message.starts_with("Not an event: "), "{text}: {message}");
+    }
+}

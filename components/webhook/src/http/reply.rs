@@ -1,0 +1,161 @@
+//! Every answer that this component gives, in the recorded shapes.
+//!
+//! Nothing of a request stands in a page of type `text/html`: its texts are constants.
+
+use super::etag;
+use serde::Serialize;
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
+use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
+
+const JSON: &str = "application/json; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// How long the sender should wait before it tries an outage again, in seconds.
+const RETRY_AFTER: &str = "1";
+
+/// An answer, ready to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reply {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+    retry_after: bool,
+}
+
+impl Reply {
+    /// 200: the event will not be sent again. The provider's signature goes back, as it always did.
+    pub fn acknowledged(signature: &str) -> Self {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            sig: &'a str,
+        }
+        Reply::json(200, &Body { sig: signature })
+    }
+
+    /// 400 as the webhook itself refuses: the provider's library raised `text`.
+    pub fn webhook_error(text: &'static str) -> Self {
+        let body = format!("Webhook Error: {text}").into_bytes();
+        Reply { status: 400, content_type: HTML, body, retry_after: false }
+    }
+
+    /// 400 for a body that cannot be used.
+    pub fn bad_request(message: &str) -> Self {
+        Reply::json(400, &Http { message, error: "Bad Request", status_code: 400 })
+    }
+
+    /// 404 for a method and path that no route takes.
+    pub fn no_route(method: &str, target: &str) -> Self {
+        let message = format!("Cannot {method} {target}");
+        Reply::json(404, &Http { message: &message, error: "Not Found", status_code: 404 })
+    }
+
+    /// A body that cannot be read as HTTP has it.
+    pub fn protocol(status: u16, message: &str) -> Self {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            status_code: u16,
+            message: &'a str,
+        }
+        Reply::json(status, &Body { status_code: status, message })
+    }
+
+    /// 500: something is wrong here, and the log says what.
+    pub fn internal() -> Self {
+        Reply::protocol(500, "Internal server error")
+    }
+
+    /// 503: the event was not stored and should come again.
+    pub fn unavailable() -> Self {
+        #[derive(Serialize)]
+        struct Body {
+            status: u16,
+            message: &'static str,
+        }
+        let body = Body { status: 503, message: "Payment events cannot be taken now, please try again" };
+        Reply { retry_after: true, ..Reply::json(503, &body) }
+    }
+
+    fn json(status: u16, body: &impl Serialize) -> Self {
+        // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        Reply { status, content_type: JSON, body, retry_after: false }
+    }
+
+    /// Sends the answer to a request with this method.
+    ///
+    /// # Errors
+    /// When the host refuses a header or the status, which none of these gives it a reason to.
+    pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
+        let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
+        let mut headers = vec![
+            ("content-type".to_owned(), self.content_type.into()),
+            // With its length the body goes out in one write with the headers, not in chunks.
+            ("content-length".to_owned(), self.body.len().to_string().into_bytes()),
+            ("etag".to_owned(), etag::of(&self.body).into_bytes()),
+        ];
+        if self.retry_after {
+            headers.push(("retry-after".to_owned(), RETRY_AFTER.into()));
+        }
+        let headers = Headers::from_list(&headers).map_err(|_| refused("a response header was refused"))?;
+        // A writer that is dropped ends the message without trailers.
+        let (_, trailers) = wit_future::new(|| Ok(None));
+        let contents = (!matches!(method, Method::Head)).then(|| {
+            let (mut writer, contents) = wit_stream::new();
+            spawn(async move {
+                // What remains is what a client that went away did not take.
+                let _unread = writer.write_all(self.body).await;
+            });
+            contents
+        });
+        let (response, _transmitted) = Response::new(headers, contents, trailers);
+        response.set_status_code(self.status).map_err(|()| refused("a response status was refused"))?;
+        Ok(response)
+    }
+}
+
+/// The shape of what the recorded system's framework refused.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Http<'a> {
+    message: &'a str,
+    error: &'static str,
+    status_code: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: &Reply) -> (u16, &str, &str) {
+        (reply.status, reply.content_type, std::str::from_utf8(&reply.body).unwrap())
+    }
+
+    #[test]
+    fn the_signature_goes_back_as_json() {
+        let reply = Reply::acknowledged("t=1,v1=\"a\"");
+        assert_eq!(text(&reply), (200, JSON, r#"{"sig":"t=1,v1=\"a\""}"#));
+    }
+
+    #[test]
+    fn refusals_have_the_recorded_shapes_and_key_order() {
+        let shapes = [
+            (Reply::webhook_error("No"), (400, HTML, "Webhook Error: No")),
+            (Reply::bad_request("no"), (400, JSON, r#"{"message":"no","error":"Bad Request","statusCode":400}"#)),
+            (
+                Reply::no_route("GET", "/payments/webhook"),
+                (404, JSON, r#"{"message":"Cannot GET /payments/webhook","error":"Not Found","statusCode":404}"#),
+            ),
+            (Reply::protocol(413, "large"), (413, JSON, r#"{"statusCode":413,"message":"large"}"#)),
+            (Reply::internal(), (500, JSON, r#"{"statusCode":500,"message":"Internal server error"}"#)),
+            (
+                Reply::unavailable(),
+                (503, JSON, r#"{"status":503,"message":"Payment events cannot be taken now, please try again"}"#),
+            ),
+        ];
+        for (reply, expected) in &shapes {
+            assert_eq!(text(reply), *expected);
+            assert_eq!(reply.retry_after, expected.0 == 503, "{expected:?}");
+        }
+    }
+}

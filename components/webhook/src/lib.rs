@@ -1,0 +1,87 @@
+//! The payment provider's events: `POST /payments/webhook`.
+//!
+//! Stripe posts each event here, signed, and posts it again for days until it gets a 2xx. So an answer is a promise.
+//! 200 says that the event is stored, or that it can never mean anything to this application; a payment that cannot be
+//! used is then in the log, in a loud line. 400 says that it is not Stripe's or no event; 5xx that it should come again.
+//!
+//! The steps stand in [`accept`], in their order: nothing of a body is parsed before its signature is verified. The
+//! component keeps nothing, decides nothing about orders, and reaches one secret and one contract.
+
+mod bindings;
+mod delivery;
+mod event;
+mod http;
+mod signature;
+
+use event::Event;
+use http::reply::Reply;
+use http::{body, header};
+use signature::{Secret, Signature};
+use spin_sdk::wasip3::exports::http::handler::Guest;
+use spin_sdk::wasip3::http::types::{ErrorCode, Method, Request, Response};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The application variable with which the provider signs: the endpoint's own secret, not the API key.
+const SECRET: &str = "stripe_endpoint_secret";
+
+/// The component: it has no state.
+struct Webhook;
+
+impl Guest for Webhook {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let method = request.get_method();
+        let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
+        let reply = if matches!(method, Method::Post) && http::is_webhook(&target) {
+            accept(request).await.unwrap_or_else(|refusal| refusal)
+        } else {
+            Reply::no_route(http::name(&method), &target)
+        };
+        reply.send(&method)
+    }
+}
+
+/// Takes one event: the answer, or the refusal that stopped it.
+async fn accept(request: Request) -> Result<Reply, Reply> {
+    let headers = request.get_headers();
+    let header = header(&headers, "stripe-signature").unwrap_or_default();
+    let signature = Signature::parse(&header).map_err(refused)?;
+    let body = body::read(request, &headers).await?;
+    signature.verify(&body, &secret().await?, now()?).map_err(refused)?;
+    let event = Event::parse(&body).map_err(not_an_event)?;
+    delivery::deliver(&event).await?;
+    Ok(Reply::acknowledged(&header))
+}
+
+fn refused(why: signature::Refusal) -> Reply {
+    eprintln!("a signature was refused: {why:?}");
+    Reply::webhook_error(why.text())
+}
+
+fn not_an_event(why: event::Malformed) -> Reply {
+    eprintln!("a signed body was refused: {why:?}");
+    match why {
+        // The recorded system never parsed an empty body before it verified it, so this one came in the other shape.
+        event::Malformed::Empty => Reply::webhook_error(event::UNEXPECTED_END),
+        event::Malformed::Text(message) => Reply::bad_request(&message),
+    }
+}
+
+/// The secret. Without one nobody could sign, and an empty key is one that everybody knows.
+async fn secret() -> Result<Secret, Reply> {
+    let value = spin_sdk::variables::get(SECRET).await.map_err(|e| {
+        eprintln!("the variable `{SECRET}` cannot be read, so no event is accepted: {e}");
+        Reply::internal()
+    })?;
+    Secret::new(value).ok_or_else(|| {
+        eprintln!("the variable `{SECRET}` is empty, so no event is accepted: set it to the endpoint's signing secret");
+        Reply::internal()
+    })
+}
+
+/// Now, in Unix seconds.
+fn now() -> Result<u64, Reply> {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).map_err(|_| {
+        eprintln!("the clock stands before 1970, so no event is accepted");
+        Reply::internal()
+    })
+}
