@@ -318,7 +318,7 @@ fn mistakes() -> Vec<Mistake> {
             "no such component",
             "component of this application",
         ),
-        in_component("files = [\"../x/*\"]", 8, "leaves the folder", "source ="),
+        in_component("files = [\"../x/*\"]", 8, "leaves the folder", "copy the files"),
         in_component("files = [\"a[\"]", 8, "is not a pattern", "assets/**"),
         in_component(
             "files = [{ source = \"x\", destination = \"y\" }]",
@@ -332,6 +332,7 @@ fn mistakes() -> Vec<Mistake> {
         in_component("build.command = []", 8, "empty list", "command ="),
         in_component("build = { command = \"make\", watchs = [\"x\"] }", 8, "unknown key `watchs`", "`watch`"),
         in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "make the folder"),
+        in_component("tool.souk.migrations = \"spin.toml\"", 8, "is a file", "name the folder"),
         in_component(
             "tool.souk.durable = [\"n:p/i\"]",
             8,

@@ -505,6 +505,13 @@ fn files_that_do_not_exist_are_told_when_they_are_looked_up() {
     let app = app.file("assets/deep/a.txt", "").file("a[1].txt", "");
     let files = app.component("a").files.resolve().unwrap();
     assert_eq!(files.keys().collect::<Vec<_>>(), ["/assets/deep/a.txt", "/x.txt"]);
+
+    let twice = "files = [{ source = \"a\", destination = \"/w\" }, { source = \"b\", destination = \"/w\" }]\n";
+    let twice = |more: &str| self::app(&with_component(&(twice.to_owned() + more))).file("a/x", "").file("b/x", "");
+    let error = twice("").component("a").files.resolve().unwrap_err();
+    assert!(error.line == Some(8) && error.message.contains("`a/x` and `b/x`"), "{error}");
+    let files = twice("exclude_files = [\"a/*\"]").component("a").files.resolve().unwrap();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["/w/x"]);
 }
 
 proptest! {
