@@ -1,6 +1,9 @@
 //! A guest's stdout and stderr, one log record a line (target `guest`, fields `component`, `stream`, `trace`).
 //!
-//! An empty line says nothing and makes no record. A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
+//! What a guest writes to stdout is information; what it writes to stderr is a warning, which `--quiet` keeps. An empty
+//! line says nothing and makes no record.
+//!
+//! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
 //! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE`] is cut into several records. Writing never waits and keeps at
 //! most one line an instance and stream: the log's writer drops records when its queue is full, so a guest that prints
 //! without end costs its own processor time and loses lines, and the host's memory stays as it is.
@@ -83,7 +86,11 @@ impl Output {
     }
 
     fn log(&self, trace: &str, line: &str) {
-        tracing::info!(target: "guest", component = %self.component, stream = self.name, trace, "{line}");
+        let component = &*self.component;
+        match self.name {
+            "stderr" => tracing::warn!(target: "guest", component, stream = self.name, trace, "{line}"),
+            _ => tracing::info!(target: "guest", component, stream = self.name, trace, "{line}"),
+        }
     }
 }
 

@@ -28,6 +28,12 @@ fn generated(entry: &str, declared: &str, message: &'static str, fix: &'static s
     Mistake(format!("{head}{entry}\n[variables]\n{declared}\n"), 5, None, message, fix)
 }
 
+/// An `entry` of `[application.tool.souk.warnings]`, in line 5, beside the variable `open`.
+fn warned(entry: &str, message: &'static str, fix: &'static str) -> Mistake {
+    let head = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.warnings]\n";
+    Mistake(format!("{head}{entry}\n[variables]\nopen = {{ default = \"\" }}\n"), 5, None, message, fix)
+}
+
 fn mistakes() -> Vec<Mistake> {
     const B: &str = "[component.b]\nsource = \"b.wasm\"\n";
     let dependency = |value: &str| format!("{B}[component.a.dependencies]\n\"n:p/i@1.0.0\" = {value}");
@@ -140,6 +146,9 @@ fn mistakes() -> Vec<Mistake> {
         in_component("variables = { v = \"{{ open\" }", 8, "without `}}`", "{{ variable }}"),
         in_component("variables = { \"a-b\" = \"\" }", 8, "cannot be a variable's name", "snake_case"),
         in_component("variables = { v = true }", 8, "`v` must be a string", "quotes"),
+        // Values that the host warns of.
+        warned("opn = { value = \"true\", message = \"m\" }", "`warnings` names the variable `opn`", "`open`"),
+        warned("open = { value = \"true\" }", "message", "message = "),
         // Variables that the host gives.
         generated(
             "api_kye = { generate = \"secret\" }",
