@@ -103,6 +103,12 @@ fn mistakes() -> Vec<Mistake> {
             "`component`",
         ),
         beside_component(
+            "[components.b]\nsource = \"b\"\n[component.b.tool.souk]\nlimits = {}",
+            8,
+            "unknown key `components`",
+            "`component`",
+        ),
+        beside_component(
             "[zebra]\nx = 1",
             8,
             "unknown key `zebra`",
