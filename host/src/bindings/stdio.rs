@@ -86,10 +86,10 @@ impl Output {
     }
 
     fn log(&self, trace: &str, line: &str) {
-        let component = &*self.component;
+        let component = &self.component;
         match self.name {
-            "stderr" => tracing::warn!(target: "guest", component, stream = self.name, trace, "{line}"),
-            _ => tracing::info!(target: "guest", component, stream = self.name, trace, "{line}"),
+            "stderr" => tracing::warn!(target: "guest", %component, stream = self.name, trace, "{line}"),
+            _ => tracing::info!(target: "guest", %component, stream = self.name, trace, "{line}"),
         }
     }
 }

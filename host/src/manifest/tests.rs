@@ -394,13 +394,13 @@ fn what_is_odd_is_a_warning() {
         assert_eq!(warning.line, line, "{text}\n{warning}");
         assert!(warning.message.contains(message), "{warning}");
     }
-    let text = with_component(
-        "[variables]\nopen = { default = \"no\" }\n[application.tool.souk.warnings]\n\
-         open = { value = \"true\", message = \"everyone may write\" }",
-    );
-    assert_eq!(app(&text).load().warnings.len(), 0);
-    let warnings = app(&text).env("SPIN_VARIABLE_OPEN", "true").load().warnings;
-    assert_eq!((warnings.len(), warnings[0].line), (1, Some(11)));
+    let text = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.warnings]\n\
+                open = { value = \"true\", message = \"everyone may write\" }\n\
+                [variables]\nopen = { default = \"no\" }\n\
+                [[trigger.http]]\nroute = \"/...\"\ncomponent = { source = \"a.wasm\" }\n";
+    assert_eq!(app(text).load().warnings.len(), 0);
+    let warnings = app(text).env("SPIN_VARIABLE_OPEN", "true").load().warnings;
+    assert_eq!((warnings.len(), warnings[0].line), (1, Some(5)));
     assert!(warnings[0].message.contains("everyone may write") && warnings[0].fix.contains("SPIN_VARIABLE_OPEN"));
     let text = with_component("[variables]\napi_key = { default = \"\" }");
     let warnings = app(&text).env("SPIN_VARIABLE_API_KYE", "s3cret").load().warnings;
