@@ -93,13 +93,23 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
         ));
     }
     let Some((position, called)) = named.first().copied() else {
+        if callable(functions).next().is_none() {
+            return Err(format!(
+                "component `{component}` has no function `{function}`, and none that can be called by hand\n  \
+                 fix: `souk call --list` has the functions of the other components"
+            ));
+        }
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
         for f in callable(functions) {
             message.push_str(&format!("\n    {}#{}", f.interface, f.name));
         }
         return Err(message);
     };
-    let codec = FunctionCodec::of(&called.ty).map_err(|e| format!("{function} cannot be called by hand: {e}"))?;
+    let codec = FunctionCodec::of(&called.ty).map_err(|e| {
+        let fix = "call a function with plain values (`souk call --list` has them all); a component that answers HTTP is \
+                   reached by its route while `souk up` runs";
+        format!("{function} cannot be called by hand: {e}\n  fix: {fix}")
+    })?;
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;

@@ -19,6 +19,16 @@ pub enum StateError {
         /// What the system says.
         cause: io::Error,
     },
+    /// A file stands where a folder must be.
+    #[error(
+        "state folder {}: a file stands where a folder must be\n  fix: move the file away, or choose another folder \
+         with --state-dir",
+        path.display()
+    )]
+    NoFolder {
+        /// The folder that cannot be made.
+        path: PathBuf,
+    },
     /// Another host has it.
     #[error(
         "state folder {} is in use by another host\n  fix: wait until it has started or stopped, \
@@ -149,7 +159,10 @@ fn make_private(path: &Path) -> Result<(), StateError> {
 }
 
 fn unusable(path: &Path, cause: io::Error) -> StateError {
-    StateError::Unusable { path: path.into(), cause }
+    match cause.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => StateError::NoFolder { path: path.into() },
+        _ => StateError::Unusable { path: path.into(), cause },
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +177,16 @@ mod tests {
         assert!(matches!(StateFolder::open(&path), Err(StateError::InUse { .. })));
         drop(first);
         StateFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_folders_place_is_named_as_such() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("file"), "").unwrap();
+        for path in ["file", "file/state"] {
+            let error = StateFolder::open(&temp.path().join(path)).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("a file stands where a folder must be"), "{error}");
+        }
     }
 
     #[test]

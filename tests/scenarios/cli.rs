@@ -99,6 +99,15 @@ async fn call_of_an_unknown_function_lists_the_known_ones() {
 }
 
 #[tokio::test]
+async fn call_of_an_http_handler_says_what_can_be_called() {
+    let app = App::new("probe");
+    let message = refused(&app.call("front", "wasi:http/handler#handle", None).await);
+    assert!(message.contains("a resource") && message.contains("fix: call a function with plain values"), "{message}");
+    let message = refused(&app.call("front", "souk-test:rogue/deeds#answer", None).await);
+    assert!(message.contains("none that can be called by hand\n  fix: "), "{message}");
+}
+
+#[tokio::test]
 async fn call_list_prints_every_function_with_its_signature() {
     let app = App::new("rogue");
     let (out, err) = texts(&app.souk("call", &["--list"]).await);
@@ -196,6 +205,23 @@ async fn build_runs_the_components_commands_in_their_folders() {
     let output = app.souk("build", &[]).await;
     assert!(output.status.success(), "{:?}", texts(&output));
     assert!(app.path("sub/first.wasm").exists());
+    let (_, err) = texts(&output);
+    assert!(err.contains("building first: cp") && err.contains("built first in "), "{err}");
+}
+
+#[tokio::test]
+async fn of_builds_that_run_at_once_each_line_says_whose_it_is() {
+    let app = buildable("echo one").append(
+        "[component.second]\nsource = \"second.wasm\"\n[component.second.build]\ncommand = \"echo two >&2; echo three\"\n\
+         workdir = \"sub\"\n[component.third]\nsource = \"third.wasm\"\nbuild = { command = \"echo one\" }\n",
+    );
+    let output = app.file("sub/keep", "").souk("build", &[]).await;
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let (out, err) = texts(&output);
+    let mut lines: Vec<_> = out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["first, third: one", "second: three"], "{err}");
+    assert!(err.contains("second: two\n") && err.contains("built first, second, third in "), "{err}");
 }
 
 #[tokio::test]

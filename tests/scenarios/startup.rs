@@ -193,6 +193,20 @@ async fn a_required_variable_without_a_value_stops_start_up_and_says_how_to_set_
 }
 
 #[tokio::test]
+async fn a_file_that_is_no_database_is_refused_with_a_fix() {
+    let app = App::new("rogue");
+    for (folder, what) in [("sqlite", "database `default`"), ("key_value", "key-value store `default`")] {
+        let path = app.state().join(folder).join("default.db");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "no database at all\n".repeat(500)).unwrap();
+        let message = app.start_fails().await;
+        assert_names(&message, &[what, "default.db", "file is not a database", "fix: is it a SQLite database?"]);
+        std::fs::remove_file(path).unwrap();
+    }
+    app.start().await;
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_refused_by_name() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

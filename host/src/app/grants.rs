@@ -7,7 +7,9 @@ use crate::bindings::sqlite::Database;
 use crate::bindings::{Grants, files};
 use crate::manifest::{Application, Component};
 use crate::state::StateFolder;
+use rusqlite::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// A database.
-    #[error("database `{label}` in {} cannot be opened: {error:#}\n  fix: see who owns the file and whether the disk is full", path.display())]
+    #[error("database `{label}` in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
     Database {
         /// Its label.
         label: String,
@@ -25,7 +27,7 @@ pub enum GrantError {
         error: anyhow::Error,
     },
     /// A key-value store.
-    #[error("key-value store `{label}` in {} cannot be opened: {error:#}\n  fix: see who owns the file and whether the disk is full", path.display())]
+    #[error("key-value store `{label}` in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
     KeyValue {
         /// Its label.
         label: String,
@@ -40,6 +42,32 @@ pub enum GrantError {
     /// The files of a component.
     #[error(transparent)]
     Files(#[from] files::FilesError),
+}
+
+/// The cause itself, without the path and label that its context repeats.
+fn reason(error: &anyhow::Error) -> String {
+    let cause = error.chain().find(|cause| cause.is::<rusqlite::Error>() || cause.is::<io::Error>());
+    cause.map_or_else(|| format!("{error:#}"), ToString::to_string)
+}
+
+/// What would mend it.
+fn mend(error: &anyhow::Error) -> &'static str {
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
+    let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+    match (code, kind) {
+        (Some(ErrorCode::NotADatabase), _) => {
+            "is it a SQLite database? put the right file there, or move this one away, and a new one is made"
+        }
+        (Some(ErrorCode::DatabaseCorrupt), _) => {
+            "put a backup of it there; or move it away, and a new and empty one is made"
+        }
+        (Some(ErrorCode::DiskFull), _) | (_, Some(io::ErrorKind::StorageFull)) => "make room on the disk",
+        (_, Some(io::ErrorKind::IsADirectory)) => "a folder stands where the file must be: move it away",
+        (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => {
+            "another process uses the file: stop it, or wait until it is done"
+        }
+        _ => "make the file and its folder readable and writable for the host's user",
+    }
 }
 
 /// What components share.

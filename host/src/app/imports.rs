@@ -5,6 +5,7 @@ use super::start::StartError;
 use crate::manifest::{Application, Component as Declared};
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
 
 /// Interfaces with these namespaces are the host's to answer; the linker says which of them it lacks.
 const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
@@ -37,8 +38,14 @@ pub(super) fn check(
     };
     let component_type = code.component_type();
     let imports: Vec<&str> = component_type.imports(engine).map(|(name, _)| name).collect();
-    let contracts: Vec<&str> =
-        imports.iter().copied().filter(|i| !HOST.iter().any(|host| i.starts_with(host))).collect();
+    // An interface whose types alone are used, by another interface, needs nobody to answer it.
+    let contracts: Vec<&str> = component_type
+        .imports(engine)
+        .filter(|(name, import)| {
+            !HOST.iter().any(|host| name.starts_with(host)) && !is_of_types_alone(engine, &import.ty)
+        })
+        .map(|(name, _)| name)
+        .collect();
     for dependency in &declared.dependencies {
         if !imports.iter().any(|import| dependency.name.covers(import)) {
             let message = format!("has the dependency `{}`, but does not import it", dependency.name);
@@ -76,4 +83,9 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+fn is_of_types_alone(engine: &wasmtime::Engine, import: &ComponentItem) -> bool {
+    let ComponentItem::ComponentInstance(instance) = import else { return false };
+    instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
 }

@@ -46,7 +46,9 @@ pub fn prepare(root: &Path, state: &Path, component: &str, files: &Files) -> Res
 fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, PathBuf>) -> Result<PathBuf, String> {
     let mut name = Path::new(component).components();
     let (Some(Part::Normal(name)), None) = (name.next(), name.next()) else {
-        return Err("the component's name cannot be the name of a folder; use letters, digits and dashes".to_owned());
+        return Err(
+            "the component's name cannot be the name of a folder\n  fix: use letters, digits and dashes".to_owned()
+        );
     };
     let folder = state.join("files").join(name);
     match fs::remove_dir_all(&folder) {
@@ -63,7 +65,7 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
         }
         let shown = file.strip_prefix(&root).unwrap_or(file).display();
         if !real.starts_with(&root) {
-            return Err(format!("`{shown}` is outside the manifest's folder; copy the file into the folder"));
+            return Err(format!("`{shown}` is outside the manifest's folder\n  fix: copy the file into the folder"));
         }
         let inside = Path::new(guest.trim_start_matches('/'));
         if !inside.components().all(|part| matches!(part, Part::Normal(_))) {

@@ -1,5 +1,8 @@
 //! A guest's stdout and stderr, one log record a line (target `guest`, fields `component`, `stream`, `trace`).
 //!
+//! What a guest writes to stdout is information; what it writes to stderr is a warning, which `--quiet` keeps. An empty
+//! line says nothing and makes no record.
+//!
 //! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
 //! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE`] is cut into several records. Writing never waits and keeps at
 //! most one line an instance and stream: the log's writer drops records when its queue is full, so a guest that prints
@@ -83,7 +86,11 @@ impl Output {
     }
 
     fn log(&self, trace: &str, line: &str) {
-        tracing::info!(target: "guest", component = %self.component, stream = self.name, trace, "{line}");
+        let component = &self.component;
+        match self.name {
+            "stderr" => tracing::warn!(target: "guest", %component, stream = self.name, trace, "{line}"),
+            _ => tracing::info!(target: "guest", %component, stream = self.name, trace, "{line}"),
+        }
     }
 }
 
@@ -112,7 +119,9 @@ impl Lines {
             if end.is_some() {
                 bytes = bytes.get(1..).unwrap_or_default();
                 let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
-                emit(&printable(&String::from_utf8_lossy(line)));
+                if !line.is_empty() {
+                    emit(&printable(&String::from_utf8_lossy(line)));
+                }
                 self.partial.clear();
             } else if self.partial.len() == MAX_LINE {
                 // The cut falls between two characters: the start of one that is not complete stays for the next piece.
@@ -233,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_record_and_a_partial_line_comes_at_the_end() {
-        assert_eq!(lines(&[b"one\ntw", b"o\r\n\nthree"]), ["one", "two", "", "three"]);
+        assert_eq!(lines(&[b"one\ntw", b"o\r\n\nthree"]), ["one", "two", "three"]);
         assert_eq!(lines(&[b""]), Vec::<String>::new());
     }
 
@@ -264,7 +273,7 @@ mod tests {
                 rest = after;
             }
             chunks.push(rest);
-            let expected: Vec<_> = text.lines().map(str::to_owned).collect();
+            let expected: Vec<_> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
             prop_assert_eq!(lines(&chunks), expected);
         }
 

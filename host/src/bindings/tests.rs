@@ -75,7 +75,8 @@ fn what_a_guest_prints_is_logged_by_line_under_the_call_that_printed_it() {
     stdout.write("dropped".into()).unwrap();
     drop((stdout, stderr, ctx));
     let line = |text: &str, stream: &str, trace: &str| {
-        format!(" INFO guest: {text} component=tested stream=\"{stream}\" trace=\"{trace}\"")
+        let level = if stream == "stderr" { "WARN" } else { "INFO" };
+        format!(" {level} guest: {text} component=tested stream=\"{stream}\" trace=\"{trace}\"")
     };
     let expected = [
         line("whole", "stdout", "trace"),

@@ -1,7 +1,8 @@
 //! `souk build`: runs the components' build commands.
 //!
 //! Commands that run in the same folder run one after another, because build tools lock their folder; folders are built
-//! side by side. The first command that fails stops the build.
+//! side by side. The first command that fails stops the build. A command that runs alone has the terminal for itself;
+//! of several that run at once each line begins with the components that it is for.
 
 use super::{From, output};
 use crate::manifest;
@@ -9,7 +10,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
+use std::time::Instant;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -33,24 +36,35 @@ impl Build {
 /// Builds every component of the manifest.
 pub(super) async fn run(manifest: &Path) -> anyhow::Result<()> {
     let plan = manifest::load_build_only(manifest)?;
-    let mut folders: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
+    let start = Instant::now();
+    let mut built = Vec::new();
+    let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
     for (component, step) in plan.components {
         let Some(build) = step.build else { continue };
-        let commands = folders.entry(build.workdir.clone()).or_default();
-        for command in &build.commands {
-            if !commands.iter().any(|(_, known)| known == command) {
-                commands.push((component.clone(), command.clone()));
+        let steps = folders.entry(build.workdir).or_default();
+        for command in build.commands {
+            // A command that builds several components runs once.
+            match steps.iter_mut().find(|step| step.command == command) {
+                Some(step) if step.components.contains(&component) => {}
+                Some(step) => step.components.push(component.clone()),
+                None => steps.push(Step { components: vec![component.clone()], command }),
             }
         }
+        built.push(component);
     }
+    if built.is_empty() {
+        output::note(" nothing to build: no component has a build command");
+        return Ok(());
+    }
+    let alone = folders.len() == 1;
     let mut tasks = JoinSet::new();
-    for (folder, commands) in folders {
-        if commands.iter().any(|(_, command)| command.contains(TARGET)) {
+    for (folder, steps) in folders {
+        if steps.iter().any(|step| step.command.contains(TARGET)) {
             ensure_target(&folder).await?;
         }
         tasks.spawn(async move {
-            for (component, command) in commands {
-                build_one(&component, &command, &folder).await?;
+            for step in steps {
+                step.run(&folder, alone).await?;
             }
             anyhow::Ok(())
         });
@@ -59,28 +73,52 @@ pub(super) async fn run(manifest: &Path) -> anyhow::Result<()> {
         // Dropping the set ends the other commands.
         done??;
     }
+    output::note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
 }
 
-async fn build_one(component: &str, command: &str, folder: &Path) -> anyhow::Result<()> {
-    output::note(&format!(" building {component}: {command}"));
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(command)
-        .current_dir(folder)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("component `{component}`: `sh` does not start in {}", folder.display()))?;
-    let group = Group(child.id());
-    let status = child.wait().await?;
-    group.ended();
-    if !status.success() {
-        bail!(
-            "component `{component}`: `{command}` failed ({status})\n  fix: its own messages are above; run it in {}",
-            folder.display()
-        );
+/// One command, and the components that it builds.
+struct Step {
+    components: Vec<String>,
+    command: String,
+}
+
+impl Step {
+    async fn run(&self, folder: &Path, alone: bool) -> anyhow::Result<()> {
+        let (components, command) = (self.components.join(", "), &self.command);
+        output::note(&format!(" building {components}: {command}"));
+        let stdio = || if alone { Stdio::inherit() } else { Stdio::piped() };
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(command)
+            .current_dir(folder)
+            .process_group(0)
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .with_context(|| format!("component `{components}`: `sh` does not start in {}", folder.display()))?;
+        let group = Group(child.id());
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        tokio::join!(pass_on(out, &components, output::line), pass_on(err, &components, output::note));
+        let status = child.wait().await?;
+        group.ended();
+        if !status.success() {
+            bail!(
+                "component `{components}`: `{command}` failed ({status})\n  fix: its own messages are above; run it in {}",
+                folder.display()
+            );
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Prints the lines of `stream`, if it was not handed the terminal, each after the `components` that it is about.
+async fn pass_on(stream: Option<impl AsyncRead + Unpin>, components: &str, print: fn(&str)) {
+    let Some(stream) = stream else { return };
+    let mut lines = BufReader::new(stream).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        print(&format!("{components}: {}", String::from_utf8_lossy(&line)));
+    }
 }
 
 /// The processes of a build command; all of them are ended when another command fails first.

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{Error, ServerConfig};
 
 /// The certificate or key cannot be used. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +27,84 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read, or the two do not belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        const CHAIN: &str = "give --tls-cert the PEM file with the certificate chain, the server's own first";
+        const KEY: &str = "give --tls-key the PEM file with the certificate's private key";
         let error = |file: &Path, message: String, fix| TlsError { file: file.into(), message, fix };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect)
-            .map_err(|e| error(certificate, e.to_string(), "give --tls-cert a PEM file with the certificate chain"))?;
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|e| error(key, e.to_string(), "give --tls-key the PEM file of the certificate's private key"))?;
+        let read = |file: &Path, fix| std::fs::read(file).map_err(|e| error(file, format!("cannot be read: {e}"), fix));
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read(certificate, CHAIN)?)
+            .collect::<Result<_, _>>()
+            .map_err(|e| error(certificate, format!("is not a PEM file: {e}"), CHAIN))?;
+        if chain.is_empty() {
+            return Err(error(certificate, "has no certificate in it".into(), CHAIN));
+        }
+        let text = read(key, KEY)?;
+        if is_encrypted(&text) {
+            let fix = "decrypt it, say with `openssl pkey -in KEY -out PLAIN`, and keep the result to the host's user";
+            return Err(error(key, "the private key is encrypted, and the host asks for no password".into(), fix));
+        }
+        let private = PrivateKeyDer::from_pem_slice(&text).map_err(|e| match e {
+            pem::Error::NoItemsFound => error(key, "has no private key in it".into(), KEY),
+            other => error(key, format!("is not a PEM file: {other}"), KEY),
+        })?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-            .map_err(|e| error(certificate, e.to_string(), "give a certificate and the key that belongs to it"))?;
+            .map_err(|e| match e {
+                Error::InvalidCertificate(_) => error(certificate, format!("cannot be used: {e}"), CHAIN),
+                Error::InconsistentKeys(_) => {
+                    let fix = "give a certificate and the key that belongs to it";
+                    error(certificate, format!("does not belong to the key {}", key.display()), fix)
+                }
+                other => error(key, format!("cannot be used: {other}"), KEY),
+            })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Tls(TlsAcceptor::from(Arc::new(config))))
+    }
+}
+
+/// Whether a PEM file holds a key behind a password: in PKCS #8, or as OpenSSL wrote them before.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_names_the_file_and_what_is_wrong_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let made = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let (own, other) = (made("a.test"), made("b.test"));
+        let certificate = file("cert.pem", &own.cert.pem());
+        let key = file("key.pem", &own.signing_key.serialize_pem());
+        let other_key = file("other.pem", &other.signing_key.serialize_pem());
+        let junk = file("junk.pem", "junk");
+        let bad = file("bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        let cut = file("cut.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n");
+        let sealed =
+            file("sealed.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----");
+        let none = folder.path().join("none.pem");
+        assert!(Tls::load(&certificate, &key).is_ok());
+        for (certificate, key, named, message, fix) in [
+            (&none, &key, "none.pem", "cannot be read", "--tls-cert"),
+            (&junk, &key, "junk.pem", "no certificate in it", "--tls-cert"),
+            (&bad, &key, "bad.pem", "cannot be used", "--tls-cert"),
+            (&certificate, &none, "none.pem", "cannot be read", "--tls-key"),
+            (&certificate, &junk, "junk.pem", "no private key in it", "--tls-key"),
+            (&certificate, &cut, "cut.pem", "not a PEM file", "--tls-key"),
+            (&certificate, &sealed, "sealed.pem", "encrypted", "openssl pkey"),
+            (&certificate, &other_key, "cert.pem", "does not belong to the key", "belongs to it"),
+        ] {
+            let error = Tls::load(certificate, key).map(|_| ()).unwrap_err().to_string();
+            let (first, last) = error.split_once("\n  fix: ").unwrap();
+            assert!(first.contains(named) && first.contains(message) && last.contains(fix), "{error}");
+        }
     }
 }

@@ -186,6 +186,7 @@ fn read_labels(table: &mut Table<'_, '_>, key: &'static str) -> Vec<String> {
             let message = format!("`{}` in `{key}` cannot be a label: {error}", label.value);
             table.error(label.line, message, "name it like `my-data` or `my_data`");
         } else if !labels.contains(&label.value) {
+            // Written twice it grants no more than once.
             labels.push(label.value);
         }
     }
@@ -292,8 +293,11 @@ fn read_tool(
     if let Some(migrations) = souk.string("migrations") {
         let path = dir.join(&migrations.value);
         if !path.is_dir() {
-            let message = format!("the folder of migrations `{}` does not exist", migrations.value);
-            souk.error(migrations.line, message, "make the folder, or correct the path: it starts at the manifest");
+            let (message, fix) = match path.exists() {
+                true => ("is a file, and not the folder", "name the folder that holds `sqlite/NNNN_name.sql`"),
+                false => ("does not exist", "make the folder, or correct the path: it starts at the manifest"),
+            };
+            souk.error(migrations.line, format!("the folder of migrations `{}` {message}", migrations.value), fix);
         }
         component.migrations = Some(path);
     }

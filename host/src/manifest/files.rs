@@ -1,7 +1,7 @@
 //! `files` and `exclude_files`: what a component may read.
 //!
 //! A pattern places each file that it fits at the same path in the guest; a pair places a folder (or a file) at
-//! another path. Nothing outside the manifest's folder is reached by a pattern. Which files exist is looked up when
+//! another path. Nothing outside the manifest's folder is reached. Which files exist is looked up when
 //! the sandbox is prepared and not at load, since a build can make them.
 
 use super::error::Diagnostic;
@@ -103,7 +103,7 @@ impl Files {
                     (self.glob(&all, mount.line)?, source.as_path(), destination.as_str())
                 }
                 FileMount::Placement { source, destination } if source.is_file() => {
-                    files.insert(destination.clone(), source.clone());
+                    self.place(&mut files, destination.clone(), source.clone(), mount.line)?;
                     continue;
                 }
                 FileMount::Placement { source, .. } => {
@@ -117,11 +117,36 @@ impl Files {
             for file in found {
                 let Ok(relative) = file.strip_prefix(strip) else { continue };
                 let Some(relative) = relative.to_str() else { continue };
-                files.insert(format!("{}/{relative}", below.trim_end_matches('/')), file.clone());
+                let path = format!("{}/{relative}", below.trim_end_matches('/'));
+                self.place(&mut files, path, file.clone(), mount.line)?;
             }
         }
-        files.retain(|_, file| !self.excluded(file));
         Ok(files)
+    }
+
+    /// Adds a file that is not excluded; two files for one path are an error, and not a silent choice.
+    fn place(
+        &self,
+        files: &mut BTreeMap<String, PathBuf>,
+        path: String,
+        file: PathBuf,
+        line: usize,
+    ) -> Result<(), Diagnostic> {
+        if self.excluded(&file) {
+            return Ok(());
+        }
+        let shown = |file: &Path| file.strip_prefix(&self.dir).unwrap_or(file).display().to_string();
+        match files.get(&path) {
+            Some(other) if *other != file => {
+                let message = format!("`{}` and `{}` in `files` are both for `{path}`", shown(other), shown(&file));
+                let fix = "change the destination of one of them, or leave one out with `exclude_files`".to_owned();
+                Err(Diagnostic { fix, ..self.error(line, message) })
+            }
+            _ => {
+                files.insert(path, file);
+                Ok(())
+            }
+        }
     }
 
     fn excluded(&self, file: &Path) -> bool {
@@ -187,7 +212,7 @@ fn read_mount(table: &Table<'_, '_>, line: usize, value: &DeValue<'_>, dir: &Pat
 fn checked_pattern(table: &Table<'_, '_>, line: usize, text: &str) -> Option<Pattern> {
     let outside = |part| matches!(part, PathPart::ParentDir | PathPart::RootDir | PathPart::Prefix(_));
     if Path::new(text).components().any(outside) {
-        let fix = "use { source = \"...\", destination = \"...\" } for files elsewhere";
+        let fix = "copy the files into the folder of the manifest: a component reads nothing outside of it";
         table.error(line, format!("pattern `{text}` leaves the folder of the manifest"), fix);
         return None;
     }

@@ -150,3 +150,86 @@ pub(super) fn make(
         values.insert(name.clone(), Value::new(value, variable.secret));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::tests::{App, URL, app, with_component};
+    use crate::manifest::{load_build_only, read};
+    use std::fs;
+
+    /// A manifest whose component reads a secret that the host makes unless `bank` is set.
+    fn with_secret() -> String {
+        "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.variables]\n\
+         key = { generate = \"secret\", unless = \"bank\" }\n[variables]\nbank.default = \"\"\n\
+         key = { required = true, secret = true }\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"a\"\n\
+         [component.a]\nsource = \"a.wasm\"\nvariables = { key = \"{{ key }}\" }\n"
+            .to_owned()
+    }
+
+    #[test]
+    fn the_host_gives_what_no_source_gives() {
+        let key = |app: &App| app.component("a").variables["key"].expose().to_owned();
+        let secret = with_secret();
+        assert_eq!(key(&app(&secret).env("SPIN_VARIABLE_KEY", "given")), "given");
+        assert_eq!(key(&app(&secret).env("SPIN_VARIABLE_KEY", "given").env("SPIN_VARIABLE_BANK", "b")), "given");
+        assert_eq!(key(&app(&secret).file(".env", "SPIN_VARIABLE_KEY=dotenv")), "dotenv");
+        for app in [app(&secret), app(&secret).env("SPIN_VARIABLE_KEY", "").env("SPIN_VARIABLE_BANK", "")] {
+            assert_eq!(key(&app).len(), 64);
+        }
+        for given in ["SPIN_VARIABLE_KEY", "OTHER"] {
+            let errors = app(&secret).env("SPIN_VARIABLE_BANK", "s3cret").env(given, "").errors();
+            assert_eq!(errors.0.len(), 1, "{errors}");
+            assert!(errors.to_string().contains("`key` is required because `bank` is set"), "{errors}");
+            assert!(!errors.to_string().contains("s3cret"), "{errors}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_kept_only_when_nothing_is_wrong_and_a_bad_file_is_named() {
+        let kept = |app: &App| {
+            let secrets = Secrets::kept(app.dir.path().to_owned());
+            read(&app.options).and_then(|manifest| manifest.fill_in(&HostValues { url: URL.to_owned(), secrets }))
+        };
+        let wrong = app(&with_secret().replace("[variables]\n", "[variables]\nother.required = true\n"));
+        assert!(kept(&wrong).is_err() && !wrong.dir.path().join("key").exists());
+        load_build_only(&wrong.options.manifest).unwrap();
+        assert!(!wrong.dir.path().join("key").exists());
+
+        let right = app(&with_secret());
+        let value = kept(&right).unwrap().application.components["a"].variables["key"].clone();
+        assert_eq!(fs::read_to_string(right.dir.path().join("key")).unwrap(), value.expose());
+        assert!(!format!("{:?}", kept(&right).unwrap()).contains(value.expose()));
+
+        let empty = right.file("key", "");
+        let errors = kept(&empty).unwrap_err();
+        assert_eq!((errors.0.len(), errors.0[0].line), (1, Some(5)), "{errors}");
+        assert!(errors.to_string().contains("/key is empty\n  fix: put the value back"), "{errors}");
+    }
+
+    #[test]
+    fn a_component_is_off_when_its_variable_is_set() {
+        // `stand-in` alone leads to `helper`, and `a` may call `stand-in`: neither is odd when it is off.
+        let text = with_component(
+            "allowed_outbound_hosts = [\"http://stand-in.spin.internal\"]\n[variables]\nbank.default = \"\"\n\
+            [[trigger.http]]\nroute = \"/stand-in/...\"\ncomponent = \"stand-in\"\n\
+            [component.stand-in]\nsource = \"s.wasm\"\nsqlite_databases = [\"play\"]\n\
+            allowed_outbound_hosts = [\"http://{{ bank }}/not/a/host\"]\n\
+            [component.stand-in.dependencies]\n\"n:p/i\" = { component = \"helper\" }\n\
+            [component.stand-in.tool.souk]\nunless = \"bank\"\n[component.helper]\nsource = \"h.wasm\"\n",
+        );
+        let text = |bank: &str| text.replace("/not/a/host", if bank.is_empty() { "bank.test" } else { "/not/a/host" });
+        let config = "[sqlite_database.play]\ntype = \"spin\"\npath = \"play.db\"\n";
+        let loaded =
+            |bank: &str| app(&text(bank)).file("runtime-config.toml", config).env("SPIN_VARIABLE_BANK", bank).load();
+
+        let on = loaded("").application;
+        assert!(on.components.contains_key("stand-in") && on.routes.len() == 2 && on.off.is_empty());
+        let off = loaded("b");
+        assert!(off.warnings.is_empty(), "{:#?}", off.warnings);
+        let off = off.application;
+        assert_eq!(off.components.keys().collect::<Vec<_>>(), ["a", "helper"]);
+        assert_eq!(off.off, BTreeMap::from([("stand-in".to_owned(), "bank".to_owned())]));
+        assert_eq!(*off.router().route("/stand-in/x").unwrap().target, "a");
+    }
+}

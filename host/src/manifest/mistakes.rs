@@ -28,6 +28,12 @@ fn generated(entry: &str, declared: &str, message: &'static str, fix: &'static s
     Mistake(format!("{head}{entry}\n[variables]\n{declared}\n"), 5, None, message, fix)
 }
 
+/// An `entry` of `[application.tool.souk.warnings]`, in line 5, beside the variable `open`.
+fn warned(entry: &str, message: &'static str, fix: &'static str) -> Mistake {
+    let head = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.warnings]\n";
+    Mistake(format!("{head}{entry}\n[variables]\nopen = {{ default = \"\" }}\n"), 5, None, message, fix)
+}
+
 fn mistakes() -> Vec<Mistake> {
     const B: &str = "[component.b]\nsource = \"b.wasm\"\n";
     let dependency = |value: &str| format!("{B}[component.a.dependencies]\n\"n:p/i@1.0.0\" = {value}");
@@ -97,6 +103,12 @@ fn mistakes() -> Vec<Mistake> {
             "`component`",
         ),
         beside_component(
+            "[components.b]\nsource = \"b\"\n[component.b.tool.souk]\nlimits = {}",
+            8,
+            "unknown key `components`",
+            "`component`",
+        ),
+        beside_component(
             "[zebra]\nx = 1",
             8,
             "unknown key `zebra`",
@@ -140,6 +152,9 @@ fn mistakes() -> Vec<Mistake> {
         in_component("variables = { v = \"{{ open\" }", 8, "without `}}`", "{{ variable }}"),
         in_component("variables = { \"a-b\" = \"\" }", 8, "cannot be a variable's name", "snake_case"),
         in_component("variables = { v = true }", 8, "`v` must be a string", "quotes"),
+        // Values that the host warns of.
+        warned("opn = { value = \"true\", message = \"m\" }", "`warnings` names the variable `opn`", "`open`"),
+        warned("open = { value = \"true\" }", "message", "message = "),
         // Variables that the host gives.
         generated(
             "api_kye = { generate = \"secret\" }",
@@ -318,7 +333,7 @@ fn mistakes() -> Vec<Mistake> {
             "no such component",
             "component of this application",
         ),
-        in_component("files = [\"../x/*\"]", 8, "leaves the folder", "source ="),
+        in_component("files = [\"../x/*\"]", 8, "leaves the folder", "copy the files"),
         in_component("files = [\"a[\"]", 8, "is not a pattern", "assets/**"),
         in_component(
             "files = [{ source = \"x\", destination = \"y\" }]",
@@ -332,6 +347,7 @@ fn mistakes() -> Vec<Mistake> {
         in_component("build.command = []", 8, "empty list", "command ="),
         in_component("build = { command = \"make\", watchs = [\"x\"] }", 8, "unknown key `watchs`", "`watch`"),
         in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "make the folder"),
+        in_component("tool.souk.migrations = \"spin.toml\"", 8, "is a file", "name the folder"),
         in_component(
             "tool.souk.durable = [\"n:p/i\"]",
             8,

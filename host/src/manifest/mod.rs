@@ -37,6 +37,7 @@ mod schema;
 mod table;
 mod template;
 mod variables;
+mod warnings;
 
 #[cfg(test)]
 mod mistakes;
@@ -272,6 +273,7 @@ impl Manifest {
         let Manifest { mut draft, source, providers, environment, process_env, report } = self;
         let file = File { source: &source, report: &report };
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, file);
+        warnings::report(&draft.declared, &values, file);
         component::turn_off(&mut draft, &values, file);
         component::fill_in(&mut draft, &values, file);
         let mut application = draft.application;

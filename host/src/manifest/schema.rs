@@ -6,6 +6,7 @@ use super::names::{check_component, nearest};
 use super::route::RoutePattern;
 use super::table::{File, Table};
 use super::variables::{self, Declared};
+use super::warnings;
 use super::{Application, Component, Route};
 use crate::limits::{EdgeLimits, Limit};
 use std::collections::BTreeMap;
@@ -140,6 +141,9 @@ fn read_application(
         }
         if let Some(variables) = souk.table("variables") {
             generated::read(&variables, declared);
+        }
+        if let Some(table) = souk.table("warnings") {
+            warnings::read(&table, declared);
         }
         souk.finish();
     }

@@ -155,13 +155,12 @@ impl<'a, 'i> Table<'a, 'i> {
         self.string(key)
     }
 
-    /// Whether `key` is missing and another key is most likely meant for it, which is then reported, once.
+    /// Whether another key is most likely meant for `key`; it is reported, once.
     pub fn misspelt(&mut self, key: &'static str) -> bool {
-        if self.find(key).is_some() {
+        let mut names = self.entries().into_iter().map(|(name, _)| name);
+        let Some(name) = names.find(|name| name.value != key && nearest(name.value, [key]).is_some()) else {
             return false;
-        }
-        let entries = self.entries().into_iter().map(|(name, _)| name);
-        let Some(name) = entries.into_iter().find(|name| nearest(name.value, [key]).is_some()) else { return false };
+        };
         self.refused.push(name.value);
         self.error(name.line, self.unknown(name.value), format!("did you mean `{key}`?"));
         true

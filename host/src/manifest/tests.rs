@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// An application in a folder of its own.
 pub(super) struct App {
-    dir: TempDir,
+    pub(super) dir: TempDir,
     pub(super) options: LoadOptions,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn app(manifest: &str) -> App {
 }
 
 /// The URL that the host gives in these tests.
-const URL: &str = "http://127.0.0.1:3000";
+pub(super) const URL: &str = "http://127.0.0.1:3000";
 
 /// Reads a manifest and fills it in; secrets are made up.
 pub(super) fn load(options: &LoadOptions) -> Result<Loaded, ManifestErrors> {
@@ -34,27 +34,27 @@ pub(super) fn load(options: &LoadOptions) -> Result<Loaded, ManifestErrors> {
 }
 
 impl App {
-    fn file(self, path: &str, text: &str) -> Self {
+    pub(super) fn file(self, path: &str, text: &str) -> Self {
         let path = self.dir.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         self
     }
 
-    fn env(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn env(mut self, name: &str, value: &str) -> Self {
         self.options.process_env.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    fn load(&self) -> Loaded {
+    pub(super) fn load(&self) -> Loaded {
         load(&self.options).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    fn errors(&self) -> ManifestErrors {
+    pub(super) fn errors(&self) -> ManifestErrors {
         load(&self.options).expect_err("the manifest is wrong")
     }
 
-    fn component(&self, name: &str) -> Component {
+    pub(super) fn component(&self, name: &str) -> Component {
         self.load().application.components.remove(name).unwrap()
     }
 }
@@ -288,81 +288,6 @@ fn the_first_source_of_a_value_wins() {
     assert_eq!(value(&both().file("app.env", "APP_V=first")), "first", "providers are asked in their order");
 }
 
-/// A manifest whose component reads a secret that the host makes unless `bank` is set.
-fn with_secret() -> String {
-    "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.variables]\n\
-     key = { generate = \"secret\", unless = \"bank\" }\n[variables]\nbank.default = \"\"\n\
-     key = { required = true, secret = true }\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"a\"\n\
-     [component.a]\nsource = \"a.wasm\"\nvariables = { key = \"{{ key }}\" }\n"
-        .to_owned()
-}
-
-#[test]
-fn the_host_gives_what_no_source_gives() {
-    let key = |app: &App| app.component("a").variables["key"].expose().to_owned();
-    let secret = with_secret();
-    assert_eq!(key(&app(&secret).env("SPIN_VARIABLE_KEY", "given")), "given");
-    assert_eq!(key(&app(&secret).env("SPIN_VARIABLE_KEY", "given").env("SPIN_VARIABLE_BANK", "b")), "given");
-    assert_eq!(key(&app(&secret).file(".env", "SPIN_VARIABLE_KEY=dotenv")), "dotenv");
-    for app in [app(&secret), app(&secret).env("SPIN_VARIABLE_KEY", "").env("SPIN_VARIABLE_BANK", "")] {
-        assert_eq!(key(&app).len(), 64);
-    }
-    for given in ["SPIN_VARIABLE_KEY", "OTHER"] {
-        let errors = app(&secret).env("SPIN_VARIABLE_BANK", "s3cret").env(given, "").errors();
-        assert_eq!(errors.0.len(), 1, "{errors}");
-        assert!(errors.to_string().contains("`key` is required because `bank` is set"), "{errors}");
-        assert!(!errors.to_string().contains("s3cret"), "{errors}");
-    }
-}
-
-#[test]
-fn a_secret_is_kept_only_when_nothing_is_wrong_and_a_bad_file_is_named() {
-    let kept = |app: &App| {
-        let secrets = Secrets::kept(app.dir.path().to_owned());
-        read(&app.options).and_then(|manifest| manifest.fill_in(&HostValues { url: URL.to_owned(), secrets }))
-    };
-    let wrong = app(&with_secret().replace("[variables]\n", "[variables]\nother.required = true\n"));
-    assert!(kept(&wrong).is_err() && !wrong.dir.path().join("key").exists());
-    load_build_only(&wrong.options.manifest).unwrap();
-    assert!(!wrong.dir.path().join("key").exists());
-
-    let right = app(&with_secret());
-    let value = kept(&right).unwrap().application.components["a"].variables["key"].clone();
-    assert_eq!(fs::read_to_string(right.dir.path().join("key")).unwrap(), value.expose());
-    assert!(!format!("{:?}", kept(&right).unwrap()).contains(value.expose()));
-
-    let empty = right.file("key", "");
-    let errors = kept(&empty).unwrap_err();
-    assert_eq!((errors.0.len(), errors.0[0].line), (1, Some(5)), "{errors}");
-    assert!(errors.to_string().contains("/key is empty\n  fix: put the value back"), "{errors}");
-}
-
-#[test]
-fn a_component_is_off_when_its_variable_is_set() {
-    // `stand-in` alone leads to `helper`, and `a` may call `stand-in`: neither is odd when it is off.
-    let text = with_component(
-        "allowed_outbound_hosts = [\"http://stand-in.spin.internal\"]\n[variables]\nbank.default = \"\"\n\
-        [[trigger.http]]\nroute = \"/stand-in/...\"\ncomponent = \"stand-in\"\n\
-        [component.stand-in]\nsource = \"s.wasm\"\nsqlite_databases = [\"play\"]\n\
-        allowed_outbound_hosts = [\"http://{{ bank }}/not/a/host\"]\n\
-        [component.stand-in.dependencies]\n\"n:p/i\" = { component = \"helper\" }\n\
-        [component.stand-in.tool.souk]\nunless = \"bank\"\n[component.helper]\nsource = \"h.wasm\"\n",
-    );
-    let text = |bank: &str| text.replace("/not/a/host", if bank.is_empty() { "bank.test" } else { "/not/a/host" });
-    let config = "[sqlite_database.play]\ntype = \"spin\"\npath = \"play.db\"\n";
-    let loaded =
-        |bank: &str| app(&text(bank)).file("runtime-config.toml", config).env("SPIN_VARIABLE_BANK", bank).load();
-
-    let on = loaded("").application;
-    assert!(on.components.contains_key("stand-in") && on.routes.len() == 2 && on.off.is_empty());
-    let off = loaded("b");
-    assert!(off.warnings.is_empty(), "{:#?}", off.warnings);
-    let off = off.application;
-    assert_eq!(off.components.keys().collect::<Vec<_>>(), ["a", "helper"]);
-    assert_eq!(off.off, BTreeMap::from([("stand-in".to_owned(), "bank".to_owned())]));
-    assert_eq!(*off.router().route("/stand-in/x").unwrap().target, "a");
-}
-
 #[test]
 fn the_runtime_configuration_places_stores_databases_and_state() {
     let text = with_component("sqlite_databases = [\"main\"]\nkey_value_stores = [\"cache\"]");
@@ -469,6 +394,14 @@ fn what_is_odd_is_a_warning() {
         assert_eq!(warning.line, line, "{text}\n{warning}");
         assert!(warning.message.contains(message), "{warning}");
     }
+    let text = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.souk.warnings]\n\
+                open = { value = \"true\", message = \"everyone may write\" }\n\
+                [variables]\nopen = { default = \"no\" }\n\
+                [[trigger.http]]\nroute = \"/...\"\ncomponent = { source = \"a.wasm\" }\n";
+    assert_eq!(app(text).load().warnings.len(), 0);
+    let warnings = app(text).env("SPIN_VARIABLE_OPEN", "true").load().warnings;
+    assert_eq!((warnings.len(), warnings[0].line), (1, Some(5)));
+    assert!(warnings[0].message.contains("everyone may write") && warnings[0].fix.contains("SPIN_VARIABLE_OPEN"));
     let text = with_component("[variables]\napi_key = { default = \"\" }");
     let warnings = app(&text).env("SPIN_VARIABLE_API_KYE", "s3cret").load().warnings;
     assert_eq!(warnings.len(), 1);
@@ -505,6 +438,13 @@ fn files_that_do_not_exist_are_told_when_they_are_looked_up() {
     let app = app.file("assets/deep/a.txt", "").file("a[1].txt", "");
     let files = app.component("a").files.resolve().unwrap();
     assert_eq!(files.keys().collect::<Vec<_>>(), ["/assets/deep/a.txt", "/x.txt"]);
+
+    let twice = "files = [{ source = \"a\", destination = \"/w\" }, { source = \"b\", destination = \"/w\" }]\n";
+    let twice = |more: &str| self::app(&with_component(&(twice.to_owned() + more))).file("a/x", "").file("b/x", "");
+    let error = twice("").component("a").files.resolve().unwrap_err();
+    assert!(error.line == Some(8) && error.message.contains("`a/x` and `b/x`"), "{error}");
+    let files = twice("exclude_files = [\"a/*\"]").component("a").files.resolve().unwrap();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["/w/x"]);
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use super::error::{Report, Source};
 use super::generated::{self, Generated, HostValues};
 use super::names::{check_variable, nearest};
 use super::table::{File, Table};
+use super::warnings::Warning;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -57,6 +58,8 @@ pub(super) struct Declared {
     pub(super) secret: bool,
     /// How the host makes a value when nobody gives one.
     pub(super) generated: Option<Generated>,
+    /// What an operator should be told when it has a certain value.
+    pub(super) warning: Option<Warning>,
 }
 
 /// Reads `[variables]`. A variable with a mistake stays declared, so that its uses are not reported too.
@@ -68,7 +71,7 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
             table.error(name.line, format!("`{}` cannot be a variable's name: {error}", name.value), fix);
         }
         let Some(mut entry) = table.entry(&name, value) else {
-            let unknown = Declared { line: name.line, default: None, secret: true, generated: None };
+            let unknown = Declared { line: name.line, default: None, secret: true, generated: None, warning: None };
             declared.insert(name.value.to_owned(), unknown);
             continue;
         };
@@ -94,7 +97,10 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
         }
         entry.finish();
         let default = default.map(|default| default.value);
-        declared.insert(name.value.to_owned(), Declared { line: name.line, default, secret, generated: None });
+        declared.insert(
+            name.value.to_owned(),
+            Declared { line: name.line, default, secret, generated: None, warning: None },
+        );
     }
     declared
 }

@@ -43,50 +43,49 @@ pub(super) fn file_name(version: i32, name: &str) -> String {
 /// # Errors
 /// When `dir` cannot be read, a file has another name than `NNNN_name.sql`, or two have one number.
 pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, MigrationError> {
-    let error = |path: &Path, reason: String| MigrationError::File {
+    const READABLE: &str = "make it readable for the host's user";
+    let error = |path: &Path, reason: String, fix| MigrationError::File {
         component: component.to_owned(),
         path: path.to_owned(),
         reason,
+        fix,
     };
-    let unreadable = |e| error(dir, format!("the folder cannot be read: {e}"));
+    let unreadable = |e| error(dir, format!("the folder cannot be read: {e}"), READABLE);
     let mut kinds = 0;
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if !path.is_dir() || !matches!(path.file_name().and_then(|n| n.to_str()), Some("sqlite" | "postgres")) {
-            let reason = "is no folder `sqlite` or `postgres`; put the files into the one of their database";
-            return Err(error(&path, reason.to_owned()));
+            let fix = "put the files into the folder of their database, or move this one out";
+            return Err(error(&path, "is no folder `sqlite` or `postgres`".to_owned(), fix));
         }
         kinds += 1;
     }
     if kinds == 0 {
-        return Err(error(dir, "the folder is empty; put the files into its folder `sqlite`".to_owned()));
+        return Err(error(dir, "the folder is empty".to_owned(), "put the files into its folder `sqlite`"));
     }
     let folder = dir.join("sqlite");
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(error(&folder, format!("the folder cannot be read: {e}"))),
+        Err(e) => return Err(error(&folder, format!("the folder cannot be read: {e}"), READABLE)),
     };
     let mut all: BTreeMap<i32, Migration> = BTreeMap::new();
     for entry in entries {
-        let path = entry.map_err(|e| error(&folder, format!("the folder cannot be read: {e}")))?.path();
+        let path = entry.map_err(|e| error(&folder, format!("the folder cannot be read: {e}"), READABLE))?.path();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some((version, name)) = parse_name(&file) else {
-            return Err(error(
-                &path,
-                "the name must be NNNN_name.sql: four digits, an underscore, then letters, digits or underscores; \
-                 rename the file or move it out of the folder"
-                    .to_owned(),
-            ));
+            let reason =
+                "the name must be NNNN_name.sql: four digits, an underscore, then letters, digits or underscores";
+            return Err(error(&path, reason.to_owned(), "rename the file, or move it out of the folder"));
         };
-        let sql = std::fs::read_to_string(&path).map_err(|e| error(&path, format!("the file cannot be read: {e}")))?;
+        let sql = std::fs::read_to_string(&path).map_err(|e| {
+            error(&path, format!("the file cannot be read: {e}"), "make it a text file that the host's user can read")
+        })?;
         let parsed = refinery::Migration::unapplied(&format!("V{version}__{name}"), &sql)
-            .map_err(|e| error(&path, e.to_string()))?;
+            .map_err(|e| error(&path, e.to_string(), "rename the file"))?;
         if let Some(other) = all.get(&version) {
-            return Err(error(
-                &path,
-                format!("{} has the same number; give one of them the next free one", other.file),
-            ));
+            let reason = format!("{} has the same number", other.file);
+            return Err(error(&path, reason, "give one of them the next free one"));
         }
         all.insert(version, Migration { version, file, parsed });
     }

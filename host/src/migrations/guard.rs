@@ -23,11 +23,15 @@ pub(super) fn install(connection: &mut Connection, history: &str) -> rusqlite::R
     let denied = gauge.clone();
     let history = history.to_owned();
     let mut progress = Progress::default();
+    let mut first = true;
     connection.authorizer(Some(move |context: AuthContext<'_>| {
         match check(&mut progress, &history, &context.action) {
             Ok(()) => Authorization::Allow,
             Err(why) => {
-                denied.note_denied(why);
+                // The first is the reason; refinery's ROLLBACK after it is denied too, and the connection ends instead.
+                if std::mem::take(&mut first) {
+                    denied.note_denied(why);
+                }
                 Authorization::Deny
             }
         }

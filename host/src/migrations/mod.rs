@@ -29,17 +29,19 @@ pub use files::Migration;
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     /// The folder or a file cannot be read, or a file has a name that is not understood.
-    #[error("component `{component}`: migration {}: {reason}", path.display())]
+    #[error("component `{component}`: migration {}: {reason}\n  fix: {fix}", path.display())]
     File {
         /// The component.
         component: String,
         /// The folder or the file.
         path: PathBuf,
-        /// What is wrong, and what would fix it.
+        /// What is wrong.
         reason: String,
+        /// What would fix it.
+        fix: &'static str,
     },
     /// What ran and what is in the folder do not agree.
-    #[error("component `{component}`: migration {file} of database `{database}` {reason}")]
+    #[error("component `{component}`: migration {file} of database `{database}` {reason}\n  fix: {fix}")]
     History {
         /// The component.
         component: String,
@@ -47,11 +49,16 @@ pub enum MigrationError {
         database: String,
         /// The file's name.
         file: String,
-        /// What is wrong, and what would fix it.
-        reason: String,
+        /// What is wrong.
+        reason: &'static str,
+        /// What would fix it.
+        fix: &'static str,
     },
     /// A migration failed; nothing of it remains.
-    #[error("component `{component}`: migration {file} of database `{database}` failed and was rolled back: {reason}")]
+    #[error(
+        "component `{component}`: migration {file} of database `{database}` failed and was rolled back: {reason}\n  \
+         fix: correct the file; nothing of it remains, so it will run again from its beginning"
+    )]
     Failed {
         /// The component.
         component: String,
@@ -63,7 +70,10 @@ pub enum MigrationError {
         reason: String,
     },
     /// The database itself does not answer.
-    #[error("component `{component}`: the migrations of database `{database}` cannot be read: {reason}")]
+    #[error(
+        "component `{component}`: the migrations of database `{database}` cannot be read: {reason}\n  \
+             fix: see whether the file is a SQLite database that only this application changes"
+    )]
     Database {
         /// The component.
         component: String,
@@ -74,8 +84,8 @@ pub enum MigrationError {
     },
     /// It is not clear which database the migrations are for.
     #[error(
-        "component `{component}` has migrations for SQLite, but {reason}; in [component.{component}] grant it one \
-         database under sqlite_databases, or one that is named `{component}` or `default`"
+        "component `{component}` has migrations for SQLite, but {reason}\n  fix: in [component.{component}] grant it one \
+         database under `sqlite_databases`, or one that is named `{component}` or `default`"
     )]
     Target {
         /// The component.
@@ -156,7 +166,8 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
             component: component.to_owned(),
             database: database.label().to_owned(),
             file: wrong.0.file.clone(),
-            reason: wrong.1.to_owned(),
+            reason: wrong.1.0,
+            fix: wrong.1.1,
         });
     }
     // Taken at the start of each migration, so that two hosts that start at once wait for each other.
@@ -194,17 +205,19 @@ pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<St
 }
 
 impl Standing {
-    /// What is wrong with it, if anything.
-    fn complaint(&self) -> Option<&'static str> {
+    /// What is wrong with it, if anything, and what would fix it.
+    fn complaint(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Standing::Applied(_) | Standing::Pending => None,
-            Standing::Changed => {
-                Some("was changed after it ran; put the file back as it was, and make the change in a new migration")
-            }
-            Standing::Missing => Some("has run, but its file is gone; put the file back"),
-            Standing::Late => Some(
-                "has not run, but a later one has; give it a number after the last, so that all hosts run them in one order",
-            ),
+            Standing::Changed => Some((
+                "was changed after it ran",
+                "put the file back as it was, and make the change in a new migration",
+            )),
+            Standing::Missing => Some(("has run, but its file is gone", "put the file back")),
+            Standing::Late => Some((
+                "has not run, but a later one has",
+                "give it a number after the last, so that all hosts run them in one order",
+            )),
         }
     }
 }

@@ -189,7 +189,9 @@ fn a_migration_cannot_leave_its_transaction() {
         f.write("two", "0001_t.sql", "SELECT 1");
         f.run("two").unwrap();
         let error = message(f.run("one"));
-        assert!(error.contains("not authorized"), "{sql}: {error}");
+        assert!(error.contains("not authorized") && error.contains("\n  fix: correct the file"), "{sql}: {error}");
+        let own = ["COMMIT", "ROLLBACK", "END"].iter().any(|word| sql.contains(word));
+        assert_eq!(error.contains("a migration may not"), own, "{sql}: {error}");
         assert_eq!(f.tables(), [""; 0], "{sql}");
         assert_eq!(f.status("one")[0].standing, Standing::Pending, "{sql}");
     }

@@ -1,0 +1,44 @@
+//! `[application.tool.souk.warnings]`: values of variables that an operator should be told of at every start.
+//!
+//! A switch that opens an application up is right in some places and a disaster in others, and it is the application
+//! that knows which of its switches are such: the host only says so when one is on.
+
+use super::generated::check_named;
+use super::table::{At, File, Table};
+use super::variables::{Declared, PREFIX, Value, environment_name};
+use std::collections::BTreeMap;
+
+/// What to say when a variable has a value.
+pub(super) struct Warning {
+    line: usize,
+    value: String,
+    message: String,
+}
+
+/// Reads the table into the variables that it names.
+pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declared>) {
+    const FIX: &str = "write `open_access = { value = \"true\", message = \"anyone may write\" }`";
+    for (name, value) in table.entries() {
+        let Some(mut entry) = table.entry(&name, value) else { continue };
+        let (value, message) = (entry.required_string("value", FIX), entry.required_string("message", FIX));
+        entry.finish();
+        let variable = At { value: name.value.to_owned(), line: name.line };
+        if !check_named(table, "warnings", &variable, declared) {
+            continue;
+        }
+        if let (Some(known), Some(value), Some(message)) = (declared.get_mut(name.value), value, message) {
+            known.warning = Some(Warning { line: name.line, value: value.value, message: message.value });
+        }
+    }
+}
+
+/// Reports those whose variable has the value.
+pub(super) fn report(declared: &BTreeMap<String, Declared>, values: &BTreeMap<String, Value>, manifest: File<'_>) {
+    for (name, variable) in declared {
+        let Some(warning) = &variable.warning else { continue };
+        if values.get(name).is_some_and(|value| value.expose() == warning.value) {
+            let fix = format!("if that is not meant, set {} to something else", environment_name(PREFIX, name));
+            manifest.report.warning(manifest.diagnostic(Some(warning.line), None, warning.message.clone(), fix));
+        }
+    }
+}
