@@ -32,7 +32,7 @@ impl Connection {
 
     fn run(&self, statement: &str, parameters: &[Value]) -> Result<QueryResult, rusqlite::Error> {
         let mut statement = self.0.prepare_cached(statement)?;
-        let columns = statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let columns = statement.column_names().map(str::to_owned).collect::<Vec<_>>();
         let mut found = statement.query(params_from_iter(parameters.iter().map(cell)))?;
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
