@@ -32,7 +32,7 @@ pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
             )));
         }
         note(transaction, &order, &charge)?;
-        bring_up_to_date(transaction, &order)
+        bring_up_to_date(transaction, &order, &charge.id)
     })
 }
 
@@ -54,9 +54,10 @@ fn once(
     event_id: &str,
     work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
 ) -> Result<(), DeliveryError> {
-    let outcome = deliver(database, event_id, work);
+    let outcome = bounded("the event's id", event_id, MAX_ID).and_then(|()| deliver(database, event_id, work));
     if let Err(DeliveryError::Reject(reason)) = &outcome {
-        eprintln!("payment event {event_id:?} refused: {reason}");
+        let id: String = event_id.chars().take(MAX_ID).collect();
+        eprintln!("payment event {id:?} refused: {reason}");
     }
     outcome
 }
@@ -66,7 +67,6 @@ fn deliver(
     event_id: &str,
     work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
 ) -> Result<(), DeliveryError> {
-    bounded("the event's id", event_id, MAX_ID)?;
     // Most repeats end here, without waiting for the writer; of those that come at once, the inbox lets one pass.
     if database.query(sql::FIND_EVENT, &[event_id.into()])?.next().is_some() {
         return Ok(());
@@ -103,9 +103,10 @@ fn check(event: &Event) -> Result<Charge, DeliveryError> {
 }
 
 fn order(database: &Database, id: &str) -> Result<Order, DeliveryError> {
+    bounded("the order's id", id, MAX_ID)?;
     store::find(database, id, None).map_err(|error| match error {
         orders::Error::NotFound => DeliveryError::Reject(format!("there is no order {id:?}")),
-        _ => database::Error::Unavailable.into(),
+        _ => DeliveryError::Retry("the orders' database gives no answer".into()),
     })
 }
 
@@ -125,8 +126,8 @@ fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result
     }
 }
 
-/// Writes to the order what its charges make of it, and flags in the log what should be given back.
-fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order) -> Result<(), DeliveryError> {
+/// Writes to the order what its charges make of it, and flags in the log what should be given back since the `last`.
+fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) -> Result<(), DeliveryError> {
     let charges = transaction.query(sql::CHARGES, &[order.id.as_str().into()])?;
     let charges = charges.map(known_charge).collect::<Result<Vec<_>, _>>()?;
     let now = settle(order.status, &charges);
@@ -152,10 +153,9 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order) -> Result<(), 
     transaction.query(sql::SETTLE, &parameters)?;
     if now.refund_due_cents > order.refund_due_cents {
         eprintln!(
-            "order {} is {} and has {} charges: {} cents of them are flagged for refund",
+            "order {} is {}: since charge {last} there are {} cents flagged for refund",
             order.id,
             status::name(now.status),
-            charges.len(),
             now.refund_due_cents
         );
     }

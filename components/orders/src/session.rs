@@ -1,5 +1,5 @@
-//! Payment pages of orders. Each has a number, its attempt, which is stored before the page is asked for: calls at once,
-//! and calls after a crash, ask for the same attempt, and the payment provider gives each the same page.
+//! Payment pages of orders. Each has a number, its attempt, which is stored before the page is asked for: calls at
+//! once, and calls after a crash, ask for the same attempt, and the payment provider gives each the same page.
 
 use crate::bindings::checkout::Session;
 use crate::bindings::orders::PaymentSession;

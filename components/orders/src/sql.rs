@@ -184,7 +184,7 @@ pub const NOTE_CHARGE: &str = "INSERT INTO charges (id, order_id, amount_cents, 
 /// Parameters: order.
 pub const CHARGES: &str = "SELECT id, amount_cents, refunded_cents, receipt_url, at FROM charges WHERE order_id = ?1";
 
-/// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded in cents, due in cents.
+/// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents.
 pub const SETTLE: &str = concat!(
     "UPDATE orders SET status = ?2, paid_at = ?3, charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, \
      refund_due_cents = ?7, updated_at = ",

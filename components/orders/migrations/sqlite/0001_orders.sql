@@ -31,7 +31,8 @@ CREATE INDEX orders_status ON orders (status, seq);
 CREATE INDEX orders_owner ON orders (owner, seq) WHERE owner IS NOT NULL;
 CREATE INDEX orders_owner_status ON orders (owner, status, seq) WHERE owner IS NOT NULL;
 
--- The lines of the orders, with name and price as they were then. No reference to the catalogue: it may forget a product.
+-- The lines of the orders, with name and price as they were then. No reference to the catalogue, which may forget a
+-- product.
 CREATE TABLE order_items (
     order_id   TEXT    NOT NULL REFERENCES orders (id),
     line       INTEGER NOT NULL CHECK (line BETWEEN 0 AND 999),
