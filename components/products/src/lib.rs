@@ -1,4 +1,4 @@
-//! The catalogue: exports `store:products/catalog` and keeps its products in the SQLite database `products`.
+//! The catalogue: exports `store:products/catalog` and keeps its products in its database.
 //!
 //! Each operation is one SQL statement (a page past the end takes two), so each is atomic without a transaction, and
 //! a call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not
@@ -6,12 +6,11 @@
 //! the last line.
 
 mod bindings;
-mod db;
 mod rows;
 mod sql;
 
 use bindings::catalog::{Error, Guest, Money, NewProduct, Page, Product, ProductChanges, ProductId};
-use spin_sdk::sqlite::Value;
+use database::{Database, Value};
 
 /// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
 const MAX_PRICE_CENTS: u64 = 1_000_000_000_000;
@@ -23,8 +22,8 @@ struct Catalog;
 
 impl Guest for Catalog {
     async fn create(product: NewProduct) -> Result<Product, Error> {
-        let row = db::query(sql::CREATE, &[Value::Text(name(product.name)?), cents(product.price)?])?;
-        rows::one(row)
+        let parameters = [Value::Text(name(product.name)?), cents(product.price)?];
+        rows::one(Database::open().await?.query(sql::CREATE, &parameters)?)
     }
 
     async fn list(page: u32, limit: u32) -> Result<Page, Error> {
@@ -35,15 +34,16 @@ impl Guest for Catalog {
             return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
         }
         let offset = i64::from(page - 1) * i64::from(limit);
-        let mut page = rows::page(db::query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)?;
+        let database = Database::open().await?;
+        let mut page = rows::page(database.query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)?;
         if page.products.is_empty() {
-            page.total = rows::count(db::query(sql::COUNT, &[])?)?;
+            page.total = rows::count(database.query(sql::COUNT, &[])?)?;
         }
         Ok(page)
     }
 
     async fn get(id: ProductId) -> Result<Product, Error> {
-        rows::one(db::query(sql::GET, &[key(id)?])?)
+        rows::one(Database::open().await?.query(sql::GET, &[key(id)?])?)
     }
 
     async fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
@@ -52,11 +52,11 @@ impl Guest for Catalog {
         }
         let name = changes.name.map(name).transpose()?.map_or(Value::Null, Value::Text);
         let price = changes.price.map(cents).transpose()?.unwrap_or(Value::Null);
-        rows::one(db::query(sql::UPDATE, &[key(id)?, name, price])?)
+        rows::one(Database::open().await?.query(sql::UPDATE, &[key(id)?, name, price])?)
     }
 
     async fn delete(id: ProductId) -> Result<Product, Error> {
-        rows::one(db::query(sql::DELETE, &[key(id)?])?)
+        rows::one(Database::open().await?.query(sql::DELETE, &[key(id)?])?)
     }
 
     async fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
@@ -70,7 +70,8 @@ impl Guest for Catalog {
         }
         // The numbers go in as one JSON text: the statement is the same for any count, so it stays in the cache.
         let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let products = rows::all(db::query(sql::VALIDATE, &[Value::Text(format!("[{list}]"))])?)?;
+        let parameters = [Value::Text(format!("[{list}]"))];
+        let products = rows::all(Database::open().await?.query(sql::VALIDATE, &parameters)?)?;
         if products.len() == ids.len() { Ok(products) } else { Err(Error::NotFound) }
     }
 }

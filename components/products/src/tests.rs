@@ -2,43 +2,20 @@
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
 use crate::{cents, key, name, rows, sql};
-use rusqlite::types::{Value as Cell, ValueRef};
-use spin_sdk::sqlite::{RowResult, Value};
+use database::{Database, Row, Rows, Value};
 
-struct Database(rusqlite::Connection);
+struct Catalogue(Database);
 
-impl Database {
+impl Catalogue {
     fn new() -> Self {
-        let db = rusqlite::Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("../migrations/sqlite/0001_products.sql")).unwrap();
-        db.execute_batch(include_str!("../migrations/sqlite/0002_seed_products.sql")).unwrap();
-        Database(db)
+        Catalogue(Database::in_memory(&[
+            include_str!("../migrations/sqlite/0001_products.sql"),
+            include_str!("../migrations/sqlite/0002_seed_products.sql"),
+        ]))
     }
 
-    fn query(&self, statement: &str, parameters: &[Value]) -> Vec<RowResult> {
-        let mut statement = self.0.prepare(statement).unwrap();
-        let columns = statement.column_count();
-        let parameters = parameters.iter().map(|value| match value {
-            Value::Integer(i) => Cell::Integer(*i),
-            Value::Text(s) => Cell::Text(s.clone()),
-            Value::Null => Cell::Null,
-            other => panic!("no statement takes {other:?}"),
-        });
-        statement
-            .query_map(rusqlite::params_from_iter(parameters), |row| {
-                let values = (0..columns).map(|i| {
-                    Ok(match row.get_ref(i)? {
-                        ValueRef::Integer(i) => Value::Integer(i),
-                        ValueRef::Text(s) => Value::Text(String::from_utf8_lossy(s).into_owned()),
-                        ValueRef::Null => Value::Null,
-                        other => panic!("no column holds {other:?}"),
-                    })
-                });
-                Ok(RowResult { values: values.collect::<Result<_, rusqlite::Error>>()? })
-            })
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap()
+    fn query(&self, statement: &str, parameters: &[Value]) -> Rows {
+        self.0.query(statement, parameters).unwrap()
     }
 
     fn get(&self, id: i64) -> Result<Product, Error> {
@@ -56,7 +33,7 @@ fn ids(products: &[Product]) -> Vec<u64> {
 
 #[test]
 fn the_seed_has_47_products_with_the_recorded_first_one() {
-    let db = Database::new();
+    let db = Catalogue::new();
     let first = db.get(1).unwrap();
     assert_eq!((first.id, first.name.as_str(), first.price.cents, first.available), (1, "Teclado", 7525, true));
     assert_eq!(first.created_at, "2024-02-27T15:50:27.545Z");
@@ -66,7 +43,7 @@ fn the_seed_has_47_products_with_the_recorded_first_one() {
 
 #[test]
 fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
-    let db = Database::new();
+    let db = Catalogue::new();
     let lamp = rows::one(db.query(sql::CREATE, &[Value::Text("Lamp".into()), Value::Integer(1999)])).unwrap();
     assert_eq!((lamp.id, lamp.name.as_str(), lamp.price.cents, lamp.available), (48, "Lamp", 1999, true));
     assert_eq!(lamp.created_at, lamp.updated_at);
@@ -76,7 +53,7 @@ fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
 
 #[test]
 fn a_page_has_its_products_by_number_and_the_total() {
-    let db = Database::new();
+    let db = Catalogue::new();
     let page = db.page(3, 3);
     assert_eq!((ids(&page.products), page.total), (vec![4, 5, 6], 47));
     assert_eq!(db.page(10, 10_000).products.len(), 0);
@@ -87,15 +64,15 @@ fn a_page_has_its_products_by_number_and_the_total() {
 
 #[test]
 fn the_page_of_an_empty_catalogue_is_empty() {
-    let db = Database::new();
-    db.0.execute("DELETE FROM products", []).unwrap();
+    let db = Catalogue::new();
+    db.query("DELETE FROM products", &[]);
     assert_eq!(db.page(10, 0).products.len(), 0);
     assert_eq!(rows::count(db.query(sql::COUNT, &[])).unwrap(), 0);
 }
 
 #[test]
 fn an_update_changes_only_what_it_names_and_moves_the_date() {
-    let db = Database::new();
+    let db = Catalogue::new();
     let before = db.get(2).unwrap();
     let after = rows::one(db.query(sql::UPDATE, &[Value::Integer(2), Value::Null, Value::Integer(1)])).unwrap();
     assert_eq!((after.name.as_str(), after.price.cents), ("Mouse", 1));
@@ -107,7 +84,7 @@ fn an_update_changes_only_what_it_names_and_moves_the_date() {
 
 #[test]
 fn a_deleted_product_is_neither_read_listed_counted_changed_nor_deleted_again() {
-    let db = Database::new();
+    let db = Catalogue::new();
     let gone = rows::one(db.query(sql::DELETE, &[Value::Integer(1)])).unwrap();
     assert!(!gone.available);
     assert!(matches!(db.get(1), Err(Error::NotFound)));
@@ -120,7 +97,7 @@ fn a_deleted_product_is_neither_read_listed_counted_changed_nor_deleted_again() 
 
 #[test]
 fn validate_finds_available_products_alone() {
-    let db = Database::new();
+    let db = Catalogue::new();
     db.query(sql::DELETE, &[Value::Integer(2)]);
     let found = rows::all(db.query(sql::VALIDATE, &[Value::Text("[3,2,1,9999]".into())])).unwrap();
     assert_eq!(ids(&found), [1, 3]);
@@ -128,27 +105,28 @@ fn validate_finds_available_products_alone() {
 
 #[test]
 fn the_number_of_the_newest_product_is_not_given_again() {
-    let db = Database::new();
-    db.0.execute("DELETE FROM products WHERE id = 47", []).unwrap();
+    let db = Catalogue::new();
+    db.query("DELETE FROM products WHERE id = 47", &[]);
     let next = rows::one(db.query(sql::CREATE, &[Value::Text("x".into()), Value::Integer(0)])).unwrap();
     assert_eq!(next.id, 48);
 }
 
 #[test]
 fn the_list_sorts_nothing_and_counts_through_the_index() {
-    let db = Database::new();
-    let mut plan = db.0.prepare(&format!("EXPLAIN QUERY PLAN {}", sql::LIST)).unwrap();
-    let steps: Vec<String> = plan.query_map([10, 0], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+    let db = Catalogue::new();
+    let plan = format!("EXPLAIN QUERY PLAN {}", sql::LIST);
+    let step = |mut row: Row| (row.integer::<i64>(), row.integer::<i64>(), row.integer::<i64>(), row.text()).3.unwrap();
+    let steps: Vec<String> = db.query(&plan, &[Value::Integer(10), Value::Integer(0)]).map(step).collect();
     assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:?}");
     assert!(steps.iter().any(|step| step.contains("INDEX products_available")), "{steps:?}");
 }
 
 #[test]
 fn the_schema_refuses_what_the_contract_rules_out() {
-    let db = Database::new();
+    let db = Catalogue::new();
     for row in ["('', 1)", "('a', -1)", "('a', 1000000000001)", "('a', 1.5)", "(NULL, 1)"] {
         let insert = format!("INSERT INTO products (name, price_cents) VALUES {row}");
-        assert!(db.0.execute(&insert, []).is_err(), "{row} was stored");
+        assert!(db.0.query(&insert, &[]).is_err(), "{row} was stored");
     }
 }
 
@@ -163,8 +141,8 @@ fn arguments_outside_the_contract_are_refused() {
 
 #[test]
 fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
-    let short = RowResult { values: vec![Value::Integer(1)] };
-    assert!(matches!(rows::one(vec![short]), Err(Error::Internal(_))));
+    let short = rows::product(&mut Row::new(vec![Value::Integer(1)]));
+    assert!(matches!(short.map_err(Error::from), Err(Error::Internal(_))));
     let negative = vec![
         Value::Integer(-1),
         Value::Text("a".into()),
@@ -173,5 +151,5 @@ fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
         Value::Text("t".into()),
         Value::Text("t".into()),
     ];
-    assert!(matches!(rows::one(vec![RowResult { values: negative }]), Err(Error::Internal(_))));
+    assert_eq!(rows::product(&mut Row::new(negative)).map(|p| p.id), Err(database::Error::Internal));
 }

@@ -1,0 +1,22 @@
+//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+spin_sdk::wit_bindgen::generate!({
+    inline: "package store:orders-component;
+        world component {
+            import store:products/catalog@1.0.0;
+            import store:payments/checkout@1.0.0;
+            export store:orders/orders@1.0.0;
+            export store:orders/payment-events@1.0.0;
+        }",
+    path: ["../../wit/products", "../../wit/payments", "../../wit/orders"],
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    generate_all,
+});
+
+pub use exports::store::orders::{orders, payment_events};
+pub use store::payments::checkout;
+pub use store::products::catalog;
+
+export!(Component with_types_in self);
+use super::Component;

@@ -1,0 +1,141 @@
+//! What a caller wants to buy, checked and priced. Nothing here is stored or asked of anyone.
+
+use crate::bindings::catalog::Product;
+use crate::bindings::orders::{Error, Item, NewItem};
+use std::collections::BTreeMap;
+
+/// The most lines of an order.
+pub const MAX_LINES: usize = 1000;
+/// The most pieces on one line.
+pub const MAX_QUANTITY: u32 = 1_000_000;
+/// The most that an order may cost, in cents: with 15 digits the amount survives a client that reads it as a floating
+/// point number. What the payment provider takes is less.
+pub const MAX_TOTAL_CENTS: u64 = 999_999_999_999_999;
+
+/// An order that may be stored.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its lines, in the order that they were given.
+    pub items: Vec<Item>,
+    /// What all of them cost: 1 to [`MAX_TOTAL_CENTS`].
+    pub total_cents: u64,
+    /// How many pieces.
+    pub total_items: u64,
+}
+
+/// Checks what can be checked without the catalogue.
+pub fn check(items: &[NewItem]) -> Result<(), Error> {
+    if !(1..=MAX_LINES).contains(&items.len()) {
+        return Err(Error::Invalid(format!("an order must have 1 to {MAX_LINES} items")));
+    }
+    match items.iter().position(|item| !(1..=MAX_QUANTITY).contains(&item.quantity)) {
+        Some(line) => Err(Error::Invalid(format!("items.{line}.quantity must be from 1 to {MAX_QUANTITY}"))),
+        None => Ok(()),
+    }
+}
+
+/// Prices checked items as the catalogue has them now.
+///
+/// # Errors
+/// `unknown-products` when one of them is not among `products`; `invalid` when the sum is zero or too large.
+pub fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
+    let products: BTreeMap<u64, &Product> = products.iter().map(|product| (product.id, product)).collect();
+    let mut draft = Draft { items: Vec::with_capacity(items.len()), total_cents: 0, total_items: 0 };
+    for NewItem { product_id, quantity } in items {
+        let product = products.get(product_id).ok_or(Error::UnknownProducts)?;
+        draft.total_cents = product
+            .price
+            .cents
+            .checked_mul((*quantity).into())
+            .and_then(|line| line.checked_add(draft.total_cents))
+            .filter(|total| *total <= MAX_TOTAL_CENTS)
+            .ok_or_else(|| Error::Invalid(format!("an order must not cost more than {MAX_TOTAL_CENTS} cents")))?;
+        draft.total_items += u64::from(*quantity);
+        draft.items.push(Item {
+            product_id: *product_id,
+            name: product.name.clone(),
+            unit_cents: product.price.cents,
+            quantity: *quantity,
+        });
+    }
+    if draft.total_cents == 0 {
+        return Err(Error::Invalid("an order must cost more than 0: there would be nothing to pay".into()));
+    }
+    Ok(draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::catalog::Money;
+    use proptest::prelude::*;
+
+    fn product(id: u64, cents: u64) -> Product {
+        let at = "2024-02-27T15:50:27.545Z".to_owned();
+        let price = Money { cents };
+        Product { id, name: format!("no. {id}"), price, available: true, created_at: at.clone(), updated_at: at }
+    }
+
+    fn items(lines: &[(u64, u32)]) -> Vec<NewItem> {
+        lines.iter().map(|(product_id, quantity)| NewItem { product_id: *product_id, quantity: *quantity }).collect()
+    }
+
+    #[test]
+    fn the_total_is_the_sum_of_all_lines() {
+        let draft = price(&items(&[(1, 3), (2, 1), (1, 1)]), &[product(1, 1000), product(2, 10)]).unwrap();
+        assert_eq!((draft.total_cents, draft.total_items), (4010, 5));
+        let lines: Vec<_> =
+            draft.items.iter().map(|i| (i.product_id, i.name.as_str(), i.unit_cents, i.quantity)).collect();
+        assert_eq!(lines, [(1, "no. 1", 1000, 3), (2, "no. 2", 10, 1), (1, "no. 1", 1000, 1)]);
+    }
+
+    #[test]
+    fn lines_and_quantities_have_bounds() {
+        assert!(matches!(check(&[]), Err(Error::Invalid(_))));
+        assert!(check(&items(&[(1, 1); MAX_LINES])).is_ok());
+        assert!(matches!(check(&items(&[(1, 1); MAX_LINES + 1])), Err(Error::Invalid(_))));
+        assert!(check(&items(&[(1, MAX_QUANTITY)])).is_ok());
+        for quantity in [0, MAX_QUANTITY + 1, u32::MAX] {
+            let refused = check(&items(&[(1, 1), (1, quantity)]));
+            assert!(matches!(refused, Err(Error::Invalid(text)) if text.starts_with("items.1.quantity ")));
+        }
+    }
+
+    #[test]
+    fn an_order_costs_something_and_not_too_much() {
+        let total = |cents, quantity| price(&items(&[(1, quantity)]), &[product(1, cents)]).map(|d| d.total_cents);
+        assert!(matches!(total(0, 5), Err(Error::Invalid(text)) if text.contains("more than 0")));
+        assert_eq!(total(MAX_TOTAL_CENTS, 1).unwrap(), MAX_TOTAL_CENTS);
+        assert!(matches!(total(MAX_TOTAL_CENTS, 2), Err(Error::Invalid(_))));
+        assert!(matches!(total(u64::MAX, MAX_QUANTITY), Err(Error::Invalid(_))));
+        let lines = items(&[(1, 1), (2, 1)]);
+        assert!(price(&lines, &[product(1, 0), product(2, 1)]).is_ok(), "a gift beside a paid line is an order");
+        assert!(matches!(price(&lines, &[product(1, u64::MAX), product(2, 1)]), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn a_product_that_the_catalogue_does_not_give_is_unknown() {
+        assert!(matches!(price(&items(&[(1, 1), (2, 1)]), &[product(1, 5)]), Err(Error::UnknownProducts)));
+    }
+
+    proptest! {
+        #[test]
+        fn totals_are_exact_or_refused(lines in prop::collection::vec((any::<u64>(), 1..=MAX_QUANTITY), 1..50)) {
+            // Small and huge prices alike.
+            let products = (0..).zip(&lines).map(|(id, (price, _))| product(id, price >> (price % 64)));
+            let products: Vec<_> = products.collect();
+            let wanted: Vec<_> = (0..).zip(&lines).map(|(id, (_, quantity))| (id, *quantity)).collect();
+            let prices = products.iter().map(|product| u128::from(product.price.cents));
+            let exact: u128 = prices.zip(&lines).map(|(price, (_, quantity))| price * u128::from(*quantity)).sum();
+            match price(&items(&wanted), &products) {
+                Ok(draft) => {
+                    prop_assert_eq!(u128::from(draft.total_cents), exact);
+                    prop_assert!((1..=MAX_TOTAL_CENTS).contains(&draft.total_cents));
+                    prop_assert_eq!(draft.total_items, lines.iter().map(|(_, q)| u64::from(*q)).sum::<u64>());
+                }
+                Err(Error::Invalid(_)) => prop_assert!(exact == 0 || exact > u128::from(MAX_TOTAL_CENTS)),
+                Err(other) => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Payment events: each is dealt with in one transaction, once.
+//!
+//! The transaction notes the event in the inbox, compares it with our own order, keeps what it says of the charge, and
+//! lets [`crate::settle`] decide what all known charges make of the order. An event that is refused leaves nothing
+//! behind, not even its id: delivered again (by an operator who has looked at it), it is judged anew, and refused again
+//! for as long as the reason lasts. The inbox keeps ids for 90 days; an event that comes again later says what is known
+//! already, so it changes nothing.
+
+use crate::bindings::orders::{self, Order};
+use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
+use crate::settle::{Charge, settle};
+use crate::{rows, session, sql, status, store};
+use database::{Database, Row, Transaction, Value};
+
+/// The longest id of an event, a charge or a session, in bytes; a provider's have less than half of it.
+const MAX_ID: usize = 255;
+/// The longest receipt URL, in bytes.
+const MAX_URL: usize = 4096;
+
+/// A charge was captured, or some of it was given back: either way the event says all that is known of the charge.
+///
+/// # Errors
+/// `reject` when the event does not fit our own order; `retry` when the database does not answer.
+pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
+    once(database, &event.event_id, |transaction| {
+        let charge = check(event)?;
+        let order = order(transaction, &event.order_id)?;
+        if (event.amount.cents, &event.amount.currency) != (order.total.cents, &order.total.currency) {
+            return Err(DeliveryError::Reject(format!(
+                "order {} costs {} {}, charge {} is over {} {}",
+                order.id, order.total.cents, order.total.currency, charge.id, event.amount.cents, event.amount.currency
+            )));
+        }
+        note(transaction, &order, &charge)?;
+        bring_up_to_date(transaction, &order, &charge.id)
+    })
+}
+
+/// A payment page has ended: the next `pay` opens another. A page that we do not know of needs nothing; whoever opens
+/// it by its attempt learns from its date that it has ended.
+///
+/// # Errors
+/// `reject` when there is no such order; `retry` when the database does not answer.
+pub fn session_expired(database: &Database, event: &ExpiredSession) -> Result<(), DeliveryError> {
+    once(database, &event.event_id, |transaction| {
+        let order = order(transaction, &event.order_id)?;
+        Ok(session::end(transaction, &order.id, &event.session_id)?)
+    })
+}
+
+/// Runs `work` in a transaction with the note that the event was seen; not at all when it was seen before.
+fn once(
+    database: &Database,
+    event_id: &str,
+    work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
+) -> Result<(), DeliveryError> {
+    let outcome = bounded("the event's id", event_id, MAX_ID).and_then(|()| deliver(database, event_id, work));
+    if let Err(DeliveryError::Reject(reason)) = &outcome {
+        let id: String = event_id.chars().take(MAX_ID).collect();
+        eprintln!("payment event {id:?} refused: {reason}");
+    }
+    outcome
+}
+
+fn deliver(
+    database: &Database,
+    event_id: &str,
+    work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
+) -> Result<(), DeliveryError> {
+    // Most repeats end here, without waiting for the writer; of those that come at once, the inbox lets one pass.
+    if database.query(sql::FIND_EVENT, &[event_id.into()])?.next().is_some() {
+        return Ok(());
+    }
+    database.transaction(|transaction| {
+        transaction.query(sql::PURGE_EVENTS, &[])?;
+        if transaction.query(sql::NOTE_EVENT, &[event_id.into()])?.next().is_none() {
+            return Ok(());
+        }
+        work(transaction)
+    })
+}
+
+/// The charge that an event tells of, when it is one that can be kept.
+fn check(event: &Event) -> Result<Charge, DeliveryError> {
+    bounded("the charge's id", &event.charge_id, MAX_ID)?;
+    if let Some(url) = &event.receipt_url {
+        bounded("the receipt's URL", url, MAX_URL)?;
+    }
+    if event.refunded_cents > event.amount.cents {
+        return Err(DeliveryError::Reject(format!("charge {} was refunded more than it was over", event.charge_id)));
+    }
+    // Times are compared as texts, so they must all be of one form.
+    if !is_timestamp(&event.at) {
+        return Err(DeliveryError::Reject(format!("the time of charge {} is not RFC 3339 in UTC", event.charge_id)));
+    }
+    Ok(Charge {
+        id: event.charge_id.clone(),
+        amount_cents: event.amount.cents,
+        refunded_cents: event.refunded_cents,
+        receipt_url: event.receipt_url.clone(),
+        at: event.at.clone(),
+    })
+}
+
+fn order(database: &Database, id: &str) -> Result<Order, DeliveryError> {
+    bounded("the order's id", id, MAX_ID)?;
+    store::find(database, id, None).map_err(|error| match error {
+        orders::Error::NotFound => DeliveryError::Reject(format!("there is no order {id:?}")),
+        _ => DeliveryError::Retry("the orders' database gives no answer".into()),
+    })
+}
+
+/// Keeps what is known of a charge.
+fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result<(), DeliveryError> {
+    let parameters = [
+        Value::text(charge.id.as_str()),
+        Value::text(order.id.as_str()),
+        rows::number(charge.amount_cents)?,
+        rows::number(charge.refunded_cents)?,
+        charge.receipt_url.as_deref().into(),
+        Value::text(charge.at.as_str()),
+    ];
+    match transaction.query(sql::NOTE_CHARGE, &parameters)?.next() {
+        Some(_) => Ok(()),
+        None => Err(DeliveryError::Reject(format!("charge {} was for another order before", charge.id))),
+    }
+}
+
+/// Writes to the order what its charges make of it, and flags in the log what should be given back since the `last`.
+fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) -> Result<(), DeliveryError> {
+    let charges = transaction.query(sql::CHARGES, &[order.id.as_str().into()])?;
+    let charges = charges.map(known_charge).collect::<Result<Vec<_>, _>>()?;
+    let now = settle(order.status, &charges);
+    let refunded = now.paid_by.map_or(0, |charge| charge.refunded_cents);
+    let paid_by = now.paid_by.map(|charge| charge.id.as_str());
+    let paid_at = now.paid_by.map(|charge| charge.at.as_str());
+    let receipt = now.paid_by.and_then(|charge| charge.receipt_url.as_deref());
+    let before = (order.paid_at.as_deref(), order.charge_id.as_deref(), order.receipt_url.as_deref());
+    if (order.status, order.refunded_cents, order.refund_due_cents) == (now.status, refunded, now.refund_due_cents)
+        && before == (paid_at, paid_by, receipt)
+    {
+        return Ok(());
+    }
+    let parameters = [
+        Value::text(order.id.as_str()),
+        status::name(now.status).into(),
+        paid_at.into(),
+        paid_by.into(),
+        receipt.into(),
+        rows::number(refunded)?,
+        rows::number(now.refund_due_cents)?,
+    ];
+    transaction.query(sql::SETTLE, &parameters)?;
+    if now.refund_due_cents > order.refund_due_cents {
+        eprintln!(
+            "order {} is {}: since charge {last} there are {} cents flagged for refund",
+            order.id,
+            status::name(now.status),
+            now.refund_due_cents
+        );
+    }
+    Ok(())
+}
+
+fn known_charge(mut row: Row) -> Result<Charge, database::Error> {
+    Ok(Charge {
+        id: row.text()?,
+        amount_cents: row.integer()?,
+        refunded_cents: row.integer()?,
+        receipt_url: row.optional_text()?,
+        at: row.text()?,
+    })
+}
+
+fn bounded(what: &str, text: &str, most: usize) -> Result<(), DeliveryError> {
+    if (1..=most).contains(&text.len()) {
+        return Ok(());
+    }
+    Err(DeliveryError::Reject(format!("{what} must have 1 to {most} bytes, not {}", text.len())))
+}
+
+/// Whether a text has the contract's form of a time, which makes its order as text its order in time.
+fn is_timestamp(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00.000Z";
+    text.len() == FORM.len()
+        && text.bytes().zip(FORM).all(|(byte, form)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form })
+}
+
+#[cfg(test)]
+mod tests;

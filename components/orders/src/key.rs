@@ -1,0 +1,113 @@
+//! Idempotency keys: a client that does not know whether its order was stored sends the same request again, with the
+//! same key, and gets the answer that it missed.
+//!
+//! A key belongs to one user (under open access to nobody, so to all) and counts for 24 hours. With it is kept a hash
+//! of what was ordered: the same key for another order is a mistake of the client, and refused. Keys are taken in the
+//! transaction that stores the order, so of two calls at once with one key exactly one stores an order.
+
+use crate::bindings::orders::{Error, NewItem};
+use crate::sql;
+use database::{Database, Transaction, Value};
+use sha2::{Digest, Sha256};
+
+/// The longest key, in characters.
+const MAX_LENGTH: usize = 255;
+
+/// A key and what it is used for.
+#[derive(Debug)]
+pub struct Key {
+    owner: String,
+    text: String,
+    hash: Vec<u8>,
+}
+
+/// What a key was used for.
+#[derive(Debug)]
+pub struct Used {
+    /// The order that it made.
+    pub order_id: String,
+    /// Why that order's bill was refused, if it was.
+    pub refused: Option<String>,
+}
+
+impl Key {
+    /// The key `text` of `owner`, to order `items`.
+    ///
+    /// # Errors
+    /// `invalid` when the text cannot be a key.
+    pub fn new(owner: Option<&str>, text: String, items: &[NewItem]) -> Result<Key, Error> {
+        if !(1..=MAX_LENGTH).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = format!("an idempotency key must be 1 to {MAX_LENGTH} visible ASCII characters");
+            return Err(Error::Invalid(text));
+        }
+        Ok(Key { owner: owner.unwrap_or_default().to_owned(), text, hash: hash(items) })
+    }
+
+    /// What the key was used for in the last 24 hours.
+    ///
+    /// # Errors
+    /// `key-reused` when that was another order.
+    pub fn find(&self, database: &Database) -> Result<Option<Used>, Error> {
+        let Some(mut row) = database.query(sql::FIND_KEY, &self.place())?.next() else { return Ok(None) };
+        let (hash, order_id, refused) = (row.blob()?, row.text()?, row.optional_text()?);
+        if hash == self.hash { Ok(Some(Used { order_id, refused })) } else { Err(Error::KeyReused) }
+    }
+
+    /// Takes the key for an order that the transaction is about to store; false when another has it.
+    pub fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, database::Error> {
+        transaction.query(sql::PURGE_KEYS, &[])?;
+        let [owner, text] = self.place();
+        let parameters = [owner, text, Value::Blob(self.hash.clone()), order_id.into()];
+        Ok(transaction.query(sql::TAKE_KEY, &parameters)?.next().is_some())
+    }
+
+    /// Notes that the order's bill was refused, so that the key gets the same answer again.
+    pub fn refuse(&self, transaction: &Transaction<'_>, order_id: &str, why: &str) -> Result<(), database::Error> {
+        let [owner, text] = self.place();
+        transaction.query(sql::REFUSE_KEY, &[owner, text, order_id.into(), why.into()]).map(drop)
+    }
+
+    fn place(&self) -> [Value; 2] {
+        [Value::text(self.owner.as_str()), Value::text(self.text.as_str())]
+    }
+}
+
+/// SHA-256 of the items, in their order: product and quantity of each in bytes of fixed width, so that no two lists
+/// give the same text.
+fn hash(items: &[NewItem]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for NewItem { product_id, quantity } in items {
+        hash.update(product_id.to_be_bytes());
+        hash.update(quantity.to_be_bytes());
+    }
+    hash.finalize().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(lines: &[(u64, u32)]) -> Vec<NewItem> {
+        lines.iter().map(|(product_id, quantity)| NewItem { product_id: *product_id, quantity: *quantity }).collect()
+    }
+
+    #[test]
+    fn a_key_is_short_visible_ascii() {
+        for good in ["a", "0f8f1b5e-1e2d-4c3b", "!~", &"k".repeat(255)] {
+            assert!(Key::new(None, good.to_owned(), &[]).is_ok(), "{good}");
+        }
+        for bad in ["", " ", "a b", "é", "a\n", "\u{7f}", &"k".repeat(256)] {
+            assert!(matches!(Key::new(None, bad.to_owned(), &[]), Err(Error::Invalid(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_hash_tells_orders_apart() {
+        let of = |lines: &[(u64, u32)]| hash(&items(lines));
+        assert_eq!(of(&[(1, 2), (3, 4)]), of(&[(1, 2), (3, 4)]));
+        for other in [&[(3, 4), (1, 2)][..], &[(1, 2)], &[(1, 2), (3, 5)], &[(2, 1), (3, 4)], &[(1, 2), (3, 4), (3, 4)]]
+        {
+            assert_ne!(of(&[(1, 2), (3, 4)]), of(other));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Orders: exports `store:orders/orders` for those who buy and sell, and `store:orders/payment-events` for what the
+//! payment provider says. It asks the catalogue for prices and the payments for pages to pay on.
+//!
+//! # Who decides
+//!
+//! Many instances of this component run at once and share nothing but the database, so whatever two of them may do at
+//! the same time is decided there: an idempotency key is a unique row, an event in the inbox is one, and a change of
+//! status names in its statement the status that the order must have. What payments make of an order is derived from
+//! all its charges each time ([`settle`]), so the order of events does not matter.
+//!
+//! A transaction never waits for another component: what comes from outside is fetched before it or sent after it.
+//!
+//! # What it refuses
+//!
+//! To take a caller's word for a price, to pay an order by hand, and to lose a payment: one that fits no order is
+//! rejected for an operator to look at, one that comes too late or twice is kept and flagged for refund. Who the actor
+//! is, it takes from its caller.
+
+mod bindings;
+mod checkout;
+mod draft;
+mod error;
+mod event;
+mod key;
+mod rows;
+mod session;
+mod settle;
+mod sql;
+mod status;
+mod store;
+
+use bindings::orders::{self, Actor, Checkout, Error, NewOrder, Order, OrderId, Page, Query, Status};
+use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
+use database::Database;
+
+/// The component: it has no state of its own.
+struct Component;
+
+impl orders::Guest for Component {
+    async fn create(actor: Actor, order: NewOrder) -> Result<Checkout, Error> {
+        checkout::create(actor, order).await
+    }
+
+    async fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
+        checkout::pay(actor, id).await
+    }
+
+    async fn list(actor: Actor, query: Query) -> Result<Page, Error> {
+        store::list(&Database::open().await?, &query, actor.sees())
+    }
+
+    async fn get(actor: Actor, id: OrderId) -> Result<Order, Error> {
+        store::get(&Database::open().await?, &id, actor.sees())
+    }
+
+    async fn change_status(actor: Actor, id: OrderId, status: Status) -> Result<Order, Error> {
+        status::change(&Database::open().await?, &actor, &id, status)
+    }
+}
+
+impl payment_events::Guest for Component {
+    async fn payment_succeeded(charge: Charge) -> Result<(), DeliveryError> {
+        event::charge(&Database::open().await?, &charge)
+    }
+
+    async fn payment_refunded(charge: Charge) -> Result<(), DeliveryError> {
+        event::charge(&Database::open().await?, &charge)
+    }
+
+    async fn session_expired(session: ExpiredSession) -> Result<(), DeliveryError> {
+        event::session_expired(&Database::open().await?, &session)
+    }
+}
+
+#[cfg(test)]
+mod tests;

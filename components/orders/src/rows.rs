@@ -1,0 +1,54 @@
+//! Rows to orders: the one place that knows what the columns of an order hold.
+
+use crate::bindings::orders::{Item, Money, Order, Status};
+use crate::status;
+use database::{Error, Row, Rows, Value};
+
+/// An order, from the first columns of a row; without its lines.
+pub fn order(row: &mut Row) -> Result<Order, Error> {
+    let (id, owner, currency, cents) = (row.text()?, row.optional_text()?, row.text()?, row.integer()?);
+    Ok(Order {
+        id,
+        owner,
+        total: Money { cents, currency },
+        total_items: row.integer()?,
+        status: stored_status(&row.text()?)?,
+        paid_at: row.optional_text()?,
+        charge_id: row.optional_text()?,
+        receipt_url: row.optional_text()?,
+        refunded_cents: row.integer()?,
+        refund_due_cents: row.integer()?,
+        created_at: row.text()?,
+        updated_at: row.text()?,
+        items: Vec::new(),
+    })
+}
+
+/// The order of a statement that returns at most one.
+pub fn one(mut rows: Rows) -> Result<Option<Order>, Error> {
+    rows.next().map(|mut row| order(&mut row)).transpose()
+}
+
+/// The lines of an order.
+pub fn items(rows: Rows) -> Result<Vec<Item>, Error> {
+    rows.map(|mut row| {
+        Ok(Item { product_id: row.integer()?, name: row.text()?, unit_cents: row.integer()?, quantity: row.integer()? })
+    })
+    .collect()
+}
+
+/// A count or an amount as the database keeps it. What the component lets pass fits; a number that does not is a fault
+/// of its own.
+pub fn number(value: u64) -> Result<Value, Error> {
+    i64::try_from(value).map(Value::Integer).map_err(|_| {
+        eprintln!("database: a number is too large to be stored");
+        Error::Internal
+    })
+}
+
+fn stored_status(text: &str) -> Result<Status, Error> {
+    status::ALL.into_iter().find(|status| status::name(*status) == text).ok_or_else(|| {
+        eprintln!("database: an order has an unknown status");
+        Error::Internal
+    })
+}

@@ -1,0 +1,104 @@
+//! What the known charges make of an order: the one place that decides it.
+//!
+//! It is a function of the facts alone (the order's status and all of its charges), not of the event that was last to
+//! come. So events may come in any order and more than once: the end is the same.
+
+use crate::bindings::orders::Status;
+
+/// A charge for an order, over the order's whole total.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// The provider's id of it.
+    pub id: String,
+    /// What was captured.
+    pub amount_cents: u64,
+    /// How much of it was given back.
+    pub refunded_cents: u64,
+    /// The customer's receipt.
+    pub receipt_url: Option<String>,
+    /// When it was captured; while only its refund is known, when that was.
+    pub at: String,
+}
+
+impl Charge {
+    fn left(&self) -> u64 {
+        self.amount_cents.saturating_sub(self.refunded_cents)
+    }
+}
+
+/// Where an order stands.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settled<'a> {
+    /// Its status.
+    pub status: Status,
+    /// The charge that pays it: the earliest, and of charges of one moment the one with the smaller id.
+    pub paid_by: Option<&'a Charge>,
+    /// How much was paid that should be given back: what is left of all other charges, and for a cancelled order of
+    /// this one too.
+    pub refund_due_cents: u64,
+}
+
+/// Derives where an order stands that has this status now.
+///
+/// What was set by hand stays: a cancelled order that was paid stays cancelled, and a delivered one delivered. The
+/// others follow the charge that pays them: none, PENDING; one that was given back in full, REFUNDED; else PAID.
+pub fn settle(status: Status, charges: &[Charge]) -> Settled<'_> {
+    let paid_by = charges.iter().min_by(|a, b| (&a.at, &a.id).cmp(&(&b.at, &b.id)));
+    let status = match (status, paid_by) {
+        (Status::Cancelled | Status::Delivered, _) => status,
+        (_, None) => Status::Pending,
+        (_, Some(charge)) if charge.left() == 0 => Status::Refunded,
+        (_, Some(_)) => Status::Paid,
+    };
+    let superfluous =
+        |charge: &&Charge| status == Status::Cancelled || Some(charge.id.as_str()) != paid_by.map(|c| c.id.as_str());
+    let refund_due_cents = charges.iter().filter(superfluous).map(Charge::left).fold(0, u64::saturating_add);
+    Settled { status, paid_by, refund_due_cents }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charge(id: &str, refunded_cents: u64, second: u8) -> Charge {
+        let at = format!("2024-02-27T15:50:{second:02}.000Z");
+        Charge { id: id.into(), amount_cents: 100, refunded_cents, receipt_url: None, at }
+    }
+
+    fn settled(status: Status, charges: &[Charge]) -> (Status, Option<&str>, u64) {
+        let settled = settle(status, charges);
+        (settled.status, settled.paid_by.map(|c| c.id.as_str()), settled.refund_due_cents)
+    }
+
+    #[test]
+    fn a_pending_order_follows_its_charge() {
+        assert_eq!(settled(Status::Pending, &[]), (Status::Pending, None, 0));
+        assert_eq!(settled(Status::Pending, &[charge("a", 0, 1)]), (Status::Paid, Some("a"), 0));
+        assert_eq!(settled(Status::Pending, &[charge("a", 99, 1)]), (Status::Paid, Some("a"), 0));
+        assert_eq!(settled(Status::Pending, &[charge("a", 100, 1)]), (Status::Refunded, Some("a"), 0));
+        assert_eq!(settled(Status::Paid, &[charge("a", 100, 1)]), (Status::Refunded, Some("a"), 0));
+    }
+
+    #[test]
+    fn a_payment_for_a_cancelled_order_is_kept_and_due_back() {
+        assert_eq!(settled(Status::Cancelled, &[charge("a", 0, 1)]), (Status::Cancelled, Some("a"), 100));
+        assert_eq!(settled(Status::Cancelled, &[charge("a", 40, 1)]), (Status::Cancelled, Some("a"), 60));
+        assert_eq!(settled(Status::Cancelled, &[charge("a", 100, 1)]), (Status::Cancelled, Some("a"), 0));
+    }
+
+    #[test]
+    fn a_delivered_order_stays_delivered_whatever_is_paid_or_given_back() {
+        assert_eq!(settled(Status::Delivered, &[charge("a", 0, 1)]), (Status::Delivered, Some("a"), 0));
+        assert_eq!(settled(Status::Delivered, &[charge("a", 100, 1)]), (Status::Delivered, Some("a"), 0));
+    }
+
+    #[test]
+    fn the_earliest_charge_pays_and_what_is_left_of_the_others_is_due_back() {
+        let both = [charge("a", 0, 2), charge("b", 0, 1)];
+        assert_eq!(settled(Status::Paid, &both), (Status::Paid, Some("b"), 100));
+        let one_moment = [charge("b", 0, 1), charge("a", 30, 1)];
+        assert_eq!(settled(Status::Paid, &one_moment), (Status::Paid, Some("a"), 100));
+        let given_back = [charge("a", 0, 1), charge("b", 100, 2), charge("c", 1, 3)];
+        assert_eq!(settled(Status::Paid, &given_back), (Status::Paid, Some("a"), 99));
+    }
+}

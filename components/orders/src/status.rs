@@ -1,0 +1,106 @@
+//! How an order's status may be set by hand. What payments do to it is in [`crate::settle`].
+
+use crate::bindings::orders::{Actor, Error, Order, Status};
+use crate::{rows, sql, store};
+use database::Database;
+
+/// Every status.
+pub const ALL: [Status; 5] = [Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
+
+/// How often a change is tried when the status changes under it. It can change only twice more: from any status there
+/// are at most two steps to one that stays.
+const TRIES: usize = 3;
+
+/// The status as the database keeps it and as messages name it.
+pub fn name(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "PENDING",
+        Status::Paid => "PAID",
+        Status::Delivered => "DELIVERED",
+        Status::Cancelled => "CANCELLED",
+        Status::Refunded => "REFUNDED",
+    }
+}
+
+/// Moves an order to a status. The statement that does it names the status that the order must have, so whatever
+/// happens at the same time (a payment above all), the database decides which comes first and the other sees it.
+///
+/// # Errors
+/// `not-found` when the actor does not see the order; what [`check`] says; the database's.
+pub fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Result<Order, Error> {
+    for _ in 0..TRIES {
+        let order = store::find(database, id, actor.sees())?;
+        if order.status == to {
+            return Ok(order);
+        }
+        check(actor, order.status, to)?;
+        let parameters = [id.into(), name(to).into(), name(order.status).into()];
+        if let Some(moved) = rows::one(database.query(sql::MOVE, &parameters)?)? {
+            return Ok(moved);
+        }
+    }
+    Err(Error::Unavailable("the order is being changed by others".into()))
+}
+
+/// Whether the actor may move an order, which they see, between two different statuses.
+fn check(actor: &Actor, from: Status, to: Status) -> Result<(), Error> {
+    use Status::{Cancelled, Delivered, Paid, Pending, Refunded};
+    if matches!(actor, Actor::Customer(_)) && to != Cancelled {
+        return Err(Error::Forbidden("customers may only cancel their orders".into()));
+    }
+    match (from, to) {
+        (Pending, Cancelled) | (Paid, Delivered) => Ok(()),
+        (Pending, Delivered) if matches!(actor, Actor::Anyone) => Ok(()),
+        (_, Paid) => Err(Error::Invalid("an order becomes PAID by a payment alone".into())),
+        (_, Refunded) => Err(Error::Invalid("an order becomes REFUNDED by a refund of its payment alone".into())),
+        (from, to) => Err(Error::Conflict(format!("an order that is {} cannot become {}", name(from), name(to)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_actor_may_make_exactly_these_moves() {
+        let actors = [Actor::Customer("1".into()), Actor::Admin("2".into()), Actor::Anyone];
+        let mut allowed = Vec::new();
+        for actor in &actors {
+            for from in ALL {
+                for to in ALL.into_iter().filter(|to| *to != from) {
+                    if check(actor, from, to).is_ok() {
+                        allowed.push(format!("{actor:?}: {} -> {}", name(from), name(to)));
+                    }
+                }
+            }
+        }
+        assert_eq!(
+            allowed,
+            [
+                "Actor::Customer(\"1\"): PENDING -> CANCELLED",
+                "Actor::Admin(\"2\"): PENDING -> CANCELLED",
+                "Actor::Admin(\"2\"): PAID -> DELIVERED",
+                "Actor::Anyone: PENDING -> DELIVERED",
+                "Actor::Anyone: PENDING -> CANCELLED",
+                "Actor::Anyone: PAID -> DELIVERED",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let refused = |actor, from, to| check(&actor, from, to).unwrap_err();
+        let conflict = refused(Actor::Anyone, Status::Cancelled, Status::Delivered);
+        assert!(
+            matches!(conflict, Error::Conflict(text) if text == "an order that is CANCELLED cannot become DELIVERED")
+        );
+        let unpaid = refused(Actor::Admin("2".into()), Status::Pending, Status::Delivered);
+        assert!(matches!(unpaid, Error::Conflict(text) if text == "an order that is PENDING cannot become DELIVERED"));
+        assert!(matches!(refused(Actor::Anyone, Status::Pending, Status::Paid), Error::Invalid(_)));
+        assert!(matches!(refused(Actor::Anyone, Status::Paid, Status::Refunded), Error::Invalid(_)));
+        let customer = || Actor::Customer("1".into());
+        assert!(matches!(refused(customer(), Status::Pending, Status::Delivered), Error::Forbidden(_)));
+        assert!(matches!(refused(customer(), Status::Pending, Status::Paid), Error::Forbidden(_)));
+        assert!(matches!(refused(customer(), Status::Paid, Status::Cancelled), Error::Conflict(_)));
+    }
+}

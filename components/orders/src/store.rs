@@ -1,0 +1,131 @@
+//! Orders in the database: stored whole or not at all, and read by those who may see them.
+
+use crate::bindings::orders::{Actor, Error, Order, Page, Query, Status};
+use crate::draft::Draft;
+use crate::key::Key;
+use crate::{rows, session, sql, status};
+use database::{Database, Value};
+use uuid::Uuid;
+
+/// The most orders on one page.
+const MAX_PAGE: u32 = 1000;
+
+impl Actor {
+    /// Whose an order is that the actor makes.
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Actor::Customer(user) | Actor::Admin(user) => Some(user),
+            Actor::Anyone => None,
+        }
+    }
+
+    /// Whose orders alone the actor sees; `None` who sees all.
+    pub fn sees(&self) -> Option<&str> {
+        match self {
+            Actor::Customer(user) => Some(user),
+            Actor::Admin(_) | Actor::Anyone => None,
+        }
+    }
+}
+
+/// Stores an order with its lines, its key and its first payment page to be, in one transaction.
+///
+/// `None` when another call took the key first: then nothing is stored.
+///
+/// # Errors
+/// The database's.
+pub fn create(
+    database: &Database,
+    owner: Option<&str>,
+    currency: &str,
+    draft: Draft,
+    key: Option<&Key>,
+) -> Result<Option<Order>, Error> {
+    let id = Uuid::new_v4().to_string();
+    let mut lines = Vec::with_capacity(1 + 4 * draft.items.len());
+    lines.push(Value::text(id.as_str()));
+    for item in &draft.items {
+        let (product, cents) = (rows::number(item.product_id)?, rows::number(item.unit_cents)?);
+        lines.extend([product, Value::text(item.name.as_str()), cents, item.quantity.into()]);
+    }
+    let total = [rows::number(draft.total_cents)?, rows::number(draft.total_items)?];
+    database.transaction(|transaction| {
+        if let Some(key) = key
+            && !key.take(transaction, &id)?
+        {
+            return Ok(None);
+        }
+        let [cents, pieces] = total;
+        let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
+        let stored = rows::one(transaction.query(sql::CREATE, &order)?)?;
+        transaction.query(&sql::create_items(draft.items.len()), &lines)?;
+        session::begin(transaction, &id, 1)?;
+        Ok(stored.map(|order| Order { items: draft.items, ..order }))
+    })
+}
+
+/// One order without its lines, if `seen_by` (see [`Actor::sees`]) sees it.
+///
+/// # Errors
+/// `not-found`, and the database's.
+pub fn find(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
+    rows::one(database.query(sql::GET, &[id.into(), seen_by.into()])?)?.ok_or(Error::NotFound)
+}
+
+/// One order with its lines.
+///
+/// # Errors
+/// As [`find`].
+pub fn get(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
+    let order = find(database, id, seen_by)?;
+    // Lines never change, so a second statement reads what belongs to the first.
+    Ok(Order { items: rows::items(database.query(sql::ITEMS, &[id.into()])?)?, ..order })
+}
+
+/// One page of the orders that `seen_by` sees.
+///
+/// # Errors
+/// `invalid` for a page or a limit out of bounds, and the database's.
+pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result<Page, Error> {
+    if query.page == 0 {
+        return Err(Error::Invalid("page must be a positive number".into()));
+    }
+    if !(1..=MAX_PAGE).contains(&query.limit) {
+        return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
+    }
+    let (list, mut parameters) = match (seen_by, query.status) {
+        (None, None) => (sql::ALL, vec![]),
+        (None, Some(status)) => (sql::OF_STATUS, vec![status::name(status).into()]),
+        (Some(owner), None) => (sql::OF_OWNER, vec![owner.into()]),
+        (Some(owner), Some(status)) => (sql::OF_OWNER_AND_STATUS, vec![owner.into(), status::name(status).into()]),
+    };
+    let filters = parameters.len();
+    let offset = i64::from(query.page - 1) * i64::from(query.limit);
+    parameters.extend([Value::Integer(query.limit.into()), Value::Integer(offset)]);
+    let found = database.query(list.page, &parameters)?;
+    let mut page = Page { orders: Vec::with_capacity(found.len()), total: 0 };
+    for mut row in found {
+        page.orders.push(rows::order(&mut row)?);
+        page.total = row.integer()?;
+    }
+    if page.orders.is_empty() {
+        parameters.truncate(filters);
+        let mut count = database.query(list.count, &parameters)?;
+        page.total = count.next().map_or(Err(database::Error::Internal), |mut row| row.integer())?;
+    }
+    Ok(page)
+}
+
+/// The order as it was when it was made: what has happened since is left out.
+pub fn as_made(order: Order) -> Order {
+    Order {
+        status: Status::Pending,
+        paid_at: None,
+        charge_id: None,
+        receipt_url: None,
+        refunded_cents: 0,
+        refund_due_cents: 0,
+        updated_at: order.created_at.clone(),
+        ..order
+    }
+}

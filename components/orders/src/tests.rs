@@ -1,0 +1,290 @@
+//! Orders, keys, pages and statuses against a real SQLite with the component's own migrations.
+
+use crate::bindings::checkout::Session;
+use crate::bindings::orders::{Actor, Error, Item, NewItem, Order, Query, Status};
+use crate::draft::Draft;
+use crate::key::Key;
+use crate::{rows, session, sql, status, store};
+use database::{Database, Row, Value};
+
+/// A database with nothing in it.
+pub fn empty() -> Database {
+    Database::in_memory(&[include_str!("../migrations/sqlite/0001_orders.sql")])
+}
+
+/// An order of `owner` over `cents`.
+pub fn order(db: &Database, owner: Option<&str>, cents: u64) -> Order {
+    store::create(db, owner, "usd", draft(cents), None).unwrap().unwrap()
+}
+
+/// One column of one row.
+pub fn number(db: &Database, sql: &str) -> i64 {
+    db.query(sql, &[]).unwrap().next().unwrap().integer().unwrap()
+}
+
+fn draft(cents: u64) -> Draft {
+    let item = |product_id, unit_cents| Item { product_id, name: format!("no. {product_id}"), unit_cents, quantity: 1 };
+    Draft { items: vec![item(7, cents), item(2, 0)], total_cents: cents, total_items: 2 }
+}
+
+fn customer(id: &str) -> Actor {
+    Actor::Customer(id.into())
+}
+
+fn key(owner: Option<&str>, text: &str, quantity: u32) -> Key {
+    Key::new(owner, text.into(), &[NewItem { product_id: 1, quantity }]).unwrap()
+}
+
+fn page(db: &Database, seen_by: Option<&str>, page: u32, limit: u32, status: Option<Status>) -> (Vec<u64>, u64) {
+    let page = store::list(db, &Query { page, limit, status }, seen_by).unwrap();
+    (page.orders.iter().map(|order| order.total.cents).collect(), page.total)
+}
+
+#[test]
+fn an_order_is_read_as_it_was_stored_with_its_lines_in_their_order() {
+    let db = empty();
+    let made = order(&db, Some("9"), 7525);
+    assert_eq!((made.id.len(), made.id.to_lowercase()), (36, made.id.clone()));
+    assert_eq!((made.total.cents, made.total.currency.as_str(), made.total_items), (7525, "usd", 2));
+    assert_eq!((made.status, made.owner.as_deref()), (Status::Pending, Some("9")));
+    assert_eq!((made.paid_at.as_ref(), made.charge_id.as_ref(), made.receipt_url.as_ref()), (None, None, None));
+    assert_eq!((made.refunded_cents, made.refund_due_cents), (0, 0));
+    assert_eq!((made.created_at.len(), &made.created_at), (24, &made.updated_at));
+    let lines: Vec<_> = made.items.iter().map(|i| (i.product_id, i.name.as_str(), i.unit_cents, i.quantity)).collect();
+    assert_eq!(lines, [(7, "no. 7", 7525, 1), (2, "no. 2", 0, 1)]);
+    assert_eq!(format!("{:?}", store::get(&db, &made.id, None).unwrap()), format!("{made:?}"));
+}
+
+#[test]
+fn the_largest_order_is_stored_whole() {
+    let db = empty();
+    let item = |line: u64| Item { product_id: line, name: "é".repeat(200), unit_cents: 1, quantity: 1_000_000 };
+    let items = (0..1000).map(item).collect();
+    let draft = Draft { items, total_cents: 999_999_999_999_999, total_items: 1_000_000_000 };
+    let made = store::create(&db, None, "usd", draft, None).unwrap().unwrap();
+    let read = store::get(&db, &made.id, None).unwrap();
+    assert_eq!((read.total.cents, read.items.len()), (999_999_999_999_999, 1000));
+    assert!(read.items.iter().zip(0..).all(|(item, line)| item.product_id == line));
+}
+
+#[test]
+fn only_its_owner_and_those_who_see_all_find_an_order() {
+    let db = empty();
+    let id = order(&db, Some("9"), 100).id;
+    assert!(store::get(&db, &id, customer("9").sees()).is_ok());
+    assert!(store::get(&db, &id, Actor::Admin("1".into()).sees()).is_ok());
+    assert!(store::get(&db, &id, Actor::Anyone.sees()).is_ok());
+    assert!(matches!(store::get(&db, &id, customer("8").sees()), Err(Error::NotFound)));
+    assert!(matches!(store::get(&db, &id.to_uppercase(), None), Err(Error::NotFound)));
+    let nobodys = order(&db, None, 100).id;
+    assert!(matches!(store::get(&db, &nobodys, customer("").sees()), Err(Error::NotFound)));
+}
+
+#[test]
+fn lists_are_newest_first_and_filtered_by_owner_and_status() {
+    let db = empty();
+    for cents in 1..=6 {
+        order(&db, (cents % 2 == 0).then_some("9"), cents);
+    }
+    let paid = order(&db, Some("9"), 7).id;
+    status::change(&db, &Actor::Anyone, &paid, Status::Delivered).unwrap();
+    assert_eq!(page(&db, None, 1, 10, None), (vec![7, 6, 5, 4, 3, 2, 1], 7));
+    assert_eq!(page(&db, None, 2, 3, None), (vec![4, 3, 2], 7));
+    assert_eq!(page(&db, None, 99, 3, None), (vec![], 7));
+    assert_eq!(page(&db, None, 1, 2, Some(Status::Pending)), (vec![6, 5], 6));
+    assert_eq!(page(&db, Some("9"), 1, 10, None), (vec![7, 6, 4, 2], 4));
+    assert_eq!(page(&db, Some("9"), 2, 2, Some(Status::Pending)), (vec![2], 3));
+    assert_eq!(page(&db, Some("9"), 1, 2, Some(Status::Delivered)), (vec![7], 1));
+    assert_eq!(page(&db, Some("8"), 1, 10, None), (vec![], 0));
+    assert_eq!(page(&db, None, u32::MAX, 1000, Some(Status::Refunded)), (vec![], 0));
+    let refused = |page, limit| store::list(&db, &Query { page, limit, status: None }, None);
+    for bounds in [(0, 1), (1, 0), (1, 1001)] {
+        assert!(matches!(refused(bounds.0, bounds.1), Err(Error::Invalid(_))), "{bounds:?}");
+    }
+}
+
+#[test]
+fn no_list_sorts_or_reads_orders_that_it_does_not_give() {
+    let db = empty();
+    for (list, parameters, index) in [
+        (sql::ALL, 2, "SCAN orders"),
+        (sql::OF_STATUS, 3, "INDEX orders_status (status=?)"),
+        (sql::OF_OWNER, 3, "INDEX orders_owner (owner=?)"),
+        (sql::OF_OWNER_AND_STATUS, 4, "INDEX orders_owner_status (owner=? AND status=?)"),
+    ] {
+        let step = |mut row: Row| {
+            for _ in 0..3 {
+                row.integer::<i64>().unwrap();
+            }
+            row.text().unwrap()
+        };
+        let plan = format!("EXPLAIN QUERY PLAN {}", list.page);
+        let steps: Vec<String> = db.query(&plan, &vec![Value::Integer(1); parameters]).unwrap().map(step).collect();
+        assert!(steps.iter().any(|step| step.contains(index)), "{steps:?}");
+        assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_key_is_taken_once_and_remembers_its_order() {
+    let db = empty();
+    let first = store::create(&db, Some("9"), "usd", draft(5), Some(&key(Some("9"), "k", 1))).unwrap().unwrap();
+    assert!(store::create(&db, Some("9"), "usd", draft(5), Some(&key(Some("9"), "k", 1))).unwrap().is_none());
+    assert_eq!(number(&db, "SELECT count(*) FROM orders"), 1);
+    assert_eq!(key(Some("9"), "k", 1).find(&db).unwrap().unwrap().order_id, first.id);
+    assert!(matches!(key(Some("9"), "k", 2).find(&db), Err(Error::KeyReused)));
+    assert!(key(Some("8"), "k", 2).find(&db).unwrap().is_none(), "another user's key is another key");
+    assert!(key(None, "k", 2).find(&db).unwrap().is_none());
+}
+
+#[test]
+fn a_key_of_yesterday_counts_no_more() {
+    let db = empty();
+    let old = store::create(&db, None, "usd", draft(5), Some(&key(None, "k", 1))).unwrap().unwrap();
+    let age = "UPDATE idempotency_keys SET created_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ";
+    db.query(&format!("{age}'-24 hours', '+1 minute')"), &[]).unwrap();
+    assert!(key(None, "k", 1).find(&db).unwrap().is_some());
+    db.query(&format!("{age}'-24 hours')"), &[]).unwrap();
+    assert!(key(None, "k", 1).find(&db).unwrap().is_none());
+    let new = store::create(&db, None, "usd", draft(5), Some(&key(None, "k", 2))).unwrap().unwrap();
+    assert_ne!(new.id, old.id);
+    assert_eq!(key(None, "k", 2).find(&db).unwrap().unwrap().order_id, new.id);
+}
+
+#[test]
+fn a_key_that_was_not_purged_yet_is_taken_over() {
+    let db = empty();
+    for n in 0..12 {
+        store::create(&db, None, "usd", draft(5), Some(&key(None, &format!("k{n:02}"), 1))).unwrap().unwrap();
+    }
+    // The newest of the old ones: the ten that a new key removes are others.
+    db.query("UPDATE idempotency_keys SET created_at = '2024-02-27T15:50:27.5' || substr(key, 2) || 'Z'", &[]).unwrap();
+    assert!(store::create(&db, None, "usd", draft(5), Some(&key(None, "k11", 3))).unwrap().is_some());
+    assert!(key(None, "k11", 3).find(&db).unwrap().is_some());
+    assert_eq!(number(&db, "SELECT count(*) FROM idempotency_keys"), 2);
+}
+
+#[test]
+fn a_refused_bill_cancels_an_order_that_has_no_page_and_the_key_tells_why() {
+    let db = empty();
+    let key = key(None, "k", 1);
+    let made = store::create(&db, None, "usd", draft(5), Some(&key)).unwrap().unwrap();
+    let give_up = |id: &str| db.query(sql::GIVE_UP, &[id.into()]).unwrap().next().is_some();
+    db.transaction(|t| key.refuse(t, &made.id, "too large")).unwrap();
+    assert!(give_up(&made.id));
+    assert!(!give_up(&made.id), "it is cancelled already");
+    assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Cancelled);
+    assert_eq!(key.find(&db).unwrap().unwrap().refused.as_deref(), Some("too large"));
+    let open = order(&db, None, 5);
+    session::save(&db, &open.id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).unwrap();
+    assert!(!give_up(&open.id), "another call has opened its page");
+}
+
+fn provider_page(id: &str, expires_at: &str) -> Session {
+    let url = |page: &str| format!("https://pay.example/{id}/{page}");
+    let (success_url, cancel_url) = (url("success"), url("cancel"));
+    Session { id: id.into(), url: url(""), success_url, cancel_url, expires_at: expires_at.into() }
+}
+
+#[test]
+fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
+    let db = empty();
+    let id = order(&db, None, 5).id;
+    let last = || session::last(&db, &id).unwrap().map(|a| (a.number, a.open, a.page.map(|page| page.url))).unwrap();
+    assert_eq!(last(), (1, false, None));
+    session::save(&db, &id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).unwrap();
+    assert_eq!(last(), (1, true, Some("https://pay.example/cs_1/".into())));
+    session::save(&db, &id, 1, &provider_page("cs_other", "2999-01-01T00:00:00Z")).unwrap();
+    session::end(&db, &id, "cs_other").unwrap();
+    assert_eq!(last(), (1, true, Some("https://pay.example/cs_1/".into())), "the first answer stays");
+    session::end(&db, &id, "cs_1").unwrap();
+    assert_eq!(last(), (1, false, Some("https://pay.example/cs_1/".into())));
+    session::begin(&db, &id, 2).unwrap();
+    session::begin(&db, &id, 2).unwrap();
+    assert_eq!(last(), (2, false, None));
+    session::save(&db, &id, 2, &provider_page("cs_2", "2024-02-27T15:50:27Z")).unwrap();
+    assert_eq!(last(), (2, false, Some("https://pay.example/cs_2/".into())), "its time is over");
+    session::begin(&db, &id, 3).unwrap();
+    session::save(&db, &id, 3, &provider_page("cs_3", "tomorrow")).unwrap();
+    assert!(!last().1, "nobody knows when it ends");
+    let first = session::first(&db, &id).unwrap().unwrap();
+    assert_eq!((first.number, first.page.unwrap().success_url.as_str()), (1, "https://pay.example/cs_1/success"));
+}
+
+#[test]
+fn an_order_that_is_not_pending_gets_no_further_page() {
+    let db = empty();
+    let id = order(&db, None, 5).id;
+    status::change(&db, &Actor::Anyone, &id, Status::Cancelled).unwrap();
+    session::begin(&db, &id, 2).unwrap();
+    assert_eq!(session::last(&db, &id).unwrap().unwrap().number, 1);
+}
+
+#[test]
+fn a_status_is_changed_by_those_who_may_and_only_where_it_may_be() {
+    let db = empty();
+    let id = order(&db, Some("9"), 5).id;
+    let change = |actor: Actor, to| status::change(&db, &actor, &id, to);
+    assert!(matches!(change(customer("8"), Status::Cancelled), Err(Error::NotFound)));
+    assert!(matches!(change(customer("9"), Status::Delivered), Err(Error::Forbidden(_))));
+    assert_eq!(change(customer("9"), Status::Pending).unwrap().status, Status::Pending);
+    assert!(matches!(change(Actor::Admin("1".into()), Status::Paid), Err(Error::Invalid(_))));
+    let cancelled = change(customer("9"), Status::Cancelled).unwrap();
+    assert_eq!((cancelled.status, cancelled.items.len()), (Status::Cancelled, 0));
+    assert!(cancelled.updated_at >= cancelled.created_at);
+    assert_eq!(change(customer("9"), Status::Cancelled).unwrap().updated_at, cancelled.updated_at);
+    let refused = change(Actor::Anyone, Status::Delivered);
+    assert!(
+        matches!(refused, Err(Error::Conflict(text)) if text == "an order that is CANCELLED cannot become DELIVERED")
+    );
+    assert!(matches!(change(Actor::Anyone, Status::Pending), Err(Error::Conflict(_))));
+    let unknown = status::change(&db, &Actor::Anyone, "00000000-0000-4000-8000-000000000000", Status::Paid);
+    assert!(matches!(unknown, Err(Error::NotFound)));
+}
+
+#[test]
+fn a_move_names_the_status_that_it_leaves() {
+    let db = empty();
+    let id = order(&db, None, 5).id;
+    let moved = |to: &str, from: &str| {
+        rows::one(db.query(sql::MOVE, &[id.as_str().into(), to.into(), from.into()]).unwrap()).unwrap().is_some()
+    };
+    assert!(!moved("CANCELLED", "PAID"));
+    assert!(moved("CANCELLED", "PENDING"));
+    assert!(!moved("DELIVERED", "PENDING"));
+}
+
+#[test]
+fn the_first_answer_leaves_out_what_came_later() {
+    let db = empty();
+    let made = order(&db, None, 5);
+    let set = "UPDATE orders SET status = 'REFUNDED', paid_at = 't', charge_id = 'ch', receipt_url = 'r', \
+               refunded_cents = 5, refund_due_cents = 3, updated_at = '2999'";
+    db.query(set, &[]).unwrap();
+    let now = store::get(&db, &made.id, None).unwrap();
+    assert_eq!((now.status, now.refunded_cents), (Status::Refunded, 5));
+    assert_eq!(format!("{:?}", store::as_made(now)), format!("{made:?}"));
+}
+
+#[test]
+fn the_schema_refuses_what_the_component_must_not_do() {
+    let db = empty();
+    order(&db, None, 5);
+    for change in [
+        "status = 'PAID'",
+        "status = 'LOST'",
+        "paid_at = 't'",
+        "charge_id = 'c', paid_at = 't'",
+        "total_cents = 0",
+        "refunded_cents = 6",
+        "refund_due_cents = -1",
+        "currency = 'USD'",
+        "owner = ''",
+        "id = upper(id)",
+    ] {
+        assert!(db.query(&format!("UPDATE orders SET {change}"), &[]).is_err(), "{change}");
+    }
+    assert!(
+        db.query("INSERT INTO idempotency_keys VALUES ('', 'k', zeroblob(32), 'no order', NULL, 't')", &[]).is_err()
+    );
+}
