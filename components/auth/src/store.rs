@@ -12,8 +12,9 @@ use std::collections::BinaryHeap;
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
-/// How often a change is tried again because somebody else changed the account in between.
-const MAX_TRIES: usize = 16;
+/// How often a change is tried again because somebody else changed the account in between: more than there are
+/// instances that could.
+const MAX_TRIES: usize = 64;
 
 /// The open store.
 pub struct Store(Bucket);
