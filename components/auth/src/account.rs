@@ -4,7 +4,7 @@
 //! is a listing of e-mails. The store holds nothing but accounts.
 
 use crate::bindings::accounts::{Error, Role, User};
-use crate::bindings::administration;
+use crate::bindings::administration::{self, LegacyAccount};
 use crate::rules::MAX_EMAIL;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -50,6 +50,12 @@ impl Account {
             password,
             created_at: rfc3339(now)?,
         })
+    }
+
+    /// An account that moves in from another system at `now`, with the number `id` if it had one there.
+    pub fn imported(legacy: LegacyAccount, id: Option<String>, now: u64) -> Result<Self, Error> {
+        let account = Account::new(legacy.name, legacy.email, legacy.password_hash, now)?;
+        Ok(Account { id: id.unwrap_or(account.id), role: legacy.role, ..account })
     }
 
     /// What others may know.
@@ -120,6 +126,23 @@ mod tests {
         assert_eq!((ann.id.len(), ann.id.get(..8)), (24, Some("6553f100")));
         assert!(ann.id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
         assert_ne!(ann.id, super::new_id(1_700_000_000).unwrap());
+    }
+
+    #[test]
+    fn an_account_that_moves_in_keeps_its_number_role_and_hash() {
+        let legacy = |name: &str| LegacyAccount {
+            email: "Old@example.com".into(),
+            name: name.into(),
+            role: Role::Admin,
+            password_hash: "$2b$hash".into(),
+            id: None,
+        };
+        let id = "6b039b2932acae47658f4de1";
+        let old = Account::imported(legacy("Old"), Some(id.into()), 1_700_000_000).unwrap();
+        assert_eq!((old.id.as_str(), old.email.as_str(), old.name.as_str()), (id, "Old@example.com", "Old"));
+        assert_eq!((old.role, old.disabled, old.password.as_str()), (Role::Admin, false, "$2b$hash"));
+        let new = Account::imported(legacy(""), None, 1_700_000_000).unwrap();
+        assert_eq!((new.id.len(), new.id.get(..8)), (24, Some("6553f100")));
     }
 
     #[test]

@@ -6,6 +6,7 @@ spin_sdk::wit_bindgen::generate!({
         import wasi:keyvalue/store@0.2.0-draft2;
         import wasi:keyvalue/atomics@0.2.0-draft2;
         import wasi:keyvalue/batch@0.2.0-draft2;
+        import store:auth/passwords@1.0.0;
         export store:auth/accounts@1.0.0;
         export store:auth/administration@1.0.0;
     }",
@@ -15,6 +16,7 @@ spin_sdk::wit_bindgen::generate!({
 });
 
 pub use exports::store::auth::{accounts, administration};
+pub use store::auth::passwords;
 pub use wasi::keyvalue::{atomics, batch, store as buckets};
 
 export!(Auth with_types_in self);

@@ -4,6 +4,8 @@
 //! register an e-mail at once cannot both succeed, and a crash leaves a whole account or none. A token proves only who
 //! someone was; every `verify` reads the account, so what an administrator changes counts at once.
 //!
+//! Passwords are hashed and checked elsewhere (`store:auth/passwords`): here nothing takes long or much memory.
+//!
 //! Who may not log in gets one answer, `unauthorized`, after the same work, whether the e-mail is unknown, the password
 //! wrong or the user disabled.
 
@@ -16,7 +18,8 @@ mod token;
 
 use account::{Account, Key};
 use bindings::accounts::{self, Error, NewAccount, Role, Session};
-use bindings::administration;
+use bindings::administration::{self, LegacyAccount};
+use password::Outcome;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
 use token::Signer;
@@ -38,12 +41,9 @@ impl accounts::Guest for Auth {
         if store.get(&key)?.is_some() {
             return Err(Error::EmailTaken);
         }
+        let hash = password::hash(&new.password).await?;
         let now = now();
-        let account = Account::new(new.name, new.email, password::hash(&new.password)?, now)?;
-        let account = store.update(&key, |found| match found {
-            Some(_) => Err(Error::EmailTaken),
-            None => Ok(account.clone()),
-        })?;
+        let account = store.add(&key, &Account::new(new.name, new.email, hash, now)?)?;
         session(&signer, account, now, now)
     }
 
@@ -56,10 +56,11 @@ impl accounts::Guest for Auth {
         let store = Store::open()?;
         let key = Key::of(&email);
         let found = key.as_ref().map(|key| store.get(key)).transpose()?.flatten();
-        let proved = password::verify(&password, found.as_ref().map(|account| account.password.as_str()))?;
-        let account = found.filter(|account| proved && !account.disabled).ok_or(Error::Unauthorized)?;
-        if let Some(key) = key.filter(|_| password::is_outdated(&account.password)) {
-            upgrade(&store, &key, &account, &password);
+        let outcome = password::check(&password, found.as_ref()).await?;
+        let account =
+            found.filter(|account| outcome != Outcome::Wrong && !account.disabled).ok_or(Error::Unauthorized)?;
+        if let Some(key) = key.filter(|_| outcome == Outcome::RightAndOutdated) {
+            upgrade(&store, &key, &account, &password).await;
         }
         let now = now();
         session(&signer, account, now, now)
@@ -88,6 +89,15 @@ impl administration::Guest for Auth {
         change(&email, |account| Account { disabled, ..account })
     }
 
+    async fn import_account(legacy: LegacyAccount) -> Result<administration::Account, Error> {
+        rules::name(&legacy.name)?;
+        let key = rules::email(&legacy.email)?;
+        let id = legacy.id.as_deref().map(rules::id).transpose()?;
+        password::validate(&legacy.password_hash).await?;
+        let account = Account::imported(legacy, id, now())?;
+        Store::open()?.add(&key, &account).map(Account::for_operator)
+    }
+
     async fn list(page: u32, limit: u32) -> Result<administration::Page, Error> {
         if page == 0 {
             return Err(Error::Invalid("page must be a positive number".into()));
@@ -109,8 +119,8 @@ fn change(email: &str, change: impl Fn(Account) -> Account) -> Result<administra
 
 /// Replaces the outdated hash of an account whose owner has just given the right password. A failure is only logged:
 /// the login stands, and the next one tries again.
-fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
-    let replaced = password::hash(password).and_then(|hash| {
+async fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
+    let replaced = password::hash(password).await.and_then(|hash| {
         store.update(key, |found| match found {
             // Unless somebody else has replaced it meanwhile.
             Some(found) if found.password == account.password => Ok(Account { password: hash.clone(), ..found }),

@@ -53,6 +53,15 @@ pub fn password(password: &str) -> Result<(), Error> {
     if is_strong { Ok(()) } else { Err(Error::Invalid("password is not strong enough".into())) }
 }
 
+/// Checks the number of a user from elsewhere and returns it as it is stored, in lower case.
+pub fn id(id: &str) -> Result<String, Error> {
+    if id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(id.to_ascii_lowercase())
+    } else {
+        Err(Error::Invalid("id must be 24 hexadecimal digits".into()))
+    }
+}
+
 /// The message of class-validator's `IsByteLength`.
 fn too_long(field: &str, least: usize, most: usize) -> Error {
     Error::Invalid(format!("{field}'s byte length must fall into ({least}, {most}) range"))
@@ -150,6 +159,23 @@ mod tests {
         for weak in ["", "Aa1!", "ABCDEFG1!", "abcdefg1!", "Abcdefgh!", "Abcdefg1", "Abcdefg1é", "Abc123!", "Äbc123!x"]
         {
             assert_eq!(message(password(weak)), "password is not strong enough", "{weak}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_24_hexadecimal_digits() {
+        for good in ["6b039b2932acae47658f4de1", "6B039B2932ACAE47658F4DE1"] {
+            assert_eq!(id(good).unwrap(), "6b039b2932acae47658f4de1");
+        }
+        for bad in [
+            "",
+            "6b039b2932acae47658f4de",
+            "6b039b2932acae47658f4de1a",
+            "6b039b2932acae47658f4deg",
+            "+b039b2932acae47658f4de1",
+            "6b039b2932acae47658f4dé",
+        ] {
+            assert_eq!(message(id(bad)), "id must be 24 hexadecimal digits", "{bad}");
         }
     }
 

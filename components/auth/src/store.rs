@@ -14,7 +14,7 @@ use std::collections::BinaryHeap;
 const LABEL: &str = "auth";
 /// How often a change is tried again because somebody else changed the account in between: more than there are
 /// instances that could.
-const MAX_TRIES: usize = 64;
+const MAX_TRIES: usize = 512;
 
 /// The open store.
 pub struct Store(Bucket);
@@ -28,6 +28,14 @@ impl Store {
     /// The account under a key.
     pub fn get(&self, key: &Key) -> Result<Option<Account>, Error> {
         parse(key.as_str(), self.0.get(key.as_str()).map_err(refused)?)
+    }
+
+    /// Puts an account under a key that nobody has; `email-taken` otherwise.
+    pub fn add(&self, key: &Key, account: &Account) -> Result<Account, Error> {
+        self.update(key, |found| match found {
+            Some(_) => Err(Error::EmailTaken),
+            None => Ok(account.clone()),
+        })
     }
 
     /// Replaces what is under a key by what `change` makes of it, and returns that; when somebody else was faster, with
