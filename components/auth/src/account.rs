@@ -1,0 +1,177 @@
+//! An account as it is stored, and the key it is stored under.
+//!
+//! The key is the e-mail in lower case, nothing else: an e-mail has one account by construction, and a listing of keys
+//! is a listing of e-mails. The store holds nothing but accounts.
+
+use crate::bindings::accounts::{Error, Role, User};
+use crate::bindings::administration::{self, LegacyAccount};
+use crate::rules::MAX_EMAIL;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// An account, stored as JSON. It has no `Debug`: the hash of a password belongs in no log.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// 24 hexadecimal digits, as MongoDB's ObjectId.
+    pub id: String,
+    /// As the user wrote it.
+    pub email: String,
+    /// What to call the user; may be empty.
+    pub name: String,
+    #[serde(with = "StoredRole")]
+    pub role: Role,
+    /// Whether the user is shut out.
+    pub disabled: bool,
+    /// The hash of the password: argon2id as a PHC string, or bcrypt (`$2a$`, `$2b$`, `$2y$`) of an imported account.
+    pub password: String,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+}
+
+/// How a role is written in the store.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Role", rename_all = "lowercase")]
+enum StoredRole {
+    Customer,
+    Admin,
+}
+
+impl Account {
+    /// An account that somebody makes at `now`.
+    pub fn new(name: String, email: String, password: String, now: u64) -> Result<Self, Error> {
+        Ok(Account {
+            id: new_id(now)?,
+            email,
+            name,
+            role: Role::Customer,
+            disabled: false,
+            password,
+            created_at: rfc3339(now)?,
+        })
+    }
+
+    /// An account that moves in from another system at `now`, with the number `id` if it had one there.
+    pub fn imported(legacy: LegacyAccount, id: Option<String>, now: u64) -> Result<Self, Error> {
+        let account = Account::new(legacy.name, legacy.email, legacy.password_hash, now)?;
+        Ok(Account { id: id.unwrap_or(account.id), role: legacy.role, ..account })
+    }
+
+    /// What others may know.
+    pub fn for_others(self) -> User {
+        User { id: self.id, email: self.email, name: self.name, role: self.role }
+    }
+
+    /// What an operator sees.
+    pub fn for_operator(self) -> administration::Account {
+        let (disabled, created_at) = (self.disabled, self.created_at.clone());
+        administration::Account { user: self.for_others(), disabled, created_at }
+    }
+}
+
+/// The key of an account: an e-mail in lower case, at most [`MAX_EMAIL`] bytes long, which every key-value store takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(String);
+
+impl Key {
+    /// The key for an e-mail; `None` for a text so long that no account can have it.
+    pub fn of(email: &str) -> Option<Self> {
+        // Lower case can be longer than the text was, so it is measured afterwards too.
+        Some(email)
+            .filter(|text| text.len() <= MAX_EMAIL)
+            .map(str::to_lowercase)
+            .filter(|k| k.len() <= MAX_EMAIL)
+            .map(Key)
+    }
+
+    /// The key as the store has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A new number: 4 bytes of seconds, then 8 random ones, in hexadecimal.
+fn new_id(now: u64) -> Result<String, Error> {
+    let random = getrandom::u64().map_err(|error| {
+        eprintln!("no random number to be had: {error}");
+        Error::Internal("accounts cannot make a number for the user".into())
+    })?;
+    // An ObjectId's seconds have 32 bits and begin again in 2106.
+    Ok(format!("{:08x}{random:016x}", now & u64::from(u32::MAX)))
+}
+
+fn rfc3339(seconds: u64) -> Result<String, Error> {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok())
+        .ok_or_else(|| {
+            eprintln!("the clock says {seconds} seconds after 1970");
+            Error::Internal("accounts have no usable clock".into())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ann() -> Account {
+        Account::new("Ann".into(), "Ann@example.com".into(), "$2b$hash".into(), 1_700_000_000).unwrap()
+    }
+
+    #[test]
+    fn a_new_account_is_an_enabled_customer_with_an_object_id() {
+        let ann = ann();
+        assert_eq!((ann.role, ann.disabled, ann.created_at.as_str()), (Role::Customer, false, "2023-11-14T22:13:20Z"));
+        assert_eq!((ann.id.len(), ann.id.get(..8)), (24, Some("6553f100")));
+        assert!(ann.id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+        assert_ne!(ann.id, super::new_id(1_700_000_000).unwrap());
+    }
+
+    #[test]
+    fn an_account_that_moves_in_keeps_its_number_role_and_hash() {
+        let legacy = |name: &str| LegacyAccount {
+            email: "Old@example.com".into(),
+            name: name.into(),
+            role: Role::Admin,
+            password_hash: "$2b$hash".into(),
+            id: None,
+        };
+        let id = "6b039b2932acae47658f4de1";
+        let old = Account::imported(legacy("Old"), Some(id.into()), 1_700_000_000).unwrap();
+        assert_eq!((old.id.as_str(), old.email.as_str(), old.name.as_str()), (id, "Old@example.com", "Old"));
+        assert_eq!((old.role, old.disabled, old.password.as_str()), (Role::Admin, false, "$2b$hash"));
+        let new = Account::imported(legacy(""), None, 1_700_000_000).unwrap();
+        assert_eq!((new.id.len(), new.id.get(..8)), (24, Some("6553f100")));
+    }
+
+    #[test]
+    fn a_record_is_stored_as_plain_json_and_comes_back() {
+        let mut ann = ann();
+        ann.id = "6b039b2932acae47658f4de1".into();
+        ann.role = Role::Admin;
+        let json = serde_json::to_string(&ann).unwrap();
+        assert_eq!(
+            json,
+            r#"{"id":"6b039b2932acae47658f4de1","email":"Ann@example.com","name":"Ann","role":"admin","disabled":false,"password":"$2b$hash","createdAt":"2023-11-14T22:13:20Z"}"#
+        );
+        let back: Account = serde_json::from_str(&json).unwrap();
+        assert_eq!((back.id, back.role, back.password), (ann.id, Role::Admin, ann.password));
+    }
+
+    #[test]
+    fn e_mails_that_differ_in_case_alone_have_one_key() {
+        assert_eq!(Key::of("ANN@Example.COM"), Key::of("ann@example.com"));
+        assert_eq!(Key::of("ÄNN@example.com"), Key::of("änn@example.com"));
+        assert_ne!(Key::of("ann@example.com"), Key::of("anne@example.com"));
+        assert_eq!(Key::of("ANN@x.io").unwrap().as_str(), "ann@x.io");
+    }
+
+    #[test]
+    fn a_key_is_never_longer_than_an_e_mail() {
+        assert!(Key::of(&"a".repeat(MAX_EMAIL)).is_some());
+        assert!(Key::of(&"a".repeat(MAX_EMAIL + 1)).is_none());
+        // U+0130 grows from two bytes to three.
+        assert!(Key::of(&"İ".repeat(MAX_EMAIL / 2)).is_none());
+    }
+}

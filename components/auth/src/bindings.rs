@@ -1,0 +1,23 @@
+//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+spin_sdk::wit_bindgen::generate!({
+    inline: "package store:auth-component; world component {
+        import wasi:keyvalue/store@0.2.0-draft2;
+        import wasi:keyvalue/atomics@0.2.0-draft2;
+        import wasi:keyvalue/batch@0.2.0-draft2;
+        import store:auth/passwords@1.0.0;
+        export store:auth/accounts@1.0.0;
+        export store:auth/administration@1.0.0;
+    }",
+    path: ["../../wit/deps/wasi-keyvalue-2024-10-17", "../../wit/auth"],
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    generate_all,
+});
+
+pub use exports::store::auth::{accounts, administration};
+pub use store::auth::passwords;
+pub use wasi::keyvalue::{atomics, batch, store as buckets};
+
+export!(Auth with_types_in self);
+use super::Auth;

@@ -1,0 +1,57 @@
+//! Passwords are hashed and checked by a component of their own (`store:auth/passwords`): that work takes memory and a
+//! processor, and here a call must stay small, so that any number of people who log in do not hold up `verify`.
+
+use crate::account::Account;
+use crate::bindings::accounts::Error;
+use crate::bindings::passwords::{self, Error as HashError};
+
+pub use passwords::Outcome;
+
+/// The hash to store for a password.
+pub async fn hash(password: &str) -> Result<String, Error> {
+    passwords::hash(password.to_owned()).await.map_err(refused)
+}
+
+/// Whether a password is that of an account. When there is none it takes as long, and the password is wrong.
+pub async fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
+    let hash = account.map(|account| account.password.clone());
+    passwords::check(password.to_owned(), hash).await.map_err(|error| {
+        if let (HashError::Invalid(_), Some(Account { id, .. })) = (&error, account) {
+            eprintln!("the stored password hash of user {id} is none");
+        }
+        refused(error)
+    })
+}
+
+/// Checks that a text from elsewhere is a hash that can be stored.
+pub async fn validate(hash: &str) -> Result<(), Error> {
+    passwords::validate(hash.to_owned()).await.map_err(|error| match error {
+        HashError::Invalid(reason) => Error::Invalid(reason),
+        error => refused(error),
+    })
+}
+
+/// Logs what went wrong and tells the caller only what it can act on. A hash that is refused here was stored: that is a
+/// fault.
+fn refused(error: HashError) -> Error {
+    eprintln!("passwords: {error}");
+    match error {
+        HashError::Unavailable(_) => Error::Unavailable("passwords cannot be checked now; try again shortly".into()),
+        HashError::Invalid(_) | HashError::Internal(_) => Error::Internal("passwords cannot be checked".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_at_once_may_try_again_and_a_stored_text_that_is_no_hash_is_a_fault() {
+        assert!(
+            matches!(refused(HashError::Unavailable("queue of 128".into())), Error::Unavailable(text) if !text.contains("128"))
+        );
+        for error in [HashError::Invalid("cost 31".into()), HashError::Internal("detail".into())] {
+            assert!(matches!(refused(error), Error::Internal(text) if text == "passwords cannot be checked"));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! JSON Web Tokens: who is logged in, signed with HS256.
+//!
+//! A token lives two hours and can be renewed until 30 days after the login, whose time (`auth_time`, as in OpenID
+//! Connect) every renewal carries on. A token without it, as the store's predecessor made them, counts from its `iat`.
+//! It holds no role: a role is read from the account. `aud` and `iss` are neither set nor looked at, as before: the
+//! secret belongs to this component alone.
+//!
+//! Refused: any other algorithm, no `exp`, an end or beginning (`nbf`) that does not fit the clock, a login or issue in
+//! the future, a login 30 days ago, and anything longer than [`MAX_TOKEN`], before it is even decoded.
+
+use crate::account::Account;
+use crate::bindings::accounts::Error;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use spin_sdk::variables;
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+/// How long a token lives, in seconds.
+const LIFETIME: u64 = 2 * 60 * 60;
+/// How long a login can be renewed, in seconds.
+const MAX_AGE: u64 = 30 * 24 * 60 * 60;
+/// How far the clocks of two hosts may differ, in seconds.
+const LEEWAY: u64 = 5;
+/// The longest token that is looked at, in bytes; the longest that is made is a little shorter.
+pub const MAX_TOKEN: usize = 4096;
+/// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
+const MIN_SECRET: usize = 32;
+/// The variable that holds the secret.
+const SECRET: &str = "jwt_secret";
+
+thread_local! {
+    /// The keys, made from the variable once in the life of an instance.
+    static SIGNER: OnceCell<Rc<Signer>> = const { OnceCell::new() };
+}
+
+/// Makes and reads tokens.
+pub struct Signer {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// What a token that was read proves.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The number of the user.
+    pub id: String,
+    /// The user's e-mail when the token was made.
+    pub email: String,
+    /// When the user logged in, in seconds since 1970.
+    pub auth_time: u64,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    id: &'a str,
+    email: &'a str,
+    name: &'a str,
+    iat: u64,
+    exp: u64,
+    auth_time: u64,
+}
+
+/// The claims that are used; `exp` and `nbf` are the library's.
+#[derive(Deserialize)]
+struct Claimed {
+    id: String,
+    email: String,
+    iat: Option<u64>,
+    auth_time: Option<u64>,
+}
+
+impl Signer {
+    /// The signer with the application's secret.
+    pub async fn load() -> Result<Rc<Self>, Error> {
+        if let Some(signer) = SIGNER.with(|cell| cell.get().cloned()) {
+            return Ok(signer);
+        }
+        let secret = variables::get(SECRET).await.map_err(|error| {
+            eprintln!("variable `{SECRET}`: {error}");
+            no_secret()
+        })?;
+        if secret.is_empty() {
+            eprintln!("variable `{SECRET}` is empty: set it to {MIN_SECRET} random bytes or more");
+            return Err(no_secret());
+        }
+        if secret.len() < MIN_SECRET {
+            eprintln!("variable `{SECRET}` is shorter than {MIN_SECRET} bytes: it can be guessed from any token");
+        }
+        let signer = Rc::new(Signer::new(&secret));
+        Ok(SIGNER.with(|cell| cell.get_or_init(|| signer).clone()))
+    }
+
+    fn new(secret: &str) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.validate_aud = false;
+        Signer {
+            encoding: EncodingKey::from_secret(secret.as_bytes()),
+            decoding: DecodingKey::from_secret(secret.as_bytes()),
+            validation,
+        }
+    }
+
+    /// A token for someone who logged in at `auth_time`.
+    pub fn issue(&self, account: &Account, auth_time: u64, now: u64) -> Result<String, Error> {
+        let claims = Claims {
+            id: &account.id,
+            email: &account.email,
+            name: &account.name,
+            iat: now,
+            exp: (now + LIFETIME).min(auth_time + MAX_AGE),
+            auth_time,
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| {
+            eprintln!("a token could not be signed: {error}");
+            Error::Internal("accounts cannot sign a token".into())
+        })
+    }
+
+    /// What a token proves at `now`; `None` when it proves nothing.
+    pub fn read(&self, token: &str, now: u64) -> Option<Proof> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let claimed: Claimed = jsonwebtoken::decode(token, &self.decoding, &self.validation).ok()?.claims;
+        let auth_time = claimed.auth_time.or(claimed.iat)?;
+        let latest = now + LEEWAY;
+        let is_past = auth_time <= latest && claimed.iat.is_none_or(|iat| iat <= latest);
+        let is_young = now.saturating_sub(auth_time) < MAX_AGE;
+        (is_past && is_young).then_some(Proof { id: claimed.id, email: claimed.email, auth_time })
+    }
+}
+
+fn no_secret() -> Error {
+    Error::Internal("accounts have no secret to sign tokens with".into())
+}
+
+#[cfg(test)]
+mod tests;

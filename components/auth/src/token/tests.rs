@@ -1,0 +1,176 @@
+//! Tokens as they are made, as the predecessor made them, and as attackers make them.
+
+use super::*;
+use crate::now;
+use crate::rules::{MAX_EMAIL, MAX_NAME};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+fn signer() -> Signer {
+    Signer::new(SECRET)
+}
+
+fn account(email: &str, name: &str) -> Account {
+    Account::new(name.into(), email.into(), "$argon2id$".into(), now()).unwrap()
+}
+
+/// A token with any claims, as somebody who knows the secret could make it.
+fn forged(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
+fn signed(claims: &Value) -> String {
+    forged(claims, Algorithm::HS256, SECRET)
+}
+
+fn read(token: &str) -> Option<Proof> {
+    signer().read(token, now())
+}
+
+/// The claims of a token, unverified.
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+/// Good claims, with some of them replaced; `null` takes one away.
+fn changed(changes: Value) -> Value {
+    let now = now();
+    let mut claims =
+        json!({"id": "6b03", "email": "a@b.io", "name": "A", "iat": now, "exp": now + HOUR, "auth_time": now});
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    claims
+}
+
+#[test]
+fn a_token_says_who_logged_in_and_when_and_not_the_role() {
+    let (now, ann) = (now(), account("Ann@example.com", "Ann"));
+    let token = signer().issue(&ann, now, now).unwrap();
+    assert_eq!(
+        claims(&token),
+        json!({"id": ann.id, "email": "Ann@example.com", "name": "Ann", "iat": now, "exp": now + 2 * HOUR, "auth_time": now})
+    );
+    assert_eq!(read(&token), Some(Proof { id: ann.id, email: "Ann@example.com".into(), auth_time: now }));
+}
+
+#[test]
+fn a_renewed_token_never_lives_past_30_days_after_the_login() {
+    let (now, ann) = (now(), account("a@b.io", ""));
+    let login = now - 30 * DAY + HOUR;
+    let token = signer().issue(&ann, login, now).unwrap();
+    assert_eq!(
+        claims(&token),
+        json!({"id": ann.id, "email": "a@b.io", "name": "", "iat": now, "exp": now + HOUR, "auth_time": login})
+    );
+    assert_eq!(read(&token).unwrap().auth_time, login);
+    assert_eq!(signer().read(&token, now + HOUR - 1).unwrap().auth_time, login);
+    assert_eq!(signer().read(&token, now + HOUR), None);
+    assert_eq!(read(&signed(&changed(json!({"auth_time": now - 30 * DAY})))), None);
+}
+
+#[test]
+fn a_token_of_the_predecessor_counts_from_its_issue() {
+    let now = now();
+    let old = changed(json!({"auth_time": null, "iat": now - HOUR}));
+    assert_eq!(read(&signed(&old)).unwrap().auth_time, now - HOUR);
+    assert_eq!(read(&signed(&changed(json!({"auth_time": null, "iat": now - 31 * DAY})))), None);
+    assert_eq!(read(&signed(&changed(json!({"auth_time": null, "iat": null})))), None);
+    assert!(
+        read(&signed(&changed(json!({"role": "admin", "sub": "s", "aud": "a", "iss": "i", "jti": "j"})))).is_some()
+    );
+}
+
+#[test]
+fn time_claims_that_do_not_fit_the_clock_are_refused() {
+    let now = now();
+    for bad in [
+        json!({"exp": now - 60}),
+        json!({"exp": null}),
+        json!({"exp": "x"}),
+        json!({"exp": (now + HOUR).to_string()}),
+        json!({"exp": -1}),
+        json!({"nbf": now + 60}),
+        json!({"nbf": "x"}),
+        json!({"iat": now + 60}),
+        json!({"iat": "x"}),
+        json!({"auth_time": now + 60}),
+        json!({"auth_time": u64::MAX}),
+        json!({"auth_time": "x"}),
+        json!({"auth_time": 0}),
+    ] {
+        assert_eq!(read(&signed(&changed(bad.clone()))), None, "{bad}");
+    }
+    assert!(read(&signed(&changed(json!({"nbf": now - 60})))).is_some());
+    assert!(read(&signed(&changed(json!({"exp": u64::MAX})))).is_some());
+}
+
+#[test]
+fn only_hs256_with_this_secret_counts() {
+    let good = changed(json!({}));
+    assert!(read(&signed(&good)).is_some());
+    for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+        assert_eq!(read(&forged(&good, algorithm, SECRET)), None);
+    }
+    for secret in ["", "0123456789abcdef0123456789abcdeF", "secret"] {
+        assert_eq!(read(&forged(&good, Algorithm::HS256, secret)), None);
+    }
+}
+
+#[test]
+fn a_token_is_refused_when_any_part_of_it_was_touched() {
+    let token = signed(&changed(json!({})));
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let other = URL_SAFE_NO_PAD.encode(changed(json!({"id": "6b04"})).to_string());
+    let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let hs512 = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS512","typ":"JWT"}"#);
+    let rs256 = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT"}"#);
+    for bad in [
+        format!("{header}.{other}.{signature}"),
+        format!("{none}.{payload}."),
+        format!("{none}.{payload}.{signature}"),
+        format!("{hs512}.{payload}.{signature}"),
+        format!("{rs256}.{payload}.{signature}"),
+        format!("{header}.{payload}."),
+        format!("{header}.{payload}"),
+        format!("{header}.{payload}.{}", &signature[..signature.len() - 2]),
+        format!("{token}."),
+        format!(".{token}"),
+        format!(" {token}"),
+        format!("{token}="),
+    ] {
+        assert_eq!(read(&bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn garbage_proves_nothing() {
+    for garbage in ["", ".", "..", "...", "abc", "a.b.c", "e30.e30.e30", "\0", "é.é.é"] {
+        assert_eq!(read(garbage), None, "{garbage}");
+    }
+    for claims in [json!([1, 2]), json!({}), json!("x"), json!(null), changed(json!({"id": 5}))] {
+        assert_eq!(read(&signed(&claims)), None, "{claims}");
+    }
+}
+
+#[test]
+fn a_token_that_is_too_long_is_not_even_decoded() {
+    assert_eq!(read(&signed(&changed(json!({"name": "n".repeat(MAX_TOKEN)})))), None);
+    assert_eq!(read(&"a".repeat(100_000)), None);
+}
+
+#[test]
+fn the_longest_account_has_a_token_that_can_be_read() {
+    // A quotation mark takes two bytes in JSON.
+    let longest = account(&"\"".repeat(MAX_EMAIL), &"\"".repeat(MAX_NAME));
+    let token = signer().issue(&longest, now(), now()).unwrap();
+    assert!(token.len() <= MAX_TOKEN, "{}", token.len());
+    assert!(read(&token).is_some());
+}

@@ -1,0 +1,14 @@
+//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+spin_sdk::wit_bindgen::generate!({
+    inline: "package store:passwords-component; world component { export store:auth/passwords@1.0.0; }",
+    path: "../../wit/auth",
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    generate_all,
+});
+
+pub use exports::store::auth::passwords;
+
+export!(Passwords with_types_in self);
+use super::Passwords;
