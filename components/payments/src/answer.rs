@@ -1,0 +1,147 @@
+//! What Stripe answers, as far as the contract needs it.
+//!
+//! Requests are built with async-stripe's types, answers are read with these: `stripe_shared::CheckoutSession` names
+//! every object that a session can hold, down to subscriptions and issuing cards, and refuses the whole answer when
+//! one of hundreds of fields has changed. Ten fields do not.
+
+use crate::bindings::checkout::{Payment, Session, SessionState};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[derive(Deserialize)]
+struct CheckoutSession {
+    id: String,
+    url: Option<String>,
+    success_url: Option<String>,
+    cancel_url: Option<String>,
+    /// Seconds since 1970.
+    expires_at: i64,
+}
+
+#[derive(Deserialize)]
+struct SessionStatus {
+    status: Option<String>,
+    payment_status: String,
+    payment_intent: Option<PaymentIntent>,
+}
+
+#[derive(Deserialize)]
+struct PaymentIntent {
+    latest_charge: Option<Charge>,
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    id: String,
+    amount_captured: u64,
+    amount_refunded: u64,
+    currency: String,
+    receipt_url: Option<String>,
+}
+
+/// The session that was made. Where Stripe does not repeat the return addresses, they are the ones that were sent.
+///
+/// # Errors
+/// What is wrong with the answer, for the log.
+pub fn session(body: &[u8], success_url: &str, cancel_url: &str) -> Result<Session, String> {
+    let session: CheckoutSession = parse(body)?;
+    let expires_at = OffsetDateTime::from_unix_timestamp(session.expires_at)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .ok_or("`expires_at` is not a time")?;
+    Ok(Session {
+        id: session.id,
+        url: session.url.ok_or("`url` is missing: the session is not open")?,
+        success_url: session.success_url.unwrap_or_else(|| success_url.to_owned()),
+        cancel_url: session.cancel_url.unwrap_or_else(|| cancel_url.to_owned()),
+        expires_at,
+    })
+}
+
+/// How far a session has come. One whose payment is still being made (a bank transfer takes days) counts as open.
+///
+/// # Errors
+/// What is wrong with the answer, for the log.
+pub fn state(body: &[u8]) -> Result<SessionState, String> {
+    let session: SessionStatus = parse(body)?;
+    if session.payment_status == "paid" {
+        let charge = session
+            .payment_intent
+            .and_then(|intent| intent.latest_charge)
+            .ok_or("the session is paid, and `payment_intent.latest_charge` is missing")?;
+        return Ok(SessionState::Paid(Payment {
+            charge_id: charge.id,
+            amount: charge.amount_captured,
+            currency: charge.currency,
+            refunded: charge.amount_refunded,
+            receipt_url: charge.receipt_url,
+        }));
+    }
+    Ok(if session.status.as_deref() == Some("expired") { SessionState::Expired } else { SessionState::Open })
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_read_whatever_else_stands_in_it() {
+        let body =
+            br#"{"id":"cs_test_1","object":"checkout.session","url":"https://checkout.stripe.com/c/pay/cs_test_1",
+            "success_url":"https://a/ok","cancel_url":null,"expires_at":1700086400,"new":{"field":[1]},
+            "payment_intent":null,"status":"open","payment_status":"unpaid"}"#;
+        let session = session(body, "https://b/ok", "https://b/no").unwrap();
+        assert_eq!(
+            (session.id.as_str(), session.url.as_str()),
+            ("cs_test_1", "https://checkout.stripe.com/c/pay/cs_test_1")
+        );
+        assert_eq!((session.success_url.as_str(), session.cancel_url.as_str()), ("https://a/ok", "https://b/no"));
+        assert_eq!(session.expires_at, "2023-11-15T22:13:20Z");
+    }
+
+    #[test]
+    fn a_session_without_a_page_or_of_another_shape_is_an_error_and_no_panic() {
+        for body in [
+            r#"{"id":"cs_1","url":null,"expires_at":1700086400}"#,
+            r#"{"id":"cs_1","url":"u","expires_at":9223372036854775807}"#,
+            r#"{"id":"cs_1","url":"u"}"#,
+            "[]",
+            "<html>",
+            "",
+        ] {
+            assert!(session(body.as_bytes(), "s", "c").is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_paid_session_has_its_charge() {
+        let body = br#"{"status":"complete","payment_status":"paid","payment_intent":{"id":"pi_1","latest_charge":
+            {"id":"ch_1","amount":30000,"amount_captured":30000,"amount_refunded":100,"currency":"usd","receipt_url":null}}}"#;
+        let SessionState::Paid(payment) = state(body).unwrap() else { unreachable!() };
+        assert_eq!((payment.charge_id.as_str(), payment.currency.as_str()), ("ch_1", "usd"));
+        assert_eq!((payment.amount, payment.refunded, payment.receipt_url), (30000, 100, None));
+    }
+
+    #[test]
+    fn what_is_not_paid_is_open_until_it_has_expired() {
+        let state = |status, payment| {
+            state(format!(r#"{{"status":{status},"payment_status":"{payment}","payment_intent":null}}"#).as_bytes())
+        };
+        assert!(matches!(state("\"open\"", "unpaid"), Ok(SessionState::Open)));
+        assert!(matches!(state("\"complete\"", "unpaid"), Ok(SessionState::Open)));
+        assert!(matches!(state("\"expired\"", "unpaid"), Ok(SessionState::Expired)));
+        assert!(state("\"complete\"", "paid").is_err());
+    }
+
+    #[test]
+    fn an_amount_that_cannot_be_one_is_an_error() {
+        let body = br#"{"payment_status":"paid","payment_intent":{"latest_charge":
+            {"id":"ch_1","amount_captured":-1,"amount_refunded":0,"currency":"usd"}}}"#;
+        assert!(state(body).is_err());
+    }
+}

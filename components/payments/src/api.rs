@@ -1,0 +1,237 @@
+//! One request to Stripe's API: sent with a time limit, tried once more where Stripe says that this is safe.
+//!
+//! A second try is safe as every request that changes something carries an idempotency key: should the first one have
+//! arrived after all, Stripe answers the second with the same session. Which statuses deserve it, async-stripe knows,
+//! and `Stripe-Should-Retry` overrules it. One retry, not more: the caller's client waits, and can try again itself.
+
+use crate::bindings::checkout::Error;
+use crate::config::Api;
+use crate::refusal;
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http_body_util::{BodyExt as _, Full, Limited};
+use spin_sdk::time::sleep;
+use spin_sdk::wasip3::http::types::ErrorCode;
+use spin_sdk::wasip3::random::random::get_random_u64;
+use std::pin::pin;
+use std::time::Duration;
+use stripe_client_core::{IdempotencyKey, Outcome, RequestBuilder, RequestStrategy, StripeMethod, VERSION};
+
+/// How long one try may take, with the whole of its answer. Stripe takes one second for a session.
+const TRY: Duration = Duration::from_secs(8);
+/// How often a request is sent at most.
+const TRIES: u32 = 2;
+/// The pause before the second try, and the most that chance adds, so that many callers do not come back at once.
+const BACKOFF: (Duration, u64) = (Duration::from_millis(250), 500);
+/// The most bytes of an answer: a session with everything expanded has 20 KiB.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// An answer with any status.
+struct Answer {
+    status: u16,
+    should_retry: Option<bool>,
+    /// By which Stripe's support finds the request.
+    request_id: String,
+    body: Bytes,
+}
+
+/// A request without an answer.
+#[derive(Debug, PartialEq)]
+enum Fault {
+    /// Sending it again may help.
+    Transient(String),
+    /// This component may not send there, or nothing is there.
+    Misconfigured(String),
+}
+
+/// Sends a request and returns the body of an answer with a status of 200 to 299; `purpose` names it in the log.
+///
+/// # Errors
+/// The contract's error for whatever else comes back, and `unavailable` when nothing does.
+pub async fn send(
+    api: &Api,
+    purpose: &str,
+    request: RequestBuilder,
+    key: Option<&IdempotencyKey>,
+) -> Result<Bytes, Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let outcome = in_time(try_once(api, &request, key)).await;
+        let error = match outcome {
+            Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer.body),
+            Ok(answer) => {
+                let refusal = refusal::of(answer.status, &answer.body);
+                eprintln!("Stripe did not {purpose} (try {tries}): {}; request {}", refusal.detail, answer.request_id);
+                if !retry(Some(answer.status), answer.should_retry, tries) {
+                    return Err(refusal.error);
+                }
+                refusal.error
+            }
+            Err(Fault::Misconfigured(why)) => {
+                eprintln!(
+                    "cannot {purpose}: {why}; check `stripe_api_url` and this component's allowed_outbound_hosts"
+                );
+                return Err(refusal::misconfigured());
+            }
+            Err(Fault::Transient(why)) => {
+                eprintln!("cannot {purpose} (try {tries}): {why}");
+                refusal::unavailable()
+            }
+        };
+        if !retry(None, None, tries) {
+            return Err(error);
+        }
+        sleep(backoff(get_random_u64())).await;
+    }
+}
+
+/// Whether to send it once more after `tries` that ended with this status, or with none.
+fn retry(status: Option<u16>, should_retry: Option<bool>, tries: u32) -> bool {
+    RequestStrategy::Retry(TRIES).test(status, should_retry, tries) != Outcome::Stop
+}
+
+fn backoff(random: u64) -> Duration {
+    let (pause, spread) = BACKOFF;
+    pause + Duration::from_millis(random % spread)
+}
+
+/// Ends a try that takes too long. Dropping it cancels the request in the host.
+async fn in_time(attempt: impl Future<Output = Result<Answer, Fault>>) -> Result<Answer, Fault> {
+    match select(pin!(attempt), pin!(sleep(TRY))).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(_) => Err(Fault::Transient(format!("no answer within {} s", TRY.as_secs()))),
+    }
+}
+
+async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) -> Result<Answer, Fault> {
+    let request = http_request(api, request, key).map_err(|error| Fault::Misconfigured(error.to_string()))?;
+    let response = spin_sdk::http::send(request).await.map_err(fault)?;
+    let header = |name| response.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let should_retry = match header("stripe-should-retry") {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => None,
+    };
+    let request_id = header("request-id").unwrap_or("without an id").chars().take(64).collect();
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| Fault::Transient(format!("the answer broke off: {error}")))?.to_bytes();
+    Ok(Answer { status, should_retry, request_id, body })
+}
+
+fn http_request(
+    api: &Api,
+    request: &RequestBuilder,
+    key: Option<&IdempotencyKey>,
+) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    let uri = format!("{}/v1{}{query}", api.base, request.path);
+    let method = match request.method {
+        StripeMethod::Get => http::Method::GET,
+        StripeMethod::Post => http::Method::POST,
+        StripeMethod::Delete => http::Method::DELETE,
+    };
+    let mut builder = http::Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(AUTHORIZATION, api.authorization.clone())
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, concat!("store-payments/", env!("CARGO_PKG_VERSION")))
+        // The version that the types are made for: an account's default may be years older.
+        .header("stripe-version", VERSION.as_str());
+    if let Some(key) = key {
+        builder = builder.header("idempotency-key", key.as_str());
+    }
+    let body = Bytes::from(request.body.clone().unwrap_or_default());
+    if request.body.is_some() {
+        // Without its length the body would be sent in chunks.
+        builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(CONTENT_LENGTH, body.len());
+    }
+    builder.body(Full::new(body))
+}
+
+/// What the host says about a request that got no answer. Its own log says more.
+fn fault(error: ErrorCode) -> Fault {
+    let text = error.to_string();
+    match error {
+        ErrorCode::HttpRequestDenied
+        | ErrorCode::HttpRequestUriInvalid
+        | ErrorCode::DestinationNotFound
+        | ErrorCode::LoopDetected => Fault::Misconfigured(text),
+        _ => Fault::Transient(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bill;
+    use http::HeaderValue;
+
+    fn api() -> Api {
+        Api { base: "https://api.stripe.com".into(), authorization: HeaderValue::from_static("Bearer sk_1") }
+    }
+
+    #[test]
+    fn a_request_is_sent_once_more_where_stripe_allows_it_and_never_twice_more() {
+        for (status, should_retry, again) in [
+            (None, None, true),
+            (Some(409), None, true),
+            (Some(429), None, true),
+            (Some(500), None, true),
+            (Some(503), None, true),
+            (Some(503), Some(false), false),
+            (Some(409), Some(false), false),
+            (Some(409), Some(true), true),
+            (Some(400), None, false),
+            (Some(401), None, false),
+            (Some(402), None, false),
+            (Some(404), None, false),
+        ] {
+            assert_eq!(retry(status, should_retry, 1), again, "{status:?} {should_retry:?}");
+            assert!(!retry(status, should_retry, 2), "{status:?} {should_retry:?}");
+        }
+    }
+
+    #[test]
+    fn the_pause_is_between_a_quarter_and_three_quarters_of_a_second() {
+        for random in [0, 1, 499, 500, u64::MAX] {
+            let pause = backoff(random).as_millis();
+            assert!((250..750).contains(&pause), "{pause}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_sent_with_its_length_key_and_version() {
+        let mut request = RequestBuilder::new(StripeMethod::Post, "/checkout/sessions");
+        request.body = Some("mode=payment".to_owned());
+        let key = IdempotencyKey::new("order-2").unwrap();
+        let request = http_request(&api(), &request, Some(&key)).unwrap();
+        assert_eq!(request.uri(), "https://api.stripe.com/v1/checkout/sessions");
+        let header = |name| request.headers().get(name).unwrap().to_str().unwrap();
+        assert_eq!(header("content-type"), "application/x-www-form-urlencoded");
+        assert_eq!(header("content-length"), "12");
+        assert_eq!(header("idempotency-key"), "order-2");
+        assert_eq!(header("authorization"), "Bearer sk_1");
+        assert_eq!(header("stripe-version"), "2026-09-30.endive");
+    }
+
+    #[test]
+    fn a_read_has_no_body_and_no_key() {
+        let request = http_request(&api(), &bill::retrieve("cs_1").unwrap(), None).unwrap();
+        assert!(request.uri().query().unwrap().contains("latest_charge"));
+        for name in ["content-length", "content-type", "idempotency-key"] {
+            assert!(!request.headers().contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_no_second_try_mends_is_told_apart() {
+        assert!(matches!(fault(ErrorCode::HttpRequestDenied), Fault::Misconfigured(_)));
+        assert!(matches!(fault(ErrorCode::DestinationNotFound), Fault::Misconfigured(_)));
+        assert!(matches!(fault(ErrorCode::ConnectionRefused), Fault::Transient(_)));
+        assert!(matches!(fault(ErrorCode::HttpResponseTimeout), Fault::Transient(_)));
+    }
+}

@@ -1,0 +1,15 @@
+//! What `wit/` generates for this component. Generated code needs `unsafe`; it is allowed here and nowhere else.
+#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+spin_sdk::wit_bindgen::generate!({
+    inline: "package store:payments-component; world component { export store:payments/checkout@1.0.0; }",
+    path: "../../wit/payments",
+    runtime_path: "::spin_sdk::wit_bindgen::rt",
+    generate_all,
+});
+
+pub use exports::store::payments::checkout;
+
+export!(Payments with_types_in self);
+spin_sdk::wasip3::http::service::export!(Payments with_types_in spin_sdk::wasip3);
+use super::Payments;

@@ -1,0 +1,53 @@
+//! Payments: exports `store:payments/checkout`, and answers the two pages that Stripe sends customers back to.
+//!
+//! It keeps nothing. What a session is, and how far it has come, Stripe knows; what an order costs, its caller knows.
+//! A call is one request to Stripe's API: [`bill`] builds it, [`api`] sends it (with timeouts and one safe retry),
+//! [`answer`] reads what comes back and [`refusal`] turns a refusal into the contract's error. Only [`config`] reads
+//! variables, and only this component is granted the key.
+//!
+//! Two tries of at most 8 s and a pause stay well below the 30 s that a call of the whole application may take, so the
+//! caller gets this component's own answer, not its deadline.
+
+mod answer;
+mod api;
+mod bill;
+mod bindings;
+mod config;
+mod pages;
+mod refusal;
+
+use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
+use config::Config;
+use http::header::IF_NONE_MATCH;
+use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
+use spin_sdk::wasip3::exports::http::handler;
+use spin_sdk::wasip3::http::types;
+
+/// The component: it has no state.
+struct Payments;
+
+impl Guest for Payments {
+    async fn create_session(request: SessionRequest) -> Result<Session, Error> {
+        let config = Config::load().await?;
+        let key = bill::idempotency_key(&request)?;
+        let create = bill::create(&request, &config.success_url, &config.cancel_url)?;
+        let body = api::send(&config.api, "create a checkout session", create, Some(&key)).await?;
+        answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)
+    }
+
+    async fn get_session(id: String) -> Result<SessionState, Error> {
+        let retrieve = bill::retrieve(&id)?;
+        let config = Config::load().await?;
+        let body = api::send(&config.api, "read a checkout session", retrieve, None).await?;
+        answer::state(&body).map_err(refusal::unreadable)
+    }
+}
+
+impl handler::Guest for Payments {
+    async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
+        let request = Request::from_request(request)?;
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let tags = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+        pages::answer(request.method(), target, tags).into_response()
+    }
+}

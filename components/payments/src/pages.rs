@@ -1,0 +1,143 @@
+//! `/payments/success` and `/payments/cancel`: where customers come back to when no shop's pages are configured.
+//!
+//! They say that Stripe sent someone here and no more: anyone can open them, so they change and reveal nothing. The
+//! answers are the recorded ones: paths without regard to case, one slash at the end allowed, weak entity tags.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+use sha1::{Digest as _, Sha1};
+
+#[derive(Serialize)]
+struct Outcome {
+    ok: bool,
+    message: &'static str,
+}
+
+#[derive(Serialize)]
+struct NoRoute {
+    message: String,
+    error: &'static str,
+    #[serde(rename = "statusCode")]
+    status: u16,
+}
+
+/// Answers a request for `target` (path and query as sent) of a client that has the bodies with these tags.
+pub fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Response<Full<Bytes>> {
+    let path = target.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let path = path.strip_suffix('/').unwrap_or(&path);
+    let read = matches!(*method, Method::GET | Method::HEAD);
+    let (status, body) = match path {
+        "/payments/success" if read => (StatusCode::OK, json(&Outcome { ok: true, message: "Payment successful" })),
+        "/payments/cancel" if read => (StatusCode::OK, json(&Outcome { ok: false, message: "Payment cancelled" })),
+        _ => {
+            let message = format!("Cannot {method} {target}");
+            (StatusCode::NOT_FOUND, json(&NoRoute { message, error: "Not Found", status: 404 }))
+        }
+    };
+    let tag = etag(&body);
+    if status == StatusCode::OK && if_none_match.is_some_and(|wanted| has(wanted, &tag)) {
+        let mut unchanged = Response::new(Full::default());
+        *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+        set(&mut unchanged, ETAG, &tag);
+        return unchanged;
+    }
+    let length = body.len().to_string();
+    let body = if *method == Method::HEAD { Bytes::new() } else { body };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    set(&mut response, CONTENT_TYPE, "application/json; charset=utf-8");
+    set(&mut response, CONTENT_LENGTH, &length);
+    set(&mut response, ETAG, &tag);
+    response
+}
+
+/// Strings and numbers cannot fail to become JSON.
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+/// Sets a header; none of these values has a character that a header cannot.
+fn set(response: &mut Response<Full<Bytes>>, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// The tag of a body as Express makes it: length in hex, SHA-1 in base64.
+fn etag(body: &[u8]) -> String {
+    format!("W/\"{:x}-{}\"", body.len(), STANDARD_NO_PAD.encode(Sha1::digest(body)))
+}
+
+/// Whether an `If-None-Match` header names the tag, by the weak comparison of RFC 9110 section 13.1.2.
+fn has(if_none_match: &str, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    if_none_match.trim() == "*" || if_none_match.split(',').any(|candidate| opaque(candidate) == opaque(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use http_body_util::BodyExt as _;
+
+    fn open(method: Method, target: &str) -> (u16, String) {
+        let response = answer(&method, target, None);
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().now_or_never().unwrap().unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn both_pages_answer_as_recorded_however_their_path_is_written() {
+        for target in
+            ["/payments/success", "/payments/success?session_id=x", "/Payments/SUCCESS/", "/payments/success/?a"]
+        {
+            let page = open(Method::GET, target);
+            assert_eq!(page, (200, r#"{"ok":true,"message":"Payment successful"}"#.to_owned()), "{target}");
+        }
+        let page = open(Method::GET, "/payments/cancel");
+        assert_eq!(page, (200, r#"{"ok":false,"message":"Payment cancelled"}"#.to_owned()));
+    }
+
+    #[test]
+    fn anything_else_is_a_404_that_quotes_the_request() {
+        for (method, target) in [
+            (Method::GET, "/payments/x?y=\"z"),
+            (Method::POST, "/payments/success"),
+            (Method::GET, "/payments/success//"),
+            (Method::GET, "/payments"),
+            (Method::GET, "/payments/webhook"),
+        ] {
+            let (status, body) = open(method.clone(), target);
+            let message = format!("Cannot {method} {target}").replace('"', "\\\"");
+            assert_eq!(status, 404);
+            assert_eq!(body, format!(r#"{{"message":"{message}","error":"Not Found","statusCode":404}}"#));
+        }
+    }
+
+    #[test]
+    fn head_has_the_headers_of_get_and_no_body() {
+        let get = answer(&Method::GET, "/payments/success", None);
+        let head = answer(&Method::HEAD, "/payments/success", None);
+        assert_eq!(get.headers(), head.headers());
+        assert_eq!(head.headers().get("content-length").unwrap(), "42");
+        assert_eq!(open(Method::HEAD, "/payments/success"), (200, String::new()));
+    }
+
+    #[test]
+    fn a_client_that_has_the_body_gets_304() {
+        let page = answer(&Method::GET, "/payments/success", None);
+        let tag = page.headers().get("etag").unwrap().to_str().unwrap();
+        assert!(tag.starts_with("W/\"2a-"), "{tag}");
+        let status = |tags: &str| answer(&Method::GET, "/payments/success", Some(tags)).status().as_u16();
+        assert_eq!(status(tag), 304);
+        assert_eq!(status("*"), 304);
+        assert_eq!(status(&format!("\"a\", {}", tag.trim_start_matches("W/"))), 304);
+        assert_eq!(status("W/\"a\""), 200);
+    }
+}

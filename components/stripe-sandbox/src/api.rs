@@ -1,0 +1,115 @@
+//! The API: makes sessions, and says how far they have come. Only components of the application reach it.
+
+use crate::delivery::{self, Patience};
+use crate::object::{self, Expand};
+use crate::refusal::Refusal;
+use crate::reply::Reply;
+use crate::store::{self, Created, Fault};
+use crate::{checkout, db, form, ids, settings};
+use http::Method;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+
+/// The longest idempotency key, by Stripe's API reference.
+const MAX_KEY: usize = 255;
+
+/// Answers a request of the API; then sends events that wait, if there are any.
+pub async fn answer(head: &Parts, body: &[u8]) -> Reply {
+    let reply = match route(head, body).await {
+        Ok(reply) => reply,
+        Err(refusal) => refusal.into_reply(),
+    };
+    checkout::expire_overdue().await;
+    delivery::send_waiting(Patience::InPassing).await;
+    reply.with("request-id", ids::new("req_"))
+}
+
+async fn route(head: &Parts, body: &[u8]) -> Result<Reply, Refusal> {
+    let key = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if key.and_then(|value| value.strip_prefix("Bearer ")).is_none_or(|key| key.trim().is_empty()) {
+        return Err(Refusal::no_key());
+    }
+    let path = head.uri.path();
+    match (&head.method, path.strip_prefix("/v1/checkout/sessions")) {
+        (&Method::POST, Some("")) => create(head, body).await,
+        (&Method::GET | &Method::HEAD, Some(id)) if id.starts_with('/') => {
+            get(id.trim_start_matches('/'), head.uri.query().unwrap_or_default()).await
+        }
+        _ => {
+            let message = format!("Unrecognized request URL ({}: {path}).", head.method);
+            Err(Refusal::missing("", None, message))
+        }
+    }
+}
+
+async fn create(head: &Parts, body: &[u8]) -> Result<Reply, Refusal> {
+    let key = head.headers.get("idempotency-key").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
+        let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
+        return Err(Refusal::invalid("", None, message));
+    }
+    let wanted = form::parse(body)?;
+    let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
+    let created = db::transaction(|run| store::create(run, &ids::new("cs_test_"), key.as_deref(), &wanted, ids::now()));
+    match created.map_err(ours)? {
+        Created::New(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
+        Created::Replayed(session) => {
+            let reply = Reply::json(200, &object::session(&session, &public_url, Expand::Nothing));
+            Ok(reply.with("idempotent-replayed", "true"))
+        }
+        Created::KeyReused => Err(Refusal::key_reused(key.as_deref().unwrap_or_default())),
+    }
+}
+
+async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
+    let expand = expand(query)?;
+    let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
+    match checkout::find(id).map_err(ours)? {
+        Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, expand))),
+        None => {
+            let shown: String = id.chars().take(100).collect();
+            let message = format!("No such checkout.session: {shown}");
+            Err(Refusal::missing("resource_missing", Some("session"), message))
+        }
+    }
+}
+
+/// What `expand[]=` asks for.
+fn expand(query: &str) -> Result<Expand, Refusal> {
+    let mut most = Expand::Nothing;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let wanted = match (name.split('[').next(), value.as_ref()) {
+            (Some("expand"), "payment_intent") => Expand::PaymentIntent,
+            (Some("expand"), "payment_intent.latest_charge") => Expand::LatestCharge,
+            (Some("expand"), _) => {
+                return Err(Refusal::invalid("", Some("expand"), "The sandbox cannot expand this property"));
+            }
+            _ => return Err(Refusal::invalid("parameter_unknown", None, "Received an unknown parameter")),
+        };
+        if wanted > most {
+            most = wanted;
+        }
+    }
+    Ok(most)
+}
+
+/// The database does not do its work: its own line in the log says more.
+fn ours(_: Fault) -> Refusal {
+    Refusal::ours()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expansion_is_known_however_its_brackets_are_written() {
+        assert_eq!(expand("").unwrap(), Expand::Nothing);
+        assert_eq!(expand("expand[]=payment_intent").unwrap(), Expand::PaymentIntent);
+        assert_eq!(expand("expand%5B0%5D=payment_intent.latest_charge").unwrap(), Expand::LatestCharge);
+        let both = "expand[0]=payment_intent.latest_charge&expand[1]=payment_intent";
+        assert_eq!(expand(both).unwrap(), Expand::LatestCharge);
+        assert!(expand("expand[]=customer").is_err());
+        assert!(expand("limit=3").is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! The pages' routes, and what a person does there: pay, give up, and, for testers, let a session end or give a
+//! payment back.
+//!
+//! Each deed is one guarded statement and the storing of its events, in one transaction: a double click, or two tabs at
+//! once, make one charge. Whoever comes second is shown what has happened.
+
+use crate::delivery::{self, Patience};
+use crate::event::{self, Event};
+use crate::pages;
+use crate::reply::Reply;
+use crate::session::{Session, Status};
+use crate::store::{self, Delivery, Fault, Run};
+use crate::{db, ids, settings};
+use http::Method;
+
+/// Answers a request for a page.
+pub async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut segments = path.split('/').skip(1);
+    let route = (segments.next(), segments.next(), segments.next(), segments.next());
+    let (Some("stripe-sandbox"), Some(deed), Some(id), None) = route else { return unknown() };
+    let read = matches!(*method, Method::GET | Method::HEAD);
+    let allowed = match deed {
+        "pay" => "GET, HEAD, POST",
+        "receipts" => "GET, HEAD",
+        "cancel" | "expire" | "refund" => "POST",
+        _ => return unknown(),
+    };
+    let result = match deed {
+        "pay" if read => show(id).await,
+        "pay" if *method == Method::POST => pay(id, body).await,
+        "receipts" if read => receipt(id).await,
+        "cancel" if *method == Method::POST => cancel(id),
+        "expire" if *method == Method::POST => expire(id).await,
+        "refund" if *method == Method::POST => refund(id).await,
+        _ => {
+            let page = pages::problem("Not this way", "This page cannot be asked for in this way.");
+            return Reply::page(405, page).with("allow", allowed);
+        }
+    };
+    result.unwrap_or_else(|Fault(_)| {
+        let page = pages::problem("Out of order", "The sandbox cannot answer now. Please try again in a moment.");
+        Reply::page(503, page).with("retry-after", "1")
+    })
+}
+
+/// The session with this id; one whose time is over has ended, whether or not anybody has noted it.
+pub fn find(id: &str) -> Result<Option<Session>, Fault> {
+    if !ids::plausible(id, "cs_test_") {
+        return Ok(None);
+    }
+    let session = store::get(&mut db::query, id)?;
+    Ok(session.map(|mut session| {
+        if session.status == Status::Open && session.expires_at <= ids::now() {
+            session.status = Status::Expired;
+        }
+        session
+    }))
+}
+
+/// Ends sessions whose time is over, as Stripe does by the clock.
+pub async fn expire_overdue() {
+    let Ok(overdue) = store::overdue(&mut db::query, ids::now()) else { return };
+    for id in overdue {
+        // What fails was logged, and is overdue still.
+        let _ended = change(&id, Delivery::Once, store_expire, event::expired).await;
+    }
+}
+
+async fn show(id: &str) -> Result<Reply, Fault> {
+    expire_overdue().await;
+    delivery::send_waiting(Patience::InPassing).await;
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let mut leads_to = vec![session.request.success_url.as_str()];
+    leads_to.extend(session.request.cancel_url.as_deref());
+    Ok(Reply::page_leading_to(200, pages::checkout(&session), &leads_to))
+}
+
+async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
+    let Some(delivery) = delivery(body) else {
+        let page = pages::problem("Not this way", "The form asks for a way of delivery that there is not.");
+        return Ok(Reply::page(400, page));
+    };
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let (intent, charge) = (ids::new("pi_"), ids::new("ch_"));
+    let pay = |run: &mut Run, id: &str| store::pay(run, id, &intent, &charge, ids::now());
+    let paid = change(&session.id, delivery, pay, event::paid).await?;
+    delivery::send_waiting(Patience::Customer).await;
+    let session = match paid {
+        Some(session) => Some(session),
+        None => find(id)?,
+    };
+    Ok(match session {
+        Some(session) if session.status == Status::Complete => Reply::see_other(&session.success_url()),
+        Some(session) => Reply::see_other(&here("pay", &session.id)),
+        None => unknown(),
+    })
+}
+
+fn cancel(id: &str) -> Result<Reply, Fault> {
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let url = session.request.cancel_url.as_deref().map(str::to_owned);
+    Ok(Reply::see_other(&url.unwrap_or_else(|| here("pay", &session.id))))
+}
+
+async fn expire(id: &str) -> Result<Reply, Fault> {
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    change(&session.id, Delivery::Once, store_expire, event::expired).await?;
+    delivery::send_waiting(Patience::Customer).await;
+    Ok(Reply::see_other(&here("pay", &session.id)))
+}
+
+async fn refund(id: &str) -> Result<Reply, Fault> {
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    change(&session.id, Delivery::Once, store::refund, event::refunded).await?;
+    delivery::send_waiting(Patience::Customer).await;
+    Ok(Reply::see_other(&match session.payment {
+        Some(payment) => here("receipts", &payment.charge),
+        None => here("pay", &session.id),
+    }))
+}
+
+async fn receipt(charge: &str) -> Result<Reply, Fault> {
+    if !ids::plausible(charge, "ch_") {
+        return Ok(unknown());
+    }
+    Ok(match store::by_charge(&mut db::query, charge)? {
+        Some(session) => match &session.payment {
+            Some(payment) => Reply::page(200, pages::receipt(&session, payment)),
+            None => unknown(),
+        },
+        None => unknown(),
+    })
+}
+
+fn store_expire(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
+    store::expire(run, id, ids::now())
+}
+
+/// Does a deed and stores its events, in one transaction; `None` when the session does not allow the deed.
+async fn change(
+    id: &str,
+    delivery: Delivery,
+    deed: impl FnOnce(&mut Run, &str) -> Result<Option<Session>, Fault>,
+    events: impl FnOnce(&Session, &str, i64, fn() -> String) -> Vec<Event>,
+) -> Result<Option<Session>, Fault> {
+    let public_url = settings::public_url().await.ok_or_else(|| Fault("no public_url".into()))?;
+    db::transaction(|run| {
+        let Some(session) = deed(run, id)? else { return Ok(None) };
+        let events = events(&session, &public_url, ids::now(), || ids::new("evt_"));
+        store::add_events(run, id, events, delivery)?;
+        Ok(Some(session))
+    })
+}
+
+/// The way of delivery that the form asks for; a form without one asks for the usual one.
+fn delivery(body: &[u8]) -> Option<Delivery> {
+    let asked = form_urlencoded::parse(body).find(|(name, _)| name == "delivery").map(|(_, value)| value.into_owned());
+    match asked.as_deref() {
+        None | Some("once") => Some(Delivery::Once),
+        Some("duplicate") => Some(Delivery::Duplicate),
+        Some("shuffled") => Some(Delivery::Shuffled),
+        Some(_) => None,
+    }
+}
+
+/// A page of ours, as the browser reaches us now: the host's name does not matter.
+fn here(page: &str, id: &str) -> String {
+    format!("/stripe-sandbox/{page}/{id}")
+}
+
+fn unknown() -> Reply {
+    Reply::page(404, pages::problem("No such page", "There is no payment at this address. Has it been copied in full?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_may_ask_for_a_way_of_delivery() {
+        assert_eq!(delivery(b""), Some(Delivery::Once));
+        assert_eq!(delivery(b"delivery=once"), Some(Delivery::Once));
+        assert_eq!(delivery(b"a=b&delivery=duplicate"), Some(Delivery::Duplicate));
+        assert_eq!(delivery(b"delivery=shuffled"), Some(Delivery::Shuffled));
+        assert_eq!(delivery(b"delivery=never"), None);
+    }
+}

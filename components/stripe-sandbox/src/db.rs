@@ -1,0 +1,45 @@
+//! The connection to the database, one for the life of an instance, and transactions over it.
+
+use crate::store::Fault;
+use spin_sdk::sqlite::wit::sqlite::Connection;
+use spin_sdk::sqlite::{RowResult, Value};
+use std::cell::Cell;
+
+/// The label under which the manifest grants the database.
+const LABEL: &str = "stripe-sandbox";
+
+thread_local! {
+    /// The connection while nothing runs. A cell that is emptied during a statement cannot be borrowed twice.
+    static CONNECTION: Cell<Option<Connection>> = const { Cell::new(None) };
+}
+
+/// Runs one statement, which is atomic by itself.
+pub fn query(statement: &str, parameters: &[Value]) -> Result<Vec<RowResult>, Fault> {
+    with(|connection| Ok(connection.execute(statement, parameters)?.rows))
+}
+
+/// Runs `work` in a transaction that has the right to write from its start. If it fails, nothing of it stays.
+pub fn transaction<T>(
+    work: impl FnOnce(&mut dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    with(|connection| {
+        connection.execute("BEGIN IMMEDIATE", &[])?;
+        let result = work(&mut |statement, parameters| Ok(connection.execute(statement, parameters)?.rows))?;
+        connection.execute("COMMIT", &[])?;
+        Ok(result)
+    })
+}
+
+/// Lends out the connection. After a failure it is closed, which rolls back; the next call opens another.
+fn with<T>(work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    let run = || {
+        let connection = match CONNECTION.take() {
+            Some(connection) => connection,
+            None => Connection::open(LABEL)?,
+        };
+        let result = work(&connection)?;
+        CONNECTION.set(Some(connection));
+        Ok(result)
+    };
+    run().inspect_err(|Fault(error)| eprintln!("database `{LABEL}`: {error}"))
+}

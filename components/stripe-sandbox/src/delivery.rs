@@ -1,0 +1,127 @@
+//! Sends waiting events to the webhook, signed anew each time, until it answers with a status of 200 to 299.
+//!
+//! A component runs only while it answers a request, so an event that was not taken is tried a few times while the
+//! customer waits for the redirect, and then again with any later request, ever more rarely. It is claimed for as long
+//! as it may be under way: no two requests send it at once, and one that is cut off loses nothing. So every event is
+//! delivered at least once, in no promised order, as Stripe has it.
+
+use crate::db;
+use crate::ids;
+use crate::settings;
+use crate::signature;
+use crate::sql;
+use crate::store::{self, Waiting};
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::Full;
+use spin_sdk::sqlite::Value;
+use spin_sdk::time::sleep;
+use std::pin::pin;
+use std::time::Duration;
+
+/// The application's webhook.
+const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
+/// How long a claim holds, in seconds: longer than any request here lives.
+const CLAIM: i64 = 60;
+/// The longest pause between two tries, in seconds.
+const LONGEST_PAUSE: i64 = 300;
+
+/// How much of a request's time sending may take.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// Somebody pays: the webhook should know before they are back in the shop.
+    Customer,
+    /// Something else is asked for, and events happen to wait.
+    InPassing,
+}
+
+impl Patience {
+    /// The pauses before each further try, in milliseconds, and the seconds for all of it.
+    fn limits(self) -> (&'static [u64], u64) {
+        match self {
+            Patience::Customer => (&[200, 800], 10),
+            Patience::InPassing => (&[], 2),
+        }
+    }
+}
+
+/// Sends what waits. What fails is logged and waits on.
+pub async fn send_waiting(patience: Patience) {
+    let (pauses, seconds) = patience.limits();
+    let sending = async {
+        let mut pauses = pauses.iter();
+        while send_some().await {
+            let Some(pause) = pauses.next() else { break };
+            sleep(Duration::from_millis(*pause)).await;
+        }
+    };
+    if let Either::Right(_) = select(pin!(sending), pin!(sleep(Duration::from_secs(seconds)))).await {
+        eprintln!("the webhook takes its time; events that it has not taken are sent again later");
+    }
+}
+
+/// Sends some of what waits; whether something was not taken.
+async fn send_some() -> bool {
+    let now = ids::now();
+    let Ok(waiting) = store::claim(&mut db::query, now, now + CLAIM) else { return false };
+    if waiting.is_empty() {
+        return false;
+    }
+    let Some(secret) = settings::endpoint_secret().await else { return false };
+    let mut refused = false;
+    for event in waiting {
+        let outcome = send_all_copies(&event, &secret).await;
+        // When the note fails too, the claim runs out and the event is sent again: at least once.
+        let _noted = match outcome {
+            Ok(()) => db::query(sql::SENT, &[Value::Integer(event.number)]),
+            Err(why) => {
+                refused = true;
+                eprintln!("the webhook did not take event {} (try {}): {why}; it waits", event.id, event.attempts);
+                let later = ids::now() + pause(event.attempts);
+                db::query(sql::LATER, &[Value::Integer(event.number), Value::Integer(later)])
+            }
+        };
+    }
+    refused
+}
+
+/// How long an event waits after so many failures, in seconds: not at first, as the caller makes its own short pauses.
+fn pause(attempts: i64) -> i64 {
+    match u32::try_from(attempts) {
+        Ok(0..=2) => 0,
+        Ok(attempts) => 2_i64.saturating_pow(attempts - 2).min(LONGEST_PAUSE),
+        Err(_) => LONGEST_PAUSE,
+    }
+}
+
+async fn send_all_copies(event: &Waiting, secret: &str) -> Result<(), String> {
+    for _ in 0..event.copies {
+        send(&event.payload, secret).await?;
+    }
+    Ok(())
+}
+
+async fn send(payload: &str, secret: &str) -> Result<(), String> {
+    let signature = signature::header(secret, ids::now(), payload).ok_or("the secret cannot be a key")?;
+    let body = Bytes::copy_from_slice(payload.as_bytes());
+    let request = http::Request::post(WEBHOOK)
+        .header("content-type", "application/json; charset=utf-8")
+        .header("content-length", body.len())
+        .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+        .header("stripe-signature", signature)
+        .body(Full::new(body))
+        .map_err(|error| error.to_string())?;
+    let response = spin_sdk::http::send(request).await.map_err(|error| error.to_string())?;
+    if response.status().is_success() { Ok(()) } else { Err(format!("status {}", response.status().as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_sent_again_at_once_and_then_ever_more_rarely() {
+        let pauses: Vec<_> = [1, 2, 3, 4, 5, 10, 11, 1000, i64::MAX].map(pause).into();
+        assert_eq!(pauses, [0, 0, 2, 4, 8, 256, 300, 300, 300]);
+    }
+}

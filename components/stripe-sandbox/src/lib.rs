@@ -1,0 +1,67 @@
+//! The sandbox: stands in for `api.stripe.com` inside the application where no Stripe key is set, so that the whole way
+//! from an order to its payment can be walked, and tested, with no account and no money.
+//!
+//! It has the two sides that Stripe has:
+//! - an API under `/v1` ([`api`]), for other components alone: no public route leads there;
+//! - pages under `/stripe-sandbox` ([`checkout`]), on which a person pays, gives up, or looks at a receipt.
+//!
+//! What a person does changes a session in one guarded statement and stores the events that Stripe would send, in one
+//! transaction ([`store`]); then they are sent, signed, to the application's webhook ([`delivery`]). A component has no
+//! background work, so an event that the webhook does not take waits in the database and is sent again with the next
+//! requests that come here.
+//!
+//! A session's id is 128 random bits and is known to its customer alone. It is in the address of every form, so that
+//! another site cannot send one: it is the token against forged requests as well.
+
+mod api;
+mod bindings;
+mod checkout;
+mod db;
+mod delivery;
+mod event;
+mod form;
+mod ids;
+mod money;
+mod object;
+mod pages;
+mod refusal;
+mod reply;
+mod session;
+mod settings;
+mod signature;
+mod sql;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use http_body_util::{BodyExt as _, Limited};
+use reply::Reply;
+use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
+use spin_sdk::wasip3::exports::http::handler;
+use spin_sdk::wasip3::http::types;
+
+/// The most bytes of a form: 100 lines with long names, percent-encoded.
+const MAX_BODY: usize = 512 * 1024;
+
+/// The component: its state is its database.
+struct Sandbox;
+
+impl handler::Guest for Sandbox {
+    async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
+        let (head, body) = Request::from_request(request)?.into_parts();
+        let path = head.uri.path();
+        let body = Limited::new(body, MAX_BODY).collect().await.map(|body| body.to_bytes());
+        let reply = if path == "/v1" || path.starts_with("/v1/") {
+            match body {
+                Ok(body) => api::answer(&head, &body).await,
+                Err(_) => refusal::Refusal::invalid("", None, "The request is too large").into_reply(),
+            }
+        } else {
+            match body {
+                Ok(body) => checkout::answer(&head.method, path, &body).await,
+                Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page takes.")),
+            }
+        };
+        reply.into_response(&head.method).into_response()
+    }
+}

@@ -1,0 +1,36 @@
+//! Amounts for people: `USD 1,234.50`. Amounts are hundredths throughout.
+
+/// An amount with its currency.
+pub fn show(amount: i64, currency: &str) -> String {
+    let (sign, cents) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
+    let units = (cents / 100).to_string();
+    let mut grouped = String::new();
+    for (position, digit) in units.chars().enumerate() {
+        if position > 0 && (units.len() - position).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    // A space that does not break: the amount stays on one line.
+    format!("{}\u{a0}{sign}{grouped}.{:02}", currency.to_uppercase(), cents % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_two_decimals_and_groups_of_three() {
+        for (amount, shown) in [
+            (0, "USD\u{a0}0.00"),
+            (5, "USD\u{a0}0.05"),
+            (30, "USD\u{a0}0.30"),
+            (99_999, "USD\u{a0}999.99"),
+            (100_000, "USD\u{a0}1,000.00"),
+            (123_456_789, "USD\u{a0}1,234,567.89"),
+            (-150, "USD\u{a0}-1.50"),
+        ] {
+            assert_eq!(show(amount, "usd"), shown);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The pages: plain HTML that works without scripts, by keyboard, and in a screen reader. maud escapes whatever is
+//! put into them; there is no other way here to get a text into a page.
+
+use crate::money;
+use crate::session::{Payment, Session, Status};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use time::OffsetDateTime;
+
+/// The style of all pages. It is ours and has no `<`, so it may stand in the page as it is; the content security policy
+/// names its hash.
+pub const STYLE: &str = include_str!("style.css");
+
+/// The page of a session, as far as it has come.
+pub fn checkout(session: &Session) -> Markup {
+    let amount = money::show(session.amount, &session.currency);
+    match (session.status, &session.payment) {
+        (Status::Open, _) => page(&format!("Pay {amount}"), open(session, &amount)),
+        (Status::Complete, Some(payment)) => page("Paid", complete(session, payment, &amount)),
+        _ => page("This payment page has ended", ended(session)),
+    }
+}
+
+fn open(session: &Session, amount: &str) -> Markup {
+    html! {
+        h1 { "Pay for your order" }
+        p.amount { (amount) }
+        (order(session))
+        (bill(session))
+        form #pay method="post" action={ "/stripe-sandbox/pay/" (session.id) } {
+            button.primary { "Pay " (amount) }
+        }
+        form method="post" action={ "/stripe-sandbox/cancel/" (session.id) } {
+            button { "Cancel and go back" }
+        }
+        details {
+            summary { "For testers" }
+            fieldset {
+                legend { "When I pay, send each event" }
+                (delivery("once", "once, in order", true))
+                (delivery("duplicate", "twice", false))
+                (delivery("shuffled", "once, the last one first", false))
+            }
+            form method="post" action={ "/stripe-sandbox/expire/" (session.id) } {
+                button { "Let this page expire" }
+            }
+        }
+        footer.soft {
+            p { "This page can be used until " (moment(session.expires_at)) "." }
+        }
+    }
+}
+
+/// One of the ways to send events; it belongs to the form with Pay.
+fn delivery(value: &str, label: &str, chosen: bool) -> Markup {
+    html! {
+        label { input type="radio" name="delivery" form="pay" value=(value) checked[chosen]; (label) }
+    }
+}
+
+fn complete(session: &Session, payment: &Payment, amount: &str) -> Markup {
+    html! {
+        h1.good { "Paid" }
+        p.amount { (amount) }
+        (order(session))
+        (bill(session))
+        a.button.primary href=(session.success_url()) { "Back to the shop" }
+        a.button href={ "/stripe-sandbox/receipts/" (payment.charge) } { "Show the receipt" }
+        @if payment.refunded == 0 {
+            details {
+                summary { "For testers" }
+                p.soft { "Gives the whole amount back, and sends the event that says so." }
+                form method="post" action={ "/stripe-sandbox/refund/" (session.id) } {
+                    button { "Refund " (amount) }
+                }
+            }
+        } @else {
+            p.soft { "The payment was given back." }
+        }
+    }
+}
+
+fn ended(session: &Session) -> Markup {
+    html! {
+        h1.large { "This payment page has ended" }
+        p { "Nothing was paid. The shop can open a new page for the same order." }
+        (order(session))
+        @if let Some(url) = &session.request.cancel_url {
+            a.button.primary href=(url) { "Back to the shop" }
+        }
+    }
+}
+
+/// The receipt of a payment.
+pub fn receipt(session: &Session, payment: &Payment) -> Markup {
+    let amount = money::show(session.amount, &session.currency);
+    let content = html! {
+        h1 { "Receipt" }
+        p.amount { (amount) }
+        (order(session))
+        dl {
+            dt { "Paid" } dd { (moment(payment.paid_at)) }
+            @if payment.refunded > 0 {
+                dt { "Given back" } dd { (money::show(payment.refunded, &session.currency)) }
+            }
+            dt { "Payment" } dd { (payment.charge) }
+        }
+        (bill(session))
+    };
+    page(&format!("Receipt for {amount}"), content)
+}
+
+/// A page that says what is wrong and no more.
+pub fn problem(title: &str, text: &str) -> Markup {
+    page(title, html! { h1.large { (title) } p { (text) } })
+}
+
+fn order(session: &Session) -> Markup {
+    html! { @if let Some(order) = session.request.metadata.get("orderId") { p.soft { "Order " (order) } } }
+}
+
+fn bill(session: &Session) -> Markup {
+    let show = |amount| money::show(amount, &session.currency);
+    html! {
+        // A table that is too wide for a narrow window scrolls by itself, also by keyboard.
+        div.scroll role="region" aria-label="What you pay for" tabindex="0" {
+            table {
+                caption { "What you pay for" }
+                thead {
+                    tr {
+                        th scope="col" { "Item" }
+                        th.number scope="col" { "Price" }
+                        th.number scope="col" { "Quantity" }
+                        th.number scope="col" { "Amount" }
+                    }
+                }
+                tbody {
+                    @for line in &session.request.lines {
+                        tr {
+                            th scope="row" { (line.name) }
+                            td.number { (show(line.unit_amount)) }
+                            td.number { (line.quantity) }
+                            td.number { (show(line.amount())) }
+                        }
+                    }
+                }
+                tfoot {
+                    tr {
+                        th scope="row" colspan="3" { "Total" }
+                        td.number { (show(session.amount)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn page(title: &str, content: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="robots" content="noindex";
+                title { (title) " – payment sandbox" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                p.note role="note" { strong { "Sandbox." } " This page stands in for the payment provider; no money moves." }
+                main { (content) }
+            }
+        }
+    }
+}
+
+/// A moment for people: `23 November 2026, 11:45 UTC`.
+fn moment(seconds: i64) -> String {
+    match OffsetDateTime::from_unix_timestamp(seconds) {
+        Ok(time) => {
+            format!("{} {} {}, {:02}:{:02} UTC", time.day(), time.month(), time.year(), time.hour(), time.minute())
+        }
+        Err(_) => "an unknown time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{open, paid};
+
+    #[test]
+    fn whatever_a_shop_names_its_goods_is_text_on_every_page() {
+        let mut session = open();
+        session.request.metadata.insert("orderId".into(), "\"><script>alert(1)</script>".into());
+        session.request.cancel_url = Some("http://a/?\"><script>".into());
+        let mut complete = paid();
+        complete.request = session.request.clone();
+        let mut ended = session.clone();
+        ended.status = Status::Expired;
+        let payment = complete.payment.clone().unwrap();
+        for page in [checkout(&session), checkout(&complete), checkout(&ended), receipt(&complete, &payment)] {
+            let page = page.into_string();
+            assert!(!page.contains("<script"), "{page}");
+            assert!(!page.contains("<b>Gift"), "{page}");
+        }
+        assert!(checkout(&session).into_string().contains("&lt;b&gt;Gift&lt;/b&gt; &amp; more"));
+    }
+
+    #[test]
+    fn an_open_page_has_two_buttons_for_customers_and_the_total_in_words() {
+        let page = checkout(&open()).into_string();
+        for part in [
+            "<html lang=\"en\">",
+            "<title>Pay USD\u{a0}150.50 – payment sandbox</title>",
+            "<button class=\"primary\">Pay USD\u{a0}150.50</button>",
+            "<button>Cancel and go back</button>",
+            "<th scope=\"row\">Teclado</th>",
+            "no money moves",
+            "value=\"duplicate\"",
+            "15 November 2023, 22:13 UTC",
+        ] {
+            assert!(page.contains(part), "{part} is missing in {page}");
+        }
+        assert_eq!(page.matches("<h1").count(), 1);
+    }
+
+    #[test]
+    fn a_paid_or_ended_page_cannot_be_paid() {
+        let mut ended = open();
+        ended.status = Status::Expired;
+        for page in [checkout(&paid()), checkout(&ended)] {
+            let page = page.into_string();
+            assert!(!page.contains("/stripe-sandbox/pay/"), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_refund_is_offered_once_and_then_on_the_receipt() {
+        let mut session = paid();
+        assert!(checkout(&session).into_string().contains("/stripe-sandbox/refund/"));
+        session.payment.as_mut().unwrap().refunded = session.amount;
+        assert!(!checkout(&session).into_string().contains("/stripe-sandbox/refund/"));
+        let receipt = receipt(&session, session.payment.as_ref().unwrap()).into_string();
+        assert!(receipt.contains("Given back"), "{receipt}");
+    }
+
+    #[test]
+    fn the_style_cannot_end_its_element() {
+        assert!(!STYLE.contains('<'));
+    }
+}

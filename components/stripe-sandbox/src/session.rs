@@ -1,0 +1,99 @@
+//! A checkout session as the sandbox keeps it.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long a customer may pay, in seconds: Stripe's default.
+pub const LIFETIME: i64 = 24 * 60 * 60;
+
+/// One line of the bill; amounts are hundredths.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    pub name: String,
+    pub unit_amount: i64,
+    pub quantity: i64,
+}
+
+impl Line {
+    /// What the line costs.
+    pub fn amount(&self) -> i64 {
+        self.unit_amount.saturating_mul(self.quantity)
+    }
+}
+
+/// What was asked for, beside what has a column of its own. The database keeps it as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub lines: Vec<Line>,
+    pub success_url: String,
+    pub cancel_url: Option<String>,
+    /// Of the session.
+    pub metadata: BTreeMap<String, String>,
+    /// Of the payment intent and its charge.
+    pub payment_metadata: BTreeMap<String, String>,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Open,
+    Complete,
+    Expired,
+}
+
+impl Status {
+    /// Stripe's word, and the database's.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Open => "open",
+            Status::Complete => "complete",
+            Status::Expired => "expired",
+        }
+    }
+}
+
+/// The payment of a complete session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Payment {
+    /// The payment intent's id.
+    pub intent: String,
+    /// The charge's id.
+    pub charge: String,
+    /// Seconds since 1970.
+    pub paid_at: i64,
+    /// How much was given back.
+    pub refunded: i64,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// Seconds since 1970.
+    pub expires_at: i64,
+    pub status: Status,
+    /// Three letters in lower case.
+    pub currency: String,
+    /// The sum of the lines.
+    pub amount: i64,
+    pub request: Request,
+    /// There when the session is complete.
+    pub payment: Option<Payment>,
+}
+
+impl Session {
+    /// Where a customer goes who has paid.
+    pub fn success_url(&self) -> String {
+        self.request.success_url.replace("{CHECKOUT_SESSION_ID}", &self.id)
+    }
+
+    /// As it was when it was made: what an idempotent replay answers.
+    pub fn when_made(mut self) -> Self {
+        self.status = Status::Open;
+        self.payment = None;
+        self.expires_at = self.created + LIFETIME;
+        self
+    }
+}

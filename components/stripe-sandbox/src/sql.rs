@@ -1,0 +1,71 @@
+//! The statements. What one must guard stands in its WHERE clause, so that of two that come at once one changes
+//! something and the other nothing. Sessions come back with the same columns everywhere, which [`crate::store`] reads.
+
+/// The columns of a session.
+macro_rules! columns {
+    () => {
+        "id, created, expires_at, status, currency, amount, request, payment_intent, charge, paid_at, refunded"
+    };
+}
+
+/// Parameters: id, idempotency key or null, digest, created, expires at, currency, amount, request. No row when the
+/// key is taken.
+pub const CREATE: &str = concat!(
+    "INSERT INTO sessions (id, idempotency_key, parameters, created, expires_at, currency, amount, request) ",
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (idempotency_key) DO NOTHING RETURNING ",
+    columns!()
+);
+
+/// Parameters: idempotency key, digest. No row when the key was used with other parameters.
+pub const REPLAY: &str =
+    concat!("SELECT ", columns!(), " FROM sessions WHERE idempotency_key = ?1 AND parameters = ?2");
+
+/// Parameters: id.
+pub const GET: &str = concat!("SELECT ", columns!(), " FROM sessions WHERE id = ?1");
+
+/// Parameters: the charge's id.
+pub const BY_CHARGE: &str = concat!("SELECT ", columns!(), " FROM sessions WHERE charge = ?1");
+
+/// Parameters: id, now, payment intent, charge.
+pub const PAY: &str = concat!(
+    "UPDATE sessions SET status = 'complete', paid_at = ?2, payment_intent = ?3, charge = ?4 ",
+    "WHERE id = ?1 AND status = 'open' AND expires_at > ?2 RETURNING ",
+    columns!()
+);
+
+/// Parameters: id, now.
+pub const EXPIRE: &str = concat!(
+    "UPDATE sessions SET status = 'expired', expires_at = min(expires_at, ?2) ",
+    "WHERE id = ?1 AND status = 'open' RETURNING ",
+    columns!()
+);
+
+/// Parameters: id. All of it, once.
+pub const REFUND: &str = concat!(
+    "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded = 0 RETURNING ",
+    columns!()
+);
+
+/// Parameters: now. Sessions whose time is over and of which nobody has been told.
+pub const OVERDUE: &str =
+    "SELECT id FROM sessions WHERE status = 'open' AND expires_at <= ?1 ORDER BY expires_at LIMIT 10";
+
+/// Parameters: created before, how many to keep. Events go with their sessions.
+pub const PURGE: &str = "DELETE FROM sessions WHERE created < ?1 OR number <= (SELECT max(number) FROM sessions) - ?2";
+
+/// Parameters: id, session, payload, copies.
+pub const ADD_EVENT: &str = "INSERT INTO events (id, session, payload, copies) VALUES (?1, ?2, ?3, ?4)";
+
+/// Parameters: now. A read, so that the usual case, nothing, takes no lock.
+pub const ANY_WAITING: &str = "SELECT 1 FROM events WHERE next_try <= ?1 LIMIT 1";
+
+/// Parameters: now, until when they are ours alone. The rows come in any order.
+pub const CLAIM: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
+    WHERE number IN (SELECT number FROM events WHERE next_try <= ?1 ORDER BY number LIMIT 10) \
+    RETURNING number, id, payload, copies, attempts";
+
+/// Parameters: number.
+pub const SENT: &str = "DELETE FROM events WHERE number = ?1";
+
+/// Parameters: number, not before.
+pub const LATER: &str = "UPDATE events SET next_try = ?2 WHERE number = ?1";

@@ -1,0 +1,202 @@
+//! What is done to sessions and events, as statements over a database that the caller lends: the host's, in a
+//! transaction where there are several statements, or one in memory in the tests.
+
+use crate::event::Event;
+use crate::form::Wanted;
+use crate::session::{LIFETIME, Payment, Session, Status};
+use crate::sql;
+use spin_sdk::sqlite::{Error, RowResult, Value};
+
+/// How long a session is kept, in seconds; Stripe's idempotency keys live one day, so seven are enough for both.
+const KEPT: i64 = 7 * 24 * 60 * 60;
+/// How many sessions are kept at most.
+const MOST: i64 = 100_000;
+
+/// The database does not do its work; for the log alone.
+#[derive(Debug)]
+pub struct Fault(pub String);
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault(error.to_string())
+    }
+}
+
+/// Runs one statement.
+pub type Run<'a> = dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault> + 'a;
+
+/// What came of a wish for a session.
+#[derive(Debug, PartialEq)]
+pub enum Created {
+    /// A new one.
+    New(Session),
+    /// The key is known, and so are its parameters: the session as it was made then.
+    Replayed(Session),
+    /// The key is known with other parameters.
+    KeyReused,
+}
+
+/// How often and in which order a payment's events are sent: for testers of what receives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Once,
+    /// Each one twice.
+    Duplicate,
+    /// The last one first.
+    Shuffled,
+}
+
+/// An event that waits to be sent, and is the caller's to send for now.
+#[derive(Debug, PartialEq)]
+pub struct Waiting {
+    pub number: i64,
+    pub id: String,
+    pub payload: String,
+    pub copies: i64,
+    /// This one counted.
+    pub attempts: i64,
+}
+
+/// Makes a session, or finds the one that was made with the same key; old ones make room.
+pub fn create(run: &mut Run, id: &str, key: Option<&str>, wanted: &Wanted, now: i64) -> Result<Created, Fault> {
+    run(sql::PURGE, &[Value::Integer(now - KEPT), Value::Integer(MOST)])?;
+    let request = serde_json::to_string(&wanted.request).map_err(|error| Fault(error.to_string()))?;
+    let parameters = [
+        text(id),
+        key.map_or(Value::Null, text),
+        text(&wanted.digest),
+        Value::Integer(now),
+        Value::Integer(now + LIFETIME),
+        text(&wanted.currency),
+        Value::Integer(wanted.amount),
+        text(&request),
+    ];
+    if let Some(session) = one(run(sql::CREATE, &parameters)?)? {
+        return Ok(Created::New(session));
+    }
+    let known = one(run(sql::REPLAY, &[key.map_or(Value::Null, text), text(&wanted.digest)])?)?;
+    Ok(known.map_or(Created::KeyReused, |session| Created::Replayed(session.when_made())))
+}
+
+/// The session with this id.
+pub fn get(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
+    one(run(sql::GET, &[text(id)])?)
+}
+
+/// The session that this charge paid.
+pub fn by_charge(run: &mut Run, charge: &str) -> Result<Option<Session>, Fault> {
+    one(run(sql::BY_CHARGE, &[text(charge)])?)
+}
+
+/// Marks an open session as paid by this payment; `None` when it was not open.
+pub fn pay(run: &mut Run, id: &str, intent: &str, charge: &str, now: i64) -> Result<Option<Session>, Fault> {
+    one(run(sql::PAY, &[text(id), Value::Integer(now), text(intent), text(charge)])?)
+}
+
+/// Ends an open session; `None` when it was not open.
+pub fn expire(run: &mut Run, id: &str, now: i64) -> Result<Option<Session>, Fault> {
+    one(run(sql::EXPIRE, &[text(id), Value::Integer(now)])?)
+}
+
+/// Gives a payment back; `None` when there is none, or it was given back.
+pub fn refund(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
+    one(run(sql::REFUND, &[text(id)])?)
+}
+
+/// The ids of some sessions whose time is over.
+pub fn overdue(run: &mut Run, now: i64) -> Result<Vec<String>, Fault> {
+    let rows = run(sql::OVERDUE, &[Value::Integer(now)])?;
+    rows.into_iter()
+        .map(|row| match row.values.into_iter().next() {
+            Some(Value::Text(id)) => Ok(id),
+            _ => Err(unexpected()),
+        })
+        .collect()
+}
+
+/// Stores events for sending.
+pub fn add_events(run: &mut Run, session: &str, mut events: Vec<Event>, delivery: Delivery) -> Result<(), Fault> {
+    if delivery == Delivery::Shuffled {
+        events.reverse();
+    }
+    let copies = if delivery == Delivery::Duplicate { 2 } else { 1 };
+    for event in events {
+        run(sql::ADD_EVENT, &[text(&event.id), text(session), text(&event.payload), Value::Integer(copies)])?;
+    }
+    Ok(())
+}
+
+/// Takes some waiting events, the oldest first; nobody else gets them before `until`.
+pub fn claim(run: &mut Run, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
+    if run(sql::ANY_WAITING, &[Value::Integer(now)])?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = run(sql::CLAIM, &[Value::Integer(now), Value::Integer(until)])?;
+    let mut waiting = rows.into_iter().map(waiting).collect::<Result<Vec<_>, _>>()?;
+    waiting.sort_unstable_by_key(|event| event.number);
+    Ok(waiting)
+}
+
+fn one(rows: Vec<RowResult>) -> Result<Option<Session>, Fault> {
+    rows.into_iter().next().map(session).transpose()
+}
+
+fn session(row: RowResult) -> Result<Session, Fault> {
+    let Ok(
+        [
+            Value::Text(id),
+            Value::Integer(created),
+            Value::Integer(expires_at),
+            Value::Text(status),
+            Value::Text(currency),
+            Value::Integer(amount),
+            Value::Text(request),
+            intent,
+            charge,
+            paid_at,
+            Value::Integer(refunded),
+        ],
+    ) = <[Value; 11]>::try_from(row.values)
+    else {
+        return Err(unexpected());
+    };
+    let status = match status.as_str() {
+        "open" => Status::Open,
+        "complete" => Status::Complete,
+        "expired" => Status::Expired,
+        _ => return Err(unexpected()),
+    };
+    let payment = match (intent, charge, paid_at) {
+        (Value::Text(intent), Value::Text(charge), Value::Integer(paid_at)) => {
+            Some(Payment { intent, charge, paid_at, refunded })
+        }
+        (Value::Null, Value::Null, Value::Null) => None,
+        _ => return Err(unexpected()),
+    };
+    let request = serde_json::from_str(&request).map_err(|error| Fault(error.to_string()))?;
+    Ok(Session { id, created, expires_at, status, currency, amount, request, payment })
+}
+
+fn waiting(row: RowResult) -> Result<Waiting, Fault> {
+    match <[Value; 5]>::try_from(row.values) {
+        Ok(
+            [
+                Value::Integer(number),
+                Value::Text(id),
+                Value::Text(payload),
+                Value::Integer(copies),
+                Value::Integer(attempts),
+            ],
+        ) => Ok(Waiting { number, id, payload, copies, attempts }),
+        _ => Err(unexpected()),
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+/// A row that the schema rules out: only a database changed by other hands has one.
+fn unexpected() -> Fault {
+    Fault("a row has other columns than the migrations give it".into())
+}

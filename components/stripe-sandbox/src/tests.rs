@@ -1,0 +1,239 @@
+//! The statements against a real SQLite with the component's own migration, and the sessions that other tests use.
+
+use crate::event::{self, Event};
+use crate::form::{self, Wanted, tests::FORM, tests::encode};
+use crate::session::{LIFETIME, Payment, Session, Status};
+use crate::store::{self, Created, Delivery, Fault};
+use rusqlite::types::{Value as Cell, ValueRef};
+use spin_sdk::sqlite::{RowResult, Value};
+
+const ID: &str = "cs_test_00000000000000000000000000000001";
+const CREATED: i64 = 1_700_000_000;
+
+fn wanted() -> Wanted {
+    form::parse(&encode(FORM)).unwrap()
+}
+
+/// A session that can be paid.
+pub fn open() -> Session {
+    let wanted = wanted();
+    Session {
+        id: ID.into(),
+        created: CREATED,
+        expires_at: CREATED + LIFETIME,
+        status: Status::Open,
+        currency: wanted.currency,
+        amount: wanted.amount,
+        request: wanted.request,
+        payment: None,
+    }
+}
+
+/// The same one, paid.
+pub fn paid() -> Session {
+    let payment = Payment { intent: "pi_1".into(), charge: "ch_1".into(), paid_at: CREATED + 60, refunded: 0 };
+    Session { status: Status::Complete, payment: Some(payment), ..open() }
+}
+
+struct Database(rusqlite::Connection);
+
+impl Database {
+    fn new() -> Self {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+        db.execute_batch(include_str!("../migrations/sqlite/0001_sessions.sql")).unwrap();
+        Database(db)
+    }
+
+    fn run(&self) -> impl FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault> {
+        |statement, parameters| {
+            let mut statement = self.0.prepare_cached(statement).unwrap();
+            let columns = statement.column_count();
+            let parameters = parameters.iter().map(|value| match value {
+                Value::Integer(i) => Cell::Integer(*i),
+                Value::Text(s) => Cell::Text(s.clone()),
+                Value::Null => Cell::Null,
+                other => panic!("no statement takes {other:?}"),
+            });
+            let rows = statement
+                .query_map(rusqlite::params_from_iter(parameters), |row| {
+                    let values = (0..columns).map(|i| {
+                        Ok(match row.get_ref(i)? {
+                            ValueRef::Integer(i) => Value::Integer(i),
+                            ValueRef::Text(s) => Value::Text(String::from_utf8_lossy(s).into_owned()),
+                            ValueRef::Null => Value::Null,
+                            other => panic!("no column holds {other:?}"),
+                        })
+                    });
+                    Ok(RowResult { values: values.collect::<Result<_, rusqlite::Error>>()? })
+                })
+                .unwrap();
+            rows.collect::<Result<_, _>>().map_err(|error| Fault(error.to_string()))
+        }
+    }
+
+    fn create(&self, id: &str, key: Option<&str>, wanted: &Wanted, now: i64) -> Created {
+        store::create(&mut self.run(), id, key, wanted, now).unwrap()
+    }
+
+    fn count(&self, table: &str) -> i64 {
+        self.0.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+}
+
+fn events(count: usize) -> Vec<Event> {
+    let event = |i| Event { id: format!("evt_{i}"), payload: format!("{{\"number\":{i}}}") };
+    (0..count).map(event).collect()
+}
+
+#[test]
+fn a_session_comes_back_as_it_was_made() {
+    let db = Database::new();
+    assert_eq!(db.create(ID, Some("order-1"), &wanted(), CREATED), Created::New(open()));
+    assert_eq!(store::get(&mut db.run(), ID).unwrap(), Some(open()));
+    assert_eq!(store::get(&mut db.run(), "cs_test_other").unwrap(), None);
+}
+
+#[test]
+fn the_same_key_and_parameters_never_make_a_second_session() {
+    let db = Database::new();
+    db.create(ID, Some("order-1"), &wanted(), CREATED);
+    assert_eq!(db.create("cs_test_2", Some("order-1"), &wanted(), CREATED + 5), Created::Replayed(open()));
+    store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap().unwrap();
+    assert_eq!(db.create("cs_test_3", Some("order-1"), &wanted(), CREATED + 70), Created::Replayed(open()));
+    assert_eq!(db.count("sessions"), 1);
+}
+
+#[test]
+fn the_same_key_with_other_parameters_is_refused_and_no_key_makes_a_session_each_time() {
+    let db = Database::new();
+    db.create(ID, Some("order-1"), &wanted(), CREATED);
+    let other = Wanted { digest: "other".into(), ..wanted() };
+    assert_eq!(db.create("cs_test_2", Some("order-1"), &other, CREATED), Created::KeyReused);
+    assert!(matches!(db.create("cs_test_3", None, &wanted(), CREATED), Created::New(_)));
+    assert!(matches!(db.create("cs_test_4", None, &wanted(), CREATED), Created::New(_)));
+    assert_eq!(db.count("sessions"), 3);
+}
+
+#[test]
+fn paying_twice_makes_one_charge() {
+    let db = Database::new();
+    db.create(ID, None, &wanted(), CREATED);
+    assert_eq!(store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap(), Some(paid()));
+    assert_eq!(store::pay(&mut db.run(), ID, "pi_2", "ch_2", CREATED + 61).unwrap(), None);
+    assert_eq!(store::get(&mut db.run(), ID).unwrap(), Some(paid()));
+    assert_eq!(store::by_charge(&mut db.run(), "ch_1").unwrap(), Some(paid()));
+    assert_eq!(store::by_charge(&mut db.run(), "ch_2").unwrap(), None);
+}
+
+#[test]
+fn a_session_whose_time_is_over_cannot_be_paid_and_ends_once() {
+    let db = Database::new();
+    db.create(ID, None, &wanted(), CREATED);
+    let end = CREATED + LIFETIME;
+    assert_eq!(store::overdue(&mut db.run(), end - 1).unwrap(), Vec::<String>::new());
+    assert_eq!(store::overdue(&mut db.run(), end).unwrap(), [ID]);
+    assert_eq!(store::pay(&mut db.run(), ID, "pi_1", "ch_1", end).unwrap(), None);
+    let ended = store::expire(&mut db.run(), ID, end).unwrap().unwrap();
+    assert_eq!((ended.status, ended.expires_at), (Status::Expired, end));
+    assert_eq!(store::expire(&mut db.run(), ID, end).unwrap(), None);
+    assert_eq!(store::overdue(&mut db.run(), end).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_paid_session_neither_ends_nor_is_overdue() {
+    let db = Database::new();
+    db.create(ID, None, &wanted(), CREATED);
+    store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap();
+    assert_eq!(store::expire(&mut db.run(), ID, CREATED + 61).unwrap(), None);
+    assert_eq!(store::overdue(&mut db.run(), CREATED + LIFETIME).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_payment_is_given_back_once_and_only_if_there_is_one() {
+    let db = Database::new();
+    db.create(ID, None, &wanted(), CREATED);
+    assert_eq!(store::refund(&mut db.run(), ID).unwrap(), None);
+    store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap();
+    let refunded = store::refund(&mut db.run(), ID).unwrap().unwrap();
+    assert_eq!(refunded.payment.unwrap().refunded, refunded.amount);
+    assert_eq!(store::refund(&mut db.run(), ID).unwrap(), None);
+}
+
+#[test]
+fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
+    let db = Database::new();
+    db.create(ID, None, &wanted(), CREATED);
+    store::add_events(&mut db.run(), ID, events(3), Delivery::Once).unwrap();
+    let ids = |now, until| -> Vec<_> {
+        store::claim(&mut db.run(), now, until).unwrap().into_iter().map(|event| (event.id, event.attempts)).collect()
+    };
+    let all = |attempt| [0, 1, 2].map(|i| (format!("evt_{i}"), attempt));
+    assert_eq!(ids(CREATED, CREATED + 60), all(1));
+    assert!(ids(CREATED + 59, CREATED + 119).is_empty());
+    assert_eq!(ids(CREATED + 60, CREATED + 120), all(2));
+    db.run()(crate::sql::SENT, &[Value::Integer(1)]).unwrap();
+    db.run()(crate::sql::LATER, &[Value::Integer(2), Value::Integer(CREATED + 500)]).unwrap();
+    assert_eq!(ids(CREATED + 120, CREATED + 180), [("evt_2".to_owned(), 3)]);
+}
+
+#[test]
+fn testers_get_events_twice_or_the_last_one_first() {
+    for (delivery, expected) in [
+        (Delivery::Once, [("evt_0", 1), ("evt_1", 1)]),
+        (Delivery::Duplicate, [("evt_0", 2), ("evt_1", 2)]),
+        (Delivery::Shuffled, [("evt_1", 1), ("evt_0", 1)]),
+    ] {
+        let db = Database::new();
+        db.create(ID, None, &wanted(), CREATED);
+        store::add_events(&mut db.run(), ID, events(2), delivery).unwrap();
+        let waiting = store::claim(&mut db.run(), CREATED, CREATED + 60).unwrap();
+        let waiting: Vec<_> = waiting.iter().map(|event| (event.id.as_str(), event.copies)).collect();
+        assert_eq!(waiting, expected);
+    }
+}
+
+#[test]
+fn old_sessions_make_room_with_their_events() {
+    let db = Database::new();
+    db.create(ID, Some("order-1"), &wanted(), CREATED);
+    let sent = event::expired(&open(), "http://a", CREATED, || "evt_1".into());
+    store::add_events(&mut db.run(), ID, sent, Delivery::Once).unwrap();
+    let week = 7 * 24 * 60 * 60;
+    db.create("cs_test_2", None, &wanted(), CREATED + week);
+    assert_eq!((db.count("sessions"), db.count("events")), (2, 1));
+    assert!(matches!(db.create("cs_test_3", Some("order-1"), &wanted(), CREATED + week + 1), Created::New(_)));
+    assert_eq!((db.count("sessions"), db.count("events")), (2, 0));
+}
+
+#[test]
+fn the_newest_sessions_are_kept_when_there_are_too_many() {
+    let db = Database::new();
+    for i in 0..5 {
+        db.create(&format!("cs_test_{i}"), None, &wanted(), CREATED);
+    }
+    db.run()(crate::sql::PURGE, &[Value::Integer(0), Value::Integer(2)]).unwrap();
+    let left = |id| store::get(&mut db.run(), id).unwrap().is_some();
+    assert_eq!(["cs_test_2", "cs_test_3", "cs_test_4"].map(left), [false, true, true]);
+}
+
+#[test]
+fn looking_for_what_waits_or_is_old_reads_no_whole_table() {
+    let db = Database::new();
+    for statement in [crate::sql::ANY_WAITING, crate::sql::OVERDUE, crate::sql::PURGE] {
+        let mut plan = db.0.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let parameters = vec![1_i64; plan.parameter_count()];
+        let steps = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+        let scans = steps.iter().any(|step| step.starts_with("SCAN sessions") || step.starts_with("SCAN events"));
+        assert!(!scans, "{statement}: {steps:?}");
+    }
+}
+
+#[test]
+fn a_row_of_another_shape_is_an_error_and_no_panic() {
+    let mut other = |_: &str, _: &[Value]| Ok(vec![RowResult { values: vec![Value::Integer(1)] }]);
+    assert!(store::get(&mut other, ID).is_err());
+    assert!(store::claim(&mut other, 1, 2).is_err());
+    assert_eq!(store::overdue(&mut |_, _| Ok(Vec::new()), 1).unwrap(), Vec::<String>::new());
+}
