@@ -1,6 +1,7 @@
-//! `/api/products`: the catalogue.
+//! `/api/products`: the catalogue. Anyone reads it, administrators change it.
 
 use super::no_route;
+use crate::authorize;
 use crate::bindings::catalog::{self, Money, NewProduct, Product, ProductChanges, ProductId};
 use crate::http::error::Error;
 use crate::http::json::Fields;
@@ -20,11 +21,22 @@ const DEFAULT_PAGE: (u32, u32) = (1, 10);
 pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => list(request.query).await,
-        (Method::Post, []) => create(request.body).await,
+        (Method::Post, []) => {
+            authorize::admin(request).await?;
+            create(request.body).await
+        }
         (_, [""]) => Err(no_route(request)),
         (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?).await,
-        (Method::Patch, [id]) => update(&path::parameter(id)?, request.body).await,
-        (Method::Delete, [id]) => delete(number(&path::parameter(id)?)?).await,
+        (Method::Patch, [id]) => {
+            let id = path::parameter(id)?;
+            authorize::admin(request).await?;
+            update(&id, request.body).await
+        }
+        (Method::Delete, [id]) => {
+            let id = path::parameter(id)?;
+            authorize::admin(request).await?;
+            delete(number(&id)?).await
+        }
         _ => Err(no_route(request)),
     }
 }
