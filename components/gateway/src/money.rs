@@ -53,6 +53,16 @@ fn cents(amount: Scaled) -> Result<u64, AmountError> {
 
 /// Cents that are written as a JSON number with as few decimals as there are: 7525 is `75.25`, 15000 is `150`.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(
+    test,
+    schema(
+        as = Amount,
+        value_type = f64,
+        description = "An amount in the main unit of the store's currency, with at most two decimals.",
+        example = json!(75.25)
+    )
+)]
 pub struct Decimal(pub u64);
 
 impl Serialize for Decimal {

@@ -14,6 +14,9 @@ use crate::validate::{Input, string, string_that};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
+#[cfg(test)]
+use super::openapi::bodies::{BodyErrors, CredentialsBody, Failures, LoginErrors, NewAccountBody};
+
 /// Answers a request for `/api/auth/...`.
 pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
@@ -27,17 +30,40 @@ pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error>
     }
 }
 
+/// Makes an account for a customer.
+///
+/// No other account may have the same e-mail, in letters of whichever case.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/auth/register", operation_id = "register", tag = "auth",
+    request_body = NewAccountBody,
+    responses(BodyErrors, Failures, (status = 201, description = "The account was made", body = View)),
+))]
 async fn register(body: &Fields<'_>) -> Result<Reply, Error> {
     let session = accounts::register(new_account(body)?).await.map_err(refused)?;
     Reply::json(201, &View::of(&session))
 }
 
+/// Proves who someone is, by e-mail and password.
+///
+/// The answer is the same for an unknown e-mail and for a wrong password.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/auth/login", operation_id = "login", tag = "auth",
+    request_body = CredentialsBody,
+    responses(BodyErrors, Failures, (status = 201, description = "The token to use from now on", body = View)),
+))]
 async fn login(body: &Fields<'_>) -> Result<Reply, Error> {
     let (email, password) = credentials(body)?;
     let session = accounts::login(email, password).await.map_err(refused)?;
     Reply::json(201, &View::of(&session))
 }
 
+/// Says whose token it is, and renews it.
+///
+/// The token that comes back lasts another two hours, but never past 30 days after the login.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/auth/verify", operation_id = "verify", tag = "auth", security(("bearer" = [])),
+    responses(LoginErrors, Failures, (status = 201, description = "The user, and a new token", body = View)),
+))]
 async fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
     let token = bearer(authorization).ok_or_else(Error::no_token)?;
     let session = accounts::verify(token.to_owned()).await.map_err(unproved)?;
@@ -75,16 +101,21 @@ fn proof(input: &mut Input<'_>) -> (Option<String>, Option<String>) {
     (email, password)
 }
 
-/// A session as the API shows it.
+/// A user who has proved who they are.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Session))]
 struct View<'a> {
     user: UserView<'a>,
+    /// A JSON Web Token that proves it for two hours, as `Authorization: Bearer TOKEN`.
     token: &'a str,
 }
 
+/// A user.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = User))]
 struct UserView<'a> {
     id: &'a str,
+    /// As the user wrote it.
     email: &'a str,
     name: &'a str,
 }
@@ -94,6 +125,12 @@ impl<'a> View<'a> {
         View { user: UserView { id: &user.id, email: &user.email, name: &user.name }, token }
     }
 }
+
+/// What is described in `openapi.json`.
+#[cfg(test)]
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(register, login, verify))]
+pub struct Api;
 
 #[cfg(test)]
 mod tests;

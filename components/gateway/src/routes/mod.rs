@@ -2,6 +2,9 @@
 //! follows the resource's name.
 
 mod auth;
+mod docs;
+#[cfg(test)]
+mod openapi;
 mod orders;
 mod products;
 #[cfg(test)]
@@ -22,6 +25,7 @@ pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     let rest: Vec<&str> = segments.collect();
     match resource.as_str() {
         "auth" => auth::route(request, &rest).await,
+        "docs" | "openapi.json" => docs::route(request, &resource, &rest),
         "orders" => orders::route(request, &rest).await,
         "products" => products::route(request, &rest).await,
         _ => Err(no_route(request)),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bindings::accounts::{Role, User};
+use crate::routes::openapi::example;
 use crate::routes::recorded::{cases, expected, sent, title};
 use serde_json::json;
 
@@ -69,6 +70,12 @@ fn a_session_is_shown_without_its_role() {
     let session = Session { user, token: "t".into() };
     let shown = serde_json::to_string(&View::of(&session)).unwrap();
     assert_eq!(shown, r#"{"user":{"id":"1","email":"ann@example.com","name":"Ann"},"token":"t"}"#);
+}
+
+#[test]
+fn the_described_examples_are_accepted() {
+    assert!(new_account(&Fields::parse(&example("NewAccount")).unwrap()).is_ok());
+    assert!(credentials(&Fields::parse(&example("Credentials")).unwrap()).is_ok());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bindings::orders::{Checkout, Item, Money, Order, Page, PaymentSession, Unpayable};
+use crate::routes::openapi::example;
 use crate::routes::recorded::{cases, expected, sent, title};
 use serde_json::Value as Json;
 
@@ -120,6 +121,12 @@ fn every_status_is_a_filter_and_three_can_be_set() {
         let settable = input::new_status(&Fields::parse(&body).unwrap()).is_ok();
         assert_eq!(settable, !matches!(status, "PAID" | "REFUNDED"), "{status}");
     }
+}
+
+#[test]
+fn the_described_examples_are_accepted() {
+    assert!(input::new_order(&Fields::parse(&example("NewOrder")).unwrap(), None).is_ok());
+    assert!(input::new_status(&Fields::parse(&example("NewStatus")).unwrap()).is_ok());
 }
 
 #[test]

@@ -5,35 +5,53 @@ use crate::bindings::orders::{Checkout, Item, Order, Page, PaymentSession, Query
 use crate::money::Decimal;
 use serde::Serialize;
 
+#[cfg(test)]
+use crate::routes::openapi::bodies::StatusName;
+
 /// An order. Lists, and the answer to a change of status, have a line of it: without what is bought, and without what
 /// became of the payment.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Order))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderView<'a> {
     id: &'a str,
     total_amount: Decimal,
+    /// How many pieces.
     total_items: u64,
+    #[cfg_attr(test, schema(value_type = StatusName))]
     status: &'static str,
     paid: bool,
+    /// When it was paid; it stays when the money is given back.
+    #[cfg_attr(test, schema(required = true, value_type = Option<String>, format = DateTime))]
     paid_at: Option<&'a str>,
+    /// The charge that paid it.
+    #[cfg_attr(test, schema(required = true))]
     stripe_charge_id: Option<&'a str>,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     created_at: &'a str,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     updated_at: &'a str,
     /// The customer's receipt, when there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false, value_type = Option<String>, format = "uri"))]
     receipt_url: Option<&'a str>,
     /// How much was given back, when anything was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     refunded_amount: Option<Decimal>,
     /// How much should be given back: a second payment, or one for a cancelled order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     refund_due_amount: Option<Decimal>,
+    /// Its lines; lists and changes of status leave them out.
+    #[cfg_attr(test, schema(nullable = false))]
     #[serde(rename = "OrderItem", skip_serializing_if = "Option::is_none")]
     items: Option<Vec<ItemView<'a>>>,
 }
 
-/// One line of an order.
+/// One line of an order, with name and price as they were when it was made.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderItem))]
 #[serde(rename_all = "camelCase")]
 struct ItemView<'a> {
     price: Decimal,
@@ -44,6 +62,7 @@ struct ItemView<'a> {
 
 /// An order, and where to pay it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Checkout))]
 #[serde(rename_all = "camelCase")]
 pub struct CheckoutView<'a> {
     order: OrderView<'a>,
@@ -52,6 +71,7 @@ pub struct CheckoutView<'a> {
 
 /// Where to pay an order, and where the customer comes back to.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = PaymentSession))]
 #[serde(rename_all = "camelCase")]
 struct SessionView<'a> {
     cancel_url: &'a str,
@@ -61,6 +81,7 @@ struct SessionView<'a> {
 
 /// One page of orders, the newest first.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderList))]
 pub struct List<'a> {
     data: Vec<OrderView<'a>>,
     pagination: Pagination,
@@ -68,6 +89,7 @@ pub struct List<'a> {
 
 /// Where a page of orders stands.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderPagination))]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     page: u32,

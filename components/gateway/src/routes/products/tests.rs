@@ -1,6 +1,7 @@
 //! Every recorded request about products that is decided without the catalogue: same status, same body.
 
 use super::*;
+use crate::routes::openapi::example;
 use crate::routes::recorded::cases as recorded;
 use serde_json::Value as Json;
 
@@ -58,6 +59,12 @@ fn refused_bodies_have_the_recorded_status_and_body() {
         refused += 1;
     }
     assert!(refused >= 8, "only {refused} cases were refused");
+}
+
+#[test]
+fn the_described_examples_are_accepted() {
+    assert!(new_product(&Fields::parse(&example("NewProduct")).unwrap()).is_ok());
+    assert!(changes(&Fields::parse(&example("ProductChanges")).unwrap()).is_ok());
 }
 
 #[test]
