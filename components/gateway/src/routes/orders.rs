@@ -196,8 +196,8 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
         (orders::Error::PaymentUnavailable(order), _) => {
             let id = order.order_id;
             let text = format!(
-                "{}. Order {id} is stored: POST /api/orders/{id}/pay opens its payment page, and so does this request \
-                 with the same Idempotency-Key",
+                "Order {id} is stored and cannot be paid yet: {}. POST /api/orders/{id}/pay opens its payment page, and so \
+                 does the same request with its Idempotency-Key",
                 order.message.trim_end_matches('.')
             );
             Error::remote(503, text).with("orderId", id)

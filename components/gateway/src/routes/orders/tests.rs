@@ -208,9 +208,9 @@ fn the_services_refusals_become_http() {
     assert_eq!(text(KeyReused, None).0, 422);
     assert_eq!(text(Unavailable("worker 7 died".into()), None).0, 503);
     assert_eq!(text(Internal("secret".into()), None).0, 500);
-    let unpayable = Unpayable { order_id: ID.into(), message: "The payment provider cannot be reached.".into() };
+    let unpayable = Unpayable { order_id: ID.into(), message: "the payment provider cannot be reached".into() };
     let (status, body) = sent(refused(PaymentUnavailable(unpayable), None));
     assert_eq!((status, body["orderId"].as_str()), (503, Some(ID)));
-    let message = format!("The payment provider cannot be reached. Order {ID} is stored: POST /api/orders/{ID}/pay");
+    let message = format!("Order {ID} is stored and cannot be paid yet: the payment provider cannot be reached. POST ");
     assert!(body["message"].as_str().unwrap().starts_with(&message), "{body}");
 }
