@@ -2,12 +2,19 @@
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 spin_sdk::wit_bindgen::generate!({
-    inline: "package store:gateway; world component { import store:products/catalog@1.0.0; }",
-    path: "../../wit/products",
+    inline: "package store:gateway;
+        world component {
+            import store:auth/accounts@1.0.0;
+            import store:orders/orders@1.0.0;
+            import store:products/catalog@1.0.0;
+        }",
+    path: ["../../wit/auth", "../../wit/orders", "../../wit/products"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
+pub use store::auth::accounts;
+pub use store::orders::orders;
 pub use store::products::catalog;
 
 spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);

@@ -1,10 +1,14 @@
 //! Amounts of money between the API's decimals (`75.25`) and the contracts' cents (7525), exactly: no float on the way.
 
+use crate::number::{self, Scaled};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The most that an amount may be, in cents: ten thousand million units. It bounds every sum of amounts to 64 bits.
 const MAX_CENTS: u64 = 1_000_000_000_000;
+
+/// The decimals of an amount.
+const PLACES: i64 = 2;
 
 /// Why a text is no amount.
 #[derive(Debug, PartialEq)]
@@ -21,11 +25,7 @@ pub enum AmountError {
 
 /// The cents of a JSON number, from the digits that the client wrote.
 pub fn from_number(text: &str) -> Result<u64, AmountError> {
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    // An exponent that overflows is out of range for every mantissa but zero; its sign alone matters then.
-    let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-    let exponent: i64 = exponent.parse().unwrap_or(far);
-    from_parts(mantissa, exponent)
+    cents(number::from_json(text, PLACES))
 }
 
 /// The cents of a plain decimal in a string, blanks around it allowed: "9.90", not "", "0x10" or "1e3".
@@ -37,29 +37,13 @@ pub fn from_text(text: &str) -> Result<u64, AmountError> {
     match unsigned {
         // A number to the clients of old, though no amount.
         "Infinity" if unsigned.len() == text.len() => Err(AmountError::Unrepresentable),
-        _ if digits(units) && digits(decimals) => from_parts(text, 0),
+        _ if digits(units) && digits(decimals) => cents(number::from_plain(text, PLACES)),
         _ => Err(AmountError::NotANumber),
     }
 }
 
-/// The cents of `mantissa` (digits with an optional sign and point) times ten to the power of `exponent`.
-fn from_parts(mantissa: &str, exponent: i64) -> Result<u64, AmountError> {
-    let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
-    let (units, decimals) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    let all = format!("{units}{decimals}");
-    let significant = all.trim_start_matches('0').trim_end_matches('0');
-    if significant.is_empty() {
-        return Ok(0);
-    }
-    let trailing = all.len() - all.trim_end_matches('0').len();
-    // The amount is `significant` times ten to this power, in cents.
-    let power = exponent.saturating_add(2 + trailing as i64 - decimals.len() as i64);
-    let cents = u32::try_from(power)
-        .ok()
-        .and_then(|power| 10_u64.checked_pow(power))
-        .and_then(|scale| significant.parse::<u64>().ok()?.checked_mul(scale))
-        .filter(|cents| *cents <= MAX_CENTS);
-    match (cents, unsigned.len() < mantissa.len()) {
+fn cents(amount: Scaled) -> Result<u64, AmountError> {
+    match (amount.size.ok().filter(|cents| *cents <= MAX_CENTS), amount.negative) {
         (Some(cents), false) => Ok(cents),
         (Some(_), true) => Err(AmountError::Negative),
         (None, false) => Err(AmountError::Unrepresentable),
@@ -69,6 +53,16 @@ fn from_parts(mantissa: &str, exponent: i64) -> Result<u64, AmountError> {
 
 /// Cents that are written as a JSON number with as few decimals as there are: 7525 is `75.25`, 15000 is `150`.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(
+    test,
+    schema(
+        as = Amount,
+        value_type = f64,
+        description = "An amount in the main unit of the store's currency, with at most two decimals.",
+        example = json!(75.25)
+    )
+)]
 pub struct Decimal(pub u64);
 
 impl Serialize for Decimal {

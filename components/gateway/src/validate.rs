@@ -8,6 +8,7 @@
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::money::{self, AmountError};
+use crate::number::{self, Misfit};
 
 /// What a rule makes of a field: a typed value, or what is wrong with it, in the order in which it is told.
 pub type Checked<T> = Result<T, Vec<String>>;
@@ -35,9 +36,14 @@ impl<'f> Input<'f> {
         self.fields.get(name).is_some().then(|| self.required(name, rule)).flatten()
     }
 
+    /// Ends the check of an object within the request: `value`, or every message.
+    pub fn check<T>(self, value: Option<T>) -> Checked<T> {
+        value.filter(|_| self.messages.is_empty()).ok_or(self.messages)
+    }
+
     /// Ends the check: `value`, or 400 with every message.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
-        value.filter(|_| self.messages.is_empty()).ok_or(Error::invalid(self.messages))
+        self.check(value).map_err(Error::invalid)
     }
 }
 
@@ -50,6 +56,26 @@ pub fn text(name: &str, value: Option<&Value>) -> Checked<String> {
         Some(Value::Text(text)) => Ok(text.clone().into_owned()),
         None | Some(Value::Null) => Err(vec![empty(), no_string()]),
         Some(_) => Err(vec![no_string()]),
+    }
+}
+
+/// A text, which may be empty.
+pub fn string(name: &str, value: Option<&Value>) -> Checked<String> {
+    match value {
+        Some(Value::Text(text)) => Ok(text.clone().into_owned()),
+        _ => Err(vec![format!("{name} must be a string")]),
+    }
+}
+
+/// A text that `accept` takes; `complaint` is what it is not.
+pub fn string_that(
+    accept: fn(&str) -> bool,
+    complaint: &'static str,
+) -> impl Fn(&str, Option<&Value>) -> Checked<String> {
+    move |name, value| match value {
+        Some(Value::Text(text)) if accept(text) => Ok(text.clone().into_owned()),
+        Some(Value::Text(_)) => Err(vec![format!("{name} {complaint}")]),
+        _ => Err(vec![format!("{name} {complaint}"), format!("{name} must be a string")]),
     }
 }
 
@@ -67,6 +93,25 @@ pub fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
         AmountError::Negative => vec![negative()],
         AmountError::Unrepresentable => vec![unfit()],
     })
+}
+
+/// An integer from 1 to `most`, as a JSON number.
+pub fn whole(most: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
+    move |name, value| {
+        let positive = || format!("{name} must be a positive number");
+        let Some(Value::Number(text)) = value else {
+            let unfit = format!("{name} must be a number conforming to the specified constraints");
+            return Err(vec![positive(), unfit]);
+        };
+        let number = number::from_json(text, 0);
+        Err(vec![match number.size {
+            _ if number.negative => positive(),
+            Ok(0) => positive(),
+            Ok(size) if size <= most => return Ok(size),
+            Ok(_) | Err(Misfit::TooLarge) => format!("{name} must not be greater than {most}"),
+            Err(Misfit::Fraction) => format!("{name} must be an integer number"),
+        }])
+    }
 }
 
 /// An integer from 1 to `most`, from a query string.
@@ -110,7 +155,7 @@ mod tests {
         assert_eq!(messages(text("a", None)), [EMPTY, NO_STRING]);
         assert_eq!(messages(text("a", Some(&Value::Null))), [EMPTY, NO_STRING]);
         assert_eq!(messages(text("a", Some(&Value::Text("".into())))), [EMPTY]);
-        assert_eq!(messages(text("a", Some(&Value::Nested))), [NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Nested("{}")))), [NO_STRING]);
         assert_eq!(messages(text("a", Some(&Value::Number("5")))), [NO_STRING]);
     }
 
@@ -118,7 +163,7 @@ mod tests {
     fn an_amount_is_a_number_or_a_plain_decimal() {
         assert_eq!(amount("a", Some(&Value::Number("19.99"))), Ok(1999));
         assert_eq!(amount("a", Some(&Value::Text("12.50".into()))), Ok(1250));
-        for not_a_number in [None, Some(&Value::Null), Some(&Value::Bool), Some(&Value::Nested)] {
+        for not_a_number in [None, Some(&Value::Null), Some(&Value::Bool), Some(&Value::Nested("{}"))] {
             assert_eq!(messages(amount("a", not_a_number)), [NEGATIVE, UNFIT]);
         }
         assert_eq!(messages(amount("a", Some(&Value::Text("".into())))), [NEGATIVE, UNFIT]);
@@ -137,10 +182,37 @@ mod tests {
         for text in ["0", "-1", "abc", "", "Infinity", "1e3", "0x10", "0.0", "1.", ".5"] {
             assert_eq!(messages(check(text)), ["a must be a positive number"], "{text}");
         }
-        assert_eq!(messages(positive(1000)("a", Some(&Value::Nested))), ["a must be a positive number"]);
+        assert_eq!(messages(positive(1000)("a", Some(&Value::Nested("{}")))), ["a must be a positive number"]);
         assert_eq!(messages(check("1.5")), ["a must be an integer number"]);
         for text in ["1001", "999999999999", "99999999999999999999"] {
             assert_eq!(messages(check(text)), ["a must not be greater than 1000"], "{text}");
         }
+    }
+
+    #[test]
+    fn a_whole_number_is_no_text_and_is_bounded() {
+        fn check(value: Option<&Value>) -> Checked<u64> {
+            whole(1000)("a", value)
+        }
+        let number = |text| check(Some(&Value::Number(text)));
+        assert_eq!((number("1"), number("1e3"), number("2.0")), (Ok(1), Ok(1000), Ok(2)));
+        let text = Value::Text("1".into());
+        for absent in [None, Some(&Value::Null), Some(&Value::Bool), Some(&text)] {
+            assert_eq!(messages(check(absent)), ["a must be a positive number", UNFIT]);
+        }
+        for text in ["0", "-0.0", "-1", "-1.5"] {
+            assert_eq!(messages(number(text)), ["a must be a positive number"], "{text}");
+        }
+        assert_eq!(messages(number("1.9")), ["a must be an integer number"]);
+        for text in ["1001", "1e400", "18446744073709551616"] {
+            assert_eq!(messages(number(text)), ["a must not be greater than 1000"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_string_may_be_empty() {
+        assert_eq!(string("a", Some(&Value::Text("".into()))), Ok(String::new()));
+        assert_eq!(messages(string("a", Some(&Value::Null))), [NO_STRING]);
+        assert_eq!(messages(string("a", None)), [NO_STRING]);
     }
 }

@@ -1,14 +1,11 @@
 //! Refusals, in the shapes that the clients know.
 //!
-//! The recorded system answers errors in four shapes, by the layer that raised them; each has a constructor here that
+//! The recorded system answers errors in five shapes, by the layer that raised them; each has a constructor here that
 //! says when it is right. Everything that a service refuses becomes HTTP in [`crate::routes`], through these.
 
-use super::reply::Reply;
+use super::reply::{Kind, Reply};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-
-/// How long a client should wait before it tries an outage again, in seconds.
-const RETRY_AFTER: u8 = 1;
 
 /// A refusal, ready to be sent.
 #[derive(Debug)]
@@ -16,6 +13,8 @@ pub struct Error {
     status: u16,
     shape: Shape,
     message: Message,
+    /// One more key of the body, after the others.
+    detail: Option<(&'static str, String)>,
 }
 
 /// Which keys stand in the body, in which order.
@@ -23,12 +22,14 @@ pub struct Error {
 enum Shape {
     /// `{message, error, statusCode}`
     Http,
+    /// `{message, statusCode}`
+    Bare,
     /// `{statusCode, message}`
     Protocol,
     /// `{message, status}`
     Service,
     /// `{status, message}`
-    Outage,
+    Remote,
 }
 
 /// One message, or one for each wrong field.
@@ -40,51 +41,77 @@ enum Message {
 }
 
 impl Error {
+    fn new(status: u16, shape: Shape, message: impl Into<String>) -> Self {
+        Error { status, shape, message: Message::One(message.into()), detail: None }
+    }
+
     /// The request is malformed in one way.
     pub fn bad_request(message: impl Into<String>) -> Self {
-        Error { status: 400, shape: Shape::Http, message: Message::One(message.into()) }
+        Self::new(400, Shape::Http, message)
     }
 
     /// Fields are wrong: one message each.
     pub fn invalid(messages: Vec<String>) -> Self {
-        Error { status: 400, shape: Shape::Http, message: Message::Many(messages) }
+        Error { status: 400, shape: Shape::Http, message: Message::Many(messages), detail: None }
     }
 
     /// No route takes this method and path.
     pub fn no_route(method: &str, target: &str) -> Self {
-        let message = format!("Cannot {method} {target}");
-        Error { status: 404, shape: Shape::Http, message: Message::One(message) }
+        Self::new(404, Shape::Http, format!("Cannot {method} {target}"))
+    }
+
+    /// The request says not who makes it.
+    pub fn no_token() -> Self {
+        Self::new(401, Shape::Http, "Token not found")
+    }
+
+    /// The request does not prove who makes it.
+    pub fn unauthorized() -> Self {
+        Self::new(401, Shape::Bare, "Unauthorized")
+    }
+
+    /// Whoever makes the request may not.
+    pub fn forbidden() -> Self {
+        Self::new(403, Shape::Http, "Forbidden resource")
     }
 
     /// The body cannot be read as HTTP has it.
     pub fn protocol(status: u16, message: impl Into<String>) -> Self {
-        Error { status, shape: Shape::Protocol, message: Message::One(message.into()) }
+        Self::new(status, Shape::Protocol, message)
     }
 
     /// A service refuses, with a message for the client.
     pub fn service(status: u16, message: impl Into<String>) -> Self {
-        Error { status, shape: Shape::Service, message: Message::One(message.into()) }
+        Self::new(status, Shape::Service, message)
+    }
+
+    /// The service of accounts refuses, or any service cannot answer now: their bodies were always the other way round.
+    pub fn remote(status: u16, message: impl Into<String>) -> Self {
+        Self::new(status, Shape::Remote, message)
     }
 
     /// A service cannot answer now; `what` names it to the client, `detail` goes to the log.
     pub fn unavailable(what: &str, detail: &str) -> Self {
         eprintln!("{what} unavailable: {detail}");
-        let message = format!("{what} is unavailable, please try again");
-        Error { status: 503, shape: Shape::Outage, message: Message::One(message) }
+        Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
     /// Something is wrong here or in a service; `detail` goes to the log, nothing of it to the client.
     pub fn internal(detail: &str) -> Self {
         eprintln!("internal error: {detail}");
-        Error { status: 500, shape: Shape::Protocol, message: Message::One("Internal server error".into()) }
+        Self::protocol(500, "Internal server error")
+    }
+
+    /// Adds a key to the body, for programs that act on the error.
+    pub fn with(mut self, key: &'static str, value: String) -> Self {
+        self.detail = Some((key, value));
+        self
     }
 
     /// The response.
     pub fn into_reply(self) -> Reply {
-        let retry_after = matches!(self.shape, Shape::Outage).then_some(RETRY_AFTER);
         // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        Reply { status: self.status, body, retry_after }
+        Reply { status: self.status, body: serde_json::to_vec(&self).unwrap_or_default(), kind: Kind::Json }
     }
 }
 
@@ -97,6 +124,10 @@ impl Serialize for Error {
                 map.serialize_entry("error", reason(self.status))?;
                 map.serialize_entry("statusCode", &self.status)?;
             }
+            Shape::Bare => {
+                map.serialize_entry("message", &self.message)?;
+                map.serialize_entry("statusCode", &self.status)?;
+            }
             Shape::Protocol => {
                 map.serialize_entry("statusCode", &self.status)?;
                 map.serialize_entry("message", &self.message)?;
@@ -105,10 +136,13 @@ impl Serialize for Error {
                 map.serialize_entry("message", &self.message)?;
                 map.serialize_entry("status", &self.status)?;
             }
-            Shape::Outage => {
+            Shape::Remote => {
                 map.serialize_entry("status", &self.status)?;
                 map.serialize_entry("message", &self.message)?;
             }
+        }
+        if let Some((key, value)) = &self.detail {
+            map.serialize_entry(key, value)?;
         }
         map.end()
     }
@@ -117,6 +151,8 @@ impl Serialize for Error {
 /// The reason phrase of the statuses that [`Shape::Http`] is used with.
 fn reason(status: u16) -> &'static str {
     match status {
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         _ => "Bad Request",
     }
@@ -141,14 +177,25 @@ mod tests {
             body(Error::no_route("GET", "/api")),
             r#"{"message":"Cannot GET /api","error":"Not Found","statusCode":404}"#
         );
+        assert_eq!(body(Error::no_token()), r#"{"message":"Token not found","error":"Unauthorized","statusCode":401}"#);
+        assert_eq!(body(Error::unauthorized()), r#"{"message":"Unauthorized","statusCode":401}"#);
+        assert_eq!(
+            body(Error::forbidden()),
+            r#"{"message":"Forbidden resource","error":"Forbidden","statusCode":403}"#
+        );
         assert_eq!(body(Error::protocol(415, "a")), r#"{"statusCode":415,"message":"a"}"#);
         assert_eq!(body(Error::service(404, "a")), r#"{"message":"a","status":404}"#);
+        assert_eq!(body(Error::remote(400, "a")), r#"{"status":400,"message":"a"}"#);
+        assert_eq!(
+            body(Error::remote(503, "a").with("orderId", "b".into())),
+            r#"{"status":503,"message":"a","orderId":"b"}"#
+        );
     }
 
     #[test]
-    fn an_outage_says_when_to_retry_and_no_internal_detail() {
+    fn an_outage_tells_no_internal_detail() {
         let reply = Error::unavailable("The catalogue", "component `products` trapped").into_reply();
-        assert_eq!((reply.status, reply.retry_after), (503, Some(1)));
+        assert_eq!(reply.status, 503);
         let text = String::from_utf8(reply.body).unwrap();
         assert_eq!(text, r#"{"status":503,"message":"The catalogue is unavailable, please try again"}"#);
     }

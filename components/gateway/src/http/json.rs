@@ -19,8 +19,8 @@ pub enum Value<'a> {
     /// A number, as it was written.
     Number(&'a str),
     Text(Cow<'a, str>),
-    /// An array or an object.
-    Nested,
+    /// An array or an object, as its text: [`Fields::parse`] reads it when a rule asks.
+    Nested(&'a str),
 }
 
 /// The fields of an object. An array counts as an object whose keys are its positions, and no body as an empty object.
@@ -47,6 +47,11 @@ impl<'a> Fields<'a> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    /// All values in their order: an array's elements.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &Value<'a>> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
     /// The fields that are not among `known`, once each. `__proto__` is passed over, as it always was.
     pub fn unknown(&self, known: &[&str]) -> impl Iterator<Item = &str> {
         let mut seen = HashSet::new();
@@ -66,7 +71,7 @@ impl<'a> Value<'a> {
                 Ok(plain) => Value::Text(Cow::Borrowed(plain)),
                 Err(_) => Value::Text(Cow::Owned(serde_json::from_str(text)?)),
             },
-            Some(b'[' | b'{') => Value::Nested,
+            Some(b'[' | b'{') => Value::Nested(text),
             Some(b't' | b'f') => Value::Bool,
             Some(b'n') => Value::Null,
             _ => Value::Number(text),
@@ -130,8 +135,8 @@ mod tests {
         assert_eq!(fields.get("b"), Some(&Value::Bool));
         assert_eq!(fields.get("c"), Some(&Value::Number("1.10")));
         assert_eq!(fields.get("d"), Some(&Value::Text("x\n".into())));
-        assert_eq!(fields.get("e"), Some(&Value::Nested));
-        assert_eq!(fields.get("f"), Some(&Value::Nested));
+        assert_eq!(fields.get("e"), Some(&Value::Nested("[1]")));
+        assert_eq!(fields.get("f"), Some(&Value::Nested("{}")));
         assert!(matches!(fields.get("g"), Some(Value::Text(Cow::Borrowed("plain")))));
         assert_eq!(fields.get("h"), Some(&Value::Number("-0")));
         assert_eq!(fields.get("i"), None);
@@ -180,6 +185,6 @@ mod tests {
     #[test]
     fn a_hundred_kib_of_brackets_neither_overflows_nor_panics() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(51_000), "]".repeat(51_000));
-        assert_eq!(Fields::parse(&deep).unwrap().get("a"), Some(&Value::Nested));
+        assert!(matches!(Fields::parse(&deep).unwrap().get("a"), Some(Value::Nested(_))));
     }
 }

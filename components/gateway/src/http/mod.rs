@@ -25,6 +25,14 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// The body's fields; none when there was no body of a type that is parsed.
     pub body: &'a Fields<'a>,
+    headers: &'a Headers,
+}
+
+impl Request<'_> {
+    /// The value of a header. Each costs a call into the host, so a route asks for what it needs.
+    pub fn header(&self, name: &str) -> Option<String> {
+        header(self.headers, name)
+    }
 }
 
 /// Answers one request.
@@ -52,7 +60,7 @@ async fn answer(request: WasiRequest, headers: &Headers, method: &Method, target
     };
     let body = Fields::parse(&text)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    crate::routes::dispatch(&Request { method, target, path, query, body: &body }).await
+    crate::routes::dispatch(&Request { method, target, path, query, body: &body, headers }).await
 }
 
 /// The value of a header that has one line at most; several lines are joined as RFC 9110 section 5.3 has it.

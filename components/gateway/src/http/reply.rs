@@ -1,4 +1,5 @@
-//! Responses: JSON with a length, an entity tag, and 304 for a client that has the body already.
+//! Responses: a body with its length and entity tag, 304 for a client that has it already, and the headers that follow
+//! from the status.
 
 use super::error::Error;
 use super::{etag, header};
@@ -6,22 +7,33 @@ use serde::Serialize;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
+/// How long a client should wait before it tries an outage again, in seconds.
+const RETRY_AFTER: &[u8] = b"1";
+
 /// An answer, before HTTP's own rules are applied to it.
 #[derive(Debug)]
 pub struct Reply {
     /// The status.
     pub status: u16,
-    /// The body, as JSON.
+    /// The body.
     pub body: Vec<u8>,
-    /// `Retry-After`, in seconds.
-    pub retry_after: Option<u8>,
+    /// What the body is.
+    pub kind: Kind,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Json,
+    /// A page, with the `Content-Security-Policy` that it needs.
+    Page(&'static str),
 }
 
 impl Reply {
     /// An answer that carries `value`.
     pub fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
-        Ok(Reply { status, body, retry_after: None })
+        Ok(Reply { status, body, kind: Kind::Json })
     }
 
     /// Sends the answer to a request with this method and these headers.
@@ -34,14 +46,24 @@ impl Reply {
         if cacheable && is_fresh(request, &tag) {
             return respond(304, &[("etag".to_owned(), tag.into_bytes())], None);
         }
+        let content_type = match self.kind {
+            Kind::Json => "application/json; charset=utf-8",
+            Kind::Page(_) => "text/html; charset=utf-8",
+        };
         let mut headers = vec![
-            ("content-type".to_owned(), b"application/json; charset=utf-8".to_vec()),
+            ("content-type".to_owned(), content_type.into()),
             // With its length the body goes out in one write with the headers, not in chunks.
             ("content-length".to_owned(), self.body.len().to_string().into_bytes()),
             ("etag".to_owned(), tag.into_bytes()),
         ];
-        if let Some(seconds) = self.retry_after {
-            headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
+        if let Kind::Page(policy) = self.kind {
+            headers.push(("content-security-policy".to_owned(), policy.into()));
+            headers.push(("x-content-type-options".to_owned(), b"nosniff".to_vec()));
+        }
+        match self.status {
+            401 => headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec())),
+            503 => headers.push(("retry-after".to_owned(), RETRY_AFTER.to_vec())),
+            _ => {}
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
         respond(self.status, &headers, body)

@@ -1,7 +1,14 @@
 //! The routes, and how a service's refusal becomes HTTP. One file a resource; each has a `route` that takes what
 //! follows the resource's name.
 
+mod auth;
+mod docs;
+#[cfg(test)]
+mod openapi;
+mod orders;
 mod products;
+#[cfg(test)]
+mod recorded;
 
 use crate::http::error::Error;
 use crate::http::reply::Reply;
@@ -17,6 +24,9 @@ pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     let resource = segments.next().unwrap_or_default().to_ascii_lowercase();
     let rest: Vec<&str> = segments.collect();
     match resource.as_str() {
+        "auth" => auth::route(request, &rest).await,
+        "docs" | "openapi.json" => docs::route(request, &resource, &rest),
+        "orders" => orders::route(request, &rest).await,
         "products" => products::route(request, &rest).await,
         _ => Err(no_route(request)),
     }

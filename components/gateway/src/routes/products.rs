@@ -1,6 +1,7 @@
-//! `/api/products`: the catalogue.
+//! `/api/products`: the catalogue. Anyone reads it, administrators change it.
 
 use super::no_route;
+use crate::authorize;
 use crate::bindings::catalog::{self, Money, NewProduct, Product, ProductChanges, ProductId};
 use crate::http::error::Error;
 use crate::http::json::Fields;
@@ -11,6 +12,11 @@ use crate::validate::{Input, amount, positive, text};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
+#[cfg(test)]
+use super::openapi::bodies::{
+    AdminErrors, BodyErrors, Failures, MissingErrors, NewProductBody, PageQuery, ProductChangesBody, QueryErrors,
+};
+
 /// The most products on a page; the contract's bound.
 const MAX_LIMIT: u32 = 1000;
 /// The page and its size when the query names none.
@@ -20,15 +26,31 @@ const DEFAULT_PAGE: (u32, u32) = (1, 10);
 pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => list(request.query).await,
-        (Method::Post, []) => create(request.body).await,
+        (Method::Post, []) => {
+            authorize::admin(request).await?;
+            create(request.body).await
+        }
         (_, [""]) => Err(no_route(request)),
         (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?).await,
-        (Method::Patch, [id]) => update(&path::parameter(id)?, request.body).await,
-        (Method::Delete, [id]) => delete(number(&path::parameter(id)?)?).await,
+        (Method::Patch, [id]) => {
+            let id = path::parameter(id)?;
+            authorize::admin(request).await?;
+            update(&id, request.body).await
+        }
+        (Method::Delete, [id]) => {
+            let id = path::parameter(id)?;
+            authorize::admin(request).await?;
+            delete(number(&id)?).await
+        }
         _ => Err(no_route(request)),
     }
 }
 
+/// Lists the products that can be ordered.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/products", operation_id = "listProducts", tag = "products", params(PageQuery),
+    responses(QueryErrors, Failures, (status = 200, description = "One page, empty past the last", body = List)),
+))]
 async fn list(query: &str) -> Result<Reply, Error> {
     let (page, limit) = page_query(query)?;
     let found = catalog::list(page, limit).await.map_err(|e| refused(e, None))?;
@@ -37,17 +59,41 @@ async fn list(query: &str) -> Result<Reply, Error> {
     Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })
 }
 
+/// Creates a product.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/products", operation_id = "createProduct", tag = "products", security(("bearer" = [])),
+    request_body = NewProductBody,
+    responses(BodyErrors, AdminErrors, Failures, (status = 201, description = "The product", body = View)),
+))]
 async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
     let product = new_product(body)?;
     let created = catalog::create(product).await.map_err(|e| refused(e, None))?;
     Reply::json(201, &View::of(&created))
 }
 
+/// Returns a product.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/products/{id}", operation_id = "getProduct", tag = "products",
+    params(("id" = u64, Path, description = "The product's number")),
+    responses(MissingErrors, Failures, (status = 200, description = "The product", body = View)),
+))]
 async fn get(id: ProductId) -> Result<Reply, Error> {
     let product = catalog::get(id).await.map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
+/// Changes a product's name, its price, or both.
+///
+/// Orders that were made before keep the name and the price that they were made with.
+#[cfg_attr(test, utoipa::path(
+    patch, path = "/api/products/{id}", operation_id = "updateProduct", tag = "products", security(("bearer" = [])),
+    params(("id" = u64, Path, description = "The product's number")),
+    request_body = ProductChangesBody,
+    responses(
+        BodyErrors, AdminErrors, MissingErrors, Failures,
+        (status = 200, description = "The product as it is now", body = View),
+    ),
+))]
 async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     // The body is checked before the number, as it always was.
     let changes = changes(body)?;
@@ -59,6 +105,17 @@ async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     Reply::json(200, &View::of(&product))
 }
 
+/// Takes a product out of the catalogue.
+///
+/// It cannot be ordered any more; orders that name it stay as they are.
+#[cfg_attr(test, utoipa::path(
+    delete, path = "/api/products/{id}", operation_id = "deleteProduct", tag = "products", security(("bearer" = [])),
+    params(("id" = u64, Path, description = "The product's number")),
+    responses(
+        AdminErrors, MissingErrors, Failures,
+        (status = 200, description = "The product as it was", body = View),
+    ),
+))]
 async fn delete(id: ProductId) -> Result<Reply, Error> {
     let product = catalog::delete(id).await.map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
@@ -120,15 +177,20 @@ fn changes(body: &Fields<'_>) -> Result<ProductChanges, Error> {
     input.finish(Some(ProductChanges { name, price }))
 }
 
-/// A product as the API shows it.
+/// A product.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Product))]
 #[serde(rename_all = "camelCase")]
 struct View<'a> {
+    #[cfg_attr(test, schema(value_type = u64))]
     id: ProductId,
     name: &'a str,
     price: Decimal,
+    /// False once it was deleted.
     available: bool,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     created_at: &'a str,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     updated_at: &'a str,
 }
 
@@ -145,13 +207,17 @@ impl<'a> View<'a> {
     }
 }
 
+/// One page of the products that can be ordered, by ascending number.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductList))]
 struct List<'a> {
     data: Vec<View<'a>>,
     pagination: Pagination,
 }
 
+/// Where a page of products stands.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductPagination))]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     page: u32,
@@ -160,6 +226,12 @@ struct Pagination {
     total_pages: u64,
     last_page: u64,
 }
+
+/// What is described in `openapi.json`.
+#[cfg(test)]
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list, create, get, update, delete))]
+pub struct Api;
 
 #[cfg(test)]
 mod tests;

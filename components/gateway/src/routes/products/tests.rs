@@ -1,23 +1,9 @@
 //! Every recorded request about products that is decided without the catalogue: same status, same body.
 
 use super::*;
+use crate::routes::openapi::example;
+use crate::routes::recorded::cases as recorded;
 use serde_json::Value as Json;
-
-/// The recorded cases with the intended differences in place.
-fn recorded(groups: &[&str]) -> Vec<Json> {
-    let read = |text: &str| serde_json::from_str::<Vec<Json>>(text).unwrap();
-    let differences = read(include_str!("../../../../../tests/golden-differences.json"));
-    let mut cases = read(include_str!("../../../../../tests/golden.json"));
-    cases.retain(|case| groups.iter().any(|group| case["group"] == **group));
-    for case in &mut cases {
-        let same = |d: &&Json| d["group"] == case["group"] && d["name"] == case["name"];
-        if let Some(difference) = differences.iter().find(same) {
-            case["status"] = difference["expected"]["status"].clone();
-            case["response_normalised"] = difference["expected"]["body"].clone();
-        }
-    }
-    cases
-}
 
 /// What the gateway refuses without asking the catalogue, or what it would ask for.
 fn answer(case: &Json) -> Result<String, Error> {
@@ -73,6 +59,12 @@ fn refused_bodies_have_the_recorded_status_and_body() {
         refused += 1;
     }
     assert!(refused >= 8, "only {refused} cases were refused");
+}
+
+#[test]
+fn the_described_examples_are_accepted() {
+    assert!(new_product(&Fields::parse(&example("NewProduct")).unwrap()).is_ok());
+    assert!(changes(&Fields::parse(&example("ProductChanges")).unwrap()).is_ok());
 }
 
 #[test]

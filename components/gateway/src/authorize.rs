@@ -1,0 +1,143 @@
+//! Who makes a request, and what they may do.
+//!
+//! The gateway asks the service of accounts whose token it is, and the services decide what that user may do to what is
+//! theirs; here is only what needs no look at the data. As in the recorded system a guard runs once the route is known
+//! and the body is parsed, and before the body is validated.
+//!
+//! The variable `open_access` turns all of it off, for clients of the recorded system, which had no authorization: every
+//! caller is then [`Caller::Anyone`], with a token or without, so that what an order belongs to does not depend on what
+//! else a client happens to send. It refuses to be open by accident: anything but `true` is closed.
+
+use crate::bindings::accounts::{self, Role, User};
+use crate::http::Request;
+use crate::http::error::Error;
+use spin_sdk::variables;
+use std::sync::OnceLock;
+
+/// Who makes a request.
+#[derive(Debug)]
+pub enum Caller {
+    /// Nobody in particular: access is open.
+    Anyone,
+    /// A user who proved it.
+    User(User),
+}
+
+impl Caller {
+    /// # Errors
+    /// 401 when the request carries no token or a bad one; 503 when the accounts cannot say.
+    pub async fn of(request: &Request<'_>) -> Result<Self, Error> {
+        if open_access().await {
+            return Ok(Caller::Anyone);
+        }
+        let header = request.header("authorization");
+        let token = bearer(header.as_deref()).ok_or_else(Error::no_token)?;
+        let session = accounts::verify(token.to_owned()).await.map_err(unproved)?;
+        Ok(Caller::User(session.user))
+    }
+
+    fn is_admin(&self) -> bool {
+        match self {
+            Caller::Anyone => true,
+            Caller::User(user) => user.role == Role::Admin,
+        }
+    }
+}
+
+/// Lets administrators pass.
+///
+/// # Errors
+/// As [`Caller::of`], and 403 for everyone else.
+pub async fn admin(request: &Request<'_>) -> Result<(), Error> {
+    if Caller::of(request).await?.is_admin() { Ok(()) } else { Err(Error::forbidden()) }
+}
+
+/// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`, in these
+/// letters.
+pub fn bearer(header: Option<&str>) -> Option<&str> {
+    let mut words = header?.split(' ');
+    (words.next() == Some("Bearer")).then(|| words.next()).flatten().filter(|token| !token.is_empty())
+}
+
+/// What the accounts say about a token that they do not verify, as HTTP.
+pub fn unproved(error: accounts::Error) -> Error {
+    match error {
+        accounts::Error::Unauthorized | accounts::Error::Invalid(_) => Error::unauthorized(),
+        accounts::Error::Unavailable(detail) => Error::unavailable("The account service", &detail),
+        accounts::Error::Internal(detail) => Error::internal(&detail),
+        accounts::Error::EmailTaken => Error::internal("a token was answered as if it were a registration"),
+    }
+}
+
+/// Whether the application runs with open access. The variable is read once by each instance, when first needed.
+async fn open_access() -> bool {
+    static OPEN: OnceLock<bool> = OnceLock::new();
+    if let Some(open) = OPEN.get() {
+        return *open;
+    }
+    match variables::get("open_access").await {
+        Ok(value) => *OPEN.get_or_init(|| is_open(&value)),
+        Err(e) => {
+            eprintln!("open_access cannot be read, access stays closed: {e}");
+            false
+        }
+    }
+}
+
+fn is_open(value: &str) -> bool {
+    if !matches!(value, "true" | "false") {
+        eprintln!("open_access must be true or false; it is neither, access stays closed");
+    }
+    value == "true"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(role: Role) -> Caller {
+        Caller::User(User { id: "1".into(), email: "a@example.com".into(), name: String::new(), role })
+    }
+
+    fn sent(error: accounts::Error) -> (u16, String) {
+        let reply = unproved(error).into_reply();
+        (reply.status, String::from_utf8(reply.body).unwrap())
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_as_recorded() {
+        assert_eq!(bearer(Some("Bearer abc")), Some("abc"));
+        assert_eq!(bearer(Some("Bearer abc def")), Some("abc"));
+        for none in
+            [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer  abc"), Some("bearer abc"), Some("abc")]
+        {
+            assert_eq!(bearer(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn administrators_and_under_open_access_everyone_may_administrate() {
+        assert!(user(Role::Admin).is_admin());
+        assert!(!user(Role::Customer).is_admin());
+        assert!(Caller::Anyone.is_admin());
+    }
+
+    #[test]
+    fn access_is_open_only_when_the_variable_says_exactly_so() {
+        assert!(is_open("true"));
+        for closed in ["false", "", "TRUE", "1", "yes", " true"] {
+            assert!(!is_open(closed), "{closed:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_token_is_401_and_an_outage_503() {
+        let unauthorized = (401, r#"{"message":"Unauthorized","statusCode":401}"#.to_owned());
+        assert_eq!(sent(accounts::Error::Unauthorized), unauthorized);
+        assert_eq!(sent(accounts::Error::Invalid("too long".into())), unauthorized);
+        let outage = r#"{"status":503,"message":"The account service is unavailable, please try again"}"#;
+        assert_eq!(sent(accounts::Error::Unavailable("worker 7 died".into())), (503, outage.to_owned()));
+        let internal = r#"{"statusCode":500,"message":"Internal server error"}"#;
+        assert_eq!(sent(accounts::Error::Internal("secret".into())), (500, internal.to_owned()));
+    }
+}

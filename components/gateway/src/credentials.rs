@@ -1,0 +1,176 @@
+//! What counts as an e-mail address and as a strong password: the rules of validator.js, with its default options.
+//!
+//! They are written out because the crates disagree with them at the edges (quoted and international addresses, lengths,
+//! which characters are symbols), and at the edges an address that was taken yesterday would be refused today.
+//! Source: `isEmail`, `isFQDN` and `isStrongPassword` of validator.js 13. It counts in UTF-16 units, and so do these.
+
+/// The longest address.
+const MAX_EMAIL: usize = 254;
+/// The longest part before the `@`, in bytes.
+const MAX_USER: usize = 64;
+/// The longest part of a domain between two dots.
+const MAX_LABEL: usize = 63;
+
+/// Whether `text` is an e-mail address.
+pub fn is_email(text: &str) -> bool {
+    let Some((user, domain)) = text.rsplit_once('@') else { return false };
+    length(text) <= MAX_EMAIL && user.len() <= MAX_USER && is_domain(domain) && is_user(user)
+}
+
+/// Whether `text` has at least eight characters, of them a lower-case and an upper-case letter, a digit and a symbol.
+pub fn is_strong_password(text: &str) -> bool {
+    let symbol = |c: char| r##"-#!$@£%^&*()_+|~=`{}[]:";'<>?,./\ "##.contains(c);
+    length(text) >= 8
+        && text.contains(|c: char| c.is_ascii_lowercase())
+        && text.contains(|c: char| c.is_ascii_uppercase())
+        && text.contains(|c: char| c.is_ascii_digit())
+        && text.contains(symbol)
+}
+
+fn length(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+fn is_user(user: &str) -> bool {
+    if let Some(quoted) = user.strip_prefix('"') {
+        return quoted.strip_suffix('"').is_some_and(is_quoted);
+    }
+    let allowed = |c: char| {
+        c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || c >= '\u{a1}' && is_international(c)
+    };
+    user.split('.').all(|part| !part.is_empty() && part.chars().all(allowed))
+}
+
+/// What may stand between quotes: all but quotes, backslashes and line ends, which a backslash lets through.
+fn is_quoted(text: &str) -> bool {
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        let fits = match c {
+            '\\' => characters.next().is_some_and(|c| {
+                matches!(c, '\u{1}'..='\u{9}' | '\u{b}'..='\u{7f}') || c >= '\u{a0}' && is_international(c)
+            }),
+            '"' | '\0' => false,
+            c => c.is_ascii() || c >= '\u{a0}' && is_international(c) || c == '\u{feff}',
+        };
+        if !fits {
+            return false;
+        }
+    }
+    true
+}
+
+/// The characters beyond ASCII that validator.js lists; callers say from where on.
+fn is_international(c: char) -> bool {
+    matches!(c, '\u{a0}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{ffef}')
+}
+
+fn is_domain(domain: &str) -> bool {
+    let labels: Vec<&str> = domain.split('.').collect();
+    match labels.as_slice() {
+        [_, .., top] => domain.len() <= MAX_EMAIL && is_top_level(top) && labels.iter().all(|label| is_label(label)),
+        _ => false,
+    }
+}
+
+fn is_top_level(label: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c >= '\u{a1}' && c != '\u{a9}' && is_international(c);
+    let punycode = label.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("xn"))
+        && label.len() >= 4
+        && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    (length(label) >= 2 && label.chars().all(letter) || punycode) && !label.contains(char::is_whitespace)
+}
+
+fn is_label(label: &str) -> bool {
+    let full_width = |c: char| matches!(c, '\u{ff01}'..='\u{ff5e}');
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c >= '\u{a1}' && !full_width(c);
+    !label.is_empty()
+        && length(label) <= MAX_LABEL
+        && label.chars().all(allowed)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_validator_js_takes() {
+        let long_label = format!("a@{}.com", "b".repeat(63));
+        let long_user = format!("{}@example.com", "a".repeat(64));
+        for email in [
+            "foo@bar.com",
+            "x@x.au",
+            "foo@bar.com.au",
+            "foo+bar@bar.com",
+            "hans.m端ller@test.com",
+            "hans@m端ller.com",
+            "test|123@m端ller.com",
+            "test123+ext@gmail.com",
+            "some.name.midd.leNa.me.and.locality+extension@GoogleMail.com",
+            r#""foobar"@example.com"#,
+            r#""  foo  m端ller "@example.com"#,
+            r#""foo\@bar"@example.com"#,
+            r#""a@b"@example.com"#,
+            "ANN@EXAMPLE.COM",
+            "a@xn--80ak6aa92e.xn--p1ai",
+            &long_label,
+            &long_user,
+        ] {
+            assert!(is_email(email), "{email}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_validator_js_refuses() {
+        let long_label = format!("a@{}.com", "b".repeat(64));
+        let long_user = format!("{}@example.com", "a".repeat(65));
+        let long = format!("a@{}com", "b23456789.".repeat(26));
+        for email in [
+            "",
+            "x",
+            "invalidemail@",
+            "invalid.com",
+            "@invalid.com",
+            "foo@bar",
+            "foo@bar.com.",
+            "foo@_bar.com",
+            "somename@ｇｍａｉｌ.com",
+            "foo@bar.co.uk.",
+            "z@co.c",
+            "ｇｍａｉｌｇｍａｉｌ@co.c",
+            "test1@invalid.co m",
+            "foo bar@example.com",
+            " foo@example.com",
+            "foo@example.com ",
+            ".foo@example.com",
+            "foo..bar@example.com",
+            "foo.@example.com",
+            "foo@-bar.com",
+            "foo@bar-.com",
+            "foo@127.0.0.1",
+            "foo@[127.0.0.1]",
+            "foo@bar.c0m",
+            "Ann <ann@example.com>",
+            r#""foobar@example.com"#,
+            r#""foo"bar"@example.com"#,
+            r#""foo\"@example.com"#,
+            "🙂@example.com",
+            &long_label,
+            &long_user,
+            &long,
+        ] {
+            assert!(!is_email(email), "{email}");
+        }
+    }
+
+    #[test]
+    fn a_strong_password_has_one_of_each() {
+        for strong in ["Abc123!x", "Abcdefg1 ", "Abcdefg1£", r"Abcdefg1\", "Ää1aA!äää"] {
+            assert!(is_strong_password(strong), "{strong}");
+        }
+        for weak in ["", "Aa1!", "ABCDEFG1!", "abcdefg1!", "Abcdefgh!", "Abcdefg12", "Abcdefg1é", "ÄÄÄÄÄÄä1!"] {
+            assert!(!is_strong_password(weak), "{weak}");
+        }
+    }
+}

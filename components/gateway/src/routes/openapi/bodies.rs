@@ -1,0 +1,276 @@
+//! What is sent to the API, and how it refuses, for its description.
+//!
+//! Requests are read field by field ([`crate::validate`]), and refusals are written by hand, so neither has a type of its
+//! own to describe. These are only described; the tests of the routes send the examples through the real rules.
+#![allow(dead_code, reason = "the macros read the fields, nothing else does")]
+
+use utoipa::{IntoParams, IntoResponses, ToSchema};
+
+/// Who registers.
+#[derive(ToSchema)]
+#[schema(as = NewAccount, example = json!({"name": "Ann", "email": "ann@example.com", "password": "Abc123!x"}))]
+pub struct NewAccountBody {
+    /// What to call them; may be empty.
+    name: String,
+    #[schema(format = Email, max_length = 254)]
+    email: String,
+    /// At least one lower-case and one upper-case letter, one digit and one symbol. All of it counts.
+    #[schema(format = Password, min_length = 8, max_length = 1024)]
+    password: String,
+}
+
+/// Who logs in.
+#[derive(ToSchema)]
+#[schema(as = Credentials, example = json!({"email": "ann@example.com", "password": "Abc123!x"}))]
+pub struct CredentialsBody {
+    /// In letters of whichever case.
+    #[schema(format = Email, max_length = 254)]
+    email: String,
+    #[schema(format = Password, min_length = 8, max_length = 1024)]
+    password: String,
+}
+
+/// What to sell.
+#[derive(ToSchema)]
+#[schema(as = NewProduct, example = json!({"name": "Teclado", "price": 75.25}))]
+pub struct NewProductBody {
+    #[schema(min_length = 1)]
+    name: String,
+    /// At most two decimals; a string with a plain decimal in it is taken too.
+    #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
+    price: f64,
+}
+
+/// What to change of a product; what is absent stays as it is. At least one of the two must be there.
+#[derive(ToSchema)]
+#[schema(as = ProductChanges, min_properties = 1, example = json!({"price": 79.9}))]
+pub struct ProductChangesBody {
+    #[schema(min_length = 1, nullable = false)]
+    name: Option<String>,
+    /// At most two decimals; a string with a plain decimal in it is taken too.
+    #[schema(minimum = 0, maximum = 10_000_000_000_u64, nullable = false)]
+    price: Option<f64>,
+}
+
+/// What to buy.
+#[derive(ToSchema)]
+#[schema(as = NewOrder, example = json!({"items": [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 1}]}))]
+pub struct NewOrderBody {
+    #[schema(min_items = 1, max_items = 1000)]
+    items: Vec<NewOrderItemBody>,
+}
+
+/// One line of an order to be made.
+#[derive(ToSchema)]
+#[schema(as = NewOrderItem, rename_all = "camelCase")]
+struct NewOrderItemBody {
+    /// The product's number.
+    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_u64)]
+    product_id: u64,
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    quantity: u32,
+}
+
+/// What becomes of an order.
+#[derive(ToSchema)]
+#[schema(as = NewStatus, example = json!({"status": "DELIVERED"}))]
+pub struct NewStatusBody {
+    status: SettableStatus,
+}
+
+/// How far an order has come: PENDING to PAID to DELIVERED, PENDING to CANCELLED, or PAID to REFUNDED.
+#[derive(ToSchema)]
+#[schema(as = Status, rename_all = "UPPERCASE")]
+pub enum StatusName {
+    Pending,
+    Paid,
+    Delivered,
+    Cancelled,
+    Refunded,
+}
+
+/// The statuses that a client may name; an order that has left PENDING does not come back to it.
+#[derive(ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+enum SettableStatus {
+    Pending,
+    Delivered,
+    Cancelled,
+}
+
+/// Which page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// From 1.
+    #[param(minimum = 1, default = 1)]
+    page: Option<u32>,
+    /// How many on a page.
+    #[param(minimum = 1, maximum = 1000, default = 10)]
+    limit: Option<u32>,
+}
+
+/// Which orders to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OrderQuery {
+    /// Only orders that have come so far.
+    #[param(inline)]
+    status: Option<StatusName>,
+    /// From 1.
+    #[param(minimum = 1, default = 1)]
+    page: Option<u32>,
+    /// How many on a page.
+    #[param(minimum = 1, maximum = 1000, default = 10)]
+    limit: Option<u32>,
+}
+
+/// How a client names an order that it may ask for again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct KeyHeader {
+    /// Names this order for repeats of the request: 1 to 255 visible ASCII characters.
+    #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    key: Option<String>,
+}
+
+/// The request is wrong.
+#[derive(ToSchema, serde::Serialize)]
+#[schema(rename_all = "camelCase", example = json!({
+    "message": ["items.0.quantity must be a positive number"], "error": "Bad Request", "statusCode": 400
+}))]
+pub struct RequestError {
+    message: Messages,
+    /// The status in words.
+    error: String,
+    status_code: u16,
+}
+
+/// One message, or one for each wrong field.
+#[derive(ToSchema, serde::Serialize)]
+#[serde(untagged)]
+pub enum Messages {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// The request cannot be served; that is all there is to say.
+#[derive(ToSchema, serde::Serialize)]
+#[schema(rename_all = "camelCase", example = json!({"statusCode": 401, "message": "Unauthorized"}))]
+pub struct PlainError {
+    message: String,
+    status_code: u16,
+}
+
+/// A service refuses, or cannot answer now.
+#[derive(ToSchema, serde::Serialize)]
+#[schema(rename_all = "camelCase", example = json!({"message": "Some products were not found", "status": 400}))]
+pub struct ServiceError {
+    message: String,
+    status: u16,
+    /// The order that is stored and cannot be paid yet.
+    #[schema(nullable = false, format = "uuid")]
+    order_id: Option<String>,
+}
+
+/// One of two shapes, by whether the gateway or a service refuses.
+#[derive(ToSchema, serde::Serialize)]
+#[serde(untagged)]
+pub enum Refusal {
+    Request(RequestError),
+    Service(ServiceError),
+}
+
+/// One of two shapes: no token, or one that proves nothing.
+#[derive(ToSchema, serde::Serialize)]
+#[serde(untagged)]
+pub enum NoProof {
+    Request(RequestError),
+    Plain(PlainError),
+}
+
+/// What can go wrong with every request.
+#[derive(IntoResponses)]
+pub enum Failures {
+    /// The service is at fault
+    #[response(status = 500)]
+    Internal(PlainError),
+    /// A service cannot answer now; the same request may succeed later
+    #[response(status = 503, headers(("Retry-After" = u32, description = "Seconds to wait")))]
+    Unavailable(ServiceError),
+}
+
+/// What can go wrong with every request that asks for a payment page.
+#[derive(IntoResponses)]
+pub enum PaymentErrors {
+    /// The service is at fault
+    #[response(status = 500)]
+    Internal(PlainError),
+    /// A service cannot answer now. With `orderId` the order is stored: `POST /api/orders/{id}/pay`, or the same request
+    /// with the same `Idempotency-Key`, opens its page later
+    #[response(status = 503, headers(("Retry-After" = u32, description = "Seconds to wait")))]
+    Unavailable(ServiceError),
+}
+
+/// What can go wrong with a query.
+#[derive(IntoResponses)]
+pub enum QueryErrors {
+    /// The query is wrong
+    #[response(status = 400)]
+    Invalid(RequestError),
+}
+
+/// What can go wrong with a body.
+#[derive(IntoResponses)]
+pub enum BodyErrors {
+    /// The body is wrong, or a service refuses it
+    #[response(status = 400)]
+    Invalid(Refusal),
+    /// The body has more than 100 KiB
+    #[response(status = 413)]
+    TooLarge(PlainError),
+    /// The body's charset or encoding is unknown
+    #[response(status = 415)]
+    Unsupported(PlainError),
+}
+
+/// What can go wrong where a login is needed.
+#[derive(IntoResponses)]
+pub enum LoginErrors {
+    /// No token, or one that proves nothing
+    #[response(status = 401, headers(("WWW-Authenticate" = String, description = "Bearer")))]
+    Unauthorized(NoProof),
+}
+
+/// What can go wrong where an administrator is needed.
+#[derive(IntoResponses)]
+pub enum AdminErrors {
+    /// No token, or one that proves nothing
+    #[response(status = 401, headers(("WWW-Authenticate" = String, description = "Bearer")))]
+    Unauthorized(NoProof),
+    /// The user is no administrator
+    #[response(status = 403)]
+    Forbidden(RequestError),
+}
+
+/// What can go wrong where one thing is named.
+#[derive(IntoResponses)]
+pub enum MissingErrors {
+    /// The number in the path is none, or the request is wrong in another way
+    #[response(status = 400)]
+    Invalid(Refusal),
+    /// There is none with this number that the caller may see
+    #[response(status = 404)]
+    Missing(ServiceError),
+}
+
+/// What can go wrong where an order changes.
+#[derive(IntoResponses)]
+pub enum ConflictErrors {
+    /// The caller may see the order, but not do this to it
+    #[response(status = 403)]
+    Forbidden(ServiceError),
+    /// The order has come too far, or not far enough
+    #[response(status = 409)]
+    Conflict(ServiceError),
+}

@@ -1,0 +1,151 @@
+//! The API's description, made from the types of the routes. It exists in tests alone: the component carries what comes
+//! out, `openapi.json` and `docs.html` beside `Cargo.toml`, and the tests here say when these no longer fit.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test --release -p gateway` writes them anew.
+
+pub mod bodies;
+mod page;
+
+use super::{auth, docs, orders, products};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::Path;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Store",
+        version = "1.0.0",
+        description = "Accounts, catalogue and orders of an online store.\n\n\
+            Bodies are JSON or forms, at most 100 KiB; unknown fields are refused. \
+            Paths are matched without regard to case. \
+            Answers to GET carry an `ETag`; with `If-None-Match` an unchanged one is 304 without a body."
+    ),
+    tags(
+        (name = "auth", description = "Who a customer is, and how they prove it."),
+        (name = "products", description = "The catalogue. Anyone reads it, administrators change it."),
+        (name = "orders", description = "What was bought. Customers see their own orders, administrators all."),
+    ),
+    // Answers that a type describes (`IntoResponses`) do not bring their schemas along.
+    components(schemas(
+        bodies::RequestError,
+        bodies::Messages,
+        bodies::PlainError,
+        bodies::ServiceError,
+        bodies::Refusal,
+        bodies::NoProof
+    )),
+    modifiers(&Login),
+)]
+struct Document;
+
+struct Login;
+
+impl Modify for Login {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The token that `POST /api/auth/login` answers."));
+        document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
+    }
+}
+
+fn document() -> String {
+    let mut document = Document::openapi();
+    for resource in [auth::Api::openapi(), products::Api::openapi(), orders::Api::openapi()] {
+        document.merge(resource);
+    }
+    document.to_pretty_json().unwrap() + "\n"
+}
+
+/// Compares `made` with the file that is checked in, or writes it.
+fn check(file: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    let differs = kept.lines().zip(made.lines()).find(|(kept, made)| kept != made);
+    assert!(
+        kept == made,
+        "{file} is out of date, set UPDATE_SNAPSHOTS=1 to write it anew; first difference: {differs:?}"
+    );
+}
+
+#[test]
+fn the_document_that_is_served_is_made_from_the_types() {
+    check("openapi.json", &document());
+}
+
+#[test]
+fn the_page_that_is_served_shows_the_document() {
+    check("docs.html", &page::render(&serde_json::from_str(&document()).unwrap()));
+}
+
+#[test]
+fn the_page_runs_nothing_and_loads_nothing() {
+    let page = page::render(&serde_json::from_str(&document()).unwrap());
+    for word in ["<script", "<img", "<iframe", "<link", "style=\"", "http://", "https://", "onclick"] {
+        assert!(!page.contains(word), "the page has {word}");
+    }
+    let hash = STANDARD.encode(Sha256::digest(page::STYLE));
+    assert!(docs::POLICY.contains(&format!("'sha256-{hash}'")), "the style's hash is {hash}");
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_operation_says_enough() {
+    let document: Value = serde_json::from_str(&document()).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut references = BTreeSet::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 15, "{references:?}");
+    for reference in &references {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+    let paths = document["paths"].as_object().unwrap();
+    // Paths that differ in the names of their parameters alone are one path to OpenAPI.
+    assert_eq!(paths.keys().map(|path| unnamed(path)).collect::<BTreeSet<_>>().len(), paths.len());
+    let mut operations = 0;
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object().unwrap() {
+            let guarded = operation.get("security").is_some();
+            let open = path.starts_with("/api/products") && method == "get"
+                || matches!(path.as_str(), "/api/auth/register" | "/api/auth/login");
+            assert_eq!(guarded, !open, "{method} {path}");
+            assert_eq!(operation["responses"].get("401").is_some(), guarded, "{method} {path}");
+            for status in ["500", "503"] {
+                assert!(operation["responses"].get(status).is_some(), "{method} {path} {status}");
+            }
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            operations += 1;
+        }
+    }
+    assert_eq!(operations, 14);
+}
+
+fn unnamed(path: &str) -> String {
+    path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect::<Vec<_>>().join("/")
+}
+
+fn collect(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            references.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| collect(value, references));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect(value, references)),
+        _ => {}
+    }
+}
+
+/// The example of a body as the document gives it, for the tests of the routes.
+pub fn example(schema: &str) -> String {
+    let document: Value = serde_json::from_str(docs::DOCUMENT).unwrap();
+    document["components"]["schemas"][schema]["example"].to_string()
+}

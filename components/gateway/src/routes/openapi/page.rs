@@ -1,0 +1,222 @@
+//! The API's description as a page for people: no script, one style sheet, readable without either colour or mouse.
+
+use serde_json::{Map, Value};
+use std::fmt::Write;
+
+/// The page's style sheet; `docs::POLICY` names its hash.
+pub const STYLE: &str = "
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
+h1, h2, h3 { line-height: 1.2; }
+h2 { border-bottom: 1px solid; margin-top: 3rem; padding-bottom: .3rem; }
+h3 { margin-top: 2rem; }
+h3 code { overflow-wrap: anywhere; }
+code, pre { font-family: ui-monospace, monospace; }
+pre { border: 1px solid; overflow-x: auto; padding: .7rem; }
+table { border-collapse: collapse; margin: .7rem 0; width: 100%; }
+caption { font-weight: bold; text-align: left; }
+th, td { border-top: 1px solid; padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; }
+nav ul { padding-left: 1.2rem; }
+";
+
+/// The whole page.
+pub fn render(document: &Value) -> String {
+    let mut page = String::new();
+    let info = &document["info"];
+    let title = format!("{} API {}", text(&info["title"]), text(&info["version"]));
+    page += "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
+    page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
+    line(&mut page, format_args!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>"));
+    for paragraph in text(&info["description"]).split("\n\n") {
+        line(&mut page, format_args!("<p>{}</p>", prose(paragraph)));
+    }
+    line(&mut page, format_args!("<p>For programs: <a href=\"/api/openapi.json\">openapi.json</a>.</p>"));
+    let tags: Vec<&Value> = list(&document["tags"]).collect();
+    contents(&mut page, document, &tags);
+    page += "<main>\n";
+    for tag in tags {
+        let name = text(&tag["name"]);
+        line(
+            &mut page,
+            format_args!("<section>\n<h2 id=\"{name}\">{name}</h2>\n<p>{}</p>", prose(text(&tag["description"]))),
+        );
+        for (method, path, operation) in operations(document, name) {
+            describe(&mut page, &method, path, operation);
+        }
+        page += "</section>\n";
+    }
+    page += "<section>\n<h2 id=\"schemas\">Schemas</h2>\n";
+    for (name, schema) in fields(&document["components"]["schemas"]) {
+        describe_schema(&mut page, name, schema);
+    }
+    page += "</section>\n</main>\n</body>\n</html>\n";
+    page
+}
+
+/// The operations with a tag: method, path, and what is said of it.
+fn operations<'a>(document: &'a Value, tag: &'a str) -> impl Iterator<Item = (String, &'a str, &'a Value)> {
+    fields(&document["paths"]).flat_map(move |(path, methods)| {
+        fields(methods)
+            .filter(move |(_, operation)| operation["tags"][0] == tag)
+            .map(move |(method, operation)| (method.to_uppercase(), path, operation))
+    })
+}
+
+fn contents(page: &mut String, document: &Value, tags: &[&Value]) {
+    *page += "<nav aria-label=\"Contents\">\n<ul>\n";
+    for tag in tags {
+        let name = text(&tag["name"]);
+        line(page, format_args!("<li><a href=\"#{name}\">{name}</a>\n<ul>"));
+        for (method, path, operation) in operations(document, name) {
+            let (id, summary) = (text(&operation["operationId"]), prose(text(&operation["summary"])));
+            line(page, format_args!("<li><a href=\"#{id}\"><code>{method} {path}</code></a> {summary}</li>"));
+        }
+        *page += "</ul></li>\n";
+    }
+    *page += "<li><a href=\"#schemas\">Schemas</a></li>\n</ul>\n</nav>\n";
+}
+
+fn describe(page: &mut String, method: &str, path: &str, operation: &Value) {
+    let id = text(&operation["operationId"]);
+    line(page, format_args!("<h3 id=\"{id}\"><code>{method} {path}</code></h3>"));
+    for key in ["summary", "description"] {
+        let said = text(&operation[key]);
+        if !said.is_empty() {
+            line(page, format_args!("<p>{}</p>", prose(said)));
+        }
+    }
+    if operation.get("security").is_some() {
+        *page += "<p>Needs a login: <code>Authorization: Bearer TOKEN</code>.</p>\n";
+    }
+    if list(&operation["parameters"]).next().is_some() {
+        heading(page, "Parameters", &["Name", "In", "Type", "Meaning"]);
+        for parameter in list(&operation["parameters"]) {
+            let required = if parameter["required"] == true { "" } else { ", optional" };
+            row(
+                page,
+                text(&parameter["name"]),
+                &[
+                    format!("{}{required}", text(&parameter["in"])),
+                    kind(&parameter["schema"]),
+                    prose(text(&parameter["description"])),
+                ],
+            );
+        }
+        *page += "</tbody>\n</table>\n";
+    }
+    if let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema") {
+        line(page, format_args!("<p>Body: {}</p>", kind(schema)));
+    }
+    heading(page, "Answers", &["Status", "When", "Body"]);
+    for (status, answer) in fields(&operation["responses"]) {
+        let body = answer.pointer("/content/application~1json/schema").map(kind).unwrap_or_default();
+        row(page, status, &[prose(text(&answer["description"])), body]);
+    }
+    *page += "</tbody>\n</table>\n";
+}
+
+fn describe_schema(page: &mut String, name: &str, schema: &Value) {
+    line(page, format_args!("<h3 id=\"schema-{name}\">{name}</h3>"));
+    let said = text(&schema["description"]);
+    if !said.is_empty() {
+        line(page, format_args!("<p>{}</p>", prose(said)));
+    }
+    if schema.get("properties").is_some() {
+        heading(page, "Fields", &["Name", "Type", "Meaning"]);
+        for (field, property) in fields(&schema["properties"]) {
+            let required = list(&schema["required"]).any(|name| name == field);
+            let kind = kind(property) + if required { "" } else { ", optional" };
+            row(page, field, &[kind, prose(text(&property["description"]))]);
+        }
+        *page += "</tbody>\n</table>\n";
+    } else {
+        line(page, format_args!("<p>{}</p>", kind(schema)));
+    }
+    if let Some(example) = schema.get("example") {
+        let example = serde_json::to_string_pretty(example).unwrap();
+        line(page, format_args!("<p>Example:</p>\n<pre>{}</pre>", escape(&example)));
+    }
+}
+
+/// What values a schema allows, in a few words.
+fn kind(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        return format!("<a href=\"#schema-{name}\">{name}</a>");
+    }
+    let one_of: Vec<String> = list(&schema["oneOf"]).chain(list(&schema["allOf"])).map(kind).collect();
+    if !one_of.is_empty() {
+        return one_of.join(" or ");
+    }
+    let mut said = match &schema["type"] {
+        Value::Array(types) => types.iter().map(text).collect::<Vec<_>>().join(" or "),
+        Value::String(name) if name == "array" => format!("list of {}", kind(&schema["items"])),
+        name => text(name).to_owned(),
+    };
+    let values: Vec<&str> = list(&schema["enum"]).map(text).collect();
+    if !values.is_empty() {
+        write!(said, ": {}", values.join(", ")).unwrap();
+    }
+    let limits = [
+        ("format", ""),
+        ("pattern", "pattern "),
+        ("minimum", "from "),
+        ("maximum", "to "),
+        ("minLength", "at least "),
+        ("maxLength", "at most "),
+        ("minItems", "at least "),
+        ("maxItems", "at most "),
+        ("default", "default "),
+    ];
+    for (key, words) in limits {
+        match &schema[key] {
+            Value::Null => {}
+            Value::String(value) => write!(said, ", {words}{}", escape(value)).unwrap(),
+            value => write!(said, ", {words}{value}").unwrap(),
+        }
+    }
+    said
+}
+
+fn heading(page: &mut String, caption: &str, columns: &[&str]) {
+    line(page, format_args!("<table>\n<caption>{caption}</caption>\n<thead><tr>"));
+    for column in columns {
+        line(page, format_args!("<th scope=\"col\">{column}</th>"));
+    }
+    *page += "</tr></thead>\n<tbody>\n";
+}
+
+/// A row: its name as text, its cells as HTML.
+fn row(page: &mut String, name: &str, cells: &[String]) {
+    write!(page, "<tr><th scope=\"row\"><code>{}</code></th>", escape(name)).unwrap();
+    for cell in cells {
+        write!(page, "<td>{cell}</td>").unwrap();
+    }
+    *page += "</tr>\n";
+}
+
+fn line(page: &mut String, html: std::fmt::Arguments) {
+    writeln!(page, "{html}").unwrap();
+}
+
+/// Text as HTML, with what stands between backticks as code.
+fn prose(text: &str) -> String {
+    let escaped = escape(text);
+    let parts = escaped.split('`').enumerate();
+    parts.map(|(i, part)| if i % 2 == 0 { part.to_owned() } else { format!("<code>{part}</code>") }).collect()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn fields(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter).map(|(key, value)| (key.as_str(), value))
+}

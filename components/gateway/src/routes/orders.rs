@@ -1,0 +1,217 @@
+//! `/api/orders`: what was bought. Every route needs a login; which orders a user sees, and what they may do to them, is
+//! the service's to say.
+
+mod input;
+mod view;
+
+use super::no_route;
+use crate::authorize::Caller;
+use crate::bindings::accounts::Role;
+use crate::bindings::orders::{self, Actor, OrderId, Query, Status};
+use crate::http::error::Error;
+use crate::http::json::Fields;
+use crate::http::reply::Reply;
+use crate::http::{Request, path};
+use spin_sdk::wasip3::http::types::Method;
+use view::{CheckoutView, List, OrderView};
+
+#[cfg(test)]
+use super::openapi::bodies::{
+    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewStatusBody,
+    OrderQuery, PageQuery, PaymentErrors, QueryErrors, ServiceError, StatusName,
+};
+
+/// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
+pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+    match (request.method, rest) {
+        (Method::Get | Method::Head, []) => {
+            let actor = actor(request).await?;
+            list(actor, request.query).await
+        }
+        (Method::Post, []) => {
+            let actor = actor(request).await?;
+            create(actor, request.body, request.header("idempotency-key")).await
+        }
+        (Method::Get | Method::Head, [status]) if !status.is_empty() => {
+            let status = path::parameter(status)?;
+            let actor = actor(request).await?;
+            list_by_status(actor, request.query, &status).await
+        }
+        (Method::Patch, [id]) if !id.is_empty() => {
+            let id = path::parameter(id)?;
+            let actor = actor(request).await?;
+            change_status(actor, &id, request.body).await
+        }
+        (Method::Get | Method::Head, [word, id]) if word.eq_ignore_ascii_case("id") && !id.is_empty() => {
+            let id = path::parameter(id)?;
+            let actor = actor(request).await?;
+            get(actor, &id).await
+        }
+        (Method::Post, [id, word]) if word.eq_ignore_ascii_case("pay") && !id.is_empty() => {
+            let id = path::parameter(id)?;
+            let actor = actor(request).await?;
+            pay(actor, &id).await
+        }
+        _ => Err(no_route(request)),
+    }
+}
+
+/// On whose behalf the service is called.
+async fn actor(request: &Request<'_>) -> Result<Actor, Error> {
+    Ok(match Caller::of(request).await? {
+        Caller::Anyone => Actor::Anyone,
+        Caller::User(user) if user.role == Role::Admin => Actor::Admin(user.id),
+        Caller::User(user) => Actor::Customer(user.id),
+    })
+}
+
+/// Lists orders, the newest first: those of the user, or for administrators all.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/orders", operation_id = "listOrders", tag = "orders", security(("bearer" = [])),
+    params(OrderQuery),
+    responses(
+        LoginErrors, QueryErrors, Failures,
+        (status = 200, description = "One page, empty past the last; without the orders' lines", body = List),
+    ),
+))]
+async fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
+    show(actor, input::query(query)?).await
+}
+
+/// Lists the orders that have one status, the newest first.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/orders/{which}", operation_id = "listOrdersByStatus", tag = "orders", security(("bearer" = [])),
+    params(("which" = StatusName, Path, description = "How far the orders have come"), PageQuery),
+    responses(
+        LoginErrors, QueryErrors, Failures,
+        (status = 200, description = "One page, empty past the last; without the orders' lines", body = List),
+    ),
+))]
+async fn list_by_status(actor: Actor, query: &str, status: &str) -> Result<Reply, Error> {
+    show(actor, input::query_by_status(query, status)?).await
+}
+
+async fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
+    let found = orders::list(actor, query).await.map_err(|e| refused(e, None))?;
+    Reply::json(200, &List::of(&found, &query))
+}
+
+/// Makes an order, and opens the page on which it is paid.
+///
+/// Prices are those of the catalogue now. With an `Idempotency-Key` the same request may be sent again within 24 hours and
+/// gets the same order; a key that was used for another order is refused.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/orders", operation_id = "createOrder", tag = "orders", security(("bearer" = [])),
+    params(KeyHeader),
+    request_body = NewOrderBody,
+    responses(
+        BodyErrors, LoginErrors, PaymentErrors,
+        (status = 201, description = "The order, and where to pay it", body = CheckoutView),
+        (status = 422, description = "The key was used for another order", body = ServiceError),
+    ),
+))]
+async fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
+    let order = input::new_order(body, idempotency_key)?;
+    let checkout = orders::create(actor, order).await.map_err(|e| refused(e, None))?;
+    Reply::json(201, &CheckoutView::of(&checkout))
+}
+
+/// Opens the page on which a pending order is paid.
+///
+/// It is the same page as before, or a new one when that one has ended.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/orders/{id}/pay", operation_id = "payOrder", tag = "orders", security(("bearer" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    responses(
+        LoginErrors, MissingErrors, ConflictErrors, PaymentErrors,
+        (status = 201, description = "The order, and where to pay it", body = CheckoutView),
+    ),
+))]
+async fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
+    let id = order_id(id)?;
+    let checkout = orders::pay(actor, id.clone()).await.map_err(|e| refused(e, Some(&id)))?;
+    Reply::json(201, &CheckoutView::of(&checkout))
+}
+
+/// Returns an order with its lines and its receipt.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/orders/id/{id}", operation_id = "getOrder", tag = "orders", security(("bearer" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    responses(LoginErrors, MissingErrors, Failures, (status = 200, description = "The order", body = OrderView)),
+))]
+async fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
+    let id = order_id(id)?;
+    let order = orders::get(actor, id.clone()).await.map_err(|e| refused(e, Some(&id)))?;
+    Reply::json(200, &OrderView::whole(&order))
+}
+
+/// Marks an order delivered, or cancels it.
+///
+/// Administrators mark paid orders delivered; customers cancel their own orders as long as they are not paid. A status
+/// that the order has already is no change.
+#[cfg_attr(test, utoipa::path(
+    patch, path = "/api/orders/{which}", operation_id = "changeOrderStatus", tag = "orders", security(("bearer" = [])),
+    params(("which" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    request_body = NewStatusBody,
+    responses(
+        BodyErrors, LoginErrors, MissingErrors, ConflictErrors, Failures,
+        (status = 200, description = "The order, without its lines", body = OrderView),
+    ),
+))]
+async fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
+    // The body is checked before the number, as it always was.
+    let status: Status = input::new_status(body)?;
+    let id = order_id(id)?;
+    let order = orders::change_status(actor, id.clone(), status).await.map_err(|e| refused(e, Some(&id)))?;
+    Reply::json(200, &OrderView::line(&order))
+}
+
+/// An order's number from its path segment: a UUID, of which those in upper case are nobody's.
+fn order_id(segment: &str) -> Result<OrderId, Error> {
+    let groups: Vec<&str> = segment.split('-').collect();
+    let is_hex = |group: &&str| group.bytes().all(|b| b.is_ascii_hexdigit());
+    if !groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) || !groups.iter().all(is_hex) {
+        return Err(Error::bad_request("Validation failed (uuid is expected)"));
+    }
+    if segment.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err(not_found(segment));
+    }
+    Ok(segment.to_owned())
+}
+
+fn not_found(id: &str) -> Error {
+    Error::service(404, format!("Order with id #{id} not found"))
+}
+
+/// What the service refuses, as HTTP; `id` is the order that was asked for.
+fn refused(error: orders::Error, id: Option<&str>) -> Error {
+    match (error, id) {
+        (orders::Error::NotFound, Some(id)) => not_found(id),
+        (orders::Error::NotFound, None) => Error::internal("the order service did not find what was not asked for"),
+        (orders::Error::Invalid(message), _) => Error::service(400, message),
+        (orders::Error::UnknownProducts, _) => Error::service(400, "Some products were not found"),
+        (orders::Error::Forbidden(message), _) => Error::service(403, message),
+        (orders::Error::Conflict(message), _) => Error::service(409, message),
+        (orders::Error::KeyReused, _) => Error::service(422, "Idempotency-Key was used for another order"),
+        (orders::Error::PaymentUnavailable(order), _) => {
+            let id = order.order_id;
+            let text = format!(
+                "Order {id} is stored and cannot be paid yet: {}. POST /api/orders/{id}/pay opens its payment page, and so \
+                 does the same request with its Idempotency-Key",
+                order.message.trim_end_matches('.')
+            );
+            Error::remote(503, text).with("orderId", id)
+        }
+        (orders::Error::Unavailable(detail), _) => Error::unavailable("The order service", &detail),
+        (orders::Error::Internal(detail), _) => Error::internal(&detail),
+    }
+}
+
+/// What is described in `openapi.json`.
+#[cfg(test)]
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list, list_by_status, create, get, change_status, pay))]
+pub struct Api;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! What clients send about orders: bodies, queries and the idempotency key, checked and typed.
+//!
+//! Lists nest, and class-validator's words about what is nested depend on what it finds there; [`items`] follows it.
+
+use crate::bindings::orders::{NewItem, NewOrder, Query, Status};
+use crate::http::error::Error;
+use crate::http::json::{Fields, Value};
+use crate::http::query;
+use crate::validate::{Checked, Input, positive, whole};
+
+/// The most lines of an order; the contract's bound.
+const MAX_ITEMS: usize = 1000;
+/// The most pieces in a line; the contract's bound.
+const MAX_QUANTITY: u64 = 1_000_000;
+/// The highest number of a product that clients can write: beyond it JavaScript rounds.
+const MAX_PRODUCT_ID: u64 = (1 << 53) - 1;
+/// The most orders on a page; the contract's bound.
+const MAX_LIMIT: u32 = 1000;
+/// The most characters of an idempotency key; the contract's bound.
+const MAX_KEY: usize = 255;
+
+/// The statuses that a client may set, or have tried to since before the others existed.
+const SETTABLE: &[Status] = &[Status::Pending, Status::Delivered, Status::Cancelled];
+/// The statuses that an order can have.
+const ALL: &[Status] = &[Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
+
+/// A status as the API writes it.
+pub fn name(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "PENDING",
+        Status::Paid => "PAID",
+        Status::Delivered => "DELIVERED",
+        Status::Cancelled => "CANCELLED",
+        Status::Refunded => "REFUNDED",
+    }
+}
+
+/// The body of a new order.
+pub fn new_order(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewOrder, Error> {
+    let mut input = Input::new(body, &["items"]);
+    let items = input.required("items", items);
+    let items = input.finish(items)?;
+    if !idempotency_key.as_deref().is_none_or(is_key) {
+        let text = format!("Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters");
+        return Err(Error::bad_request(text));
+    }
+    Ok(NewOrder { items, idempotency_key })
+}
+
+fn is_key(key: &str) -> bool {
+    (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The lines of an order.
+fn items(name: &str, value: Option<&Value>) -> Checked<Vec<NewItem>> {
+    let too_few = || format!("{name} must contain at least 1 elements");
+    let no_list = || format!("{name} must be an array");
+    let text = match value {
+        Some(Value::Nested(text)) => text,
+        None => return Err(vec![too_few(), no_list()]),
+        Some(_) => return Err(vec![too_few(), no_list(), not_nested(name)]),
+    };
+    if !text.starts_with('[') {
+        // An object is checked as if it were a line, and its own faults come before that it is no list.
+        return Err(item(name, text).err().unwrap_or_else(|| vec![too_few(), no_list()]));
+    }
+    let list = Fields::parse(text).map_err(|_| not_unicode(name))?;
+    match list.values().len() {
+        0 => return Err(vec![too_few()]),
+        // No more than this is looked into, however many faults there are.
+        n if n > MAX_ITEMS => return Err(vec![format!("{name} must contain no more than {MAX_ITEMS} elements")]),
+        _ => {}
+    }
+    let mut items = Vec::with_capacity(list.values().len());
+    let mut faults = Vec::new();
+    for (i, value) in list.values().enumerate() {
+        match value {
+            Value::Nested(text) if text.starts_with('[') => faults.push(format!("{name}.{i} must be an object")),
+            Value::Nested(text) => match item(&format!("{name}.{i}"), text) {
+                Ok(item) => items.push(item),
+                Err(messages) => faults.extend(messages),
+            },
+            // class-validator leaves the position out.
+            _ => faults.push(format!("{name}.{}", not_nested(name))),
+        }
+    }
+    if faults.is_empty() { Ok(items) } else { Err(faults) }
+}
+
+fn not_nested(name: &str) -> String {
+    format!("each value in nested property {name} must be either object or array")
+}
+
+fn not_unicode(name: &str) -> Vec<String> {
+    vec![format!("{name} must be text in Unicode")]
+}
+
+/// One line of an order, at `place`.
+fn item(place: &str, text: &str) -> Checked<NewItem> {
+    let fields = Fields::parse(text).map_err(|_| not_unicode(place))?;
+    let mut input = Input::new(&fields, &["productId", "quantity"]);
+    let product_id = input.required("productId", whole(MAX_PRODUCT_ID));
+    let quantity = input.required("quantity", whole(MAX_QUANTITY));
+    // It fits: `MAX_QUANTITY` is below 2^32.
+    let quantity = quantity.and_then(|quantity| u32::try_from(quantity).ok());
+    let item = product_id.zip(quantity).map(|(product_id, quantity)| NewItem { product_id, quantity });
+    let with_place = |messages: Vec<String>| messages.iter().map(|message| format!("{place}.{message}")).collect();
+    input.check(item).map_err(with_place)
+}
+
+/// The body of a change of status.
+pub fn new_status(body: &Fields<'_>) -> Result<Status, Error> {
+    let mut input = Input::new(body, &["status"]);
+    let status = input.required("status", one_of(SETTABLE));
+    input.finish(status)
+}
+
+/// `status`, `page` and `limit` of a list.
+pub fn query(query: &str) -> Result<Query, Error> {
+    let text = query::to_json(query)?;
+    let fields = Fields::parse(&text)?;
+    let mut input = Input::new(&fields, &["status", "page", "limit"]);
+    let status = input.optional("status", one_of(ALL));
+    let (page, limit) = page(&mut input);
+    input.finish(Some(Query { page, limit, status }))
+}
+
+/// `page` and `limit` of a list of the orders with one status, which stands in the path and is checked last.
+pub fn query_by_status(query: &str, status: &str) -> Result<Query, Error> {
+    let text = query::to_json(query)?;
+    let fields = Fields::parse(&text)?;
+    let mut input = Input::new(&fields, &["page", "limit"]);
+    let (page, limit) = page(&mut input);
+    input.finish(Some(()))?;
+    let status = one_of(ALL)("status", Some(&Value::Text(status.into()))).map_err(Error::invalid)?;
+    Ok(Query { page, limit, status: Some(status) })
+}
+
+fn page(input: &mut Input<'_>) -> (u32, u32) {
+    let page = input.optional("page", positive(u32::MAX)).unwrap_or(1);
+    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(10);
+    (page, limit)
+}
+
+/// One of these statuses, in upper case.
+fn one_of(possible: &'static [Status]) -> impl Fn(&str, Option<&Value>) -> Checked<Status> {
+    move |_, value| {
+        let found = match value {
+            Some(Value::Text(text)) => possible.iter().find(|status| name(**status) == text),
+            _ => None,
+        };
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = possible.iter().map(|status| name(*status)).collect();
+            vec![format!("Possible status values are {}", names.join(", "))]
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Every recorded request about orders that is decided without them: same status, same body.
+
+use super::*;
+use crate::bindings::orders::{Checkout, Item, Money, Order, Page, PaymentSession, Unpayable};
+use crate::routes::openapi::example;
+use crate::routes::recorded::{cases, expected, sent, title};
+use serde_json::Value as Json;
+
+const ID: &str = "0198d7a2-5d2e-7c11-9c1b-5b0a3a2f7e61";
+
+/// What the gateway refuses without asking the service, or what it would ask for.
+fn answer(case: &Json) -> Result<String, Error> {
+    let target = case["path_template"].as_str().unwrap();
+    let target = target.replace("{{OA|upper}}", &ID.to_uppercase()).replace("{{OA}}", ID).replace("{{OB}}", ID);
+    let target = target.replace("{{OC}}", ID);
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let rest: Vec<&str> = path.strip_prefix("/api/orders").unwrap().split('/').skip(1).collect();
+    let body = Fields::parse(case["body"].as_str().unwrap_or_default())?;
+    Ok(match (case["method"].as_str().unwrap(), rest.as_slice()) {
+        ("GET", []) => format!("{:?}", input::query(query)?),
+        ("POST", []) => format!("{:?}", input::new_order(&body, None)?),
+        ("GET", [status]) => format!("{:?}", input::query_by_status(query, status)?),
+        ("GET", ["id", id]) => order_id(id)?,
+        ("PATCH", [id]) => format!("{:?} {}", input::new_status(&body)?, order_id(id)?),
+        other => panic!("no such case: {other:?}"),
+    })
+}
+
+#[test]
+fn refused_requests_have_the_recorded_status_and_body() {
+    let mut refused = 0;
+    for case in cases(&["orders-create", "orders-list", "orders-get", "orders-status"]) {
+        match answer(&case) {
+            Err(error) => {
+                let (status, body) = sent(error);
+                // The recording does not keep the id that it sent in upper case.
+                let text = body.to_string().replace(&ID.to_uppercase(), "{{OA|upper}}");
+                assert_eq!((status, text), (expected(&case).0, expected(&case).1.to_string()), "{}", title(&case));
+                refused += 1;
+            }
+            // What only the service can refuse has one text, not a list.
+            Ok(call) => assert!(
+                case["status"].as_u64().unwrap() < 400 || case["response_normalised"]["message"].is_string(),
+                "{}: {call}",
+                title(&case)
+            ),
+        }
+    }
+    assert!(refused >= 35, "only {refused} cases were refused");
+}
+
+fn messages(body: &str) -> Vec<String> {
+    let (status, body) = sent(input::new_order(&Fields::parse(body).unwrap(), None).unwrap_err());
+    assert_eq!(status, 400, "{body}");
+    serde_json::from_value(body["message"].clone()).unwrap()
+}
+
+#[test]
+fn quantities_and_products_are_whole_and_bounded() {
+    let line =
+        |product: &str, quantity: &str| format!(r#"{{"items":[{{"productId":{product},"quantity":{quantity}}}]}}"#);
+    assert_eq!(messages(&line("1", "1.9")), ["items.0.quantity must be an integer number"]);
+    assert_eq!(messages(&line("1", "1000001")), ["items.0.quantity must not be greater than 1000000"]);
+    assert_eq!(messages(&line("1", "3000000000")), ["items.0.quantity must not be greater than 1000000"]);
+    assert_eq!(messages(&line("1.5", "1")), ["items.0.productId must be an integer number"]);
+    assert_eq!(messages(&line("1e300", "1")), ["items.0.productId must not be greater than 9007199254740991"]);
+    assert_eq!(messages(&line("1", "-1")), ["items.0.quantity must be a positive number"]);
+    let order = |body: &str| input::new_order(&Fields::parse(body).unwrap(), None).unwrap();
+    assert_eq!(order(&line("9007199254740991", "1e6")).items[0].quantity, 1_000_000);
+}
+
+#[test]
+fn an_order_has_at_most_a_thousand_lines_and_no_more_are_looked_into() {
+    let order = |line: &str, n: usize| format!(r#"{{"items":[{}]}}"#, vec![line; n].join(","));
+    let good = r#"{"productId":1,"quantity":1}"#;
+    let full = order(good, 1000);
+    assert_eq!(input::new_order(&Fields::parse(&full).unwrap(), None).unwrap().items.len(), 1000);
+    for line in [good, "{}", "[]"] {
+        assert_eq!(messages(&order(line, 1001)), ["items must contain no more than 1000 elements"], "{line}");
+    }
+}
+
+#[test]
+fn what_is_nested_wrongly_is_named() {
+    assert_eq!(messages(r#"{"items":[[{"productId":1,"quantity":1}]]}"#), ["items.0 must be an object"]);
+    assert_eq!(messages(r#"{"items":{"productId":0,"quantity":1}}"#), ["items.productId must be a positive number"]);
+    assert_eq!(
+        messages(r#"{"a":1,"items":[1,{"productId":1,"quantity":0,"b":2}]}"#),
+        [
+            "property a should not exist",
+            "items.each value in nested property items must be either object or array",
+            "items.1.property b should not exist",
+            "items.1.quantity must be a positive number"
+        ]
+    );
+    assert_eq!(messages(r#"{"items":[{"productId":"\ud800","quantity":1}]}"#), ["items.0 must be text in Unicode"]);
+}
+
+#[test]
+fn an_idempotency_key_is_visible_ascii_of_at_most_255_characters() {
+    let body = Fields::parse(r#"{"items":[{"productId":1,"quantity":1}]}"#).unwrap();
+    let order = |key: &str| input::new_order(&body, Some(key.to_owned()));
+    let longest = "k".repeat(255);
+    for key in ["k", "8e03978e-40d5-43dd-bc93-6894a57f9324", "!~", &longest] {
+        assert_eq!(order(key).unwrap().idempotency_key.as_deref(), Some(key));
+    }
+    for key in ["", " ", "a b", "a, b", "é", "a\u{7f}", &(longest.clone() + "k")] {
+        let (status, body) = sent(order(key).unwrap_err());
+        assert_eq!((status, &body["error"]), (400, &"Bad Request".into()), "{key:?}");
+    }
+}
+
+#[test]
+fn every_status_is_a_filter_and_three_can_be_set() {
+    for status in ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"] {
+        let by_query = input::query(&format!("status={status}")).unwrap();
+        let by_path = input::query_by_status("", status).unwrap();
+        assert_eq!(by_query.status.map(input::name), Some(status));
+        assert_eq!(by_path.status.map(input::name), Some(status));
+        let body = format!(r#"{{"status":"{status}"}}"#);
+        let settable = input::new_status(&Fields::parse(&body).unwrap()).is_ok();
+        assert_eq!(settable, !matches!(status, "PAID" | "REFUNDED"), "{status}");
+    }
+}
+
+#[test]
+fn the_described_examples_are_accepted() {
+    assert!(input::new_order(&Fields::parse(&example("NewOrder")).unwrap(), None).is_ok());
+    assert!(input::new_status(&Fields::parse(&example("NewStatus")).unwrap()).is_ok());
+}
+
+#[test]
+fn a_number_is_a_uuid_of_any_version() {
+    assert_eq!(order_id(ID).unwrap(), ID);
+    for bad in
+        ["", "abc", "0198d7a25d2e7c119c1b5b0a3a2f7e61", "0198d7a2-5d2e-7c11-9c1b-5b0a3a2f7e6g", &format!("{ID}-")]
+    {
+        let (_, body) = sent(order_id(bad).unwrap_err());
+        assert_eq!(body["message"], "Validation failed (uuid is expected)", "{bad}");
+    }
+}
+
+fn paid_order() -> Order {
+    Order {
+        id: ID.into(),
+        owner: Some("0123456789abcdef01234567".into()),
+        total: Money { cents: 30050, currency: "usd".into() },
+        total_items: 3,
+        status: Status::Paid,
+        paid_at: Some("2024-02-27T15:51:00.000Z".into()),
+        charge_id: Some("ch_1".into()),
+        receipt_url: Some("https://example.com/r".into()),
+        refunded_cents: 0,
+        refund_due_cents: 15025,
+        created_at: "2024-02-27T15:50:27.545Z".into(),
+        updated_at: "2024-02-27T15:51:00.000Z".into(),
+        items: vec![Item { product_id: 1, name: "Teclado".into(), unit_cents: 7525, quantity: 2 }],
+    }
+}
+
+const LINE: &str = concat!(
+    r#""id":"0198d7a2-5d2e-7c11-9c1b-5b0a3a2f7e61","totalAmount":300.5,"totalItems":3,"status":"PAID","paid":true,"#,
+    r#""paidAt":"2024-02-27T15:51:00.000Z","stripeChargeId":"ch_1","createdAt":"2024-02-27T15:50:27.545Z","#,
+    r#""updatedAt":"2024-02-27T15:51:00.000Z""#
+);
+
+#[test]
+fn a_whole_order_has_its_lines_and_what_became_of_the_payment() {
+    let order = paid_order();
+    let item = r#""OrderItem":[{"price":75.25,"quantity":2,"productId":1,"name":"Teclado"}]"#;
+    let money = r#""receiptUrl":"https://example.com/r","refundDueAmount":150.25"#;
+    let expected = format!("{{{LINE},{money},{item}}}");
+    assert_eq!(serde_json::to_string(&OrderView::whole(&order)).unwrap(), expected);
+    let plain = Order { receipt_url: None, refund_due_cents: 0, ..order };
+    assert_eq!(serde_json::to_string(&OrderView::whole(&plain)).unwrap(), format!("{{{LINE},{item}}}"));
+}
+
+#[test]
+fn a_list_shows_lines_as_recorded() {
+    let found = Page { orders: vec![paid_order()], total: 7 };
+    let query = Query { page: 2, limit: 3, status: None };
+    let expected =
+        format!(r#"{{"data":[{{{LINE}}}],"pagination":{{"page":2,"limit":3,"totalRecords":7,"lastPage":3}}}}"#);
+    assert_eq!(serde_json::to_string(&List::of(&found, &query)).unwrap(), expected);
+}
+
+#[test]
+fn a_checkout_names_where_to_pay() {
+    let payment_session = PaymentSession { url: "u".into(), success_url: "s".into(), cancel_url: "c".into() };
+    let shown = serde_json::to_string(&CheckoutView::of(&Checkout { order: paid_order(), payment_session })).unwrap();
+    assert!(shown.starts_with(r#"{"order":{"id":"#), "{shown}");
+    assert!(shown.ends_with(r#""paymentSession":{"cancelUrl":"c","successUrl":"s","url":"u"}}"#), "{shown}");
+}
+
+#[test]
+fn the_services_refusals_become_http() {
+    let text = |error, id| {
+        let reply = refused(error, id).into_reply();
+        (reply.status, String::from_utf8(reply.body).unwrap())
+    };
+    use orders::Error::*;
+    let missing = r#"{"message":"Order with id #x not found","status":404}"#;
+    assert_eq!(text(NotFound, Some("x")), (404, missing.into()));
+    assert_eq!(text(UnknownProducts, None), (400, r#"{"message":"Some products were not found","status":400}"#.into()));
+    assert_eq!(text(Invalid("a".into()), None), (400, r#"{"message":"a","status":400}"#.into()));
+    assert_eq!(text(Forbidden("a".into()), Some("x")), (403, r#"{"message":"a","status":403}"#.into()));
+    assert_eq!(text(Conflict("a".into()), Some("x")), (409, r#"{"message":"a","status":409}"#.into()));
+    assert_eq!(text(KeyReused, None).0, 422);
+    assert_eq!(text(Unavailable("worker 7 died".into()), None).0, 503);
+    assert_eq!(text(Internal("secret".into()), None).0, 500);
+    let unpayable = Unpayable { order_id: ID.into(), message: "the payment provider cannot be reached".into() };
+    let (status, body) = sent(refused(PaymentUnavailable(unpayable), None));
+    assert_eq!((status, body["orderId"].as_str()), (503, Some(ID)));
+    let message = format!("Order {ID} is stored and cannot be paid yet: the payment provider cannot be reached. POST ");
+    assert!(body["message"].as_str().unwrap().starts_with(&message), "{body}");
+}

@@ -1,0 +1,169 @@
+//! Orders as the API shows them, with the names and the order of keys that its clients know.
+
+use super::input::name;
+use crate::bindings::orders::{Checkout, Item, Order, Page, PaymentSession, Query};
+use crate::money::Decimal;
+use serde::Serialize;
+
+#[cfg(test)]
+use crate::routes::openapi::bodies::StatusName;
+
+/// An order. Lists, and the answer to a change of status, have a line of it: without what is bought, and without what
+/// became of the payment.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Order))]
+#[serde(rename_all = "camelCase")]
+pub struct OrderView<'a> {
+    id: &'a str,
+    total_amount: Decimal,
+    /// How many pieces.
+    total_items: u64,
+    #[cfg_attr(test, schema(value_type = StatusName))]
+    status: &'static str,
+    paid: bool,
+    /// When it was paid; it stays when the money is given back.
+    #[cfg_attr(test, schema(required = true, value_type = Option<String>, format = DateTime))]
+    paid_at: Option<&'a str>,
+    /// The charge that paid it.
+    #[cfg_attr(test, schema(required = true))]
+    stripe_charge_id: Option<&'a str>,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
+    created_at: &'a str,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
+    updated_at: &'a str,
+    /// The customer's receipt, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false, value_type = Option<String>, format = "uri"))]
+    receipt_url: Option<&'a str>,
+    /// How much was given back, when anything was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    refunded_amount: Option<Decimal>,
+    /// How much should be given back: a second payment, or one for a cancelled order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    refund_due_amount: Option<Decimal>,
+    /// Its lines; lists and changes of status leave them out.
+    #[cfg_attr(test, schema(nullable = false))]
+    #[serde(rename = "OrderItem", skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<ItemView<'a>>>,
+}
+
+/// One line of an order, with name and price as they were when it was made.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderItem))]
+#[serde(rename_all = "camelCase")]
+struct ItemView<'a> {
+    price: Decimal,
+    quantity: u32,
+    product_id: u64,
+    name: &'a str,
+}
+
+/// An order, and where to pay it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Checkout))]
+#[serde(rename_all = "camelCase")]
+pub struct CheckoutView<'a> {
+    order: OrderView<'a>,
+    payment_session: SessionView<'a>,
+}
+
+/// Where to pay an order, and where the customer comes back to.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = PaymentSession))]
+#[serde(rename_all = "camelCase")]
+struct SessionView<'a> {
+    cancel_url: &'a str,
+    success_url: &'a str,
+    url: &'a str,
+}
+
+/// One page of orders, the newest first.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderList))]
+pub struct List<'a> {
+    data: Vec<OrderView<'a>>,
+    pagination: Pagination,
+}
+
+/// Where a page of orders stands.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderPagination))]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    page: u32,
+    limit: u32,
+    /// The number of orders.
+    total_records: u64,
+    last_page: u64,
+}
+
+impl<'a> OrderView<'a> {
+    /// All of an order.
+    pub fn whole(order: &'a Order) -> Self {
+        let unless_zero = |cents| Some(Decimal(cents)).filter(|_| cents > 0);
+        OrderView {
+            receipt_url: order.receipt_url.as_deref(),
+            refunded_amount: unless_zero(order.refunded_cents),
+            refund_due_amount: unless_zero(order.refund_due_cents),
+            items: Some(order.items.iter().map(ItemView::of).collect()),
+            ..OrderView::line(order)
+        }
+    }
+
+    /// An order in a list.
+    pub fn line(order: &'a Order) -> Self {
+        OrderView {
+            id: &order.id,
+            total_amount: Decimal(order.total.cents),
+            total_items: order.total_items,
+            status: name(order.status),
+            paid: order.paid_at.is_some(),
+            paid_at: order.paid_at.as_deref(),
+            stripe_charge_id: order.charge_id.as_deref(),
+            created_at: &order.created_at,
+            updated_at: &order.updated_at,
+            receipt_url: None,
+            refunded_amount: None,
+            refund_due_amount: None,
+            items: None,
+        }
+    }
+}
+
+impl<'a> ItemView<'a> {
+    fn of(item: &'a Item) -> Self {
+        ItemView {
+            price: Decimal(item.unit_cents),
+            quantity: item.quantity,
+            product_id: item.product_id,
+            name: &item.name,
+        }
+    }
+}
+
+impl<'a> CheckoutView<'a> {
+    pub fn of(checkout: &'a Checkout) -> Self {
+        let PaymentSession { url, success_url, cancel_url } = &checkout.payment_session;
+        CheckoutView {
+            order: OrderView::whole(&checkout.order),
+            payment_session: SessionView { cancel_url, success_url, url },
+        }
+    }
+}
+
+impl<'a> List<'a> {
+    /// The page that `query` asked for.
+    pub fn of(found: &'a Page, query: &Query) -> Self {
+        List {
+            data: found.orders.iter().map(OrderView::line).collect(),
+            pagination: Pagination {
+                page: query.page,
+                limit: query.limit,
+                total_records: found.total,
+                last_page: found.total.div_ceil(query.limit.into()),
+            },
+        }
+    }
+}
