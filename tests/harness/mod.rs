@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 pub mod host;
 pub mod raw;
+pub mod stripe;
 
 pub use app::App;
 pub use client::{Answer, Client};

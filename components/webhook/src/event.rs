@@ -19,7 +19,6 @@ pub const UNEXPECTED_END: &str = "Unexpected end of JSON input";
 
 /// Something that happened at the provider.
 #[derive(Debug, Deserialize)]
-#[serde(expecting = "an object with `id` and `type`")]
 pub struct Event<'a> {
     /// Its id: the same id is the same event.
     pub id: String,
@@ -70,16 +69,15 @@ impl<'a> Event<'a> {
         if body.is_empty() {
             return Err(Malformed::Empty);
         }
-        let event: Event<'_> = serde_json::from_slice(body).map_err(|e| {
-            Malformed::Text(match e.classify() {
-                Category::Eof => UNEXPECTED_END.to_owned(),
-                Category::Data => format!("Not an event: {e}"),
-                Category::Syntax | Category::Io => format!("Malformed JSON: {e}"),
-            })
+        let no_event = || Malformed::Text("Not an event: an object with `id` and `type` is expected".to_owned());
+        let event: Event<'_> = serde_json::from_slice(body).map_err(|e| match e.classify() {
+            Category::Eof => Malformed::Text(UNEXPECTED_END.to_owned()),
+            Category::Syntax | Category::Io => Malformed::Text(format!("Malformed JSON: {e}")),
+            Category::Data => no_event(),
         })?;
-        // Derived code would read an array's elements as the fields in their order.
+        // Derived code reads an array too, its elements as the fields in their order.
         if !body.trim_ascii_start().starts_with(b"{") || event.id.is_empty() || event.kind.is_empty() {
-            return Err(Malformed::Text("Not an event: an object with `id` and `type` is expected".to_owned()));
+            return Err(no_event());
         }
         Ok(event)
     }

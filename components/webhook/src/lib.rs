@@ -72,7 +72,7 @@ async fn secret() -> Result<Secret, Reply> {
         eprintln!("the variable `{SECRET}` cannot be read, so no event is accepted: {e}");
         Reply::internal()
     })?;
-    Secret::new(value).ok_or_else(|| {
+    Secret::new(&value).ok_or_else(|| {
         eprintln!("the variable `{SECRET}` is empty, so no event is accepted: set it to the endpoint's signing secret");
         Reply::internal()
     })

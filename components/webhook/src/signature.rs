@@ -18,9 +18,10 @@ const TOLERANCE: u64 = 300;
 pub struct Secret(String);
 
 impl Secret {
-    /// `None` when there is nothing in it.
-    pub fn new(text: String) -> Option<Self> {
-        (!text.trim().is_empty()).then_some(Secret(text))
+    /// Blanks around it are a slip of copying: the provider's secrets have none. `None` when nothing else is in it.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Secret(text.to_owned()))
     }
 }
 

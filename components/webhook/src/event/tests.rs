@@ -187,7 +187,7 @@ fn json_that_is_no_event_is_refused() {
         r#"{"id":"evt_1","type":""}"#,
         r#"{"id":"evt_1","id":"evt_2","type":"charge.succeeded"}"#,
     ] {
-        let message = malformed(text.as_bytes());
-        assert!(message.starts_with("Not an event: "), "{text}: {message}");
+        let message = "Not an event: an object with `id` and `type` is expected";
+        assert_eq!(malformed(text.as_bytes()), message, "{text}");
     }
 }

@@ -13,7 +13,7 @@ const EMPTY: &str = "5967f3c560522fa40cf2876ebc3c3a08551dd6959aaade3b41346059189
 const BYTES: &str = "82697fce4827f7a10f321771c3127b78d2875c778192caafe9a27e5440b1cce3";
 
 fn secret(text: &str) -> Secret {
-    Secret::new(text.to_owned()).unwrap()
+    Secret::new(text).unwrap()
 }
 
 fn check(header: &str, body: &[u8], now: u64) -> Result<(), Refusal> {
@@ -105,9 +105,15 @@ fn only_the_holder_of_the_secret_is_told_that_a_time_is_outside() {
 }
 
 #[test]
+fn blanks_around_the_secret_do_not_count() {
+    let signature = Signature { time: TIME, stamp: "1700000000", digests: vec![GOOD] };
+    assert_eq!(signature.verify(BODY, &secret(" whsec_test\n"), TIME), Ok(()));
+}
+
+#[test]
 fn an_empty_secret_is_none() {
     for empty in ["", " ", "\n"] {
-        assert!(Secret::new(empty.to_owned()).is_none());
+        assert!(Secret::new(empty).is_none());
     }
 }
 

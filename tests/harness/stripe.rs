@@ -1,0 +1,98 @@
+//! The payment provider, as far as the webhook sees it: events as Stripe writes them, and its signature on them.
+//!
+//! Each builder gives its event, charge or session an id of its own. A scenario that needs something else changes the
+//! JSON that it got: `event["data"]["object"]["currency"] = "eur".into()`.
+
+use super::{Answer, Client};
+use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Now, in Unix seconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The `Stripe-Signature` header of a body that was signed at `t`, in Unix seconds.
+pub fn signature(secret: &str, body: &[u8], t: u64) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(format!("{t}.").as_bytes());
+    mac.update(body);
+    let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("t={t},v1={digest}")
+}
+
+/// A charge of `cents` US cents for this order was captured.
+pub fn charge_succeeded(order: &str, cents: u64) -> Value {
+    let charge = id("ch");
+    let object = json!({
+        "id": charge,
+        "object": "charge",
+        "amount": cents,
+        "amount_captured": cents,
+        "amount_refunded": 0,
+        "captured": true,
+        "currency": "usd",
+        "metadata": { "orderId": order },
+        "paid": true,
+        "receipt_url": format!("https://pay.stripe.com/receipts/{charge}"),
+        "refunded": false,
+        "status": "succeeded",
+    });
+    event("charge.succeeded", object)
+}
+
+/// `cents` in all were given back of the charge that `succeeded`, an event of [`charge_succeeded`], is about.
+pub fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
+    let mut object = succeeded["data"]["object"].clone();
+    object["amount_refunded"] = cents.into();
+    object["refunded"] = (object["amount"] == cents).into();
+    event("charge.refunded", object)
+}
+
+/// A payment page for this order has ended without a payment.
+pub fn checkout_session_expired(order: &str) -> Value {
+    let object = json!({
+        "id": id("cs_test"),
+        "object": "checkout.session",
+        "metadata": { "orderId": order },
+        "mode": "payment",
+        "payment_status": "unpaid",
+        "status": "expired",
+    });
+    event("checkout.session.expired", object)
+}
+
+/// An event of any type.
+pub fn event(kind: &str, object: Value) -> Value {
+    json!({
+        "id": id("evt"),
+        "object": "event",
+        "api_version": "2024-06-20",
+        "created": now(),
+        "data": { "object": object },
+        "livemode": false,
+        "pending_webhooks": 1,
+        "request": { "id": null, "idempotency_key": null },
+        "type": kind,
+    })
+}
+
+/// Posts an event to the webhook, signed now with `secret`.
+pub async fn deliver(client: &Client, secret: &str, event: &Value) -> Answer {
+    let body = event.to_string().into_bytes();
+    post(client, &signature(secret, &body, now()), body).await
+}
+
+/// Posts any bytes with any signature to the webhook.
+pub async fn post(client: &Client, signature: &str, body: Vec<u8>) -> Answer {
+    let headers = [("content-type", "application/json; charset=utf-8"), ("stripe-signature", signature)];
+    client.send(Method::POST, "/payments/webhook", &headers, Some(body)).await
+}
+
+/// An id that nothing else has.
+fn id(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
+}
