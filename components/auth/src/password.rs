@@ -31,13 +31,15 @@ pub async fn validate(hash: &str) -> Result<(), Error> {
     })
 }
 
-/// Logs what went wrong and tells the caller only what it can act on. A hash that is refused here was stored: that is a
-/// fault.
+/// Tells the caller only what it can act on, and logs the rest: but not one line for each of very many who are refused
+/// because they are many. A hash that is refused here was stored: that is a fault.
 fn refused(error: HashError) -> Error {
-    eprintln!("passwords: {error}");
     match error {
         HashError::Unavailable(_) => Error::Unavailable("passwords cannot be checked now; try again shortly".into()),
-        HashError::Invalid(_) | HashError::Internal(_) => Error::Internal("passwords cannot be checked".into()),
+        HashError::Invalid(detail) | HashError::Internal(detail) => {
+            eprintln!("passwords: {detail}");
+            Error::Internal("passwords cannot be checked".into())
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Hash<'a> {
     /// `$2a$`, `$2b$` or `$2y$`: one function under three names.
     Bcrypt(&'a str),
     /// A PHC string with salt and hash.
-    Argon2id(PasswordHash),
+    Argon2id(Box<PasswordHash>),
 }
 
 impl<'a> Hash<'a> {
@@ -52,14 +52,14 @@ impl<'a> Hash<'a> {
         if params.t_cost() > MAX_PASSES {
             return Err(refused(&format!("needs {} passes, more than {MAX_PASSES}", params.t_cost())));
         }
-        Ok(Hash::Argon2id(hash))
+        Ok(Hash::Argon2id(Box::new(hash)))
     }
 
     /// Whether this is the hash of a password.
     fn is_of(&self, password: &str) -> Result<bool, Error> {
         match self {
             Hash::Bcrypt(hash) => bcrypt::verify(password, hash).map_err(|error| fault(&error)),
-            Hash::Argon2id(hash) => match Argon2::default().verify_password(password.as_bytes(), hash) {
+            Hash::Argon2id(hash) => match Argon2::default().verify_password(password.as_bytes(), hash.as_ref()) {
                 Ok(()) => Ok(true),
                 Err(HashError::PasswordInvalid) => Ok(false),
                 Err(error) => Err(fault(&error)),
