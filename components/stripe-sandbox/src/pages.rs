@@ -119,7 +119,6 @@ fn order(session: &Session) -> Markup {
 }
 
 fn bill(session: &Session, caption: &str) -> Markup {
-    let show = |amount| money::show(amount, &session.currency);
     html! {
         // A table that is too wide for a narrow window scrolls by itself, also by keyboard.
         div.scroll role="region" aria-label=(caption) tabindex="0" {
@@ -137,16 +136,16 @@ fn bill(session: &Session, caption: &str) -> Markup {
                     @for line in &session.request.lines {
                         tr {
                             th scope="row" { (line.name) }
-                            td.number { (show(line.unit_amount)) }
+                            td.number { (money::plain(line.unit_amount)) }
                             td.number { (line.quantity) }
-                            td.number { (show(line.amount())) }
+                            td.number { (money::plain(line.amount())) }
                         }
                     }
                 }
                 tfoot {
                     tr {
-                        th scope="row" colspan="3" { "Total" }
-                        td.number { (show(session.amount)) }
+                        th scope="row" colspan="2" { "Total" }
+                        td.number colspan="2" { (money::show(session.amount, &session.currency)) }
                     }
                 }
             }
