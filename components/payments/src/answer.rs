@@ -2,7 +2,7 @@
 //!
 //! Requests are built with async-stripe's types, answers are read with these: `stripe_shared::CheckoutSession` names
 //! every object that a session can hold, down to subscriptions and issuing cards, and refuses the whole answer when
-//! one of hundreds of fields has changed. Ten fields do not.
+//! one of hundreds of fields has changed. Ten fields do not, and the component is 0.9 MB instead of 10.3.
 
 use crate::bindings::checkout::{Payment, Session, SessionState};
 use serde::Deserialize;

@@ -2,6 +2,12 @@
 
 /// An amount with its currency.
 pub fn show(amount: i64, currency: &str) -> String {
+    // A space that does not break: the amount stays on one line.
+    format!("{}\u{a0}{}", currency.to_uppercase(), plain(amount))
+}
+
+/// An amount alone, where the currency stands nearby.
+pub fn plain(amount: i64) -> String {
     let (sign, cents) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
     let units = (cents / 100).to_string();
     let mut grouped = String::new();
@@ -11,8 +17,7 @@ pub fn show(amount: i64, currency: &str) -> String {
         }
         grouped.push(digit);
     }
-    // A space that does not break: the amount stays on one line.
-    format!("{}\u{a0}{sign}{grouped}.{:02}", currency.to_uppercase(), cents % 100)
+    format!("{sign}{grouped}.{:02}", cents % 100)
 }
 
 #[cfg(test)]

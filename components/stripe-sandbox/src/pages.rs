@@ -25,7 +25,7 @@ fn open(session: &Session, amount: &str) -> Markup {
         h1 { "Pay for your order" }
         p.amount { (amount) }
         (order(session))
-        (bill(session))
+        (bill(session, "What you pay for"))
         form #pay method="post" action={ "/stripe-sandbox/pay/" (session.id) } {
             button.primary { "Pay " (amount) }
         }
@@ -62,7 +62,7 @@ fn complete(session: &Session, payment: &Payment, amount: &str) -> Markup {
         h1.good { "Paid" }
         p.amount { (amount) }
         (order(session))
-        (bill(session))
+        (bill(session, "What you paid for"))
         a.button.primary href=(session.success_url()) { "Back to the shop" }
         a.button href={ "/stripe-sandbox/receipts/" (payment.charge) } { "Show the receipt" }
         @if payment.refunded == 0 {
@@ -104,7 +104,7 @@ pub fn receipt(session: &Session, payment: &Payment) -> Markup {
             }
             dt { "Payment" } dd { (payment.charge) }
         }
-        (bill(session))
+        (bill(session, "What was paid for"))
     };
     page(&format!("Receipt for {amount}"), content)
 }
@@ -118,13 +118,12 @@ fn order(session: &Session) -> Markup {
     html! { @if let Some(order) = session.request.metadata.get("orderId") { p.soft { "Order " (order) } } }
 }
 
-fn bill(session: &Session) -> Markup {
-    let show = |amount| money::show(amount, &session.currency);
+fn bill(session: &Session, caption: &str) -> Markup {
     html! {
         // A table that is too wide for a narrow window scrolls by itself, also by keyboard.
-        div.scroll role="region" aria-label="What you pay for" tabindex="0" {
+        div.scroll role="region" aria-label=(caption) tabindex="0" {
             table {
-                caption { "What you pay for" }
+                caption { (caption) }
                 thead {
                     tr {
                         th scope="col" { "Item" }
@@ -137,16 +136,16 @@ fn bill(session: &Session) -> Markup {
                     @for line in &session.request.lines {
                         tr {
                             th scope="row" { (line.name) }
-                            td.number { (show(line.unit_amount)) }
+                            td.number { (money::plain(line.unit_amount)) }
                             td.number { (line.quantity) }
-                            td.number { (show(line.amount())) }
+                            td.number { (money::plain(line.amount())) }
                         }
                     }
                 }
                 tfoot {
                     tr {
-                        th scope="row" colspan="3" { "Total" }
-                        td.number { (show(session.amount)) }
+                        th scope="row" colspan="2" { "Total" }
+                        td.number colspan="2" { (money::show(session.amount, &session.currency)) }
                     }
                 }
             }

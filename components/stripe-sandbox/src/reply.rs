@@ -9,6 +9,7 @@ use http_body_util::Full;
 use maud::Markup;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 
 /// The headers of a page, beside its content security policy. The address of a page is its key, so it goes to nobody
 /// as a referrer, and nobody keeps a copy.
@@ -45,8 +46,8 @@ impl Reply {
 
     /// A page whose forms redirect to these addresses in the end: browsers hold a form's redirects to its policy too.
     pub fn page_leading_to(status: u16, page: Markup, addresses: &[&str]) -> Self {
-        let targets: String =
-            addresses.iter().filter_map(|url| origin(url)).map(|origin| format!(" {origin}")).collect();
+        let targets: BTreeSet<String> = addresses.iter().filter_map(|url| origin(url)).collect();
+        let targets: String = targets.iter().map(|origin| format!(" {origin}")).collect();
         let style = STANDARD.encode(Sha256::digest(crate::pages::STYLE));
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{targets}; base-uri 'none'; \
@@ -107,11 +108,16 @@ mod tests {
 
     #[test]
     fn a_page_may_run_nothing_and_send_its_forms_home_and_to_the_shop_alone() {
-        let addresses = ["https://shop.example/ok?s={CHECKOUT_SESSION_ID}", "http://localhost:3000/x", "nonsense"];
+        let addresses = [
+            "https://shop.example/ok?s={CHECKOUT_SESSION_ID}",
+            "http://localhost:3000/x",
+            "http://localhost:3000/y",
+            "no",
+        ];
         let response = Reply::page_leading_to(200, html! { p { "a" } }, &addresses).into_response(&Method::GET);
         let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        assert!(policy.contains("; form-action 'self' https://shop.example http://localhost:3000; "), "{policy}");
+        assert!(policy.contains("; form-action 'self' http://localhost:3000 https://shop.example; "), "{policy}");
         for (name, value) in PAGE_HEADERS {
             assert_eq!(response.headers().get(name).unwrap(), value);
         }
