@@ -40,6 +40,11 @@ impl App {
         App::at(folder, "spin.toml".into())
     }
 
+    /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
+    pub fn open_store() -> App {
+        App::store().variable("open_access", true)
+    }
+
     /// An application with this manifest.
     pub fn inline(manifest: &str) -> App {
         let app = App::at(folder(), "spin.toml".into());

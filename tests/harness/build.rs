@@ -23,22 +23,25 @@ pub fn target() -> PathBuf {
 /// Builds the components of `tests/guests`.
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["front", "rogue"]));
+    BUILT.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", "front", "-p", "rogue"]);
+        run(cargo);
+    });
 }
 
-/// Builds the components of the repository's own application.
+/// Builds the components of the repository's own application, as its users do.
 pub fn components() {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["gateway", "products"]));
+    BUILT.get_or_init(|| {
+        let mut souk = Command::new(SOUK);
+        souk.args(["build", "-f"]).arg(root().join("spin.toml"));
+        run(souk);
+    });
 }
 
-fn build(packages: &[&str]) {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--target-dir"]);
-    cargo.arg(target());
-    for package in packages {
-        cargo.args(["-p", package]);
-    }
-    let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "building {packages:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+fn run(mut command: Command) {
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target());
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
 }
