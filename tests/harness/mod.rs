@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 pub mod host;
 pub mod raw;
+pub mod store;
 pub mod stripe;
 
 pub use app::App;

@@ -1,0 +1,160 @@
+//! The store and those who use it: customers, an administrator, and the payment provider.
+//!
+//! A [`Shop`] knows both secrets of its application, as a test may sign what an attacker or the provider would. Users
+//! are made through the public API, and get their roles as an operator gives them, by `souk call`.
+
+use super::{Answer, App, Client, Host, app, stripe};
+use http::Method;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What this application signs its tokens with.
+pub const JWT_SECRET: &str = "the-secret-of-the-tokens-of-the-scenarios-3f9a1c";
+/// What the payment provider signs its events with.
+pub const STRIPE_SECRET: &str = "whsec_the_scenarios";
+/// The password of every user that is made here.
+pub const PASSWORD: &str = "Abc123!x";
+
+/// A store that is open for business.
+pub struct Shop {
+    /// The application, for what an operator does.
+    pub app: App,
+    /// The host that runs it.
+    pub host: Host,
+    /// A client of that host.
+    pub client: Client,
+}
+
+impl Shop {
+    /// Starts the repository's own application as it comes: nobody may do anything without a token.
+    pub async fn start() -> Shop {
+        Shop::of(App::store()).await
+    }
+
+    /// Starts the repository's own application with the access of old.
+    pub async fn start_open() -> Shop {
+        Shop::of(App::open_store()).await
+    }
+
+    /// Starts `app`, a variation of the repository's own application, with the secrets of this module.
+    pub async fn of(app: App) -> Shop {
+        let app = app.variable("jwt_secret", JWT_SECRET).variable("stripe_endpoint_secret", STRIPE_SECRET);
+        let host = app.start().await;
+        let client = host.client();
+        Shop { app, host, client }
+    }
+
+    /// Sends a request with this token, if any, and this JSON, if any.
+    pub async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
+        send(&self.client, method, path, token, body).await
+    }
+
+    /// `GET path` with this token; an empty one is none.
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send(Method::GET, path, token, None).await
+    }
+
+    /// `POST path` with this token; an empty one is none.
+    pub async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, token, Some(body)).await
+    }
+
+    /// `PATCH path` with this token; an empty one is none.
+    pub async fn patch(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.send(Method::PATCH, path, token, Some(body)).await
+    }
+
+    /// Registers a user.
+    pub async fn register(&self, email: &str) -> Answer {
+        self.post("/api/auth/register", "", json!({ "name": "Ann", "email": email, "password": PASSWORD })).await
+    }
+
+    /// Logs a user in.
+    pub async fn login(&self, email: &str, password: &str) -> Answer {
+        self.post("/api/auth/login", "", json!({ "email": email, "password": password })).await
+    }
+
+    /// Asks whose token this is.
+    pub async fn verify(&self, token: &str) -> Answer {
+        self.send(Method::POST, "/api/auth/verify", token, None).await
+    }
+
+    /// The token of a customer who is new.
+    pub async fn customer(&self) -> String {
+        token(&self.register(&fresh_email()).await)
+    }
+
+    /// The token of an administrator who is new.
+    pub async fn admin(&self) -> String {
+        let email = fresh_email();
+        let token = token(&self.register(&email).await);
+        self.call("auth", "store:auth/administration#set-role", json!({ "email": email, "role": "admin" })).await;
+        token
+    }
+
+    /// Runs `souk call` and returns the result that it printed.
+    pub async fn call(&self, component: &str, function: &str, arguments: Value) -> Value {
+        let output = self.app.call(component, function, Some(arguments)).await;
+        let (out, err) = app::texts(&output);
+        assert!(output.status.success(), "{function}: {out}\n{err}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out:?}"))
+    }
+
+    /// Orders `(product, quantity)` lines; returns `{order, paymentSession}`.
+    pub async fn order(&self, token: &str, lines: &[(u64, u32)]) -> Value {
+        self.post("/api/orders", token, order_body(lines)).await.expect(201)
+    }
+
+    /// Orders two of the first product; returns the order's id and its total in cents.
+    pub async fn small_order(&self, token: &str) -> (String, u64) {
+        let made = self.order(token, &[(1, 2)]).await;
+        (made["order"]["id"].as_str().expect("an id").to_owned(), 15050)
+    }
+
+    /// An order as this token sees it.
+    pub async fn order_by_id(&self, token: &str, id: &str) -> Value {
+        self.get(&format!("/api/orders/id/{id}"), token).await.expect(200)
+    }
+
+    /// Delivers an event of the payment provider.
+    pub async fn deliver(&self, event: &Value) -> Answer {
+        stripe::deliver(&self.client, STRIPE_SECRET, event).await
+    }
+
+    /// Pays an order: the provider says that `cents` were charged for it. Returns that event.
+    pub async fn pay(&self, id: &str, cents: u64) -> Value {
+        let event = stripe::charge_succeeded(id, cents);
+        self.deliver(&event).await.expect(200);
+        event
+    }
+}
+
+/// Sends a request with this token and this JSON; an empty token is none.
+pub async fn send(client: &Client, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let mut headers = Vec::new();
+    if !token.is_empty() {
+        headers.push(("authorization", bearer.as_str()));
+    }
+    if body.is_some() {
+        headers.push(("content-type", "application/json"));
+    }
+    client.send(method, path, &headers, body.map(|body| body.to_string().into_bytes())).await
+}
+
+/// The body of an order of `(product, quantity)` lines.
+pub fn order_body(lines: &[(u64, u32)]) -> Value {
+    let items: Vec<_> = lines.iter().map(|(id, quantity)| json!({ "productId": id, "quantity": quantity })).collect();
+    json!({ "items": items })
+}
+
+/// The token of an answer to a registration, a login or a verification.
+pub fn token(answer: &Answer) -> String {
+    answer.expect(201)["token"].as_str().expect("a token").to_owned()
+}
+
+/// An e-mail that nobody else has in this run.
+pub fn fresh_email() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    format!("user{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed))
+}
