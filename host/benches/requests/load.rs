@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use std::time::{Duration, Instant};
@@ -28,12 +28,43 @@ impl Sample {
     }
 }
 
-/// Loads `server` with GET `path` for `slot`, after a short warm-up.
-pub fn run(server: &Server, path: &str, connections: usize, slot: Duration) -> Sample {
+/// What is sent, again and again.
+#[derive(Clone)]
+pub struct Call {
+    pub method: http::Method,
+    pub path: String,
+    /// JSON; empty for none.
+    pub body: String,
+    /// What the caller's token is.
+    pub token: Option<String>,
+    /// What is expected.
+    pub status: u16,
+}
+
+impl Call {
+    /// `GET path`, by nobody in particular.
+    pub fn get(path: &str) -> Self {
+        Call { method: http::Method::GET, path: path.into(), body: String::new(), token: None, status: 200 }
+    }
+
+    /// `POST path`, which makes something.
+    pub fn post(path: &str, body: &str) -> Self {
+        Call { method: http::Method::POST, path: path.into(), body: body.into(), token: None, status: 201 }
+    }
+
+    /// The same call by the one whose token this is.
+    pub fn by(mut self, token: &str) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+}
+
+/// Loads `server` with `call` for `slot`, after a short warm-up.
+pub fn run(server: &Server, call: &Call, connections: usize, slot: Duration) -> Sample {
     runtime().block_on(async {
-        requests(server, path, connections, slot / 10).await;
+        requests(server, call, connections, slot / 10).await;
         let (cpu, start) = (server.cpu(), Instant::now());
-        let mut latencies = requests(server, path, connections, slot).await;
+        let mut latencies = requests(server, call, connections, slot).await;
         let (cpu, took) = (server.cpu() - cpu, start.elapsed().as_secs_f64());
         latencies.sort_unstable();
         let at = |percent: usize| latencies[latencies.len() * percent / 100].as_secs_f64() * 1e6;
@@ -46,23 +77,32 @@ pub fn run(server: &Server, path: &str, connections: usize, slot: Duration) -> S
     })
 }
 
-/// One request.
-pub fn once(server: &Server, path: &str) {
-    runtime().block_on(async { get(&mut connect(&server.address).await, &server.address, path).await });
+/// Latencies of `call` by one client, in order, while `others` connections make the call `other` without pause.
+pub fn beside(server: &Server, call: &Call, other: &Call, others: usize, slot: Duration) -> Vec<Duration> {
+    runtime().block_on(async {
+        let (mut latencies, _) = futures::join!(requests(server, call, 1, slot), requests(server, other, others, slot));
+        latencies.sort_unstable();
+        latencies
+    })
+}
+
+/// One request; its response's body.
+pub fn once(server: &Server, call: &Call) -> Bytes {
+    runtime().block_on(async { send(&mut connect(&server.address).await, &server.address, call).await })
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-async fn requests(server: &Server, path: &str, connections: usize, slot: Duration) -> Vec<Duration> {
+async fn requests(server: &Server, call: &Call, connections: usize, slot: Duration) -> Vec<Duration> {
     let end = Instant::now() + slot;
     let one = |_| async move {
         let mut sender = connect(&server.address).await;
         let mut latencies = Vec::new();
         while Instant::now() < end {
             let start = Instant::now();
-            get(&mut sender, &server.address, path).await;
+            send(&mut sender, &server.address, call).await;
             latencies.push(start.elapsed());
         }
         latencies
@@ -70,7 +110,7 @@ async fn requests(server: &Server, path: &str, connections: usize, slot: Duratio
     futures::future::join_all((0..connections).map(one)).await.concat()
 }
 
-async fn connect(address: &str) -> SendRequest<Empty<Bytes>> {
+async fn connect(address: &str) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
@@ -78,10 +118,19 @@ async fn connect(address: &str) -> SendRequest<Empty<Bytes>> {
     sender
 }
 
-async fn get(sender: &mut SendRequest<Empty<Bytes>>, host: &str, path: &str) {
-    let request = http::Request::get(path).header("host", host).body(Empty::new()).unwrap();
+async fn send(sender: &mut SendRequest<Full<Bytes>>, host: &str, call: &Call) -> Bytes {
+    let mut request = http::Request::builder().method(&call.method).uri(&call.path).header("host", host);
+    if let Some(token) = &call.token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    if !call.body.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
+    let request = request.body(Full::from(call.body.clone())).unwrap();
     let response = sender.send_request(request).await.unwrap();
-    assert_eq!(response.status(), 200, "GET {path}");
+    let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert!(!body.is_empty(), "GET {path}: an empty body");
+    assert_eq!(status, call.status, "{} {}: {body:?}", call.method, call.path);
+    assert!(!body.is_empty(), "{} {}: an empty body", call.method, call.path);
+    body
 }

@@ -10,7 +10,7 @@ mod load;
 mod native;
 mod server;
 
-use load::Sample;
+use load::{Call, Sample};
 use server::{Server, souk};
 use std::time::Duration;
 
@@ -23,25 +23,49 @@ const SLOT: Duration = Duration::from_secs(3);
 
 struct Row {
     name: &'static str,
-    souk: (&'static str, &'static str),
-    native: &'static str,
+    /// Whose application answers on Souk's side: the store, or the tests' probe.
+    of_store: bool,
+    souk: Call,
+    native: Call,
 }
 
-const ROWS: &[Row] = &[
-    Row { name: "hello, one sandbox", souk: ("probe", "/self/hello"), native: "/hello" },
-    Row { name: "link, no database", souk: ("probe", "/answer/7"), native: "/answer/7" },
-    Row { name: "GET product by id", souk: ("store", "/api/products/7"), native: "/api/products/7" },
-    Row {
-        name: "GET page of 10",
-        souk: ("store", "/api/products?page=2&limit=10"),
-        native: "/api/products?page=2&limit=10",
-    },
-];
+/// The rows; each side has a token of its own.
+fn table(souk: &str, native: &str) -> Vec<Row> {
+    let probe = |name, path: &str, native: &str| Row {
+        name,
+        of_store: false,
+        souk: Call::get(path),
+        native: Call::get(native),
+    };
+    let store = |name, call: Call| Row { name, of_store: true, souk: call.clone(), native: call };
+    let by_user = |name, call: Call| Row { name, of_store: true, souk: call.clone().by(souk), native: call.by(native) };
+    let order = r#"{"items":[{"productId":1,"quantity":2},{"productId":2,"quantity":1}]}"#;
+    vec![
+        probe("hello, one sandbox", "/self/hello", "/hello"),
+        probe("link, no database", "/answer/7", "/answer/7"),
+        store("GET product by id", Call::get("/api/products/7")),
+        store("GET page of 10", Call::get("/api/products?page=2&limit=10")),
+        by_user("POST order", Call::post("/api/orders", order)),
+        by_user("GET orders page", Call::get("/api/orders?page=1&limit=10")),
+        store("login", Call::post("/api/auth/login", LOGIN)),
+        by_user("verify", Call::post("/api/auth/verify", "")),
+    ]
+}
+
+/// A user of both sides.
+const LOGIN: &str = r#"{"email":"bench@example.com","password":"Bench123!x"}"#;
+
+/// Registers the user, whose token comes back.
+fn register(server: &Server, body: &str) -> String {
+    let answer = load::once(server, &Call::post("/api/auth/register", body));
+    let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    answer["token"].as_str().unwrap().to_owned()
+}
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     if args.next().as_deref() == Some("native") {
-        return native::serve(&args.next().expect("a database"));
+        return native::serve(&args.next().expect("a database"), &args.next().expect("a folder"));
     }
     server::build();
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s a row and server, medians\n", SLOT.as_secs());
@@ -72,18 +96,21 @@ fn rows() {
     let store = Server::start(souk("store", &state.path().join("store")));
     let probe = Server::start(souk("probe", &state.path().join("probe")));
     // The native server reads the rows that the migrations of the store have made.
-    let native = Server::start(native::command(&state.path().join("store/sqlite/products.db")));
+    let native =
+        Server::start(native::command(&state.path().join("store/sqlite/products.db"), &state.path().join("native")));
+    let ours = register(&store, &LOGIN.replace('{', r#"{"name":"Bench","#));
+    let theirs = register(&native, LOGIN);
     println!(
         "{:<20} {:<7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "row", "server", "req/s", "p50 us", "p99 us", "CPU us", "RSS MiB", "x native"
     );
-    for row in ROWS {
-        let server = if row.souk.0 == "store" { &store } else { &probe };
-        let targets = [("souk", server, row.souk.1), ("native", &native, row.native)];
+    for row in table(&ours, &theirs) {
+        let server = if row.of_store { &store } else { &probe };
+        let targets = [("souk", server, &row.souk), ("native", &native, &row.native)];
         let mut samples = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            for (at, (_, server, path)) in targets.iter().enumerate() {
-                samples[at].push(load::run(server, path, CONNECTIONS, SLOT));
+            for (at, (_, server, call)) in targets.iter().enumerate() {
+                samples[at].push(load::run(server, call, CONNECTIONS, SLOT));
             }
         }
         let [ours, theirs] = samples.map(|s| Sample::median(&s));
@@ -99,6 +126,19 @@ fn rows() {
                 server.rss_mib()
             );
         }
+    }
+    println!();
+    logins(&store, &ours, "souk");
+    logins(&native, &theirs, "native");
+}
+
+/// What `verify` costs while others log in without pause: hashing passwords must not hold up anybody else.
+fn logins(server: &Server, token: &str, name: &str) {
+    let (verify, login) = (Call::post("/api/auth/verify", "").by(token), Call::post("/api/auth/login", LOGIN));
+    for others in [0, CONNECTIONS] {
+        let latencies = load::beside(server, &verify, &login, others, SLOT * 2);
+        let at = |percent: usize| latencies[latencies.len() * percent / 100].as_secs_f64() * 1e3;
+        println!("{name:<7} verify, {others:>2} others log in: p50 {:>7.2} ms, p99 {:>7.2} ms", at(50), at(99));
     }
 }
 

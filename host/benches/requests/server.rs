@@ -61,7 +61,7 @@ impl Server {
     pub fn timed(command: Command, path: &str) -> (Duration, Self) {
         let start = Instant::now();
         let server = Server::start(command);
-        crate::load::once(&server, path);
+        crate::load::once(&server, &crate::load::Call::get(path));
         (start.elapsed(), server)
     }
 

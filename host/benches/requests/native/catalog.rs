@@ -1,8 +1,7 @@
-//! The baseline: axum and rusqlite, as one would write the same service by hand in one process.
+//! The catalogue: one statement a request, on a connection that nobody uses now.
 
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use rusqlite::{Connection, OpenFlags, Row};
 use serde::{Deserialize, Serialize};
@@ -43,29 +42,11 @@ struct Wanted {
 
 type Database = Arc<Vec<Mutex<Connection>>>;
 
-/// The command that starts this benchmark's own binary as the native server.
-pub fn command(database: &std::path::Path) -> std::process::Command {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.arg("native").arg(database);
-    command
-}
-
-/// Serves until it is killed.
-pub fn serve(database: &str) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
-        let open = || Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        let connections: Database = Arc::new((0..4).map(|_| Mutex::new(open())).collect());
-        let app = Router::new()
-            .route("/hello", get(|| async { "Hello, world!" }))
-            .route("/answer/{n}", get(|Path(n): Path<u64>| async move { Json(n) }))
-            .route("/api/products/{id}", get(product))
-            .route("/api/products", get(page))
-            .with_state(connections);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("Serving http://{}", listener.local_addr().unwrap());
-        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
-        axum::serve(listener, app).await.unwrap();
-    });
+/// The catalogue's routes over the database that the store has made.
+pub fn routes(database: &str) -> Router {
+    let open = || Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let connections: Database = Arc::new((0..4).map(|_| Mutex::new(open())).collect());
+    Router::new().route("/api/products/{id}", get(product)).route("/api/products", get(page)).with_state(connections)
 }
 
 const COLUMNS: &str = "id, name, price_cents, available, created_at, updated_at";

@@ -1,0 +1,45 @@
+//! The baseline: axum and rusqlite, as one would write the same services by hand in one process.
+
+mod accounts;
+mod catalog;
+mod orders;
+
+use axum::extract::Path;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+
+/// The command that starts this benchmark's own binary as the native server; it reads the products of `database` and
+/// keeps what it writes in `folder`.
+pub fn command(database: &std::path::Path, folder: &std::path::Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.arg("native").arg(database).arg(folder);
+    command
+}
+
+/// Serves until it is killed.
+pub fn serve(database: &str, folder: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        let accounts = accounts::Accounts::new(folder);
+        let app = Router::new()
+            .route("/hello", get(|| async { "Hello, world!" }))
+            .route("/answer/{n}", get(|Path(n): Path<u64>| async move { Json(n) }))
+            .merge(catalog::routes(database))
+            .merge(orders::routes(database, folder, accounts.clone()))
+            .merge(accounts::routes(accounts));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("Serving http://{}", listener.local_addr().unwrap());
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        axum::serve(listener, app).await.unwrap();
+    });
+}
+
+/// A database that is written: what was committed is on disk, as the host has it.
+fn writable(folder: &str, name: &str, schema: &str) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(std::path::Path::new(folder).join(name)).unwrap();
+    connection.pragma_update(None, "journal_mode", "wal").unwrap();
+    connection.pragma_update(None, "synchronous", "full").unwrap();
+    connection.execute_batch(schema).unwrap();
+    connection
+}
