@@ -3,14 +3,12 @@
 //! They say that Stripe sent someone here and no more: anyone can open them, so they change and reveal nothing. The
 //! answers are the recorded ones: paths without regard to case, one slash at the end allowed, weak entity tags.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
-use sha1::{Digest as _, Sha1};
+use web::etag;
 
 #[derive(Serialize)]
 struct Outcome {
@@ -39,8 +37,8 @@ pub fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Res
             (StatusCode::NOT_FOUND, json(&NoRoute { message, error: "Not Found", status: 404 }))
         }
     };
-    let tag = etag(&body);
-    if status == StatusCode::OK && if_none_match.is_some_and(|wanted| has(wanted, &tag)) {
+    let tag = etag::of(&body);
+    if status == StatusCode::OK && if_none_match.is_some_and(|wanted| etag::matches(wanted, &tag)) {
         let mut unchanged = Response::new(Full::default());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         set(&mut unchanged, ETAG, &tag);
@@ -66,17 +64,6 @@ fn set(response: &mut Response<Full<Bytes>>, name: http::HeaderName, value: &str
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-/// The tag of a body as Express makes it: length in hex, SHA-1 in base64.
-fn etag(body: &[u8]) -> String {
-    format!("W/\"{:x}-{}\"", body.len(), STANDARD_NO_PAD.encode(Sha1::digest(body)))
-}
-
-/// Whether an `If-None-Match` header names the tag, by the weak comparison of RFC 9110 section 13.1.2.
-fn has(if_none_match: &str, tag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    if_none_match.trim() == "*" || if_none_match.split(',').any(|candidate| opaque(candidate) == opaque(tag))
 }
 
 #[cfg(test)]

@@ -15,14 +15,19 @@ mod signature;
 
 use event::Event;
 use http::reply::Reply;
-use http::{body, header};
 use signature::{Secret, Signature};
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::types::{ErrorCode, Method, Request, Response};
 use std::time::{SystemTime, UNIX_EPOCH};
+use web::BodyError;
 
 /// The application variable with which the provider signs: the endpoint's own secret, not the API key.
 const SECRET: &str = "stripe_endpoint_secret";
+
+/// The most bytes of an event. Those of charges and sessions have 2 to 10 KiB; metadata can add 25 KiB at most. They are
+/// taken as they were sent, of any content type and still encoded where a `Content-Encoding` says so: those bytes are
+/// what is signed.
+const MAX_EVENT: usize = 256 * 1024;
 
 /// The component: it has no state.
 struct Webhook;
@@ -34,7 +39,7 @@ impl Guest for Webhook {
         let reply = if matches!(method, Method::Post) && http::is_webhook(&target) {
             accept(request).await.unwrap_or_else(|refusal| refusal)
         } else {
-            Reply::no_route(http::name(&method), &target)
+            Reply::no_route(web::method_name(&method), &target)
         };
         reply.send(&method)
     }
@@ -43,13 +48,20 @@ impl Guest for Webhook {
 /// Takes one event: the answer, or the refusal that stopped it.
 async fn accept(request: Request) -> Result<Reply, Reply> {
     let headers = request.get_headers();
-    let header = header(&headers, "stripe-signature").unwrap_or_default();
+    let header = web::header(&headers, "stripe-signature").unwrap_or_default();
     let signature = Signature::parse(&header).map_err(refused)?;
-    let body = body::read(request, &headers).await?;
+    let body = web::read(request, &headers, MAX_EVENT).await.map_err(unread)?;
     signature.verify(&body, &secret().await?, now()?).map_err(refused)?;
     let event = Event::parse(&body).map_err(not_an_event)?;
     delivery::deliver(&event).await?;
     Ok(Reply::acknowledged(&header))
+}
+
+fn unread(why: BodyError) -> Reply {
+    match why {
+        BodyError::TooLarge => Reply::protocol(413, "request entity too large"),
+        BodyError::Aborted => Reply::protocol(400, "request aborted"),
+    }
 }
 
 fn refused(why: signature::Refusal) -> Reply {

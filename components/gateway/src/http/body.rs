@@ -6,12 +6,11 @@
 //! after inflating, so that a small compressed body cannot fill the sandbox.
 
 use super::error::Error;
-use super::{header, query};
+use super::query;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use spin_sdk::wasip3::http::types::{Fields as Headers, Request};
-use spin_sdk::wasip3::wit_bindgen::StreamResult;
-use spin_sdk::wasip3::wit_future;
 use std::io::Read;
+use web::{BodyError, header};
 
 /// The most bytes of a body, inflated: body-parser's default.
 const LIMIT: usize = 100 * 1024;
@@ -100,36 +99,11 @@ pub async fn read(request: Request, headers: &Headers) -> Result<String, Error> 
     let Some(format) = Format::of(&content_type, header(headers, "content-encoding").as_deref())? else {
         return Ok(String::new());
     };
-    let length = header(headers, "content-length").and_then(|length| length.parse().ok());
-    if length.is_some_and(|length: usize| length > LIMIT) {
-        return Err(too_large());
-    }
-    // One byte more than announced: the read that finds the end then needs no other buffer.
-    let raw = receive(request, length.unwrap_or(4096) + 1).await?;
+    let raw = web::read(request, headers, LIMIT).await.map_err(|error| match error {
+        BodyError::TooLarge => too_large(),
+        BodyError::Aborted => Error::protocol(400, "request aborted"),
+    })?;
     format.decode(raw)
-}
-
-/// Reads the stream to its end.
-async fn receive(request: Request, capacity: usize) -> Result<Vec<u8>, Error> {
-    let (_done, done) = wit_future::new(|| Ok(()));
-    let (mut stream, trailers) = Request::consume_body(request, done);
-    let mut bytes = Vec::with_capacity(capacity);
-    loop {
-        if bytes.len() == bytes.capacity() {
-            bytes.reserve(bytes.len());
-        }
-        let (status, filled) = stream.read(bytes).await;
-        bytes = filled;
-        if bytes.len() > LIMIT {
-            return Err(too_large());
-        }
-        if !matches!(status, StreamResult::Complete(_)) {
-            break;
-        }
-    }
-    // The trailers carry the reason when the body ended before its time.
-    trailers.await.map_err(|_| Error::protocol(400, "request aborted"))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 pub mod body;
 pub mod error;
-pub mod etag;
 pub mod json;
 pub mod path;
 pub mod query;
@@ -31,7 +30,7 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// The value of a header. Each costs a call into the host, so a route asks for what it needs.
     pub fn header(&self, name: &str) -> Option<String> {
-        header(self.headers, name)
+        web::header(self.headers, name)
     }
 }
 
@@ -61,12 +60,4 @@ async fn answer(request: WasiRequest, headers: &Headers, method: &Method, target
     let body = Fields::parse(&text)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     crate::routes::dispatch(&Request { method, target, path, query, body: &body, headers }).await
-}
-
-/// The value of a header that has one line at most; several lines are joined as RFC 9110 section 5.3 has it.
-pub fn header(headers: &Headers, name: &str) -> Option<String> {
-    let lines = headers.get(name);
-    let mut lines = lines.iter().map(|line| String::from_utf8_lossy(line));
-    let first = lines.next()?.into_owned();
-    Some(lines.fold(first, |all, line| all + ", " + &line))
 }

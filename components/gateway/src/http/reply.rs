@@ -2,10 +2,9 @@
 //! from the status.
 
 use super::error::Error;
-use super::{etag, header};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
-use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
+use web::{etag, header, respond};
 
 /// How long a client should wait before it tries an outage again, in seconds.
 const RETRY_AFTER: &[u8] = b"1";
@@ -74,24 +73,4 @@ impl Reply {
 fn is_fresh(request: &Headers, tag: &str) -> bool {
     header(request, "if-none-match").is_some_and(|wanted| etag::matches(&wanted, tag))
         && !header(request, "cache-control").is_some_and(|control| control.contains("no-cache"))
-}
-
-fn respond(status: u16, headers: &[(String, Vec<u8>)], body: Option<Vec<u8>>) -> Result<Response, ErrorCode> {
-    let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
-    let headers = Headers::from_list(headers).map_err(|_| refused("a response header was refused"))?;
-    // A writer that is dropped ends the message without trailers.
-    let (_, trailers) = wit_future::new(|| Ok(None));
-    let contents = body.map(|body| {
-        let (mut writer, contents) = wit_stream::new();
-        spawn(async move {
-            // What remains is what a client that went away did not take.
-            let _unread = writer.write_all(body).await;
-        });
-        contents
-    });
-    let (response, _transmitted) = Response::new(headers, contents, trailers);
-    if status != 200 {
-        response.set_status_code(status).map_err(|()| refused("a response status was refused"))?;
-    }
-    Ok(response)
 }

@@ -13,7 +13,6 @@ mod recorded;
 use crate::http::error::Error;
 use crate::http::reply::Reply;
 use crate::http::{Request, path};
-use spin_sdk::wasip3::http::types::Method;
 
 /// Finds the route of a request and runs it.
 pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
@@ -34,17 +33,5 @@ pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
 
 /// 404 for a method and path that no route takes.
 fn no_route(request: &Request<'_>) -> Error {
-    let method = match request.method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Delete => "DELETE",
-        Method::Connect => "CONNECT",
-        Method::Options => "OPTIONS",
-        Method::Trace => "TRACE",
-        Method::Patch => "PATCH",
-        Method::Other(other) => other,
-    };
-    Error::no_route(method, request.target)
+    Error::no_route(web::method_name(request.method), request.target)
 }

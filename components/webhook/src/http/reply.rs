@@ -2,10 +2,8 @@
 //!
 //! Nothing of a request stands in a page of type `text/html`: its texts are constants.
 
-use super::etag;
 use serde::Serialize;
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
-use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
+use spin_sdk::wasip3::http::types::{ErrorCode, Method, Response};
 
 const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -87,30 +85,18 @@ impl Reply {
     /// # Errors
     /// When the host refuses a header or the status, which none of these gives it a reason to.
     pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
-        let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
         let mut headers = vec![
             ("content-type".to_owned(), self.content_type.into()),
             // With its length the body goes out in one write with the headers, not in chunks.
             ("content-length".to_owned(), self.body.len().to_string().into_bytes()),
-            ("etag".to_owned(), etag::of(&self.body).into_bytes()),
+            // No client asks for a webhook's answer again; the recorded answers have tags.
+            ("etag".to_owned(), web::etag::of(&self.body).into_bytes()),
         ];
         if self.retry_after {
             headers.push(("retry-after".to_owned(), RETRY_AFTER.into()));
         }
-        let headers = Headers::from_list(&headers).map_err(|_| refused("a response header was refused"))?;
-        // A writer that is dropped ends the message without trailers.
-        let (_, trailers) = wit_future::new(|| Ok(None));
-        let contents = (!matches!(method, Method::Head)).then(|| {
-            let (mut writer, contents) = wit_stream::new();
-            spawn(async move {
-                // What remains is what a client that went away did not take.
-                let _unread = writer.write_all(self.body).await;
-            });
-            contents
-        });
-        let (response, _transmitted) = Response::new(headers, contents, trailers);
-        response.set_status_code(self.status).map_err(|()| refused("a response status was refused"))?;
-        Ok(response)
+        let body = (!matches!(method, Method::Head)).then_some(self.body);
+        web::respond(self.status, &headers, body)
     }
 }
 
