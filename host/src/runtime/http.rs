@@ -50,7 +50,7 @@ impl Drop for CutOnDrop<'_> {
 }
 
 /// Runs `call` in a task, which ends when what is returned is dropped.
-fn apart(call: impl Future<Output = Result<(), CallError>> + Send + 'static) -> Call {
+fn apart(call: Call) -> Call {
     let task = AbortOnDropHandle::new(tokio::spawn(call));
     // A task that was stopped has nobody who asks how it ended; one that panicked has dropped its sender.
     Box::pin(async move { task.await.unwrap_or(Ok(())) })
@@ -74,10 +74,7 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let (head, answered) = oneshot::channel();
-        let course = Arc::new(Course::default());
-        let call = self.clone().call_through(request, context, head, course.clone());
-        self.answer(Box::pin(call), answered, course).await
+        self.answer(request, context, |call| call).await
     }
 
     /// Like [`Pool::handle`], in a task of its own: for callers inside another store's event loop, in which wasmtime 48
@@ -94,26 +91,24 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let (head, answered) = oneshot::channel();
-        let course = Arc::new(Course::default());
-        let call = self.clone().call_through(request, context, head, course.clone());
-        let task = AbortOnDropHandle::new(tokio::spawn(call));
-        let pool = self.clone();
-        let call = async move {
-            task.await
-                .unwrap_or_else(|join| Err(pool.error(Failure::Trapped, format_args!("the call's task ended: {join}"))))
-        };
-        self.answer(Box::pin(call), answered, course).await
+        self.answer(request, context, apart).await
     }
 
-    /// Drives `call` until its response's head is there.
-    async fn answer(
+    /// Drives the call, in the place that `place` gives it, until its response's head is there.
+    async fn answer<B>(
         self: &Arc<Self>,
-        call: Call,
-        mut answered: oneshot::Receiver<Head>,
-        course: Arc<Course>,
-    ) -> Result<http::Response<ResponseBody>, CallError> {
-        let mut call = Some(call);
+        request: http::Request<B>,
+        context: CallContext,
+        place: fn(Call) -> Call,
+    ) -> Result<http::Response<ResponseBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let (head, mut answered) = oneshot::channel();
+        let course = Arc::new(Course::default());
+        let call = self.clone().call_through(request, context, head, course.clone());
+        let mut call = Some(place(Box::pin(call)));
         let mut ended = Ok(());
         let head = std::future::poll_fn(|cx| {
             if let Some(running) = &mut call
