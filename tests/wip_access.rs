@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code)]
-mod harness;
 #[path = "scenarios/access.rs"]
 mod access;
-#[path = "scenarios/payments.rs"]
-mod payments;
+mod harness;
+#[path = "scenarios/tokens.rs"]
+mod tokens;

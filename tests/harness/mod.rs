@@ -5,8 +5,10 @@ pub mod build;
 pub mod client;
 pub mod host;
 pub mod raw;
+pub mod recorded;
 pub mod store;
 pub mod stripe;
+pub mod stripe_api;
 
 pub use app::App;
 pub use client::{Answer, Client};

@@ -105,6 +105,14 @@ impl Shop {
         self.post("/api/orders", token, order_body(lines)).await.expect(201)
     }
 
+    /// Orders `(product, quantity)` lines under an idempotency key.
+    pub async fn order_with_key(&self, token: &str, key: &str, lines: &[(u64, u32)]) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers =
+            [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", key)];
+        self.client.send(Method::POST, "/api/orders", &headers, Some(order_body(lines).to_string().into_bytes())).await
+    }
+
     /// Orders two of the first product; returns the order's id and its total in cents.
     pub async fn small_order(&self, token: &str) -> (String, u64) {
         let made = self.order(token, &[(1, 2)]).await;
@@ -157,4 +165,29 @@ pub fn token(answer: &Answer) -> String {
 pub fn fresh_email() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     format!("user{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Puts a service out of order: with so little memory none of its instances can start, and every call of it fails.
+pub fn down(app: App, component: &str) -> App {
+    let (well, starved) = starving(component);
+    app.replace(&well, &starved)
+}
+
+/// Undoes [`down`].
+pub fn up_again(app: App, component: &str) -> App {
+    let (well, starved) = starving(component);
+    app.replace(&starved, &well)
+}
+
+/// The place in the manifest that says how much memory a component may have, as it is and with too little.
+fn starving(component: &str) -> (String, String) {
+    let table = format!("[component.{component}.tool.souk]\n");
+    match component {
+        "auth" => {
+            let well = "[component.auth.tool.souk.limits]\nmemory = 33554432".to_owned();
+            let starved = well.replace("33554432", "1048576");
+            (well, starved)
+        }
+        _ => (table.clone(), format!("{table}limits = {{ memory = 1048576 }}\n")),
+    }
 }
