@@ -161,11 +161,15 @@ fn page(title: &str, content: Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="robots" content="noindex";
+                // An empty icon: browsers ask for /favicon.ico where there is none.
+                link rel="icon" href="data:,";
                 title { (title) " – payment sandbox" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                p.note role="note" { strong { "Sandbox." } " This page stands in for the payment provider; no money moves." }
+                header.note {
+                    p { strong { "Sandbox." } " This page stands in for the payment provider; no money moves." }
+                }
                 main { (content) }
             }
         }

@@ -50,7 +50,7 @@ impl Reply {
         let targets: String = targets.iter().map(|origin| format!(" {origin}")).collect();
         let style = STANDARD.encode(Sha256::digest(crate::pages::STYLE));
         let policy = format!(
-            "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{targets}; base-uri 'none'; \
+            "default-src 'none'; img-src data:; style-src 'sha256-{style}'; form-action 'self'{targets}; base-uri 'none'; \
              frame-ancestors 'none'"
         );
         let mut headers =
@@ -116,7 +116,7 @@ mod tests {
         ];
         let response = Reply::page_leading_to(200, html! { p { "a" } }, &addresses).into_response(&Method::GET);
         let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+        assert!(policy.starts_with("default-src 'none'; img-src data:; style-src 'sha256-"), "{policy}");
         assert!(policy.contains("; form-action 'self' http://localhost:3000 https://shop.example; "), "{policy}");
         for (name, value) in PAGE_HEADERS {
             assert_eq!(response.headers().get(name).unwrap(), value);

@@ -13,8 +13,9 @@ use spin_sdk::wasip3::http::types::Method;
 pub const DOCUMENT: &str = include_str!("../../openapi.json");
 /// The same as a page.
 pub const PAGE: &str = include_str!("../../docs.html");
-/// What the page may do: be shown, with the one style sheet that it carries. A test compares the hash.
-pub const POLICY: &str = "default-src 'none'; style-src 'sha256-nYMlj0yPl2/73nKkC5OcFS76IxjKdTuti3bGzfuguVY='; \
+/// What the page may do: be shown, with the one style sheet and the icon that it carries. A test compares the hash.
+pub const POLICY: &str = "default-src 'none'; img-src data:; \
+                          style-src 'sha256-qPS8k235RZRP8G3/KkoATP4BNynlRT+9tYuNoTiiS5E='; \
                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers a request for `/api/openapi.json` or `/api/docs`.

@@ -6,18 +6,22 @@ use std::fmt::Write;
 /// The page's style sheet; `docs::POLICY` names its hash.
 pub const STYLE: &str = "
 :root { color-scheme: light dark; }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
+body { background: Canvas; color: CanvasText; font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
 h1, h2, h3 { line-height: 1.2; }
 h2 { border-bottom: 1px solid; margin-top: 3rem; padding-bottom: .3rem; }
 h3 { margin-top: 2rem; }
-h3 code { overflow-wrap: anywhere; }
+h3 code, li code { overflow-wrap: anywhere; }
 code, pre { font-family: ui-monospace, monospace; }
-pre { border: 1px solid; overflow-x: auto; padding: .7rem; }
+pre { border: 1px solid; padding: .7rem; white-space: pre-wrap; }
 table { border-collapse: collapse; margin: .7rem 0; width: 100%; }
 caption { font-weight: bold; text-align: left; }
 th, td { border-top: 1px solid; padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; }
 nav ul { padding-left: 1.2rem; }
+@media (max-width: 40rem) { table { font-size: .8125rem; overflow-wrap: anywhere; } }
 ";
+
+/// An empty icon: browsers ask for `/favicon.ico` where a page has none.
+pub const ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
 
 /// The whole page.
 pub fn render(document: &Value) -> String {
@@ -26,11 +30,13 @@ pub fn render(document: &Value) -> String {
     let title = format!("{} API {}", text(&info["title"]), text(&info["version"]));
     page += "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
     page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-    line(&mut page, format_args!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>"));
+    line(&mut page, format_args!("{ICON}"));
+    line(&mut page, format_args!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>"));
+    line(&mut page, format_args!("<header>\n<h1>{title}</h1>"));
     for paragraph in text(&info["description"]).split("\n\n") {
         line(&mut page, format_args!("<p>{}</p>", prose(paragraph)));
     }
-    line(&mut page, format_args!("<p>For programs: <a href=\"/api/openapi.json\">openapi.json</a>.</p>"));
+    line(&mut page, format_args!("<p>For programs: <a href=\"/api/openapi.json\">openapi.json</a>.</p>\n</header>"));
     let tags: Vec<&Value> = list(&document["tags"]).collect();
     contents(&mut page, document, &tags);
     page += "<main>\n";
