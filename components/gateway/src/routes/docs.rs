@@ -15,7 +15,7 @@ pub const DOCUMENT: &str = include_str!("../../openapi.json");
 pub const PAGE: &str = include_str!("../../docs.html");
 /// What the page may do: be shown, with the one style sheet and the icon that it carries. A test compares the hash.
 pub const POLICY: &str = "default-src 'none'; img-src data:; \
-                          style-src 'sha256-qPS8k235RZRP8G3/KkoATP4BNynlRT+9tYuNoTiiS5E='; \
+                          style-src 'sha256-AyEWtEmUmXNEBFbAhJ5J6zsHtG0Fab667v3Mt/K3ZK4='; \
                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers a request for `/api/openapi.json` or `/api/docs`.

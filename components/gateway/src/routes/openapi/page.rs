@@ -17,7 +17,12 @@ table { border-collapse: collapse; margin: .7rem 0; width: 100%; }
 caption { font-weight: bold; text-align: left; }
 th, td { border-top: 1px solid; padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; }
 nav ul { padding-left: 1.2rem; }
-@media (max-width: 40rem) { table { font-size: .8125rem; overflow-wrap: anywhere; } }
+@media (max-width: 40rem) {
+  table { font-size: .8125rem; }
+  th, td { padding-right: .3rem; }
+  th:last-child, td:last-child { padding-right: 0; }
+  td code { overflow-wrap: anywhere; }
+}
 ";
 
 /// An empty icon: browsers ask for `/favicon.ico` where a page has none.
