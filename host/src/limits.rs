@@ -103,9 +103,9 @@ limits! {
         /// From the first byte of a request to the end of its headers; also from a connection's start to its first byte.
         header_read_timeout: "milliseconds", 10_000, (100, 600_000),
             "a client that sends one byte a second must not hold a connection";
-        /// How long a request's body may pause.
-        body_read_timeout: "milliseconds", 10_000, (100, 600_000),
-            "longer than a bad line's hiccup; the body is read before an instance is taken, so a pause holds none";
+        /// How long the first 256 KiB of a request's body may take.
+        body_read_timeout: "milliseconds", 30_000, (100, 600_000),
+            "a bad line's 70 kbit/s; so much is read before an instance is taken, so a slow client holds none";
         /// How long a connection may stand still between requests, or with a response that the client does not read.
         idle_timeout: "milliseconds", 75_000, (100, 3_600_000),
             "longer than the 60 s of common load balancers, so that they close first";

@@ -27,7 +27,7 @@ const SECRET: &str = "stripe_endpoint_secret";
 /// The most bytes of an event. Those of charges and sessions have 2 to 10 KiB; metadata can add 25 KiB at most. They are
 /// taken as they were sent, of any content type and still encoded where a `Content-Encoding` says so: those bytes are
 /// what is signed.
-const MAX_EVENT: usize = 256 * 1024;
+const MAX_EVENT: usize = 128 * 1024;
 
 /// The component: it has no state.
 struct Webhook;

@@ -161,6 +161,7 @@ fn health(method: &Method) -> Response<EdgeBody> {
 fn refusal(refused: &Refused, limit: u64) -> Response<EdgeBody> {
     match refused {
         Refused::TooLarge => too_large(limit),
+        Refused::NoRoom => error::response(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are on their way"),
         Refused::TooSlow => error::response(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
         // There may be nobody left to read it.
         Refused::Broken => error::response(StatusCode::BAD_REQUEST, "the body broke off"),

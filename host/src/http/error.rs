@@ -4,10 +4,18 @@ use super::body::EdgeBody;
 use crate::runtime::{CallError, Failure};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    status: u16,
+    message: &'a str,
+}
 
 /// `{"status": .., "message": ..}` with `status`.
 pub fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
-    let body = serde_json::json!({ "status": status.as_u16(), "message": message }).to_string();
+    // Numbers and strings cannot fail to become JSON; an empty body would still carry the status.
+    let body = serde_json::to_vec(&Problem { status: status.as_u16(), message }).unwrap_or_default();
     let mut response = Response::new(EdgeBody::full(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -2,7 +2,11 @@
 //!
 //! A client may take as long as it likes to send a body, and an instance serves one request at a time: with a few dozen
 //! slow uploads a stranger could hold every instance of a component. So a body is read before an instance is taken, to
-//! its end or as far as [`AHEAD`]; only a client that has sent that much is waited for inside the sandbox.
+//! its end or as far as [`AHEAD`]; only a client that has sent that much is waited for inside the sandbox. A component
+//! whose own bound is below `AHEAD` is never held up by a slow client.
+//!
+//! What all bodies together may hold is bounded too, from their first byte until the component takes them. A body for
+//! which there is no room is refused (503): calling the component with half of it would be the very thing to avoid.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -15,30 +19,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::Error;
 
 /// The most that is read of one body before an instance is taken, in bytes. The bodies of an API end before it.
 const AHEAD: usize = 256 * 1024;
 
-/// What all bodies together may hold of [`AHEAD`], in KiB. When it is used up, a body goes on as far as it has come.
-const AHEAD_OF_ALL: usize = 64 * 1024;
+/// What all bodies together may hold, in KiB.
+const ROOM: usize = 64 * 1024;
+
+/// What a body holds at the least, in KiB: a stream with its headers takes that much while it waits.
+const LEAST: usize = 16;
 
 /// How long a body that is refused may take to arrive.
 const REFUSAL: Duration = Duration::from_secs(1);
 
 /// The memory for reading ahead.
-pub struct Room(Semaphore);
+pub struct Room(Arc<Semaphore>);
 
 impl Room {
     /// All of it free.
     pub fn new() -> Self {
-        Room(Semaphore::new(AHEAD_OF_ALL))
+        Room(Arc::new(Semaphore::new(ROOM)))
     }
 
-    /// Room for `bytes` more, if there is any.
-    fn take(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        self.0.try_acquire_many(u32::try_from(bytes.div_ceil(1024)).ok()?).ok()
+    /// Makes `held` enough for `bytes`.
+    fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refused> {
+        let wanted = bytes.div_ceil(1024).max(LEAST);
+        let missing = wanted.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        let missing = u32::try_from(missing).map_err(|_| Refused::NoRoom)?;
+        if missing > 0 {
+            let more = self.0.clone().try_acquire_many_owned(missing).map_err(|_| Refused::NoRoom)?;
+            match held {
+                Some(held) => held.merge(more),
+                None => *held = Some(more),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -46,8 +63,10 @@ impl Room {
 pub enum Refused {
     /// It is larger than the limit.
     TooLarge,
-    /// Nothing came for too long.
+    /// It took too long.
     TooSlow,
+    /// There are too many others.
+    NoRoom,
     /// The client went away, or broke the protocol.
     Broken,
 }
@@ -56,66 +75,68 @@ pub enum Refused {
 #[derive(Default)]
 pub struct Upload {
     ready: Bytes,
+    /// The room that `ready` takes.
+    held: Option<OwnedSemaphorePermit>,
     trailers: Option<HeaderMap>,
     rest: Option<Bounded>,
 }
 
 impl Upload {
-    /// Reads ahead of `body`, of which at most `limit` bytes are taken. `patience` is how long a pause may be.
-    ///
-    /// The room is given back when this returns: from then on the component's number of instances is the bound.
+    /// Reads ahead of `body`, of which at most `limit` bytes are taken, for `patience` at most.
     ///
     /// # Errors
-    /// When the body is too large, too slow or broken.
+    /// When the body is too large, too slow or broken, or there is no room for it.
     pub async fn read(body: Incoming, limit: u64, patience: Duration, room: &Room) -> Result<Self, Refused> {
         if body.is_end_stream() {
             return Ok(Upload::default());
         }
-        if body.size_hint().lower() > limit {
-            return Err(Refused::TooLarge);
-        }
         let mut rest = Bounded { body, left: limit, exceeded: Arc::default() };
-        let (mut first, mut all, mut trailers) = (Bytes::new(), BytesMut::new(), None);
-        let mut held = Vec::new();
+        let read = tokio::time::timeout(patience, Self::read_ahead(&mut rest, room)).await;
+        let (mut upload, ended) = match read.unwrap_or(Err(Refused::TooSlow)) {
+            Ok(read) => read,
+            Err(refused) => {
+                if matches!(refused, Refused::TooLarge) {
+                    discard(rest.body, limit).await;
+                }
+                return Err(refused);
+            }
+        };
+        upload.rest = (!ended).then_some(rest);
+        Ok(upload)
+    }
+
+    /// What came first, and whether that was all.
+    async fn read_ahead(body: &mut Bounded, room: &Room) -> Result<(Self, bool), Refused> {
+        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+        let mut upload = Upload::default();
+        room.grow(&mut upload.held, 0)?;
         let ended = loop {
-            if rest.is_end_stream() {
+            if body.is_end_stream() {
                 break true;
             }
             if first.len().max(all.len()) >= AHEAD {
                 break false;
             }
-            let frame = match tokio::time::timeout(patience, rest.frame()).await {
-                Err(_) => return Err(Refused::TooSlow),
-                Ok(None) => break true,
-                Ok(Some(Err(_))) if rest.has_exceeded() => {
-                    discard(rest.body, limit).await;
-                    return Err(Refused::TooLarge);
-                }
-                Ok(Some(Err(_))) => return Err(Refused::Broken),
-                Ok(Some(Ok(frame))) => frame,
+            let frame = match body.frame().await {
+                None => break true,
+                Some(Err(_)) if body.has_exceeded() => return Err(Refused::TooLarge),
+                Some(Err(_)) => return Err(Refused::Broken),
+                Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
+                Ok(data) if first.is_empty() => first = data,
                 Ok(data) => {
-                    let permit = room.take(data.len());
-                    let is_full = permit.is_none();
-                    held.extend(permit);
-                    if first.is_empty() {
-                        first = data;
-                    } else {
-                        if all.is_empty() {
-                            all.extend_from_slice(&first);
-                        }
-                        all.extend_from_slice(&data);
+                    if all.is_empty() {
+                        all.extend_from_slice(&first);
                     }
-                    if is_full {
-                        break false;
-                    }
+                    all.extend_from_slice(&data);
                 }
-                Err(other) => trailers = other.into_trailers().ok(),
+                Err(other) => upload.trailers = other.into_trailers().ok(),
             }
+            room.grow(&mut upload.held, first.len().max(all.len()))?;
         };
-        let ready = if all.is_empty() { first } else { all.freeze() };
-        Ok(Upload { ready, trailers, rest: (!ended).then_some(rest) })
+        upload.ready = if all.is_empty() { first } else { all.freeze() };
+        Ok((upload, ended))
     }
 
     /// Says, once the body has been handed over, whether it turned out to be larger than the limit.
@@ -130,6 +151,7 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if !self.ready.is_empty() {
+            self.held = None;
             return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.ready)))));
         }
         match &mut self.rest {

@@ -143,7 +143,13 @@ impl Link {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(component = %error.component, trace = %context.trace, "{error}");
+                match error.failure {
+                    // There may be thousands of them, and each caller hears of its own.
+                    Failure::Overloaded => {
+                        tracing::debug!(component = %error.component, trace = %context.trace, "{error}");
+                    }
+                    _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
+                }
                 match (&self.unavailable, results.first_mut()) {
                     (Some(unavailable), Some(slot)) => {
                         *slot = unavailable.value(&error.message());

@@ -2,7 +2,8 @@
 //!
 //! The guest may still write its body when the response's head is there, so the body carries the call with it until it
 //! is read to its end; then the instance goes back to the pool. A client that goes away drops the body, which ends the
-//! call and the instance with it.
+//! call and the instance with it. (hyper notices a client that has gone only where nothing of it is left unread: the
+//! deadline ends the call of one that has sent more than its request.)
 //!
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
 //! proper end. So the call says first that it was cut, and the body then ends with an error: a client must be able to
@@ -251,7 +252,8 @@ impl ResponseBody {
     }
 
     /// The guest has written all of it and may go on after its return: let it finish, and keep the instance. Mostly
-    /// there is nothing left but to give the instance back, which needs no task.
+    /// there is nothing left but to give the instance back, which needs no task. What a guest still does then is not
+    /// waited for when the host stops: its response is out.
     fn finish(&mut self) {
         self.drive(&mut Context::from_waker(Waker::noop()));
         if let Some(call) = self.call.take() {
