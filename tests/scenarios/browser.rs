@@ -1,0 +1,182 @@
+//! The store in a browser: what a customer sees between ordering and the receipt, and the API's description.
+//!
+//! The browser is Debian's Chromium, driven by the programs in `tests/browser`. Their steps fail by themselves; what they
+//! saw comes back as JSON and is judged here. They write pictures of every page to `screenshots` in the target folder.
+
+use crate::harness::store::{PASSWORD, order_body, send, token};
+use crate::harness::{App, Client, Host, PATIENCE, build, eventually};
+use http::Method;
+use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+#[tokio::test]
+async fn without_account_or_configuration_an_order_is_paid_in_a_browser_and_has_its_receipt() {
+    let (_host, client) = start().await;
+    let ann = json!({ "name": "Ann", "email": "ann@example.com", "password": PASSWORD });
+    send(&client, Method::POST, "/api/auth/register", "", Some(ann)).await.expect(201);
+    let proof = json!({ "email": "ann@example.com", "password": PASSWORD });
+    let ann = token(&send(&client, Method::POST, "/api/auth/login", "", Some(proof)).await);
+    let list = client.get("/api/products?limit=2").await.expect(200);
+    let products = list["data"].as_array().unwrap();
+    assert_eq!(products.len(), 2, "{list}");
+
+    let lines: Vec<_> = products.iter().map(|product| (product["id"].as_u64().unwrap(), 1)).collect();
+    let made = send(&client, Method::POST, "/api/orders", &ann, Some(order_body(&lines))).await.expect(201);
+    let order = &made["order"];
+    assert_eq!((&order["status"], &order["paid"]), (&json!("PENDING"), &json!(false)), "{made}");
+    assert_eq!(order["totalAmount"], 225.25, "{made}");
+
+    let seen = browse("checkout.mjs", &[("CHECKOUT", checkout(&made)), ("HOW", "mouse")]).await;
+    assert_eq!(seen["checkout"]["title"], "Pay USD\u{a0}225.25 – payment sandbox", "{seen}");
+    assert_eq!(seen["cancelled"], json!({ "ok": false, "message": "Payment cancelled" }), "{seen}");
+    assert_eq!(seen["success"], json!({ "ok": true, "message": "Payment successful" }), "{seen}");
+    assert_eq!(seen["paid"], "Paid", "{seen}");
+
+    let order = paid(&client, &ann, order["id"].as_str().unwrap()).await;
+    assert_eq!(order["paid"], true, "{order}");
+    assert_eq!(order["receiptUrl"], seen["receipt"]["url"], "{order}");
+    let receipt = seen["receipt"]["text"].as_str().unwrap();
+    for part in [&order["id"], &order["stripeChargeId"], &products[0]["name"], &products[1]["name"]] {
+        assert!(receipt.contains(part.as_str().unwrap()), "{part} is missing in {receipt}");
+    }
+    assert!(receipt.contains("USD\u{a0}225.25"), "{receipt}");
+}
+
+#[tokio::test]
+async fn an_order_is_paid_with_nothing_but_a_keyboard() {
+    let (_host, client) = start().await;
+    let (token, made) = order(&client).await;
+    let seen = browse("checkout.mjs", &[("CHECKOUT", checkout(&made)), ("HOW", "keyboard")]).await;
+    assert_eq!(seen["success"]["ok"], true, "{seen}");
+    let order = paid(&client, &token, made["order"]["id"].as_str().unwrap()).await;
+    assert_eq!(order["receiptUrl"], seen["receipt"]["url"], "{order}");
+}
+
+#[tokio::test]
+async fn every_page_is_accessible_in_light_and_dark_and_fits_a_phone() {
+    let (host, client) = start().await;
+    let ((_, first), (_, second)) = (order(&client).await, order(&client).await);
+    let docs = format!("http://{}/api/docs", host.address());
+    let pages = [("CHECKOUT", checkout(&first)), ("ENDING", checkout(&second)), ("DOCS", &docs)];
+    let seen = browse("pages.mjs", &pages).await;
+    assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
+
+    // The page describes what the document does.
+    let document = client.get("/api/openapi.json").await.expect(200);
+    let paths = document["paths"].as_object().unwrap();
+    let described = |(path, methods): (&String, &Value)| {
+        let names = methods.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase()));
+        names.collect::<Vec<_>>()
+    };
+    let mut operations: Vec<String> = paths.iter().flat_map(described).collect();
+    let shown = seen["docs"]["operations"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+    let mut shown: Vec<String> = shown.collect();
+    operations.sort();
+    shown.sort();
+    assert!(operations.len() > 10, "{operations:?}");
+    assert_eq!(shown, operations);
+}
+
+/// The store as it comes: nothing is set, and the state folder is new.
+async fn start() -> (Host, Client) {
+    let host = App::store().start().await;
+    let client = host.client();
+    (host, client)
+}
+
+/// Registers somebody who orders two of the first product; returns their token, and the answer to the order.
+async fn order(client: &Client) -> (String, Value) {
+    let email = crate::harness::store::fresh_email();
+    let user = json!({ "name": "Bob", "email": email, "password": PASSWORD });
+    let token = token(&send(client, Method::POST, "/api/auth/register", "", Some(user)).await);
+    let made = send(client, Method::POST, "/api/orders", &token, Some(order_body(&[(1, 2)]))).await.expect(201);
+    (token, made)
+}
+
+/// The page on which an order is paid.
+fn checkout(made: &Value) -> &str {
+    made["paymentSession"]["url"].as_str().expect("a page")
+}
+
+/// The order, once it is paid.
+async fn paid(client: &Client, token: &str, id: &str) -> Value {
+    let path = format!("/api/orders/id/{id}");
+    eventually("the order is paid", || async {
+        let order = send(client, Method::GET, &path, token, None).await.expect(200);
+        (order["status"] == "PAID").then_some(order)
+    })
+    .await
+}
+
+/// Runs a program of `tests/browser` with these variables; returns what it saw, which must be free of problems.
+async fn browse(program: &str, variables: &[(&str, &str)]) -> Value {
+    static READY: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    let (node, chromium) = READY.get_or_init(prepare);
+    let pictures = build::target().join("screenshots");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let mut command = tokio::process::Command::new(node);
+    command.arg(folder().join(program)).envs(variables.iter().copied());
+    command.env("CHROMIUM", chromium).env("SCREENSHOTS", pictures).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the browser did not end").unwrap();
+    let (out, err) = crate::harness::app::texts(&output);
+    assert!(output.status.success(), "{program} failed:\n{out}\n{err}");
+    let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out}\n{err}"));
+    assert_eq!(seen["problems"], json!([]), "{program}: {:#}", seen["problems"]);
+    seen
+}
+
+fn folder() -> PathBuf {
+    build::root().join("tests/browser")
+}
+
+/// Installs what is missing; returns Node.js and the browser.
+fn prepare() -> (PathBuf, PathBuf) {
+    let node = found_or_installed(&["node"], &["nodejs", "npm"]);
+    found_or_installed(&["npm"], &["npm"]);
+    let chromium = found_or_installed(&["chromium", "chromium-browser", "google-chrome"], &["chromium"]);
+    // npm keeps a copy of the lock file that it installed from.
+    let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    let (asked, installed) = ("package-lock.json", "node_modules/.package-lock.json");
+    if changed(&folder().join(installed)) < changed(&folder().join(asked)) {
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(folder());
+        run(npm);
+    }
+    (node, chromium)
+}
+
+/// The first of `programs` on the path. Where there is none, installs Debian's `packages`, which only root can.
+fn found_or_installed(programs: &[&str], packages: &[&str]) -> PathBuf {
+    if let Some(found) = find(programs) {
+        return found;
+    }
+    let what = format!("{} is missing: apt-get install {}", programs[0], packages.join(" "));
+    eprintln!("warning: {what}");
+    // Who owns this process is who owns its folder in /proc.
+    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    assert!(root && find(&["apt-get"]).is_some(), "{what}");
+    let mut update = Command::new("apt-get");
+    update.args(["update", "-qq"]);
+    run(update);
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    run(install);
+    find(programs).expect(&what)
+}
+
+fn find(programs: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let places = programs.iter().flat_map(|program| folders.iter().map(move |folder| folder.join(program)));
+    places.into_iter().find(|place| place.is_file())
+}
+
+fn run(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (out, err) = crate::harness::app::texts(&output);
+    assert!(output.status.success(), "{command:?} failed:\n{out}\n{err}");
+}
