@@ -1,0 +1,201 @@
+//! The payment sandbox, by its forms: what a person clicks, and what becomes of the order. Redirects are followed, so
+//! an answer is the page that a browser ends on.
+
+use crate::harness::store::Shop;
+use crate::harness::{Answer, eventually};
+use http::Method;
+use serde_json::{Value, json};
+
+/// A store, and a customer's token.
+async fn open() -> (Shop, String) {
+    let shop = Shop::start().await;
+    let token = shop.customer().await;
+    (shop, token)
+}
+
+/// A new order: its id, and that of its payment page.
+async fn order(shop: &Shop, token: &str) -> (String, String) {
+    let made = shop.order(token, &[(1, 2)]).await;
+    let url = made["paymentSession"]["url"].as_str().unwrap();
+    let start = format!("http://{}/stripe-sandbox/pay/", shop.host.address());
+    let page = url.strip_prefix(&start).unwrap_or_else(|| panic!("{url} is no page of this host"));
+    (made["order"]["id"].as_str().unwrap().to_owned(), page.to_owned())
+}
+
+/// Sends a form of a page.
+async fn click(shop: &Shop, deed: &str, page: &str, form: &str) -> Answer {
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let path = format!("/stripe-sandbox/{deed}/{page}");
+    shop.client.send(Method::POST, &path, &headers, Some(form.into())).await
+}
+
+fn success() -> Value {
+    json!({ "ok": true, "message": "Payment successful" })
+}
+
+/// The content of `<h1>`.
+fn heading(answer: &Answer) -> String {
+    let text = answer.text();
+    let (_, rest) = text.split_once("<h1").unwrap_or_else(|| panic!("no heading: {answer:?}"));
+    rest.split_once('>').unwrap().1.split_once("</h1>").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn paying_twice_at_once_makes_one_charge() {
+    let (shop, token) = open().await;
+    for _ in 0..5 {
+        let (id, page) = order(&shop, &token).await;
+        let clicks = futures::future::join_all((0..8).map(|_| click(&shop, "pay", &page, ""))).await;
+        for answer in clicks {
+            assert_eq!(answer.expect(200), success());
+        }
+        assert_eq!(click(&shop, "pay", &page, "").await.expect(200), success());
+        let paid = shop.order_by_id(&token, &id).await;
+        assert_eq!((&paid["status"], paid.get("refundDueAmount")), (&json!("PAID"), None), "{paid}");
+        let charge = paid["stripeChargeId"].as_str().unwrap();
+        let receipt = paid["receiptUrl"].as_str().unwrap();
+        assert_eq!(receipt, format!("http://{}/stripe-sandbox/receipts/{charge}", shop.host.address()));
+        let receipt = shop.get(&format!("/stripe-sandbox/receipts/{charge}"), "").await;
+        assert_eq!((receipt.status, heading(&receipt).as_str()), (200, "Receipt"));
+        assert!(receipt.text().contains(&id) && receipt.text().contains("150.50"), "{}", receipt.text());
+    }
+    // One for each payment; the others of a payment are not about orders.
+    assert_eq!(shop.host.log_count("\"payment_intent.succeeded\") acknowledged"), 5);
+    assert_eq!(shop.host.log_count("NOT APPLIED") + shop.host.log_count("flagged for refund"), 0);
+}
+
+#[tokio::test]
+async fn events_that_come_twice_or_shuffled_pay_once() {
+    let (shop, token) = open().await;
+    for (way, copies) in [("once", 1), ("duplicate", 2), ("shuffled", 1)] {
+        let before = shop.host.log().len();
+        let (id, page) = order(&shop, &token).await;
+        let paid = click(&shop, "pay", &page, &format!("delivery={way}")).await;
+        assert_eq!(paid.expect(200), success(), "{way}");
+        let paid = shop.order_by_id(&token, &id).await;
+        assert_eq!((&paid["status"], paid.get("refundDueAmount")), (&json!("PAID"), None), "{way}: {paid}");
+        // Its neighbours in a payment are acknowledged in the log, in the order in which they came.
+        let log = eventually("both are in the log", || async {
+            let mut log = shop.host.log().split_off(before);
+            log.retain(|line| line.contains("acknowledged and ignored"));
+            (log.len() >= 2 * copies).then_some(log)
+        })
+        .await;
+        assert_eq!(log.len(), 2 * copies, "{way}: {log:?}");
+        let position = |kind: &str| log.iter().position(|line| line.contains(kind)).unwrap();
+        let in_order = position("payment_intent.succeeded") < position("checkout.session.completed");
+        assert_eq!(in_order, way != "shuffled", "{way}: {log:?}");
+    }
+    let (id, page) = order(&shop, &token).await;
+    let refused = click(&shop, "pay", &page, "delivery=never").await;
+    assert_eq!((refused.status, heading(&refused).as_str()), (400, "Not this way"));
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+}
+
+#[tokio::test]
+async fn a_refund_gives_the_whole_payment_back_once() {
+    let (shop, token) = open().await;
+    let (id, page) = order(&shop, &token).await;
+    // Nothing was paid: nothing happens.
+    assert_eq!(heading(&click(&shop, "refund", &page, "").await), "Pay for your order");
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+    click(&shop, "pay", &page, "").await.expect(200);
+    for receipt in futures::future::join_all((0..4).map(|_| click(&shop, "refund", &page, ""))).await {
+        assert_eq!((receipt.status, heading(&receipt).as_str()), (200, "Receipt"));
+        assert!(receipt.text().contains("Given back"), "{}", receipt.text());
+    }
+    let order = shop.order_by_id(&token, &id).await;
+    assert_eq!((&order["status"], &order["refundedAmount"]), (&json!("REFUNDED"), &json!(150.5)), "{order}");
+    assert_eq!((&order["paid"], order.get("refundDueAmount")), (&json!(true), None), "{order}");
+}
+
+#[tokio::test]
+async fn a_page_that_has_ended_cannot_be_paid_and_the_order_gets_another() {
+    let (shop, token) = open().await;
+    let (id, page) = order(&shop, &token).await;
+    let ended = click(&shop, "expire", &page, "").await;
+    assert_eq!((ended.status, heading(&ended).as_str()), (200, "This payment page has ended"));
+    assert_eq!(heading(&click(&shop, "pay", &page, "").await), "This payment page has ended");
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+    let again = shop.post(&format!("/api/orders/{id}/pay"), &token, json!({})).await.expect(201);
+    let url = again["paymentSession"]["url"].as_str().unwrap();
+    let other = url.rsplit('/').next().unwrap();
+    assert_ne!(other, page);
+    // One that was paid does not end.
+    click(&shop, "pay", other, "").await.expect(200);
+    assert_eq!(heading(&click(&shop, "expire", other, "").await), "Paid");
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PAID");
+}
+
+#[tokio::test]
+async fn giving_up_leads_back_and_leaves_the_page_open() {
+    let (shop, token) = open().await;
+    let (id, page) = order(&shop, &token).await;
+    let back = click(&shop, "cancel", &page, "").await.expect(200);
+    assert_eq!(back, json!({ "ok": false, "message": "Payment cancelled" }));
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+    click(&shop, "pay", &page, "").await.expect(200);
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PAID");
+}
+
+#[tokio::test]
+async fn a_payment_for_an_order_that_was_cancelled_meanwhile_is_due_back() {
+    let (shop, token) = open().await;
+    let (id, page) = order(&shop, &token).await;
+    shop.patch(&format!("/api/orders/{id}"), &token, json!({ "status": "CANCELLED" })).await.expect(200);
+    click(&shop, "pay", &page, "").await.expect(200);
+    let order = shop.order_by_id(&token, &id).await;
+    assert_eq!((&order["status"], &order["refundDueAmount"]), (&json!("CANCELLED"), &json!(150.5)), "{order}");
+    click(&shop, "refund", &page, "").await;
+    let order = shop.order_by_id(&token, &id).await;
+    assert_eq!((&order["status"], &order["refundedAmount"]), (&json!("CANCELLED"), &json!(150.5)), "{order}");
+    assert_eq!(order.get("refundDueAmount"), None, "{order}");
+}
+
+#[tokio::test]
+async fn an_unknown_page_is_a_404_page_whatever_it_is_called() {
+    let (shop, token) = open().await;
+    let (_, page) = order(&shop, &token).await;
+    let unknown = format!("{}{}", &page[..page.len() - 1], if page.ends_with('0') { '1' } else { '0' });
+    for id in [&unknown, &page.to_uppercase(), "cs_test_", "%3Cscript%3E", "..%2f..%2fetc%2fpasswd", &"x".repeat(9000)]
+    {
+        let mut pages = Vec::new();
+        for kind in ["pay", "receipts"] {
+            pages.push(shop.client.get(&format!("/stripe-sandbox/{kind}/{id}")).await);
+        }
+        for deed in ["pay", "cancel", "expire", "refund"] {
+            pages.push(click(&shop, deed, id, "").await);
+        }
+        for answer in pages {
+            assert_eq!((answer.status, heading(&answer).as_str()), (404, "No such page"), "{id}");
+            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{id}");
+            assert!(!answer.text().contains("<script"), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_product_is_called_is_text_on_its_page() {
+    let (shop, token) = open().await;
+    let admin = shop.admin().await;
+    let name = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)> & Söhne";
+    let product = shop.post("/api/products", &admin, json!({ "name": name, "price": 0.99 })).await.expect(201);
+    let made = shop.order(&token, &[(product["id"].as_u64().unwrap(), 3)]).await;
+    let page = made["paymentSession"]["url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let open = shop.client.get(&format!("/stripe-sandbox/pay/{page}")).await;
+    click(&shop, "pay", &page, "").await.expect(200);
+    let paid = shop.client.get(&format!("/stripe-sandbox/pay/{page}")).await;
+    let charge = shop.order_by_id(&token, made["order"]["id"].as_str().unwrap()).await["stripeChargeId"].clone();
+    let receipt = shop.client.get(&format!("/stripe-sandbox/receipts/{}", charge.as_str().unwrap())).await;
+    for answer in [open, paid, receipt] {
+        let text = answer.text();
+        assert_eq!(answer.status, 200);
+        assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && text.contains("&amp; Söhne"), "{text}");
+        assert!(!text.contains("<script") && !text.contains("<img"), "{text}");
+        assert!(text.contains("2.97"), "{text}");
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+}

@@ -1,0 +1,286 @@
+//! With a key for Stripe: what it is asked, what becomes of its refusals, and that no order ever gets two payment pages
+//! unless the first has ended.
+
+use crate::harness::store::{Shop, order_body};
+use crate::harness::stripe::{charge_succeeded, checkout_session_expired};
+use crate::harness::stripe_api::{Asked, KEY, Next, StripeApi, refusal, store_with_key};
+use crate::harness::{Answer, eventually};
+use http::Method;
+use serde_json::{Value, json};
+
+const LINES: &[(u64, u32)] = &[(1, 2)];
+
+/// A store whose Stripe is a stand-in, and a customer's token.
+async fn open() -> (StripeApi, Shop, String) {
+    let stripe = StripeApi::start().await;
+    let shop = Shop::of(stripe.store()).await;
+    let token = shop.customer().await;
+    (stripe, shop, token)
+}
+
+fn id(answer: &Value) -> String {
+    answer["order"]["id"].as_str().expect("an order").to_owned()
+}
+
+fn key(asked: &Asked) -> &str {
+    asked.headers["idempotency-key"].to_str().unwrap()
+}
+
+/// Asserts that an order was stored and cannot be paid yet; returns its id.
+fn stored(answer: &Answer) -> String {
+    let body = answer.expect(503);
+    let id = body["orderId"].as_str().expect("an order's id").to_owned();
+    let message = body["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("Order {id} is stored and cannot be paid yet: ")), "{message}");
+    assert!(message.contains(&format!("POST /api/orders/{id}/pay")), "{message}");
+    assert_eq!(body["status"], 503);
+    id
+}
+
+#[tokio::test]
+async fn stripe_is_sent_the_bill_as_its_api_wants_it() {
+    let stripe = StripeApi::start().await;
+    let app = stripe
+        .store()
+        .variable("currency", "eur")
+        .variable("stripe_success_url", "https://shop.example/ok?s={CHECKOUT_SESSION_ID}&a=b");
+    let shop = Shop::of(app).await;
+    let (token, admin) = (shop.customer().await, shop.admin().await);
+    let product = json!({ "name": "Teclado & más <b>100%</b>", "price": 75.25 });
+    let product = shop.post("/api/products", &admin, product).await.expect(201)["id"].as_u64().unwrap();
+    let made = shop.order(&token, &[(product, 2), (2, 3)]).await;
+    let order = id(&made);
+    let other = &made["order"]["OrderItem"][1];
+    let other_cents = (other["price"].as_f64().unwrap() * 100.0).round().to_string();
+
+    let [asked] = &stripe.asked()[..] else { panic!("more than one request, or none") };
+    assert_eq!((&asked.method, asked.uri.to_string().as_str()), (&Method::POST, "/v1/checkout/sessions"));
+    for (name, value) in [
+        ("authorization", format!("Bearer {KEY}")),
+        ("stripe-version", "2026-09-30.endive".to_owned()),
+        ("idempotency-key", order.clone()),
+        ("content-type", "application/x-www-form-urlencoded".to_owned()),
+        ("accept", "application/json".to_owned()),
+    ] {
+        assert_eq!(asked.headers[name], value, "{name}");
+    }
+    assert!(asked.headers.contains_key("content-length") && !asked.headers.contains_key("transfer-encoding"));
+    let cancel_url = format!("http://{}/payments/cancel", shop.host.address());
+    let expected = [
+        ("cancel_url", cancel_url.as_str()),
+        ("line_items[0][price_data][currency]", "eur"),
+        ("line_items[0][price_data][product_data][name]", "Teclado & más <b>100%</b>"),
+        ("line_items[0][price_data][unit_amount]", "7525"),
+        ("line_items[0][quantity]", "2"),
+        ("line_items[1][price_data][currency]", "eur"),
+        ("line_items[1][price_data][product_data][name]", other["name"].as_str().unwrap()),
+        ("line_items[1][price_data][unit_amount]", &other_cents),
+        ("line_items[1][quantity]", "3"),
+        ("metadata[orderId]", &order),
+        ("mode", "payment"),
+        ("payment_intent_data[metadata][orderId]", &order),
+        ("success_url", "https://shop.example/ok?s={CHECKOUT_SESSION_ID}&a=b"),
+    ];
+    let form: Vec<(&str, &str)> = asked.form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(form, expected);
+    let session = stripe.session_id(&order);
+    let page = json!({
+        "cancelUrl": cancel_url,
+        "successUrl": "https://shop.example/ok?s={CHECKOUT_SESSION_ID}&a=b",
+        "url": format!("https://checkout.stripe.com/c/pay/{session}"),
+    });
+    assert_eq!(made["paymentSession"], page);
+
+    // The events are in the same currency, or are not ours.
+    let total = 2 * 7525 + 3 * other_cents.parse::<u64>().unwrap();
+    let mut event = charge_succeeded(&order, total);
+    shop.deliver(&event).await.expect(200);
+    assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
+    event["id"] = "evt_in_euro".into();
+    event["data"]["object"]["currency"] = "EUR".into();
+    shop.deliver(&event).await.expect(200);
+    assert_eq!(shop.order_by_id(&token, &order).await["status"], "PAID");
+}
+
+#[tokio::test]
+async fn a_bill_that_stripe_refuses_is_a_400_and_the_order_is_given_up() {
+    let (stripe, shop, token) = open().await;
+    for (next, message) in [
+        (
+            refusal(400, "invalid_request_error", "amount_too_large", "Amount must be no more than $999,999.99"),
+            "The total is more than the payment provider accepts",
+        ),
+        (
+            refusal(400, "invalid_request_error", "amount_too_small", "Amount must be at least $0.50"),
+            "The total is less than the payment provider accepts",
+        ),
+        (refusal(402, "card_error", "card_declined", "Your card was declined."), "Your card was declined."),
+    ] {
+        stripe.next([next.clone()]);
+        let refused = json!({ "message": message, "status": 400 });
+        assert_eq!(shop.order_with_key(&token, &message.replace(' ', "-"), LINES).await.expect(400), refused);
+        let [asked] = &stripe.asked()[..] else { panic!("{next:?}: asked again, or not at all") };
+        let order = shop.order_by_id(&token, key(asked)).await;
+        assert_eq!((&order["status"], order.get("refundDueAmount")), (&json!("CANCELLED"), None), "{next:?}");
+        shop.post(&format!("/api/orders/{}/pay", key(asked)), &token, json!({})).await.expect(409);
+    }
+    // A key gets the answer again, and Stripe is not asked.
+    shop.order_with_key(&token, "Your-card-was-declined.", LINES).await.expect(400);
+    assert!(stripe.asked().is_empty() && stripe.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_the_order_waits() {
+    let (stripe, shop, token) = open().await;
+    let oops = || refusal(500, "api_error", "", "Something at our end, see 10.1.2.3");
+    let large = || Next::Answer(200, format!("{{\"id\":\"{}\"}}", "x".repeat(2 << 20)));
+    let elsewhere = StripeApi::start().await;
+    for (i, (script, tries, said)) in [
+        (
+            vec![refusal(401, "invalid_request_error", "", &format!("Invalid API Key provided: {KEY}"))],
+            1,
+            "check the variable `stripe_secret`",
+        ),
+        (vec![refusal(403, "invalid_request_error", "", KEY)], 1, "check the variable `stripe_secret`"),
+        (vec![oops(), oops()], 2, "status: 500"),
+        (vec![refusal(429, "invalid_request_error", "rate_limit", "Slow down"), oops()], 2, "status: 429"),
+        (vec![Next::Answer(200, "<html>a proxy</html>".into())], 1, "Stripe's answer cannot be read"),
+        (vec![Next::Answer(200, "{}".into())], 1, "Stripe's answer cannot be read"),
+        (vec![Next::Redirect(elsewhere.url().to_owned())], 1, "status: 307"),
+        (vec![large(), large()], 2, "the answer broke off"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        stripe.next(script.clone());
+        let key_of_order = format!("key-{i}");
+        let before = shop.host.log_count(said);
+        let answer = shop.order_with_key(&token, &key_of_order, LINES).await;
+        let order = stored(&answer);
+        assert!(!answer.text().contains("10.1.2.3"), "{answer:?}");
+        let asked = stripe.asked();
+        assert_eq!(asked.len(), tries, "{script:?}");
+        assert!(asked.iter().all(|asked| key(asked) == order), "a try has another key: {asked:?}");
+        assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
+        eventually("the log says why", || async { (shop.host.log_count(said) > before).then_some(()) }).await;
+        // Stripe is well again: the key, or a request of its own, opens the page of the same order.
+        let paid = if i % 2 == 0 {
+            shop.order_with_key(&token, &key_of_order, LINES).await.expect(201)
+        } else {
+            shop.post(&format!("/api/orders/{order}/pay"), &token, json!({})).await.expect(201)
+        };
+        assert_eq!(id(&paid), order);
+        assert_eq!(stripe.asked().len(), 1);
+    }
+    assert!(elsewhere.asked().is_empty(), "the key was carried to another address");
+    assert_eq!(shop.host.log_count("swordfish"), 0);
+    assert_eq!(stripe.sessions().len(), 8);
+}
+
+#[tokio::test]
+async fn a_try_that_fails_for_a_moment_is_made_again_with_the_same_key() {
+    let (stripe, shop, token) = open().await;
+    let lock = refusal(409, "invalid_request_error", "lock_timeout", "Another request holds it");
+    for first in [refusal(500, "api_error", "", "Oops"), refusal(429, "", "rate_limit", "Slow down"), lock] {
+        stripe.next([first.clone()]);
+        let order = id(&shop.order(&token, LINES).await);
+        let asked = stripe.asked();
+        assert_eq!(asked.len(), 2, "{first:?}");
+        assert!(asked.iter().all(|a| key(a) == order) && asked[0].form == asked[1].form, "{asked:?}");
+    }
+    assert_eq!(stripe.sessions().len(), 3);
+}
+
+#[tokio::test]
+async fn a_stripe_that_never_answers_is_a_503_and_makes_no_second_page() {
+    let (stripe, shop, token) = open().await;
+    stripe.next([Next::Silence, Next::Silence]);
+    // While it lasts, others notice nothing.
+    let order = crate::harness::undisturbed(&shop.client, &["/api/products/1"], async {
+        stored(&shop.order_with_key(&token, "a", LINES).await)
+    })
+    .await;
+    assert_eq!(stripe.asked().len(), 2);
+    let completed = shop.order_with_key(&token, "a", LINES).await.expect(201);
+    assert_eq!((id(&completed), stripe.sessions()), (order.clone(), vec![order]));
+}
+
+#[tokio::test]
+async fn an_order_whose_host_was_killed_while_stripe_was_asked_is_completed_by_its_key() {
+    let stripe = StripeApi::start().await;
+    // The second host has another port, and Stripe's key stands for one bill with one pair of return addresses.
+    let shop = Shop::of(stripe.store().variable("public_url", "https://shop.example")).await;
+    let token = shop.customer().await;
+    stripe.next([Next::Silence]);
+    let asking = tokio::spawn({
+        let request = shop.client.open(Method::POST, "/api/orders");
+        let body = order_body(LINES).to_string();
+        let request = request.bearer_auth(&token).header("content-type", "application/json");
+        request.header("idempotency-key", "a").body(body).send()
+    });
+    eventually("Stripe is asked", || async { (stripe.waiting() > 0).then_some(()) }).await;
+    let Shop { app, host, .. } = shop;
+    drop(host);
+    assert!(asking.await.unwrap().is_err(), "a killed host has answered");
+
+    let shop = Shop::of(app).await;
+    let completed = shop.order_with_key(&token, "a", LINES).await.expect(201);
+    assert_eq!(stripe.sessions(), [id(&completed)]);
+    let list = shop.get("/api/orders", &token).await.expect(200);
+    assert_eq!(list["pagination"]["totalRecords"], 1);
+}
+
+#[tokio::test]
+async fn orders_made_while_stripe_was_out_of_reach_are_completed_later() {
+    // A port that nothing listens on: it was free a moment ago.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let shop = Shop::of(store_with_key().variable("stripe_api_url", format!("http://{closed}"))).await;
+    let token = shop.customer().await;
+    let by_key = stored(&shop.order_with_key(&token, "a", LINES).await);
+    assert_eq!(stored(&shop.order_with_key(&token, "a", LINES).await), by_key);
+    let by_request = stored(&shop.post("/api/orders", &token, order_body(LINES)).await);
+    let pay = format!("/api/orders/{by_request}/pay");
+    assert_eq!(stored(&shop.post(&pay, &token, json!({})).await), by_request);
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+
+    let stripe = StripeApi::start().await;
+    let shop = Shop::of(app.variable("stripe_api_url", stripe.url())).await;
+    let attempts = (0..20).map(|_| shop.order_with_key(&token, "a", LINES));
+    for answer in futures::future::join_all(attempts).await {
+        assert_eq!(id(&answer.expect(201)), by_key);
+    }
+    let attempts = (0..20).map(|_| shop.post(&pay, &token, json!({})));
+    let pages: Vec<Value> = futures::future::join_all(attempts).await.iter().map(|answer| answer.expect(201)).collect();
+    assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
+    let mut orders = vec![by_key, by_request];
+    orders.sort();
+    assert_eq!(stripe.sessions(), orders);
+    let list = shop.get("/api/orders", &token).await.expect(200);
+    assert_eq!(list["pagination"]["totalRecords"], 2);
+}
+
+#[tokio::test]
+async fn one_order_has_one_page_at_a_time() {
+    let (stripe, shop, token) = open().await;
+    let made = shop.order(&token, LINES).await;
+    let order = id(&made);
+    let pay = format!("/api/orders/{order}/pay");
+    let page = async || shop.post(&pay, &token, json!({})).await.expect(201)["paymentSession"].clone();
+    assert_eq!(page().await, made["paymentSession"]);
+    // Only when the page has ended there is another, for however many who ask.
+    let mut ended = checkout_session_expired(&order);
+    shop.deliver(&ended).await.expect(200);
+    assert_eq!(page().await, made["paymentSession"], "another session's end is not this one's");
+    ended["id"] = "evt_of_this_one".into();
+    ended["data"]["object"]["id"] = stripe.session_id(&order).into();
+    shop.deliver(&ended).await.expect(200);
+    assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
+    let pages = futures::future::join_all((0..20).map(|_| page())).await;
+    assert!(pages.iter().all(|page| *page == pages[0] && *page != made["paymentSession"]), "{pages:?}");
+    assert_eq!(stripe.sessions(), [order.clone(), format!("{order}-2")]);
+
+    shop.pay(&order, 15050).await;
+    let refused = shop.post(&pay, &token, json!({})).await.expect(409);
+    assert_eq!(refused["message"], "an order that is PAID cannot be paid");
+}
