@@ -44,6 +44,19 @@ impl Shop {
         Shop { app, host, client }
     }
 
+    /// Ends the host, and starts another on the same state after `change`.
+    pub async fn restart(self, change: impl FnOnce(App) -> App) -> Shop {
+        let Shop { app, host, .. } = self;
+        host.stop().await;
+        Shop::of(change(app)).await
+    }
+
+    /// Does to a database of the application what no component does: `name` is its label.
+    pub fn sql(&self, name: &str, statements: &str) {
+        let path = self.app.state().join(format!("sqlite/{name}.db"));
+        rusqlite::Connection::open(path).unwrap().execute_batch(statements).unwrap();
+    }
+
     /// Sends a request with this token, if any, and this JSON, if any.
     pub async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
         send(&self.client, method, path, token, body).await
@@ -181,13 +194,24 @@ pub fn up_again(app: App, component: &str) -> App {
 
 /// The place in the manifest that says how much memory a component may have, as it is and with too little.
 fn starving(component: &str) -> (String, String) {
-    let table = format!("[component.{component}.tool.souk]\n");
-    match component {
-        "auth" => {
-            let well = "[component.auth.tool.souk.limits]\nmemory = 33554432".to_owned();
-            let starved = well.replace("33554432", "1048576");
-            (well, starved)
-        }
-        _ => (table.clone(), format!("{table}limits = {{ memory = 1048576 }}\n")),
-    }
+    let (table, memory) = match component {
+        "auth" => (".limits", "memory = 33554432"),
+        "passwords" => (".limits", "memory = 22020096"),
+        _ => ("", ""),
+    };
+    let table = format!("[component.{component}.tool.souk{table}]\n");
+    let starved = if memory.is_empty() { "limits = { memory = 1048576 }\n" } else { "memory = 1048576" };
+    (format!("{table}{memory}"), format!("{table}{starved}"))
+}
+
+/// Points the application at a payment provider that does not answer.
+pub fn stripe_down(app: App) -> App {
+    // A port that was just free: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    app.variable("stripe_secret", "sk_test_scenario").variable("stripe_api_url", format!("http://127.0.0.1:{port}"))
+}
+
+/// Undoes [`stripe_down`]: the sandbox is the payment provider.
+pub fn stripe_up_again(app: App) -> App {
+    app.variable("stripe_secret", "").variable("stripe_api_url", "https://api.stripe.com")
 }

@@ -6,10 +6,10 @@
 //! depend on are in [`LEFT_OUT`], and products that it created unseen are filled in by their ids. What proves something
 //! (tokens, signatures) was made with other secrets at another time, and is made anew in the same way.
 //!
-//! Where a service was down, the host is started anew on the same state with that service out of order ([`start`]).
+//! Where a service was down, the host is started anew on the same state with that service out of order.
 
 use crate::harness::recorded::{self, Difference, Expected, Recorded, compare};
-use crate::harness::store::{JWT_SECRET, STRIPE_SECRET, Shop, down, up_again};
+use crate::harness::store::{JWT_SECRET, STRIPE_SECRET, Shop, down, stripe_down, stripe_up_again, up_again};
 use crate::harness::{Answer, App, stripe};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,6 +57,10 @@ const LEFT_OUT: &[(&str, &str, &str, &str, &str, u16)] = &[
     ),
 ];
 
+/// The orders' database, as `service_down` calls it. It was PostgreSQL, in a process of its own. Here it is a file, which
+/// must be well when the host starts, so it is put out of order after that: each statement fails.
+const DATABASE: &str = "pg";
+
 /// The recorded numbers of orders that are named in bodies.
 const RECORDED_ORDERS: &[(&str, &str)] = &[
     ("1f766a18-5c74-4f65-8e70-1316a14b9636", "{{OA}}"),
@@ -71,7 +75,7 @@ async fn everything_recorded_is_answered_as_the_recorded_system_did() {
     let mut differences: BTreeMap<(String, String), Expected> =
         list.into_iter().map(|d| ((d.group, d.name), d.expected)).collect();
     assert_eq!(differences.len(), listed, "golden-differences.json names something twice");
-    let mut replay = Replay::new(start(App::open_store(), None).await);
+    let mut replay = Replay::new(Shop::start_open().await);
     let mut wrong = Vec::new();
     let recording: Vec<Recorded> = recorded::read("golden.json");
 
@@ -109,42 +113,22 @@ fn headers(answer: &Answer, recorded: &Recorded) -> Result<(), String> {
     if retry_after == (answer.status == 503) { Ok(()) } else { Err(format!("retry-after: {retry_after}")) }
 }
 
-/// Starts the store with this service out of order.
-async fn start(app: App, service: Option<&str>) -> Shop {
+/// Puts this service out of order before the host starts.
+fn break_down(app: App, service: Option<&str>) -> App {
     match service {
-        None => Shop::of(app).await,
-        // The provider's own outage: nobody listens where it should be.
-        Some("stripe") => {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let app = app.variable("stripe_secret", "sk_test_scenario");
-            Shop::of(app.variable("stripe_api_url", format!("http://127.0.0.1:{port}"))).await
-        }
-        // The orders' database was PostgreSQL, in a process of its own. Here it is a file, which must be well when the
-        // host starts; what it says to statements after that is the same as when it were gone.
-        Some("pg") => {
-            let shop = Shop::of(app).await;
-            alter(&shop.app, r#"ALTER TABLE orders RENAME TO out_of_order"#);
-            shop
-        }
-        Some(component) => Shop::of(down(app, component)).await,
+        None | Some(DATABASE) => app,
+        Some("stripe") => stripe_down(app),
+        Some(component) => down(app, component),
     }
 }
 
-/// Undoes what [`start`] did to the application.
+/// Undoes [`break_down`].
 fn mend(app: App, service: Option<&str>) -> App {
     match service {
-        None => app,
-        Some("stripe") => app.variable("stripe_secret", "").variable("stripe_api_url", "https://api.stripe.com"),
-        Some("pg") => {
-            alter(&app, r#"ALTER TABLE out_of_order RENAME TO orders"#);
-            app
-        }
+        None | Some(DATABASE) => app,
+        Some("stripe") => stripe_up_again(app),
         Some(component) => up_again(app, component),
     }
-}
-
-fn alter(app: &App, statement: &str) {
-    rusqlite::Connection::open(app.state().join("sqlite/orders.db")).unwrap().execute_batch(statement).unwrap();
 }
 
 /// An order that was made on the way: its number and its total in cents.
@@ -179,10 +163,15 @@ impl Replay {
         if self.down.as_deref() == service {
             return;
         }
-        let Shop { app, host, .. } = self.shop.take().unwrap();
-        host.stop().await;
-        let app = mend(app, self.down.as_deref());
-        self.shop = Some(start(app, service).await);
+        let shop = self.shop.take().unwrap();
+        if self.down.as_deref() == Some(DATABASE) {
+            shop.sql("orders", "ALTER TABLE out_of_order RENAME TO orders");
+        }
+        let shop = shop.restart(|app| break_down(mend(app, self.down.as_deref()), service)).await;
+        if service == Some(DATABASE) {
+            shop.sql("orders", "ALTER TABLE orders RENAME TO out_of_order");
+        }
+        self.shop = Some(shop);
         self.down = service.map(str::to_owned);
     }
 
