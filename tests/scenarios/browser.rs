@@ -134,9 +134,9 @@ fn folder() -> PathBuf {
 
 /// Installs what is missing; returns Node.js and the browser.
 fn prepare() -> (PathBuf, PathBuf) {
-    let node = found_or_installed(&["node"], &["nodejs", "npm"]);
-    found_or_installed(&["npm"], &["npm"]);
-    let chromium = found_or_installed(&["chromium", "chromium-browser", "google-chrome"], &["chromium"]);
+    let node = found_or_installed(&["node"], "nodejs");
+    found_or_installed(&["npm"], "npm");
+    let chromium = found_or_installed(&["chromium", "chromium-browser", "google-chrome"], "chromium");
     // npm keeps a copy of the lock file that it installed from.
     let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
     let (asked, installed) = ("package-lock.json", "node_modules/.package-lock.json");
@@ -148,12 +148,12 @@ fn prepare() -> (PathBuf, PathBuf) {
     (node, chromium)
 }
 
-/// The first of `programs` on the path. Where there is none, installs Debian's `packages`, which only root can.
-fn found_or_installed(programs: &[&str], packages: &[&str]) -> PathBuf {
+/// The first of `programs` on the path. Where there is none, installs Debian's `package`, which only root can.
+fn found_or_installed(programs: &[&str], package: &str) -> PathBuf {
     if let Some(found) = find(programs) {
         return found;
     }
-    let what = format!("{} is missing: apt-get install {}", programs[0], packages.join(" "));
+    let what = format!("{} is missing: apt-get install {package}", programs[0]);
     eprintln!("warning: {what}");
     // Who owns this process is who owns its folder in /proc.
     let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
@@ -162,7 +162,7 @@ fn found_or_installed(programs: &[&str], packages: &[&str]) -> PathBuf {
     update.args(["update", "-qq"]);
     run(update);
     let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages);
+    install.args(["install", "-y", "-qq", "--no-install-recommends", package]);
     install.env("DEBIAN_FRONTEND", "noninteractive");
     run(install);
     find(programs).expect(&what)
