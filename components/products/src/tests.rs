@@ -132,7 +132,15 @@ fn the_schema_refuses_what_the_contract_rules_out() {
 
 #[test]
 fn arguments_outside_the_contract_are_refused() {
-    assert!(matches!(name(String::new()), Err(Error::Invalid(_))));
+    for empty in ["", " ", "\t\u{a0}\n"] {
+        assert!(matches!(name(empty.into()), Err(Error::Invalid(text)) if text == "name should not be empty"));
+    }
+    assert_eq!(name(" é ".into()).unwrap(), " é ");
+    assert!(name("é".repeat(255)).is_ok());
+    let long = name("a".repeat(256));
+    assert!(
+        matches!(long, Err(Error::Invalid(text)) if text == "name must be shorter than or equal to 255 characters")
+    );
     assert!(matches!(cents(Money { cents: 1_000_000_000_000 }), Ok(Value::Integer(1_000_000_000_000))));
     assert!(matches!(cents(Money { cents: 1_000_000_000_001 }), Err(Error::Invalid(_))));
     assert!(matches!(cents(Money { cents: u64::MAX }), Err(Error::Invalid(_))));
