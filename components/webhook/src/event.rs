@@ -54,7 +54,7 @@ pub enum Notice {
 /// Why an event means nothing to the orders.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unmapped {
-    /// It is not about our orders, as the text says.
+    /// It is not about our orders, or not about money that came or went, as the text says.
     NotOurs(&'static str),
     /// It is, or could be, and cannot be read.
     Unreadable(String),
@@ -105,6 +105,10 @@ impl<'a> Event<'a> {
     fn charge(&self, refunded: Option<u64>) -> Result<Charge, Unmapped> {
         let (object, order_id) = self.object()?;
         let charge: ChargeObject = read(object, "data.object")?;
+        // Authorized alone, or still under way: no money has come. The recorded events do not say either.
+        if charge.captured == Some(false) || charge.status.as_ref().is_some_and(|status| status != "succeeded") {
+            return Err(Unmapped::NotOurs("its charge was not captured"));
+        }
         Ok(Charge {
             event_id: self.id.clone(),
             charge_id: charge.id,
@@ -185,6 +189,8 @@ struct ChargeObject {
     amount: u64,
     /// What was paid; the recorded events do not say.
     amount_captured: Option<u64>,
+    captured: Option<bool>,
+    status: Option<String>,
     amount_refunded: Option<u64>,
     currency: String,
     receipt_url: Option<String>,

@@ -54,6 +54,19 @@ fn the_recorded_charge_becomes_a_payment() {
 }
 
 #[test]
+fn a_charge_that_was_not_captured_is_no_payment() {
+    for kind in ["charge.succeeded", "charge.refunded"] {
+        let notice = |fields: &str| notice(&event(kind, &charge(&format!(r#","amount_refunded":0{fields}"#))));
+        for fields in [r#","captured":false"#, r#","status":"pending""#, r#","status":"failed","captured":true"#] {
+            assert_eq!(notice(fields), Err(Unmapped::NotOurs("its charge was not captured")), "{kind} {fields}");
+        }
+        for fields in ["", r#","captured":true,"status":"succeeded""#, r#","captured":null,"status":null"#] {
+            assert!(notice(fields).is_ok(), "{kind} {fields}");
+        }
+    }
+}
+
+#[test]
 fn a_charge_without_a_receipt_is_a_payment_too() {
     for fields in ["", r#","receipt_url":null"#, r#","receipt_url":"""#] {
         let body = event("charge.succeeded", &charge(fields));
