@@ -11,6 +11,7 @@ export async function browse(visit) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM });
   try {
     const page = await browser.newPage({ viewport: { width: 1100, height: 900 }, colorScheme: "light" });
+    page.setDefaultTimeout(60_000);
     const problems = watch(page);
     const seen = await visit(page);
     console.log(JSON.stringify({ ...seen, problems }));
@@ -35,9 +36,12 @@ function watch(page) {
   return problems;
 }
 
-// Writes a picture of the page into the folder SCREENSHOTS.
+// Writes a picture of the page, or of the top of a long one, into the folder SCREENSHOTS.
 export async function picture(page, name) {
-  await page.screenshot({ path: path.join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true });
+  const file = path.join(process.env.SCREENSHOTS, `${name}.png`);
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  const clip = { x: 0, y: 0, width: page.viewportSize().width, height: Math.min(height, 2000) };
+  await page.screenshot({ path: file, fullPage: true, clip });
 }
 
 // Looks at the page as it is now in light, in dark, and on the narrowest phone (WCAG 1.4.10), and takes a picture of
