@@ -31,8 +31,9 @@ pub async fn validate(hash: &str) -> Result<(), Error> {
     })
 }
 
-/// Tells the caller only what it can act on, and logs the rest: but not one line for each of very many who are refused
-/// because they are many. A hash that is refused here was stored: that is a fault.
+/// Tells the caller only what it can act on, and logs the rest. `unavailable` is not logged: it is an overload, of which
+/// each request that is refused would be a line, or a failed call, which the host has logged. A hash that is refused here
+/// was stored: that is a fault.
 fn refused(error: HashError) -> Error {
     match error {
         HashError::Unavailable(_) => Error::Unavailable("passwords cannot be checked now; try again shortly".into()),

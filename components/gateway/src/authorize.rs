@@ -63,7 +63,7 @@ pub fn bearer(header: Option<&str>) -> Option<&str> {
 pub fn unproved(error: accounts::Error) -> Error {
     match error {
         accounts::Error::Unauthorized | accounts::Error::Invalid(_) => Error::unauthorized(),
-        accounts::Error::Unavailable(detail) => Error::unavailable("The account service", &detail),
+        accounts::Error::Unavailable(_) => Error::unavailable("The account service"),
         accounts::Error::Internal(detail) => Error::internal(&detail),
         accounts::Error::EmailTaken => Error::internal("a token was answered as if it were a registration"),
     }

@@ -90,9 +90,11 @@ impl Error {
         Self::new(status, Shape::Remote, message)
     }
 
-    /// A service cannot answer now; `what` names it to the client, `detail` goes to the log.
-    pub fn unavailable(what: &str, detail: &str) -> Self {
-        eprintln!("{what} unavailable: {detail}");
+    /// A service cannot answer now; `what` names it to the client.
+    ///
+    /// Nothing is logged here: whoever met the cause has logged it, the service or, where a call failed, the host. An
+    /// overload has no cause but the requests themselves, and is one status of each of them in the log of requests.
+    pub fn unavailable(what: &str) -> Self {
         Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
@@ -193,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_tells_no_internal_detail() {
-        let reply = Error::unavailable("The catalogue", "component `products` trapped").into_reply();
+    fn an_outage_names_the_service_and_asks_to_try_again() {
+        let reply = Error::unavailable("The catalogue").into_reply();
         assert_eq!(reply.status, 503);
         let text = String::from_utf8(reply.body).unwrap();
         assert_eq!(text, r#"{"status":503,"message":"The catalogue is unavailable, please try again"}"#);

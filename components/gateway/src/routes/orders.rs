@@ -202,7 +202,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
             );
             Error::remote(503, text).with("orderId", id)
         }
-        (orders::Error::Unavailable(detail), _) => Error::unavailable("The order service", &detail),
+        (orders::Error::Unavailable(_), _) => Error::unavailable("The order service"),
         (orders::Error::Internal(detail), _) => Error::internal(&detail),
     }
 }

@@ -127,7 +127,7 @@ fn refused(error: catalog::Error, id: Option<ProductId>) -> Error {
         (catalog::Error::NotFound, Some(id)) => not_found(id),
         (catalog::Error::NotFound, None) => Error::internal("the catalogue did not find what was not asked for"),
         (catalog::Error::Invalid(message), _) => Error::service(400, message),
-        (catalog::Error::Unavailable(detail), _) => Error::unavailable("The catalogue", &detail),
+        (catalog::Error::Unavailable(_), _) => Error::unavailable("The catalogue"),
         (catalog::Error::Internal(detail), _) => Error::internal(&detail),
     }
 }
