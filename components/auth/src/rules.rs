@@ -1,12 +1,10 @@
-//! What may be registered: the rules of class-validator's `isEmail` and `isStrongPassword`, with their messages, and a
-//! bound for everything that is stored.
+//! What may be registered: a bound for everything that is stored, and class-validator's `isStrongPassword`.
 //!
-//! The `email_address` crate knows the grammar (RFC 5322, 6531). It also takes what `isEmail` refuses, a host without a
-//! real top-level domain above all; that is checked here.
+//! Of an e-mail only what this component relies on is checked: it is a key, and stands in logs and tokens. What else an
+//! address must be is for those who take it from people to say; a second opinion here would disagree at the edges.
 
 use crate::account::Key;
 use crate::bindings::accounts::Error;
-use email_address::{EmailAddress, Options};
 
 /// The longest e-mail address in bytes: RFC 3696, erratum 1690.
 pub const MAX_EMAIL: usize = 254;
@@ -17,8 +15,6 @@ pub const MAX_PASSWORD: usize = 1024;
 
 /// What `isStrongPassword` counts as a symbol.
 const SYMBOLS: &str = "-#!$@£%^&*()_+|~=`{}[]:\";'<>?,./\\ ";
-/// A full address with a domain name, and nothing else.
-const PLAIN: Options = Options { minimum_sub_domains: 2, allow_domain_literal: false, allow_display_text: false };
 
 /// Checks a name. Control characters are refused: logs and terminals act on them, and a token needs six bytes for each.
 pub fn name(name: &str) -> Result<(), Error> {
@@ -33,10 +29,7 @@ pub fn name(name: &str) -> Result<(), Error> {
 
 /// Checks an e-mail address and returns its key.
 pub fn email(email: &str) -> Result<Key, Error> {
-    Key::of(email)
-        .filter(|_| !email.chars().any(char::is_control))
-        .filter(|_| EmailAddress::parse_with_options(email, PLAIN).is_ok_and(|address| is_host(address.domain())))
-        .ok_or_else(|| Error::Invalid("email must be an email".into()))
+    Key::of(email).filter(|_| is_address(email)).ok_or_else(|| Error::Invalid("email must be an email".into()))
 }
 
 /// Checks the password of a new account.
@@ -67,13 +60,16 @@ fn too_long(field: &str, least: usize, most: usize) -> Error {
     Error::Invalid(format!("{field}'s byte length must fall into ({least}, {most}) range"))
 }
 
-/// Whether a domain that is made of atoms is also the name of a host: letters, digits and inner hyphens, and at the end
-/// a top-level domain of letters (or an `xn--` form).
-fn is_host(domain: &str) -> bool {
-    let top = domain.rsplit('.').next().unwrap_or_default();
-    domain.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '.')
-        && top.chars().count() >= 2
-        && (top.chars().all(char::is_alphabetic) || top.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("xn--")))
+/// Whether there is something on both sides of the last `@`, without control characters, and without blanks but in a
+/// user's name that stands between quotes.
+fn is_address(text: &str) -> bool {
+    let Some((user, domain)) = text.rsplit_once('@') else { return false };
+    let is_quoted = user.len() > 1 && user.starts_with('"') && user.ends_with('"');
+    !user.is_empty()
+        && !domain.is_empty()
+        && !text.contains(char::is_control)
+        && !domain.contains(char::is_whitespace)
+        && (is_quoted || !user.contains(char::is_whitespace))
 }
 
 #[cfg(test)]
@@ -88,64 +84,48 @@ mod tests {
     }
 
     #[test]
-    fn an_email_is_what_is_email_takes() {
+    fn an_email_has_something_on_both_sides_of_its_last_at() {
+        let longest = format!("a@{}", "b".repeat(MAX_EMAIL - 2));
         for good in [
             "ann@example.com",
             "ANN@example.com",
-            "a@b.io",
             "user.name+tag@sub.example.co.uk",
-            "o'hara@example.museum",
-            "1@2.de",
-            "zoë@example.com",
-            "ann@bücher.example",
-            "ann@xn--bcher-kva.example",
-            "ann@example.xn--p1ai",
-            "ann@x-y.com",
+            "zoë@bücher.example",
+            "a@☃.net",
+            "a@ex😀.com",
+            "ann@localhost",
             "\"ann b\"@example.com",
+            "\"a@b\"@example.com",
+            &longest,
         ] {
             assert!(email(good).is_ok(), "{good}");
         }
     }
 
     #[test]
-    fn what_is_email_refuses_is_no_email() {
-        let long_local = format!("{}@example.com", "a".repeat(65));
-        let long_label = format!("a@{}.com", "a".repeat(64));
-        let long = format!("a@{}example.com", "abcdefg.".repeat(31));
+    fn what_cannot_be_a_key_or_stand_in_a_log_is_no_email() {
+        let long = format!("a@{}", "b".repeat(MAX_EMAIL - 1));
+        let long_in_lower_case = format!("{}@b.io", "İ".repeat(100));
         for bad in [
             "",
             "x",
             "@",
             "ann@",
             "@example.com",
-            "ann@example",
-            "ann@localhost",
-            "ann@example.c",
-            "ann@1.2.3.4",
-            "ann@[1.2.3.4]",
-            "ann@example.com1",
-            "ann@-example.com",
-            "ann@example-.com",
-            "ann@exa_mple.com",
-            "ann@exa!mple.com",
-            "ann@example..com",
-            "ann@example.com.",
-            ".ann@example.com",
-            "ann.@example.com",
-            "a..n@example.com",
             "a b@example.com",
+            "\"@ b\"@example.com\" @b",
             " ann@example.com",
             "ann@example.com ",
             "ann@exam ple.com",
+            "ann@exam\u{3000}ple.com",
+            "a\u{2003}b@example.com",
             "Ann <ann@example.com>",
-            "ann@b@example.com",
             "ann@example.com\n",
             "\"a\tb\"@example.com",
             "\"a\0\"@example.com",
-            "ann@example.com,bob@example.com",
-            &long_local,
-            &long_label,
+            "a@exam\u{9b}ple.com",
             &long,
+            &long_in_lower_case,
         ] {
             assert_eq!(message(email(bad)), "email must be an email", "{bad}");
         }
