@@ -45,6 +45,8 @@ pub fn of(status: u16, body: &[u8]) -> Refusal {
         (401 | 403, _) => {
             (misconfigured(), "check the variable `stripe_secret`: it must be a key that may write checkout sessions")
         }
+        // Another request with the same key is under way. Its type may be that of a key used for two things.
+        (409, _) if code == "idempotency_key_in_use" => (unavailable(), "it may work later"),
         (409 | 424 | 429 | 500.., kind) if kind != "idempotency_error" => (unavailable(), "it may work later"),
         (_, "card_error") => {
             let message = error.message.as_deref().unwrap_or("The payment was declined");
@@ -168,6 +170,14 @@ mod tests {
                 let refusal = of(status, body.as_bytes());
                 assert!(matches!(refusal.error, Error::Unavailable(_)), "{status} {body}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_whose_request_is_under_way_is_no_misuse_of_the_key() {
+        for kind in ["idempotency_error", "invalid_request_error"] {
+            let error = format!(r#"{{"type":"{kind}","code":"idempotency_key_in_use"}}"#);
+            assert!(matches!(refusal(409, &error).error, Error::Unavailable(_)), "{kind}");
         }
     }
 
