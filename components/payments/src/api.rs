@@ -3,10 +3,18 @@
 //! A second try is safe as every request that changes something carries an idempotency key: should the first one have
 //! arrived after all, Stripe answers the second with the same session. Which statuses deserve it, async-stripe knows,
 //! and `Stripe-Should-Retry` overrules it. One retry, not more: the caller's client waits, and can try again itself.
+//!
+//! # A failure that Stripe keeps
+//!
+//! Stripe keeps the answer to a key for 24 hours, be it a failure of its own (a 500), and says `Idempotent-Replayed` of
+//! an answer that it kept. An order would be stuck on it for a day, so such a request is sent once more with a key that
+//! is derived from the first. Should the failed request have made a session after all, it cannot become a second page to
+//! pay on: its address was in no answer, so nobody was sent there. The derived key is always the same one, so of many
+//! callers none makes a second session with it.
 
 use crate::bindings::checkout::Error;
 use crate::config::Api;
-use crate::refusal;
+use crate::{bill, refusal};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
@@ -31,6 +39,8 @@ const MAX_ANSWER: usize = 1 << 20;
 struct Answer {
     status: u16,
     should_retry: Option<bool>,
+    /// Stripe kept it: it is the answer to an earlier request with the same key.
+    replayed: bool,
     /// By which Stripe's support finds the request.
     request_id: String,
     body: Bytes,
@@ -55,15 +65,23 @@ pub async fn send(
     request: RequestBuilder,
     key: Option<&IdempotencyKey>,
 ) -> Result<Bytes, Error> {
-    let mut tries = 0;
+    let (mut tries, mut key, mut after_failure) = (0, key.cloned(), false);
     loop {
         tries += 1;
-        let outcome = in_time(try_once(api, &request, key)).await;
+        let outcome = in_time(try_once(api, &request, key.as_ref())).await;
         let error = match outcome {
             Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer.body),
             Ok(answer) => {
                 let refusal = refusal::of(answer.status, &answer.body);
                 eprintln!("Stripe did not {purpose} (try {tries}): {}; request {}", refusal.detail, answer.request_id);
+                if !after_failure
+                    && is_kept_failure(answer.status, answer.replayed)
+                    && let Some(another) = key.as_ref().and_then(bill::key_after_failure)
+                {
+                    // Beside the count of tries: an answer that was kept costs no time.
+                    (key, after_failure) = (Some(another), true);
+                    continue;
+                }
                 if !retry(Some(answer.status), answer.should_retry, tries) {
                     return Err(refusal.error);
                 }
@@ -92,6 +110,11 @@ fn retry(status: Option<u16>, should_retry: Option<bool>, tries: u32) -> bool {
     RequestStrategy::Retry(TRIES).test(status, should_retry, tries) != Outcome::Stop
 }
 
+/// Whether asking again with the same key can only give the same failure, for a day.
+fn is_kept_failure(status: u16, replayed: bool) -> bool {
+    replayed && status >= 500
+}
+
 fn backoff(random: u64) -> Duration {
     let (pause, spread) = BACKOFF;
     pause + Duration::from_millis(random % spread)
@@ -114,11 +137,12 @@ async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyK
         Some("false") => Some(false),
         _ => None,
     };
+    let replayed = header("idempotent-replayed") == Some("true");
     let request_id = header("request-id").unwrap_or("without an id").chars().take(64).collect();
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     let body = body.map_err(|error| Fault::Transient(format!("the answer broke off: {error}")))?.to_bytes();
-    Ok(Answer { status, should_retry, request_id, body })
+    Ok(Answer { status, should_retry, replayed, request_id, body })
 }
 
 fn http_request(
@@ -167,7 +191,6 @@ fn fault(error: ErrorCode) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bill;
     use http::HeaderValue;
 
     fn api() -> Api {
@@ -192,6 +215,15 @@ mod tests {
         ] {
             assert_eq!(retry(status, should_retry, 1), again, "{status:?} {should_retry:?}");
             assert!(!retry(status, should_retry, 2), "{status:?} {should_retry:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_failure_that_stripe_keeps_asks_for_another_key() {
+        for (status, replayed, another) in
+            [(500, true, true), (503, true, true), (500, false, false), (400, true, false)]
+        {
+            assert_eq!(is_kept_failure(status, replayed), another, "{status} {replayed}");
         }
     }
 

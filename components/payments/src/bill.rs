@@ -1,13 +1,14 @@
 //! What is asked of Stripe, built with its own types.
 //!
 //! It refuses, before Stripe is asked, what the contract rules out: no lines, no pieces, a total of zero, sums that do
-//! not fit, and currencies in which a cent is not a hundredth. What else Stripe does not take depends on the currency and the account, so Stripe says it.
+//! not fit, and currencies in which a cent is not a hundredth.
+//! What else Stripe does not take depends on the currency and the account, so Stripe says it.
 
 use crate::bindings::checkout::{Error, LineItem, SessionRequest};
 use std::collections::HashMap;
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
-    CreateCheckoutSessionPaymentIntentData, ProductData, RetrieveCheckoutSession,
+    CreateCheckoutSessionPaymentIntentData, ExpireCheckoutSession, ProductData, RetrieveCheckoutSession,
 };
 use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeRequest as _};
 use stripe_shared::CheckoutSessionMode;
@@ -23,6 +24,16 @@ const WITHOUT_HUNDREDTHS: [&str; 20] = [
 ];
 /// The most characters of a line's name that are sent: it is shown to a person.
 const MAX_NAME: usize = 250;
+/// The name of a line whose product has a blank one: Stripe takes no blank names.
+const NO_NAME: &str = "(no name)";
+/// The most bytes of a form: what has more becomes one line, as what has too many lines does. The sandbox takes 128 KiB,
+/// and 100 long names of three or four bytes a character, each byte percent-encoded, are twice that.
+const MAX_FORM: usize = 120 * 1024;
+
+/// The key for the same session under which Stripe keeps no failure: see [`crate::api::send`].
+pub fn key_after_failure(key: &IdempotencyKey) -> Option<IdempotencyKey> {
+    IdempotencyKey::new(format!("{}-again", key.as_str())).ok()
+}
 
 /// The key by which Stripe knows that a request is the same one again: the order's id for its first session, and with
 /// the number behind it for later ones.
@@ -60,26 +71,38 @@ pub fn create(request: &SessionRequest, success_url: &str, cancel_url: &str) -> 
     // Any text is a currency to this type; Stripe knows those that it takes.
     let Ok(currency) = request.currency.parse::<Currency>();
     let total = total(&request.items)?;
-    let lines = if request.items.len() > MAX_LINES {
+    let all_in_one = || {
         let name = format!("Order {} ({} lines)", request.order_id, request.items.len());
-        vec![line(&currency, &name, total, 1)]
-    } else {
-        let items = request.items.iter();
-        items
-            .map(|item| Ok(line(&currency, &item.name, amount(item.unit_price)?, item.quantity)))
-            .collect::<Result<Vec<_>, Error>>()?
+        form(request, vec![line(&currency, &name, total, 1)], success_url, cancel_url)
     };
+    if request.items.len() > MAX_LINES {
+        return Ok(all_in_one());
+    }
+    let lines =
+        request.items.iter().map(|item| Ok(line(&currency, &item.name, amount(item.unit_price)?, item.quantity)));
+    let form = form(request, lines.collect::<Result<Vec<_>, Error>>()?, success_url, cancel_url);
+    let fits = form.body.as_ref().is_none_or(|body| body.len() <= MAX_FORM);
+    Ok(if fits { form } else { all_in_one() })
+}
+
+/// The request with these lines.
+fn form(
+    request: &SessionRequest,
+    lines: Vec<CreateCheckoutSessionLineItems>,
+    success_url: &str,
+    cancel_url: &str,
+) -> RequestBuilder {
     let order = HashMap::from([("orderId".to_owned(), request.order_id.clone())]);
     let mut payment = CreateCheckoutSessionPaymentIntentData::new();
     payment.metadata = Some(order.clone());
-    Ok(CreateCheckoutSession::new()
+    CreateCheckoutSession::new()
         .mode(CheckoutSessionMode::Payment)
         .line_items(lines)
         .payment_intent_data(payment)
         .metadata(order)
         .success_url(success_url)
         .cancel_url(cancel_url)
-        .build())
+        .build()
 }
 
 /// The request for a session's state, with the charge in the answer.
@@ -87,11 +110,21 @@ pub fn create(request: &SessionRequest, success_url: &str, cancel_url: &str) -> 
 /// # Errors
 /// `invalid` when nothing of Stripe's has such an id: it becomes part of a path.
 pub fn retrieve(id: &str) -> Result<RequestBuilder, Error> {
-    let known = (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !known {
-        return invalid("there is no such payment page");
-    }
+    let id = session_id(id)?;
     Ok(RetrieveCheckoutSession::new(id).expand(["payment_intent.latest_charge".to_owned()]).build())
+}
+
+/// The request that ends a session.
+///
+/// # Errors
+/// As [`retrieve`].
+pub fn expire(id: &str) -> Result<RequestBuilder, Error> {
+    Ok(ExpireCheckoutSession::new(session_id(id)?).build())
+}
+
+fn session_id(id: &str) -> Result<&str, Error> {
+    let known = (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if known { Ok(id) } else { invalid("there is no such payment page") }
 }
 
 /// What all of it costs.
@@ -119,7 +152,8 @@ fn amount(cents: u64) -> Result<i64, Error> {
 fn line(currency: &Currency, name: &str, unit_amount: i64, quantity: u32) -> CreateCheckoutSessionLineItems {
     let mut price = CreateCheckoutSessionLineItemsPriceData::new(currency.clone());
     price.unit_amount = Some(unit_amount);
-    price.product_data = Some(ProductData::new(name.chars().take(MAX_NAME).collect::<String>()));
+    let name: String = if name.trim().is_empty() { NO_NAME.into() } else { name.chars().take(MAX_NAME).collect() };
+    price.product_data = Some(ProductData::new(name));
     let mut line = CreateCheckoutSessionLineItems::new();
     line.price_data = Some(price);
     line.quantity = Some(quantity.into());
@@ -134,6 +168,7 @@ fn invalid<T>(message: &str) -> Result<T, Error> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use stripe_client_core::StripeMethod;
 
     const ORDER: &str = "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2";
 
@@ -186,9 +221,29 @@ mod tests {
     }
 
     #[test]
+    fn lines_whose_form_is_too_large_become_one_too() {
+        let built = |name: &str| {
+            let request = request(vec![item(&name.repeat(250), 30, 3); 100]);
+            let body = create(&request, "s", "c").unwrap().body.unwrap();
+            assert!(body.len() <= MAX_FORM);
+            body.contains("line_items%5B99%5D") || body.contains("line_items[99]")
+        };
+        assert!(built("a"));
+        assert!(!built("\u{4ef6}"));
+    }
+
+    #[test]
     fn a_long_name_is_cut_between_characters() {
         let form = form(&request(vec![item(&"é".repeat(300), 1, 1)]));
         assert_eq!(form.get("line_items[0][price_data][product_data][name]").unwrap(), &"é".repeat(250));
+    }
+
+    #[test]
+    fn a_blank_name_is_replaced() {
+        for name in ["", " ", "\t\u{a0}"] {
+            let form = form(&request(vec![item(name, 1, 1)]));
+            assert_eq!(form.get("line_items[0][price_data][product_data][name]").unwrap(), NO_NAME);
+        }
     }
 
     #[test]
@@ -221,6 +276,8 @@ mod tests {
         };
         assert_eq!(key(1, ORDER).unwrap(), ORDER);
         assert_eq!(key(2, ORDER).unwrap(), format!("{ORDER}-2"));
+        let again = key_after_failure(&IdempotencyKey::new(ORDER).unwrap()).unwrap();
+        assert_eq!(again.as_str(), format!("{ORDER}-again"), "the same each time, and no attempt's");
         for (attempt, order) in [(0, ORDER), (1, ""), (1, "a\nb"), (1, &"a".repeat(256))] {
             assert!(matches!(key(attempt, order), Err(Error::Invalid(_))), "{attempt} of {order}");
         }
@@ -233,8 +290,12 @@ mod tests {
         let query = built.query.unwrap();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         assert_eq!(query, [("expand[0]".to_owned(), "payment_intent.latest_charge".to_owned())]);
+        let built = expire("cs_test_a1B2").unwrap();
+        assert!(matches!(built.method, StripeMethod::Post));
+        assert_eq!(built.path, "/checkout/sessions/cs_test_a1B2/expire");
         for id in ["", "../refunds", "a?b", "a/b", "a%2fb", "é", &"a".repeat(256)] {
             assert!(matches!(retrieve(id), Err(Error::Invalid(_))), "{id}");
+            assert!(matches!(expire(id), Err(Error::Invalid(_))), "{id}");
         }
     }
 }
