@@ -32,6 +32,9 @@ async fn route(head: &Parts, body: &[u8]) -> Result<Reply, Refusal> {
     let path = head.uri.path();
     match (&head.method, path.strip_prefix("/v1/checkout/sessions")) {
         (&Method::POST, Some("")) => create(head, body).await,
+        (&Method::POST, Some(rest)) if deed(rest, "/expire").is_some() => {
+            expire(deed(rest, "/expire").unwrap_or_default()).await
+        }
         (&Method::GET | &Method::HEAD, Some(id)) if id.starts_with('/') => {
             get(id.trim_start_matches('/'), head.uri.query().unwrap_or_default()).await
         }
@@ -66,12 +69,31 @@ async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
     let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
     match checkout::find(id).map_err(ours)? {
         Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, expand))),
+        None => Err(no_session(id)),
+    }
+}
+
+async fn expire(id: &str) -> Result<Reply, Refusal> {
+    let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
+    let session = checkout::find(id).map_err(ours)?.ok_or_else(|| no_session(id))?;
+    match checkout::end(&session.id).await.map_err(ours)? {
+        Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
         None => {
-            let shown: String = id.chars().take(100).collect();
-            let message = format!("No such checkout.session: {shown}");
-            Err(Refusal::missing("resource_missing", Some("session"), message))
+            let status = session.status.word();
+            let message = format!("Only Checkout Sessions that are open can be expired; this one is {status}.");
+            Err(Refusal::invalid("", None, message))
         }
     }
+}
+
+/// The id in `/ID/DEED`.
+fn deed<'a>(rest: &'a str, deed: &str) -> Option<&'a str> {
+    rest.strip_prefix('/')?.strip_suffix(deed).filter(|id| !id.contains('/'))
+}
+
+fn no_session(id: &str) -> Refusal {
+    let shown: String = id.chars().take(100).collect();
+    Refusal::missing("resource_missing", Some("session"), format!("No such checkout.session: {shown}"))
 }
 
 /// What `expand[]=` asks for.
@@ -101,6 +123,14 @@ fn ours(_: Fault) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deed_names_one_session() {
+        assert_eq!(deed("/cs_test_1/expire", "/expire"), Some("cs_test_1"));
+        for other in ["", "/cs_test_1", "cs_test_1/expire", "/a/b/expire", "/cs_test_1/expire/"] {
+            assert_eq!(deed(other, "/expire"), None, "{other}");
+        }
+    }
 
     #[test]
     fn an_expansion_is_known_however_its_brackets_are_written() {

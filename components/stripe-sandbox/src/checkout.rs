@@ -63,7 +63,7 @@ pub async fn expire_overdue() {
     let Ok(overdue) = store::overdue(&mut db::query, ids::now()) else { return };
     for id in overdue {
         // What fails was logged, and is overdue still.
-        let _ended = change(&id, Delivery::Once, store_expire, event::expired).await;
+        let _ended = end(&id).await;
     }
 }
 
@@ -85,7 +85,7 @@ async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let (intent, charge) = (ids::new("pi_"), ids::new("ch_"));
     let pay = |run: &mut Run, id: &str| store::pay(run, id, &intent, &charge, ids::now());
     let paid = change(&session.id, delivery, pay, event::paid).await?;
-    delivery::send_waiting(Patience::Customer).await;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
     let session = match paid {
         Some(session) => Some(session),
         None => find(id)?,
@@ -99,21 +99,31 @@ async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
 
 fn cancel(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
-    let url = session.request.cancel_url.as_deref().map(str::to_owned);
-    Ok(Reply::see_other(&url.unwrap_or_else(|| here("pay", &session.id))))
+    Ok(Reply::see_other(&cancelled(&session)))
+}
+
+/// Where who gives up goes: back to the shop, but who has paid already, in another tab, is shown that.
+fn cancelled(session: &Session) -> String {
+    let shop = session.request.cancel_url.clone().filter(|_| session.status != Status::Complete);
+    shop.unwrap_or_else(|| here("pay", &session.id))
 }
 
 async fn expire(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
-    change(&session.id, Delivery::Once, store_expire, event::expired).await?;
-    delivery::send_waiting(Patience::Customer).await;
+    end(&session.id).await?;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
     Ok(Reply::see_other(&here("pay", &session.id)))
+}
+
+/// Ends an open session; `None` when it is not open.
+pub async fn end(id: &str) -> Result<Option<Session>, Fault> {
+    change(id, Delivery::Once, store_expire, event::expired).await
 }
 
 async fn refund(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
     change(&session.id, Delivery::Once, store::refund, event::refunded).await?;
-    delivery::send_waiting(Patience::Customer).await;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
     Ok(Reply::see_other(&match session.payment {
         Some(payment) => here("receipts", &payment.charge),
         None => here("pay", &session.id),
@@ -176,6 +186,13 @@ fn unknown() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::{open, paid};
+
+    #[test]
+    fn who_gives_up_goes_back_to_the_shop_unless_they_have_paid() {
+        assert_eq!(cancelled(&open()), open().request.cancel_url.unwrap());
+        assert_eq!(cancelled(&paid()), format!("/stripe-sandbox/pay/{}", paid().id));
+    }
 
     #[test]
     fn a_form_may_ask_for_a_way_of_delivery() {

@@ -26,63 +26,84 @@ const CLAIM: i64 = 60;
 /// The longest pause between two tries, in seconds.
 const LONGEST_PAUSE: i64 = 300;
 
+/// The pauses before each further try of a customer's own events, in milliseconds.
+const PAUSES: [u64; 2] = [200, 800];
+
 /// How much of a request's time sending may take.
 #[derive(Debug, Clone, Copy)]
-pub enum Patience {
-    /// Somebody pays: the webhook should know before they are back in the shop.
-    Customer,
+pub enum Patience<'a> {
+    /// Somebody pays: the webhook should know before they are back in the shop. What it should know is of this session,
+    /// so that goes first, whatever else waits.
+    Customer(&'a str),
     /// Something else is asked for, and events happen to wait.
     InPassing,
 }
 
-impl Patience {
-    /// The pauses before each further try, in milliseconds, and the seconds for all of it.
-    fn limits(self) -> (&'static [u64], u64) {
+impl Patience<'_> {
+    /// For all of it.
+    fn seconds(self) -> u64 {
         match self {
-            Patience::Customer => (&[200, 800], 10),
-            Patience::InPassing => (&[], 2),
+            Patience::Customer(_) => 10,
+            Patience::InPassing => 2,
         }
     }
 }
 
 /// Sends what waits. What fails is logged and waits on.
-pub async fn send_waiting(patience: Patience) {
-    let (pauses, seconds) = patience.limits();
+pub async fn send_waiting(patience: Patience<'_>) {
     let sending = async {
-        let mut pauses = pauses.iter();
-        while send_some().await {
-            let Some(pause) = pauses.next() else { break };
-            sleep(Duration::from_millis(*pause)).await;
+        if let Patience::Customer(session) = patience {
+            send_all_of(session).await;
         }
+        send_some(None).await;
     };
-    if let Either::Right(_) = select(pin!(sending), pin!(sleep(Duration::from_secs(seconds)))).await {
+    if let Either::Right(_) = select(pin!(sending), pin!(sleep(Duration::from_secs(patience.seconds())))).await {
         eprintln!("the webhook takes its time; events that it has not taken are sent again later");
     }
 }
 
-/// Sends some of what waits; whether something was not taken.
-async fn send_some() -> bool {
-    let now = ids::now();
-    let Ok(waiting) = store::claim(&mut db::query, now, now + CLAIM) else { return false };
-    if waiting.is_empty() {
-        return false;
+/// Sends until nothing of this session waits. A pause follows what was refused, and what another request is sending.
+async fn send_all_of(session: &str) {
+    let mut pauses = PAUSES.iter();
+    while store::waits(&mut db::query, session).unwrap_or(false) {
+        if send_some(Some(session)).await == Some(Sent::All) {
+            continue;
+        }
+        let Some(pause) = pauses.next() else { break };
+        sleep(Duration::from_millis(*pause)).await;
     }
-    let Some(secret) = settings::endpoint_secret().await else { return false };
-    let mut refused = false;
+}
+
+/// What became of some events.
+#[derive(Debug, PartialEq, Eq)]
+enum Sent {
+    All,
+    NotAll,
+}
+
+/// Sends some of what waits, of one session or of all; `None` when nothing could be claimed.
+async fn send_some(session: Option<&str>) -> Option<Sent> {
+    let now = ids::now();
+    let waiting = store::claim(&mut db::query, session, now, now + CLAIM).ok()?;
+    if waiting.is_empty() {
+        return None;
+    }
+    let secret = settings::endpoint_secret().await?;
+    let mut sent = Sent::All;
     for event in waiting {
         let outcome = send_all_copies(&event, &secret).await;
         // When the note fails too, the claim runs out and the event is sent again: at least once.
         let _noted = match outcome {
             Ok(()) => db::query(sql::SENT, &[Value::Integer(event.number)]),
             Err(why) => {
-                refused = true;
+                sent = Sent::NotAll;
                 eprintln!("the webhook did not take event {} (try {}): {why}; it waits", event.id, event.attempts);
                 let later = ids::now() + pause(event.attempts);
                 db::query(sql::LATER, &[Value::Integer(event.number), Value::Integer(later)])
             }
         };
     }
-    refused
+    Some(sent)
 }
 
 /// How long an event waits after so many failures, in seconds: not at first, as the caller makes its own short pauses.

@@ -40,8 +40,9 @@ use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
 use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types;
 
-/// The most bytes of a form: 100 lines with long names, percent-encoded.
-const MAX_BODY: usize = 512 * 1024;
+/// The most bytes of a form: 100 lines with long names. Well below what the host reads of a body before it takes an
+/// instance, so that no slow client holds one.
+const MAX_BODY: usize = 128 * 1024;
 
 /// The component: its state is its database.
 struct Sandbox;

@@ -59,10 +59,17 @@ pub const ADD_EVENT: &str = "INSERT INTO events (id, session, payload, copies) V
 /// Parameters: now. A read, so that the usual case, nothing, takes no lock.
 pub const ANY_WAITING: &str = "SELECT 1 FROM events WHERE next_try <= ?1 LIMIT 1";
 
+/// Parameters: session.
+pub const WAITS: &str = "SELECT 1 FROM events WHERE session = ?1 LIMIT 1";
+
 /// Parameters: now, until when they are ours alone. The rows come in any order.
 pub const CLAIM: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
     WHERE number IN (SELECT number FROM events WHERE next_try <= ?1 ORDER BY number LIMIT 10) \
     RETURNING number, id, payload, copies, attempts";
+
+/// Parameters: now, until when they are ours alone, session.
+pub const CLAIM_OF: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
+    WHERE session = ?3 AND next_try <= ?1 RETURNING number, id, payload, copies, attempts";
 
 /// Parameters: number.
 pub const SENT: &str = "DELETE FROM events WHERE number = ?1";

@@ -126,12 +126,20 @@ pub fn add_events(run: &mut Run, session: &str, mut events: Vec<Event>, delivery
     Ok(())
 }
 
-/// Takes some waiting events, the oldest first; nobody else gets them before `until`.
-pub fn claim(run: &mut Run, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
+/// Whether an event of this session is still to be sent, be it by another request.
+pub fn waits(run: &mut Run, session: &str) -> Result<bool, Fault> {
+    Ok(!run(sql::WAITS, &[text(session)])?.is_empty())
+}
+
+/// Takes some waiting events, of one session or of all, the oldest first; nobody else gets them before `until`.
+pub fn claim(run: &mut Run, session: Option<&str>, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
     if run(sql::ANY_WAITING, &[Value::Integer(now)])?.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = run(sql::CLAIM, &[Value::Integer(now), Value::Integer(until)])?;
+    let rows = match session {
+        Some(session) => run(sql::CLAIM_OF, &[Value::Integer(now), Value::Integer(until), text(session)])?,
+        None => run(sql::CLAIM, &[Value::Integer(now), Value::Integer(until)])?,
+    };
     let mut waiting = rows.into_iter().map(waiting).collect::<Result<Vec<_>, _>>()?;
     waiting.sort_unstable_by_key(|event| event.number);
     Ok(waiting)

@@ -166,7 +166,11 @@ fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
     db.create(ID, None, &wanted(), CREATED);
     store::add_events(&mut db.run(), ID, events(3), Delivery::Once).unwrap();
     let ids = |now, until| -> Vec<_> {
-        store::claim(&mut db.run(), now, until).unwrap().into_iter().map(|event| (event.id, event.attempts)).collect()
+        store::claim(&mut db.run(), None, now, until)
+            .unwrap()
+            .into_iter()
+            .map(|event| (event.id, event.attempts))
+            .collect()
     };
     let all = |attempt| [0, 1, 2].map(|i| (format!("evt_{i}"), attempt));
     assert_eq!(ids(CREATED, CREATED + 60), all(1));
@@ -175,6 +179,24 @@ fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
     db.run()(crate::sql::SENT, &[Value::Integer(1)]).unwrap();
     db.run()(crate::sql::LATER, &[Value::Integer(2), Value::Integer(CREATED + 500)]).unwrap();
     assert_eq!(ids(CREATED + 120, CREATED + 180), [("evt_2".to_owned(), 3)]);
+}
+
+#[test]
+fn a_session_gets_its_own_events_whatever_waits_before_them() {
+    let db = Database::new();
+    db.create(ID, None, &wanted(), CREATED);
+    db.create("cs_test_2", None, &wanted(), CREATED);
+    store::add_events(&mut db.run(), ID, events(25), Delivery::Once).unwrap();
+    let own = vec![Event { id: "evt_own".into(), payload: "{}".into() }];
+    store::add_events(&mut db.run(), "cs_test_2", own, Delivery::Once).unwrap();
+    let claimed = store::claim(&mut db.run(), Some("cs_test_2"), CREATED, CREATED + 60).unwrap();
+    let ids: Vec<_> = claimed.iter().map(|event| event.id.as_str()).collect();
+    assert_eq!(ids, ["evt_own"]);
+    assert!(store::claim(&mut db.run(), Some("cs_test_2"), CREATED, CREATED + 60).unwrap().is_empty());
+    let waits = || store::waits(&mut db.run(), "cs_test_2").unwrap();
+    assert!(waits(), "claimed is not sent");
+    db.run()(crate::sql::SENT, &[Value::Integer(claimed[0].number)]).unwrap();
+    assert!(!waits());
 }
 
 #[test]
@@ -187,7 +209,7 @@ fn testers_get_events_twice_or_the_last_one_first() {
         let db = Database::new();
         db.create(ID, None, &wanted(), CREATED);
         store::add_events(&mut db.run(), ID, events(2), delivery).unwrap();
-        let waiting = store::claim(&mut db.run(), CREATED, CREATED + 60).unwrap();
+        let waiting = store::claim(&mut db.run(), None, CREATED, CREATED + 60).unwrap();
         let waiting: Vec<_> = waiting.iter().map(|event| (event.id.as_str(), event.copies)).collect();
         assert_eq!(waiting, expected);
     }
@@ -220,7 +242,9 @@ fn the_newest_sessions_are_kept_when_there_are_too_many() {
 #[test]
 fn looking_for_what_waits_or_is_old_reads_no_whole_table() {
     let db = Database::new();
-    for statement in [crate::sql::ANY_WAITING, crate::sql::OVERDUE, crate::sql::PURGE] {
+    for statement in
+        [crate::sql::ANY_WAITING, crate::sql::WAITS, crate::sql::CLAIM_OF, crate::sql::OVERDUE, crate::sql::PURGE]
+    {
         let mut plan = db.0.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
         let parameters = vec![1_i64; plan.parameter_count()];
         let steps = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
@@ -234,6 +258,6 @@ fn looking_for_what_waits_or_is_old_reads_no_whole_table() {
 fn a_row_of_another_shape_is_an_error_and_no_panic() {
     let mut other = |_: &str, _: &[Value]| Ok(vec![RowResult { values: vec![Value::Integer(1)] }]);
     assert!(store::get(&mut other, ID).is_err());
-    assert!(store::claim(&mut other, 1, 2).is_err());
+    assert!(store::claim(&mut other, None, 1, 2).is_err());
     assert_eq!(store::overdue(&mut |_, _| Ok(Vec::new()), 1).unwrap(), Vec::<String>::new());
 }
