@@ -31,7 +31,8 @@ impl Charge {
 pub struct Settled<'a> {
     /// Its status.
     pub status: Status,
-    /// The charge that pays it: the earliest, and of charges of one moment the one with the smaller id.
+    /// The charge that pays it: the earliest that was not given back in full, or the earliest when all were; of charges
+    /// of one moment the one with the smaller id.
     pub paid_by: Option<&'a Charge>,
     /// How much was paid that should be given back: what is left of all other charges, and for a cancelled order of
     /// this one too.
@@ -43,7 +44,7 @@ pub struct Settled<'a> {
 /// What was set by hand stays: a cancelled order that was paid stays cancelled, and a delivered one delivered. The
 /// others follow the charge that pays them: none, PENDING; one that was given back in full, REFUNDED; else PAID.
 pub fn settle(status: Status, charges: &[Charge]) -> Settled<'_> {
-    let paid_by = charges.iter().min_by(|a, b| (&a.at, &a.id).cmp(&(&b.at, &b.id)));
+    let paid_by = charges.iter().min_by_key(|charge| (charge.left() == 0, &charge.at, &charge.id));
     let status = match (status, paid_by) {
         (Status::Cancelled | Status::Delivered, _) => status,
         (_, None) => Status::Pending,
@@ -100,5 +101,15 @@ mod tests {
         assert_eq!(settled(Status::Paid, &one_moment), (Status::Paid, Some("a"), 100));
         let given_back = [charge("a", 0, 1), charge("b", 100, 2), charge("c", 1, 3)];
         assert_eq!(settled(Status::Paid, &given_back), (Status::Paid, Some("a"), 99));
+    }
+
+    #[test]
+    fn a_charge_that_was_given_back_in_full_pays_only_where_no_other_is_left() {
+        let second = [charge("a", 100, 1), charge("b", 0, 2)];
+        for status in [Status::Pending, Status::Paid, Status::Refunded] {
+            assert_eq!(settled(status, &second), (Status::Paid, Some("b"), 0));
+        }
+        let neither = [charge("b", 100, 2), charge("a", 100, 1)];
+        assert_eq!(settled(Status::Paid, &neither), (Status::Refunded, Some("a"), 0));
     }
 }
