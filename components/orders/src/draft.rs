@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 pub const MAX_LINES: usize = 1000;
 /// The most pieces on one line.
 pub const MAX_QUANTITY: u32 = 1_000_000;
-/// The most that an order may cost, in cents: with 15 digits the amount survives a client that reads it as a floating
-/// point number. What the payment provider takes is less.
-pub const MAX_TOTAL_CENTS: u64 = 999_999_999_999_999;
+/// The most characters of a product's name that an order keeps. The catalogue takes more, and an order may repeat a name
+/// a thousand times.
+const MAX_NAME: usize = 255;
+/// The most that an order may cost, in cents: eight digits, the most that Stripe takes in most currencies
+/// (<https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>). Nobody could pay more.
+pub const MAX_TOTAL_CENTS: u64 = 99_999_999;
 
 /// An order that may be stored.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
         draft.total_items += u64::from(*quantity);
         draft.items.push(Item {
             product_id: *product_id,
-            name: product.name.clone(),
+            name: product.name.chars().take(MAX_NAME).collect(),
             unit_cents: product.price.cents,
             quantity: *quantity,
         });
@@ -87,6 +90,15 @@ mod tests {
         let lines: Vec<_> =
             draft.items.iter().map(|i| (i.product_id, i.name.as_str(), i.unit_cents, i.quantity)).collect();
         assert_eq!(lines, [(1, "no. 1", 1000, 3), (2, "no. 2", 10, 1), (1, "no. 1", 1000, 1)]);
+    }
+
+    #[test]
+    fn of_a_long_name_its_beginning_is_kept() {
+        let named = |name: &str| Product { name: name.into(), ..product(1, 5) };
+        for (name, kept) in [("é".repeat(255), 255), ("é".repeat(256), 255), ("a".repeat(100_000), 255), (" ".into(), 1)] {
+            let draft = price(&items(&[(1, 1)]), &[named(&name)]).unwrap();
+            assert_eq!(draft.items[0].name, name.chars().take(kept).collect::<String>());
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
         let order = order(transaction, &event.order_id)?;
         if (event.amount.cents, &event.amount.currency) != (order.total.cents, &order.total.currency) {
             return Err(DeliveryError::Reject(format!(
-                "order {} costs {} {}, charge {} is over {} {}",
+                "order {} costs {} {}, charge {:?} is over {} {:?}",
                 order.id, order.total.cents, order.total.currency, charge.id, event.amount.cents, event.amount.currency
             )));
         }
@@ -36,8 +36,8 @@ pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
     })
 }
 
-/// A payment page has ended: the next `pay` opens another. A page that we do not know of needs nothing; whoever opens
-/// it by its attempt learns from its date that it has ended.
+/// A payment page has ended: the next `pay` opens another. Of a page that we do not know (its caller died before it was
+/// stored) nothing is kept: `pay` opens it by its attempt once more, and goes on to the next one when its time is over.
 ///
 /// # Errors
 /// `reject` when there is no such order; `retry` when the database does not answer.
@@ -87,11 +87,11 @@ fn check(event: &Event) -> Result<Charge, DeliveryError> {
         bounded("the receipt's URL", url, MAX_URL)?;
     }
     if event.refunded_cents > event.amount.cents {
-        return Err(DeliveryError::Reject(format!("charge {} was refunded more than it was over", event.charge_id)));
+        return Err(DeliveryError::Reject(format!("charge {:?} was refunded more than it was over", event.charge_id)));
     }
     // Times are compared as texts, so they must all be of one form.
     if !is_timestamp(&event.at) {
-        return Err(DeliveryError::Reject(format!("the time of charge {} is not RFC 3339 in UTC", event.charge_id)));
+        return Err(DeliveryError::Reject(format!("the time of charge {:?} is not RFC 3339 in UTC", event.charge_id)));
     }
     Ok(Charge {
         id: event.charge_id.clone(),
@@ -121,8 +121,18 @@ fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result
         Value::text(charge.at.as_str()),
     ];
     match transaction.query(sql::NOTE_CHARGE, &parameters)?.next() {
-        Some(_) => Ok(()),
-        None => Err(DeliveryError::Reject(format!("charge {} was for another order before", charge.id))),
+        Some(mut row) => {
+            let known: u64 = row.integer()?;
+            if known > charge.refunded_cents {
+                eprintln!(
+                    "REFUND OF ORDER {}, someone must look at it unless an older event came late: {} cents of charge {:?} \
+                     were given back, an event says {}; the larger number counts",
+                    order.id, known, charge.id, charge.refunded_cents
+                );
+            }
+            Ok(())
+        }
+        None => Err(DeliveryError::Reject(format!("charge {:?} was for another order before", charge.id))),
     }
 }
 
@@ -153,7 +163,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
     transaction.query(sql::SETTLE, &parameters)?;
     if now.refund_due_cents > order.refund_due_cents {
         eprintln!(
-            "order {} is {}: since charge {last} there are {} cents flagged for refund",
+            "order {} is {}: since charge {last:?} there are {} cents flagged for refund",
             order.id,
             status::name(now.status),
             now.refund_due_cents

@@ -18,10 +18,12 @@
 
 mod bindings;
 mod checkout;
+mod currency;
 mod draft;
 mod error;
 mod event;
 mod key;
+mod page;
 mod rows;
 mod session;
 mod settle;
@@ -54,7 +56,12 @@ impl orders::Guest for Component {
     }
 
     async fn change_status(actor: Actor, id: OrderId, status: Status) -> Result<Order, Error> {
-        status::change(&Database::open().await?, &actor, &id, status)
+        let database = Database::open().await?;
+        let order = status::change(&database, &actor, &id, status)?;
+        if order.status == Status::Cancelled {
+            page::close(&database, &id).await;
+        }
+        Ok(order)
     }
 }
 

@@ -14,21 +14,33 @@ pub struct Attempt {
     /// Whether it can still be paid on, as far as is known. False also where it was never opened.
     pub open: bool,
     /// The page; absent when it was never opened, or nobody knows that it was.
-    pub page: Option<PaymentSession>,
+    pub page: Option<Page>,
 }
 
-/// Stores attempt `number` of a pending order; one that is stored stays as it is.
-pub fn begin(database: &Database, order_id: &str, number: u32) -> Result<(), Error> {
-    database.query(sql::BEGIN_SESSION, &[order_id.into(), number.into()]).map(drop)
+/// A page that was opened.
+#[derive(Debug)]
+pub struct Page {
+    /// The provider's id of it.
+    pub id: String,
+    /// Where it is, and where it leads.
+    pub links: PaymentSession,
 }
 
-/// Stores the page of attempt `number`.
-pub fn save(database: &Database, order_id: &str, number: u32, session: &Session) -> Result<(), Error> {
+/// Stores attempt `number` of a pending order; one that is stored stays as it is. False when nothing was stored: the
+/// attempt was there, or the order is not pending.
+pub fn begin(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
+    Ok(database.query(sql::BEGIN_SESSION, &[order_id.into(), number.into()])?.next().is_some())
+}
+
+/// Stores the page of attempt `number`; whether it is open by the database's clock. One that is stored stays.
+pub fn save(database: &Database, order_id: &str, number: u32, session: &Session) -> Result<bool, Error> {
     let Session { id, url, success_url, cancel_url, expires_at } = session;
     let text = |text: &String| Value::text(text.as_str());
     let page =
         [order_id.into(), number.into(), text(id), text(url), text(success_url), text(cancel_url), text(expires_at)];
-    database.query(sql::SAVE_SESSION, &page).map(drop)
+    database.query(sql::SAVE_SESSION, &page)?;
+    let saved = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
+    Ok(saved.is_some_and(|attempt| attempt.open))
 }
 
 /// The order's first attempt.
@@ -46,10 +58,18 @@ pub fn end(database: &Database, order_id: &str, session_id: &str) -> Result<(), 
     database.query(sql::END_SESSION, &[order_id.into(), session_id.into()]).map(drop)
 }
 
+/// Now, in the contract's form.
+pub fn now(database: &Database) -> Result<String, Error> {
+    database.query(sql::NOW, &[])?.next().map_or(Err(Error::Internal), |mut row| row.text())
+}
+
 fn attempt(mut row: Row) -> Result<Attempt, Error> {
     let (number, open) = (row.integer()?, row.boolean()?);
     let page = match row.optional_text()? {
-        Some(url) => Some(PaymentSession { url, success_url: row.text()?, cancel_url: row.text()? }),
+        Some(id) => {
+            let links = PaymentSession { url: row.text()?, success_url: row.text()?, cancel_url: row.text()? };
+            Some(Page { id, links })
+        }
         None => None,
     };
     Ok(Attempt { number, open, page })

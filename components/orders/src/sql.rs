@@ -130,9 +130,10 @@ pub const PURGE_KEYS: &str = concat!(
     " ORDER BY created_at LIMIT 10)"
 );
 
-/// Parameters: order, attempt. Only a pending order gets another page; an attempt that exists stays as it is.
+/// Parameters: order, attempt. Only a pending order gets another page; an attempt that exists stays as it is. No row
+/// when nothing was stored.
 pub const BEGIN_SESSION: &str = "INSERT INTO payment_sessions (order_id, attempt) \
-     SELECT id, ?2 FROM orders WHERE id = ?1 AND status = 'PENDING' ON CONFLICT (order_id, attempt) DO NOTHING";
+     SELECT id, ?2 FROM orders WHERE id = ?1 AND status = 'PENDING' ON CONFLICT (order_id, attempt) DO NOTHING RETURNING 1";
 
 /// Parameters: order, attempt, session, its URL, success URL, cancel URL, its end as the provider wrote it. The first
 /// answer stays: the provider gives the same one for the same attempt.
@@ -146,11 +147,13 @@ macro_rules! session {
         concat!(
             "SELECT attempt, coalesce(ended = 0 AND expires_at > ",
             now!(),
-            ", 0), url, success_url, cancel_url FROM payment_sessions WHERE order_id = ?1"
+            ", 0), session_id, url, success_url, cancel_url FROM payment_sessions WHERE order_id = ?1"
         )
     };
 }
 
+/// Parameters: order, attempt.
+pub const SESSION: &str = concat!(session!(), " AND attempt = ?2");
 /// Parameters: order.
 pub const FIRST_SESSION: &str = concat!(session!(), " AND attempt = 1");
 /// Parameters: order.
@@ -158,6 +161,9 @@ pub const LAST_SESSION: &str = concat!(session!(), " ORDER BY attempt DESC LIMIT
 
 /// Parameters: order, session.
 pub const END_SESSION: &str = "UPDATE payment_sessions SET ended = 1 WHERE order_id = ?1 AND session_id = ?2";
+
+/// No parameters.
+pub const NOW: &str = concat!("SELECT ", now!());
 
 /// Parameters: event.
 pub const FIND_EVENT: &str = "SELECT 1 FROM events WHERE id = ?1";
@@ -173,13 +179,14 @@ pub const PURGE_EVENTS: &str = concat!(
 );
 
 /// Parameters: charge, order, amount in cents, refunded in cents, receipt or null, time. Events come in any order, so
-/// what is kept does not depend on it: the largest refund, the earliest time. No row when the charge is another order's
-/// or has another amount.
+/// what is kept does not depend on it: the largest refund, the earliest time. The row has the
+/// refund that is kept; no row when the charge is another order's or has another amount.
 pub const NOTE_CHARGE: &str = "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
      ON CONFLICT (id) DO UPDATE SET refunded_cents = max(charges.refunded_cents, excluded.refunded_cents), \
      receipt_url = coalesce(charges.receipt_url, excluded.receipt_url), at = min(charges.at, excluded.at) \
-     WHERE charges.order_id = excluded.order_id AND charges.amount_cents = excluded.amount_cents RETURNING 1";
+     WHERE charges.order_id = excluded.order_id AND charges.amount_cents = excluded.amount_cents \
+     RETURNING refunded_cents";
 
 /// Parameters: order.
 pub const CHARGES: &str = "SELECT id, amount_cents, refunded_cents, receipt_url, at FROM charges WHERE order_id = ?1";

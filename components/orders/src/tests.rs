@@ -1,10 +1,11 @@
 //! Orders, keys, pages and statuses against a real SQLite with the component's own migrations.
 
-use crate::bindings::checkout::Session;
-use crate::bindings::orders::{Actor, Error, Item, NewItem, Order, Query, Status};
+use crate::bindings::checkout::{Payment, Session};
+use crate::bindings::orders::{Actor, Error, Item, Money, NewItem, Order, Query, Status};
+use crate::bindings::payment_events::Charge;
 use crate::draft::Draft;
 use crate::key::Key;
-use crate::{rows, session, sql, status, store};
+use crate::{event, page, rows, session, sql, status, store};
 use database::{Database, Row, Value};
 
 /// A database with nothing in it.
@@ -190,25 +191,26 @@ fn provider_page(id: &str, expires_at: &str) -> Session {
 fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
     let db = empty();
     let id = order(&db, None, 5).id;
-    let last = || session::last(&db, &id).unwrap().map(|a| (a.number, a.open, a.page.map(|page| page.url))).unwrap();
+    let last =
+        || session::last(&db, &id).unwrap().map(|a| (a.number, a.open, a.page.map(|page| page.links.url))).unwrap();
     assert_eq!(last(), (1, false, None));
-    session::save(&db, &id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).unwrap();
+    assert!(session::save(&db, &id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).unwrap());
     assert_eq!(last(), (1, true, Some("https://pay.example/cs_1/".into())));
     session::save(&db, &id, 1, &provider_page("cs_other", "2999-01-01T00:00:00Z")).unwrap();
     session::end(&db, &id, "cs_other").unwrap();
     assert_eq!(last(), (1, true, Some("https://pay.example/cs_1/".into())), "the first answer stays");
     session::end(&db, &id, "cs_1").unwrap();
     assert_eq!(last(), (1, false, Some("https://pay.example/cs_1/".into())));
-    session::begin(&db, &id, 2).unwrap();
-    session::begin(&db, &id, 2).unwrap();
+    assert!(session::begin(&db, &id, 2).unwrap());
+    assert!(!session::begin(&db, &id, 2).unwrap());
     assert_eq!(last(), (2, false, None));
-    session::save(&db, &id, 2, &provider_page("cs_2", "2024-02-27T15:50:27Z")).unwrap();
+    assert!(!session::save(&db, &id, 2, &provider_page("cs_2", "2024-02-27T15:50:27Z")).unwrap());
     assert_eq!(last(), (2, false, Some("https://pay.example/cs_2/".into())), "its time is over");
     session::begin(&db, &id, 3).unwrap();
     session::save(&db, &id, 3, &provider_page("cs_3", "tomorrow")).unwrap();
     assert!(!last().1, "nobody knows when it ends");
     let first = session::first(&db, &id).unwrap().unwrap();
-    assert_eq!((first.number, first.page.unwrap().success_url.as_str()), (1, "https://pay.example/cs_1/success"));
+    assert_eq!((first.number, first.page.unwrap().links.success_url.as_str()), (1, "https://pay.example/cs_1/success"));
 }
 
 #[test]
@@ -216,7 +218,7 @@ fn an_order_that_is_not_pending_gets_no_further_page() {
     let db = empty();
     let id = order(&db, None, 5).id;
     status::change(&db, &Actor::Anyone, &id, Status::Cancelled).unwrap();
-    session::begin(&db, &id, 2).unwrap();
+    assert!(!session::begin(&db, &id, 2).unwrap());
     assert_eq!(session::last(&db, &id).unwrap().unwrap().number, 1);
 }
 
@@ -254,16 +256,58 @@ fn a_move_names_the_status_that_it_leaves() {
     assert!(!moved("DELIVERED", "PENDING"));
 }
 
+/// What the provider says of a page on which `cents` were paid.
+fn payment(cents: u64, refunded: u64) -> Payment {
+    let receipt_url = Some("https://pay.example/receipts/ch_1".to_owned());
+    Payment { charge_id: "ch_1".into(), amount: cents, currency: "usd".into(), refunded, receipt_url }
+}
+
 #[test]
-fn the_first_answer_leaves_out_what_came_later() {
+fn a_payment_that_the_provider_tells_of_pays_the_order_once_however_its_event_comes() {
     let db = empty();
     let made = order(&db, None, 5);
-    let set = "UPDATE orders SET status = 'REFUNDED', paid_at = 't', charge_id = 'ch', receipt_url = 'r', \
-               refunded_cents = 5, refund_due_cents = 3, updated_at = '2999'";
-    db.query(set, &[]).unwrap();
-    let now = store::get(&db, &made.id, None).unwrap();
-    assert_eq!((now.status, now.refunded_cents), (Status::Refunded, 5));
-    assert_eq!(format!("{:?}", store::as_made(now)), format!("{made:?}"));
+    let conflict = |payment| match page::paid(&db, &made, payment) {
+        Error::Conflict(text) => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(conflict(payment(5, 0)), "an order that is PAID cannot be paid");
+    let paid = store::find(&db, &made.id, None).unwrap();
+    assert_eq!((paid.status, paid.charge_id.as_deref(), paid.refund_due_cents), (Status::Paid, Some("ch_1"), 0));
+    assert_eq!(conflict(payment(5, 0)), "an order that is PAID cannot be paid");
+    let event = Charge {
+        event_id: "evt_1".into(),
+        charge_id: "ch_1".into(),
+        order_id: made.id.clone(),
+        amount: Money { cents: 5, currency: "usd".into() },
+        refunded_cents: 0,
+        receipt_url: None,
+        at: "2024-02-27T15:50:27.000Z".into(),
+    };
+    event::charge(&db, &event).unwrap();
+    let told = store::find(&db, &made.id, None).unwrap();
+    assert_eq!(told.paid_at.as_deref(), Some("2024-02-27T15:50:27.000Z"), "the event knows when it was");
+    assert_eq!((told.status, told.refund_due_cents), (Status::Paid, 0));
+    assert_eq!(number(&db, "SELECT count(*) FROM charges"), 1);
+}
+
+#[test]
+fn a_payment_that_does_not_fit_its_order_pays_nothing_and_lets_nobody_pay_again() {
+    let db = empty();
+    let made = order(&db, None, 5);
+    assert!(matches!(page::paid(&db, &made, payment(4, 0)), Error::Conflict(text) if text.contains("looked at")));
+    assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Pending);
+    let refunded = page::paid(&db, &made, payment(5, 5));
+    assert!(matches!(refunded, Error::Conflict(text) if text == "an order that is REFUNDED cannot be paid"));
+}
+
+#[test]
+fn only_a_pending_order_can_be_paid() {
+    let db = empty();
+    let made = order(&db, None, 5);
+    assert!(page::must_be_pending(&made).is_ok());
+    let cancelled = status::change(&db, &Actor::Anyone, &made.id, Status::Cancelled).unwrap();
+    let refused = page::must_be_pending(&cancelled);
+    assert!(matches!(refused, Err(Error::Conflict(text)) if text == "an order that is CANCELLED cannot be paid"));
 }
 
 #[test]

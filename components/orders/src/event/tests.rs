@@ -107,7 +107,7 @@ fn an_event_that_does_not_fit_its_order_leaves_nothing_behind() {
     for (bad, why) in [
         (Charge { amount: money(TOTAL - 1, "usd"), ..good() }, "costs 7525 usd"),
         (Charge { amount: money(u64::MAX, "usd"), ..good() }, "costs 7525 usd"),
-        (Charge { amount: money(TOTAL, "eur"), ..good() }, "7525 eur"),
+        (Charge { amount: money(TOTAL, "eur"), ..good() }, "7525 \"eur\""),
         (Charge { order_id: "00000000-0000-4000-8000-000000000000".into(), ..good() }, "no order"),
         (Charge { refunded_cents: TOTAL + 1, ..good() }, "more than"),
         (Charge { at: "yesterday".into(), ..good() }, "time"),

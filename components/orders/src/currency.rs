@@ -1,0 +1,65 @@
+//! The currency of all prices: the variable `currency`.
+//!
+//! Prices are kept in hundredths. In a currency without them (the yen) or with thousandths (the Kuwaiti dinar) the
+//! payment provider would take the same number for a hundred times as much, or a tenth. So only currencies are let pass
+//! that are known to have hundredths, and no order is stored in another.
+
+use crate::bindings::orders::Error;
+use std::cell::OnceCell;
+
+/// The variable.
+const VARIABLE: &str = "currency";
+
+/// The currencies that Stripe takes in hundredths: <https://docs.stripe.com/currencies>. Not the Icelandic krona and the
+/// Ugandan shilling: they have two decimals at Stripe in form alone, and a price with cents is refused.
+const WITH_HUNDREDTHS: &str = "
+    aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc cve
+    czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf idr ils inr jmd kes kgs khr kyd kzt lak
+    lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd pab pen pgk php pkr pln qar
+    ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd twd tzs uah usd uyu uzs wst xcd yer zar
+    zmw";
+
+/// The currency of all prices, read once in an instance's life.
+///
+/// # Errors
+/// `internal` when it is not set, or has no hundredths.
+pub async fn of_prices() -> Result<String, Error> {
+    thread_local! {
+        static READ: OnceCell<String> = const { OnceCell::new() };
+    }
+    if let Some(currency) = READ.with(|read| read.get().cloned()) {
+        return Ok(currency);
+    }
+    let unusable = |detail: String| {
+        eprintln!("variable `{VARIABLE}`: {detail}");
+        Error::Internal("the currency of the prices is not set".into())
+    };
+    let currency = spin_sdk::variables::get(VARIABLE).await.map_err(|e| unusable(e.to_string()))?;
+    if !has_hundredths(&currency) {
+        return Err(unusable(format!(
+            "{currency:?} is not the code, in lower case, of a currency with hundredths, such as `usd`"
+        )));
+    }
+    READ.with(|read| read.set(currency.clone())).ok();
+    Ok(currency)
+}
+
+fn has_hundredths(currency: &str) -> bool {
+    WITH_HUNDREDTHS.split_ascii_whitespace().any(|known| known == currency)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_known_currency_with_hundredths_prices_anything() {
+        for good in ["usd", "eur", "brl", "gbp", "aed", "zmw"] {
+            assert!(has_hundredths(good), "{good}");
+        }
+        for bad in ["jpy", "krw", "kwd", "isk", "ugx", "xyz", "USD", "us", "", " ", "usd eur", "usd\n"] {
+            assert!(!has_hundredths(bad), "{bad:?}");
+        }
+        assert!(WITH_HUNDREDTHS.split_ascii_whitespace().all(|code| code.len() == 3));
+    }
+}
