@@ -6,8 +6,9 @@
 //!
 //! Passwords are hashed and checked elsewhere (`store:auth/passwords`): here nothing takes long or much memory.
 //!
-//! Who may not log in gets one answer, `unauthorized`, after the same work, whether the e-mail is unknown, the password
-//! wrong or the user disabled.
+//! Who may not log in gets one answer, `unauthorized`, whether the e-mail is unknown, the password wrong or the user
+//! disabled; and after the same work, but for accounts that were imported with a hash of another kind or cost, above all
+//! bcrypt: until their first login they take the work of that hash.
 
 mod account;
 mod bindings;

@@ -12,12 +12,15 @@ pub async fn hash(password: &str) -> Result<String, Error> {
     passwords::hash(password.to_owned()).await.map_err(refused)
 }
 
-/// Whether a password is that of an account. When there is none it takes as long, and the password is wrong.
+/// Whether a password is that of an account. When there is none the password is wrong, after the work of a hash of today.
+///
+/// # Errors
+/// `internal` when the account's hash is none that can be checked: an import refuses those, so the store is damaged.
 pub async fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
     let hash = account.map(|account| account.password.clone());
     passwords::check(password.to_owned(), hash).await.map_err(|error| {
         if let (HashError::Invalid(_), Some(Account { id, .. })) = (&error, account) {
-            eprintln!("the stored password hash of user {id} is none");
+            eprintln!("the stored password hash of user {id} cannot be checked");
         }
         refused(error)
     })

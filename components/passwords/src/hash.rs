@@ -2,8 +2,8 @@
 //!
 //! The parameters are OWASP's: 19 MiB, 2 passes, 1 lane, the default of the `argon2` crate (a test holds it to that).
 //! The whole password counts, where bcrypt reads 72 bytes. An unknown user costs one argon2id like a known one. A user
-//! with a bcrypt hash costs one bcrypt instead, until their next login replaces it: that difference can be measured,
-//! and no work that is added could hide it without doubling everybody's.
+//! who was imported with bcrypt, or with other parameters, costs one of that instead, until their next login replaces it:
+//! that difference can be measured, and no work that is added could hide it without doubling everybody's.
 //!
 //! Refused: a hash that asks for more memory than today's, or for so much time that checking it would hold up others.
 
@@ -74,7 +74,8 @@ pub fn hash(password: &str) -> Result<String, Error> {
     hash.map(|hash| hash.to_string()).map_err(|error| fault(&error))
 }
 
-/// Compares a password with a hash. Without a hash, as there is no user, it works as long and says `wrong`.
+/// Compares a password with a hash. Without a hash, as there is no user, it does the work of a hash of today and
+/// says `wrong`.
 pub fn check(password: &str, hash: Option<&str>) -> Result<Outcome, Error> {
     let is_right = Hash::parse(hash.unwrap_or(NOBODY))?.is_of(password)?;
     Ok(match hash.filter(|_| is_right) {
