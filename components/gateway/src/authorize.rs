@@ -6,7 +6,8 @@
 //!
 //! The variable `open_access` turns all of it off, for clients of the recorded system, which had no authorization: every
 //! caller is then [`Caller::Anyone`], with a token or without, so that what an order belongs to does not depend on what
-//! else a client happens to send. It refuses to be open by accident: anything but `true` is closed.
+//! else a client happens to send. It refuses to be open by accident: anything but `true` is closed,
+//! `TRUE` too: the manifest warns of that one word.
 
 use crate::bindings::accounts::{self, Role, User};
 use crate::http::Request;
@@ -78,7 +79,7 @@ async fn open_access() -> bool {
     match variables::get("open_access").await {
         Ok(value) => *OPEN.get_or_init(|| is_open(&value)),
         Err(e) => {
-            eprintln!("open_access cannot be read, access stays closed: {e}");
+            eprintln!("variable `open_access` cannot be read, access stays closed: {e}");
             false
         }
     }
@@ -86,7 +87,7 @@ async fn open_access() -> bool {
 
 fn is_open(value: &str) -> bool {
     if !matches!(value, "true" | "false") {
-        eprintln!("open_access must be true or false; it is neither, access stays closed");
+        eprintln!("variable `open_access` must be `true` or `false`, in these letters: access stays closed");
     }
     value == "true"
 }
