@@ -95,7 +95,9 @@ mod tests {
     #[test]
     fn of_a_long_name_its_beginning_is_kept() {
         let named = |name: &str| Product { name: name.into(), ..product(1, 5) };
-        for (name, kept) in [("é".repeat(255), 255), ("é".repeat(256), 255), ("a".repeat(100_000), 255), (" ".into(), 1)] {
+        for (name, kept) in
+            [("é".repeat(255), 255), ("é".repeat(256), 255), ("a".repeat(100_000), 255), (" ".into(), 1)]
+        {
             let draft = price(&items(&[(1, 1)]), &[named(&name)]).unwrap();
             assert_eq!(draft.items[0].name, name.chars().take(kept).collect::<String>());
         }
