@@ -62,7 +62,10 @@ async fn login(body: &Fields<'_>) -> Result<Reply, Error> {
 /// The token that comes back lasts another two hours, but never past 30 days after the login.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/verify", operation_id = "verify", tag = "auth", security(("bearer" = [])),
-    responses(LoginErrors, Failures, (status = 201, description = "The user, and a new token", body = View)),
+    responses(
+        BodyErrors, LoginErrors, Failures,
+        (status = 201, description = "The user, and a new token", body = View),
+    ),
 ))]
 async fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
     let token = bearer(authorization).ok_or_else(Error::no_token)?;

@@ -123,7 +123,7 @@ async fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>
     post, path = "/api/orders/{id}/pay", operation_id = "payOrder", tag = "orders", security(("bearer" = [])),
     params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
     responses(
-        LoginErrors, MissingErrors, ConflictErrors, PaymentErrors,
+        BodyErrors, LoginErrors, MissingErrors, ConflictErrors, PaymentErrors,
         (status = 201, description = "The order, and where to pay it", body = CheckoutView),
     ),
 ))]

@@ -114,7 +114,7 @@ async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     delete, path = "/api/products/{id}", operation_id = "deleteProduct", tag = "products", security(("bearer" = [])),
     params(("id" = u64, Path, description = "The product's number")),
     responses(
-        AdminErrors, MissingErrors, Failures,
+        BodyErrors, AdminErrors, MissingErrors, Failures,
         (status = 200, description = "The product as it was", body = View),
     ),
 ))]

@@ -10,11 +10,14 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 #[derive(ToSchema)]
 #[schema(as = NewAccount, example = json!({"name": "Ann", "email": "ann@example.com", "password": "Abc123!x"}))]
 pub struct NewAccountBody {
-    /// What to call them; may be empty.
+    /// What to call them; may be empty. At most 1000 bytes in UTF-8, and no control characters.
+    #[schema(max_length = 1000)]
     name: String,
+    /// At most 254 bytes in UTF-8.
     #[schema(format = Email, max_length = 254)]
     email: String,
-    /// At least one lower-case and one upper-case letter, one digit and one symbol. All of it counts.
+    /// At least one lower-case and one upper-case letter, one digit and one symbol; at most 1024 bytes in UTF-8. All of it
+    /// counts.
     #[schema(format = Password, min_length = 8, max_length = 1024)]
     password: String,
 }
@@ -23,9 +26,10 @@ pub struct NewAccountBody {
 #[derive(ToSchema)]
 #[schema(as = Credentials, example = json!({"email": "ann@example.com", "password": "Abc123!x"}))]
 pub struct CredentialsBody {
-    /// In letters of whichever case.
+    /// In letters of whichever case; at most 254 bytes in UTF-8.
     #[schema(format = Email, max_length = 254)]
     email: String,
+    /// At most 1024 bytes in UTF-8.
     #[schema(format = Password, min_length = 8, max_length = 1024)]
     password: String,
 }
@@ -162,7 +166,7 @@ pub struct PlainError {
     status_code: u16,
 }
 
-/// A service refuses, or cannot answer now.
+/// A service refuses or cannot answer now, or the server gives up on a request.
 #[derive(ToSchema, serde::Serialize)]
 #[schema(rename_all = "camelCase", example = json!({"message": "Some products were not found", "status": 400}))]
 pub struct ServiceError {
@@ -173,11 +177,20 @@ pub struct ServiceError {
     order_id: Option<String>,
 }
 
-/// One of two shapes, by whether the gateway or a service refuses.
+/// One of three shapes: the request is wrong, its body cannot be read, or a service refuses it.
 #[derive(ToSchema, serde::Serialize)]
 #[serde(untagged)]
 pub enum Refusal {
     Request(RequestError),
+    Plain(PlainError),
+    Service(ServiceError),
+}
+
+/// One of two shapes, by whether the gateway or the server in front of it gives up on a request.
+#[derive(ToSchema, serde::Serialize)]
+#[serde(untagged)]
+pub enum Failure {
+    Plain(PlainError),
     Service(ServiceError),
 }
 
@@ -192,24 +205,36 @@ pub enum NoProof {
 /// What can go wrong with every request.
 #[derive(IntoResponses)]
 pub enum Failures {
+    /// The request line and the headers are too large; the answer has no body
+    #[response(status = 431)]
+    HeadersTooLarge,
     /// The service is at fault
     #[response(status = 500)]
-    Internal(PlainError),
+    Internal(Failure),
     /// A service cannot answer now; the same request may succeed later
     #[response(status = 503, headers(("Retry-After" = u32, description = "Seconds to wait")))]
     Unavailable(ServiceError),
+    /// There was no answer in time; what the request asks for may have been done all the same
+    #[response(status = 504)]
+    TooLate(ServiceError),
 }
 
 /// What can go wrong with every request that asks for a payment page.
 #[derive(IntoResponses)]
 pub enum PaymentErrors {
+    /// The request line and the headers are too large; the answer has no body
+    #[response(status = 431)]
+    HeadersTooLarge,
     /// The service is at fault
     #[response(status = 500)]
-    Internal(PlainError),
+    Internal(Failure),
     /// A service cannot answer now. With `orderId` the order is stored: `POST /api/orders/{id}/pay`, or the same request
     /// with the same `Idempotency-Key`, opens its page later
     #[response(status = 503, headers(("Retry-After" = u32, description = "Seconds to wait")))]
     Unavailable(ServiceError),
+    /// There was no answer in time; what the request asks for may have been done all the same
+    #[response(status = 504)]
+    TooLate(ServiceError),
 }
 
 /// What can go wrong with a query.
@@ -218,17 +243,23 @@ pub enum QueryErrors {
     /// The query is wrong
     #[response(status = 400)]
     Invalid(RequestError),
+    /// The query has more than 1000 parameters
+    #[response(status = 413)]
+    TooMany(PlainError),
 }
 
-/// What can go wrong with a body.
+/// What can go wrong with a body, also where one is read and not used.
 #[derive(IntoResponses)]
 pub enum BodyErrors {
     /// The body is wrong, or a service refuses it
     #[response(status = 400)]
     Invalid(Refusal),
-    /// The body has more than 100 KiB
+    /// The body did not arrive in time
+    #[response(status = 408)]
+    TooSlow(ServiceError),
+    /// The body has more than 100 KiB, or is a form with more than 1000 fields
     #[response(status = 413)]
-    TooLarge(PlainError),
+    TooLarge(Failure),
     /// The body's charset or encoding is unknown
     #[response(status = 415)]
     Unsupported(PlainError),
