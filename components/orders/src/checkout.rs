@@ -51,17 +51,19 @@ pub async fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
     }
 }
 
-/// The first answer to a key, while the order can be paid: the order, and the page that it got. What was missing is
-/// made up for.
+/// The first answer to a key, whatever has become of the order since: the order as it was made, and the page that it
+/// got. What was missing is made up for, while the order can be paid.
 async fn answer_again(database: &Database, key: &Key, used: Used) -> Result<Checkout, Error> {
     if let Some(text) = used.refused {
         return Err(Error::Invalid(text));
     }
     let order = store::get(database, &used.order_id, None)?;
-    page::must_be_pending(&order)?;
     match session::first(database, &order.id)?.and_then(|attempt| attempt.page) {
-        Some(page) => Ok(Checkout { order, payment_session: page.links }),
-        None => open_first_page(database, order, Some(key)).await,
+        Some(page) => Ok(Checkout { order: store::as_made(order), payment_session: page.links }),
+        None => {
+            page::must_be_pending(&order)?;
+            open_first_page(database, order, Some(key)).await
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Orders in the database: stored whole or not at all, and read by those who may see them.
 
-use crate::bindings::orders::{Actor, Error, Order, Page, Query};
+use crate::bindings::orders::{Actor, Error, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::{rows, session, sql, status};
@@ -114,4 +114,18 @@ pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result
         page.total = count.next().map_or(Err(database::Error::Internal), |mut row| row.integer())?;
     }
     Ok(page)
+}
+
+/// The order as it was when it was made: what has happened since is left out.
+pub fn as_made(order: Order) -> Order {
+    Order {
+        status: Status::Pending,
+        paid_at: None,
+        charge_id: None,
+        receipt_url: None,
+        refunded_cents: 0,
+        refund_due_cents: 0,
+        updated_at: order.created_at.clone(),
+        ..order
+    }
 }

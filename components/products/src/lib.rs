@@ -83,9 +83,9 @@ fn key(id: ProductId) -> Result<Value, Error> {
     i64::try_from(id).map(Value::Integer).map_err(|_| Error::NotFound)
 }
 
-/// A name that may be stored.
+/// A name that may be stored. A blank one always could be.
 fn name(name: String) -> Result<String, Error> {
-    if name.trim().is_empty() {
+    if name.is_empty() {
         return Err(Error::Invalid("name should not be empty".into()));
     }
     if name.chars().count() > MAX_NAME {

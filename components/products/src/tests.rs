@@ -132,11 +132,10 @@ fn the_schema_refuses_what_the_contract_rules_out() {
 
 #[test]
 fn arguments_outside_the_contract_are_refused() {
-    for empty in ["", " ", "\t\u{a0}\n"] {
-        assert!(matches!(name(empty.into()), Err(Error::Invalid(text)) if text == "name should not be empty"));
+    assert!(matches!(name(String::new()), Err(Error::Invalid(text)) if text == "name should not be empty"));
+    for taken in [" ", &"é".repeat(255)] {
+        assert_eq!(name(taken.into()).unwrap(), taken);
     }
-    assert_eq!(name(" é ".into()).unwrap(), " é ");
-    assert!(name("é".repeat(255)).is_ok());
     let long = name("a".repeat(256));
     assert!(
         matches!(long, Err(Error::Invalid(text)) if text == "name must be shorter than or equal to 255 characters")
