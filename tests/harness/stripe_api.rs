@@ -39,6 +39,8 @@ pub enum Next {
     Redirect(String),
     /// A session is made, and nobody hears of it: there is never an answer.
     Silence,
+    /// A failure of Stripe's that it gives for an answer whenever the same key comes again.
+    KeptFailure,
 }
 
 /// The stand-in; it ends when it is dropped.
@@ -52,8 +54,14 @@ pub struct StripeApi {
 struct Account {
     asked: Vec<Asked>,
     script: VecDeque<Next>,
-    /// What each key made, and what it was made of.
-    sessions: BTreeMap<String, (Value, Vec<(String, String)>)>,
+    /// What each key made.
+    sessions: BTreeMap<String, Made>,
+}
+
+/// A session, and what it was made of.
+struct Made {
+    session: Value,
+    form: Vec<(String, String)>,
 }
 
 impl StripeApi {
@@ -99,7 +107,32 @@ impl StripeApi {
 
     /// The id of the session that this key made.
     pub fn session_id(&self, key: &str) -> String {
-        self.state.lock().unwrap().sessions[key].0["id"].as_str().unwrap().to_owned()
+        self.state.lock().unwrap().sessions[key].session["id"].as_str().unwrap().to_owned()
+    }
+
+    /// How far the session has come that this key made.
+    pub fn status(&self, key: &str) -> String {
+        self.state.lock().unwrap().sessions[key].session["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Ends the session that this key made.
+    pub fn expire(&self, key: &str) {
+        self.change(key, json!({ "status": "expired", "url": null }));
+    }
+
+    /// Pays the session that this key made, with this charge.
+    pub fn pay(&self, key: &str, charge: &Value) {
+        let intent = json!({ "id": "pi_1", "latest_charge": charge });
+        let change = json!({ "status": "complete", "payment_status": "paid", "url": null, "payment_intent": intent });
+        self.change(key, change);
+    }
+
+    fn change(&self, key: &str, change: Value) {
+        let mut account = self.state.lock().unwrap();
+        let made = account.sessions.get_mut(key).expect("a session");
+        for (name, value) in change.as_object().unwrap() {
+            made.session[name] = value.clone();
+        }
     }
 }
 
@@ -133,9 +166,12 @@ async fn answer(
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
     let next = {
         let mut account = state.lock().unwrap();
-        account.asked.push(Asked { method, uri, headers, form: form.clone() });
         let next = account.script.pop_front().unwrap_or(Next::Session);
+        let path = uri.path().to_owned();
+        let about = path.strip_prefix("/v1/checkout/sessions/").map(str::to_owned);
+        account.asked.push(Asked { method, uri, headers, form: form.clone() });
         match next {
+            Next::Session if about.is_some() => account.known(&about.unwrap()),
             Next::Session => account.session(key, form),
             Next::Silence => {
                 account.session(key, form);
@@ -149,6 +185,11 @@ async fn answer(
         Next::Redirect(to) => {
             let mut response = respond(307, String::new());
             response.headers_mut().insert("location", to.parse().unwrap());
+            response
+        }
+        Next::KeptFailure => {
+            let mut response = respond(500, json!({ "error": { "type": "api_error" } }).to_string());
+            response.headers_mut().insert("idempotent-replayed", "true".parse().unwrap());
             response
         }
         Next::Silence | Next::Session => std::future::pending().await,
@@ -171,11 +212,26 @@ impl Account {
             "status": "open",
             "payment_status": "unpaid",
         });
-        let (session, made_of) = self.sessions.entry(key).or_insert((session, form.clone()));
-        if *made_of != form {
+        let made = self.sessions.entry(key).or_insert(Made { session, form: form.clone() });
+        if made.form != form {
             return refusal(400, "idempotency_error", "", "Keys can only be used with the same parameters");
         }
-        Next::Answer(200, session.to_string())
+        Next::Answer(200, made.session.to_string())
+    }
+
+    /// What is asked about a session that there is: how far it has come, or that it end (`ID/expire`).
+    fn known(&mut self, about: &str) -> Next {
+        let (id, ends) = about.strip_suffix("/expire").map_or((about, false), |id| (id, true));
+        let Some(made) = self.sessions.values_mut().find(|made| made.session["id"] == id) else {
+            return refusal(404, "invalid_request_error", "resource_missing", "No such session");
+        };
+        if ends && made.session["status"] != "open" {
+            return refusal(400, "invalid_request_error", "", "Only open sessions can be expired");
+        }
+        if ends {
+            made.session["status"] = "expired".into();
+        }
+        Next::Answer(200, made.session.to_string())
     }
 }
 

@@ -261,6 +261,29 @@ async fn orders_made_while_stripe_was_out_of_reach_are_completed_later() {
 }
 
 #[tokio::test]
+async fn a_failure_that_stripe_keeps_for_a_key_does_not_hold_up_the_order() {
+    let (stripe, shop, token) = open().await;
+    stripe.next([refusal(500, "api_error", "", "Oops"), Next::KeptFailure]);
+    let order = id(&shop.order_with_key(&token, "a", LINES).await.expect(201));
+    let asked = stripe.asked();
+    let keys: Vec<&str> = asked.iter().map(key).collect();
+    assert_eq!(keys, [&order, &order, &format!("{order}-again")]);
+    assert!(asked.iter().all(|a| a.form == asked[0].form), "{asked:?}");
+    assert_eq!(stripe.sessions(), [format!("{order}-again")]);
+    // What it keeps about that key too is a failure, and no reason for a third.
+    stripe.next([Next::KeptFailure, Next::KeptFailure, Next::KeptFailure]);
+    let order = stored(&shop.order_with_key(&token, "b", LINES).await);
+    assert!(stripe.asked().iter().all(|asked| [order.clone(), format!("{order}-again")].contains(&key(asked).into())));
+}
+
+/// The end of the page that this key of Stripe's has made.
+fn ended(stripe: &StripeApi, order: &str, key: &str) -> Value {
+    let mut event = checkout_session_expired(order);
+    event["data"]["object"]["id"] = stripe.session_id(key).into();
+    event
+}
+
+#[tokio::test]
 async fn one_order_has_one_page_at_a_time() {
     let (stripe, shop, token) = open().await;
     let made = shop.order(&token, LINES).await;
@@ -268,19 +291,61 @@ async fn one_order_has_one_page_at_a_time() {
     let pay = format!("/api/orders/{order}/pay");
     let page = async || shop.post(&pay, &token, json!({})).await.expect(201)["paymentSession"].clone();
     assert_eq!(page().await, made["paymentSession"]);
-    // Only when the page has ended there is another, for however many who ask.
-    let mut ended = checkout_session_expired(&order);
-    shop.deliver(&ended).await.expect(200);
-    assert_eq!(page().await, made["paymentSession"], "another session's end is not this one's");
-    ended["id"] = "evt_of_this_one".into();
-    ended["data"]["object"]["id"] = stripe.session_id(&order).into();
-    shop.deliver(&ended).await.expect(200);
-    assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
+    shop.deliver(&checkout_session_expired(&order)).await.expect(200);
+    assert_eq!(page().await, made["paymentSession"], "another page's end is not this one's");
+    assert_eq!(stripe.asked().len(), 1, "only the order itself asked Stripe");
+
+    // Only when Stripe says that it has ended is there another, for however many who ask.
+    shop.deliver(&ended(&stripe, &order, &order)).await.expect(200);
+    assert_eq!(page().await, made["paymentSession"], "Stripe says that it is open");
+    stripe.expire(&order);
     let pages = futures::future::join_all((0..20).map(|_| page())).await;
     assert!(pages.iter().all(|page| *page == pages[0] && *page != made["paymentSession"]), "{pages:?}");
     assert_eq!(stripe.sessions(), [order.clone(), format!("{order}-2")]);
+    assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
 
     shop.pay(&order, 15050).await;
     let refused = shop.post(&pay, &token, json!({})).await.expect(409);
     assert_eq!(refused["message"], "an order that is PAID cannot be paid");
+}
+
+#[tokio::test]
+async fn a_payment_whose_event_is_late_is_found_before_there_is_another_page() {
+    let (stripe, shop, token) = open().await;
+    let order = id(&shop.order(&token, LINES).await);
+    let late = charge_succeeded(&order, 15050);
+    let charge = &late["data"]["object"];
+    stripe.pay(&order, charge);
+    shop.deliver(&ended(&stripe, &order, &order)).await.expect(200);
+    assert_eq!(shop.order_by_id(&token, &order).await["status"], "PENDING");
+    let refused = shop.post(&format!("/api/orders/{order}/pay"), &token, json!({})).await.expect(409);
+    assert_eq!(refused["message"], "an order that is PAID cannot be paid");
+    shop.deliver(&late).await.expect(200);
+    let paid = shop.order_by_id(&token, &order).await;
+    assert_eq!((&paid["status"], &paid["stripeChargeId"]), (&json!("PAID"), &charge["id"]), "{paid}");
+    assert_eq!((&paid["receiptUrl"], paid.get("refundDueAmount")), (&charge["receipt_url"], None), "{paid}");
+    assert_eq!(stripe.sessions(), [order]);
+}
+
+#[tokio::test]
+async fn a_cancelled_orders_page_is_ended_and_where_that_fails_the_order_is_cancelled_all_the_same() {
+    let (stripe, shop, token) = open().await;
+    for (script, status) in [(vec![], "expired"), (vec![refusal(400, "invalid_request_error", "", "No")], "open")] {
+        let order = id(&shop.order(&token, LINES).await);
+        stripe.asked();
+        stripe.next(script);
+        let path = format!("/api/orders/{order}");
+        shop.patch(&path, &token, json!({ "status": "CANCELLED" })).await.expect(200);
+        assert_eq!(stripe.status(&order), status);
+        let [asked] = &stripe.asked()[..] else { panic!("more than one request, or none") };
+        let ends = format!("/v1/checkout/sessions/{}/expire", stripe.session_id(&order));
+        assert_eq!((&asked.method, asked.uri.path()), (&Method::POST, ends.as_str()));
+        shop.patch(&path, &token, json!({ "status": "CANCELLED" })).await.expect(200);
+        assert_eq!(shop.order_by_id(&token, &order).await["status"], "CANCELLED");
+        if status == "open" {
+            shop.host.wait_for_log(&format!("order {order} is cancelled; its payment page")).await;
+            shop.pay(&order, 15050).await;
+            assert_eq!(shop.order_by_id(&token, &order).await["refundDueAmount"], 150.5);
+        }
+    }
 }
