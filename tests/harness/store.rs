@@ -3,7 +3,7 @@
 //! A [`Shop`] knows both secrets of its application, as a test may sign what an attacker or the provider would. Users
 //! are made through the public API, and get their roles as an operator gives them, by `souk call`.
 
-use super::{Answer, App, Client, Host, app, stripe};
+use super::{Answer, App, Client, Host, app, build, stripe};
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -182,32 +182,42 @@ pub fn fresh_email() -> String {
 
 /// Puts a service out of order: with so little memory none of its instances can start, and every call of it fails.
 pub fn down(app: App, component: &str) -> App {
-    let (well, starved) = starving(component);
-    app.replace(&well, &starved)
+    limit_memory(app, component, Some(1 << 20))
 }
 
 /// Undoes [`down`].
 pub fn up_again(app: App, component: &str) -> App {
-    let (well, starved) = starving(component);
-    app.replace(&starved, &well)
+    let manifest = std::fs::read_to_string(build::root().join("spin.toml")).unwrap();
+    let mut manifest: toml::Table = toml::from_str(&manifest).unwrap();
+    let memory = limits(&mut manifest, component).get("memory").and_then(toml::Value::as_integer);
+    limit_memory(app, component, memory)
 }
 
-/// The place in the manifest that says how much memory a component may have, as it is and with too little.
-fn starving(component: &str) -> (String, String) {
-    let (table, memory) = match component {
-        "auth" => (".limits", "memory = 33554432"),
-        "passwords" => (".limits", "memory = 22020096"),
-        _ => ("", ""),
+fn limit_memory(app: App, component: &str, bytes: Option<i64>) -> App {
+    let mut manifest: toml::Table = toml::from_str(&std::fs::read_to_string(app.path("spin.toml")).unwrap()).unwrap();
+    let limits = limits(&mut manifest, component);
+    match bytes {
+        Some(bytes) => limits.insert("memory".to_owned(), bytes.into()),
+        None => limits.remove("memory"),
     };
-    let table = format!("[component.{component}.tool.souk{table}]\n");
-    let starved = if memory.is_empty() { "limits = { memory = 1048576 }\n" } else { "memory = 1048576" };
-    (format!("{table}{memory}"), format!("{table}{starved}"))
+    app.file("spin.toml", toml::to_string(&manifest).unwrap())
+}
+
+/// The table of a component's limits in a manifest; an empty one when it has none.
+fn limits<'a>(manifest: &'a mut toml::Table, component: &str) -> &'a mut toml::Table {
+    ["component", component, "tool", "souk", "limits"].into_iter().fold(manifest, |table, key| {
+        let inner = table.entry(key).or_insert_with(|| toml::Table::new().into());
+        inner.as_table_mut().expect("a table")
+    })
 }
 
 /// Points the application at a payment provider that does not answer.
 pub fn stripe_down(app: App) -> App {
-    // A port that was just free: nobody listens there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A port that is taken and at which nobody listens; it stays so until this process ends.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
     app.variable("stripe_secret", "sk_test_scenario").variable("stripe_api_url", format!("http://127.0.0.1:{port}"))
 }
 

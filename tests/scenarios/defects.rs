@@ -133,6 +133,27 @@ async fn a_price_may_be_written_as_a_plain_decimal() {
 }
 
 #[tokio::test]
+async fn a_product_can_be_bought_whatever_it_is_called() {
+    let shop = Shop::start().await;
+    let (admin, ann) = (shop.admin().await, shop.customer().await);
+    let blank = product(&shop, &admin, " ", json!(10)).await;
+    let long = product(&shop, &admin, &"é".repeat(255), json!(10)).await;
+    let lines: Vec<_> = (0..1000).map(|i| (if i % 2 == 0 { blank } else { long }, 1)).collect();
+    for lines in [&lines[..], &lines[..2]] {
+        let made = shop.order(&ann, lines).await;
+        let url = made["paymentSession"]["url"].as_str().unwrap();
+        let page = url.strip_prefix(&format!("http://{}", shop.host.address())).expect("a page of the sandbox");
+        assert_eq!(shop.client.get(page).await.status, 200);
+        let names: Vec<_> = lines.iter().zip(made["order"]["OrderItem"].as_array().unwrap()).collect();
+        assert_eq!(names.len(), lines.len());
+        for ((id, _), item) in names {
+            let name = if *id == blank { " ".to_owned() } else { "é".repeat(255) };
+            assert_eq!(item["name"], name);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_total_is_the_sum_of_all_lines() {
     let shop = Shop::start().await;
     let (admin, ann) = (shop.admin().await, shop.customer().await);

@@ -22,8 +22,10 @@ use std::collections::BTreeMap;
 const SEEDED: u64 = 47;
 
 /// Steps that the recording left out: the group and name of the entry before which they were made, the request, and what
-/// it is answered here. The first three orders were stored; a free one and a broken piece are refused now.
+/// it is answered here. A free order and one of half a piece were stored, and are refused now; a product whose name fills
+/// the largest body was made, and another must stand in for it.
 const LEFT_OUT: &[(&str, &str, &str, &str, &str, u16)] = &[
+    ("body-parsing", "clean-up of that product", "POST", "/api/products", r#"{"name":"filler","price":1}"#, 201),
     ("products-update", "price only", "PATCH", "/api/products/54", r#"{"name":"Lamp v3"}"#, 200),
     ("products-delete", "delete twice", "DELETE", "/api/products/55", "", 200),
     ("orders-list", "page past the end", "POST", "/api/orders", r#"{"items":[{"productId":56,"quantity":1}]}"#, 400),
@@ -96,7 +98,7 @@ async fn everything_recorded_is_answered_as_the_recorded_system_did() {
         if let Err(why) = verdict.and_then(|()| headers(&answer, recorded)) {
             wrong.push(format!("{} / {} ({} {}):\n    {why}", key.0, key.1, recorded.method, recorded.path_template));
         }
-        replay.learn(recorded, &answer);
+        replay.learn(&recorded.path_template, &answer);
     }
     let unknown: Vec<_> = differences.keys().collect();
     assert!(unknown.is_empty(), "golden-differences.json names what golden.json does not have: {unknown:?}");
@@ -186,6 +188,7 @@ impl Replay {
             let body = (!body.is_empty()).then_some(*body);
             let answer = self.request("left out", method, path, &headers, body).await;
             assert_eq!(answer.status, *status, "left out: {method} {path}: {answer:?}");
+            self.learn(path, &answer);
         }
         // The id that this step's product must get, so that later steps find it there.
         let id = match (next.path_template.as_str(), next.status) {
@@ -230,12 +233,12 @@ impl Replay {
     }
 
     /// Notes what later entries refer to.
-    fn learn(&mut self, recorded: &Recorded, answer: &Answer) {
+    fn learn(&mut self, path: &str, answer: &Answer) {
         if answer.status != 201 {
             return;
         }
         let body = answer.json();
-        match recorded.path_template.as_str() {
+        match path {
             "/api/products" => self.newest = body["id"].as_u64().expect("an id"),
             "/api/orders" => {
                 let letter = char::from(b'A' + u8::try_from(self.orders.len()).unwrap());

@@ -91,6 +91,7 @@ async fn an_order_whose_page_could_not_be_opened_is_completed_later() {
 
     let shop = shop.restart(stripe_up_again).await;
     let by_key = with_key(&shop).await.expect(201);
+    assert_eq!(with_key(&shop).await.expect(201), by_key, "the same answer again");
     let by_pay = shop.post(&format!("/api/orders/{}/pay", orders[1]), &ann, json!({})).await.expect(201);
     for (id, checkout) in orders.iter().zip([&by_key, &by_pay]) {
         assert_eq!(checkout["order"]["id"], **id);
@@ -100,7 +101,6 @@ async fn an_order_whose_page_could_not_be_opened_is_completed_later() {
         shop.pay(id, 15050).await;
         assert_eq!(shop.order_by_id(&ann, id).await["status"], "PAID");
     }
-    assert_eq!(with_key(&shop).await.expect(201)["paymentSession"], by_key["paymentSession"]);
     assert_eq!(shop.get("/api/orders", &ann).await.expect(200)["pagination"]["totalRecords"], 2);
 }
 
