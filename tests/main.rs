@@ -10,9 +10,19 @@
 mod harness;
 
 mod scenarios {
+    mod access;
+    mod accounts;
+    mod browser;
     mod cli;
+    mod defects;
     mod edge;
     mod golden;
+    mod grants;
     mod isolation;
+    mod outages;
+    mod payments;
+    mod sandbox;
     mod startup;
+    mod stripe;
+    mod tokens;
 }

@@ -5,6 +5,7 @@
 
 use crate::harness::store::{self, PASSWORD, Shop};
 use crate::harness::{Answer, raw};
+use futures::stream::{self, StreamExt};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -162,18 +163,19 @@ impl Cast {
     }
 
     /// Asks for all of the table; returns what was answered otherwise.
+    ///
+    /// Each request has orders and products of its own, so several go at once: most of the time they wait for the disk.
     async fn differences(&self, expected: impl Fn(&Row) -> [u16; 4]) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for row in TABLE {
-            let (method, path, body, ..) = row;
-            for ((caller, token), status) in CALLERS.iter().zip(&self.tokens).zip(expected(row)) {
-                let answer = self.ask(method, path, body, token).await;
-                if answer.status != status {
-                    wrong.push(format!("{method} {path} {body} by {caller}: {status} expected, got {answer:?}"));
-                }
-            }
-        }
-        wrong
+        let cells = TABLE.iter().flat_map(|row| {
+            let callers = CALLERS.iter().zip(&self.tokens).zip(expected(row));
+            callers.map(move |((caller, token), status)| (row, caller, token, status))
+        });
+        let wrong = stream::iter(cells).map(async |((method, path, body, ..), caller, token, status)| {
+            let answer = self.ask(method, path, body, token).await;
+            let line = || format!("{method} {path} {body} by {caller}: {status} expected, got {answer:?}");
+            (answer.status != status).then(line)
+        });
+        wrong.buffered(16).filter_map(async |line| line).collect().await
     }
 }
 

@@ -1,4 +1,0 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code)]
-mod harness;
-#[path = "scenarios/browser.rs"]
-mod browser;
