@@ -47,20 +47,15 @@ impl<'f> Input<'f> {
     }
 }
 
-/// A text with 1 to `most` characters.
-pub fn text(most: usize) -> impl Fn(&str, Option<&Value>) -> Checked<String> {
-    move |name, value| {
-        let empty = || format!("{name} should not be empty");
-        let no_string = || format!("{name} must be a string");
-        match value {
-            Some(Value::Text(text)) if text.is_empty() => Err(vec![empty()]),
-            Some(Value::Text(text)) if text.chars().count() > most => {
-                Err(vec![format!("{name} must be shorter than or equal to {most} characters")])
-            }
-            Some(Value::Text(text)) => Ok(text.clone().into_owned()),
-            None | Some(Value::Null) => Err(vec![empty(), no_string()]),
-            Some(_) => Err(vec![no_string()]),
-        }
+/// A text with at least one character.
+pub fn text(name: &str, value: Option<&Value>) -> Checked<String> {
+    let empty = || format!("{name} should not be empty");
+    let no_string = || format!("{name} must be a string");
+    match value {
+        Some(Value::Text(text)) if text.is_empty() => Err(vec![empty()]),
+        Some(Value::Text(text)) => Ok(text.clone().into_owned()),
+        None | Some(Value::Null) => Err(vec![empty(), no_string()]),
+        Some(_) => Err(vec![no_string()]),
     }
 }
 
@@ -155,22 +150,13 @@ mod tests {
     const UNFIT: &str = "a must be a number conforming to the specified constraints";
 
     #[test]
-    fn a_text_is_a_string_that_is_not_empty_and_not_too_long() {
-        fn check(value: Option<&Value>) -> Checked<String> {
-            text(4)("a", value)
-        }
-        for fits in ["  ", "é", "🙂🙂🙂🙂"] {
-            assert_eq!(check(Some(&Value::Text(fits.into()))), Ok(fits.to_owned()));
-        }
-        assert_eq!(
-            messages(check(Some(&Value::Text("ééééé".into())))),
-            ["a must be shorter than or equal to 4 characters"]
-        );
-        assert_eq!(messages(check(None)), [EMPTY, NO_STRING]);
-        assert_eq!(messages(check(Some(&Value::Null))), [EMPTY, NO_STRING]);
-        assert_eq!(messages(check(Some(&Value::Text("".into())))), [EMPTY]);
-        assert_eq!(messages(check(Some(&Value::Nested("{}")))), [NO_STRING]);
-        assert_eq!(messages(check(Some(&Value::Number("5")))), [NO_STRING]);
+    fn a_text_is_a_string_that_is_not_empty() {
+        assert_eq!(text("a", Some(&Value::Text("  ".into()))), Ok("  ".to_owned()));
+        assert_eq!(messages(text("a", None)), [EMPTY, NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Null))), [EMPTY, NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Text("".into())))), [EMPTY]);
+        assert_eq!(messages(text("a", Some(&Value::Nested("{}")))), [NO_STRING]);
+        assert_eq!(messages(text("a", Some(&Value::Number("5")))), [NO_STRING]);
     }
 
     #[test]

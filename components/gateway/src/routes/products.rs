@@ -19,8 +19,6 @@ use super::openapi::bodies::{
 
 /// The most products on a page; the contract's bound.
 const MAX_LIMIT: u32 = 1000;
-/// The most characters of a product's name. One of blanks alone is passed on, as it always was: the catalogue decides.
-const MAX_NAME: usize = 255;
 /// The page and its size when the query names none.
 const DEFAULT_PAGE: (u32, u32) = (1, 10);
 
@@ -167,14 +165,14 @@ fn page_query(query: &str) -> Result<(u32, u32), Error> {
 
 fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
     let mut input = Input::new(body, &["name", "price"]);
-    let name = input.required("name", text(MAX_NAME));
+    let name = input.required("name", text);
     let price = input.required("price", amount);
     input.finish(name.zip(price).map(|(name, cents)| NewProduct { name, price: Money { cents } }))
 }
 
 fn changes(body: &Fields<'_>) -> Result<ProductChanges, Error> {
     let mut input = Input::new(body, &["name", "price"]);
-    let name = input.optional("name", text(MAX_NAME));
+    let name = input.optional("name", text);
     let price = input.optional("price", amount).map(|cents| Money { cents });
     input.finish(Some(ProductChanges { name, price }))
 }

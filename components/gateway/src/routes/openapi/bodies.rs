@@ -38,7 +38,7 @@ pub struct CredentialsBody {
 #[derive(ToSchema)]
 #[schema(as = NewProduct, example = json!({"name": "Teclado", "price": 75.25}))]
 pub struct NewProductBody {
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1)]
     name: String,
     /// At most two decimals; a string with a plain decimal in it is taken too.
     #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
@@ -49,7 +49,7 @@ pub struct NewProductBody {
 #[derive(ToSchema)]
 #[schema(as = ProductChanges, min_properties = 1, example = json!({"price": 79.9}))]
 pub struct ProductChangesBody {
-    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    #[schema(min_length = 1, nullable = false)]
     name: Option<String>,
     /// At most two decimals; a string with a plain decimal in it is taken too.
     #[schema(minimum = 0, maximum = 10_000_000_000_u64, nullable = false)]

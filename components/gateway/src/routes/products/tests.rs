@@ -124,21 +124,3 @@ fn the_catalogues_refusals_become_the_recorded_shapes() {
     let internal = r#"{"statusCode":500,"message":"Internal server error"}"#;
     assert_eq!(sent(Internal("secret".into()), Some(1)), (500, internal.into()));
 }
-
-#[test]
-fn a_name_has_at_most_255_characters() {
-    let body = |length: usize| format!(r#"{{"name":"{}","price":1}}"#, "é".repeat(length));
-    let (fits, long) = (body(255), body(256));
-    assert!(new_product(&Fields::parse(&fits).unwrap()).is_ok());
-    assert!(changes(&Fields::parse(&fits).unwrap()).is_ok());
-    let fields = Fields::parse(&long).unwrap();
-    for refused in [new_product(&fields).map(drop), changes(&fields).map(drop)] {
-        assert_eq!(
-            String::from_utf8(refused.unwrap_err().into_reply().body).unwrap(),
-            concat!(
-                r#"{"message":["name must be shorter than or equal to 255 characters"],"#,
-                r#""error":"Bad Request","statusCode":400}"#
-            )
-        );
-    }
-}
