@@ -25,7 +25,6 @@ const SEEDED: u64 = 47;
 /// it is answered here. A free order and one of half a piece were stored, and are refused now; a product whose name fills
 /// the largest body was made, and another must stand in for it.
 const LEFT_OUT: &[(&str, &str, &str, &str, &str, u16)] = &[
-    ("body-parsing", "clean-up of that product", "POST", "/api/products", r#"{"name":"filler","price":1}"#, 201),
     ("products-update", "price only", "PATCH", "/api/products/54", r#"{"name":"Lamp v3"}"#, 200),
     ("products-delete", "delete twice", "DELETE", "/api/products/55", "", 200),
     ("orders-list", "page past the end", "POST", "/api/orders", r#"{"items":[{"productId":56,"quantity":1}]}"#, 400),

@@ -14,8 +14,6 @@ use database::{Database, Value};
 
 /// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
 const MAX_PRICE_CENTS: u64 = 1_000_000_000_000;
-/// The most characters of a name: orders, bills and pages repeat it.
-const MAX_NAME: usize = 255;
 /// The most products on one page, and the most numbers in one `validate`.
 const MAX_PAGE: u32 = 1000;
 
@@ -83,15 +81,9 @@ fn key(id: ProductId) -> Result<Value, Error> {
     i64::try_from(id).map(Value::Integer).map_err(|_| Error::NotFound)
 }
 
-/// A name that may be stored. A blank one always could be.
+/// A name that may be stored. Blank and long ones always could be, so those who repeat names cut them.
 fn name(name: String) -> Result<String, Error> {
-    if name.is_empty() {
-        return Err(Error::Invalid("name should not be empty".into()));
-    }
-    if name.chars().count() > MAX_NAME {
-        return Err(Error::Invalid(format!("name must be shorter than or equal to {MAX_NAME} characters")));
-    }
-    Ok(name)
+    if name.is_empty() { Err(Error::Invalid("name should not be empty".into())) } else { Ok(name) }
 }
 
 /// A price that may be stored.

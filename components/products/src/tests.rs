@@ -133,13 +133,9 @@ fn the_schema_refuses_what_the_contract_rules_out() {
 #[test]
 fn arguments_outside_the_contract_are_refused() {
     assert!(matches!(name(String::new()), Err(Error::Invalid(text)) if text == "name should not be empty"));
-    for taken in [" ", &"é".repeat(255)] {
+    for taken in [" ", &"a".repeat(100_000)] {
         assert_eq!(name(taken.into()).unwrap(), taken);
     }
-    let long = name("a".repeat(256));
-    assert!(
-        matches!(long, Err(Error::Invalid(text)) if text == "name must be shorter than or equal to 255 characters")
-    );
     assert!(matches!(cents(Money { cents: 1_000_000_000_000 }), Ok(Value::Integer(1_000_000_000_000))));
     assert!(matches!(cents(Money { cents: 1_000_000_000_001 }), Err(Error::Invalid(_))));
     assert!(matches!(cents(Money { cents: u64::MAX }), Err(Error::Invalid(_))));
