@@ -4,6 +4,7 @@ pub mod app;
 pub mod build;
 pub mod client;
 pub mod host;
+pub mod postgres;
 pub mod raw;
 pub mod recorded;
 pub mod store;
