@@ -2,6 +2,7 @@
 //!
 //! This file stands alone, so that the host's unit tests include it too. PostgreSQL refuses to run as root; where the
 //! tests do, it runs as `nobody`.
+#![allow(dead_code)] // Each of those who include it uses a part of it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
