@@ -21,6 +21,7 @@ mod scenarios {
     mod isolation;
     mod outages;
     mod payments;
+    mod reconcile;
     mod sandbox;
     mod startup;
     mod stripe;

@@ -36,6 +36,7 @@ pub struct Postgres {
     port: u16,
     keeper: Option<Child>,
     databases: AtomicU32,
+    setting: &'static str,
 }
 
 impl Postgres {
@@ -47,6 +48,16 @@ impl Postgres {
 
     /// A server for one test, which may stop or kill it.
     pub fn start() -> Postgres {
+        // A process that dies loses nothing that a test could miss, so nothing waits for the disk.
+        Postgres::start_with("fsync=off")
+    }
+
+    /// A server that keeps what it has promised when the power fails: for benchmarks.
+    pub fn start_durable() -> Postgres {
+        Postgres::start_with("fsync=on")
+    }
+
+    fn start_with(setting: &'static str) -> Postgres {
         let folder = tempfile::Builder::new().prefix("souk-pg-").tempdir().unwrap();
         if is_root() {
             std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -62,7 +73,7 @@ impl Postgres {
             .unwrap();
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Postgres { folder, port, keeper: None, databases: AtomicU32::new(0) };
+        let mut server = Postgres { folder, port, keeper: None, databases: AtomicU32::new(0), setting };
         server.resume();
         server
     }
@@ -76,8 +87,8 @@ impl Postgres {
             .arg(binary("postgres"))
             .arg("-D")
             .arg(self.folder.path().join("data"))
-            .args(["-h", "127.0.0.1", "-k", "", "-p", &self.port.to_string(), "-F"])
-            .args(["-c", "max_connections=200", "-c", "logging_collector=off"])
+            .args(["-h", "127.0.0.1", "-k", "", "-p", &self.port.to_string()])
+            .args(["-c", self.setting, "-c", "max_connections=200", "-c", "logging_collector=off"])
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

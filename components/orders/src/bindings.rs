@@ -8,13 +8,14 @@ spin_sdk::wit_bindgen::generate!({
             import store:payments/checkout@1.0.0;
             export store:orders/orders@1.0.0;
             export store:orders/payment-events@1.0.0;
+            export store:orders/administration@1.0.0;
         }",
     path: ["../../wit/products", "../../wit/payments", "../../wit/orders"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-pub use exports::store::orders::{orders, payment_events};
+pub use exports::store::orders::{administration, orders, payment_events};
 pub use store::payments::checkout;
 pub use store::products::catalog;
 

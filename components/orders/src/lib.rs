@@ -1,5 +1,5 @@
-//! Orders: exports `store:orders/orders` for those who buy and sell, and `store:orders/payment-events` for what the
-//! payment provider says. It asks the catalogue for prices and the payments for pages to pay on.
+//! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/payment-events` for what the payment
+//! provider says, and `store:orders/administration` for an operator. It asks the catalogue for prices and the payments for pages to pay on.
 //!
 //! # Who decides
 //!
@@ -24,6 +24,7 @@ mod error;
 mod event;
 mod key;
 mod page;
+mod reconcile;
 mod rows;
 mod session;
 mod settle;
@@ -31,6 +32,7 @@ mod sql;
 mod status;
 mod store;
 
+use bindings::administration::{self, Report};
 use bindings::orders::{self, Actor, Checkout, Error, NewOrder, Order, OrderId, Page, Query, Status};
 use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
 use database::Database;
@@ -76,6 +78,12 @@ impl payment_events::Guest for Component {
 
     async fn session_expired(session: ExpiredSession) -> Result<(), DeliveryError> {
         event::session_expired(&Database::open().await?, &session)
+    }
+}
+
+impl administration::Guest for Component {
+    async fn reconcile(older_than_minutes: u32, after: Option<OrderId>) -> Result<Report, Error> {
+        reconcile::reconcile(&Database::open().await?, older_than_minutes, after.as_deref()).await
     }
 }
 

@@ -88,19 +88,24 @@ pub fn must_be_pending(order: &Order) -> Result<(), Error> {
 /// lost: what is paid for a cancelled order is kept and flagged for refund.
 pub async fn close(database: &Database, order_id: &str) {
     match session::last(database, order_id) {
-        Ok(Some(Attempt { open: true, page: Some(page), .. })) => end(database, order_id, &page.id).await,
+        Ok(Some(Attempt { open: true, page: Some(page), .. })) => {
+            end(database, order_id, &page.id).await;
+        }
         Ok(_) => {}
         Err(_) => eprintln!("order {order_id} is cancelled; its payment page could not be looked for"),
     }
 }
 
-async fn end(database: &Database, order_id: &str, session_id: &str) {
-    let ended = checkout::expire_session(session_id.to_owned()).await;
-    if let Err(error) = ended {
+/// Ends a page of a cancelled order at the provider; whether it did.
+pub async fn end(database: &Database, order_id: &str, session_id: &str) -> bool {
+    if let Err(error) = checkout::expire_session(session_id.to_owned()).await {
         eprintln!("order {order_id} is cancelled; its payment page {session_id:?} could not be ended: {error:?}");
-    } else if session::end(database, order_id, session_id).is_err() {
+        return false;
+    }
+    if session::end(database, order_id, session_id).is_err() {
         eprintln!("order {order_id}: its payment page {session_id:?} has ended, which could not be stored");
     }
+    true
 }
 
 /// Stores an attempt, unless another call has.
@@ -161,30 +166,36 @@ async fn has_ended(database: &Database, order: &Order, session_id: &str) -> Resu
     }
 }
 
-/// Stores a payment that the provider told of when it was asked, as its event will (which may be late or lost), and
-/// says why the order cannot be paid.
-pub fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
-    let known = || {
-        let event = Charge {
-            event_id: format!("checkout:{}", payment.charge_id),
-            charge_id: payment.charge_id,
-            order_id: order.id.clone(),
-            amount: Money { cents: payment.amount, currency: payment.currency },
-            refunded_cents: payment.refunded,
-            receipt_url: payment.receipt_url,
-            // When it was paid is not known here; of several times the earliest stays, so the event sets it right.
-            at: session::now(database)?,
-        };
-        event::charge(database, &event)
-    };
-    match known() {
-        Ok(()) => {}
-        Err(DeliveryError::Retry(text)) => return Error::Unavailable(text),
-        // The log says why. There is a payment, so there is no other page.
-        Err(DeliveryError::Reject(_)) => return Error::Conflict("a payment of this order is being looked at".into()),
-    }
-    match store::find(database, &order.id, None).and_then(|order| must_be_pending(&order)) {
-        Ok(()) => Error::Conflict("a payment of this order is being looked at".into()),
+/// Stores a payment that the provider told of when it was asked, and says why the order cannot be paid.
+fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
+    let looked_at = || Error::Conflict("a payment of this order is being looked at".into());
+    match note(database, order, payment) {
+        // The log says why it was refused. There is a payment, so there is no other page.
+        Ok(Err(_)) => looked_at(),
+        Ok(Ok(())) => match store::find(database, &order.id, None).and_then(|order| must_be_pending(&order)) {
+            Ok(()) => looked_at(),
+            Err(error) => error,
+        },
         Err(error) => error,
+    }
+}
+
+/// Stores a payment that the provider told of when it was asked, as its event will, which may be late or lost. The inner
+/// error says why it does not fit the order.
+pub fn note(database: &Database, order: &Order, payment: Payment) -> Result<Result<(), String>, Error> {
+    let event = Charge {
+        event_id: format!("checkout:{}", payment.charge_id),
+        charge_id: payment.charge_id,
+        order_id: order.id.clone(),
+        amount: Money { cents: payment.amount, currency: payment.currency },
+        refunded_cents: payment.refunded,
+        receipt_url: payment.receipt_url,
+        // When it was paid is not known here; of several times the earliest stays, so the event sets it right.
+        at: session::now(database)?,
+    };
+    match event::charge(database, &event) {
+        Ok(()) => Ok(Ok(())),
+        Err(DeliveryError::Retry(text)) => Err(Error::Unavailable(text)),
+        Err(DeliveryError::Reject(reason)) => Ok(Err(reason)),
     }
 }

@@ -1,0 +1,107 @@
+//! What the payment provider knows and its events have not told: asked for by an operator, after an outage or by a timer.
+//!
+//! Events are sent for days, kept by the application until they are applied, and a customer who comes back is answered
+//! by what the provider knows. So this is the last net: for events that were sent while the webhook's address or secret
+//! was wrong, and for pages that outlived a cancelled order.
+//!
+//! Orders are looked at in the order in which they were made. Pages that have ended are noted, so what is left to ask
+//! about is no more than the provider keeps open: a day's orders.
+
+use crate::bindings::administration::{Problem, Report};
+use crate::bindings::checkout::{self, SessionState};
+use crate::bindings::orders::{Error, Order, Status};
+use crate::{page, session, sql, store};
+use database::{Database, Row};
+use std::time::{Duration, Instant};
+
+/// How many orders one call looks at.
+const ORDERS: u32 = 100;
+/// When a call takes no further order, so that it answers within a call's usual time of 30 s whatever the last one takes.
+const TIME: Duration = Duration::from_secs(10);
+
+/// See the contract.
+///
+/// # Errors
+/// `unavailable` when the provider or the database does not answer, and the provider's `internal`.
+pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
+    let start = Instant::now();
+    let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), ORDERS.into()])?;
+    let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
+    let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
+    let (mut orders, mut last) = (0, None);
+    for (order_id, session_id) in pages {
+        if last.as_ref() != Some(&order_id) {
+            if start.elapsed() > TIME {
+                break;
+            }
+            orders += 1;
+        }
+        ask(database, &order_id, session_id, &mut report).await?;
+        last = Some(order_id);
+    }
+    // Fewer than could be were all that there are, unless time ran out.
+    if orders == ORDERS || start.elapsed() > TIME {
+        report.next = last;
+    }
+    Ok(report)
+}
+
+/// One page: asks how far it has come, and stores what that means.
+async fn ask(database: &Database, order_id: &str, session_id: String, report: &mut Report) -> Result<(), Error> {
+    report.asked += 1;
+    let state = match checkout::get_session(session_id.clone()).await {
+        Ok(state) => state,
+        Err(checkout::Error::Invalid(text)) => {
+            let message = format!("the payment provider does not know the page {session_id:?}: {text}");
+            report.problems.push(Problem { order_id: order_id.to_owned(), message });
+            return Ok(());
+        }
+        Err(checkout::Error::Unavailable(text)) => return Err(Error::Unavailable(text)),
+        Err(checkout::Error::Internal(text)) => return Err(Error::Internal(text)),
+    };
+    let order = store::find(database, order_id, None)?;
+    match state {
+        SessionState::Open if order.status == Status::Cancelled => {
+            let ended = page::end(database, order_id, &session_id).await;
+            report.ended += u32::from(ended);
+            if !ended {
+                let message = format!("it is cancelled, and its page {session_id:?} cannot be ended");
+                report.problems.push(Problem { order_id: order_id.to_owned(), message });
+            }
+        }
+        SessionState::Open => {}
+        SessionState::Expired => {
+            session::end(database, order_id, &session_id)?;
+            report.ended += 1;
+        }
+        SessionState::Paid(payment) => paid(database, order, payment, &session_id, report)?,
+    }
+    Ok(())
+}
+
+/// A page on which somebody has paid. Its event may have come meanwhile, which is no news.
+fn paid(
+    database: &Database,
+    before: Order,
+    payment: checkout::Payment,
+    session_id: &str,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let charge = payment.charge_id.clone();
+    if let Err(message) = page::note(database, &before, payment)? {
+        report.problems.push(Problem { order_id: before.id, message });
+        return Ok(());
+    }
+    // Nobody can pay on it again.
+    session::end(database, &before.id, session_id)?;
+    if before.charge_id.as_ref() != Some(&charge) {
+        eprintln!("order {}: charge {charge:?} was found by asking; no event has told of it", before.id);
+        report.paid.push(before.id);
+    }
+    Ok(())
+}
+
+/// An order and a page of it.
+fn open_page(mut row: Row) -> Result<(String, String), database::Error> {
+    Ok((row.text()?, row.text()?))
+}

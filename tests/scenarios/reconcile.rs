@@ -1,0 +1,120 @@
+//! What the payment provider knows and its events have not told: an operator's `reconcile` mends it.
+
+use crate::harness::app;
+use crate::harness::store::Shop;
+use crate::harness::stripe::charge_succeeded;
+use crate::harness::stripe_api::{Next, StripeApi, refusal};
+use serde_json::{Value, json};
+
+/// A store whose Stripe is a stand-in, and a customer's token.
+async fn open() -> (StripeApi, Shop, String) {
+    let stripe = StripeApi::start().await;
+    let shop = Shop::of(stripe.store()).await;
+    let token = shop.customer().await;
+    (stripe, shop, token)
+}
+
+async fn reconcile(shop: &Shop, minutes: u32) -> Value {
+    let arguments = json!({ "olderThanMinutes": minutes });
+    shop.call("orders", "store:orders/administration#reconcile", arguments).await
+}
+
+async fn status(shop: &Shop, token: &str, id: &str) -> Value {
+    shop.order_by_id(token, id).await["status"].clone()
+}
+
+#[tokio::test]
+async fn payments_that_no_event_has_told_of_are_found() {
+    let (stripe, shop, token) = open().await;
+    let (paid, cents) = shop.small_order(&token).await;
+    let (open, _) = shop.small_order(&token).await;
+    let (ended, _) = shop.small_order(&token).await;
+    let charge = charge_succeeded(&paid, cents)["data"]["object"].clone();
+    stripe.pay(&paid, &charge);
+    stripe.expire(&ended);
+    stripe.asked();
+
+    let nothing = json!({ "asked": 0, "paid": [], "ended": 0, "problems": [], "next": null });
+    assert_eq!(reconcile(&shop, 60).await, nothing, "young orders are left to their events");
+    assert_eq!(stripe.asked().len(), 0);
+
+    let report = reconcile(&shop, 0).await;
+    assert_eq!(report, json!({ "asked": 3, "paid": [paid], "ended": 1, "problems": [], "next": null }));
+    let order = shop.order_by_id(&token, &paid).await;
+    assert_eq!(order["status"], "PAID");
+    assert_eq!(order["stripeChargeId"], charge["id"]);
+    assert_eq!(status(&shop, &token, &open).await, "PENDING");
+    assert_eq!(status(&shop, &token, &ended).await, "PENDING");
+
+    // What was mended is not asked about again, and the event changes nothing when it comes after all.
+    let report = reconcile(&shop, 0).await;
+    assert_eq!(report, json!({ "asked": 1, "paid": [], "ended": 0, "problems": [], "next": null }));
+    let mut event = charge_succeeded(&paid, cents);
+    event["data"]["object"]["id"] = charge["id"].clone();
+    shop.deliver(&event).await.expect(200);
+    let told = shop.order_by_id(&token, &paid).await;
+    assert_eq!((&told["status"], &told["stripeChargeId"]), (&order["status"], &order["stripeChargeId"]));
+    assert_eq!(shop.host.log_count("flagged for refund"), 0);
+}
+
+#[tokio::test]
+async fn pages_of_cancelled_orders_are_ended_and_what_was_paid_on_them_is_flagged() {
+    let (stripe, shop, token) = open().await;
+    let (open, _) = shop.small_order(&token).await;
+    let (paid, cents) = shop.small_order(&token).await;
+    for id in [&open, &paid] {
+        // The cancel cannot end the page.
+        stripe.next([refusal(400, "invalid_request_error", "", "Not now")]);
+        shop.patch(&format!("/api/orders/{id}"), &token, json!({ "status": "CANCELLED" })).await.expect(200);
+    }
+    stripe.pay(&paid, &charge_succeeded(&paid, cents)["data"]["object"]);
+    let report = reconcile(&shop, 0).await;
+    assert_eq!(report, json!({ "asked": 2, "paid": [paid], "ended": 1, "problems": [], "next": null }));
+    assert_eq!(stripe.status(&open), "expired");
+    assert_eq!(status(&shop, &token, &paid).await, "CANCELLED");
+    shop.host.wait_for_log(&format!("order {paid} is CANCELLED: ")).await;
+    assert_eq!(reconcile(&shop, 0).await["asked"], 0);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_a_problem_and_no_payment() {
+    let (stripe, shop, token) = open().await;
+    let (other_amount, cents) = shop.small_order(&token).await;
+    stripe.pay(&other_amount, &charge_succeeded(&other_amount, cents + 1)["data"]["object"]);
+    let (unknown, _) = shop.small_order(&token).await;
+    stripe.next([Next::Session, refusal(404, "invalid_request_error", "resource_missing", "No such session")]);
+    let report = reconcile(&shop, 0).await;
+    assert_eq!((&report["asked"], &report["paid"], &report["ended"]), (&json!(2), &json!([]), &json!(0)));
+    let problems: Vec<&Value> = report["problems"].as_array().unwrap().iter().map(|p| &p["orderId"]).collect();
+    assert_eq!(problems, [&json!(other_amount), &json!(unknown)]);
+    assert_eq!(status(&shop, &token, &other_amount).await, "PENDING");
+}
+
+#[tokio::test]
+async fn while_the_provider_does_not_answer_nothing_is_mended_and_the_next_call_does_it() {
+    let (stripe, shop, token) = open().await;
+    let (paid, cents) = shop.small_order(&token).await;
+    stripe.pay(&paid, &charge_succeeded(&paid, cents)["data"]["object"]);
+    stripe.next(std::iter::repeat_n(refusal(503, "api_error", "", "Down"), 10));
+    let arguments = json!({ "olderThanMinutes": 0 });
+    let output = shop.app.call("orders", "store:orders/administration#reconcile", Some(arguments)).await;
+    let (_, error) = app::texts(&output);
+    assert!(!output.status.success() && error.contains("unavailable"), "{error}");
+    stripe.next([]);
+    assert_eq!(reconcile(&shop, 0).await["paid"], json!([paid]));
+}
+
+#[tokio::test]
+async fn many_orders_are_looked_at_in_steps() {
+    let (stripe, shop, token) = open().await;
+    let mut orders = Vec::new();
+    for _ in 0..101 {
+        orders.push(shop.small_order(&token).await.0);
+    }
+    let first = reconcile(&shop, 0).await;
+    assert_eq!((&first["asked"], &first["next"]), (&json!(100), &json!(orders[99])));
+    let arguments = json!({ "olderThanMinutes": 0, "after": first["next"] });
+    let second = shop.call("orders", "store:orders/administration#reconcile", arguments).await;
+    assert_eq!((&second["asked"], &second["next"]), (&json!(1), &json!(null)));
+    assert_eq!(stripe.sessions().len(), 101);
+}
