@@ -2,10 +2,13 @@
 
 use crate::server::Server;
 use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use std::time::{Duration, Instant};
+use serde_json::json;
+use sha2::Sha256;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 
 /// What one slot showed.
@@ -39,17 +42,58 @@ pub struct Call {
     pub token: Option<String>,
     /// What is expected.
     pub status: u16,
+    /// What stands in the body's place, and is another event each time.
+    pub event: Option<Event>,
+}
+
+/// An event of the payment provider: a page that has ended.
+#[derive(Clone)]
+pub struct Event {
+    /// What it is signed with.
+    pub secret: String,
+    /// The order that it names.
+    pub order: String,
+}
+
+impl Event {
+    /// A new event and its signature.
+    fn make(&self) -> (String, String) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let id = uuid::Uuid::now_v7().simple();
+        let session =
+            json!({ "id": format!("cs_{id}"), "object": "checkout.session", "metadata": { "orderId": self.order } });
+        let event = json!({ "id": format!("evt_{id}"), "object": "event", "created": now,
+            "type": "checkout.session.expired", "data": { "object": session } });
+        let body = event.to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
+        mac.update(format!("{now}.{body}").as_bytes());
+        let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        (body, format!("t={now},v1={digest}"))
+    }
 }
 
 impl Call {
     /// `GET path`, by nobody in particular.
     pub fn get(path: &str) -> Self {
-        Call { method: http::Method::GET, path: path.into(), body: String::new(), token: None, status: 200 }
+        Call {
+            method: http::Method::GET,
+            path: path.into(),
+            body: String::new(),
+            token: None,
+            status: 200,
+            event: None,
+        }
     }
 
     /// `POST path`, which makes something.
     pub fn post(path: &str, body: &str) -> Self {
-        Call { method: http::Method::POST, path: path.into(), body: body.into(), token: None, status: 201 }
+        Call { method: http::Method::POST, path: path.into(), body: body.into(), token: None, status: 201, event: None }
+    }
+
+    /// Events to the webhook.
+    pub fn events(secret: &str, order: &str) -> Self {
+        let event = Event { secret: secret.into(), order: order.into() };
+        Call { method: http::Method::POST, event: Some(event), ..Call::get("/payments/webhook") }
     }
 
     /// The same call by the one whose token this is.
@@ -123,10 +167,16 @@ async fn send(sender: &mut SendRequest<Full<Bytes>>, host: &str, call: &Call) ->
     if let Some(token) = &call.token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    if !call.body.is_empty() {
+    let mut body = call.body.clone();
+    if let Some(event) = &call.event {
+        let (text, signature) = event.make();
+        body = text;
+        request = request.header("stripe-signature", signature);
+    }
+    if !body.is_empty() {
         request = request.header("content-type", "application/json");
     }
-    let request = request.body(Full::from(call.body.clone())).unwrap();
+    let request = request.body(Full::from(body)).unwrap();
     let response = sender.send_request(request).await.unwrap();
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -1,13 +1,15 @@
 //! Souk against native Rust, in one sitting: `cargo bench --bench requests`.
 //!
 //! Both servers run as processes of their own, on loopback, one after the other in rounds, so that a noisy machine
-//! disturbs both alike. The native side is what one would write by hand: axum with rusqlite and cached statements, the
-//! same rows and the same JSON. CPU is what the server's process used (user and system), by request; the load's own
+//! disturbs both alike. The native side is what one would write by hand: axum with rusqlite, or sqlx for PostgreSQL, and
+//! cached statements, the same rows and the same JSON. CPU is what the server's process used (user and system), by request; the load's own
 //! processor time is not in it. Ratios travel to other machines, absolute figures do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 
 mod load;
 mod native;
+#[path = "../../../tests/harness/postgres.rs"]
+mod postgres;
 mod server;
 
 use load::{Call, Sample};
@@ -21,36 +23,56 @@ const ROUNDS: usize = 5;
 /// How long one server is loaded with one kind of request in one round.
 const SLOT: Duration = Duration::from_secs(3);
 
+/// Who answers on Souk's side.
+enum Side {
+    /// The tests' probe.
+    Probe,
+    /// The store on SQLite.
+    Store,
+    /// The store on PostgreSQL.
+    Postgres,
+}
+
 struct Row {
     name: &'static str,
-    /// Whose application answers on Souk's side: the store, or the tests' probe.
-    of_store: bool,
+    side: Side,
     souk: Call,
     native: Call,
 }
 
-/// The rows; each side has a token of its own.
-fn table(souk: &str, native: &str) -> Vec<Row> {
+/// The rows; `tokens` are the user's at the store, the store on PostgreSQL and the native server, `order` is one that the
+/// store has.
+fn table([ours, on_postgres, native]: [&str; 3], order: &str) -> Vec<Row> {
     let probe = |name, path: &str, native: &str| Row {
         name,
-        of_store: false,
+        side: Side::Probe,
         souk: Call::get(path),
         native: Call::get(native),
     };
-    let store = |name, call: Call| Row { name, of_store: true, souk: call.clone(), native: call };
-    let by_user = |name, call: Call| Row { name, of_store: true, souk: call.clone().by(souk), native: call.by(native) };
-    let order = r#"{"items":[{"productId":1,"quantity":2},{"productId":2,"quantity":1}]}"#;
+    let store = |name, call: Call| Row { name, side: Side::Store, souk: call.clone(), native: call };
+    let by_user =
+        |name, call: Call| Row { name, side: Side::Store, souk: call.clone().by(ours), native: call.by(native) };
     vec![
         probe("hello, one sandbox", "/self/hello", "/hello"),
         probe("link, no database", "/answer/7", "/answer/7"),
         store("GET product by id", Call::get("/api/products/7")),
         store("GET page of 10", Call::get("/api/products?page=2&limit=10")),
-        by_user("POST order", Call::post("/api/orders", order)),
+        by_user("POST order", Call::post("/api/orders", ORDER)),
+        Row {
+            name: "POST order, PostgreSQL",
+            side: Side::Postgres,
+            souk: Call::post("/api/orders", ORDER).by(on_postgres),
+            native: Call::post("/postgres/orders", ORDER).by(native),
+        },
         by_user("GET orders page", Call::get("/api/orders?page=1&limit=10")),
+        store("event, durable link", Call::events(native::SECRET, order)),
         store("login", Call::post("/api/auth/login", LOGIN)),
         by_user("verify", Call::post("/api/auth/verify", "")),
     ]
 }
+
+/// What is ordered.
+const ORDER: &str = r#"{"items":[{"productId":1,"quantity":2},{"productId":2,"quantity":1}]}"#;
 
 /// A user of both sides.
 const LOGIN: &str = r#"{"email":"bench@example.com","password":"Bench123!x"}"#;
@@ -65,7 +87,11 @@ fn register(server: &Server, body: &str) -> String {
 fn main() {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     if args.next().as_deref() == Some("native") {
-        return native::serve(&args.next().expect("a database"), &args.next().expect("a folder"));
+        return native::serve(
+            &args.next().expect("a database"),
+            &args.next().expect("a folder"),
+            &args.next().expect("a URL"),
+        );
     }
     server::build();
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s a row and server, medians\n", SLOT.as_secs());
@@ -93,19 +119,33 @@ fn starts() {
 
 fn rows() {
     let state = tempfile::tempdir().unwrap();
-    let store = Server::start(souk("store", &state.path().join("store")));
+    let database = postgres::Postgres::start_durable();
+    let url = database.database();
+    let mut command = souk("store", &state.path().join("store"));
+    let store = Server::start(command.env("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET", native::SECRET));
+    let mut command = souk("store", &state.path().join("postgres"));
+    command.env("SPIN_VARIABLE_ORDERS_DATABASE_URL", &url).env("SPIN_VARIABLE_PRODUCTS_DATABASE_URL", &url);
+    let on_postgres = Server::start(command);
     let probe = Server::start(souk("probe", &state.path().join("probe")));
     // The native server reads the rows that the migrations of the store have made.
-    let native =
-        Server::start(native::command(&state.path().join("store/sqlite/products.db"), &state.path().join("native")));
+    let products = state.path().join("store/sqlite/products.db");
+    let native = Server::start(native::command(&products, &state.path().join("native"), &url));
     let ours = register(&store, &LOGIN.replace('{', r#"{"name":"Bench","#));
+    let on_postgres_token = register(&on_postgres, &LOGIN.replace('{', r#"{"name":"Bench","#));
     let theirs = register(&native, LOGIN);
+    let order = load::once(&store, &Call::post("/api/orders", ORDER).by(&ours));
+    let order: serde_json::Value = serde_json::from_slice(&order).unwrap();
+    let order = order["order"]["id"].as_str().unwrap();
     println!(
-        "{:<20} {:<7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "{:<23} {:<7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "row", "server", "req/s", "p50 us", "p99 us", "CPU us", "RSS MiB", "x native"
     );
-    for row in table(&ours, &theirs) {
-        let server = if row.of_store { &store } else { &probe };
+    for row in table([&ours, &on_postgres_token, &theirs], order) {
+        let server = match row.side {
+            Side::Probe => &probe,
+            Side::Store => &store,
+            Side::Postgres => &on_postgres,
+        };
         let targets = [("souk", server, &row.souk), ("native", &native, &row.native)];
         let mut samples = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
@@ -117,7 +157,7 @@ fn rows() {
         for ((name, server, _), sample) in targets.iter().zip([&ours, &theirs]) {
             let ratio = if *name == "souk" { format!("{:.1}", ours.cpu / theirs.cpu) } else { String::new() };
             println!(
-                "{:<20} {name:<7} {:>9.0} {:>9.0} {:>9.0} {:>9.1} {:>9.1} {ratio:>9}",
+                "{:<23} {name:<7} {:>9.0} {:>9.0} {:>9.0} {:>9.1} {:>9.1} {ratio:>9}",
                 row.name,
                 sample.rate,
                 sample.p50,

@@ -1,8 +1,12 @@
-//! The baseline: axum and rusqlite, as one would write the same services by hand in one process.
+//! The baseline: axum with rusqlite, and with sqlx for PostgreSQL, as one would write the same services by hand in one process.
 
 mod accounts;
 mod catalog;
+mod events;
 mod orders;
+mod postgres;
+
+pub use events::SECRET;
 
 use axum::extract::Path;
 use axum::routing::get;
@@ -10,15 +14,15 @@ use axum::serve::ListenerExt;
 use axum::{Json, Router};
 
 /// The command that starts this benchmark's own binary as the native server; it reads the products of `database` and
-/// keeps what it writes in `folder`.
-pub fn command(database: &std::path::Path, folder: &std::path::Path) -> std::process::Command {
+/// keeps what it writes in `folder`, and reads and writes in PostgreSQL what is at `url`.
+pub fn command(database: &std::path::Path, folder: &std::path::Path, url: &str) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.arg("native").arg(database).arg(folder);
+    command.arg("native").arg(database).arg(folder).arg(url);
     command
 }
 
 /// Serves until it is killed.
-pub fn serve(database: &str, folder: &str) {
+pub fn serve(database: &str, folder: &str, url: &str) {
     std::fs::create_dir_all(folder).unwrap();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
         let accounts = accounts::Accounts::new(folder);
@@ -27,6 +31,8 @@ pub fn serve(database: &str, folder: &str) {
             .route("/answer/{n}", get(|Path(n): Path<u64>| async move { Json(n) }))
             .merge(catalog::routes(database))
             .merge(orders::routes(database, folder, accounts.clone()))
+            .merge(postgres::routes(url, folder, accounts.clone()).await)
+            .merge(events::routes(folder))
             .merge(accounts::routes(accounts));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("Serving http://{}", listener.local_addr().unwrap());
