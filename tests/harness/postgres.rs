@@ -1,8 +1,11 @@
 //! PostgreSQL servers of the tests' own: on a free loopback port, with their data in a temp folder, gone with the test.
 //!
-//! This file stands alone, so that the host's unit tests include it too. PostgreSQL refuses to run as root; where the
+//! This file needs `debian.rs` beside it and nothing else, so that the host's unit tests include it too. PostgreSQL refuses to run as root; where the
 //! tests do, it runs as `nobody`.
 #![allow(dead_code)] // Each of those who include it uses a part of it.
+
+#[path = "debian.rs"]
+pub mod debian;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -59,7 +62,7 @@ impl Postgres {
 
     fn start_with(setting: &'static str) -> Postgres {
         let folder = tempfile::Builder::new().prefix("souk-pg-").tempdir().unwrap();
-        if is_root() {
+        if debian::is_root() {
             std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
         let password = folder.path().join("password");
@@ -186,20 +189,15 @@ pub fn name_of(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
 }
 
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
 fn readable(file: &Path) -> &Path {
-    if is_root() {
+    if debian::is_root() {
         std::os::unix::fs::chown(file, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     file
 }
 
 fn as_nobody(mut command: Command) -> Command {
-    if is_root() {
+    if debian::is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
     // A folder that the user cannot enter would be an error.
@@ -214,6 +212,17 @@ fn program(name: &str) -> Command {
 /// A program of PostgreSQL: where Debian puts each version's, or on the path. Debian's own `psql` on the path is a
 /// script that looks for a client of another package.
 fn binary(name: &str) -> PathBuf {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    let found = find(name).unwrap_or_else(|| {
+        // Tests that run at once install it once.
+        INSTALLED.get_or_init(|| debian::install("postgres", "postgresql"));
+        find(name).unwrap_or_else(|| panic!("{name} is missing, although PostgreSQL is installed"))
+    });
+    // A link is resolved: the programs look for their own parts beside themselves.
+    fs::canonicalize(found).unwrap()
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let mut places = Vec::new();
     if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
         places.extend(versions.map(|version| version.unwrap().path().join("bin")));
@@ -221,10 +230,5 @@ fn binary(name: &str) -> PathBuf {
         places.reverse();
     }
     places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let found = places.iter().map(|place| place.join(name)).find(|file| file.is_file());
-    let found = found.unwrap_or_else(|| {
-        panic!("{name} is missing, and tests need it: install PostgreSQL (Debian: apt-get install postgresql)")
-    });
-    // A link is resolved: the programs look for their own parts beside themselves.
-    fs::canonicalize(found).unwrap()
+    places.iter().map(|place| place.join(name)).find(|file| file.is_file())
 }

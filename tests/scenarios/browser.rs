@@ -3,11 +3,11 @@
 //! The browser is Debian's Chromium, driven by the programs in `tests/browser`. Their steps fail by themselves; what they
 //! saw comes back as JSON and is judged here. They write pictures of every page to `screenshots` in the target folder.
 
+use crate::harness::postgres::debian;
 use crate::harness::store::{PASSWORD, order_body, send, token};
 use crate::harness::{App, Client, Host, PATIENCE, build, eventually};
 use http::Method;
 use serde_json::{Value, json};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -135,49 +135,16 @@ fn folder() -> PathBuf {
 
 /// Installs what is missing; returns Node.js and the browser.
 fn prepare() -> (PathBuf, PathBuf) {
-    let node = found_or_installed(&["node"], "nodejs");
-    found_or_installed(&["npm"], "npm");
-    let chromium = found_or_installed(&["chromium", "chromium-browser", "google-chrome"], "chromium");
+    let node = debian::found_or_installed(&["node"], "nodejs");
+    debian::found_or_installed(&["npm"], "npm");
+    let chromium = debian::found_or_installed(&["chromium", "chromium-browser", "google-chrome"], "chromium");
     // npm keeps a copy of the lock file that it installed from.
     let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
     let (asked, installed) = ("package-lock.json", "node_modules/.package-lock.json");
     if changed(&folder().join(installed)) < changed(&folder().join(asked)) {
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(folder());
-        run(npm);
+        debian::run(npm);
     }
     (node, chromium)
-}
-
-/// The first of `programs` on the path. Where there is none, installs Debian's `package`, which only root can.
-fn found_or_installed(programs: &[&str], package: &str) -> PathBuf {
-    if let Some(found) = find(programs) {
-        return found;
-    }
-    let what = format!("{} is missing: apt-get install {package}", programs[0]);
-    eprintln!("warning: {what}");
-    // Who owns this process is who owns its folder in /proc.
-    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-    assert!(root && find(&["apt-get"]).is_some(), "{what}");
-    let mut update = Command::new("apt-get");
-    update.args(["update", "-qq"]);
-    run(update);
-    let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-qq", "--no-install-recommends", package]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    run(install);
-    find(programs).expect(&what)
-}
-
-fn find(programs: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let places = programs.iter().flat_map(|program| folders.iter().map(move |folder| folder.join(program)));
-    places.into_iter().find(|place| place.is_file())
-}
-
-fn run(mut command: Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let (out, err) = crate::harness::app::texts(&output);
-    assert!(output.status.success(), "{command:?} failed:\n{out}\n{err}");
 }
