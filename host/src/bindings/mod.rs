@@ -8,6 +8,7 @@ pub mod files;
 pub mod http_client;
 pub mod key_value;
 mod memory;
+pub mod postgres;
 pub mod sqlite;
 mod stdio;
 mod variables;

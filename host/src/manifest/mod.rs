@@ -31,6 +31,7 @@ mod files;
 mod generated;
 mod names;
 mod outbound;
+mod postgres;
 mod route;
 mod runtime_config;
 mod schema;
@@ -49,6 +50,7 @@ pub use files::{FileMount, Files};
 pub use generated::HostValues;
 pub use names::DependencyName;
 pub use outbound::{AllowedHost, INTERNAL_DOMAIN, default_port};
+pub use postgres::{AddressError, MAX_ADDRESS, PostgresAddress, SslMode};
 pub use route::{RouteMatch, RoutePattern, Router};
 pub use variables::Value;
 

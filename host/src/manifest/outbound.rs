@@ -58,6 +58,8 @@ impl AllowedHost {
             return wrong("it has a user name", "write the host only; credentials belong into a variable");
         }
         let scheme = (scheme != "*").then(|| scheme.to_ascii_lowercase());
+        // Two names for one protocol, as in addresses.
+        let scheme = scheme.map(|scheme| if scheme == "postgresql" { "postgres".to_owned() } else { scheme });
         let (host, port) = split(rest.strip_suffix('/').unwrap_or(rest))?;
         let ports = parse_ports(port, scheme.as_deref())?;
         Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports })
@@ -264,6 +266,10 @@ mod tests {
             ("http://localhost:8000..8010", "http", "localhost", 8009, true),
             ("http://localhost:8000..8010", "http", "localhost", 8010, false),
             ("postgres://db.test", "postgres", "db.test", 5432, true),
+            ("postgresql://db.test", "postgres", "db.test", 5432, true),
+            ("postgresql://db.test:6543", "postgres", "db.test", 5432, false),
+            ("postgres://*.db.test:*", "postgres", "a.db.test", 6543, true),
+            ("https://db.test:5432", "postgres", "db.test", 5432, false),
             ("http://192.168.1.1", "http", "192.168.1.1", 80, true),
             ("http://192.168.1.1", "http", "192.168.1.2", 80, false),
             ("*://10.0.0.7/8:80", "http", "10.1.2.3", 80, true),

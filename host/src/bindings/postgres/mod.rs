@@ -1,0 +1,5 @@
+//! `spin:postgres`.
+
+mod address;
+
+pub use address::{Address, AddressError};

@@ -1,0 +1,156 @@
+//! Addresses of PostgreSQL: what is understood, what is refused, and that no secret shows.
+
+use super::*;
+use proptest::prelude::*;
+
+fn address(text: &str) -> PostgresAddress {
+    PostgresAddress::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+fn refused(text: &str) -> String {
+    match PostgresAddress::parse(text) {
+        Ok(address) => panic!("{text} is taken as {address}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_url_and_the_pairs_of_libpq_say_the_same() {
+    let url = "postgresql://me:p%40ss%2F%20w@DB.test:6543/shop?sslmode=verify-full&application_name=a%20b\
+               &connect_timeout=7&options=-c%20search_path%3Da%2Cb%20--statement-timeout%3D5s";
+    let pairs = r"host = db.test port=6543 user=me password = 'p@ss/ w' dbname=shop sslmode=verify-full
+                  application_name=a\ b connect_timeout=7 options='-csearch_path=a,b --statement-timeout=5s'";
+    assert_eq!(address(url), address(pairs));
+    let address = address(url);
+    assert_eq!((address.host(), address.port()), ("db.test", 6543));
+    assert_eq!((address.user.as_str(), address.password.as_str()), ("me", "p@ss/ w"));
+    assert_eq!((address.database.as_str(), address.ssl_mode), ("shop", SslMode::VerifyFull));
+    assert_eq!(address.connect_timeout(), Some(Duration::from_secs(7)));
+    assert_eq!(address.application_name.as_deref(), Some("a b"));
+    let settings = [("search_path", "a,b"), ("statement_timeout", "5s")];
+    assert_eq!(address.settings, settings.map(|(k, v)| (k.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn what_an_address_leaves_out_has_a_default_that_is_not_the_hosts() {
+    let address = address("postgres://me@db.test");
+    assert_eq!((address.port(), address.database.as_str(), address.password.as_str()), (5432, "me", ""));
+    assert_eq!((address.ssl_mode, address.connect_timeout()), (SslMode::Prefer, None));
+}
+
+#[test]
+fn hosts_and_ports_are_read_where_they_stand() {
+    for (text, host, port) in [
+        ("postgres://u:p@127.0.0.1:1/d", "127.0.0.1", 1),
+        ("postgres://u@[::1]/d", "::1", 5432),
+        ("postgres://u@[::1]:7/d", "::1", 7),
+        ("postgres://u@[::ffff:10.0.0.1]:7/d", "10.0.0.1", 7),
+        ("postgres://u:p@ss@db/d", "db", 5432),
+        ("postgres://u@db:/d", "db", 5432),
+        ("postgres://u@db", "db", 5432),
+        ("postgres://u@/d?host=db&port=9", "db", 9),
+        ("postgres://u@one/d?host=two", "two", 5432),
+        ("postgres:///d?hostaddr=10.0.0.1&user=u", "10.0.0.1", 5432),
+        ("hostaddr=::1 user=u", "::1", 5432),
+        ("user=u host=db port='' channel_binding=prefer", "db", 5432),
+    ] {
+        let address = address(text);
+        assert_eq!((address.host(), address.port()), (host, port), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_with_the_reason() {
+    for (text, reason) in [
+        ("", "no host"),
+        ("postgres://", "no host"),
+        ("postgres://db/d", "no user"),
+        ("host=db", "no user"),
+        ("mysql://u@db/d", "scheme"),
+        ("sqlite:orders", "neither"),
+        ("postgres://u@a,b/d", "several hosts"),
+        ("postgres://u@a:1,b:2/d", "host"),
+        ("host=a,b user=u", "several hosts"),
+        ("postgres://u@%2Fvar%2Frun/d", "unix socket"),
+        ("postgres://u@/d?host=/tmp", "unix socket"),
+        ("host=@abstract user=u", "unix socket"),
+        ("postgres://u@::1/d", "no name"),
+        ("postgres://u@a*b/d", "no name"),
+        ("postgres://u@[::1]x/d", "`]`"),
+        ("postgres://u@db:0/d", "port"),
+        ("postgres://u@db:65536/d", "port"),
+        ("host=db port=1,2 user=u", "port"),
+        ("host=db hostaddr=10.0.0.1 user=u", "`hostaddr`"),
+        ("postgres://u@db/d?sslmode=sometimes", "`sslmode`"),
+        ("postgres://u@db/d?sslrootcert=/etc/passwd", "`sslrootcert`"),
+        ("postgres://u@db/d?sslkey=/etc/passwd", "`sslkey`"),
+        ("host=db user=u passfile=/root/.pgpass", "`passfile`"),
+        ("service=shop", "`service`"),
+        ("postgres://u@db/d?channel_binding=require", "`channel_binding`"),
+        ("postgres://u@db/d?target_session_attrs=primary", "`target_session_attrs`"),
+        ("postgres://u@db/d?keepalives=1", "`keepalives`"),
+        ("postgres://u@db/d?connect_timeout=soon", "`connect_timeout`"),
+        ("postgres://u@db/d?options=-p%201", "`options`"),
+        ("postgres://u@db/d?sslmode", "without a value"),
+        ("postgres://u:%ff@db/d", "UTF-8"),
+        ("postgres://u:a%00b@db/d", "zero"),
+        ("host=db user=u password='x", "quote"),
+        ("host=db user='u'x", "behind"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+    assert!(refused(&format!("postgres://u@db/{}", "x".repeat(MAX_ADDRESS))).contains("longer"));
+}
+
+#[test]
+fn no_error_shows_a_part_of_a_password_that_was_not_escaped() {
+    for text in [
+        "postgres://u:s3cret&x=1@db/d?s3cret=1",
+        "postgres://u:1/s3cret@db/d",
+        "postgres://u:p?s3cret=w@db/d",
+        "postgres://u:s3cret@db:s3cret/d",
+        "host=db user=u password=p s3cret=1",
+        "host=db user=u password=p s3cret",
+        "host=s3cret@db user=u",
+    ] {
+        let error = refused(text);
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn it_shows_itself_without_user_and_password() {
+    let shown = address("postgres://s3user:s3cret@[::1]/shop?application_name=s3name&options=-c%20a%3Ds3value");
+    assert_eq!(shown.to_string(), "postgres://[::1]:5432/shop");
+    assert_eq!(format!("{shown:?}"), "PostgresAddress(postgres://[::1]:5432/shop)");
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
+}
+
+proptest! {
+    #[test]
+    fn any_password_and_name_survives_either_form(
+        user in "[^\0]{1,12}", password in "[^\0]{0,12}", database in "[^\0]{1,12}", port in 1u16..,
+    ) {
+        let escape = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let url = format!("postgres://{}:{}@db.test:{port}/{}", escape(&user), escape(&password), escape(&database));
+        let pairs = format!(
+            "user={} password={} dbname={} host=db.test port={port}",
+            quoted(&user), quoted(&password), quoted(&database),
+        );
+        let address = address(&url);
+        prop_assert_eq!(&address, &self::address(&pairs));
+        prop_assert_eq!((&address.user, &address.password, &address.database), (&user, &password, &database));
+    }
+
+    #[test]
+    fn any_text_is_an_address_or_an_error(text in "(postgres://)?[a-z0-9:/@?&=%'\\\\ ,\\[\\]é.-]{0,60}") {
+        if let Ok(address) = PostgresAddress::parse(&text) {
+            prop_assert!(!address.host().is_empty() && address.port() > 0);
+            prop_assert!(!address.host().contains(['/', '@', ',', '*']));
+        }
+    }
+}
