@@ -13,7 +13,11 @@ const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
 /// Imports that are of use with a grant only: what they begin with, the manifest's key, and whether it is set.
 type Granted = (&'static str, &'static str, fn(&Declared) -> bool);
 const GRANTED: &[Granted] = &[
-    ("spin:sqlite/", "sqlite_databases", |c| c.sqlite_databases.is_empty()),
+    ("spin:sqlite/", "sqlite_databases", |c| c.sqlite_databases.is_empty() && c.database.is_none()),
+    // A component that can use either database imports both; its `database_url` says which it is to be.
+    ("spin:postgres/", "allowed_outbound_hosts", |c| {
+        !c.allowed_outbound_hosts.iter().any(|host| host.is_for("postgres")) && c.database.is_none()
+    }),
     ("spin:key-value/", "key_value_stores", |c| c.key_value_stores.is_empty()),
     ("wasi:keyvalue/", "key_value_stores", |c| c.key_value_stores.is_empty()),
 ];

@@ -2,10 +2,10 @@
 
 use super::grants::{GrantError, Shared, databases};
 use crate::bindings::sqlite::Database;
-use crate::manifest::{Application, Component};
-use crate::migrations::{self, MigrationError, Standing};
+use crate::manifest::{Application, PostgresAddress};
+use crate::migrations::{self, MigrationError, Standing, Status, Target};
 use crate::state::{StateError, StateFolder};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +30,12 @@ pub enum MigrateError {
 struct Job {
     component: String,
     dir: PathBuf,
-    database: Arc<Database>,
+    database: Place,
+}
+
+enum Place {
+    Sqlite(Arc<Database>),
+    Postgres(PostgresAddress),
 }
 
 fn jobs<'a>(
@@ -40,20 +45,61 @@ fn jobs<'a>(
     let mut jobs = Vec::new();
     for component in application.components.values() {
         let Some(dir) = &component.migrations else { continue };
-        let Component { name, sqlite_databases, .. } = component;
-        let label = migrations::target_label(name, sqlite_databases.iter().map(String::as_str))?;
-        if let Some(database) = database(label) {
-            jobs.push(Job { component: name.clone(), dir: dir.clone(), database: database.clone() });
+        let place = match migrations::target(component, dir)? {
+            Target::Sqlite(label) => database(label).cloned().map(Place::Sqlite),
+            Target::Postgres(address) => Some(Place::Postgres(address.clone())),
+        };
+        if let Some(database) = place {
+            jobs.push(Job { component: component.name.clone(), dir: dir.clone(), database });
         }
     }
     Ok(jobs)
 }
 
-fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrationError> {
+impl Job {
+    async fn run(self) -> Result<(String, usize), MigrateError> {
+        let Job { component, dir, database } = self;
+        let (component, report) = match database {
+            Place::Sqlite(database) => {
+                let run = move || {
+                    let report = migrations::sqlite::run(&database, &component, &dir);
+                    (component, report)
+                };
+                tokio::task::spawn_blocking(run).await?
+            }
+            Place::Postgres(address) => {
+                let report = migrations::postgres::run(&address, &component, &dir).await;
+                (component, report)
+            }
+        };
+        Ok((component, report?.applied.len()))
+    }
+
+    async fn status(self) -> Result<Vec<Status>, MigrateError> {
+        let Job { component, dir, database } = self;
+        Ok(match database {
+            Place::Sqlite(database) => {
+                tokio::task::spawn_blocking(move || migrations::sqlite::status(&database, &component, &dir)).await??
+            }
+            Place::Postgres(address) => migrations::postgres::status(&address, &component, &dir).await?,
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Sqlite(database) => f.write_str(database.label()),
+            Place::Postgres(address) => address.fmt(f),
+        }
+    }
+}
+
+/// One after the other, in the order of the components' names.
+async fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
     let mut done = Vec::new();
     for job in jobs {
-        let report = migrations::run(&job.database, &job.component, &job.dir)?;
-        done.push((job.component, report.applied.len()));
+        done.push(job.run().await?);
     }
     Ok(done)
 }
@@ -61,29 +107,29 @@ fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrationError> {
 /// Runs what is pending; how many were applied, by component.
 pub(super) async fn run(application: &Application, shared: &Shared) -> Result<Vec<(String, usize)>, MigrateError> {
     let jobs = jobs(application, |label| shared.database(label))?;
-    let done = tokio::task::spawn_blocking(move || run_all(jobs)).await??;
-    Ok(done.into_iter().filter(|(_, applied)| *applied > 0).collect())
+    Ok(run_all(jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
 }
 
-/// Runs what is pending without starting the application. Blocks.
+/// Runs what is pending without starting the application. Opens files, so it blocks: nothing else may run.
 ///
 /// # Errors
 /// When a database cannot be opened, or a migration was changed or fails.
-pub fn migrate(application: &Application, state: &StateFolder) -> Result<Vec<(String, usize)>, MigrateError> {
+pub async fn migrate(application: &Application, state: &StateFolder) -> Result<Vec<(String, usize)>, MigrateError> {
     let databases = databases(application, &state.sqlite())?;
-    Ok(run_all(jobs(application, |label| databases.get(label))?)?)
+    run_all(jobs(application, |label| databases.get(label))?).await
 }
 
-/// Where every migration stands, as text, and whether nothing is wrong with any. Blocks. Works beside a running host.
+/// Where every migration stands, as text, and whether nothing is wrong with any. Works beside a running host. Opens
+/// files, so it blocks: nothing else may run.
 ///
 /// # Errors
 /// When a database or a migration cannot be read.
-pub fn migration_status(application: &Application, state_dir: &Path) -> Result<(String, bool), MigrateError> {
+pub async fn migration_status(application: &Application, state_dir: &Path) -> Result<(String, bool), MigrateError> {
     let databases = databases(application, &crate::state::sqlite_folder(state_dir)?)?;
     let (mut text, mut clean) = (String::new(), true);
     for job in jobs(application, |label| databases.get(label))? {
-        let _ = writeln!(text, "{} (database `{}`)", job.component, job.database.label());
-        for status in migrations::status(&job.database, &job.component, &job.dir)? {
+        let _ = writeln!(text, "{} (database `{}`)", job.component, job.database);
+        for status in job.status().await? {
             let standing = match status.standing {
                 Standing::Applied(when) => format!("applied {when}"),
                 Standing::Pending => "pending".into(),

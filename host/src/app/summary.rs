@@ -1,7 +1,7 @@
 //! The block that ends a start, and the same facts for `souk doctor`.
 
 use super::App;
-use crate::manifest::{Application, Component};
+use crate::manifest::{Application, Component, DatabaseUrl};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -62,6 +62,9 @@ fn grants(component: &Component) -> Vec<String> {
         }
     };
     list("sqlite", component.sqlite_databases.clone());
+    if let Some(DatabaseUrl::Postgres(address)) = &component.database {
+        list("postgres", vec![address.to_string()]);
+    }
     list("key-value", component.key_value_stores.clone());
     list("outbound", component.allowed_outbound_hosts.iter().map(ToString::to_string).collect());
     list("variables", component.variables.keys().cloned().collect());

@@ -4,7 +4,7 @@ use super::build::{TARGET, has_target};
 use super::{Place, default_url, fill_in, output};
 use crate::app::{App, describe};
 use crate::limits::{ComponentLimits, EdgeLimits, Limit};
-use crate::manifest::Application;
+use crate::manifest::{Application, DatabaseUrl};
 use crate::state::{self, StateFolder};
 use clap::Args;
 use std::path::Path;
@@ -57,7 +57,11 @@ impl Doctor {
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
             match start(application.clone()).await {
-                Ok(()) => check("start", true, "components compile and link; migrations run on empty databases".into()),
+                Ok(()) => {
+                    let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \
+                                migrate --status` for the databases that there are)";
+                    check("start", true, said.into());
+                }
                 Err(error) => check("start", false, super::whole(&error)),
             }
             output::text(&describe(application, ""));
@@ -86,6 +90,11 @@ async fn start(mut application: Application) -> anyhow::Result<()> {
     // Not the databases that the runtime configuration places elsewhere: those are the real ones.
     application.sqlite_paths.clear();
     application.key_value_paths.clear();
+    for component in application.components.values_mut() {
+        if matches!(component.database, Some(DatabaseUrl::Postgres(_))) {
+            component.migrations = None;
+        }
+    }
     let folder = tempfile::tempdir()?;
     let state = StateFolder::open(folder.path())?;
     App::start(application, &state, |_| {}).await?;

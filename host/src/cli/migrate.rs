@@ -22,19 +22,15 @@ impl Migrate {
         let state_dir = self.place.state_dir(manifest.state_dir());
         // Migrations use no secret, so none is made.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
-        let status = self.status;
-        tokio::task::spawn_blocking(move || {
-            if status {
-                let (text, clean) = app::migration_status(&application, &state_dir)?;
-                output::text(&text);
-                return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-            }
-            let state = StateFolder::open(&state_dir)?;
-            for (component, applied) in app::migrate(&application, &state)? {
-                output::line(&format!("{component}: {applied} applied"));
-            }
-            Ok(ExitCode::SUCCESS)
-        })
-        .await?
+        if self.status {
+            let (text, clean) = app::migration_status(&application, &state_dir).await?;
+            output::text(&text);
+            return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        let state = StateFolder::open(&state_dir)?;
+        for (component, applied) in app::migrate(&application, &state).await? {
+            output::line(&format!("{component}: {applied} applied"));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

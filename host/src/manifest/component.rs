@@ -8,7 +8,7 @@ use super::schema::{Draft, read_limits, read_targets};
 use super::table::{At, File, Table};
 use super::template::Template;
 use super::variables::{Declared, Value};
-use super::{Build, Component, Dependency};
+use super::{Build, Component, Dependency, database};
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +19,7 @@ use toml::de::DeValue;
 pub(super) struct Templates {
     variables: BTreeMap<String, Template>,
     hosts: Vec<At<Template>>,
+    database: Option<At<Template>>,
     /// The variable that turns the component off when it is set.
     unless: Option<String>,
 }
@@ -40,6 +41,7 @@ impl Component {
             dependencies: Vec::new(),
             build: None,
             migrations: None,
+            database: None,
             limits: ComponentLimits::default(),
         }
     }
@@ -59,6 +61,7 @@ pub(super) fn read<'a>(
     let mut templates = Templates {
         variables: read_variables(&mut table, declared),
         hosts: read_hosts(&mut table, declared),
+        database: None,
         unless: None,
     };
     component.environment = read_environment(&mut table);
@@ -75,7 +78,7 @@ pub(super) fn read<'a>(
     }
     component.dependencies = read_dependencies(&mut table);
     if let Some(souk) = table.table("tool").and_then(|mut tool| tool.table("souk")) {
-        templates.unless = read_tool(souk, &mut component, dir, declared);
+        read_tool(souk, &mut component, &mut templates, dir, declared);
     }
     let fix = "build one source; `souk build` always builds for release";
     table.refuse("profile", "`profile` is not supported", fix);
@@ -282,19 +285,27 @@ fn read_dependencies(table: &mut Table<'_, '_>) -> Vec<Dependency> {
     links
 }
 
-/// Reads what is Souk's own; the variable that turns the component off results.
+/// Reads what is Souk's own.
 fn read_tool(
     mut souk: Table<'_, '_>,
     component: &mut Component,
+    templates: &mut Templates,
     dir: &Path,
     declared: &BTreeMap<String, Declared>,
-) -> Option<String> {
+) {
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
+    templates.unless = unless.map(|unless| unless.value);
+    if let Some(url) = souk.string("database_url") {
+        templates.database = template(&souk, url.line, &url.value, declared).map(|value| At { value, line: url.line });
+    }
     if let Some(migrations) = souk.string("migrations") {
         let path = dir.join(&migrations.value);
         if !path.is_dir() {
             let (message, fix) = match path.exists() {
-                true => ("is a file, and not the folder", "name the folder that holds `sqlite/NNNN_name.sql`"),
+                true => (
+                    "is a file, and not the folder",
+                    "name the folder that holds `sqlite/NNNN_name.sql` or `postgres/NNNN_name.sql`",
+                ),
                 false => ("does not exist", "make the folder, or correct the path: it starts at the manifest"),
             };
             souk.error(migrations.line, format!("the folder of migrations `{}` {message}", migrations.value), fix);
@@ -309,7 +320,6 @@ fn read_tool(
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
-    unless.map(|unless| unless.value)
 }
 
 /// Takes out the components that a variable turns off, and their routes.
@@ -379,6 +389,9 @@ pub(super) fn fill_in(draft: &mut Draft, values: &BTreeMap<String, Value>, file:
                     file.report.error(file.diagnostic(Some(line), Some(name), message, fix));
                 }
             }
+        }
+        if let Some(template) = &templates.database {
+            database::fill_in(component, template, values, file);
         }
     }
 }

@@ -26,6 +26,7 @@
 
 mod check;
 mod component;
+mod database;
 mod error;
 mod files;
 mod generated;
@@ -45,6 +46,7 @@ mod mistakes;
 #[cfg(test)]
 mod tests;
 
+pub use database::DatabaseUrl;
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
@@ -162,6 +164,8 @@ pub struct Component {
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
     pub migrations: Option<PathBuf>,
+    /// The database that its migrations are for, where the manifest says so.
+    pub database: Option<DatabaseUrl>,
     /// Its limits.
     pub limits: ComponentLimits,
 }

@@ -7,7 +7,7 @@
 
 use ipnet::IpNet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The domain of components of the same application.
 pub const INTERNAL_DOMAIN: &str = "spin.internal";
@@ -63,6 +63,21 @@ impl AllowedHost {
         let (host, port) = split(rest.strip_suffix('/').unwrap_or(rest))?;
         let ports = parse_ports(port, scheme.as_deref())?;
         Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports })
+    }
+
+    /// The grant of one PostgreSQL server; `host` is a name, or an address without brackets.
+    pub(super) fn of_postgres(host: &str, port: u16) -> Self {
+        let (shown, host) = match host.parse::<IpAddr>() {
+            Ok(address) => (SocketAddr::new(address, port).to_string(), Host::Network(address.to_canonical().into())),
+            Err(_) => (format!("{host}:{port}"), Host::Name(host.to_ascii_lowercase())),
+        };
+        let (scheme, shown) = (Some("postgres".to_owned()), format!("postgres://{shown}"));
+        AllowedHost { shown, scheme, host, ports: (port, port) }
+    }
+
+    /// Whether the entry is for `scheme`, among others or alone.
+    pub fn is_for(&self, scheme: &str) -> bool {
+        self.allows_scheme(scheme)
     }
 
     /// Whether a connection to `host` at `port` is allowed; `host` is a name or an address, an IPv6 one with or

@@ -4,32 +4,34 @@ use super::MigrationError;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The kind of database that a folder of migrations is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    /// The folder's name.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Kind::Sqlite => "sqlite",
+            Kind::Postgres => "postgres",
+        }
+    }
+}
+
 /// One migration, as read from its file.
 #[derive(Debug, Clone)]
 pub struct Migration {
     /// The number in the file's name; migrations run in the order of it.
     pub version: i32,
+    /// The name in the file's name.
+    pub name: String,
     /// The file's name, `NNNN_name.sql`.
     pub file: String,
-    /// refinery's view of it, with the checksum.
-    pub(super) parsed: refinery::Migration,
-}
-
-impl Migration {
-    /// The line of the file at which SQLite found an error, and its message; `None` when it names no place.
-    pub(super) fn line_of(&self, error: &rusqlite::Error) -> Option<(usize, String)> {
-        let rusqlite::Error::SqlInputError { msg, sql, offset, .. } = error else {
-            return None;
-        };
-        let whole = self.parsed.sql()?;
-        // The error has the text from the failing statement on.
-        let at = whole.len().checked_sub(sql.len())? + usize::try_from(*offset).ok()?;
-        if !whole.ends_with(sql.as_str()) {
-            return None;
-        }
-        let before = whole.as_bytes().get(..at)?;
-        Some((before.iter().filter(|b| **b == b'\n').count() + 1, msg.clone()))
-    }
+    /// Its text.
+    pub sql: String,
 }
 
 /// The file that a migration of this version and name is in.
@@ -37,12 +39,12 @@ pub(super) fn file_name(version: i32, name: &str) -> String {
     format!("{version:04}_{name}.sql")
 }
 
-/// The migrations in `dir/sqlite`, in order; none when there is no such folder, because a component's migrations may
-/// be for another kind of database.
+/// The migrations in `dir/sqlite` or `dir/postgres`, in order; none when there is no such folder, because a component's
+/// migrations may be for another kind of database.
 ///
 /// # Errors
 /// When `dir` cannot be read, a file has another name than `NNNN_name.sql`, or two have one number.
-pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, MigrationError> {
+pub(super) fn read(component: &str, dir: &Path, kind: Kind) -> Result<Vec<Migration>, MigrationError> {
     const READABLE: &str = "make it readable for the host's user";
     let error = |path: &Path, reason: String, fix| MigrationError::File {
         component: component.to_owned(),
@@ -61,9 +63,10 @@ pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, Migrat
         kinds += 1;
     }
     if kinds == 0 {
-        return Err(error(dir, "the folder is empty".to_owned(), "put the files into its folder `sqlite`"));
+        let fix = "put the files into its folder `sqlite` or `postgres`";
+        return Err(error(dir, "the folder is empty".to_owned(), fix));
     }
-    let folder = dir.join("sqlite");
+    let folder = dir.join(kind.folder());
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -81,13 +84,12 @@ pub(super) fn read(component: &str, dir: &Path) -> Result<Vec<Migration>, Migrat
         let sql = std::fs::read_to_string(&path).map_err(|e| {
             error(&path, format!("the file cannot be read: {e}"), "make it a text file that the host's user can read")
         })?;
-        let parsed = refinery::Migration::unapplied(&format!("V{version}__{name}"), &sql)
-            .map_err(|e| error(&path, e.to_string(), "rename the file"))?;
         if let Some(other) = all.get(&version) {
             let reason = format!("{} has the same number", other.file);
             return Err(error(&path, reason, "give one of them the next free one"));
         }
-        all.insert(version, Migration { version, file, parsed });
+        let name = name.to_owned();
+        all.insert(version, Migration { version, name, file, sql });
     }
     Ok(all.into_values().collect())
 }

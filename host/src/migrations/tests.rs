@@ -1,6 +1,11 @@
+//! Migrations of SQLite, and which database is meant.
+
+use super::sqlite::{run, status};
 use super::*;
-use crate::bindings::sqlite::{Connection as GuestConnection, Error, Value};
+use crate::bindings::sqlite::{Connection as GuestConnection, Database, Error, Value};
+use rusqlite::Connection;
 use std::fs;
+use std::sync::Arc;
 
 /// A component's folder of migrations, and a database.
 struct Fixture {
@@ -226,9 +231,10 @@ async fn a_guest_reads_what_migrations_made_and_cannot_touch_their_history() {
 
 #[test]
 fn the_target_is_the_only_database_or_the_namesake_or_the_default() {
-    assert_eq!(target_label("orders", ["x"]).unwrap(), "x");
-    assert_eq!(target_label("orders", ["default", "orders"]).unwrap(), "orders");
-    assert_eq!(target_label("orders", ["x", "default"]).unwrap(), "default");
-    assert!(message(target_label("orders", ["x", "y"])).contains("several databases (x, y)"));
-    assert!(message(target_label("orders", [])).contains("no database"));
+    let labels = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
+    for (granted, expected) in [(&["x"][..], "x"), (&["default", "orders"], "orders"), (&["x", "default"], "default")] {
+        assert_eq!(target_label("orders", &labels(granted)).unwrap(), expected);
+    }
+    assert!(message(target_label("orders", &labels(&["x", "y"]))).contains("several databases (x, y)"));
+    assert!(message(target_label("orders", &[])).contains("no database"));
 }

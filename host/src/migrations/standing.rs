@@ -1,0 +1,111 @@
+//! Where the migrations of a folder stand, against the history in the database: the same for every kind of database.
+
+use super::MigrationError;
+use super::files::{self, Migration};
+use std::collections::BTreeMap;
+
+/// Where one migration stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It ran; when, as RFC 3339.
+    Applied(String),
+    /// It will run next.
+    Pending,
+    /// It ran, and its file was changed since.
+    Changed,
+    /// It ran, and its file is gone.
+    Missing,
+    /// It did not run, but a later one did.
+    Late,
+}
+
+/// One line of a component's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The number in the file's name.
+    pub version: i32,
+    /// The file's name.
+    pub file: String,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
+/// A line of the history.
+pub(super) struct Ran {
+    pub(super) name: String,
+    pub(super) at: String,
+    pub(super) checksum: String,
+}
+
+/// Where each of `migrations` stands, which have these checksums, and each that `ran` by its version; in the order of
+/// versions.
+pub(super) fn compare(
+    migrations: &[Migration],
+    checksums: impl Iterator<Item = String>,
+    mut ran: BTreeMap<i32, Ran>,
+) -> Vec<Status> {
+    let last = ran.keys().next_back().copied();
+    let mut all: Vec<Status> = migrations
+        .iter()
+        .zip(checksums)
+        .map(|(migration, checksum)| Status {
+            version: migration.version,
+            file: migration.file.clone(),
+            standing: match ran.remove(&migration.version) {
+                Some(ran) if ran.checksum == checksum && ran.name == migration.name => Standing::Applied(ran.at),
+                Some(_) => Standing::Changed,
+                None if last.is_some_and(|last| migration.version < last) => Standing::Late,
+                None => Standing::Pending,
+            },
+        })
+        .collect();
+    all.extend(ran.into_iter().map(|(version, ran)| Status {
+        version,
+        file: files::file_name(version, &ran.name),
+        standing: Standing::Missing,
+    }));
+    all.sort_by_key(|s| s.version);
+    all
+}
+
+/// The migrations to run, when nothing is wrong with any.
+///
+/// # Errors
+/// When one that ran was changed or removed, or one was slipped in before it.
+pub(super) fn pending<'a>(
+    component: &str,
+    database: &str,
+    migrations: &'a [Migration],
+    status: &[Status],
+) -> Result<Vec<&'a Migration>, MigrationError> {
+    for one in status {
+        let Some((reason, fix)) = one.standing.complaint() else { continue };
+        return Err(MigrationError::History {
+            component: component.to_owned(),
+            database: database.to_owned(),
+            file: one.file.clone(),
+            reason,
+            fix,
+        });
+    }
+    let is_pending = |version| status.iter().any(|s| s.version == version && s.standing == Standing::Pending);
+    Ok(migrations.iter().filter(|migration| is_pending(migration.version)).collect())
+}
+
+impl Standing {
+    /// What is wrong with it, if anything, and what would fix it.
+    fn complaint(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Standing::Applied(_) | Standing::Pending => None,
+            Standing::Changed => Some((
+                "was changed after it ran",
+                "put the file back as it was, and make the change in a new migration",
+            )),
+            Standing::Missing => Some(("has run, but its file is gone", "put the file back")),
+            Standing::Late => Some((
+                "has not run, but a later one has",
+                "give it a number after the last, so that all hosts run them in one order",
+            )),
+        }
+    }
+}
