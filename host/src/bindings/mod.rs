@@ -158,6 +158,8 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("key-value: a value", n(key_value::MAX_VALUE), "bytes"),
         ("key-value: a store", key_value::MAX_FILE_SIZE, "bytes"),
         ("key-value: open stores", n(key_value::MAX_OPEN), "an instance"),
+        ("postgres: an address", n(crate::manifest::MAX_ADDRESS), "bytes"),
+        ("postgres: a CA root", n(postgres::MAX_CA_ROOT), "bytes"),
     ]
 }
 

@@ -78,7 +78,8 @@ impl Doctor {
             }
         }
         output::line("\nFixed limits of the interfaces:");
-        for (what, value, unit) in crate::bindings::fixed_limits() {
+        for (what, value, unit) in crate::bindings::fixed_limits().into_iter().chain(crate::migrations::fixed_limits())
+        {
             output::line(&format!("  {what:<26} {value:>12} {unit}"));
         }
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

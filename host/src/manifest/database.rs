@@ -1,7 +1,7 @@
 //! `database_url` under `[component.NAME.tool.souk]`: the database that the component's migrations are for.
 //!
 //! `sqlite:LABEL` is one of its `sqlite_databases`. A URL of PostgreSQL is a grant as well: its host and port, and no
-//! other, so that one variable names the database for the component, its migrations and what it may reach. The value
+//! other, at whatever address the name leads to, so that one variable names the database for the component, its migrations and what it may reach. The value
 //! can have a password: no message shows it.
 
 use super::outbound::AllowedHost;
@@ -32,10 +32,7 @@ pub(super) fn fill_in(
     match read(value.expose(), &component.sqlite_databases, value.is_secret()) {
         Ok(database) => {
             if let DatabaseUrl::Postgres(address) = &database {
-                let (host, port) = (address.host(), address.port());
-                if !component.allowed_outbound_hosts.iter().any(|allowed| allowed.allows("postgres", host, port)) {
-                    component.allowed_outbound_hosts.push(AllowedHost::of_postgres(host, port));
-                }
+                component.allowed_outbound_hosts.push(AllowedHost::of_postgres(address.host(), address.port()));
             }
             component.database = Some(database);
         }
@@ -117,14 +114,14 @@ mod tests {
             assert!(!format!("{application:?}").contains("s3cret"));
             let host = &application.components["a"].allowed_outbound_hosts[0];
             let Some(DatabaseUrl::Postgres(address)) = &application.components["a"].database else { panic!("{url}") };
-            assert!(host.allows("postgres", address.host(), address.port()));
+            assert!(host.allows_wherever("postgres", address.host(), address.port()));
             assert!(!host.allows("postgres", address.host(), address.port() + 1));
             assert!(!host.allows("postgres", "other.test", address.port()));
             assert!(!host.allows("http", address.host(), address.port()));
         }
         let more = "allowed_outbound_hosts = [\"postgresql://*.test:*\"]";
         let application = component("postgres://me@db.test/shop", true, more).unwrap();
-        assert_eq!(granted(&application), ["postgresql://*.test:*"], "granted already");
+        assert_eq!(granted(&application), ["postgresql://*.test:*", "postgres://db.test:5432"]);
     }
 
     #[test]

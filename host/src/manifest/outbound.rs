@@ -20,6 +20,8 @@ pub struct AllowedHost {
     host: Host,
     /// From the first to the last port, both allowed.
     ports: (u16, u16),
+    /// Whether the host is granted at whatever address its name leads to.
+    wherever: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -62,17 +64,24 @@ impl AllowedHost {
         let scheme = scheme.map(|scheme| if scheme == "postgresql" { "postgres".to_owned() } else { scheme });
         let (host, port) = split(rest.strip_suffix('/').unwrap_or(rest))?;
         let ports = parse_ports(port, scheme.as_deref())?;
-        Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports })
+        Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports, wherever: false })
     }
 
-    /// The grant of one PostgreSQL server; `host` is a name, or an address without brackets.
+    /// The grant of one PostgreSQL server; `host` is a name, or an address without brackets. It comes from an address
+    /// that whoever runs the application gave for this very purpose, so it holds wherever the name leads: most servers
+    /// of databases are in private networks.
     pub(super) fn of_postgres(host: &str, port: u16) -> Self {
         let (shown, host) = match host.parse::<IpAddr>() {
             Ok(address) => (SocketAddr::new(address, port).to_string(), Host::Network(address.to_canonical().into())),
             Err(_) => (format!("{host}:{port}"), Host::Name(host.to_ascii_lowercase())),
         };
         let (scheme, shown) = (Some("postgres".to_owned()), format!("postgres://{shown}"));
-        AllowedHost { shown, scheme, host, ports: (port, port) }
+        AllowedHost { shown, scheme, host, ports: (port, port), wherever: true }
+    }
+
+    /// Whether `host` is allowed at any address that it may have, also one that is not on the public internet.
+    pub fn allows_wherever(&self, scheme: &str, host: &str, port: u16) -> bool {
+        self.wherever && self.allows(scheme, host, port)
     }
 
     /// Whether the entry is for `scheme`, among others or alone.
@@ -319,6 +328,23 @@ mod tests {
             assert_eq!(granted_now, granted, "{entry}: {address}");
         }
         assert!(!host("http://127.0.0.1").grants_address("http", "127.0.0.1".parse().unwrap(), 81));
+    }
+
+    #[test]
+    fn the_server_of_a_database_is_granted_wherever_its_name_leads_and_no_other_host_is() {
+        let server = AllowedHost::of_postgres("db.test", 5432);
+        assert_eq!(server.to_string(), "postgres://db.test:5432");
+        assert!(server.allows_wherever("postgres", "DB.test", 5432));
+        for (scheme, host, port) in
+            [("postgres", "a.db.test", 5432), ("postgres", "db.test", 5433), ("http", "db.test", 5432)]
+        {
+            assert!(!server.allows_wherever(scheme, host, port), "{scheme}://{host}:{port}");
+        }
+        assert!(!server.grants_address("postgres", "10.0.0.1".parse().unwrap(), 5432));
+        assert!(!host("postgres://db.test").allows_wherever("postgres", "db.test", 5432));
+        let address = AllowedHost::of_postgres("::1", 6543);
+        assert_eq!(address.to_string(), "postgres://[::1]:6543");
+        assert!(address.grants_address("postgres", "::1".parse().unwrap(), 6543));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::bindings::sqlite::HISTORY_PREFIX;
 use crate::manifest::{Component, DatabaseUrl, PostgresAddress};
 use files::Kind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use standing::{Standing, Status};
 
@@ -158,6 +159,15 @@ fn target_label<'a>(component: &str, labels: &'a [String]) -> Result<&'a str, Mi
             })
         }
     }
+}
+
+/// The bounds of migrations, which no manifest changes: what, how much, unit. `souk doctor` prints them.
+pub fn fixed_limits() -> [(&'static str, u64, &'static str); 2] {
+    let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    [
+        ("postgres: start-up's wait", ms(postgres::CONNECT_WAIT), "milliseconds"),
+        ("postgres: migrations' turn", ms(postgres::LOCK_WAIT), "milliseconds"),
+    ]
 }
 
 /// The table with the history of `component`.

@@ -2,4 +2,4 @@
 
 mod address;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, MAX_CA_ROOT};
