@@ -4,7 +4,7 @@
 use crate::bindings::http_client::{self, Client, Internal, InternalDispatch};
 use crate::bindings::key_value::Store;
 use crate::bindings::sqlite::Database;
-use crate::bindings::{Grants, files};
+use crate::bindings::{Grants, files, postgres};
 use crate::manifest::{Application, Component};
 use crate::state::StateFolder;
 use rusqlite::ErrorCode;
@@ -74,6 +74,7 @@ fn mend(error: &anyhow::Error) -> &'static str {
 pub(super) struct Shared {
     sqlite: BTreeMap<String, Arc<Database>>,
     key_value: BTreeMap<String, Arc<Store>>,
+    postgres: Arc<postgres::Pools>,
     internal: Internal,
     tls: Arc<tokio_rustls::rustls::ClientConfig>,
 }
@@ -92,7 +93,8 @@ impl Shared {
             key_value.insert(label, Arc::new(store));
         }
         let tls = http_client::tls_config().map_err(GrantError::Client)?;
-        Ok(Shared { sqlite: databases(application, &state.sqlite())?, key_value, internal: Internal::default(), tls })
+        let sqlite = databases(application, &state.sqlite())?;
+        Ok(Shared { sqlite, key_value, postgres: Arc::default(), internal: Internal::default(), tls })
     }
 
     /// Opens the way for requests between components of the application.
@@ -128,6 +130,7 @@ impl Shared {
             files: files::prepare(&application.dir, state.path(), &component.name, &component.files)?,
             key_value: chosen(&self.key_value, &component.key_value_stores),
             sqlite: chosen(&self.sqlite, &component.sqlite_databases),
+            postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
             http: Arc::new(client),
         })
     }

@@ -19,6 +19,7 @@ use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -48,6 +49,8 @@ pub struct Grants {
     pub key_value: BTreeMap<String, Arc<key_value::Store>>,
     /// Databases of `spin:sqlite`, by label.
     pub sqlite: sqlite::Granted,
+    /// The PostgreSQL servers that the component may reach, and the pools.
+    pub postgres: postgres::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
 }
@@ -63,6 +66,7 @@ impl Grants {
             files: None,
             key_value: BTreeMap::new(),
             sqlite: BTreeMap::new(),
+            postgres: postgres::Granted::default(),
             http,
         }
     }
@@ -82,6 +86,8 @@ pub struct Ctx {
     pub call: CallContext,
     /// State of `spin:sqlite`.
     pub sqlite: sqlite::State,
+    /// State of `spin:postgres`.
+    pub postgres: postgres::State,
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
     hooks: http_client::Hooks,
@@ -107,6 +113,7 @@ impl Ctx {
             stdio,
             key_value_open: 0,
             sqlite: sqlite::State::default(),
+            postgres: postgres::State::default(),
             grants,
             call,
         })
@@ -123,7 +130,7 @@ impl Ctx {
     /// whether the instance may serve another call: not when it holds a transaction of this one.
     pub fn end(&mut self) -> bool {
         self.stdio.flush();
-        !self.sqlite.holds_transaction()
+        !self.sqlite.holds_transaction() && !self.postgres.holds_transaction()
     }
 }
 
@@ -142,6 +149,7 @@ impl WasiHttpView for Ctx {
 /// The bounds of the bindings themselves, which no manifest changes: what, how much, unit. `souk doctor` prints them.
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
         ("sqlite: a database", sqlite::MAX_DATABASE_BYTES, "bytes"),
@@ -149,11 +157,18 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("sqlite: a statement", u64::from(sqlite::MAX_STATEMENT_BYTES.unsigned_abs()), "bytes"),
         ("sqlite: all memory", sqlite::MAX_HEAP_BYTES, "bytes"),
         ("sqlite: connections", n(sqlite::MAX_CONNECTIONS), "an instance"),
-        (
-            "sqlite: wait for writer",
-            n(usize::try_from(sqlite::BUSY_WAIT.as_millis()).unwrap_or(usize::MAX)),
-            "milliseconds",
-        ),
+        ("sqlite: wait for writer", ms(sqlite::BUSY_WAIT), "milliseconds"),
+        ("postgres: connections", n(postgres::MAX_POOL_CONNECTIONS), "an address"),
+        ("postgres: all connections", n(postgres::MAX_ALL_CONNECTIONS), "an application"),
+        ("postgres: addresses", n(postgres::MAX_POOLS), "an application"),
+        ("postgres: connections held", n(postgres::MAX_CONNECTIONS), "an instance"),
+        ("postgres: wait for one", ms(postgres::POOL_WAIT), "milliseconds"),
+        ("postgres: connecting", ms(postgres::CONNECT_WAIT), "milliseconds"),
+        ("postgres: idle connection", ms(postgres::IDLE_LIMIT), "milliseconds"),
+        ("postgres: prepared", n(postgres::CACHED_STATEMENTS), "a connection"),
+        ("postgres: a statement", n(postgres::MAX_STATEMENT_BYTES), "bytes"),
+        ("postgres: a result", n(postgres::MAX_RESULT_BYTES), "bytes"),
+        ("postgres: unread stream", ms(postgres::STALL), "milliseconds"),
         ("key-value: a key", n(key_value::MAX_KEY), "bytes"),
         ("key-value: a value", n(key_value::MAX_VALUE), "bytes"),
         ("key-value: a store", key_value::MAX_FILE_SIZE, "bytes"),
@@ -175,6 +190,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;
+    postgres::add_to_linker(linker)?;
     Ok(())
 }
 

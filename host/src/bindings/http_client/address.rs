@@ -46,7 +46,7 @@ const SPECIAL_V6: &[(Ipv6Net, &str)] = &[
 const NAT64: Ipv6Net = v6(0x64, 0xff9b, 96);
 
 /// The kind of a special address, or `None` for one on the public internet.
-pub(super) fn special(address: IpAddr) -> Option<&'static str> {
+pub(in crate::bindings) fn special(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
         IpAddr::V4(address) => special_v4(address),
         IpAddr::V6(address) if NAT64.contains(&address) => {

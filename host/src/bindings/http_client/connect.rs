@@ -29,13 +29,13 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_LOOKUPS: usize = 16;
 
 /// Resolves a name; a seam, so that tests can say where a name leads.
-pub(super) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+pub(in crate::bindings) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The system's resolver, for one component.
 ///
 /// A look-up blocks a thread and cannot be stopped, so it can outlive the request that wanted it. It keeps its permit
 /// until it is over: a component that is granted wildcards cannot fill the blocking pool with names that never answer.
-pub(super) fn system_resolver() -> Resolve {
+pub(in crate::bindings) fn system_resolver() -> Resolve {
     let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
     Arc::new(move |name| {
         let permits = permits.clone();

@@ -17,14 +17,16 @@ mod body;
 mod connect;
 mod error;
 
+pub(in crate::bindings) use address::special;
 pub use allow::AllowedHosts;
 pub use connect::tls_config;
+pub(in crate::bindings) use connect::{Resolve, system_resolver};
 pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 
 use crate::call::CallContext;
 use allow::{INTERNAL, Target};
 use body::Limited;
-use connect::{CONNECT_TIMEOUT, Connector, Resolve};
+use connect::{CONNECT_TIMEOUT, Connector};
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt as _;

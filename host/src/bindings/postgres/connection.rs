@@ -1,0 +1,239 @@
+//! A guest's connection: what it holds between statements, and which session runs the next one.
+
+use super::allow::Allowed;
+use super::error::{After, Failure, failed};
+use super::pool::{Lease, Pool};
+use super::run::{Kept, Nowhere, Sink, run};
+use super::statement::{Effect, Statement};
+use super::stream::RowStream;
+use super::{CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, ParameterValue, RowSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A guest's connection. Statements of one connection run one at a time, in order.
+pub struct Connection {
+    pool: Arc<Pool>,
+    allowed: Arc<Allowed>,
+    session: Mutex<Session>,
+}
+
+/// Where a connection stands.
+enum State {
+    /// Outside a transaction.
+    Idle,
+    /// Inside one.
+    Open(Lease),
+    /// Inside one as far as the guest knows, but it ended: a statement of it was cancelled, or its session died.
+    Lost,
+}
+
+/// The state of a connection, and the count of its instance's transactions.
+struct Session {
+    state: State,
+    transactions: Arc<AtomicUsize>,
+}
+
+impl Session {
+    fn set(&mut self, state: State) -> State {
+        let (was, is) = (!matches!(self.state, State::Idle), !matches!(state, State::Idle));
+        match (was, is) {
+            (false, true) => drop(self.transactions.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.transactions.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
+        std::mem::replace(&mut self.state, state)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let State::Open(lease) = self.set(State::Idle) {
+            lease.roll_back();
+        }
+    }
+}
+
+impl Connection {
+    /// A connection by way of `pool`, as far as `allowed` goes; `transactions` counts its instance's open transactions.
+    pub(super) fn new(pool: Arc<Pool>, allowed: Arc<Allowed>, transactions: Arc<AtomicUsize>) -> Self {
+        Connection { pool, allowed, session: Mutex::new(Session { state: State::Idle, transactions }) }
+    }
+
+    /// Connects, if nobody is connected to the address yet: so a wrong address is told when it is opened.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn check(&self) -> Result<(), Error> {
+        if self.pool.is_cold() {
+            self.pool.lease(&self.allowed).await?.release();
+        }
+        Ok(())
+    }
+
+    /// Runs one statement and gives its whole result.
+    ///
+    /// # Errors
+    /// PostgreSQL's, or a value's; and when the result is larger than [`MAX_RESULT_BYTES`].
+    pub async fn query(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowSet, Error> {
+        let statement = check(&sql)?;
+        let session = self.session.lock().await;
+        let kept = self.keep(session, statement, sql.into(), params).await?;
+        Ok(RowSet { columns: kept.columns, rows: kept.rows })
+    }
+
+    /// Runs one statement and gives its rows as they come. Only a query outside a transaction is truly streamed; what
+    /// else gives rows is read whole first, so that what a statement does never depends on who reads its rows, and so
+    /// that the guest may run the next statement of the transaction while it reads them.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query); the size of a streamed result is not bounded.
+    pub async fn query_stream(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowStream, Error> {
+        let statement = check(&sql)?;
+        let session = self.session.lock().await;
+        if !statement.reads || !matches!(session.state, State::Idle) {
+            return Ok(RowStream::ready(self.keep(session, statement, sql.into(), params).await?));
+        }
+        drop(session);
+        let lease = self.lease(statement, &sql).await?;
+        let sql: Arc<str> = sql.into();
+        match RowStream::begin(lease, sql.clone(), params.clone()).await {
+            Err(Failure { session: After::Stale, .. }) => {
+                let lease = self.lease(statement, &sql).await?;
+                RowStream::begin(lease, sql, params).await.map_err(|failure| failure.error)
+            }
+            begun => begun.map_err(|failure| failure.error),
+        }
+    }
+
+    /// Runs one statement and says how many rows it concerned.
+    ///
+    /// # Errors
+    /// PostgreSQL's, or a value's.
+    pub async fn execute(&self, sql: String, params: Vec<ParameterValue>) -> Result<u64, Error> {
+        let statement = check(&sql)?;
+        let session = self.session.lock().await;
+        self.run(session, statement, sql.into(), params, &mut Nowhere).await
+    }
+
+    async fn keep(
+        &self,
+        session: MutexGuard<'_, Session>,
+        statement: Statement,
+        sql: Arc<str>,
+        params: Vec<ParameterValue>,
+    ) -> Result<Kept, Error> {
+        let to_the_end = !statement.reads || !matches!(session.state, State::Idle);
+        let mut kept = Kept { to_the_end, ..Kept::default() };
+        let outcome = self.run(session, statement, sql, params, &mut kept).await;
+        if kept.is_too_large() {
+            return Err(failed(&format!(
+                "the result is larger than {} MiB; read it in pages, or as a stream outside a transaction",
+                MAX_RESULT_BYTES >> 20
+            )));
+        }
+        outcome.map(|_| kept)
+    }
+
+    /// A session for `statement`, from the pool.
+    async fn lease(&self, statement: Statement, sql: &str) -> Result<Lease, Error> {
+        let mut lease = self.pool.lease(&self.allowed).await?;
+        mark(&mut lease, statement, sql);
+        Ok(lease)
+    }
+
+    async fn run(
+        &self,
+        mut session: MutexGuard<'_, Session>,
+        statement: Statement,
+        sql: Arc<str>,
+        params: Vec<ParameterValue>,
+        sink: &mut impl Sink,
+    ) -> Result<u64, Error> {
+        // Until the statement has ended, its transaction counts as lost: if this future is dropped, it is.
+        let (inside, mut lease) = match session.set(State::Lost) {
+            State::Open(mut lease) => {
+                mark(&mut lease, statement, &sql);
+                (true, lease)
+            }
+            State::Idle => {
+                session.set(State::Idle);
+                (false, self.lease(statement, &sql).await?)
+            }
+            State::Lost if statement.effect == Effect::RollsBack => {
+                session.set(State::Idle);
+                return Ok(0);
+            }
+            State::Lost => {
+                let lost = "the transaction was lost with its session; say ROLLBACK before the next statement";
+                return Err(Error::ConnectionFailed(lost.to_owned()));
+            }
+        };
+        let mut outcome = run(lease.session(), &sql, &params, sink).await;
+        if !inside && matches!(&outcome, Err(Failure { session: After::Stale, .. })) {
+            // It has not run; a new session prepares it anew.
+            drop(lease);
+            lease = self.lease(statement, &sql).await?;
+            outcome = run(lease.session(), &sql, &params, sink).await;
+        }
+        let ends = statement.ends();
+        let still_inside = match &outcome {
+            Ok(_) | Err(Failure { session: After::Done, .. }) => match statement.effect {
+                Effect::Begins => true,
+                Effect::Ends | Effect::RollsBack => false,
+                Effect::None | Effect::Stays => inside,
+            },
+            Err(Failure { session: After::Untouched, .. }) => inside,
+            // A COMMIT that fails has ended the transaction, if it was one: PostgreSQL knows.
+            Err(Failure { session: After::Refused | After::Stale, .. }) if inside && ends => {
+                match lease.is_aborted().await {
+                    Ok(aborted) => aborted,
+                    Err(_) => {
+                        lease.died();
+                        session.set(State::Idle);
+                        return outcome.map_err(|failure| failure.error);
+                    }
+                }
+            }
+            Err(Failure { session: After::Refused | After::Stale, .. }) => inside,
+            Err(Failure { session: after @ (After::Gone | After::Abandoned), .. }) => {
+                if *after == After::Gone {
+                    lease.died();
+                }
+                if ends || !inside {
+                    session.set(State::Idle);
+                }
+                return outcome.map_err(|failure| failure.error);
+            }
+        };
+        if matches!(&outcome, Err(Failure { session: After::Stale, .. })) {
+            lease.leaves_traces();
+        }
+        if still_inside {
+            session.set(State::Open(lease));
+        } else {
+            session.set(State::Idle);
+            lease.release();
+        }
+        outcome.map_err(|failure| failure.error)
+    }
+}
+
+/// Notes on a session what the statement will leave there.
+fn mark(lease: &mut Lease, statement: Statement, sql: &str) {
+    // A long one would stay with the prepared statements.
+    if statement.leaves_traces || sql.len() > CACHED_STATEMENT_BYTES {
+        lease.leaves_traces();
+    }
+}
+
+fn check(sql: &str) -> Result<Statement, Error> {
+    if sql.len() > MAX_STATEMENT_BYTES {
+        return Err(failed(&format!("the statement is longer than {MAX_STATEMENT_BYTES} bytes")));
+    }
+    let statement = Statement::of(sql);
+    if statement.copies {
+        return Err(failed("COPY is not available: the interface has no way to give or take its data"));
+    }
+    Ok(statement)
+}

@@ -1,0 +1,155 @@
+//! PostgreSQL's `NUMERIC` in its binary form, from and to decimal text.
+//!
+//! The text is exact and keeps the scale: `1.50` stays `1.50`. The decimal types that sqlx knows either hold 28 digits
+//! where `NUMERIC` holds 131,072, or lose the scale and take quadratic time for large numbers, which a guest could use
+//! to hold up a thread; both directions here are one pass.
+
+use super::wire::{Malformed, Reader};
+
+/// Digits of base 10,000 that stand for four decimal ones.
+const GROUP: usize = 4;
+/// The most decimal digits before the point, and after it: PostgreSQL's own bounds.
+const MAX_BEFORE: usize = 131_072;
+const MAX_AFTER: usize = 16_383;
+const NEGATIVE: u16 = 0x4000;
+
+/// The decimal text of a binary `NUMERIC`; `Err` for NaN and infinities, which are no decimals.
+pub(super) fn read(bytes: &[u8]) -> Result<String, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let count = usize::from(reader.u16()?);
+    let weight = i32::from(reader.i16()?);
+    let sign = reader.u16()?;
+    let scale = usize::from(reader.u16()?);
+    if sign & !NEGATIVE != 0 {
+        return Err(Malformed("NaN or infinity, which is no decimal"));
+    }
+    let groups = (0..count).map(|_| reader.u16()).collect::<Result<Vec<_>, _>>()?;
+    let group = |at: i32| usize::try_from(at).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0);
+    let mut text = String::new();
+    if sign == NEGATIVE {
+        text.push('-');
+    }
+    text.push_str(&group(0.min(weight)).to_string());
+    for at in 1..=weight {
+        text.push_str(&format!("{:04}", group(at)));
+    }
+    if scale > 0 {
+        text.push('.');
+        let end = text.len() + scale;
+        let mut at = weight + 1;
+        while text.len() < end {
+            text.push_str(&format!("{:04}", group(at)));
+            at += 1;
+        }
+        text.truncate(end);
+    }
+    Ok(text)
+}
+
+/// Appends the binary form of `text`: digits with at most one point and one sign. `None` when it is no decimal, or
+/// larger than a `NUMERIC` may be.
+pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Option<()> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (before, after) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    if before.is_empty() && after.is_empty() || !before.bytes().chain(after.bytes()).all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let before = before.trim_start_matches('0');
+    if before.len() > MAX_BEFORE || after.len() > MAX_AFTER {
+        return None;
+    }
+    let lead = before.len().next_multiple_of(GROUP) - before.len();
+    let digits = std::iter::repeat_n(b'0', lead).chain(before.bytes()).chain(after.bytes());
+    let mut groups = Vec::with_capacity((lead + before.len() + after.len()) / GROUP + 1);
+    let (mut group, mut held) = (0_u16, 0);
+    for digit in digits {
+        group = group * 10 + u16::from(digit - b'0');
+        held += 1;
+        if held == GROUP {
+            groups.push(std::mem::take(&mut group));
+            held = 0;
+        }
+    }
+    if held > 0 {
+        groups.push((held..GROUP).fold(group, |group, _| group * 10));
+    }
+    let zeros = groups.iter().take_while(|group| **group == 0).count();
+    let end = groups.iter().rposition(|group| *group != 0).map_or(zeros, |last| last + 1);
+    let groups = groups.get(zeros..end)?;
+    let weight = match groups {
+        [] => 0,
+        _ => i16::try_from(i32::try_from((lead + before.len()) / GROUP).ok()? - 1 - i32::try_from(zeros).ok()?).ok()?,
+    };
+    let sign = if text.starts_with('-') && !groups.is_empty() { NEGATIVE } else { 0 };
+    out.extend(u16::try_from(groups.len()).ok()?.to_be_bytes());
+    out.extend(weight.to_be_bytes());
+    out.extend(sign.to_be_bytes());
+    out.extend(u16::try_from(after.len()).ok()?.to_be_bytes());
+    out.extend(groups.iter().flat_map(|group| group.to_be_bytes()));
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn round_trip(text: &str) -> Option<String> {
+        let mut bytes = Vec::new();
+        write(text, &mut bytes)?;
+        Some(read(&bytes).unwrap())
+    }
+
+    #[test]
+    fn texts_that_are_no_decimals_are_refused() {
+        for text in ["", ".", "-", "+", "1e5", "1_000", "NaN", "1.2.3", "0x1", " 1", "١", "--1", "1-"] {
+            assert_eq!(round_trip(text), None, "{text}");
+        }
+        assert_eq!(round_trip(&"9".repeat(MAX_BEFORE + 1)), None);
+        assert_eq!(round_trip(&format!("0.{}", "1".repeat(MAX_AFTER + 1))), None);
+    }
+
+    #[test]
+    fn scale_and_sign_are_kept_and_superfluous_zeros_are_not() {
+        for (text, expected) in [
+            ("0", "0"),
+            ("-0", "0"),
+            ("-0.00", "0.00"),
+            ("+1.50", "1.50"),
+            (".5", "0.5"),
+            ("5.", "5"),
+            ("007", "7"),
+            ("10000", "10000"),
+            ("-0.00001234", "-0.00001234"),
+            ("100000000.00000001", "100000000.00000001"),
+        ] {
+            assert_eq!(round_trip(text).as_deref(), Some(expected), "{text}");
+        }
+        let largest = format!("{}.{}", "9".repeat(MAX_BEFORE), "9".repeat(MAX_AFTER));
+        assert_eq!(round_trip(&largest), Some(largest));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_malformed() {
+        let mut bytes = Vec::new();
+        write("123456.789", &mut bytes).unwrap();
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end]).is_err());
+        }
+        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0]).is_err(), "NaN");
+    }
+
+    proptest! {
+        #[test]
+        fn decimals_survive(text in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?") {
+            let zero = text.bytes().all(|b| !(b'1'..=b'9').contains(&b));
+            let expected = if zero { text.trim_start_matches('-').to_owned() } else { text.clone() };
+            prop_assert_eq!(round_trip(&text), Some(expected));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! One statement on one session.
+
+use super::error::{After, Failure};
+use super::parameter::Parameter;
+use super::value;
+use super::{Column, Error, MAX_RESULT_BYTES, ParameterValue, Row};
+use futures::StreamExt as _;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _, Statement as _};
+use std::future::Future;
+use std::sync::Arc;
+
+/// Where the rows of a statement go.
+pub(super) trait Sink {
+    /// The columns, before the first row, and before the statement has run.
+    fn columns(&mut self, columns: &[Column]) -> impl Future<Output = Result<(), Stop>> + Send;
+    /// A row, and what it weighs in bytes.
+    fn row(&mut self, row: Row, weight: usize) -> impl Future<Output = Result<(), Stop>> + Send;
+}
+
+/// No more rows are wanted.
+#[derive(Debug)]
+pub(super) struct Stop;
+
+/// Runs `sql` to its end. How many rows it concerned, as PostgreSQL counts; for a query those that it gave.
+///
+/// # Errors
+/// PostgreSQL's, or that a value does not fit. A row that does not fit is told after all have been read, so that what
+/// the statement did does not depend on it.
+pub(super) async fn run(
+    session: &mut PgConnection,
+    sql: &Arc<str>,
+    params: &[ParameterValue],
+    sink: &mut impl Sink,
+) -> Result<u64, Failure> {
+    let sql = AssertSqlSafe(sql.clone()).into_sql_str();
+    // Without types, so that PostgreSQL says what it wants; sqlx keeps the answer with the prepared statement.
+    let statement = session.prepare_with(sql, &[]).await?;
+    let columns: Vec<Column> = statement.columns().iter().map(value::column).collect();
+    let arguments = arguments(&statement, params).map_err(|error| Failure { error, session: After::Untouched })?;
+    let stopped =
+        |_: Stop| Failure { error: Error::Other("nobody reads the rows".to_owned()), session: After::Abandoned };
+    sink.columns(&columns).await.map_err(stopped)?;
+    let (mut concerned, mut misfit) = (0, None);
+    let mut results = session.fetch_many(statement.query_with(arguments));
+    while let Some(result) = results.next().await {
+        match result? {
+            Either::Left(done) => concerned += done.rows_affected(),
+            Either::Right(_) if misfit.is_some() => {}
+            Either::Right(row) => match value::read_row(&row, &columns) {
+                Ok((row, weight)) => sink.row(row, weight).await.map_err(stopped)?,
+                Err(what) => misfit = Some(what),
+            },
+        }
+    }
+    match misfit {
+        None => Ok(concerned),
+        Some(what) => Err(Failure { error: Error::ValueConversionFailed(what), session: After::Done }),
+    }
+}
+
+fn arguments(statement: &sqlx::postgres::PgStatement, params: &[ParameterValue]) -> Result<PgArguments, Error> {
+    let types = match statement.parameters() {
+        Some(Either::Left(types)) => types,
+        _ => &[],
+    };
+    if types.len() != params.len() {
+        let (wanted, given) = (types.len(), params.len());
+        return Err(Error::BadParameter(format!("the statement has {wanted} parameters, and {given} were given")));
+    }
+    let mut arguments = PgArguments::default();
+    for (index, (value, ty)) in params.iter().zip(types).enumerate() {
+        let bad = |what: String| Error::BadParameter(format!("parameter ${}: {what}", index + 1));
+        let parameter = Parameter::new(value, ty).map_err(bad)?;
+        sqlx::Arguments::add(&mut arguments, parameter).map_err(|e| bad(e.to_string()))?;
+    }
+    Ok(arguments)
+}
+
+/// Forgets the rows.
+pub(super) struct Nowhere;
+
+impl Sink for Nowhere {
+    async fn columns(&mut self, _: &[Column]) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn row(&mut self, _: Row, _: usize) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+/// Keeps the rows, up to [`MAX_RESULT_BYTES`].
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub columns: Vec<Column>,
+    pub rows: Vec<Row>,
+    pub bytes: usize,
+    /// Whether a result that is too large is read to its end all the same, because stopping would undo the statement.
+    pub to_the_end: bool,
+}
+
+impl Kept {
+    /// Whether there were more rows than can be kept.
+    pub fn is_too_large(&self) -> bool {
+        self.bytes > MAX_RESULT_BYTES
+    }
+}
+
+impl Sink for Kept {
+    async fn columns(&mut self, columns: &[Column]) -> Result<(), Stop> {
+        self.columns = columns.to_vec();
+        Ok(())
+    }
+
+    async fn row(&mut self, row: Row, weight: usize) -> Result<(), Stop> {
+        if !self.is_too_large() {
+            self.bytes += weight;
+            self.rows.push(row);
+        }
+        if self.is_too_large() {
+            self.rows = Vec::new();
+        }
+        if self.is_too_large() && !self.to_the_end { Err(Stop) } else { Ok(()) }
+    }
+}

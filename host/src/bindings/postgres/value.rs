@@ -1,0 +1,275 @@
+//! Values, from PostgreSQL to the interface.
+//!
+//! What each type becomes is as in Spin. Where Spin's libraries lose something, it is kept: a decimal has all its
+//! digits, JSON its numbers as they were written, an empty range stays empty (as a range from 0 to 0 without both, which
+//! PostgreSQL reads as empty again), and 24:00 is not 00:00. A value that the interface cannot say (a date `infinity`,
+//! NaN as a decimal, an array of two dimensions) is an error and never another value. Types that the interface does not
+//! know are `unsupported`, with the bytes of PostgreSQL's binary format.
+
+use super::numeric;
+use super::wire::{Malformed, Reader};
+use super::{Column, DbDataType, DbValue, Interval, RangeBoundKind, Row};
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
+use sqlx::Row as _;
+use sqlx::postgres::{PgColumn, PgRow, PgTypeInfo};
+use sqlx::{Column as _, TypeInfo as _, ValueRef as _};
+
+/// What a value weighs besides its bytes: its place in the row.
+const CELL_BYTES: usize = size_of::<DbValue>();
+
+/// Seconds from 1970 to 2000, where PostgreSQL's clock begins.
+pub(super) const EPOCH: i64 = 946_684_800;
+const MICROS: i64 = 1_000_000;
+
+/// A bound of a range.
+type Bound<T> = Option<(T, RangeBoundKind)>;
+
+/// The interface's column.
+pub(super) fn column(column: &PgColumn) -> Column {
+    Column { name: column.name().to_owned(), data_type: data_type(column.type_info()) }
+}
+
+/// The interface's type: by the fixed number of each of PostgreSQL's own types.
+fn data_type(ty: &PgTypeInfo) -> DbDataType {
+    match ty.oid().map_or(0, |oid| oid.0) {
+        16 => DbDataType::Boolean,
+        17 => DbDataType::Binary,
+        20 => DbDataType::Int64,
+        21 => DbDataType::Int16,
+        23 => DbDataType::Int32,
+        25 | 1042 | 1043 => DbDataType::Str,
+        700 => DbDataType::Floating32,
+        701 => DbDataType::Floating64,
+        1007 => DbDataType::ArrayInt32,
+        1009 | 1014 | 1015 => DbDataType::ArrayStr,
+        1016 => DbDataType::ArrayInt64,
+        1082 => DbDataType::Date,
+        1083 => DbDataType::Time,
+        1114 | 1184 => DbDataType::Datetime,
+        1186 => DbDataType::Interval,
+        1231 => DbDataType::ArrayDecimal,
+        1700 => DbDataType::Decimal,
+        2950 => DbDataType::Uuid,
+        3802 => DbDataType::Jsonb,
+        3904 => DbDataType::RangeInt32,
+        3906 => DbDataType::RangeDecimal,
+        3926 => DbDataType::RangeInt64,
+        _ => DbDataType::Other(name(ty)),
+    }
+}
+
+/// A type's name, as in PostgreSQL's catalogue: `_inet` where sqlx says `INET[]`.
+pub(super) fn name(ty: &PgTypeInfo) -> String {
+    let name = ty.name().to_ascii_lowercase();
+    match name.strip_suffix("[]") {
+        Some(element) => format!("_{element}"),
+        None => name,
+    }
+}
+
+/// The values of a row, and what they weigh in bytes; `Err` says which column does not fit, and why.
+pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), String> {
+    let mut values = Vec::with_capacity(columns.len());
+    let mut weight = 0;
+    for (index, column) in columns.iter().enumerate() {
+        let wrong = |what: &dyn std::fmt::Display| format!("column `{}`: {what}", column.name);
+        let raw = row.try_get_raw(index).map_err(|e| wrong(&e))?;
+        let value = if raw.is_null() {
+            DbValue::DbNull
+        } else {
+            let bytes = raw.as_bytes().map_err(|e| wrong(&e))?;
+            read(&column.data_type, bytes).map_err(|Malformed(what)| wrong(&what))?
+        };
+        weight += CELL_BYTES + heap_bytes(&value);
+        values.push(value);
+    }
+    Ok((values, weight))
+}
+
+/// What a value holds outside its cell, in bytes.
+fn heap_bytes(value: &DbValue) -> usize {
+    fn texts<'a>(texts: impl Iterator<Item = Option<&'a String>>) -> usize {
+        texts.map(|text| size_of::<Option<String>>() + text.map_or(0, String::len)).sum()
+    }
+    match value {
+        DbValue::Str(s) | DbValue::Uuid(s) | DbValue::Decimal(s) => s.len(),
+        DbValue::Binary(b) | DbValue::Jsonb(b) | DbValue::Unsupported(b) => b.len(),
+        DbValue::RangeDecimal((from, to)) => texts([from, to].into_iter().map(|b| b.as_ref().map(|(text, _)| text))),
+        DbValue::ArrayInt32(list) => size_of_val(list.as_slice()),
+        DbValue::ArrayInt64(list) => size_of_val(list.as_slice()),
+        DbValue::ArrayDecimal(list) | DbValue::ArrayStr(list) => texts(list.iter().map(Option::as_ref)),
+        _ => 0,
+    }
+}
+
+/// A value that is not NULL.
+fn read(ty: &DbDataType, bytes: &[u8]) -> Result<DbValue, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let value = match ty {
+        DbDataType::Boolean => DbValue::Boolean(reader.i8()? != 0),
+        DbDataType::Int8 => DbValue::Int8(reader.i8()?),
+        DbDataType::Int16 => DbValue::Int16(reader.i16()?),
+        DbDataType::Int32 => DbValue::Int32(reader.i32()?),
+        DbDataType::Int64 => DbValue::Int64(reader.i64()?),
+        DbDataType::Floating32 => DbValue::Floating32(reader.f32()?),
+        DbDataType::Floating64 => DbValue::Floating64(reader.f64()?),
+        DbDataType::Date => DbValue::Date(date(reader.i32()?)?),
+        DbDataType::Time => DbValue::Time(time(reader.i64()?)?),
+        DbDataType::Datetime | DbDataType::Timestamp => DbValue::Datetime(datetime(reader.i64()?)?),
+        DbDataType::Interval => {
+            let (micros, days, months) = (reader.i64()?, reader.i32()?, reader.i32()?);
+            if matches!((micros, days, months), (i64::MAX, i32::MAX, i32::MAX) | (i64::MIN, i32::MIN, i32::MIN)) {
+                return Err(INFINITE);
+            }
+            DbValue::Interval(Interval { micros, days, months })
+        }
+        DbDataType::Str => return Ok(DbValue::Str(text(bytes)?)),
+        DbDataType::Binary => return Ok(DbValue::Binary(bytes.to_vec())),
+        DbDataType::Uuid => {
+            let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| Malformed("a UUID that has not 16 bytes"))?;
+            return Ok(DbValue::Uuid(uuid.to_string()));
+        }
+        DbDataType::Jsonb => match bytes.split_first() {
+            Some((1, json)) => return Ok(DbValue::Jsonb(json.to_vec())),
+            _ => return Err(Malformed("JSONB of an unknown version")),
+        },
+        DbDataType::Decimal => return Ok(DbValue::Decimal(numeric::read(bytes)?)),
+        DbDataType::RangeInt32 => return Ok(DbValue::RangeInt32(range(bytes, 0, int32)?)),
+        DbDataType::RangeInt64 => return Ok(DbValue::RangeInt64(range(bytes, 0, int64)?)),
+        DbDataType::RangeDecimal => {
+            return Ok(DbValue::RangeDecimal(range(bytes, "0".to_owned(), numeric::read)?));
+        }
+        DbDataType::ArrayInt32 => return Ok(DbValue::ArrayInt32(array(bytes, int32)?)),
+        DbDataType::ArrayInt64 => return Ok(DbValue::ArrayInt64(array(bytes, int64)?)),
+        DbDataType::ArrayDecimal => return Ok(DbValue::ArrayDecimal(array(bytes, numeric::read)?)),
+        DbDataType::ArrayStr => return Ok(DbValue::ArrayStr(array(bytes, text)?)),
+        DbDataType::Other(_) => return Ok(DbValue::Unsupported(bytes.to_vec())),
+    };
+    reader.end(value)
+}
+
+const INFINITE: Malformed = Malformed("infinity, which is no time");
+const TOO_FAR: Malformed = Malformed("a time that is too far away");
+
+fn int32(bytes: &[u8]) -> Result<i32, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let value = reader.i32()?;
+    reader.end(value)
+}
+
+fn int64(bytes: &[u8]) -> Result<i64, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let value = reader.i64()?;
+    reader.end(value)
+}
+
+fn text(bytes: &[u8]) -> Result<String, Malformed> {
+    Ok(std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))?.to_owned())
+}
+
+/// From days since 2000.
+fn date(days: i32) -> Result<(i32, u8, u8), Malformed> {
+    if matches!(days, i32::MIN | i32::MAX) {
+        return Err(INFINITE);
+    }
+    let epoch = NaiveDate::from_ymd_opt(2000, 1, 1).ok_or(TOO_FAR)?;
+    let date = epoch.checked_add_signed(TimeDelta::days(days.into())).ok_or(TOO_FAR)?;
+    Ok((date.year(), small(date.month()), small(date.day())))
+}
+
+/// From microseconds since midnight, which 24:00 is, too.
+fn time(micros: i64) -> Result<(u8, u8, u8, u32), Malformed> {
+    let seconds = u32::try_from(micros / MICROS).map_err(|_| TOO_FAR)?;
+    let nanos = u32::try_from(micros % MICROS).map_err(|_| TOO_FAR)? * 1_000;
+    Ok((u8::try_from(seconds / 3600).map_err(|_| TOO_FAR)?, small(seconds / 60 % 60), small(seconds % 60), nanos))
+}
+
+/// From microseconds since 2000.
+fn datetime(micros: i64) -> Result<(i32, u8, u8, u8, u8, u8, u32), Malformed> {
+    if matches!(micros, i64::MIN | i64::MAX) {
+        return Err(INFINITE);
+    }
+    let nanos = u32::try_from(micros.rem_euclid(MICROS)).map_err(|_| TOO_FAR)? * 1_000;
+    let at = DateTime::<Utc>::from_timestamp(micros.div_euclid(MICROS) + EPOCH, nanos).ok_or(TOO_FAR)?;
+    let (hour, minute, second) = (small(at.hour()), small(at.minute()), small(at.second()));
+    Ok((at.year(), small(at.month()), small(at.day()), hour, minute, second, at.nanosecond()))
+}
+
+/// A part of a date or time, which is below 256.
+fn small(part: u32) -> u8 {
+    u8::try_from(part).unwrap_or(u8::MAX)
+}
+
+/// A range; `zero` stands at both ends of an empty one.
+fn range<T: Clone>(
+    bytes: &[u8],
+    zero: T,
+    read: impl Fn(&[u8]) -> Result<T, Malformed>,
+) -> Result<(Bound<T>, Bound<T>), Malformed> {
+    const EMPTY: i8 = 0x01;
+    let mut reader = Reader::new(bytes);
+    let flags = reader.i8()?;
+    if flags & EMPTY != 0 {
+        let end = Some((zero, RangeBoundKind::Exclusive));
+        return reader.end((end.clone(), end));
+    }
+    let mut bound = |inclusive: i8, infinite: i8| -> Result<Bound<T>, Malformed> {
+        if flags & infinite != 0 {
+            return Ok(None);
+        }
+        let kind = if flags & inclusive != 0 { RangeBoundKind::Inclusive } else { RangeBoundKind::Exclusive };
+        let piece = reader.piece()?.ok_or(Malformed("a range with NULL at its end"))?;
+        Ok(Some((read(piece)?, kind)))
+    };
+    let both = (bound(0x02, 0x08)?, bound(0x04, 0x10)?);
+    reader.end(both)
+}
+
+/// An array of one dimension, or an empty one.
+fn array<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, Malformed>) -> Result<Vec<Option<T>>, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let (dimensions, _has_null, _element) = (reader.i32()?, reader.i32()?, reader.u32()?);
+    match dimensions {
+        0 => return reader.end(Vec::new()),
+        1 => {}
+        _ => return Err(Malformed("an array of several dimensions")),
+    }
+    let (length, _first_index) = (reader.i32()?, reader.i32()?);
+    // No capacity from the wire: each value takes at least its length.
+    let mut values = Vec::new();
+    for _ in 0..length {
+        values.push(reader.piece()?.map(&read).transpose()?);
+    }
+    reader.end(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_no_time_is_an_error() {
+        for days in [i32::MAX, i32::MIN, i32::MAX - 1, i32::MIN + 1] {
+            assert!(date(days).is_err());
+        }
+        for micros in [i64::MAX, i64::MIN, i64::MAX - 1, i64::MIN + 1] {
+            assert!(datetime(micros).is_err());
+        }
+        assert_eq!(time(86_400 * MICROS), Ok((24, 0, 0, 0)));
+        assert!(time(-1).is_err());
+        assert!(time(i64::MAX).is_err());
+        assert_eq!(datetime(-1), Ok((1999, 12, 31, 23, 59, 59, 999_999_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(oid in prop::sample::select(vec![
+            16_u32, 17, 20, 21, 23, 25, 700, 701, 1007, 1009, 1016, 1082, 1083, 1114, 1184, 1186, 1231, 1700, 2950, 3802,
+            3904, 3906, 3926, 0,
+        ]), bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let ty = data_type(&PgTypeInfo::with_oid(sqlx::postgres::types::Oid(oid)));
+            let _ = read(&ty, &bytes);
+        }
+    }
+}
