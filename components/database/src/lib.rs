@@ -1,39 +1,91 @@
-//! A component's database: statements in, rows out, transactions that roll back unless they end well.
+//! A component's database: statements in, rows out, transactions that roll back unless they end well. SQLite or
+//! PostgreSQL, with the same component.
 //!
-//! The component's variable `database_url` says which database that is: `sqlite:LABEL` is the one that the manifest
-//! grants under `LABEL` in `sqlite_databases`. A component keeps its SQL in one module (`sql.rs`), as far as it is one
-//! dialect's; everything else about the database that depends on its kind is here.
+//! The component's variable `database_url` says which database that is, and an instance reads it once:
+//!
+//! | `database_url` | is | granted by |
+//! |---|---|---|
+//! | `sqlite:LABEL` | a SQLite that the host keeps | `LABEL` in `sqlite_databases` |
+//! | `postgres://USER:PASSWORD@HOST/DATABASE` | a PostgreSQL | its host in `allowed_outbound_hosts` |
+//!
+//! A component keeps its SQL in one module (`sql.rs`), as constants that [`statement!`] makes for both dialects, and
+//! reads rows in another; its migrations are in a folder a dialect. Everything else is the same for both.
 //!
 //! # Why this shape
 //!
-//! The host reuses instances, so the connection is kept from call to call, and the variable is read once in an
-//! instance's life. Statements use `spin:sqlite`'s plain functions: a statement is then one call that returns its rows
-//! as a list. The async functions return a stream and a future, which cost two more crossings each, and no answer here
-//! is large enough to be worth a stream. Nothing waits between the statements of a transaction but the database
-//! itself, so a transaction is a closure that is not async: a component cannot hold the database's writer while it
-//! waits for another component.
+//! The host reuses instances, so the connection is kept from call to call. Statements use the interfaces' plain
+//! functions: a statement is then one call that returns its rows as a list. The async functions return a stream and a
+//! future, which cost two more crossings each, and no answer here is large enough to be worth a stream. Nothing waits
+//! between the statements of a transaction but the database itself, so a transaction is a closure that is not async: a
+//! component cannot hold the database's writer, or its locks, while it waits for another component.
 //!
-//! Parameters are `?1`, `?2`, ... and values are [`Value`]: null, integers, reals, texts and blobs.
+//! Values are those that SQLite has, as [`Value`]: null, integers, reals, texts and blobs. It is what both databases
+//! can say without a table of types.
+//!
+//! # Where the dialects differ
+//!
+//! | | SQLite | PostgreSQL | so |
+//! |---|---|---|---|
+//! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both. A text that is made at run time asks [`Dialect::sign`] |
+//! | their types | any value goes anywhere | an integer is declared `bigint`, a real `float8`, a text `text`, a blob `bytea`; null has no type | cast where neither a column nor an operator says the type: `(?2::text IS NULL OR owner = ?2)`, and a text that is to be something else: `?3::text::timestamptz` |
+//! | truth | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that says `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
+//! | times | texts, `2024-02-27T15:50:27.545Z`, whose order is the order in time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
+//! | what is no time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
+//! | `max(a, b)`, `min(a, b)` | so | `greatest`, `least` | a piece with two texts |
+//! | U+0000 in a text | stored | an error, 22021 | refuse it in what strangers send |
+//! | a number beyond 64 bits in a text | a real | an error, 22003 | check before it is a parameter |
+//! | who writes | one at a time, in transactions too | all at once | the next section |
+//!
+//! # Two at once
+//!
+//! On SQLite a transaction waits where it begins until it is the only one that writes: what it reads stays as it is
+//! until it ends. On PostgreSQL transactions run at READ COMMITTED: each statement sees what was committed when it
+//! began, and one that changes a row which another is changing waits for it, and then looks again whether that row
+//! still fits its `WHERE`. It looks again at that row alone: a subquery over other rows keeps what it saw. So, for both:
+//!
+//! - Let one statement decide, and name in its `WHERE` the state that it starts from, as columns of the row that it
+//!   changes. Then it needs no transaction.
+//! - Where reading and writing are two statements, read the row that both turn upon with [`LOCKED`] first. Others who do
+//!   the same wait there; statements after it see what they did.
+//! - `INSERT ... ON CONFLICT` waits for another's insert of the same key, and then sees whether that stayed.
+//! - Take locks in one order everywhere, and clean up with `FOR UPDATE SKIP LOCKED`, which never waits. Two that wait for
+//!   each other all the same end as [`Error::Unavailable`].
+//!
+//! # When the answer is lost
+//!
+//! A connection can die, or a deadline end the call, when `COMMIT` was sent and its answer has not come. Then nobody
+//! knows whether the transaction is stored; the error is [`Error::Unavailable`], as for one that surely is not. So
+//! whoever does the same again must be able to: store with the change a key that the caller gave (an idempotency key, an
+//! event's id) under a unique constraint, and answer the second call from what the first one left. That covers a caller
+//! who got no answer at all, too.
 //!
 //! # What it refuses
 //!
-//! To tell the caller what went wrong: what the database said goes to the log, the caller learns only whether the same
-//! call may succeed later.
+//! - To tell the caller what went wrong: what the database said goes to the log, the caller learns only whether the same
+//!   call may succeed later.
+//! - To run a transaction again by itself. What its closure did besides (a line in the log, a value that it took) is
+//!   not undone, a second run would hold the instance longer just when the database is busy, and callers have to be able
+//!   to repeat anyway, as the last section says.
+//! - To go on in a transaction after a statement failed, or to begin one inside another.
 
+mod bindings;
+#[doc(hidden)]
+pub mod compose;
+mod connection;
 #[cfg(not(target_family = "wasm"))]
 mod native;
 mod row;
+mod statement;
+mod transaction;
 
 pub use row::{Row, Rows};
 pub use spin_sdk::sqlite::Value;
+pub use statement::{Dialect, LOCKED, NOW, Statement};
+pub use transaction::Transaction;
 
-#[cfg(not(target_family = "wasm"))]
-use native::Connection;
-use spin_sdk::sqlite::Error as SqliteError;
-#[cfg(target_family = "wasm")]
-use spin_sdk::sqlite::wit::sqlite::Connection;
+use connection::{Connection, Place};
 use std::cell::{Cell, OnceCell};
-use std::ops::Deref;
+use transaction::State;
 
 /// The variable that names the database.
 const VARIABLE: &str = "database_url";
@@ -41,18 +93,19 @@ const VARIABLE: &str = "database_url";
 /// Why a statement gave no answer. What the database said is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// The database does not answer, is busy or full: the same call may succeed later.
+    /// The database does not answer, is busy or full, or let another transaction go first: the same call may succeed
+    /// later. Of a transaction: it may be stored even so.
     Unavailable,
-    /// The database cannot be opened as the component is configured, or holds what its schema rules out: someone must
-    /// look at it.
+    /// The database cannot be opened as the component is configured, refuses the statement, or holds what its schema
+    /// rules out: someone must look at it.
     Internal,
 }
 
 thread_local! {
     /// The connection while no call uses it.
     static IDLE: Cell<Option<Connection>> = const { Cell::new(None) };
-    /// The label that the variable named.
-    static LABEL: OnceCell<String> = const { OnceCell::new() };
+    /// What the variable says.
+    static PLACE: OnceCell<Place> = const { OnceCell::new() };
 }
 
 /// The database, for the time of one call. Dropping it keeps the connection for the next call of the instance, unless
@@ -61,14 +114,18 @@ thread_local! {
 pub struct Database {
     /// Absent only while it is dropped.
     connection: Option<Connection>,
+    state: Cell<State>,
     failed: Cell<bool>,
+    /// Whether the statement that failed last took the session with it.
+    lost: Cell<bool>,
 }
 
 impl Database {
     /// The component's database. Only an instance's first call waits for anything.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the variable is missing or names no database that the component was granted.
+    /// [`Error::Internal`] when the variable is missing or names no database that the component was granted;
+    /// [`Error::Unavailable`] when the database cannot be reached.
     pub async fn open() -> Result<Database, Error> {
         match IDLE.take() {
             Some(connection) => Ok(Database::over(connection)),
@@ -78,64 +135,89 @@ impl Database {
 
     #[cold]
     async fn connect() -> Result<Database, Error> {
-        if LABEL.with(|label| label.get().is_none()) {
+        if PLACE.with(|place| place.get().is_none()) {
             let url = spin_sdk::variables::get(VARIABLE).await.map_err(|e| {
                 eprintln!("variable `{VARIABLE}`: {e}");
                 Error::Internal
             })?;
-            let label = label(&url)?;
-            LABEL.with(|cell| cell.set(label.to_owned())).ok();
+            let parsed = Place::parse(url)?;
+            PLACE.with(|place| place.set(parsed)).ok();
         }
-        LABEL
-            .with(|label| Connection::open(label.get().map_or("", String::as_str)))
-            .map(Database::over)
-            .map_err(refused)
+        PLACE.with(|place| match place.get() {
+            Some(place) => Connection::open(place).map(Database::over),
+            None => Err(Error::Internal),
+        })
     }
 
-    /// A database in memory, with the migrations run: for unit tests on this machine.
+    /// A SQLite in memory, with the migrations run: for unit tests on this machine.
     ///
     /// # Panics
     /// When a migration fails.
     #[cfg(not(target_family = "wasm"))]
     pub fn in_memory(migrations: &[&str]) -> Database {
-        Database::over(Connection::in_memory(migrations))
+        Database::over(Connection::Sqlite(native::Sqlite::in_memory(migrations)))
+    }
+
+    /// The PostgreSQL at `url`, with the migrations run: for unit tests on this machine.
+    ///
+    /// # Panics
+    /// When it cannot be reached, or a migration fails.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn postgres(url: &str, migrations: &[&str]) -> Database {
+        Database::over(Connection::Postgres(native::Postgres::with(url, migrations)))
     }
 
     fn over(connection: Connection) -> Database {
-        Database { connection: Some(connection), failed: Cell::new(false) }
+        Database {
+            connection: Some(connection),
+            state: Cell::new(State::None),
+            failed: Cell::new(false),
+            lost: Cell::new(false),
+        }
+    }
+
+    /// What the database speaks, for statements that are made at run time.
+    pub fn dialect(&self) -> Dialect {
+        self.connection.as_ref().map_or(Dialect::Sqlite, Connection::dialect)
     }
 
     /// Runs one statement and returns its rows.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for whatever SQLite says of a statement: `spin:sqlite` does not tell a busy database from
-    /// a broken one, and calling again later is right for the one and does no harm for the other.
-    pub fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows, Error> {
-        let Some(connection) = &self.connection else { return Err(Error::Internal) };
-        match connection.execute(statement, parameters) {
-            Ok(result) => Ok(Rows::new(result.rows)),
-            Err(e) => {
-                self.failed.set(true);
-                Err(refused(e))
-            }
+    /// Of SQLite, [`Error::Unavailable`] for whatever it says of a statement: `spin:sqlite` does not tell a busy
+    /// database from a broken one. Of PostgreSQL, what the SQLSTATE says. In a transaction in which a statement failed,
+    /// its error again.
+    pub fn query<'a>(&self, statement: impl Into<Statement<'a>>, parameters: &[Value]) -> Result<Rows, Error> {
+        match self.state.get() {
+            // PostgreSQL refuses it anyway, and SQLite would let half of a transaction be committed.
+            State::Failed(error) => Err(error),
+            State::None | State::Open => self.run(statement.into(), parameters),
         }
     }
 
-    /// Runs `work` in a transaction that may write, and commits it. When `work` fails, or the commit does, nothing of
+    /// Runs `work` in a transaction that may write, and commits it. When `work` fails, or a statement did, nothing of
     /// it remains.
     ///
-    /// Writers wait for each other where they begin, so what `work` reads stays as it is until it ends.
-    ///
     /// # Errors
-    /// Those of `work`, and the database's own.
+    /// Those of `work`, and the database's own. After [`Error::Unavailable`] from the commit nobody knows whether the
+    /// transaction is stored ("When the answer is lost", at the top).
     pub fn transaction<T, E: From<Error>>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
-        // IMMEDIATE: a transaction that begins as a reader and then writes fails when another wrote in between.
-        self.query("BEGIN IMMEDIATE", &[])?;
-        let mut transaction = Transaction { database: self, open: true };
+        let transaction = Transaction::begin(self)?;
         let value = work(&transaction)?;
-        self.query("COMMIT", &[])?;
-        transaction.open = false;
+        transaction.commit()?;
         Ok(value)
+    }
+
+    fn run(&self, statement: Statement<'_>, parameters: &[Value]) -> Result<Rows, Error> {
+        let Some(connection) = &self.connection else { return Err(Error::Internal) };
+        connection.run(statement, parameters).map_err(|failure| {
+            self.failed.set(true);
+            self.lost.set(failure.lost);
+            if matches!(self.state.get(), State::Open) {
+                self.state.set(State::Failed(failure.error));
+            }
+            failure.error
+        })
     }
 }
 
@@ -144,52 +226,6 @@ impl Drop for Database {
         if !self.failed.get() {
             IDLE.set(self.connection.take());
         }
-    }
-}
-
-/// A transaction under way: statements are the database's own, so what reads takes a [`Database`] and serves both,
-/// and what must be in a transaction takes this.
-#[derive(Debug)]
-pub struct Transaction<'a> {
-    database: &'a Database,
-    open: bool,
-}
-
-impl Deref for Transaction<'_> {
-    type Target = Database;
-
-    fn deref(&self) -> &Database {
-        self.database
-    }
-}
-
-impl Drop for Transaction<'_> {
-    fn drop(&mut self) {
-        // Where the rollback fails too, the connection is closed, and the host rolls back.
-        if self.open {
-            self.database.query("ROLLBACK", &[]).ok();
-        }
-    }
-}
-
-/// The label in a `database_url`.
-fn label(url: &str) -> Result<&str, Error> {
-    match url.strip_prefix("sqlite:") {
-        Some(label) if !label.is_empty() => Ok(label),
-        // The value is not repeated: a URL may hold a password.
-        _ => {
-            eprintln!("variable `{VARIABLE}` must be `sqlite:LABEL`, with a label from sqlite_databases");
-            Err(Error::Internal)
-        }
-    }
-}
-
-/// Logs what the database said and keeps only what a caller can act on.
-fn refused(error: SqliteError) -> Error {
-    eprintln!("database: {error}");
-    match error {
-        SqliteError::Io(_) | SqliteError::DatabaseFull => Error::Unavailable,
-        SqliteError::NoSuchDatabase | SqliteError::AccessDenied | SqliteError::InvalidConnection => Error::Internal,
     }
 }
 

@@ -1,15 +1,30 @@
 //! Rows, read column by column in the order of the statement. Texts are moved out, not copied.
 
+use crate::bindings::postgres::DbValue;
 use crate::{Error, Value};
 use spin_sdk::sqlite::RowResult;
+use std::vec::IntoIter;
 
 /// The rows of a statement.
 #[derive(Debug)]
-pub struct Rows(std::vec::IntoIter<RowResult>);
+pub struct Rows(Source);
 
-impl Rows {
-    pub(crate) fn new(rows: Vec<RowResult>) -> Rows {
-        Rows(rows.into_iter())
+/// As each interface gives them: a row is taken apart where it is read, and not before.
+#[derive(Debug)]
+enum Source {
+    Sqlite(IntoIter<RowResult>),
+    Postgres(IntoIter<Vec<DbValue>>),
+}
+
+impl From<Vec<RowResult>> for Rows {
+    fn from(rows: Vec<RowResult>) -> Rows {
+        Rows(Source::Sqlite(rows.into_iter()))
+    }
+}
+
+impl From<Vec<Vec<DbValue>>> for Rows {
+    fn from(rows: Vec<Vec<DbValue>>) -> Rows {
+        Rows(Source::Postgres(rows.into_iter()))
     }
 }
 
@@ -17,11 +32,19 @@ impl Iterator for Rows {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {
-        self.0.next().map(|row| Row::new(row.values))
+        match &mut self.0 {
+            Source::Sqlite(rows) => rows.next().map(|row| Row::new(row.values)),
+            Source::Postgres(rows) => {
+                rows.next().map(|row| Row { width: row.len(), columns: Columns::Postgres(row.into_iter()) })
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        match &self.0 {
+            Source::Sqlite(rows) => rows.size_hint(),
+            Source::Postgres(rows) => rows.size_hint(),
+        }
     }
 }
 
@@ -31,19 +54,25 @@ impl ExactSizeIterator for Rows {}
 /// database that other hands changed, or a statement that does not fit its decoder, has one.
 #[derive(Debug)]
 pub struct Row {
-    values: std::vec::IntoIter<Value>,
+    columns: Columns,
     width: usize,
+}
+
+#[derive(Debug)]
+enum Columns {
+    Sqlite(IntoIter<Value>),
+    Postgres(IntoIter<DbValue>),
 }
 
 impl Row {
     /// A row of these values; for decoders' tests.
     pub fn new(values: Vec<Value>) -> Row {
-        Row { width: values.len(), values: values.into_iter() }
+        Row { width: values.len(), columns: Columns::Sqlite(values.into_iter()) }
     }
 
     /// The next column, a text.
     pub fn text(&mut self) -> Result<String, Error> {
-        match self.values.next() {
+        match self.next()? {
             Some(Value::Text(text)) => Ok(text),
             other => Err(self.unexpected("a text", other)),
         }
@@ -51,7 +80,7 @@ impl Row {
 
     /// The next column, a text or null.
     pub fn optional_text(&mut self) -> Result<Option<String>, Error> {
-        match self.values.next() {
+        match self.next()? {
             Some(Value::Text(text)) => Ok(Some(text)),
             Some(Value::Null) => Ok(None),
             other => Err(self.unexpected("a text or null", other)),
@@ -60,7 +89,7 @@ impl Row {
 
     /// The next column, an integer that fits `T`.
     pub fn integer<T: TryFrom<i64>>(&mut self) -> Result<T, Error> {
-        match self.values.next() {
+        match self.next()? {
             Some(Value::Integer(integer)) => {
                 T::try_from(integer).map_err(|_| self.unexpected("an integer in range", Some(Value::Integer(integer))))
             }
@@ -68,16 +97,23 @@ impl Row {
         }
     }
 
-    /// The next column, a truth value: 0 or another integer.
+    /// The next column, a truth value; SQLite has integers for them, 0 is false.
     pub fn boolean(&mut self) -> Result<bool, Error> {
         self.integer::<i64>().map(|value| value != 0)
     }
 
     /// The next column, a blob.
     pub fn blob(&mut self) -> Result<Vec<u8>, Error> {
-        match self.values.next() {
+        match self.next()? {
             Some(Value::Blob(bytes)) => Ok(bytes),
             other => Err(self.unexpected("a blob", other)),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Value>, Error> {
+        match &mut self.columns {
+            Columns::Sqlite(values) => Ok(values.next()),
+            Columns::Postgres(values) => values.next().map(value).transpose().map_err(|kind| self.unreadable(kind)),
         }
     }
 
@@ -92,13 +128,55 @@ impl Row {
             Some(Value::Text(_)) => "a text",
             Some(Value::Blob(_)) => "a blob",
         };
-        let column = self.width - self.values.len();
-        eprintln!("database: column {column} of a row holds {found} where {wanted} was expected");
+        eprintln!("database: column {} of a row holds {found} where {wanted} was expected", self.column());
         Error::Internal
+    }
+
+    #[cold]
+    fn unreadable(&self, kind: &str) -> Error {
+        eprintln!(
+            "database: column {} of a row holds {kind}, which is not read\n  fix: let the statement give it as a text",
+            self.column()
+        );
+        Error::Internal
+    }
+
+    /// The number of the column that was read last.
+    fn column(&self) -> usize {
+        self.width
+            - match &self.columns {
+                Columns::Sqlite(values) => values.len(),
+                Columns::Postgres(values) => values.len(),
+            }
     }
 
     fn short(&self, wanted: &str) -> Error {
         eprintln!("database: a row has {} columns; {wanted} was expected after them", self.width);
         Error::Internal
     }
+}
+
+/// A value of PostgreSQL as one of the five kinds; for any other kind, what it is.
+fn value(value: DbValue) -> Result<Value, &'static str> {
+    Ok(match value {
+        DbValue::Boolean(boolean) => Value::Integer(boolean.into()),
+        DbValue::Int8(integer) => Value::Integer(integer.into()),
+        DbValue::Int16(integer) => Value::Integer(integer.into()),
+        DbValue::Int32(integer) => Value::Integer(integer.into()),
+        DbValue::Int64(integer) => Value::Integer(integer),
+        DbValue::Floating32(real) => Value::Real(real.into()),
+        DbValue::Floating64(real) => Value::Real(real),
+        DbValue::Str(text) | DbValue::Uuid(text) | DbValue::Decimal(text) => Value::Text(text),
+        DbValue::Binary(bytes) => Value::Blob(bytes),
+        DbValue::DbNull => Value::Null,
+        DbValue::Date(_) | DbValue::Time(_) | DbValue::Datetime(_) | DbValue::Timestamp(_) | DbValue::Interval(_) => {
+            return Err("a time");
+        }
+        DbValue::Jsonb(_) => return Err("JSON"),
+        DbValue::RangeInt32(_) | DbValue::RangeInt64(_) | DbValue::RangeDecimal(_) => return Err("a range"),
+        DbValue::ArrayInt32(_) | DbValue::ArrayInt64(_) | DbValue::ArrayDecimal(_) | DbValue::ArrayStr(_) => {
+            return Err("an array");
+        }
+        DbValue::Unsupported(_) => return Err("a type that has no form in spin:postgres"),
+    })
 }

@@ -90,8 +90,9 @@ fn no_page(database: &Database, order_id: OrderId, key: Option<&Key>, why: NoPag
 }
 
 /// Cancels an order whose bill was refused.
-fn give_up(database: &Database, order_id: &str, key: Option<&Key>, why: &str) -> Result<(), Error> {
+pub fn give_up(database: &Database, order_id: &str, key: Option<&Key>, why: &str) -> Result<(), Error> {
     database.transaction(|transaction| {
+        transaction.query(sql::LOCK_SESSIONS, &[order_id.into()])?;
         let given_up = transaction.query(sql::GIVE_UP, &[order_id.into()])?.next().is_some();
         match key {
             Some(key) if given_up => Ok(key.refuse(transaction, order_id, why)?),

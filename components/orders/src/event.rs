@@ -5,11 +5,14 @@
 //! behind, not even its id: delivered again (by an operator who has looked at it), it is judged anew, and refused again
 //! for as long as the reason lasts. The inbox keeps ids for 90 days; an event that comes again later says what is known
 //! already, so it changes nothing.
+//!
+//! Of two that come at once, the second waits: with the same event, at the inbox, for what becomes of the first; with
+//! another event of the same order, at the order, and then it sees what the first has kept.
 
 use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
 use crate::settle::{Charge, settle};
-use crate::{rows, session, sql, status, store};
+use crate::{rows, session, sql, status, store, time};
 use database::{Database, Row, Transaction, Value};
 
 /// The longest id of an event, a charge or a session, in bytes; a provider's have less than half of it.
@@ -24,7 +27,8 @@ const MAX_URL: usize = 4096;
 pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
         let charge = check(event)?;
-        let order = order(transaction, &event.order_id)?;
+        bounded("the order's id", &event.order_id, MAX_ID)?;
+        let order = store::lock(transaction, &event.order_id).map_err(|error| no_order(error, &event.order_id))?;
         if (event.amount.cents, &event.amount.currency) != (order.total.cents, &order.total.currency) {
             return Err(DeliveryError::Reject(format!(
                 "order {} costs {} {}, charge {:?} is over {} {:?}",
@@ -43,7 +47,10 @@ pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
 /// `reject` when there is no such order; `retry` when the database does not answer.
 pub fn session_expired(database: &Database, event: &ExpiredSession) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
-        let order = order(transaction, &event.order_id)?;
+        bounded("the order's id", &event.order_id, MAX_ID)?;
+        bounded("the session's id", &event.session_id, MAX_ID)?;
+        let order =
+            store::find(transaction, &event.order_id, None).map_err(|error| no_order(error, &event.order_id))?;
         Ok(session::end(transaction, &order.id, &event.session_id)?)
     })
 }
@@ -72,10 +79,10 @@ fn deliver(
         return Ok(());
     }
     database.transaction(|transaction| {
-        transaction.query(sql::PURGE_EVENTS, &[])?;
         if transaction.query(sql::NOTE_EVENT, &[event_id.into()])?.next().is_none() {
             return Ok(());
         }
+        transaction.query(sql::PURGE_EVENTS, &[])?;
         work(transaction)
     })
 }
@@ -89,8 +96,7 @@ fn check(event: &Event) -> Result<Charge, DeliveryError> {
     if event.refunded_cents > event.amount.cents {
         return Err(DeliveryError::Reject(format!("charge {:?} was refunded more than it was over", event.charge_id)));
     }
-    // Times are compared as texts, so they must all be of one form.
-    if !is_timestamp(&event.at) {
+    if !time::is_timestamp(&event.at) {
         return Err(DeliveryError::Reject(format!("the time of charge {:?} is not RFC 3339 in UTC", event.charge_id)));
     }
     Ok(Charge {
@@ -102,12 +108,11 @@ fn check(event: &Event) -> Result<Charge, DeliveryError> {
     })
 }
 
-fn order(database: &Database, id: &str) -> Result<Order, DeliveryError> {
-    bounded("the order's id", id, MAX_ID)?;
-    store::find(database, id, None).map_err(|error| match error {
+fn no_order(error: orders::Error, id: &str) -> DeliveryError {
+    match error {
         orders::Error::NotFound => DeliveryError::Reject(format!("there is no order {id:?}")),
         _ => DeliveryError::Retry("the orders' database gives no answer".into()),
-    })
+    }
 }
 
 /// Keeps what is known of a charge.
@@ -183,17 +188,14 @@ fn known_charge(mut row: Row) -> Result<Charge, database::Error> {
 }
 
 fn bounded(what: &str, text: &str, most: usize) -> Result<(), DeliveryError> {
-    if (1..=most).contains(&text.len()) {
-        return Ok(());
+    if !(1..=most).contains(&text.len()) {
+        return Err(DeliveryError::Reject(format!("{what} must have 1 to {most} bytes, not {}", text.len())));
     }
-    Err(DeliveryError::Reject(format!("{what} must have 1 to {most} bytes, not {}", text.len())))
-}
-
-/// Whether a text has the contract's form of a time, which makes its order as text its order in time.
-fn is_timestamp(text: &str) -> bool {
-    const FORM: &[u8] = b"0000-00-00T00:00:00.000Z";
-    text.len() == FORM.len()
-        && text.bytes().zip(FORM).all(|(byte, form)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form })
+    // Which PostgreSQL does not keep, nor look for.
+    if text.contains('\0') {
+        return Err(DeliveryError::Reject(format!("{what} must not contain the character U+0000")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -55,10 +55,13 @@ impl Key {
 
     /// Takes the key for an order that the transaction is about to store; false when another has it.
     pub fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, database::Error> {
-        transaction.query(sql::PURGE_KEYS, &[])?;
         let [owner, text] = self.place();
         let parameters = [owner, text, Value::Blob(self.hash.clone()), order_id.into()];
-        Ok(transaction.query(sql::TAKE_KEY, &parameters)?.next().is_some())
+        if transaction.query(sql::TAKE_KEY, &parameters)?.next().is_none() {
+            return Ok(false);
+        }
+        transaction.query(sql::PURGE_KEYS, &[])?;
+        Ok(true)
     }
 
     /// Notes that the order's bill was refused, so that the key gets the same answer again.

@@ -5,8 +5,9 @@
 //!
 //! Many instances of this component run at once and share nothing but the database, so whatever two of them may do at
 //! the same time is decided there: an idempotency key is a unique row, an event in the inbox is one, and a change of
-//! status names in its statement the status that the order must have. What payments make of an order is derived from
-//! all its charges each time ([`settle`]), so the order of events does not matter.
+//! status names in its statement the status that the order must have. [`sql`] says why that is right on either database.
+//! What payments make of an order is derived from all its charges each time ([`settle`]), so the order of events does
+//! not matter.
 //!
 //! A transaction never waits for another component: what comes from outside is fetched before it or sent after it.
 //!
@@ -31,6 +32,7 @@ mod settle;
 mod sql;
 mod status;
 mod store;
+mod time;
 
 use bindings::administration::{self, Report};
 use bindings::orders::{self, Actor, Checkout, Error, NewOrder, Order, OrderId, Page, Query, Status};

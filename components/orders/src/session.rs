@@ -3,7 +3,7 @@
 
 use crate::bindings::checkout::Session;
 use crate::bindings::orders::PaymentSession;
-use crate::sql;
+use crate::{sql, time};
 use database::{Database, Error, Row, Value};
 
 /// What is known of a page.
@@ -36,8 +36,8 @@ pub fn begin(database: &Database, order_id: &str, number: u32) -> Result<bool, E
 pub fn save(database: &Database, order_id: &str, number: u32, session: &Session) -> Result<bool, Error> {
     let Session { id, url, success_url, cancel_url, expires_at } = session;
     let text = |text: &String| Value::text(text.as_str());
-    let page =
-        [order_id.into(), number.into(), text(id), text(url), text(success_url), text(cancel_url), text(expires_at)];
+    let ends = time::is_moment(expires_at).then_some(expires_at.as_str());
+    let page = [order_id.into(), number.into(), text(id), text(url), text(success_url), text(cancel_url), ends.into()];
     database.query(sql::SAVE_SESSION, &page)?;
     let saved = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
     Ok(saved.is_some_and(|attempt| attempt.open))
@@ -60,7 +60,7 @@ pub fn end(database: &Database, order_id: &str, session_id: &str) -> Result<(), 
 
 /// Now, in the contract's form.
 pub fn now(database: &Database) -> Result<String, Error> {
-    database.query(sql::NOW, &[])?.next().map_or(Err(Error::Internal), |mut row| row.text())
+    database.query(sql::TIME, &[])?.next().map_or(Err(Error::Internal), |mut row| row.text())
 }
 
 fn attempt(mut row: Row) -> Result<Attempt, Error> {

@@ -4,7 +4,7 @@ use crate::bindings::orders::{Actor, Error, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::{rows, session, sql, status};
-use database::{Database, Value};
+use database::{Database, Transaction, Value};
 use uuid::Uuid;
 
 /// The most orders on one page.
@@ -58,7 +58,8 @@ pub fn create(
         let [cents, pieces] = total;
         let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
         let stored = rows::one(transaction.query(sql::CREATE, &order)?)?;
-        transaction.query(&sql::create_items(draft.items.len()), &lines)?;
+        let lines_statement = sql::create_items(draft.items.len(), transaction.dialect().sign());
+        transaction.query(&*lines_statement, &lines)?;
         session::begin(transaction, &id, 1)?;
         Ok(stored.map(|order| Order { items: draft.items, ..order }))
     })
@@ -69,7 +70,19 @@ pub fn create(
 /// # Errors
 /// `not-found`, and the database's.
 pub fn find(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
+    if id.contains('\0') {
+        // No order has it, and PostgreSQL takes no such text.
+        return Err(Error::NotFound);
+    }
     rows::one(database.query(sql::GET, &[id.into(), seen_by.into()])?)?.ok_or(Error::NotFound)
+}
+
+/// One order without its lines, which stays as it is until the transaction ends, but for what the transaction does.
+///
+/// # Errors
+/// As [`find`].
+pub fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Order, Error> {
+    rows::one(transaction.query(sql::LOCK, &[id.into()])?)?.ok_or(Error::NotFound)
 }
 
 /// One order with its lines.

@@ -62,9 +62,8 @@ impl Guest for Catalog {
     async fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
         ids.sort_unstable();
         ids.dedup();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
+        let Some(largest) = ids.last() else { return Ok(Vec::new()) };
+        key(*largest)?;
         if ids.len() > MAX_PAGE as usize {
             return Err(Error::Invalid(format!("at most {MAX_PAGE} products at once")));
         }
@@ -81,9 +80,16 @@ fn key(id: ProductId) -> Result<Value, Error> {
     i64::try_from(id).map(Value::Integer).map_err(|_| Error::NotFound)
 }
 
-/// A name that may be stored. Blank and long ones always could be, so those who repeat names cut them.
+/// A name that may be stored. Blank and long ones always could be, so those who repeat names cut them. One character
+/// cannot: PostgreSQL keeps no text with U+0000 in it.
 fn name(name: String) -> Result<String, Error> {
-    if name.is_empty() { Err(Error::Invalid("name should not be empty".into())) } else { Ok(name) }
+    if name.is_empty() {
+        Err(Error::Invalid("name should not be empty".into()))
+    } else if name.contains('\0') {
+        Err(Error::Invalid("name must not contain the character U+0000".into()))
+    } else {
+        Ok(name)
+    }
 }
 
 /// A price that may be stored.

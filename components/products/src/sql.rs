@@ -1,66 +1,71 @@
 //! The statements, one an operation. Products come back with the same columns in the same order everywhere, which
 //! [`crate::rows`] decodes.
+//!
+//! Two at once need no more on PostgreSQL than on SQLite: each operation is one statement that changes one row, and
+//! names in its WHERE, as columns of that row, what it starts from. One that waits for another's change looks at the
+//! row again: an update of a product that is being deleted finds none, and two updates both count, as each sets only
+//! what it names.
+
+use database::{NOW, Statement, statement, time};
 
 /// The columns of a product.
-macro_rules! columns {
-    () => {
-        "id, name, price_cents, available, created_at, updated_at"
-    };
-}
+const COLUMNS: Statement =
+    statement!("id, name, price_cents, available, ", (time!("created_at")), ", ", (time!("updated_at")));
 
-/// The moment of the change. SQLite's `now` is the same throughout one statement.
-macro_rules! now {
-    () => {
-        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
-    };
-}
+/// Which products there are for callers: the condition of the index `products_available`, to the letter.
+const AVAILABLE: Statement = Statement::each("available = 1", "available");
 
 /// Parameters: name, price in cents.
-pub const CREATE: &str = concat!("INSERT INTO products (name, price_cents) VALUES (?1, ?2) RETURNING ", columns!());
+pub const CREATE: Statement =
+    statement!("INSERT INTO products (name, price_cents) VALUES (?1, ?2) RETURNING ", COLUMNS);
 
 /// Parameters: number.
-pub const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = ?1 AND available = 1");
+pub const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE id = ?1 AND ", AVAILABLE);
 
-/// How many products are available.
-macro_rules! count {
-    () => {
-        "SELECT count(*) FROM products WHERE available = 1"
-    };
-}
+/// No parameters: how many products are available. For a page past the end, where no row carries the count.
+pub const COUNT: Statement = statement!("SELECT count(*) FROM products WHERE ", AVAILABLE);
 
-/// Parameters: limit, offset. Every row ends with the count, so that the page and its total are of one moment; SQLite
-/// counts once for all rows. (A join of count and page needs no second statement past the end, but takes twice the
-/// time: it materializes the page.)
-pub const LIST: &str = concat!(
+/// Parameters: limit, offset. Every row ends with the count, so that the page and its total are of one moment; the
+/// database counts once for all rows. (A join of count and page needs no second statement past the end, but takes
+/// SQLite twice the time: it materializes the page.)
+pub const LIST: Statement = statement!(
     "SELECT ",
-    columns!(),
+    COLUMNS,
     ", (",
-    count!(),
-    ") FROM products WHERE available = 1 ORDER BY id LIMIT ?1 OFFSET ?2"
+    COUNT,
+    ") FROM products WHERE ",
+    AVAILABLE,
+    " ORDER BY id LIMIT ?1 OFFSET ?2"
 );
-
-/// No parameters. For a page past the end, where no row carries the count.
-pub const COUNT: &str = count!();
 
 /// Parameters: number, name or null, price in cents or null.
-pub const UPDATE: &str = concat!(
+pub const UPDATE: Statement = statement!(
     "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), updated_at = ",
-    now!(),
-    " WHERE id = ?1 AND available = 1 RETURNING ",
-    columns!()
+    NOW,
+    " WHERE id = ?1 AND ",
+    AVAILABLE,
+    " RETURNING ",
+    COLUMNS
 );
 
 /// Parameters: number.
-pub const DELETE: &str = concat!(
-    "UPDATE products SET available = 0, updated_at = ",
-    now!(),
-    " WHERE id = ?1 AND available = 1 RETURNING ",
-    columns!()
+pub const DELETE: Statement = statement!(
+    "UPDATE products SET available = false, updated_at = ",
+    NOW,
+    " WHERE id = ?1 AND ",
+    AVAILABLE,
+    " RETURNING ",
+    COLUMNS
 );
 
-/// Parameters: the numbers, as a JSON array.
-pub const VALIDATE: &str = concat!(
+/// Parameters: the numbers, as a JSON array. PostgreSQL reads it as an array of its own, for which the brackets are
+/// others: it plans for an array, not for a function whose rows it cannot count.
+pub const VALIDATE: Statement = statement!(
     "SELECT ",
-    columns!(),
-    " FROM products WHERE available = 1 AND id IN (SELECT value FROM json_each(?1)) ORDER BY id"
+    COLUMNS,
+    " FROM products WHERE ",
+    AVAILABLE,
+    " AND ",
+    (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])")),
+    " ORDER BY id"
 );

@@ -1,16 +1,17 @@
-//! Events against a real SQLite: what each does, and that their order does not matter.
+//! Events against a real SQLite and a real PostgreSQL: what each does, and that their order does not matter.
 
 use crate::bindings::orders::{Actor, Money, Order, Status};
 use crate::bindings::payment_events::{Charge, DeliveryError, ExpiredSession};
-use crate::tests::{empty, number, order};
+use crate::tests::{both, number, on_postgres, order, sqlite};
 use crate::{event, status, store};
-use database::Database;
+use database::{Database, Statement, statement};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 const TOTAL: u64 = 7525;
 
 /// An event: what is left of `charge` captured at `second`, when `refunded` cents of it were given back.
-fn charge(event: &str, order: &Order, charge: &str, refunded: u64, second: u8) -> Charge {
+pub fn charge(event: &str, order: &Order, charge: &str, refunded: u64, second: u8) -> Charge {
     Charge {
         event_id: event.into(),
         charge_id: charge.into(),
@@ -38,134 +39,145 @@ fn rejected(outcome: Result<(), DeliveryError>, why: &str) {
 
 #[test]
 fn a_payment_makes_a_pending_order_paid_and_its_repeat_changes_nothing() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
-    let paid = store::find(&db, &made.id, None).unwrap();
-    assert_eq!((paid.status, paid.charge_id.as_deref()), (Status::Paid, Some("ch_1")));
-    assert_eq!(paid.paid_at.as_deref(), Some("2024-02-27T15:50:01.000Z"));
-    assert_eq!(paid.receipt_url.as_deref(), Some("https://pay.example/receipts/ch_1"));
-    event::charge(&db, &charge("e1", &made, "ch_other", 0, 1)).unwrap();
-    event::charge(&db, &charge("e2", &made, "ch_1", 0, 1)).unwrap();
-    assert_eq!(format!("{:?}", store::find(&db, &made.id, None).unwrap()), format!("{paid:?}"));
-    assert_eq!(number(&db, "SELECT count(*) FROM charges"), 1);
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
+        let paid = store::find(&db, &made.id, None).unwrap();
+        assert_eq!((paid.status, paid.charge_id.as_deref()), (Status::Paid, Some("ch_1")));
+        assert_eq!(paid.paid_at.as_deref(), Some("2024-02-27T15:50:01.000Z"));
+        assert_eq!(paid.receipt_url.as_deref(), Some("https://pay.example/receipts/ch_1"));
+        event::charge(&db, &charge("e1", &made, "ch_other", 0, 1)).unwrap();
+        event::charge(&db, &charge("e2", &made, "ch_1", 0, 1)).unwrap();
+        assert_eq!(format!("{:?}", store::find(&db, &made.id, None).unwrap()), format!("{paid:?}"));
+        assert_eq!(number(&db, "SELECT count(*) FROM charges"), 1);
+    }
 }
 
 #[test]
 fn a_payment_without_a_receipt_pays_all_the_same() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    event::charge(&db, &Charge { receipt_url: None, ..charge("e1", &made, "ch_1", 0, 1) }).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        event::charge(&db, &Charge { receipt_url: None, ..charge("e1", &made, "ch_1", 0, 1) }).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+    }
 }
 
 #[test]
 fn a_payment_for_a_cancelled_order_is_kept_and_due_back() {
-    let db = empty();
-    let made = order(&db, Some("9"), TOTAL);
-    status::change(&db, &Actor::Customer("9".into()), &made.id, Status::Cancelled).unwrap();
-    event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Cancelled, by("ch_1"), 0, TOTAL));
-    event::charge(&db, &charge("e2", &made, "ch_1", TOTAL, 5)).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Cancelled, by("ch_1"), TOTAL, 0));
+    for db in both() {
+        let made = order(&db, Some("9"), TOTAL);
+        status::change(&db, &Actor::Customer("9".into()), &made.id, Status::Cancelled).unwrap();
+        event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Cancelled, by("ch_1"), 0, TOTAL));
+        event::charge(&db, &charge("e2", &made, "ch_1", TOTAL, 5)).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Cancelled, by("ch_1"), TOTAL, 0));
+    }
 }
 
 #[test]
 fn a_paid_order_cannot_be_cancelled_and_a_delivered_one_stays_delivered() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
-    assert!(status::change(&db, &Actor::Anyone, &made.id, Status::Cancelled).is_err());
-    status::change(&db, &Actor::Admin("1".into()), &made.id, Status::Delivered).unwrap();
-    event::charge(&db, &charge("e2", &made, "ch_1", TOTAL, 5)).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Delivered, by("ch_1"), TOTAL, 0));
-    let unpaid = order(&db, None, TOTAL);
-    status::change(&db, &Actor::Anyone, &unpaid.id, Status::Delivered).unwrap();
-    event::charge(&db, &charge("e3", &unpaid, "ch_2", 0, 1)).unwrap();
-    assert_eq!(standing(&db, &unpaid), (Status::Delivered, by("ch_2"), 0, 0));
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
+        assert!(status::change(&db, &Actor::Anyone, &made.id, Status::Cancelled).is_err());
+        status::change(&db, &Actor::Admin("1".into()), &made.id, Status::Delivered).unwrap();
+        event::charge(&db, &charge("e2", &made, "ch_1", TOTAL, 5)).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Delivered, by("ch_1"), TOTAL, 0));
+        let unpaid = order(&db, None, TOTAL);
+        status::change(&db, &Actor::Anyone, &unpaid.id, Status::Delivered).unwrap();
+        event::charge(&db, &charge("e3", &unpaid, "ch_2", 0, 1)).unwrap();
+        assert_eq!(standing(&db, &unpaid), (Status::Delivered, by("ch_2"), 0, 0));
+    }
 }
 
 #[test]
 fn a_second_charge_is_due_back_until_it_was_given_back() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
-    event::charge(&db, &charge("e2", &made, "ch_2", 0, 2)).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL));
-    event::charge(&db, &charge("e3", &made, "ch_2", 25, 3)).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL - 25));
-    event::charge(&db, &charge("e4", &made, "ch_2", TOTAL, 4)).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
+        event::charge(&db, &charge("e2", &made, "ch_2", 0, 2)).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL));
+        event::charge(&db, &charge("e3", &made, "ch_2", 25, 3)).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, TOTAL - 25));
+        event::charge(&db, &charge("e4", &made, "ch_2", TOTAL, 4)).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+    }
 }
 
 #[test]
 fn an_event_that_does_not_fit_its_order_leaves_nothing_behind() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    let good = || charge("e1", &made, "ch_1", 0, 1);
-    let money = |cents, currency: &str| Money { cents, currency: currency.into() };
-    for (bad, why) in [
-        (Charge { amount: money(TOTAL - 1, "usd"), ..good() }, "costs 7525 usd"),
-        (Charge { amount: money(u64::MAX, "usd"), ..good() }, "costs 7525 usd"),
-        (Charge { amount: money(TOTAL, "eur"), ..good() }, "7525 \"eur\""),
-        (Charge { order_id: "00000000-0000-4000-8000-000000000000".into(), ..good() }, "no order"),
-        (Charge { refunded_cents: TOTAL + 1, ..good() }, "more than"),
-        (Charge { at: "yesterday".into(), ..good() }, "time"),
-        (Charge { at: "2024-02-27T15:50:27Z".into(), ..good() }, "time"),
-        (Charge { charge_id: String::new(), ..good() }, "charge's id"),
-        (Charge { event_id: "e".repeat(256), ..good() }, "event's id"),
-        (Charge { receipt_url: Some("u".repeat(5000)), ..good() }, "receipt"),
-    ] {
-        rejected(event::charge(&db, &bad), why);
-        rejected(event::charge(&db, &bad), why);
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        let good = || charge("e1", &made, "ch_1", 0, 1);
+        let money = |cents, currency: &str| Money { cents, currency: currency.into() };
+        for (bad, why) in [
+            (Charge { amount: money(TOTAL - 1, "usd"), ..good() }, "costs 7525 usd"),
+            (Charge { amount: money(u64::MAX, "usd"), ..good() }, "costs 7525 usd"),
+            (Charge { amount: money(TOTAL, "eur"), ..good() }, "7525 \"eur\""),
+            (Charge { order_id: "00000000-0000-4000-8000-000000000000".into(), ..good() }, "no order"),
+            (Charge { refunded_cents: TOTAL + 1, ..good() }, "more than"),
+            (Charge { at: "yesterday".into(), ..good() }, "time"),
+            (Charge { at: "2024-02-27T15:50:27Z".into(), ..good() }, "time"),
+            (Charge { charge_id: String::new(), ..good() }, "charge's id"),
+            (Charge { at: "2024-02-30T15:50:27.545Z".into(), ..good() }, "time"),
+            (Charge { event_id: "e".repeat(256), ..good() }, "event's id"),
+            (Charge { event_id: "e\0".into(), ..good() }, "U+0000"),
+            (Charge { order_id: "\0".into(), ..good() }, "U+0000"),
+            (Charge { receipt_url: Some("u".repeat(5000)), ..good() }, "receipt"),
+        ] {
+            rejected(event::charge(&db, &bad), why);
+            rejected(event::charge(&db, &bad), why);
+        }
+        assert_eq!(standing(&db, &made), (Status::Pending, None, 0, 0));
+        assert_eq!(number(&db, "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM charges)"), 0);
+        event::charge(&db, &good()).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
+        let other = order(&db, None, TOTAL);
+        rejected(event::charge(&db, &charge("e2", &other, "ch_1", 0, 1)), "another order");
+        assert_eq!(standing(&db, &other), (Status::Pending, None, 0, 0));
     }
-    assert_eq!(standing(&db, &made), (Status::Pending, None, 0, 0));
-    assert_eq!(number(&db, "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM charges)"), 0);
-    event::charge(&db, &good()).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Paid, by("ch_1"), 0, 0));
-    let other = order(&db, None, TOTAL);
-    rejected(event::charge(&db, &charge("e2", &other, "ch_1", 0, 1)), "another order");
-    assert_eq!(standing(&db, &other), (Status::Pending, None, 0, 0));
 }
 
 #[test]
 fn a_database_that_does_not_answer_asks_for_another_delivery() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    db.query("DROP TABLE charges", &[]).unwrap();
-    let failed = event::charge(&db, &charge("e1", &made, "ch_1", 0, 1));
-    assert!(matches!(failed, Err(DeliveryError::Retry(_))), "{failed:?}");
-    assert_eq!(number(&db, "SELECT count(*) FROM events"), 0);
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        db.query("DROP TABLE charges", &[]).unwrap();
+        let failed = event::charge(&db, &charge("e1", &made, "ch_1", 0, 1));
+        assert!(matches!(failed, Err(DeliveryError::Retry(_))), "{failed:?}");
+        assert_eq!(number(&db, "SELECT count(*) FROM events"), 0);
+    }
 }
 
 #[test]
 fn a_session_that_expired_leaves_the_order_as_it_is() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    let expired = |event: &str, order_id: &str| {
-        let event = ExpiredSession { event_id: event.into(), session_id: "cs_1".into(), order_id: order_id.into() };
-        event::session_expired(&db, &event)
-    };
-    expired("e1", &made.id).unwrap();
-    assert_eq!(standing(&db, &made), (Status::Pending, None, 0, 0));
-    rejected(expired("e2", "00000000-0000-4000-8000-000000000000"), "no order");
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        let expired = |event: &str, order_id: &str| {
+            let event = ExpiredSession { event_id: event.into(), session_id: "cs_1".into(), order_id: order_id.into() };
+            event::session_expired(&db, &event)
+        };
+        expired("e1", &made.id).unwrap();
+        assert_eq!(standing(&db, &made), (Status::Pending, None, 0, 0));
+        rejected(expired("e2", "00000000-0000-4000-8000-000000000000"), "no order");
+    }
 }
 
 #[test]
 fn the_inbox_forgets_old_events_some_at_a_time() {
-    let db = empty();
-    let made = order(&db, None, TOTAL);
-    let note =
-        |id: String| db.query("INSERT INTO events VALUES (?1, '2024-02-27T15:50:27.545Z')", &[id.into()]).unwrap();
-    for n in 0..25 {
-        note(format!("old {n}"));
+    for db in both() {
+        let made = order(&db, None, TOTAL);
+        const NOTE: Statement = statement!("INSERT INTO events VALUES (?1, '2024-02-27T15:50:27.545Z')");
+        for n in 0..25 {
+            db.query(NOTE, &[format!("old {n}").into()]).unwrap();
+        }
+        let events = || number(&db, "SELECT count(*) FROM events");
+        event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
+        assert_eq!(events(), 16);
+        event::charge(&db, &charge("e2", &made, "ch_1", 0, 1)).unwrap();
+        event::charge(&db, &charge("e3", &made, "ch_1", 0, 1)).unwrap();
+        assert_eq!(events(), 3);
     }
-    let events = || number(&db, "SELECT count(*) FROM events");
-    event::charge(&db, &charge("e1", &made, "ch_1", 0, 1)).unwrap();
-    assert_eq!(events(), 16);
-    event::charge(&db, &charge("e2", &made, "ch_1", 0, 1)).unwrap();
-    event::charge(&db, &charge("e3", &made, "ch_1", 0, 1)).unwrap();
-    assert_eq!(events(), 3);
 }
 
 /// A few charges with refunds, and a page that expired; some events twice.
@@ -174,43 +186,56 @@ fn story() -> impl Strategy<Value = Vec<(u8, u64, u8, bool)>> {
     prop::collection::vec((0..3u8, prop_oneof![Just(0), 1..TOTAL, Just(TOTAL)], 1..6u8, any::<bool>()), 1..6)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+/// Whatever order these events come in, and after whatever was set by hand, they end in the same state.
+fn end_alike(
+    db: &Database,
+    told: &[(u8, u64, u8, bool)],
+    shuffled: &[usize],
+    by_hand: Option<Status>,
+) -> Result<(), TestCaseError> {
+    let end = |events: &[usize]| {
+        let made = order(db, None, TOTAL);
+        if let Some(status) = by_hand {
+            status::change(db, &Actor::Anyone, &made.id, status).unwrap();
+        }
+        // The database is the same for all cases; the order's id makes the others its own.
+        let own = |name: String| format!("{name} of {}", made.id);
+        for n in events {
+            let event_id = own(format!("e{n}"));
+            match told.get(*n) {
+                Some((id, refunded, second, _)) => {
+                    let event = charge(&event_id, &made, &own(format!("ch_{id}")), *refunded, *second);
+                    event::charge(db, &event).unwrap();
+                }
+                None => {
+                    let event = ExpiredSession { event_id, session_id: "cs_1".into(), order_id: made.id.clone() };
+                    event::session_expired(db, &event).unwrap();
+                }
+            }
+        }
+        let order = store::find(db, &made.id, None).unwrap();
+        let nameless = |text: Option<String>| text.map(|text| text.replace(&made.id, ""));
+        let (status, paid_by, refunded, due) = standing(db, &made);
+        (status, nameless(paid_by), refunded, due, order.paid_at, nameless(order.receipt_url))
+    };
+    let in_order: Vec<_> = (0..=told.len()).collect();
+    prop_assert_eq!(end(&in_order), end(shuffled));
+    Ok(())
+}
 
-    #[test]
-    fn events_in_any_order_end_in_the_same_state(
-        (told, shuffled) in story().prop_flat_map(|story| {
+#[test]
+fn events_in_any_order_end_in_the_same_state() {
+    for (db, cases) in [(sqlite(), 200), (on_postgres().0, 50)] {
+        let with_orders = story().prop_flat_map(|story| {
             let mut events: Vec<_> = (0..story.len()).collect();
             events.extend(story.iter().enumerate().filter(|(_, event)| event.3).map(|(n, _)| n));
             events.push(story.len());
             (Just(story), Just(events).prop_shuffle())
-        }),
-        by_hand in prop_oneof![Just(None), Just(Some(Status::Cancelled)), Just(Some(Status::Delivered))],
-    ) {
-        let end = |events: &[usize]| {
-            let db = empty();
-            let made = order(&db, None, TOTAL);
-            if let Some(status) = by_hand {
-                status::change(&db, &Actor::Anyone, &made.id, status).unwrap();
-            }
-            for n in events {
-                match told.get(*n) {
-                    Some((id, refunded, second, _)) => {
-                        let event = charge(&format!("e{n}"), &made, &format!("ch_{id}"), *refunded, *second);
-                        event::charge(&db, &event).unwrap();
-                    }
-                    None => {
-                        let event_id = format!("e{n}");
-                        let order_id = made.id.clone();
-                        let event = ExpiredSession { event_id, session_id: "cs_1".into(), order_id };
-                        event::session_expired(&db, &event).unwrap();
-                    }
-                }
-            }
-            let order = store::find(&db, &made.id, None).unwrap();
-            (standing(&db, &made), order.paid_at, order.receipt_url)
-        };
-        let in_order: Vec<_> = (0..=told.len()).collect();
-        prop_assert_eq!(end(&in_order), end(&shuffled));
+        });
+        let by_hand = prop_oneof![Just(None), Just(Some(Status::Cancelled)), Just(Some(Status::Delivered))];
+        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        TestRunner::new(config)
+            .run(&(with_orders, by_hand), |((told, shuffled), by_hand)| end_alike(&db, &told, &shuffled, by_hand))
+            .unwrap();
     }
 }

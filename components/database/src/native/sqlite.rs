@@ -1,29 +1,27 @@
-//! The connection on this machine, where there is no `spin:sqlite`: rusqlite with the types of the interface. Unit
-//! tests run components' statements, transactions and decoders on it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! In place of `spin:sqlite`: rusqlite with the types of the interface.
 
 use rusqlite::params_from_iter;
 use rusqlite::types::{Value as Cell, ValueRef};
 use spin_sdk::sqlite::wit::sqlite::QueryResult;
 use spin_sdk::sqlite::{Error, RowResult, Value};
 
-/// In place of `spin:sqlite`'s resource of the same name.
+/// In place of the interface's `connection`.
 #[derive(Debug)]
-pub(crate) struct Connection(rusqlite::Connection);
+pub(crate) struct Sqlite(rusqlite::Connection);
 
-impl Connection {
+impl Sqlite {
     /// Nobody grants anything here.
-    pub(crate) fn open(_label: &str) -> Result<Connection, Error> {
+    pub(crate) fn open(_label: &str) -> Result<Sqlite, Error> {
         Err(Error::AccessDenied)
     }
 
-    pub(crate) fn in_memory(migrations: &[&str]) -> Connection {
+    pub(crate) fn in_memory(migrations: &[&str]) -> Sqlite {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "foreign_keys", true).unwrap();
         for migration in migrations {
             connection.execute_batch(migration).unwrap();
         }
-        Connection(connection)
+        Sqlite(connection)
     }
 
     pub(crate) fn execute(&self, statement: &str, parameters: &[Value]) -> Result<QueryResult, Error> {

@@ -1,0 +1,40 @@
+//! Joins the pieces of a statement while the component is compiled. Only [`statement!`](crate::statement) calls this.
+#![allow(clippy::indexing_slicing, clippy::panic, reason = "what goes wrong here is an error of the compiler")]
+
+use crate::{Dialect, Statement};
+
+/// The bytes of the joined pieces.
+pub const fn length(pieces: &[Statement<'_>], dialect: Dialect) -> usize {
+    let (mut length, mut piece) = (0, 0);
+    while piece < pieces.len() {
+        length += pieces[piece].text(dialect).len();
+        piece += 1;
+    }
+    length
+}
+
+/// The joined pieces; parameters have the sign that the dialect gives them.
+pub const fn join<const LENGTH: usize>(pieces: &[Statement<'_>], dialect: Dialect) -> [u8; LENGTH] {
+    let mut joined = [0; LENGTH];
+    let (mut end, mut piece) = (0, 0);
+    while piece < pieces.len() {
+        let text = pieces[piece].text(dialect).as_bytes();
+        let mut at = 0;
+        while at < text.len() {
+            let is_sign = text[at] == b'?' && at + 1 < text.len() && text[at + 1].is_ascii_digit();
+            joined[end] = if is_sign { dialect.sign() as u8 } else { text[at] };
+            end += 1;
+            at += 1;
+        }
+        piece += 1;
+    }
+    joined
+}
+
+/// The joined pieces as a text.
+pub const fn text(joined: &[u8]) -> &str {
+    match std::str::from_utf8(joined) {
+        Ok(text) => text,
+        Err(_) => panic!("texts that are joined are a text"),
+    }
+}

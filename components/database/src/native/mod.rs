@@ -1,0 +1,9 @@
+//! Connections on this machine, where there are no interfaces to import. Unit tests run components' statements,
+//! transactions and decoders on them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod postgres;
+mod sqlite;
+
+pub(crate) use postgres::Postgres;
+pub(crate) use sqlite::Sqlite;

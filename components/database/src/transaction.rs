@@ -1,0 +1,71 @@
+//! Transactions. They are a state of the [`Database`], as they are one of the session behind it.
+
+use crate::{Database, Error, Statement};
+use std::ops::Deref;
+
+/// How a database stands to transactions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum State {
+    /// There is none: each statement is one of its own.
+    None,
+    /// One is open.
+    Open,
+    /// One is open in which a statement failed: nothing of it may remain.
+    Failed(Error),
+}
+
+/// IMMEDIATE: a transaction that begins as a reader and then writes fails when another wrote in between. The level is
+/// named because a server, a database or a user may have another default.
+const BEGIN: Statement<'static> = Statement::each("BEGIN IMMEDIATE", "BEGIN ISOLATION LEVEL READ COMMITTED");
+
+/// A transaction under way: statements are the database's own, so what reads takes a [`Database`] and serves both,
+/// and what must be in a transaction takes this.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    database: &'a Database,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn begin(database: &'a Database) -> Result<Transaction<'a>, Error> {
+        if !matches!(database.state.get(), State::None) {
+            // SQLite would refuse the inner BEGIN; PostgreSQL would let the inner COMMIT end the outer transaction.
+            eprintln!("database: a transaction cannot begin inside another");
+            return Err(Error::Internal);
+        }
+        database.run(BEGIN, &[])?;
+        database.state.set(State::Open);
+        Ok(Transaction { database })
+    }
+
+    pub(crate) fn commit(self) -> Result<(), Error> {
+        // PostgreSQL answers the COMMIT of a transaction in which a statement failed with success, and rolls it back.
+        if let State::Failed(error) = self.state.get() {
+            return Err(error);
+        }
+        self.database.run("COMMIT".into(), &[])?;
+        self.database.state.set(State::None);
+        Ok(())
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.database
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if matches!(self.state.get(), State::None) {
+            return;
+        }
+        // Where the session is gone there is nothing to roll back, and waiting for another one would hold up the call.
+        // Where the rollback fails, the connection is closed, and the host rolls back.
+        if !self.database.lost.get() {
+            self.database.run("ROLLBACK".into(), &[]).ok();
+        }
+        self.database.state.set(State::None);
+    }
+}

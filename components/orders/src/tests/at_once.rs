@@ -1,0 +1,206 @@
+//! Two at once on PostgreSQL: one holds what it has, the other is seen to wait for it, and then both end. On SQLite they
+//! would stand in a row.
+
+use super::{draft, key, number, on_postgres, order, postgres, provider_page};
+use crate::bindings::orders::{Actor, Money, Order, Status};
+use crate::bindings::payment_events::{Charge, DeliveryError};
+use crate::{event, session, sql, status, store};
+use database::{Database, Error};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Runs `second` on a connection of its own while `first` has run in a transaction that is still open, once it waits for
+/// that one; then ends the transaction, with or without what it did, and gives what came of `second`.
+fn while_it_waits<T: Send>(
+    (db, url): &(Database, String),
+    first: impl FnOnce(&Database) -> Result<(), Error>,
+    stays: bool,
+    second: impl FnOnce(&Database) -> T + Send,
+) -> T {
+    thread::scope(|scope| {
+        let mut other = None;
+        let ended = db.transaction(|transaction| {
+            first(transaction)?;
+            other = Some(scope.spawn(|| second(&Database::postgres(url, &[]))));
+            wait_for_a_waiter(url);
+            if stays { Ok(()) } else { Err(Error::Unavailable) }
+        });
+        assert_eq!(ended.is_ok(), stays);
+        other.unwrap().join().unwrap()
+    })
+}
+
+fn wait_for_a_waiter(url: &str) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let start = Instant::now();
+    while postgres::Postgres::shared().psql(postgres::name_of(url), waiting) == "0" {
+        assert!(start.elapsed() < Duration::from_secs(30), "nobody waits for the lock");
+    }
+}
+
+fn payment(event: &str, order: &Order, charge: &str, second: u8) -> Charge {
+    Charge {
+        event_id: event.into(),
+        charge_id: charge.into(),
+        order_id: order.id.clone(),
+        amount: Money { cents: order.total.cents, currency: "usd".into() },
+        refunded_cents: 0,
+        receipt_url: None,
+        at: format!("2024-02-27T15:50:{second:02}.000Z"),
+    }
+}
+
+#[test]
+fn of_two_charges_for_one_order_the_second_sees_the_first() {
+    let server = on_postgres();
+    let db = &server.0;
+    let made = order(db, None, 5);
+    // The first event, as far as its charge; it leaves the order to the second.
+    let first = |db: &Database| {
+        assert_eq!(db.query(sql::LOCK, &[made.id.as_str().into()])?.len(), 1);
+        let charge = [5, 0].map(database::Value::Integer);
+        let [amount, refunded] = charge;
+        let at = "2024-02-27T15:50:01.000Z";
+        let noted = ["ch_1".into(), made.id.as_str().into(), amount, refunded, database::Value::Null, at.into()];
+        db.query(sql::NOTE_CHARGE, &noted).map(drop)
+    };
+    while_it_waits(&server, first, true, |db| event::charge(db, &payment("e2", &made, "ch_2", 2))).unwrap();
+    let stands = store::find(db, &made.id, None).unwrap();
+    assert_eq!((stands.status, stands.charge_id.as_deref()), (Status::Paid, Some("ch_1")));
+    assert_eq!(stands.refund_due_cents, 5, "the second charge is due back");
+}
+
+#[test]
+fn a_payment_of_an_order_that_is_being_cancelled_is_due_back() {
+    let server = on_postgres();
+    let db = &server.0;
+    let made = order(db, None, 5);
+    let cancel = |db: &Database| {
+        status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop).map_err(|_| Error::Internal)
+    };
+    while_it_waits(&server, cancel, true, |db| event::charge(db, &payment("e1", &made, "ch_1", 1))).unwrap();
+    let stands = store::find(db, &made.id, None).unwrap();
+    assert_eq!((stands.status, stands.refund_due_cents), (Status::Cancelled, 5));
+}
+
+#[test]
+fn an_order_that_is_being_paid_cannot_be_cancelled() {
+    let server = on_postgres();
+    let made = order(&server.0, None, 5);
+    let pay = |db: &Database| {
+        let status = |text: &str| text.into();
+        let paid = [made.id.as_str().into(), status("PAID"), "2024-02-27T15:50:01.000Z".into(), "ch_1".into()];
+        let rest = [database::Value::Null, database::Value::Integer(0), database::Value::Integer(0)];
+        db.query(sql::SETTLE, &[paid.as_slice(), &rest].concat()).map(drop)
+    };
+    let refused = while_it_waits(&server, pay, true, |db| {
+        status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop)
+    });
+    assert!(matches!(refused, Err(crate::bindings::orders::Error::Conflict(_))), "{refused:?}");
+}
+
+#[test]
+fn of_one_event_twice_at_once_the_second_does_nothing_unless_the_first_comes_to_nothing() {
+    for stays in [true, false] {
+        let server = on_postgres();
+        let db = &server.0;
+        let made = order(db, None, 5);
+        let first = |db: &Database| db.query(sql::NOTE_EVENT, &["e1".into()]).map(drop);
+        let told: Result<(), DeliveryError> =
+            while_it_waits(&server, first, stays, |db| event::charge(db, &payment("e1", &made, "ch_1", 1)));
+        told.unwrap();
+        assert_eq!(number(db, "SELECT count(*) FROM charges"), i64::from(!stays));
+    }
+}
+
+#[test]
+fn of_two_orders_with_one_key_at_once_exactly_one_is_stored() {
+    for stays in [true, false] {
+        let server = on_postgres();
+        let db = &server.0;
+        let same = || key(Some("9"), "k", 1);
+        let first = |db: &Database| {
+            let id = "00000000-0000-4000-8000-000000000000";
+            db.query(sql::TAKE_KEY, &["9".into(), "k".into(), [7; 32].into(), id.into()])?;
+            let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into()];
+            db.query(sql::CREATE, &order).map(drop)
+        };
+        let second = while_it_waits(&server, first, stays, |db| {
+            store::create(db, Some("9"), "usd", draft(5), Some(&same())).map(|made| made.is_some())
+        });
+        assert_eq!(second.unwrap(), !stays);
+        assert_eq!(number(db, "SELECT count(*) FROM orders"), 1);
+        assert_eq!(number(db, "SELECT count(*) FROM idempotency_keys"), 1);
+    }
+}
+
+#[test]
+fn an_order_whose_page_is_being_stored_is_not_given_up() {
+    let server = on_postgres();
+    let db = &server.0;
+    let made = order(db, None, 5);
+    let save = |db: &Database| session::save(db, &made.id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).map(drop);
+    let given_up =
+        while_it_waits(&server, save, true, |db| crate::checkout::give_up(db, &made.id, None, "too small").map(drop));
+    given_up.unwrap();
+    assert_eq!(store::find(db, &made.id, None).unwrap().status, Status::Pending);
+}
+
+#[test]
+fn a_page_that_is_stored_while_its_order_is_given_up_finds_it_cancelled() {
+    let server = on_postgres();
+    let db = &server.0;
+    let made = order(db, None, 5);
+    let give_up = |db: &Database| {
+        db.query(sql::LOCK_SESSIONS, &[made.id.as_str().into()])?;
+        db.query(sql::GIVE_UP, &[made.id.as_str().into()]).map(drop)
+    };
+    let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
+    let seen = while_it_waits(&server, give_up, true, |db| {
+        session::save(db, &made.id, 1, &page).unwrap();
+        store::find(db, &made.id, None).unwrap().status
+    });
+    assert_eq!(seen, Status::Cancelled);
+}
+
+#[test]
+fn of_two_attempts_with_one_number_at_once_one_is_stored_and_of_two_pages_the_first() {
+    let server = on_postgres();
+    let db = &server.0;
+    let made = order(db, None, 5);
+    let begun = while_it_waits(
+        &server,
+        |db| session::begin(db, &made.id, 2).map(drop),
+        true,
+        |db| session::begin(db, &made.id, 2),
+    );
+    assert_eq!(begun, Ok(false));
+    let [first, second] = ["cs_1", "cs_2"].map(|id| provider_page(id, "2999-01-01T00:00:00Z"));
+    let saved = while_it_waits(
+        &server,
+        |db| session::save(db, &made.id, 2, &first).map(drop),
+        true,
+        |db| session::save(db, &made.id, 2, &second),
+    );
+    assert_eq!(saved, Ok(true));
+    assert_eq!(session::last(db, &made.id).unwrap().unwrap().page.unwrap().id, "cs_1");
+}
+
+#[test]
+fn those_who_clear_up_at_once_do_not_wait_for_each_other() {
+    let (db, url) = on_postgres();
+    db.query(
+        "INSERT INTO events (id, seen_at) SELECT n, '2024-02-27T15:50:27.545Z' FROM generate_series(1, 15) n",
+        &[],
+    )
+    .unwrap();
+    let other = Database::postgres(&url, &[]);
+    let cleared: Result<(), Error> = db.transaction(|first| {
+        first.query(sql::PURGE_EVENTS, &[])?;
+        other.query("SET lock_timeout = '5s'", &[])?;
+        other.query(sql::PURGE_EVENTS, &[]).map(drop)
+    });
+    assert_eq!(cleared, Ok(()));
+    assert_eq!(number(&db, "SELECT count(*) FROM events"), 0, "ten and the other five");
+}
