@@ -48,7 +48,7 @@ impl Place {
 /// Why a statement gave no answer.
 pub(crate) struct Failure {
     pub(crate) error: Error,
-    /// Whether the session is gone, and its transaction with it.
+    /// Whether the session is gone, and its transaction with it; or nobody knows.
     pub(crate) lost: bool,
 }
 
@@ -122,12 +122,13 @@ fn postgres(error: &PostgresError) -> Failure {
             eprintln!("database: no connection: {text}");
             (Error::Unavailable, true)
         }
-        // It broke off before the server had said anything.
-        PostgresError::QueryFailed(QueryError::Text(text)) | PostgresError::Other(text) => {
+        // Not the server's words: it has said none, or none that could be read.
+        PostgresError::QueryFailed(QueryError::Text(text)) => {
             eprintln!("database: {text}");
             (Error::Unavailable, true)
         }
-        PostgresError::BadParameter(text) | PostgresError::ValueConversionFailed(text) => {
+        // Something that the component may not do, or cannot say.
+        PostgresError::BadParameter(text) | PostgresError::ValueConversionFailed(text) | PostgresError::Other(text) => {
             eprintln!("database: {text}");
             (Error::Internal, false)
         }

@@ -27,7 +27,7 @@
 //! | | SQLite | PostgreSQL | so |
 //! |---|---|---|---|
 //! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both. A text that is made at run time asks [`Dialect::sign`] |
-//! | their types | any value goes anywhere | an integer is declared `bigint`, a real `float8`, a text `text`, a blob `bytea`; null has no type | cast where neither a column nor an operator says the type: `(?2::text IS NULL OR owner = ?2)`, and a text that is to be something else: `?3::text::timestamptz` |
+//! | their types | any value goes anywhere | what the statement says: a column, an operator, a cast; a value must be of that kind (an integer fits each integer type), and null always is | cast what nothing says the type of: `(?2::text IS NULL OR owner = ?2)`; and a text that is to be something else: `?3::text::timestamptz` |
 //! | truth | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that says `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
 //! | times | texts, `2024-02-27T15:50:27.545Z`, whose order is the order in time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
 //! | what is no time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
@@ -116,8 +116,6 @@ pub struct Database {
     connection: Option<Connection>,
     state: Cell<State>,
     failed: Cell<bool>,
-    /// Whether the statement that failed last took the session with it.
-    lost: Cell<bool>,
 }
 
 impl Database {
@@ -168,12 +166,7 @@ impl Database {
     }
 
     fn over(connection: Connection) -> Database {
-        Database {
-            connection: Some(connection),
-            state: Cell::new(State::None),
-            failed: Cell::new(false),
-            lost: Cell::new(false),
-        }
+        Database { connection: Some(connection), state: Cell::new(State::None), failed: Cell::new(false) }
     }
 
     /// What the database speaks, for statements that are made at run time.
@@ -186,11 +179,12 @@ impl Database {
     /// # Errors
     /// Of SQLite, [`Error::Unavailable`] for whatever it says of a statement: `spin:sqlite` does not tell a busy
     /// database from a broken one. Of PostgreSQL, what the SQLSTATE says. In a transaction in which a statement failed,
-    /// its error again.
+    /// its error again; once the session is gone, [`Error::Unavailable`] until the call ends.
     pub fn query<'a>(&self, statement: impl Into<Statement<'a>>, parameters: &[Value]) -> Result<Rows, Error> {
         match self.state.get() {
             // PostgreSQL refuses it anyway, and SQLite would let half of a transaction be committed.
             State::Failed(error) => Err(error),
+            State::Gone => Err(Error::Unavailable),
             State::None | State::Open => self.run(statement.into(), parameters),
         }
     }
@@ -212,9 +206,10 @@ impl Database {
         let Some(connection) = &self.connection else { return Err(Error::Internal) };
         connection.run(statement, parameters).map_err(|failure| {
             self.failed.set(true);
-            self.lost.set(failure.lost);
-            if matches!(self.state.get(), State::Open) {
-                self.state.set(State::Failed(failure.error));
+            match self.state.get() {
+                _ if failure.lost => self.state.set(State::Gone),
+                State::Open => self.state.set(State::Failed(failure.error)),
+                State::None | State::Failed(_) | State::Gone => {}
             }
             failure.error
         })

@@ -67,7 +67,10 @@ fn parameters_keep_their_places_and_values_in_both_dialects() {
     const ECHO: Statement = statement!(
         "SELECT ",
         (Statement::each("?2, ?1, ?3, ?4, ?11", "?2::text, ?1::bigint, ?3::bytea, ?4::float8, ?11::text")),
-        " WHERE ?5 = ?6 AND ?7 = ?8 AND ?9 = ?10"
+        (Statement::each(
+            " WHERE ?5 = ?6 AND ?7 = ?8 AND ?9 = ?10",
+            " WHERE ?5::int = ?6 AND ?7::bigint = ?8 AND ?9::bigint = ?10"
+        ))
     );
     let text = Value::text("a'?1\"é");
     let mut parameters = vec![Value::Integer(i64::MIN), text, Value::blob([0, 255]), Value::Real(0.5)];
@@ -196,8 +199,39 @@ fn a_session_that_was_ended_is_unavailable_and_nothing_is_rolled_back_on_another
         insert(t, 2)
     });
     assert_eq!(ended, Err(Error::Unavailable));
-    assert!(db.lost.get() && db.failed.get());
+    assert_eq!(insert(&db, 3), Err(Error::Unavailable), "until the next call");
+    assert_eq!(db.transaction(|t| insert(t, 3)), Err(Error::Unavailable));
+    assert!(db.failed.get(), "the connection is not kept");
     assert_eq!(server.psql(postgres::name_of(&url), "SELECT count(*) FROM t"), "0");
+}
+
+#[test]
+fn of_two_that_wait_for_each_other_one_is_told_to_come_again() {
+    const LOCK: Statement = statement!("SELECT 1 FROM t WHERE a = ?1", LOCKED);
+    let url = postgres::Postgres::shared().database();
+    let table = "CREATE TABLE t (a BIGINT PRIMARY KEY); INSERT INTO t VALUES (1), (2)";
+    let db = Database::postgres(&url, &[table]);
+    let both_hold_one = std::sync::Barrier::new(2);
+    let in_turn = |db: &Database, first: i64, second: i64| -> Result<(), Error> {
+        db.transaction(|t| {
+            t.query(LOCK, &[Value::Integer(first)])?;
+            both_hold_one.wait();
+            t.query(LOCK, &[Value::Integer(second)]).map(drop)
+        })
+    };
+    let ended = std::thread::scope(|scope| {
+        let other = scope.spawn(|| in_turn(&Database::postgres(&url, &[]), 2, 1));
+        [in_turn(&db, 1, 2), other.join().unwrap()]
+    });
+    assert!(ended.contains(&Ok(())) && ended.contains(&Err(Error::Unavailable)), "{ended:?}");
+}
+
+#[test]
+fn a_transaction_has_the_level_that_is_documented_whatever_the_default_is() {
+    let [_, db] = both();
+    db.query("SET default_transaction_isolation = 'serializable'", &[]).unwrap();
+    let level = db.transaction(|t| t.query("SHOW transaction_isolation", &[])).unwrap().next().unwrap().text();
+    assert_eq!(level.as_deref(), Ok("read committed"));
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(crate) enum State {
     Open,
     /// One is open in which a statement failed: nothing of it may remain.
     Failed(Error),
+    /// The session is gone, and nobody may go on as if it were there: what was to be in a transaction would not be.
+    Gone,
 }
 
 /// IMMEDIATE: a transaction that begins as a reader and then writes fails when another wrote in between. The level is
@@ -27,22 +29,20 @@ pub struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub(crate) fn begin(database: &'a Database) -> Result<Transaction<'a>, Error> {
-        if !matches!(database.state.get(), State::None) {
+        if matches!(database.state.get(), State::Open | State::Failed(_)) {
             // SQLite would refuse the inner BEGIN; PostgreSQL would let the inner COMMIT end the outer transaction.
             eprintln!("database: a transaction cannot begin inside another");
             return Err(Error::Internal);
         }
-        database.run(BEGIN, &[])?;
+        database.query(BEGIN, &[])?;
         database.state.set(State::Open);
         Ok(Transaction { database })
     }
 
     pub(crate) fn commit(self) -> Result<(), Error> {
         // PostgreSQL answers the COMMIT of a transaction in which a statement failed with success, and rolls it back.
-        if let State::Failed(error) = self.state.get() {
-            return Err(error);
-        }
-        self.database.run("COMMIT".into(), &[])?;
+        // `query` answers with that statement's error.
+        self.database.query("COMMIT", &[])?;
         self.database.state.set(State::None);
         Ok(())
     }
@@ -58,14 +58,10 @@ impl Deref for Transaction<'_> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if matches!(self.state.get(), State::None) {
-            return;
+        if matches!(self.state.get(), State::Open | State::Failed(_)) {
+            self.database.state.set(State::None);
+            // Where this fails, the connection is closed, and the host rolls back.
+            self.database.query("ROLLBACK", &[]).ok();
         }
-        // Where the session is gone there is nothing to roll back, and waiting for another one would hold up the call.
-        // Where the rollback fails, the connection is closed, and the host rolls back.
-        if !self.database.lost.get() {
-            self.database.run("ROLLBACK".into(), &[]).ok();
-        }
-        self.database.state.set(State::None);
     }
 }

@@ -28,6 +28,7 @@ pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
         let charge = check(event)?;
         bounded("the order's id", &event.order_id, MAX_ID)?;
+        // Locked, as the order and all its charges are read now, and decide what is written at the end.
         let order = store::lock(transaction, &event.order_id).map_err(|error| no_order(error, &event.order_id))?;
         if (event.amount.cents, &event.amount.currency) != (order.total.cents, &order.total.currency) {
             return Err(DeliveryError::Reject(format!(
@@ -177,7 +178,8 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
     Ok(())
 }
 
-fn known_charge(mut row: Row) -> Result<Charge, database::Error> {
+/// A charge as the database keeps it.
+pub fn known_charge(mut row: Row) -> Result<Charge, database::Error> {
     Ok(Charge {
         id: row.text()?,
         amount_cents: row.integer()?,

@@ -38,7 +38,9 @@ pub fn save(database: &Database, order_id: &str, number: u32, session: &Session)
     let text = |text: &String| Value::text(text.as_str());
     let ends = time::is_moment(expires_at).then_some(expires_at.as_str());
     let page = [order_id.into(), number.into(), text(id), text(url), text(success_url), text(cancel_url), ends.into()];
-    database.query(sql::SAVE_SESSION, &page)?;
+    if let Some(mut row) = database.query(sql::SAVE_SESSION, &page)?.next() {
+        return row.boolean();
+    }
     let saved = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
     Ok(saved.is_some_and(|attempt| attempt.open))
 }

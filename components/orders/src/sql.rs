@@ -180,19 +180,27 @@ pub const BEGIN_SESSION: Statement = statement!(
      ON CONFLICT (order_id, attempt) DO NOTHING RETURNING 1"
 );
 
-/// Parameters: order, attempt, session, its URL, success URL, cancel URL, its end or null. The first answer stays: the
-/// provider gives the same one for the same attempt.
+/// Whether a page can still be paid on, as far as is known: decided by the database's clock.
+const IS_OPEN: Statement = statement!(
+    "coalesce(NOT ended AND expires_at > ",
+    (Statement::each(NOW.text(Dialect::Sqlite), "statement_timestamp()")),
+    ", false)"
+);
+
+/// Parameters: order, attempt, session, its URL, success URL, cancel URL, its end or null. The row says whether it is
+/// open. The first answer stays, and then there is no row: the provider gives the same one for the same attempt.
 pub const SAVE_SESSION: Statement = statement!(
     "UPDATE payment_sessions SET session_id = ?3, url = ?4, success_url = ?5, cancel_url = ?6, expires_at = ",
     (Statement::each("strftime('%Y-%m-%dT%H:%M:%fZ', ?7)", "?7::text::timestamptz")),
-    " WHERE order_id = ?1 AND attempt = ?2 AND session_id IS NULL"
+    " WHERE order_id = ?1 AND attempt = ?2 AND session_id IS NULL RETURNING ",
+    IS_OPEN
 );
 
-/// What is read of a payment page; whether it is open is decided by the database's clock.
+/// What is read of a payment page.
 const READ_SESSION: Statement = statement!(
-    "SELECT attempt, coalesce(NOT ended AND expires_at > ",
-    (Statement::each(NOW.text(Dialect::Sqlite), "statement_timestamp()")),
-    ", false), session_id, url, success_url, cancel_url FROM payment_sessions WHERE order_id = ?1"
+    "SELECT attempt, ",
+    IS_OPEN,
+    ", session_id, url, success_url, cancel_url FROM payment_sessions WHERE order_id = ?1"
 );
 
 /// Parameters: order, attempt.

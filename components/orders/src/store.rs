@@ -58,8 +58,8 @@ pub fn create(
         let [cents, pieces] = total;
         let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
         let stored = rows::one(transaction.query(sql::CREATE, &order)?)?;
-        let lines_statement = sql::create_items(draft.items.len(), transaction.dialect().sign());
-        transaction.query(&*lines_statement, &lines)?;
+        let items = sql::create_items(draft.items.len(), transaction.dialect().sign());
+        transaction.query(items.as_str(), &lines)?;
         session::begin(transaction, &id, 1)?;
         Ok(stored.map(|order| Order { items: draft.items, ..order }))
     })

@@ -196,7 +196,7 @@ fn a_key_of_yesterday_counts_no_more() {
         let day = 24 * 60 * 60;
         db.query(SECONDS_OLD, &[Value::Integer(60 - day)]).unwrap();
         assert!(key(None, "k", 1).find(&db).unwrap().is_some());
-        db.query(SECONDS_OLD, &[Value::Integer(-day)]).unwrap();
+        db.query(SECONDS_OLD, &[Value::Integer(-1 - day)]).unwrap();
         assert!(key(None, "k", 1).find(&db).unwrap().is_none());
         let new = store::create(&db, None, "usd", draft(5), Some(&key(None, "k", 2))).unwrap().unwrap();
         assert_ne!(new.id, old.id);

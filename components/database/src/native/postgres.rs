@@ -1,12 +1,14 @@
-//! In place of `spin:postgres`: sqlx with the types of the interface, as far as this library uses them. Parameters are
-//! declared as the interface's bindings do: by the value, and not at all for null.
+//! In place of `spin:postgres`: sqlx with the types of the interface, as far as this library uses them. PostgreSQL says
+//! which types a statement's parameters have, and a value of another kind is refused.
 
 use crate::bindings::postgres::{Column, DbDataType, DbError, DbValue, Error, ParameterValue, QueryError, RowSet};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgDatabaseError, PgRow, PgTypeInfo};
-use sqlx::{AssertSqlSafe, Connection, Decode, Encode, Executor, Row, TypeInfo, ValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgTypeInfo};
+use sqlx::{
+    Arguments, AssertSqlSafe, Connection, Decode, Either, Encode, Executor, Row, SqlSafeStr, Statement, TypeInfo,
+    ValueRef,
+};
 use std::cell::RefCell;
 use tokio::runtime::{Builder, Runtime};
 
@@ -38,12 +40,11 @@ impl Postgres {
     }
 
     pub(crate) fn query(&self, statement: &str, parameters: &[ParameterValue]) -> Result<RowSet, Error> {
-        let mut query = sqlx::query::<sqlx::Postgres>(AssertSqlSafe(statement.to_owned()));
-        for parameter in parameters {
-            query = bound(query, parameter);
-        }
         let mut session = self.session.borrow_mut();
-        let rows = self.runtime.block_on(query.fetch_all(&mut *session)).map_err(error)?;
+        let sql = AssertSqlSafe(statement.to_owned()).into_sql_str();
+        let statement = self.runtime.block_on(session.prepare_with(sql, &[])).map_err(error)?;
+        let arguments = arguments(&statement, parameters)?;
+        let rows = self.runtime.block_on(statement.query_with(arguments).fetch_all(&mut *session)).map_err(error)?;
         let column = |column: &sqlx::postgres::PgColumn| Column {
             name: sqlx::Column::name(column).to_owned(),
             data_type: DbDataType::Other(sqlx::Column::type_info(column).name().to_owned()),
@@ -54,31 +55,53 @@ impl Postgres {
     }
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
-
-fn bound<'q>(query: Query<'q>, parameter: &ParameterValue) -> Query<'q> {
-    match parameter {
-        ParameterValue::Int64(integer) => query.bind(*integer),
-        ParameterValue::Floating64(real) => query.bind(*real),
-        ParameterValue::Str(text) => query.bind(text.clone()),
-        ParameterValue::Binary(bytes) => query.bind(bytes.clone()),
-        ParameterValue::DbNull => query.bind(Null),
-        other => panic!("the library gives no such parameter: {other:?}"),
+fn arguments(statement: &sqlx::postgres::PgStatement, values: &[ParameterValue]) -> Result<PgArguments, Error> {
+    let Some(Either::Left(types)) = statement.parameters() else { panic!("PostgreSQL says the types") };
+    if types.len() != values.len() {
+        return Err(Error::BadParameter(format!("{} parameters, and {} values", types.len(), values.len())));
     }
+    let mut arguments = PgArguments::default();
+    for (value, ty) in values.iter().zip(types) {
+        let bytes = bytes(value, ty.name()).ok_or_else(|| Error::BadParameter(format!("{value:?} is no {ty}")))?;
+        arguments.add(Parameter { bytes, ty: ty.clone() }).unwrap();
+    }
+    Ok(arguments)
 }
 
-/// Null without a type.
-struct Null;
+/// A value in the binary form of a type, nothing for null; `None` for a value of another kind.
+fn bytes(value: &ParameterValue, ty: &str) -> Option<Option<Vec<u8>>> {
+    Some(Some(match (value, ty) {
+        (ParameterValue::DbNull, _) => return Some(None),
+        (ParameterValue::Int64(v), "INT8") => v.to_be_bytes().to_vec(),
+        (ParameterValue::Int64(v), "INT4") => i32::try_from(*v).ok()?.to_be_bytes().to_vec(),
+        (ParameterValue::Floating64(v), "FLOAT8") => v.to_be_bytes().to_vec(),
+        (ParameterValue::Str(v), "TEXT") => v.clone().into_bytes(),
+        (ParameterValue::Binary(v), "BYTEA") => v.clone(),
+        _ => return None,
+    }))
+}
 
-impl sqlx::Type<sqlx::Postgres> for Null {
+struct Parameter {
+    bytes: Option<Vec<u8>>,
+    ty: PgTypeInfo,
+}
+
+impl sqlx::Type<sqlx::Postgres> for Parameter {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(0))
+        // Never asked: `produces` has the type of each.
+        PgTypeInfo::with_name("unknown")
     }
 }
 
-impl Encode<'_, sqlx::Postgres> for Null {
-    fn encode_by_ref(&self, _: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        Ok(IsNull::Yes)
+impl Encode<'_, sqlx::Postgres> for Parameter {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let Some(bytes) = &self.bytes else { return Ok(IsNull::Yes) };
+        buffer.extend_from_slice(bytes);
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(self.ty.clone())
     }
 }
 
@@ -106,9 +129,12 @@ fn value(row: &PgRow, column: usize) -> DbValue {
 fn error(error: sqlx::Error) -> Error {
     let sqlx::Error::Database(error) = error else { return Error::ConnectionFailed(error.to_string()) };
     let error = error.downcast::<PgDatabaseError>();
+    if matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic) {
+        return Error::ConnectionFailed(error.to_string());
+    }
     Error::QueryFailed(QueryError::DbError(DbError {
         as_text: error.to_string(),
-        severity: format!("{:?}", error.severity()).to_uppercase(),
+        severity: "ERROR".into(),
         code: error.code().to_owned(),
         message: error.message().to_owned(),
         detail: error.detail().map(str::to_owned),

@@ -2,8 +2,9 @@
 //! would stand in a row.
 
 use super::{draft, key, number, on_postgres, order, postgres, provider_page};
-use crate::bindings::orders::{Actor, Money, Order, Status};
-use crate::bindings::payment_events::{Charge, DeliveryError};
+use crate::bindings::orders::{self, Actor, Money, Order, Status};
+use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
+use crate::settle::{Charge, settle};
 use crate::{event, session, sql, status, store};
 use database::{Database, Error};
 use std::thread;
@@ -39,8 +40,8 @@ fn wait_for_a_waiter(url: &str) {
     }
 }
 
-fn payment(event: &str, order: &Order, charge: &str, second: u8) -> Charge {
-    Charge {
+fn payment(event: &str, order: &Order, charge: &str, second: u8) -> Event {
+    Event {
         event_id: event.into(),
         charge_id: charge.into(),
         order_id: order.id.clone(),
@@ -97,7 +98,7 @@ fn an_order_that_is_being_paid_cannot_be_cancelled() {
     let refused = while_it_waits(&server, pay, true, |db| {
         status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop)
     });
-    assert!(matches!(refused, Err(crate::bindings::orders::Error::Conflict(_))), "{refused:?}");
+    assert!(matches!(refused, Err(orders::Error::Conflict(_))), "{refused:?}");
 }
 
 #[test]
@@ -203,4 +204,67 @@ fn those_who_clear_up_at_once_do_not_wait_for_each_other() {
     });
     assert_eq!(cleared, Ok(()));
     assert_eq!(number(&db, "SELECT count(*) FROM events"), 0, "ten and the other five");
+}
+
+/// What a storm does to orders that several work on. Keys and events are old, so that those who clear up meet them.
+fn storm(db: &Database, all: &[Order], seed: usize) {
+    let unavailable =
+        |error: &orders::Error| matches!(error, orders::Error::Unavailable(_) | orders::Error::Internal(_));
+    for n in (seed..seed + 400).map(|n| n * 7919) {
+        let made = &all[n % all.len()];
+        let name = format!("{}", n % 23);
+        match n % 8 {
+            0 => {
+                let taken = store::create(db, Some("9"), "usd", draft(5), Some(&key(Some("9"), &name, 1)));
+                assert!(taken.is_ok(), "{taken:?}");
+            }
+            1 => assert_eq!(session::begin(db, &made.id, 1 + (n % 3) as u32).map(drop), Ok(())),
+            2 => {
+                let page = provider_page(&name, "2999-01-01T00:00:00Z");
+                assert_eq!(session::save(db, &made.id, 1 + (n % 3) as u32, &page).map(drop), Ok(()));
+            }
+            3 => crate::checkout::give_up(db, &made.id, Some(&key(Some("9"), &name, 1)), "too small").unwrap(),
+            4 => {
+                let ended = ExpiredSession { event_id: name.clone(), session_id: name, order_id: made.id.clone() };
+                event::session_expired(db, &ended).unwrap();
+            }
+            5 => {
+                let moved = status::change(db, &Actor::Anyone, &made.id, Status::Cancelled);
+                assert!(!moved.as_ref().is_err_and(unavailable), "{moved:?}");
+            }
+            _ => {
+                // A charge is of one order; that it is told of as another's is refused.
+                let told = event::charge(db, &payment(&name, made, &format!("ch_{}", n % 5), (n % 60) as u8));
+                assert!(!matches!(told, Err(DeliveryError::Retry(_))), "{told:?}");
+            }
+        }
+        if n % 11 == 0 {
+            for table in ["idempotency_keys SET created_at", "events SET seen_at"] {
+                let old =
+                    format!("UPDATE {table} = '2024-02-27T15:50:27.545Z' WHERE ctid = ANY (ARRAY(SELECT ctid FROM ");
+                let table = table.split(' ').next().unwrap();
+                db.query(&*format!("{old}{table} LIMIT 5 FOR UPDATE SKIP LOCKED))"), &[]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn in_a_storm_of_changes_nobody_waits_for_each_other_for_ever_and_every_order_is_settled() {
+    let (db, url) = on_postgres();
+    let made: Vec<Order> = (0..3).map(|_| order(&db, None, 5)).collect();
+    thread::scope(|scope| {
+        for thread in 0..6 {
+            let (url, made) = (&url, &made);
+            scope.spawn(move || storm(&Database::postgres(url, &[]), made, thread * 1000));
+        }
+    });
+    for order in made {
+        let stands = store::find(&db, &order.id, None).unwrap();
+        let charges = db.query(sql::CHARGES, &[order.id.as_str().into()]).unwrap();
+        let charges: Vec<Charge> = charges.map(|row| event::known_charge(row).unwrap()).collect();
+        let now = settle(stands.status, &charges);
+        assert_eq!((stands.status, stands.refund_due_cents), (now.status, now.refund_due_cents));
+        assert_eq!(stands.charge_id.as_deref(), now.paid_by.map(|charge| charge.id.as_str()));
+    }
 }
