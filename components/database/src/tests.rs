@@ -4,7 +4,6 @@ use crate::connection::{Place, class};
 use crate::{Database, Dialect, Error, LOCKED, NOW, Row, Statement, Value, ago, statement, time};
 
 #[path = "../../../tests/harness/postgres.rs"]
-#[allow(dead_code, reason = "other tests do more with it")]
 mod postgres;
 
 /// One of each kind, with an empty table in it.

@@ -1,5 +1,6 @@
 //! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/payment-events` for what the payment
-//! provider says, and `store:orders/administration` for an operator. It asks the catalogue for prices and the payments for pages to pay on.
+//! provider says, and `store:orders/administration` for an operator. It asks the catalogue for prices and the payments
+//! for pages to pay on.
 //!
 //! # Who decides
 //!

@@ -167,7 +167,7 @@ async fn has_ended(database: &Database, order: &Order, session_id: &str) -> Resu
 }
 
 /// Stores a payment that the provider told of when it was asked, and says why the order cannot be paid.
-fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
+pub fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
     let looked_at = || Error::Conflict("a payment of this order is being looked at".into());
     match note(database, order, payment) {
         // The log says why it was refused. There is a payment, so there is no other page.

@@ -216,14 +216,21 @@ pub const END_SESSION: Statement =
 
 /// Parameters: age of the order in minutes, order after which to go on or null, most orders. The pages that may be open
 /// of orders that nobody is known to have paid: order and session, the oldest order first.
-pub const OPEN_PAGES: &str = "WITH candidates AS (\
-     SELECT seq, id FROM orders WHERE status IN ('PENDING', 'CANCELLED') \
-     AND created_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes') \
-     AND seq > coalesce((SELECT seq FROM orders WHERE id = ?2), 0) \
-     AND EXISTS (SELECT 1 FROM payment_sessions WHERE order_id = id AND session_id IS NOT NULL AND ended = 0) \
+///
+/// No order is older than a hundred years, and a moment that is too long ago is an error on PostgreSQL.
+pub const OPEN_PAGES: Statement = statement!(
+    "WITH candidates AS (\
+     SELECT seq, id FROM orders WHERE status IN ('PENDING', 'CANCELLED') AND created_at <= ",
+    (Statement::each(
+        "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes')",
+        "statement_timestamp() - least(?1::bigint, 52560000) * interval '1 minute'"
+    )),
+    " AND seq > coalesce((SELECT seq FROM orders WHERE id = ?2), 0) \
+     AND EXISTS (SELECT 1 FROM payment_sessions WHERE order_id = id AND session_id IS NOT NULL AND NOT ended) \
      ORDER BY seq LIMIT ?3) \
      SELECT candidates.id, session_id FROM candidates JOIN payment_sessions ON order_id = candidates.id \
-     WHERE session_id IS NOT NULL AND ended = 0 ORDER BY seq, attempt";
+     WHERE session_id IS NOT NULL AND NOT ended ORDER BY seq, attempt"
+);
 
 /// No parameters.
 pub const TIME: Statement = statement!(

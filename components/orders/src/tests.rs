@@ -9,7 +9,6 @@ use crate::{event, page, rows, session, sql, status, store};
 use database::{Database, Dialect, Row, Statement, Value, statement};
 
 #[path = "../../../tests/harness/postgres.rs"]
-#[allow(dead_code, reason = "other tests do more with it")]
 pub mod postgres;
 
 mod at_once;
@@ -272,6 +271,32 @@ fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
             (first.number, first.page.unwrap().links.success_url.as_str()),
             (1, "https://pay.example/cs_1/success")
         );
+    }
+}
+
+#[test]
+fn an_operator_is_told_of_the_pages_that_may_be_open_oldest_order_first() {
+    for db in both() {
+        let made = [(); 5].map(|()| order(&db, None, 5).id);
+        let page = |order: usize, attempt, id: &str| {
+            session::save(&db, &made[order], attempt, &provider_page(id, "2999-01-01T00:00:00Z")).unwrap();
+        };
+        for (order, id) in ["cs_0", "cs_1", "cs_2", "cs_3"].into_iter().enumerate() {
+            page(order, 1, id);
+        }
+        session::begin(&db, &made[1], 2).unwrap();
+        page(1, 2, "cs_1b");
+        session::end(&db, &made[2], "cs_2").unwrap();
+        status::change(&db, &Actor::Anyone, &made[3], Status::Cancelled).unwrap();
+        let open = |minutes: u32, after: Option<&str>, most: u32| -> Vec<String> {
+            let pages = db.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), most.into()]).unwrap();
+            pages.map(|mut row| (row.text().unwrap(), row.text().unwrap()).1).collect()
+        };
+        assert_eq!(open(0, None, 9), ["cs_0", "cs_1", "cs_1b", "cs_3"]);
+        assert_eq!(open(0, None, 2), ["cs_0", "cs_1", "cs_1b"]);
+        assert_eq!(open(0, Some(&made[1]), 9), ["cs_3"]);
+        assert_eq!(open(1, None, 9), [""; 0]);
+        assert_eq!(open(u32::MAX, None, 9), [""; 0]);
     }
 }
 

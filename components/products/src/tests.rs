@@ -5,7 +5,6 @@ use crate::{cents, key, name, rows, sql};
 use database::{Database, Dialect, Row, Rows, Statement, Value};
 
 #[path = "../../../tests/harness/postgres.rs"]
-#[allow(dead_code, reason = "other tests do more with it")]
 mod postgres;
 
 struct Catalogue(Database);
