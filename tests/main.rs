@@ -19,6 +19,7 @@ mod scenarios {
     mod golden;
     mod grants;
     mod isolation;
+    mod migrations;
     mod outages;
     mod payments;
     mod reconcile;

@@ -103,6 +103,11 @@ fn each_variable_is_granted_to_those_alone_that_need_it() {
             let known = known.contains(&key.as_str()) || ["allowed_outbound_hosts", "build", "tool"].contains(&&**key);
             assert!(known, "{component} has a kind of grant that this scenario does not know: {key}");
         }
+        // The database that a component is granted by `database_url` is the one that it is told of.
+        let database = table.get("tool").and_then(|tool| tool["souk"].get("database_url"));
+        if let Some(database) = database {
+            assert_eq!(table["variables"].get("database_url"), Some(database), "{component}");
+        }
         let Some(variables) = table.get("variables") else { continue };
         for (name, template) in variables.as_table().unwrap() {
             let template = template.as_str().unwrap();

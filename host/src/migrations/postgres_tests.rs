@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[path = "../../../tests/harness/postgres.rs"]
-#[allow(dead_code, reason = "each of those who include it uses a part of it")]
 mod server;
 
 use server::{PASSWORD, Postgres, name_of};

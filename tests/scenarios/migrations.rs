@@ -1,0 +1,114 @@
+//! Where a component's database is: one variable says it, for its migrations and for what it may reach.
+
+use crate::harness::app::texts;
+use crate::harness::postgres::{PASSWORD, Postgres, name_of};
+use crate::harness::{App, Host};
+
+/// A component with migrations for either kind of database.
+const SHOP: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "shop"
+
+[variables]
+shop_url = { default = "sqlite:shop", secret = true }
+
+[component.shop]
+source = "shop.wasm"
+sqlite_databases = ["shop"]
+
+[component.shop.tool.souk]
+migrations = "migrations"
+database_url = "{{ shop_url }}"
+"#;
+
+fn shop() -> App {
+    App::inline(SHOP)
+        .component("shop.wasm", "(component)")
+        .file("migrations/sqlite/0001_shop.sql", "CREATE TABLE shop (id INTEGER PRIMARY KEY);")
+        .file("migrations/postgres/0001_shop.sql", "CREATE TABLE shop (id bigint PRIMARY KEY);")
+        .file("migrations/postgres/0002_first.sql", "INSERT INTO shop VALUES (1);")
+}
+
+/// What the host said of its components' grants.
+fn grants(host: &Host) -> Vec<String> {
+    let log = host.log();
+    let start = log.iter().position(|line| line == "Components:").expect("the block of components");
+    log[start + 1..].iter().take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned()).collect()
+}
+
+fn assert_shows_no_password(text: &str) {
+    for secret in [PASSWORD, "p%40ss", "souk:"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn one_variable_moves_a_component_to_postgresql_with_its_grant_and_its_migrations() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let app = shop().variable("shop_url", &url);
+    let place = format!("postgres://127.0.0.1:{}/{}", server.port(), name_of(&url));
+
+    let (before, err) = texts(&app.souk("migrate", &["--status"]).await);
+    assert!(before.contains(&format!("shop (database `{place}`)")), "{before}\n{err}");
+    assert_eq!(before.matches("pending").count(), 2, "{before}");
+    let (doctor, _) = texts(&app.souk("doctor", &[]).await);
+    assert!(doctor.contains(&format!("postgres  {place}")) && doctor.contains("start-up's wait"), "{doctor}");
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(server.psql(name_of(&url), tables), "0", "asking changes nothing");
+
+    let host = app.start().await;
+    let grant = format!("outbound  postgres://127.0.0.1:{}", server.port());
+    assert_eq!(grants(&host), ["shop", "sqlite    shop", &format!("postgres  {place}"), &grant]);
+    assert_eq!(server.psql(name_of(&url), "SELECT id FROM shop"), "1");
+    let (after, err) = texts(&app.souk("migrate", &["--status"]).await);
+    assert_eq!(after.matches("applied").count(), 2, "{after}\n{err}");
+    let said = host.log().join("\n");
+    drop(host);
+    let (again, err) = texts(&app.souk("migrate", &[]).await);
+    assert_eq!(again, "shop: 0 applied\n", "{err}");
+    for text in [before, doctor, after, said] {
+        assert_shows_no_password(&text);
+    }
+
+    // Without it the same component keeps to SQLite, and reaches nothing.
+    let host = shop().start().await;
+    assert_eq!(grants(&host), ["shop", "sqlite    shop"]);
+}
+
+#[tokio::test]
+async fn hosts_that_start_together_on_one_database_run_its_migrations_once() {
+    let url = Postgres::shared().database();
+    let apps = [(); 3].map(|()| shop().variable("shop_url", &url));
+    let [a, b, c] = &apps;
+    let _hosts = tokio::join!(a.start(), b.start(), c.start());
+    assert_eq!(Postgres::shared().psql(name_of(&url), "SELECT count(*) FROM shop"), "1");
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_stops_start_up_with_one_message_and_without_the_password() {
+    let url = Postgres::shared().database();
+    for (url, reason, fix) in [
+        (url.replace("p%40ss", "swordfish"), "password authentication failed", "fix: correct user and password"),
+        (format!("{url}_nowhere"), "does not exist", "fix: create the database"),
+        (format!("{url}?sslrootcert=/etc/swordfish"), "`sslrootcert`", "fix: change the value of `shop_url`"),
+        ("mysql://swordfish".to_owned(), "spin.toml:16: component `shop`: `database_url`", "sqlite:LABEL"),
+    ] {
+        let message = shop().variable("shop_url", url).start_fails().await;
+        assert!(message.contains("component `shop`") && message.contains(reason), "{message}");
+        assert!(message.contains(fix) && !message.contains("swordfish"), "{message}");
+        assert_shows_no_password(&message);
+    }
+}
+
+#[tokio::test]
+async fn a_component_without_migrations_for_its_kind_of_database_does_not_start() {
+    let url = Postgres::shared().database();
+    let app = App::inline(SHOP).component("shop.wasm", "(component)").variable("shop_url", url);
+    let app = app.file("migrations/sqlite/0001_shop.sql", "CREATE TABLE shop (id INTEGER PRIMARY KEY);");
+    let message = app.start_fails().await;
+    assert!(message.contains("migrations/postgres: the folder does not exist"), "{message}");
+    assert!(message.contains("component `shop`") && message.contains("fix: put the migrations"), "{message}");
+}
