@@ -103,14 +103,20 @@ impl Context<'_> {
     /// Connects, and tries again for `wait` while the server cannot be reached or is still starting.
     async fn connect(&self, wait: Duration) -> Result<PgConnection, MigrationError> {
         let options = match self.address.connect_options() {
-            // sqlx has `CREATE TABLE IF NOT EXISTS` for the history; no log needs the notice that it exists.
-            Ok(options) => options.options([("client_min_messages", "warning")]),
+            Ok(options) => options,
             Err(error) => return Err(self.error(error.message, error.fix)),
+        };
+        let connect = || async {
+            let mut connection = options.connect().await?;
+            // sqlx has `CREATE TABLE IF NOT EXISTS` for the history; no log needs the notice that it exists. Not as an
+            // option of the connection, which connection poolers refuse.
+            sqlx::raw_sql("SET client_min_messages = warning").execute(&mut connection).await?;
+            Ok(connection)
         };
         let end = Instant::now() + wait;
         let mut told = false;
         loop {
-            let (reason, fix) = match timeout_at(end, options.connect()).await {
+            let (reason, fix) = match timeout_at(end, connect()).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) if !is_transient(&error) => return Err(self.unreadable(&error)),
                 Ok(Err(error)) => explain(&error),

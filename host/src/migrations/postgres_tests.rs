@@ -245,7 +245,7 @@ async fn functions_triggers_types_and_a_search_path_of_its_own_are_available() {
 async fn the_history_is_in_the_schema_that_the_address_chooses() {
     let mut f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
     f.psql("CREATE SCHEMA shop");
-    let plain = std::mem::replace(&mut f.url, String::new());
+    let plain = std::mem::take(&mut f.url);
     f.url = format!("{plain}?options=-c%20search_path%3Dnowhere");
     assert!(f.error("one").await.contains("no schema"));
     f.url = format!("{plain}?options=-c%20search_path%3Dshop");
