@@ -1,4 +1,5 @@
-//! The operator's way in: calls of single functions, in this process or through the running host's socket.
+//! The operator's way in: calls of single functions and the messages of durable links, in this process or through the
+//! running host's socket.
 //!
 //! `souk call` may call every function of every component, public or not, so the socket stands in the state folder with
 //! mode 0600: whoever may read the databases may also call. It speaks HTTP/1.1 with JSON, so that
@@ -7,6 +8,7 @@
 use crate::app::App;
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
+use crate::links::durable::operator;
 use crate::links::signature::signature_lines;
 use crate::runtime::Function;
 use bytes::Bytes;
@@ -218,23 +220,32 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
     let reply = match (request.method(), request.uri().path()) {
         (&Method::GET, "/functions") => serde_json::to_vec(&list(&app)),
         (&Method::POST, "/call") => {
-            let body = Limited::new(request.into_body(), MAX_MESSAGE).collect().await;
-            let parsed = body
-                .map_err(|e| e.to_string())
-                .and_then(|b| serde_json::from_slice::<CallRequest>(&b.to_bytes()).map_err(|e| e.to_string()));
-            serde_json::to_vec(&match parsed {
+            let reply = match parse(request).await {
                 Ok(call_request) => call(&app, call_request).await,
                 Err(message) => CallReply::Failed(message),
-            })
+            };
+            serde_json::to_vec(&reply)
+        }
+        (&Method::POST, "/events") => {
+            let reply = match parse(request).await {
+                Ok(events_request) => operator::run(app.queue(), events_request).await,
+                Err(message) => operator::Reply::Failed(message),
+            };
+            serde_json::to_vec(&reply)
         }
         _ => {
-            let mut missing = Response::new(Full::from("GET /functions or POST /call\n"));
+            let mut missing = Response::new(Full::from("GET /functions, POST /call or POST /events\n"));
             *missing.status_mut() = StatusCode::NOT_FOUND;
             return Ok(missing);
         }
     };
     let body = reply.unwrap_or_else(|e| serde_json::json!({ "failed": e.to_string() }).to_string().into_bytes());
     Ok(Response::new(Full::from(body)))
+}
+
+async fn parse<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, String> {
+    let body = Limited::new(request.into_body(), MAX_MESSAGE).collect().await.map_err(|e| e.to_string())?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|e| e.to_string())
 }
 
 /// A running host, reached through its socket.
@@ -266,6 +277,15 @@ impl RunningHost {
     /// When the host went away or did not answer as expected.
     pub async fn list(&mut self) -> anyhow::Result<Vec<Listed>> {
         Ok(serde_json::from_slice(&self.send(Method::GET, "/functions", Vec::new()).await?)?)
+    }
+
+    /// Lets the host do something with its messages.
+    ///
+    /// # Errors
+    /// When the host went away or did not answer as expected.
+    pub async fn events(&mut self, request: &operator::Request) -> anyhow::Result<operator::Reply> {
+        let body = serde_json::to_vec(request)?;
+        Ok(serde_json::from_slice(&self.send(Method::POST, "/events", body).await?)?)
     }
 
     async fn send(&mut self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {

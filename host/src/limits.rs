@@ -88,6 +88,18 @@ limits! {
         /// HTTP requests of the component that are under way at one time.
         outbound_requests: "requests", 128, (1, 10_000),
             "bounds sockets and buffers that one component can hold";
+        /// Messages of durable links that are delivered to the component at one time.
+        deliveries: "messages", 16, (1, 512),
+            "enough to keep a machine busy, and leaves instances for calls that someone waits for";
+        /// How often a message is delivered before it is a dead letter.
+        delivery_attempts: "attempts", 44, (1, 10_000),
+            "with the default pauses about a day: longer than a bad release lasts";
+        /// The pause after a message's first delivery that failed; it doubles each time, and jitter shortens it.
+        delivery_backoff: "milliseconds", 1_000, (1, 3_600_000),
+            "most failures are over in a moment";
+        /// The longest pause between two deliveries of a message.
+        delivery_backoff_most: "milliseconds", 3_600_000, (1, 86_400_000),
+            "what is mended within a day is delivered within an hour of that";
     }
 }
 
@@ -115,6 +127,9 @@ limits! {
         /// Open connections.
         connections: "connections", 4_096, (1, 1_000_000),
             "about 40 KiB each; the next one waits in the listen queue";
+        /// Messages of durable links that are stored, dead letters too, in bytes of arguments and 2 KiB each.
+        durable_bytes: "bytes", 256 * MIB, (2 * MIB, 64 * 1024 * MIB),
+            "a day of a hundred thousand events; the next one's caller is told to try again";
         /// How long requests under way may take to finish after SIGTERM or SIGINT.
         drain: "milliseconds", 35_000, (0, 600_000),
             "the call deadline and a little more";

@@ -73,6 +73,7 @@ impl StateFolder {
             state.cache(),
             state.sqlite(),
             state.key_value(),
+            state.path.join(DURABLE),
             state.files(),
             state.secrets_folder(),
             state.path.join(RUN),
@@ -102,6 +103,11 @@ impl StateFolder {
         self.path.join("key_value")
     }
 
+    /// The queue of durable messages.
+    pub fn messages(&self) -> PathBuf {
+        self.path.join(DURABLE).join("messages.db")
+    }
+
     /// Files that components are given.
     pub fn files(&self) -> PathBuf {
         self.path.join("files")
@@ -124,6 +130,9 @@ const SECRETS: &str = "secrets";
 pub fn secrets_of(path: &Path) -> Secrets {
     Secrets::looked_up(path.join(SECRETS))
 }
+
+/// Holds the queue of durable messages.
+const DURABLE: &str = "durable";
 
 /// Holds the control socket.
 const RUN: &str = "run";

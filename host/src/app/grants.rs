@@ -5,6 +5,7 @@ use crate::bindings::http_client::{self, Client, Internal, InternalDispatch};
 use crate::bindings::key_value::Store;
 use crate::bindings::sqlite::Database;
 use crate::bindings::{Grants, files, postgres};
+use crate::links::durable::Queue;
 use crate::manifest::{Application, Component};
 use crate::state::StateFolder;
 use rusqlite::ErrorCode;
@@ -31,6 +32,14 @@ pub enum GrantError {
     KeyValue {
         /// Its label.
         label: String,
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        error: anyhow::Error,
+    },
+    /// The queue of durable messages.
+    #[error("the queue of messages in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
+    Queue {
         /// Its file.
         path: PathBuf,
         /// Why.
@@ -134,6 +143,15 @@ impl Shared {
             http: Arc::new(client),
         })
     }
+}
+
+/// Opens the queue of durable messages, where a component has a durable link, or an earlier manifest has left messages.
+pub(super) fn queue(application: &Application, state: &StateFolder) -> Result<Option<Queue>, GrantError> {
+    let path = state.messages();
+    if application.components.values().all(|component| component.durable.is_empty()) && !path.exists() {
+        return Ok(None);
+    }
+    Queue::open(&path, application.limits.durable_bytes).map(Some).map_err(|error| GrantError::Queue { path, error })
 }
 
 /// Opens every database that any component is granted; `folder` is where those lie that are not placed elsewhere.

@@ -60,6 +60,12 @@ pub(super) fn check(
             return Err(unfit(dependency.line, message, fix));
         }
     }
+    for durable in &declared.durable {
+        if !imports.iter().any(|import| durable.name.covers(import)) {
+            let message = format!("has `{}` in `durable`, but does not import it", durable.name);
+            return Err(unfit(durable.line, message, "take it out of `durable`, or name what it imports".to_string()));
+        }
+    }
     for import in contracts {
         if declared.dependencies.iter().any(|dependency| dependency.name.covers(import)) {
             continue;

@@ -9,10 +9,12 @@ mod migrations;
 mod start;
 mod summary;
 
+use crate::links::durable::{Deliveries, Queue, QueueError};
 use crate::manifest::{Application, Router};
 use crate::runtime::{Engine, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use migrations::{MigrateError, migrate, migration_status};
@@ -24,6 +26,8 @@ pub struct App {
     application: Application,
     router: Router<Arc<Pool>>,
     pools: BTreeMap<String, Arc<Pool>>,
+    /// Of durable links; none while the application has and had no such link.
+    queue: Option<Queue>,
     /// Drops instances that nobody uses.
     _sweeper: AbortOnDropHandle<()>,
     // Last: the pools' stores belong to it.
@@ -44,6 +48,22 @@ impl App {
     /// The instances of `component`.
     pub fn pool(&self, component: &str) -> Option<&Arc<Pool>> {
         self.pools.get(component)
+    }
+
+    /// The messages of durable links.
+    pub fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+
+    /// Delivers the messages of durable links until `stop`. An application that is started for one call does not.
+    ///
+    /// # Errors
+    /// When the queue fails.
+    pub async fn deliver(&self, stop: CancellationToken) -> Result<Option<Deliveries>, QueueError> {
+        match &self.queue {
+            Some(queue) => Deliveries::start(queue, self.pools.values(), stop).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Every component's instances, by the component's name.

@@ -1,13 +1,14 @@
 //! From a checked manifest to a running application.
 
 use super::App;
-use super::grants::{GrantError, Shared};
+use super::grants::{self, GrantError, Shared};
 use super::imports;
 use super::migrations::{self, MigrateError};
 use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
 use crate::limits::millis;
-use crate::links::local::{self, LinkError};
+use crate::links::durable::{self, Queue};
+use crate::links::{Import, LinkError, local};
 use crate::manifest::{Application, Component as Declared, Dependency, Router};
 use crate::runtime::{CompileError, Compiled, Engine, EngineError, Fairness, Pool, PoolConfig};
 use crate::state::StateFolder;
@@ -110,12 +111,14 @@ impl App {
         for (component, count) in migrations::run(&application, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
+        let queue = grants::queue(&application, state)?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,
             shared: &shared,
             fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
             state,
+            queue: queue.as_ref(),
             codes,
             pools: BTreeMap::new(),
         };
@@ -125,7 +128,7 @@ impl App {
         let pools = wiring.pools;
         let router = router(&application, &pools)?;
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
-        let app = Arc::new(App { application, router, pools, _sweeper: sweeper, _engine: engine });
+        let app = Arc::new(App { application, router, pools, queue, _sweeper: sweeper, _engine: engine });
         shared.internal(dispatch(&app));
         Ok(app)
     }
@@ -171,6 +174,7 @@ struct Wiring<'a> {
     shared: &'a Shared,
     fairness: Fairness,
     state: &'a StateFolder,
+    queue: Option<&'a Queue>,
     codes: BTreeMap<String, Component>,
     pools: BTreeMap<String, Arc<Pool>>,
 }
@@ -233,13 +237,19 @@ impl Wiring<'_> {
             .collect();
         for import in wanted {
             let export = dependency.export.as_deref().unwrap_or(&import);
-            let uncovered =
-                local::link(linker, self.engine, code, &import, export, target).map_err(|error| StartError::Link {
-                    manifest: manifest(),
-                    line: dependency.line,
-                    component: declared.name.clone(),
-                    error: Box::new(error),
-                })?;
+            let durable = declared.durable.iter().find(|durable| durable.name.covers(&import));
+            let failed = |error| StartError::Link {
+                manifest: manifest(),
+                line: durable.map_or(dependency.line, |durable| durable.line),
+                component: declared.name.clone(),
+                error: Box::new(error),
+            };
+            let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
+            if let (Some(_), Some(queue)) = (durable, self.queue) {
+                durable::link(linker, &import, &declared.name.as_str().into(), queue).map_err(failed)?;
+                continue;
+            }
+            let uncovered = local::link(linker, &import).map_err(failed)?;
             for function in uncovered {
                 tracing::warn!(
                     component = %declared.name,

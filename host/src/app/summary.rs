@@ -61,6 +61,7 @@ fn grants(component: &Component) -> Vec<String> {
             lines.push(format!("{kind:<9} {}", items.join(", ")));
         }
     };
+    list("durable", component.durable.iter().map(|d| d.name.to_string()).collect());
     list("sqlite", component.sqlite_databases.clone());
     if let Some(DatabaseUrl::Postgres(address)) = &component.database {
         list("postgres", vec![address.to_string()]);

@@ -1,19 +1,12 @@
 //! `souk call`: one function, by hand.
 
+use super::reach::{Reached, reach};
 use super::{Place, default_url, fill_in, output};
 use crate::app::App;
-use crate::control::{self, CallReply, CallRequest, Listed, RunningHost};
-use crate::state::{self, StateError, StateFolder};
+use crate::control::{self, CallReply, CallRequest, Listed};
 use crate::telemetry;
 use clap::Args;
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-
-/// How long another holder of the state is waited for: longer than a host takes to compile its components.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The arguments of `souk call`.
 #[derive(Debug, Args)]
@@ -67,29 +60,6 @@ impl Call {
             anyhow::anyhow!("the arguments are not JSON: {e}\n  fix: write them as '{{\"name\": value}}', in quotes")
         })?;
         Ok(Some(CallRequest { component, function, arguments }))
-    }
-}
-
-/// Who answers the call.
-enum Reached {
-    /// A host that runs.
-    Host(RunningHost),
-    /// This process, which holds the state now.
-    State(StateFolder),
-}
-
-/// Finds a running host, or takes hold of the state. Another `souk call` holds it for a moment, and a host that starts
-/// has it before it answers: both are waited for, up to [`PATIENCE`].
-async fn reach(state_dir: &Path) -> Result<Reached, StateError> {
-    let start = Instant::now();
-    loop {
-        if let Some(host) = RunningHost::connect(&state::control_socket(state_dir)).await {
-            return Ok(Reached::Host(host));
-        }
-        match StateFolder::open(state_dir) {
-            Err(StateError::InUse { .. }) if start.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
-            opened => return opened.map(Reached::State),
-        }
     }
 }
 

@@ -3,7 +3,9 @@
 use super::build::{TARGET, has_target};
 use super::{Place, default_url, fill_in, output};
 use crate::app::{App, describe};
+use crate::bindings;
 use crate::limits::{ComponentLimits, EdgeLimits, Limit};
+use crate::links::durable;
 use crate::manifest::{Application, DatabaseUrl};
 use crate::state::{self, StateFolder};
 use clap::Args;
@@ -78,8 +80,8 @@ impl Doctor {
             }
         }
         output::line("\nFixed limits of the interfaces:");
-        for (what, value, unit) in crate::bindings::fixed_limits().into_iter().chain(crate::migrations::fixed_limits())
-        {
+        let fixed = bindings::fixed_limits().into_iter().chain(crate::migrations::fixed_limits());
+        for (what, value, unit) in fixed.chain(durable::fixed_limits()) {
             output::line(&format!("  {what:<26} {value:>12} {unit}"));
         }
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -109,6 +111,6 @@ async fn version(folder: &Path) -> Option<String> {
 
 fn table(limits: &[Limit], values: &[u64]) {
     for (limit, value) in limits.iter().zip(values) {
-        output::line(&format!("  {:<20} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason));
+        output::line(&format!("  {:<21} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason));
     }
 }

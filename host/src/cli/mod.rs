@@ -6,8 +6,10 @@
 mod build;
 mod call;
 mod doctor;
+mod events;
 mod migrate;
 mod output;
+mod reach;
 mod up;
 
 use crate::manifest::{self, Application, HostValues, LoadOptions, Manifest, ManifestErrors};
@@ -32,6 +34,8 @@ enum Command {
     Up(up::Up),
     /// Call one function of a component, in the running host or, when none runs, in one started for the call
     Call(call::Call),
+    /// See, retry or drop the messages of durable links, in the running host or in the state folder
+    Events(events::Events),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
@@ -146,6 +150,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Build(build) => build.run().await,
                 Command::Up(up) => up.run().await,
                 Command::Call(call) => call.run().await,
+                Command::Events(events) => events.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
             }

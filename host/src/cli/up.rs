@@ -81,10 +81,15 @@ impl Up {
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         stop_on_signal(shutdown.clone())?;
         let serving = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        let drain = millis(app.application().limits.drain);
+        let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         let mut drained = serving.await?;
         calls.close();
-        drained &= tokio::time::timeout(millis(app.application().limits.drain), calls.wait()).await.is_ok();
+        drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
+        if let Some(deliveries) = deliveries {
+            deliveries.await?;
+        }
         let _ = std::fs::remove_file(state::control_socket(state.path()));
         if drained {
             Ok(ExitCode::SUCCESS)

@@ -24,7 +24,7 @@ pub struct LinkTypeError {
 }
 
 impl LinkTypeError {
-    fn new(interface: &str, function: &str, problem: impl fmt::Display) -> Self {
+    pub(super) fn new(interface: &str, function: &str, problem: impl fmt::Display) -> Self {
         LinkTypeError { interface: interface.to_owned(), function: function.to_owned(), problem: problem.to_string() }
     }
 

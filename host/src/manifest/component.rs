@@ -8,7 +8,7 @@ use super::schema::{Draft, read_limits, read_targets};
 use super::table::{At, File, Table};
 use super::template::Template;
 use super::variables::{Declared, Value};
-use super::{Build, Component, Dependency, database};
+use super::{Build, Component, Dependency, Durable, database};
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,6 +39,7 @@ impl Component {
             key_value_stores: Vec::new(),
             sqlite_databases: Vec::new(),
             dependencies: Vec::new(),
+            durable: Vec::new(),
             build: None,
             migrations: None,
             database: None,
@@ -312,14 +313,37 @@ fn read_tool(
         }
         component.migrations = Some(path);
     }
-    for interface in souk.strings("durable") {
-        let message = format!("durable link `{}`: durable links are not supported yet", interface.value);
-        souk.error(interface.line, message, "remove it from `durable`: the link then waits for the answer");
-    }
+    component.durable = read_durable(&mut souk, &component.dependencies);
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
+}
+
+/// Reads which dependencies are durable; each must be one.
+fn read_durable(souk: &mut Table<'_, '_>, dependencies: &[Dependency]) -> Vec<Durable> {
+    let mut durable: Vec<Durable> = Vec::new();
+    for entry in souk.strings("durable") {
+        let name = match DependencyName::parse(&entry.value) {
+            Ok(name) => name,
+            Err(error) => {
+                let message = format!("`{}` in `durable` is not a dependency's name: {error}", entry.value);
+                souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
+                continue;
+            }
+        };
+        if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
+            durable.push(Durable { name, line: entry.line });
+            continue;
+        }
+        let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
+        let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
+        };
+        souk.error(entry.line, format!("`{name}` in `durable` is not a dependency of the component"), fix);
+    }
+    durable
 }
 
 /// Takes out the components that a variable turns off, and their routes.

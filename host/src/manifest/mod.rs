@@ -160,6 +160,8 @@ pub struct Component {
     pub sqlite_databases: Vec<String>,
     /// Links: which component answers its imports.
     pub dependencies: Vec<Dependency>,
+    /// Which of its imports are answered by durable links; each is of a dependency.
+    pub durable: Vec<Durable>,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
@@ -180,6 +182,15 @@ pub struct Dependency {
     /// The export that answers, when it is called otherwise than the import.
     pub export: Option<String>,
     /// The line of the dependency.
+    pub line: usize,
+}
+
+/// A dependency whose calls are stored and made later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// The import, or the package whose imports are all meant.
+    pub name: DependencyName,
+    /// Its line in the manifest.
     pub line: usize,
 }
 

@@ -75,6 +75,11 @@ impl Pool {
         &self.compiled
     }
 
+    /// The component's limits.
+    pub fn limits(&self) -> &ComponentLimits {
+        &self.limits
+    }
+
     /// How long one call may take.
     pub fn call_deadline(&self) -> Duration {
         millis(self.limits.call_deadline)

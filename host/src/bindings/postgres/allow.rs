@@ -27,9 +27,8 @@ impl Allowed {
     pub fn refuses(&self, address: &Address, ip: IpAddr) -> Option<&'static str> {
         let kind = special(ip)?;
         let (host, port) = (address.host(), address.port());
-        let granted = |entry: &AllowedHost| {
-            entry.grants_address(SCHEME, ip, port) || entry.allows_wherever(SCHEME, host, port)
-        };
+        let granted =
+            |entry: &AllowedHost| entry.grants_address(SCHEME, ip, port) || entry.allows_wherever(SCHEME, host, port);
         (!self.0.iter().any(granted)).then_some(kind)
     }
 }

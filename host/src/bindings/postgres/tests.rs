@@ -46,7 +46,8 @@ impl Fixture {
 
     /// The server's sessions of this database.
     fn sessions(&self) -> usize {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
         self.psql(sql).parse().unwrap()
     }
 }
@@ -111,7 +112,11 @@ const INCLUSIVE: RangeBoundKind = RangeBoundKind::Inclusive;
 const EXCLUSIVE: RangeBoundKind = RangeBoundKind::Exclusive;
 
 /// Sends a value as a parameter of type `ty` and gives what comes back, with PostgreSQL's own text of it.
-async fn there_and_back(c: &Connection, ty: &str, value: ParameterValue) -> Result<(DbDataType, DbValue, String), Error> {
+async fn there_and_back(
+    c: &Connection,
+    ty: &str,
+    value: ParameterValue,
+) -> Result<(DbDataType, DbValue, String), Error> {
     let sql = format!("SELECT v, v::text FROM (SELECT $1::{ty} AS v) x");
     let rows = c.query(sql, vec![value]).await?;
     let data_type = rows.columns[0].data_type.clone();
@@ -146,7 +151,13 @@ async fn every_type_of_the_interface_goes_there_and_comes_back() {
         ("bytea", P::Binary(vec![0, 255]), DbDataType::Binary, D::Binary(vec![0, 255]), "\\x00ff"),
         ("date", P::Date((2024, 2, 29)), DbDataType::Date, D::Date((2024, 2, 29)), "2024-02-29"),
         ("date", P::Date((-43, 3, 15)), DbDataType::Date, D::Date((-43, 3, 15)), "0044-03-15 BC"),
-        ("time", P::Time((23, 59, 59, 999_999_000)), DbDataType::Time, D::Time((23, 59, 59, 999_999_000)), "23:59:59.999999"),
+        (
+            "time",
+            P::Time((23, 59, 59, 999_999_000)),
+            DbDataType::Time,
+            D::Time((23, 59, 59, 999_999_000)),
+            "23:59:59.999999",
+        ),
         ("time", P::Time((24, 0, 0, 0)), DbDataType::Time, D::Time((24, 0, 0, 0)), "24:00:00"),
         (
             "timestamp",
@@ -162,7 +173,13 @@ async fn every_type_of_the_interface_goes_there_and_comes_back() {
             D::Datetime((2024, 7, 1, 12, 0, 0, 0)),
             "2024-07-01 12:00:00+00",
         ),
-        ("timestamptz", P::Timestamp(0), DbDataType::Datetime, D::Datetime((1970, 1, 1, 0, 0, 0, 0)), "1970-01-01 00:00:00+00"),
+        (
+            "timestamptz",
+            P::Timestamp(0),
+            DbDataType::Datetime,
+            D::Datetime((1970, 1, 1, 0, 0, 0, 0)),
+            "1970-01-01 00:00:00+00",
+        ),
         (
             "uuid",
             P::Uuid(s("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11")),
@@ -193,7 +210,13 @@ async fn every_type_of_the_interface_goes_there_and_comes_back() {
             D::RangeInt32((Some((0, EXCLUSIVE)), Some((0, EXCLUSIVE)))),
             "empty",
         ),
-        ("int8range", P::RangeInt64((None, Some((9, EXCLUSIVE)))), DbDataType::RangeInt64, D::RangeInt64((None, Some((9, EXCLUSIVE)))), "(,9)"),
+        (
+            "int8range",
+            P::RangeInt64((None, Some((9, EXCLUSIVE)))),
+            DbDataType::RangeInt64,
+            D::RangeInt64((None, Some((9, EXCLUSIVE)))),
+            "(,9)",
+        ),
         ("int8range", P::RangeInt64((None, None)), DbDataType::RangeInt64, D::RangeInt64((None, None)), "(,)"),
         (
             "numrange",
@@ -202,7 +225,13 @@ async fn every_type_of_the_interface_goes_there_and_comes_back() {
             D::RangeDecimal((Some((s("1.50"), EXCLUSIVE)), Some((s("2"), INCLUSIVE)))),
             "(1.50,2]",
         ),
-        ("int4[]", P::ArrayInt32(vec![Some(1), None]), DbDataType::ArrayInt32, D::ArrayInt32(vec![Some(1), None]), "{1,NULL}"),
+        (
+            "int4[]",
+            P::ArrayInt32(vec![Some(1), None]),
+            DbDataType::ArrayInt32,
+            D::ArrayInt32(vec![Some(1), None]),
+            "{1,NULL}",
+        ),
         ("int8[]", P::ArrayInt64(vec![]), DbDataType::ArrayInt64, D::ArrayInt64(vec![]), "{}"),
         (
             "numeric[]",
@@ -218,7 +247,13 @@ async fn every_type_of_the_interface_goes_there_and_comes_back() {
             D::ArrayStr(vec![Some(s("")), None, Some(s("a,b"))]),
             r#"{"",NULL,"a,b"}"#,
         ),
-        ("interval", P::Interval(interval), DbDataType::Interval, D::Interval(interval), "-1 years -2 mons +2 days 01:00:00.000001"),
+        (
+            "interval",
+            P::Interval(interval),
+            DbDataType::Interval,
+            D::Interval(interval),
+            "-1 years -2 mons +2 days 01:00:00.000001",
+        ),
         ("\"char\"", P::Int8(65), DbDataType::Other(s("\"char\"")), D::Unsupported(vec![65]), "A"),
         ("json", P::Jsonb(b"[1]".to_vec()), DbDataType::Other(s("json")), D::Unsupported(b"[1]".to_vec()), "[1]"),
     ] {
@@ -258,13 +293,24 @@ async fn a_value_that_does_not_fit_is_refused_and_the_transaction_goes_on() {
     ] {
         let shown = format!("{ty}: {value:?}");
         let error = there_and_back(&c, ty, value).await.expect_err(&shown);
-        assert!(matches!(&error, Error::BadParameter(what) if what.starts_with("parameter $1: ")), "{shown}: {error:?}");
+        assert!(
+            matches!(&error, Error::BadParameter(what) if what.starts_with("parameter $1: ")),
+            "{shown}: {error:?}"
+        );
     }
     let missing = c.query("SELECT $1::int4, $2::int4".into(), vec![P::Int32(1)]).await.unwrap_err();
     assert!(matches!(missing, Error::BadParameter(_)), "{missing:?}");
-    for sql in ["SELECT 'infinity'::date", "SELECT '-infinity'::timestamp", "SELECT 'NaN'::numeric", "SELECT '{{1},{2}}'::int4[]"] {
+    for sql in [
+        "SELECT 'infinity'::date",
+        "SELECT '-infinity'::timestamp",
+        "SELECT 'NaN'::numeric",
+        "SELECT '{{1},{2}}'::int4[]",
+    ] {
         let error = error(&c, sql).await;
-        assert!(matches!(&error, Error::ValueConversionFailed(what) if what.starts_with("column `")), "{sql}: {error:?}");
+        assert!(
+            matches!(&error, Error::ValueConversionFailed(what) if what.starts_with("column `")),
+            "{sql}: {error:?}"
+        );
     }
     assert!(text(&c, "SELECT 'still here'").await.contains("still"));
     assert_eq!(f.transactions.load(Ordering::Acquire), 1);
@@ -287,7 +333,11 @@ async fn enums_domains_and_types_that_are_not_known() {
     let rows = ok(&c, "SELECT mood, price, at FROM t").await;
     assert_eq!(rows.columns[0].data_type, DbDataType::Other("mood".into()));
     assert_eq!(rows.columns[2].data_type, DbDataType::Other("inet".into()));
-    let expected = [DbValue::Unsupported(b"good".to_vec()), DbValue::Int64(5), DbValue::Unsupported(vec![2, 32, 0, 4, 10, 0, 0, 1])];
+    let expected = [
+        DbValue::Unsupported(b"good".to_vec()),
+        DbValue::Int64(5),
+        DbValue::Unsupported(vec![2, 32, 0, 4, 10, 0, 0, 1]),
+    ];
     assert_eq!(rows.rows[0], expected);
     let negative = vec![ParameterValue::DbNull, ParameterValue::Int64(-1)];
     assert_eq!(state(&c.execute(sql.into(), negative).await.unwrap_err()), "23514");
@@ -317,10 +367,21 @@ fn values_survive_a_round_trip() {
             ("timestamp", ParameterValue::Datetime(v), DbValue::Datetime(v))
         }),
         decimal.prop_map(|v| ("numeric", ParameterValue::Decimal(v.clone()), DbValue::Decimal(v))),
-        any::<Vec<Option<i32>>>().prop_map(|v| ("int4[]", ParameterValue::ArrayInt32(v.clone()), DbValue::ArrayInt32(v))),
-        any::<Vec<Option<i64>>>().prop_map(|v| ("int8[]", ParameterValue::ArrayInt64(v.clone()), DbValue::ArrayInt64(v))),
-        prop::collection::vec(prop::option::of("[^\0]{0,9}"), 0..9)
-            .prop_map(|v| ("text[]", ParameterValue::ArrayStr(v.clone()), DbValue::ArrayStr(v))),
+        any::<Vec<Option<i32>>>().prop_map(|v| (
+            "int4[]",
+            ParameterValue::ArrayInt32(v.clone()),
+            DbValue::ArrayInt32(v)
+        )),
+        any::<Vec<Option<i64>>>().prop_map(|v| (
+            "int8[]",
+            ParameterValue::ArrayInt64(v.clone()),
+            DbValue::ArrayInt64(v)
+        )),
+        prop::collection::vec(prop::option::of("[^\0]{0,9}"), 0..9).prop_map(|v| (
+            "text[]",
+            ParameterValue::ArrayStr(v.clone()),
+            DbValue::ArrayStr(v)
+        )),
         (any::<i32>(), any::<i32>(), any::<i32>()).prop_map(|(micros, days, months)| {
             let v = Interval { micros: micros.into(), days, months };
             ("interval", ParameterValue::Interval(v), DbValue::Interval(v))
@@ -350,7 +411,12 @@ async fn an_error_of_postgresql_comes_with_all_that_it_says() {
     for (name, value) in [("constraint", "only_once"), ("table", "t"), ("schema", "public")] {
         assert!(e.extras.contains(&(name.to_owned(), value.to_owned())), "{name}: {e:?}");
     }
-    for (sql, code) in [("SELEC 1", "42601"), ("SELECT * FROM nowhere", "42P01"), ("SELECT 1 / 0", "22012"), ("SELECT 1; SELECT 2", "42601")] {
+    for (sql, code) in [
+        ("SELEC 1", "42601"),
+        ("SELECT * FROM nowhere", "42P01"),
+        ("SELECT 1 / 0", "22012"),
+        ("SELECT 1; SELECT 2", "42601"),
+    ] {
         assert_eq!(state(&error(&c, sql).await), code, "{sql}");
     }
     assert!(matches!(error(&c, "COPY t TO STDOUT").await, Error::QueryFailed(QueryError::Text(_))));
@@ -484,7 +550,11 @@ async fn nothing_of_a_session_passes_to_the_next_guest() {
             assert_ne!(text(&two, "SELECT current_setting('application_name')").await, "mine", "{sql}");
             assert_eq!(number(&two, "SELECT count(*) FROM pg_class WHERE relname = 'secret'").await, 0, "{sql}");
             assert_eq!(number(&two, "SELECT count(*) FROM pg_listening_channels()").await, 0, "{sql}");
-            assert_eq!(number(&two, "SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'").await, 0, "{sql}");
+            assert_eq!(
+                number(&two, "SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'").await,
+                0,
+                "{sql}"
+            );
             eventually("the lock is gone", || f.psql("SELECT pg_try_advisory_lock(5)") == "t").await;
         }
     }
@@ -581,7 +651,10 @@ async fn a_stream_gives_more_than_a_result_may_hold_and_a_dropped_one_ends_its_q
     // 40 MiB.
     let sql = "SELECT n, repeat('x', 40000) FROM generate_series(1, 1000) AS n";
     let too_large = error(&c, sql).await;
-    assert!(matches!(&too_large, Error::QueryFailed(QueryError::Text(what)) if what.contains("larger than")), "{too_large:?}");
+    assert!(
+        matches!(&too_large, Error::QueryFailed(QueryError::Text(what)) if what.contains("larger than")),
+        "{too_large:?}"
+    );
     let mut stream = c.query_stream(sql.into(), vec![]).await.unwrap();
     assert_eq!(stream.take_columns().len(), 2);
     assert!(!stream.is_ready() && stream.bytes() < MAX_RESULT_BYTES);
@@ -602,7 +675,10 @@ async fn a_stream_gives_more_than_a_result_may_hold_and_a_dropped_one_ends_its_q
     }
     assert_eq!(state(&last.unwrap().unwrap_err()), "22012");
     // One that is dropped leaves no query behind.
-    let mut stream = c.query_stream("SELECT n, repeat('x', 40000) FROM generate_series(1, 100000000) AS n".into(), vec![]).await.unwrap();
+    let mut stream = c
+        .query_stream("SELECT n, repeat('x', 40000) FROM generate_series(1, 100000000) AS n".into(), vec![])
+        .await
+        .unwrap();
     stream.next(1).await.unwrap().unwrap();
     let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%100000000%' AND state = 'active'
                   AND datname = current_database() AND pid <> pg_backend_pid()";
@@ -614,7 +690,8 @@ async fn a_stream_gives_more_than_a_result_may_hold_and_a_dropped_one_ends_its_q
     assert!(stream.is_ready());
     assert_eq!(stream.next(9).await.unwrap().unwrap().len(), 3);
     assert!(stream.next(9).await.is_none());
-    let early = c.query_stream("SELECT 1 / (2 - n) FROM generate_series(1, 3) AS n".into(), vec![]).await.err().unwrap();
+    let early =
+        c.query_stream("SELECT 1 / (2 - n) FROM generate_series(1, 3) AS n".into(), vec![]).await.err().unwrap();
     assert_eq!(state(&early), "22012");
 }
 
@@ -705,24 +782,37 @@ async fn zz_cost() {
     f.psql("INSERT INTO t SELECT n, 'name ' || n FROM generate_series(1, 1000) n; ANALYZE t");
     let c = f.connect();
     let mut bare = Address::parse(&f.url).unwrap().connect_options().unwrap().connect().await.unwrap();
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(4).test_before_acquire(false).connect_with(Address::parse(&f.url).unwrap().connect_options().unwrap()).await.unwrap();
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(4)
+        .test_before_acquire(false)
+        .connect_with(Address::parse(&f.url).unwrap().connect_options().unwrap())
+        .await
+        .unwrap();
     const N: i32 = 5000;
     for round in 0..3 {
         let begun = Instant::now();
         for n in 0..N {
-            let rows = c.query("SELECT id, name FROM t WHERE id = $1".into(), vec![ParameterValue::Int32(n % 1000 + 1)]).await.unwrap();
+            let rows = c
+                .query("SELECT id, name FROM t WHERE id = $1".into(), vec![ParameterValue::Int32(n % 1000 + 1)])
+                .await
+                .unwrap();
             assert_eq!(rows.rows.len(), 1);
         }
         let ours = begun.elapsed();
         let begun = Instant::now();
         for n in 0..N {
-            let row = sqlx::query("SELECT id, name FROM t WHERE id = $1").bind(n % 1000 + 1).fetch_one(&mut bare).await.unwrap();
+            let row = sqlx::query("SELECT id, name FROM t WHERE id = $1")
+                .bind(n % 1000 + 1)
+                .fetch_one(&mut bare)
+                .await
+                .unwrap();
             assert!(!row.get::<String, _>(1).is_empty());
         }
         let sqlx = begun.elapsed();
         let begun = Instant::now();
         for n in 0..N {
-            let row = sqlx::query("SELECT id, name FROM t WHERE id = $1").bind(n % 1000 + 1).fetch_one(&pool).await.unwrap();
+            let row =
+                sqlx::query("SELECT id, name FROM t WHERE id = $1").bind(n % 1000 + 1).fetch_one(&pool).await.unwrap();
             assert!(!row.get::<String, _>(1).is_empty());
         }
         let pooled = begun.elapsed();
@@ -735,10 +825,19 @@ async fn zz_cost() {
         let tx = begun.elapsed() * 5;
         let begun = Instant::now();
         for n in 0..N {
-            c.query_stream("SELECT id, name FROM t WHERE id = $1".into(), vec![ParameterValue::Int32(n % 1000 + 1)]).await.unwrap();
+            c.query_stream("SELECT id, name FROM t WHERE id = $1".into(), vec![ParameterValue::Int32(n % 1000 + 1)])
+                .await
+                .unwrap();
         }
         let streamed = begun.elapsed();
         let us = |d: Duration| d.as_secs_f64() * 1e6 / f64::from(N);
-        println!("COST {round}: binding {:.1} us, stream {:.1} us, bare sqlx {:.1} us, PgPool {:.1} us, transaction {:.1} us", us(ours), us(streamed), us(sqlx), us(pooled), us(tx));
+        println!(
+            "COST {round}: binding {:.1} us, stream {:.1} us, bare sqlx {:.1} us, PgPool {:.1} us, transaction {:.1} us",
+            us(ours),
+            us(streamed),
+            us(sqlx),
+            us(pooled),
+            us(tx)
+        );
     }
 }

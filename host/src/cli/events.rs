@@ -1,0 +1,224 @@
+//! `souk events`: the messages of durable links.
+
+use super::reach::{Reached, reach};
+use super::{Place, output};
+use crate::control::RunningHost;
+use crate::limits::EdgeLimits;
+use crate::links::durable::Queue;
+use crate::links::durable::operator::{self, Event, MOST, Reply, Request, Which};
+use crate::state::StateFolder;
+use clap::{Args, Subcommand};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// The arguments of `souk events`.
+#[derive(Debug, Args)]
+#[command(after_help = "A message is pending, delivering, dead (set aside after too many attempts, or rejected), or \
+                        stranded\n(its function is not in the application); one that is delivered is gone.")]
+pub struct Events {
+    #[command(subcommand)]
+    deed: Deed,
+}
+
+#[derive(Debug, Subcommand)]
+enum Deed {
+    /// Print the messages, the oldest first
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Only dead letters
+        #[arg(long)]
+        dead: bool,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print one message with its arguments
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The message
+        id: String,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Deliver a message now; a dead letter begins with no attempts
+    Retry {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        which: Chosen,
+    },
+    /// Delete a message
+    Drop {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        which: Chosen,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Chosen {
+    /// The message
+    id: Option<String>,
+    /// All dead letters
+    #[arg(long)]
+    all: bool,
+}
+
+impl Chosen {
+    fn which(self) -> Which {
+        // One of the two is there.
+        self.id.map_or(Which::Dead, Which::One)
+    }
+}
+
+impl Events {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let (Deed::List { place, .. }
+        | Deed::Show { place, .. }
+        | Deed::Retry { place, .. }
+        | Deed::Drop { place, .. }) = &self.deed;
+        // The runtime configuration may place the state; nothing else of the manifest is needed.
+        let manifest = place.read(&[]);
+        let state_dir = place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let mut messages = match reach(&state_dir).await? {
+            Reached::Host(host) => Messages::Host(host),
+            Reached::State(state) => Messages::open(state).await?,
+        };
+        match self.deed {
+            Deed::List { dead, json, .. } => {
+                let events = messages.ask(Request::List { dead }).await?;
+                if json {
+                    output::line(&serde_json::to_string(&events)?);
+                } else {
+                    output::text(&table(&events));
+                }
+                if events.len() == MOST {
+                    output::note(&format!("these are the {MOST} oldest; there are more"));
+                }
+            }
+            Deed::Show { id, json, .. } => {
+                for event in messages.ask(Request::Show(id)).await? {
+                    if json {
+                        output::line(&serde_json::to_string(&event)?);
+                    } else {
+                        output::text(&whole(&event));
+                    }
+                }
+            }
+            Deed::Retry { which, .. } => messages.each(Request::Retry(which.which()), "due now").await?,
+            Deed::Drop { which, .. } => messages.each(Request::Drop(which.which()), "dropped").await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Who has the messages.
+enum Messages {
+    /// A host that runs.
+    Host(RunningHost),
+    /// This process, which holds the state; without a queue when there never was one.
+    Here(Option<Queue>, #[expect(dead_code, reason = "held, so that no host starts meanwhile")] StateFolder),
+}
+
+impl Messages {
+    async fn open(state: StateFolder) -> anyhow::Result<Self> {
+        let path = state.messages();
+        let open = move || path.exists().then(|| Queue::open(&path, EdgeLimits::default().durable_bytes)).transpose();
+        let queue = tokio::task::spawn_blocking(open).await?;
+        Ok(Messages::Here(queue.map_err(|e| e.context("the queue of messages cannot be opened"))?, state))
+    }
+
+    async fn ask(&mut self, request: Request) -> anyhow::Result<Vec<Event>> {
+        let reply = match self {
+            Messages::Host(host) => host.events(&request).await?,
+            Messages::Here(queue, _) => operator::run(queue.as_ref(), request).await,
+        };
+        match reply {
+            Reply::Events(events) => Ok(events),
+            Reply::Failed(message) => anyhow::bail!(message),
+        }
+    }
+
+    /// Asks until nothing is left to do, and says what was done to each message.
+    async fn each(&mut self, request: Request, done: &str) -> anyhow::Result<()> {
+        loop {
+            let events = self.ask(request.clone()).await?;
+            for event in &events {
+                output::line(&format!("{done}: {}", line(event)));
+            }
+            match (&request, events.len()) {
+                (_, MOST) => {}
+                (Request::Retry(Which::Dead) | Request::Drop(Which::Dead), 0) => {
+                    output::note("no dead letters are left");
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// One message on a line.
+fn line(event: &Event) -> String {
+    let Event { id, state, attempts, component, interface, function, .. } = event;
+    let reason = event.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{id} {component} {interface}#{function} ({state}, {attempts} attempts){reason}")
+}
+
+fn table(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "no messages\n".to_owned();
+    }
+    let mut text = String::new();
+    let rows = events.iter().map(|e| {
+        let called = format!("{} {}#{}", e.component, e.interface, e.function);
+        let attempts = e.attempts.to_string();
+        let due = e.due_at.clone().unwrap_or_else(|| "-".to_owned());
+        [
+            e.id.clone(),
+            e.state.clone(),
+            attempts,
+            e.stored_at.clone(),
+            due,
+            called,
+            e.reason.clone().unwrap_or_default(),
+        ]
+    });
+    let head = ["ID", "STATE", "ATTEMPTS", "STORED", "DUE", "CALL", "REASON"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+fn whole(event: &Event) -> String {
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:<10} {value}");
+    };
+    field("id", &event.id);
+    field("state", &event.state);
+    field("attempts", &event.attempts.to_string());
+    field("stored", &event.stored_at);
+    field("due", event.due_at.as_deref().unwrap_or("-"));
+    field("caller", &event.caller);
+    field("component", &event.component);
+    field("function", &format!("{}#{}", event.interface, event.function));
+    field("trace", &event.trace);
+    field("reason", event.reason.as_deref().unwrap_or("-"));
+    field("arguments", event.arguments.as_ref().map_or("-", |arguments| arguments.get()));
+    text
+}

@@ -1,0 +1,141 @@
+//! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the control
+//! socket of the running host or, when none runs, on the queue itself.
+
+use super::queue::{Queue, QueueError};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The most messages that one answer has.
+pub const MOST: usize = 10_000;
+
+/// What to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Request {
+    /// The messages, the oldest first; only dead letters when `dead`.
+    List {
+        /// Whether only dead letters are meant.
+        dead: bool,
+    },
+    /// One message, with its arguments.
+    Show(String),
+    /// Delivers now.
+    Retry(Which),
+    /// Deletes.
+    Drop(Which),
+}
+
+/// Which messages.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Which {
+    /// The one with this id.
+    One(String),
+    /// Dead letters, [`MOST`] at a time.
+    Dead,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reply {
+    /// The messages that were found, retried or dropped, as they were before.
+    Events(Vec<Event>),
+    /// Why nothing was done.
+    Failed(String),
+}
+
+/// A message as an operator sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Its id.
+    pub id: String,
+    /// `pending`, `delivering`, `dead` or `stranded`.
+    pub state: String,
+    /// Deliveries that were begun.
+    pub attempts: u32,
+    /// The component whose call it is.
+    pub caller: String,
+    /// The component that it calls.
+    pub component: String,
+    /// The interface.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// The trace id of the call.
+    pub trace: String,
+    /// The length of the arguments as JSON.
+    pub bytes: u64,
+    /// Why the last delivery failed.
+    pub reason: Option<String>,
+    /// When it was stored (RFC 3339).
+    pub stored_at: String,
+    /// When it is delivered next (RFC 3339); none for those that are not.
+    pub due_at: Option<String>,
+    /// The arguments, in an answer to [`Request::Show`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Box<RawValue>>,
+}
+
+/// Does what was asked; `None` is the queue of an application that has none.
+pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
+    let Some(queue) = queue else {
+        return match request {
+            Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id)) => unknown(&id),
+            _ => Reply::Events(Vec::new()),
+        };
+    };
+    match try_run(queue, request).await {
+        Ok(reply) => reply,
+        Err(error) => Reply::Failed(format!("{error}\n  fix: make the state folder writable, with room on its disk")),
+    }
+}
+
+async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
+    let (one, events) = match request {
+        Request::List { dead } => (None, queue.list(dead, MOST).await?),
+        Request::Show(id) => (Some(id.clone()), queue.show(id).await?.into_iter().collect()),
+        Request::Retry(which) => {
+            let events = queue.retry_now(which.clone(), MOST).await?;
+            if let Some(event) = events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
+                return Ok(Reply::Failed(not_now(event)));
+            }
+            (which.id(), events)
+        }
+        Request::Drop(which) => (which.id(), queue.drop(which, MOST).await?),
+    };
+    Ok(match one {
+        Some(id) if events.is_empty() => unknown(&id),
+        _ => Reply::Events(events),
+    })
+}
+
+impl Which {
+    fn id(&self) -> Option<String> {
+        match self {
+            Which::One(id) => Some(id.clone()),
+            Which::Dead => None,
+        }
+    }
+}
+
+fn unknown(id: &str) -> Reply {
+    Reply::Failed(format!(
+        "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` has all that \
+         there are"
+    ))
+}
+
+fn not_now(event: &Event) -> String {
+    let Event { id, component, interface, function, .. } = event;
+    if event.state == "delivering" {
+        return format!(
+            "message {id} is being delivered now\n  fix: wait for its end, `souk events show {id}` shows it"
+        );
+    }
+    format!(
+        "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there\n  fix: \
+         bring it back into the manifest and start the host, or drop the message"
+    )
+}
