@@ -15,6 +15,7 @@ mod scenarios {
     mod browser;
     mod cli;
     mod defects;
+    mod durable;
     mod edge;
     mod golden;
     mod grants;

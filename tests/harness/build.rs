@@ -25,7 +25,19 @@ pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", "front", "-p", "rogue"]);
+        cargo.args([
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            "wasm32-wasip2",
+            "-p",
+            "front",
+            "-p",
+            "rogue",
+            "-p",
+            "sender",
+        ]);
         run(cargo);
     });
 }

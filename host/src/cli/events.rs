@@ -16,6 +16,8 @@ use std::process::ExitCode;
 #[command(after_help = "A message is pending, delivering, dead (set aside after too many attempts, or rejected), or \
                         stranded\n(its function is not in the application); one that is delivered is gone.")]
 pub struct Events {
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     deed: Deed,
 }
@@ -24,8 +26,6 @@ pub struct Events {
 enum Deed {
     /// Print the messages, the oldest first
     List {
-        #[command(flatten)]
-        place: Place,
         /// Only dead letters
         #[arg(long)]
         dead: bool,
@@ -35,8 +35,6 @@ enum Deed {
     },
     /// Print one message with its arguments
     Show {
-        #[command(flatten)]
-        place: Place,
         /// The message
         id: String,
         /// Print a JSON object
@@ -46,14 +44,10 @@ enum Deed {
     /// Deliver a message now; a dead letter begins with no attempts
     Retry {
         #[command(flatten)]
-        place: Place,
-        #[command(flatten)]
         which: Chosen,
     },
     /// Delete a message
     Drop {
-        #[command(flatten)]
-        place: Place,
         #[command(flatten)]
         which: Chosen,
     },
@@ -78,19 +72,15 @@ impl Chosen {
 
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let (Deed::List { place, .. }
-        | Deed::Show { place, .. }
-        | Deed::Retry { place, .. }
-        | Deed::Drop { place, .. }) = &self.deed;
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = place.read(&[]);
-        let state_dir = place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = self.place.read(&[]);
+        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let mut messages = match reach(&state_dir).await? {
             Reached::Host(host) => Messages::Host(host),
             Reached::State(state) => Messages::open(state).await?,
         };
         match self.deed {
-            Deed::List { dead, json, .. } => {
+            Deed::List { dead, json } => {
                 let events = messages.ask(Request::List { dead }).await?;
                 if json {
                     output::line(&serde_json::to_string(&events)?);
@@ -101,7 +91,7 @@ impl Events {
                     output::note(&format!("these are the {MOST} oldest; there are more"));
                 }
             }
-            Deed::Show { id, json, .. } => {
+            Deed::Show { id, json } => {
                 for event in messages.ask(Request::Show(id)).await? {
                     if json {
                         output::line(&serde_json::to_string(&event)?);
@@ -110,8 +100,8 @@ impl Events {
                     }
                 }
             }
-            Deed::Retry { which, .. } => messages.each(Request::Retry(which.which()), "due now").await?,
-            Deed::Drop { which, .. } => messages.each(Request::Drop(which.which()), "dropped").await?,
+            Deed::Retry { which } => messages.each(Request::Retry(which.which()), "due now").await?,
+            Deed::Drop { which } => messages.each(Request::Drop(which.which()), "dropped").await?,
         }
         Ok(ExitCode::SUCCESS)
     }

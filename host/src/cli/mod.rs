@@ -42,11 +42,11 @@ enum Command {
     Doctor(doctor::Doctor),
 }
 
-/// The application.
+/// The application. Its options stand before or after a command's own command.
 #[derive(Debug, Args)]
 struct From {
     /// The manifest, or the folder that holds spin.toml
-    #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml")]
+    #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", global = true)]
     manifest: PathBuf,
 }
 
@@ -62,10 +62,10 @@ struct Place {
     #[command(flatten)]
     from: From,
     /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
     /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, where there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     runtime_config_file: Option<PathBuf>,
 }
 

@@ -16,7 +16,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use exports::souk_test::rogue::{bare, deeds};
+use exports::souk_test::rogue::{bare, deeds, events};
 use wasi::keyvalue::{atomics, store};
 
 /// The database that the manifest grants.
@@ -44,6 +44,20 @@ async fn run(db: &Connection, sql: &str, parameters: &[&str]) -> Result<Vec<Valu
 
 async fn granted() -> Result<Connection, deeds::Error> {
     Connection::open(DATABASE).await.map_err(failed)
+}
+
+fn increment(store: &str, key: &str) -> Result<u32, deeds::Error> {
+    let bucket = store::open(store).map_err(failed)?;
+    let mut cas = atomics::Cas::new(&bucket, key).map_err(failed)?;
+    loop {
+        let current = cas.current().map_err(failed)?.unwrap_or_default();
+        let next = String::from_utf8_lossy(&current).parse::<u32>().unwrap_or(0) + 1;
+        match atomics::swap(cas, next.to_string().as_bytes()) {
+            Ok(()) => return Ok(next),
+            Err(atomics::CasError::CasFailed(newer)) => cas = newer,
+            Err(atomics::CasError::StoreError(e)) => return Err(failed(e)),
+        }
+    }
 }
 
 const INSERT: &str = "INSERT INTO rows (note) VALUES (?)";
@@ -111,17 +125,7 @@ impl deeds::Guest for Rogue {
     }
 
     async fn key_value_increment(store: String, key: String) -> Result<u32, deeds::Error> {
-        let bucket = store::open(&store).map_err(failed)?;
-        let mut cas = atomics::Cas::new(&bucket, &key).map_err(failed)?;
-        loop {
-            let current = cas.current().map_err(failed)?.unwrap_or_default();
-            let next = String::from_utf8_lossy(&current).parse::<u32>().unwrap_or(0) + 1;
-            match atomics::swap(cas, next.to_string().as_bytes()) {
-                Ok(()) => return Ok(next),
-                Err(atomics::CasError::CasFailed(newer)) => cas = newer,
-                Err(atomics::CasError::StoreError(e)) => return Err(failed(e)),
-            }
-        }
+        increment(&store, &key)
     }
 
     async fn open_database(label: String) -> Result<u32, deeds::Error> {
@@ -161,6 +165,32 @@ impl deeds::Guest for Rogue {
         run(&db, "COMMIT", &[]).await?;
         Ok(0)
     }
+}
+
+impl events::Guest for Rogue {
+    async fn handle(id: String, deed: events::Deed, _note: String) -> Result<(), events::DeliveryError> {
+        let tries = increment("default", &format!("tries:{id}")).map_err(failing)?;
+        match deed {
+            events::Deed::Retry(first) if tries <= first => {
+                return Err(events::DeliveryError::Retry(format!("try {tries} is too early")));
+            }
+            events::Deed::Reject => return Err(events::DeliveryError::Reject(format!("{id} is of no use"))),
+            events::Deed::Trap(first) => assert!(tries > first, "boom, with the secret detail swordfish"),
+            events::Deed::Wait(ms) => {
+                println!("handling {id}");
+                if tries == 1 {
+                    wait(ms).await;
+                }
+            }
+            events::Deed::Finish | events::Deed::Retry(_) => {}
+        }
+        increment("default", &format!("done:{id}")).map_err(failing)?;
+        Ok(())
+    }
+}
+
+fn failing(error: deeds::Error) -> events::DeliveryError {
+    events::DeliveryError::Retry(format!("{error:?}"))
 }
 
 impl bare::Guest for Rogue {

@@ -1,0 +1,438 @@
+//! Durable links: a call that was acknowledged is made, whatever happens to host and target meanwhile.
+//!
+//! `/send/DEED/ID/N` stores an event by a durable link; its handler counts its deliveries under `tries:ID`, and those
+//! that it has finished under `done:ID`.
+
+use crate::harness::app::texts;
+use crate::harness::{App, Client, Host, eventually};
+use serde_json::{Value, json};
+use std::process::Output;
+
+const OUTBOX: &str = "souk-test:rogue/outbox@1.0.0#send";
+
+fn app() -> App {
+    App::new("durable")
+}
+
+/// The application, with this limit of the target besides its own.
+fn limited(limit: &str) -> App {
+    app().append(limit)
+}
+
+async fn start(app: &App) -> (Host, Client) {
+    let host = app.start().await;
+    let client = host.client();
+    (host, client)
+}
+
+async fn send(client: &Client, event: &str) {
+    assert_eq!(client.get(&format!("/send/{event}")).await.expect(200), "stored");
+}
+
+/// What the handler has counted under `key`.
+async fn counted(client: &Client, key: &str) -> u32 {
+    let value = client.get(&format!("/rogue/key-value-get/default/{key}")).await.expect(200);
+    value.as_str().map_or(0, |n| n.parse().unwrap())
+}
+
+async fn until_done(client: &Client, id: &str) {
+    let what = format!("{id} is done");
+    eventually(&what, || async { (counted(client, &format!("done:{id}")).await >= 1).then_some(()) }).await;
+}
+
+/// `souk events ARGUMENTS`, which must succeed: what it printed.
+async fn events(app: &App, arguments: &[&str]) -> String {
+    let (out, err) = texts(&events_output(app, arguments).await);
+    assert!(err.is_empty(), "{out}\n{err}");
+    out
+}
+
+async fn events_output(app: &App, arguments: &[&str]) -> Output {
+    let output = app.souk("events", arguments).await;
+    let (out, err) = texts(&output);
+    assert!(!err.contains("panicked"), "{out}\n{err}");
+    output
+}
+
+/// The messages that there are.
+async fn messages(app: &App) -> Vec<Value> {
+    let list: Value = serde_json::from_str(&events(app, &["list", "--json"]).await).unwrap();
+    list.as_array().unwrap().clone()
+}
+
+async fn until_no_messages(app: &App) {
+    eventually("no message is left", || async { messages(app).await.is_empty().then_some(()) }).await;
+}
+
+/// The one dead letter, once there is one.
+async fn dead_letter(app: &App) -> Value {
+    eventually("there is a dead letter", || async {
+        messages(app).await.into_iter().find(|message| message["state"] == "dead")
+    })
+    .await
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_else(|| panic!("no text in {field}: {value}"))
+}
+
+#[tokio::test]
+async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once() {
+    let app = app();
+    let (_host, client) = start(&app).await;
+    // The handler waits far longer than the sender does.
+    send(&client, "wait/slow/1500").await;
+    assert_eq!(counted(&client, "done:slow").await, 0);
+    send(&client, "finish/quick/0").await;
+    until_done(&client, "quick").await;
+    until_done(&client, "slow").await;
+    until_no_messages(&app).await;
+    assert_eq!((counted(&client, "tries:quick").await, counted(&client, "done:quick").await), (1, 1));
+    assert_eq!((counted(&client, "tries:slow").await, counted(&client, "done:slow").await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_handler_that_says_retry_or_traps_gets_the_event_again() {
+    let app = app();
+    let (host, client) = start(&app).await;
+    send(&client, "retry/later/3").await;
+    send(&client, "trap/dead/2").await;
+    until_done(&client, "later").await;
+    until_done(&client, "dead").await;
+    assert_eq!(counted(&client, "tries:later").await, 4);
+    assert_eq!(counted(&client, "tries:dead").await, 3);
+    host.wait_for_log("try 1 is too early").await;
+    until_no_messages(&app).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_is_late_gets_the_event_again() {
+    let app = limited("call_deadline = 300");
+    let (_host, client) = start(&app).await;
+    send(&client, "wait/late/600000").await;
+    until_done(&client, "late").await;
+    assert_eq!(counted(&client, "tries:late").await, 2);
+}
+
+#[tokio::test]
+async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_drops() {
+    let app = app();
+    let (host, client) = start(&app).await;
+    send(&client, "reject/odd/0").await;
+    let dead = dead_letter(&app).await;
+    let id = text(&dead, "id");
+    assert_eq!(text(&dead, "reason"), "odd is of no use");
+    assert_eq!((text(&dead, "caller"), text(&dead, "component")), ("sender", "rogue"));
+    assert_eq!((text(&dead, "interface"), text(&dead, "function")), ("souk-test:rogue/events@1.0.0", "handle"));
+    assert_eq!((&dead["attempts"], &dead["dueAt"]), (&json!(1), &Value::Null));
+    let stored = text(&dead, "storedAt");
+    assert!(stored.len() == 24 && stored.ends_with('Z') && stored.contains('T'), "{stored}");
+    assert!(dead.get("arguments").is_none(), "a listing has no arguments: {dead}");
+    let line = host.wait_for_log("DEAD LETTER").await;
+    for fragment in ["ERROR", "rogue", "sender", id, "handle", "odd is of no use", "souk events retry"] {
+        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    }
+    assert!(!line.contains("xxxx"), "{line}");
+
+    let table = events(&app, &["list", "--dead"]).await;
+    assert!(table.starts_with("ID") && table.contains(id) && table.contains("odd is of no use"), "{table}");
+    let shown: Value = serde_json::from_str(&events(&app, &["show", id, "--json"]).await).unwrap();
+    assert_eq!(shown["arguments"], json!({ "id": "odd", "deed": "reject", "note": "" }));
+    let shown = events(&app, &["show", id]).await;
+    assert!(shown.contains("arguments  {\"id\":\"odd\"") && shown.contains("state      dead"), "{shown}");
+
+    let retried = events(&app, &["retry", id]).await;
+    assert!(retried.starts_with("due now: ") && retried.contains(id), "{retried}");
+    eventually("it was delivered again", || async { (counted(&client, "tries:odd").await == 2).then_some(()) }).await;
+    let dead = dead_letter(&app).await;
+    assert_eq!(dead["attempts"], 1, "a retry begins anew");
+    let dropped = events(&app, &["drop", id]).await;
+    assert!(dropped.contains(&format!("dropped: {id} rogue")) && dropped.contains("(dead, 1 attempts)"), "{dropped}");
+    assert!(messages(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason() {
+    let app = limited("delivery_attempts = 3");
+    let (_host, client) = start(&app).await;
+    send(&client, "retry/never/1000").await;
+    let dead = dead_letter(&app).await;
+    assert_eq!(text(&dead, "reason"), "3 attempts failed; the last: try 3 is too early");
+    assert_eq!(dead["attempts"], 3);
+    assert_eq!(counted(&client, "tries:never").await, 3);
+}
+
+#[tokio::test]
+async fn an_overloaded_target_uses_up_no_attempts() {
+    let app = limited("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
+    let (_host, client) = start(&app).await;
+    let hold = client.get("/rogue/hold/2500");
+    let meanwhile = async {
+        // The instance is taken once another caller is turned away.
+        eventually("the target is busy", || async {
+            (client.get("/rogue/answer/1").await.status == 503).then_some(())
+        })
+        .await;
+        send(&client, "finish/patient/0").await;
+        eventually("a delivery was turned away", || async {
+            let all = messages(&app).await;
+            all.first().and_then(|m| m["reason"].as_str()).filter(|r| r.contains("overloaded")).map(|_| ())
+        })
+        .await;
+    };
+    let (held, ()) = futures::join!(hold, meanwhile);
+    held.expect(200);
+    eventually("it is done", || async {
+        let answer = client.get("/rogue/key-value-get/default/done:patient").await;
+        (answer.status == 200 && answer.json() == "1").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one() {
+    let app = limited("deliveries = 1");
+    let (host, client) = start(&app).await;
+    // The first is being delivered, and the second waits behind it, when the host is killed.
+    send(&client, "wait/first/600000").await;
+    host.wait_for_log("handling first").await;
+    send(&client, "finish/second/0").await;
+    assert_eq!(counted(&client, "tries:second").await, 0);
+    drop(host);
+    let (_host, client) = start(&app).await;
+    until_done(&client, "second").await;
+    until_done(&client, "first").await;
+    assert_eq!(counted(&client, "tries:second").await, 1);
+    assert_eq!(counted(&client, "tries:first").await, 2);
+    until_no_messages(&app).await;
+}
+
+#[tokio::test]
+async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts() {
+    let app = limited("delivery_attempts = 2");
+    for attempt in 1..=2 {
+        let (host, client) = start(&app).await;
+        if attempt == 1 {
+            send(&client, "wait/poison/600000").await;
+        }
+        host.wait_for_log("handling poison").await;
+        drop(host);
+        // The handler would not wait a second time; a new name for its count makes it wait again.
+        let output = app
+            .call(
+                "rogue",
+                "souk-test:rogue/deeds@1.0.0#key-value-set",
+                Some(json!({
+                    "store": "default", "key": "tries:poison", "value": "0"
+                })),
+            )
+            .await;
+        assert!(output.status.success(), "{:?}", texts(&output));
+    }
+    let (host, _client) = start(&app).await;
+    let dead = dead_letter(&app).await;
+    assert_eq!(text(&dead, "reason"), "2 attempts failed; the last: the host ended during the delivery");
+    assert_eq!(host.log_count("handling poison"), 0);
+}
+
+#[tokio::test]
+async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host() {
+    let app = limited("deliveries = 1");
+    let (host, client) = start(&app).await;
+    send(&client, "wait/under-way/1000").await;
+    host.wait_for_log("handling under-way").await;
+    send(&client, "finish/waiting/0").await;
+    host.stop().await;
+    let left = messages(&app).await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!((text(&left[0], "state"), &left[0]["attempts"]), ("pending", &json!(0)));
+    let (_host, client) = start(&app).await;
+    until_done(&client, "waiting").await;
+    assert_eq!((counted(&client, "tries:under-way").await, counted(&client, "done:under-way").await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room() {
+    let app = app();
+    let (host, client) = start(&app).await;
+    // Rejected, they stay: three of 600 KiB fit into 2 MiB.
+    for id in ["a", "b", "c"] {
+        send(&client, &format!("note/{id}/614400")).await;
+    }
+    for _ in 0..5 {
+        let message = client.get("/send/note/d/614400").await.expect_unavailable();
+        assert_eq!(message, "the message for rogue cannot be stored now; try again later");
+    }
+    // One line for all of them.
+    let line = host.wait_for_log("the queue is full").await;
+    for fragment in ["ERROR", "sender", "rogue", "2097152", "durable_bytes", "souk events list", "fix:"] {
+        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    }
+    assert_eq!(host.log_count("the queue is full"), 1);
+    // A small one still fits, and its end can be noted.
+    send(&client, "finish/small/0").await;
+    until_done(&client, "small").await;
+    eventually("all three are dead", || async {
+        messages(&app).await.iter().all(|m| m["state"] == "dead").then_some(())
+    })
+    .await;
+    let dropped = events(&app, &["drop", "--all"]).await;
+    assert_eq!(dropped.lines().filter(|line| line.starts_with("dropped: ")).count(), 3, "{dropped}");
+    send(&client, "note/d/614400").await;
+    host.wait_for_log("messages are stored again").await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_rejected_and_not_stored() {
+    let app = app();
+    let (_host, client) = start(&app).await;
+    let message = client.get("/send/note/huge/1048576").await.expect_failed();
+    assert!(message.contains("a message has at most 1048576"), "{message}");
+    assert!(messages(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one() {
+    let app = app();
+    let arguments = json!({ "id": "by-hand", "deed": "finish" });
+    let output = app.call("sender", OUTBOX, Some(arguments)).await;
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let waiting = messages(&app).await;
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert_eq!((text(&waiting[0], "state"), &waiting[0]["attempts"]), ("pending", &json!(0)));
+    let (_host, client) = start(&app).await;
+    until_done(&client, "by-hand").await;
+    assert_eq!(counted(&client, "tries:by-hand").await, 1);
+}
+
+#[tokio::test]
+async fn dead_letters_can_be_dropped_and_retried_without_a_host() {
+    let app = app();
+    let (host, client) = start(&app).await;
+    send(&client, "reject/one/0").await;
+    send(&client, "trap/two/0").await;
+    let id = text(&dead_letter(&app).await, "id").to_owned();
+    until_done(&client, "two").await;
+    host.stop().await;
+    assert!(events(&app, &["retry", "--all"]).await.contains(&id));
+    assert_eq!(text(&messages(&app).await[0], "state"), "pending");
+    assert!(events(&app, &["drop", &id]).await.contains(&id));
+    assert_eq!(events(&app, &["list"]).await, "no messages\n");
+}
+
+#[tokio::test]
+async fn an_unknown_message_is_an_error_with_and_without_a_host() {
+    let app = app();
+    for running in [false, true] {
+        let _host = if running { Some(app.start().await) } else { None };
+        for deed in ["show", "retry", "drop"] {
+            let output = events_output(&app, &[deed, "no-such-id"]).await;
+            let (_, err) = texts(&output);
+            assert_eq!(output.status.code(), Some(1), "{err}");
+            assert!(err.contains("there is no message no-such-id") && err.contains("fix: "), "{deed}: {err}");
+        }
+        assert_eq!(events(&app, &["list", "--json"]).await, "[]\n");
+    }
+}
+
+#[tokio::test]
+async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_with_it() {
+    let app = app();
+    let output = app.call("sender", OUTBOX, Some(json!({ "id": "orphan", "deed": "finish" }))).await;
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let manifest = std::fs::read_to_string(app.path("spin.toml")).unwrap();
+    // The same application, in which the component has another name.
+    let renamed = manifest.replace("\"rogue\"", "\"renamed\"").replace("[component.rogue", "[component.renamed");
+    std::fs::write(app.path("spin.toml"), renamed).unwrap();
+    let host = app.start().await;
+    let line = host.wait_for_log("which is not there").await;
+    for fragment in ["WARN", "1 stored messages", "handle", "`rogue`", "fix: "] {
+        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    }
+    let left = messages(&app).await;
+    assert_eq!(text(&left[0], "state"), "stranded");
+    let output = events_output(&app, &["retry", text(&left[0], "id")]).await;
+    let (_, err) = texts(&output);
+    assert!(output.status.code() == Some(1) && err.contains("is not there"), "{err}");
+    host.stop().await;
+    std::fs::write(app.path("spin.toml"), manifest).unwrap();
+    let (_host, client) = start(&app).await;
+    until_done(&client, "orphan").await;
+}
+
+/// `consumer` has a durable link to `provider`'s contract.
+fn pair(function: &str) -> App {
+    let manifest = r#"spin_manifest_version = 2
+[application]
+name = "pair"
+version = "1.0.0"
+[component.consumer]
+source = "consumer.wasm"
+dependencies = { "souk-test:pair/contract@1.0.0" = { component = "provider" } }
+[component.consumer.tool.souk]
+durable = ["souk-test:pair/contract@1.0.0"]
+[component.provider]
+source = "provider.wasm"
+"#;
+    let (import, export) = function.split_once("---").unwrap();
+    App::inline(manifest)
+        .component(
+            "consumer.wasm",
+            &format!(r#"(component (import "souk-test:pair/contract@1.0.0" (instance {import})))"#),
+        )
+        .component("provider.wasm", export)
+}
+
+#[tokio::test]
+async fn a_durable_link_of_a_function_that_answers_something_is_refused_with_line_and_fix() {
+    let app = pair(
+        r#"(export "answer" (func async (param "n" u32) (result u32)))---(component
+            (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
+            (core instance $i (instantiate $m))
+            (func $answer async (param "n" u32) (result u32) (canon lift (core func $i "answer")))
+            (instance $contract (export "answer" (func $answer)))
+            (export "souk-test:pair/contract@1.0.0" (instance $contract)))"#,
+    );
+    let message = app.start_fails().await;
+    for fragment in
+        ["spin.toml:9: ", "component `consumer`", "contract@1.0.0#answer", "fix: ", "retry(string), reject(string)"]
+    {
+        assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
+    let message =
+        app().replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/event@1.0.0\"]");
+    let message = message.start_fails().await;
+    for fragment in ["component `sender`", "is not a dependency", "fix: did you mean `souk-test:rogue/events@1.0.0`?"] {
+        assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
+    }
+    // All of the package, of which it imports one interface, and one that it does not.
+    let app = app()
+        .replace("\"souk-test:rogue/events@1.0.0\" = {", "\"souk-test:rogue\" = {")
+        .replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/deeds@1.0.0\"]");
+    let message = app.start_fails().await;
+    for fragment in ["component `sender`", "souk-test:rogue/deeds@1.0.0", "does not import it", "fix: "] {
+        assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_and_the_start_say_which_links_are_durable_and_what_their_limits_are() {
+    let app = app();
+    let (out, err) = texts(&app.souk("doctor", &[]).await);
+    for fragment in [
+        "durable   souk-test:rogue/events@1.0.0",
+        "durable_bytes",
+        "deliveries",
+        "delivery_attempts",
+        "delivery_backoff_most",
+        "durable: a message",
+    ] {
+        assert!(out.contains(fragment), "{fragment} is missing:\n{out}\n{err}");
+    }
+    let host = app.start().await;
+    assert_eq!(host.log_count("durable   souk-test:rogue/events@1.0.0"), 1);
+}
