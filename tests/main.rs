@@ -14,6 +14,7 @@ mod scenarios {
     mod accounts;
     mod browser;
     mod cli;
+    mod crashes;
     mod defects;
     mod durable;
     mod edge;
@@ -22,6 +23,7 @@ mod scenarios {
     mod isolation;
     mod migrations;
     mod outages;
+    mod permutations;
     mod payments;
     mod reconcile;
     mod sandbox;

@@ -97,6 +97,11 @@ impl App {
         self
     }
 
+    /// The value that a variable was set to.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.variables.get(&format!("SPIN_VARIABLE_{}", name.to_uppercase())).map(String::as_str)
+    }
+
     /// Adds an argument of `souk up`.
     pub fn argument(mut self, argument: impl Into<String>) -> App {
         self.arguments.push(argument.into());

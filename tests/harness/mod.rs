@@ -3,8 +3,11 @@
 pub mod app;
 pub mod build;
 pub mod client;
+pub mod database;
 pub mod host;
 pub mod postgres;
+pub mod queue;
+pub mod random;
 pub mod raw;
 pub mod recorded;
 pub mod store;
@@ -13,7 +16,9 @@ pub mod stripe_api;
 
 pub use app::App;
 pub use client::{Answer, Client};
+pub use database::Database;
 pub use host::Host;
+pub use random::Random;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //! A [`Shop`] knows both secrets of its application, as a test may sign what an attacker or the provider would. Users
 //! are made through the public API, and get their roles as an operator gives them, by `souk call`.
 
-use super::{Answer, App, Client, Host, app, build, stripe};
+use super::{Answer, App, Client, Host, app, build, eventually, queue, stripe};
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +49,12 @@ impl Shop {
         let Shop { app, host, .. } = self;
         host.stop().await;
         Shop::of(change(app)).await
+    }
+
+    /// Kills the host as `kill -9` does: nothing more is written.
+    pub fn kill(self) -> App {
+        drop(self.host);
+        self.app
     }
 
     /// Does to a database of the application what no component does: `name` is its label.
@@ -120,10 +126,7 @@ impl Shop {
 
     /// Orders `(product, quantity)` lines under an idempotency key.
     pub async fn order_with_key(&self, token: &str, key: &str, lines: &[(u64, u32)]) -> Answer {
-        let bearer = format!("Bearer {token}");
-        let headers =
-            [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", key)];
-        self.client.send(Method::POST, "/api/orders", &headers, Some(order_body(lines).to_string().into_bytes())).await
+        try_order(&self.client, token, key, lines).await.expect("an answer")
     }
 
     /// Orders two of the first product; returns the order's id and its total in cents.
@@ -135,6 +138,11 @@ impl Shop {
     /// An order as this token sees it.
     pub async fn order_by_id(&self, token: &str, id: &str) -> Value {
         self.get(&format!("/api/orders/id/{id}"), token).await.expect(200)
+    }
+
+    /// Waits until every event that was acknowledged has been dealt with.
+    pub async fn settled(&self) {
+        eventually("no message waits for its delivery", || async { (queue::waiting(&self.app) == 0).then_some(()) }).await
     }
 
     /// Delivers an event of the payment provider.
@@ -161,6 +169,21 @@ pub async fn send(client: &Client, method: Method, path: &str, token: &str, body
         headers.push(("content-type", "application/json"));
     }
     client.send(method, path, &headers, body.map(|body| body.to_string().into_bytes())).await
+}
+
+/// Orders `(product, quantity)` lines under an idempotency key, of a host that may die of it.
+///
+/// # Errors
+/// When there was no whole response.
+pub async fn try_order(client: &Client, token: &str, key: &str, lines: &[(u64, u32)]) -> reqwest::Result<Answer> {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", key)];
+    client.try_send(Method::POST, "/api/orders", &headers, Some(order_body(lines).to_string().into_bytes())).await
+}
+
+/// Cents of an amount as the API writes it.
+pub fn cents(amount: &Value) -> u64 {
+    (amount.as_f64().expect("an amount") * 100.0).round() as u64
 }
 
 /// The body of an order of `(product, quantity)` lines.

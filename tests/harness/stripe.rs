@@ -82,14 +82,26 @@ pub fn event(kind: &str, object: Value) -> Value {
 
 /// Posts an event to the webhook, signed now with `secret`.
 pub async fn deliver(client: &Client, secret: &str, event: &Value) -> Answer {
+    try_deliver(client, secret, event).await.expect("an answer of the webhook")
+}
+
+/// Posts an event to the webhook of a host that may die of it.
+///
+/// # Errors
+/// When there was no whole response.
+pub async fn try_deliver(client: &Client, secret: &str, event: &Value) -> reqwest::Result<Answer> {
     let body = event.to_string().into_bytes();
-    post(client, &signature(secret, &body, now()), body).await
+    try_post(client, &signature(secret, &body, now()), body).await
 }
 
 /// Posts any bytes with any signature to the webhook.
 pub async fn post(client: &Client, signature: &str, body: Vec<u8>) -> Answer {
+    try_post(client, signature, body).await.expect("an answer of the webhook")
+}
+
+async fn try_post(client: &Client, signature: &str, body: Vec<u8>) -> reqwest::Result<Answer> {
     let headers = [("content-type", "application/json; charset=utf-8"), ("stripe-signature", signature)];
-    client.send(Method::POST, "/payments/webhook", &headers, Some(body)).await
+    client.try_send(Method::POST, "/payments/webhook", &headers, Some(body)).await
 }
 
 /// An id that nothing else has.

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// The key that the application has. No answer may contain the word in it: every client of the scenarios looks for it.
@@ -39,6 +40,10 @@ pub enum Next {
     Redirect(String),
     /// A session is made, and nobody hears of it: there is never an answer.
     Silence,
+    /// The request has come, and nothing becomes of it: no session, and never an answer.
+    Lost,
+    /// A session is made, and the answer waits until it is told to go.
+    Held(Arc<Notify>),
     /// A failure of Stripe's that it gives for an answer whenever the same key comes again.
     KeptFailure,
 }
@@ -164,6 +169,7 @@ async fn answer(
         reqwest::Url::parse(&format!("http://a/?{text}")).unwrap().query_pairs().into_owned().collect();
     form.sort();
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
+    let mut held = None;
     let next = {
         let mut account = state.lock().unwrap();
         let next = account.script.pop_front().unwrap_or(Next::Session);
@@ -177,9 +183,16 @@ async fn answer(
                 account.session(key, form);
                 Next::Silence
             }
+            Next::Held(release) => {
+                held = Some(release);
+                account.session(key, form)
+            }
             other => other,
         }
     };
+    if let Some(release) = held {
+        release.notified().await;
+    }
     match next {
         Next::Answer(status, text) => respond(status, text),
         Next::Redirect(to) => {
@@ -192,7 +205,7 @@ async fn answer(
             response.headers_mut().insert("idempotent-replayed", "true".parse().unwrap());
             response
         }
-        Next::Silence | Next::Session => std::future::pending().await,
+        Next::Silence | Next::Lost | Next::Held(_) | Next::Session => std::future::pending().await,
     }
 }
 

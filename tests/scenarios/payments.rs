@@ -1,34 +1,15 @@
 //! What the payment provider says, and what becomes of the orders: every event counts once, in whichever order and
 //! however often it comes, and none changes an order that it does not fit.
 
-use crate::harness::eventually;
-use crate::harness::store::{STRIPE_SECRET, Shop};
+use crate::harness::store::{STRIPE_SECRET, Shop, cents};
 use crate::harness::stripe::{self, charge_refunded, charge_succeeded, checkout_session_expired};
+use crate::harness::{Random, eventually};
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Orders in the storm, the deliveries of each one's event, how many orders are made at once, and posts under way.
 const STORM: (usize, usize, usize, usize) = (200, 50, 24, 64);
-
-/// Cents of an amount as the API writes it.
-fn cents(amount: &Value) -> u64 {
-    (amount.as_f64().expect("an amount") * 100.0).round() as u64
-}
-
-/// Shuffles with a seed, so that every run has the same order (Fisher and Yates, with splitmix64).
-fn shuffle<T>(items: &mut [T], mut seed: u64) {
-    let mut random = || {
-        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    for i in (1..items.len()).rev() {
-        items.swap(i, (random() % (i as u64 + 1)) as usize);
-    }
-}
 
 #[tokio::test]
 async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
@@ -57,7 +38,7 @@ async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
     assert_eq!(events.len(), orders);
 
     let mut deliveries: Vec<&Value> = events.values().flat_map(|event| std::iter::repeat_n(event, copies)).collect();
-    shuffle(&mut deliveries, 20_261_123);
+    Random::new(20_261_123).shuffle(&mut deliveries);
     let refusals: usize = stream::iter(deliveries)
         .map(|event| {
             let shop = &shop;
@@ -176,53 +157,6 @@ async fn what_is_not_about_an_order_is_acknowledged_quietly() {
     }
     assert_eq!(shop.host.log_count("NOT APPLIED"), 0);
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
-}
-
-/// All orders of so many things.
-fn permutations(n: usize) -> Vec<Vec<usize>> {
-    if n == 0 {
-        return vec![vec![]];
-    }
-    let shorter = permutations(n - 1);
-    shorter.iter().flat_map(|p| (0..n).map(|at| [&p[..at], &[n - 1], &p[at..]].concat())).collect()
-}
-
-#[tokio::test]
-async fn events_end_in_the_same_state_in_whichever_order_they_come() {
-    let shop = Shop::start().await;
-    let token = shop.customer().await;
-    for (refunded, status) in [(15050, "REFUNDED"), (50, "PAID")] {
-        let orders = permutations(4);
-        assert_eq!(orders.len(), 24);
-        for order in orders {
-            let (id, total) = shop.small_order(&token).await;
-            let mut succeeded = charge_succeeded(&id, total);
-            succeeded["created"] = 1_795_400_000.into();
-            let mut given_back = charge_refunded(&succeeded, refunded);
-            given_back["created"] = 1_795_400_060.into();
-            let events = [succeeded.clone(), given_back, checkout_session_expired(&id), succeeded.clone()];
-            for i in &order {
-                assert_eq!(shop.deliver(&events[*i]).await.status, 200);
-            }
-            let mut end = shop.order_by_id(&token, &id).await;
-            for changing in ["id", "createdAt", "updatedAt", "OrderItem"] {
-                end.as_object_mut().unwrap().remove(changing).expect(changing);
-            }
-            let charge = &succeeded["data"]["object"];
-            let expected = json!({
-                "totalAmount": 150.5,
-                "totalItems": 2,
-                "status": status,
-                "paid": true,
-                "paidAt": "2026-11-23T02:13:20.000Z",
-                "stripeChargeId": charge["id"],
-                "receiptUrl": charge["receipt_url"],
-                "refundedAmount": if refunded == 50 { json!(0.5) } else { json!(150.5) },
-            });
-            assert_eq!(end, expected, "delivered in the order {order:?}");
-        }
-    }
-    assert_eq!(shop.host.log_count("NOT APPLIED"), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,318 @@
+//! The host is killed (`kill -9`) at the four points where a payment could get lost or be counted twice, and started
+//! again on the same state. Then the provider sends again what was not acknowledged, clients repeat what was not
+//! answered, and the books must be right to the cent.
+//!
+//! Nothing in the product helps: a point is held open from outside, by a lock on a database or by a provider that does
+//! not answer. What else is under way at that moment, a seed decides. The seeds of a point run one after the other on
+//! one state, so that each has all crashes before it behind it. The full matrix is
+//! `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
+
+use crate::harness::database::{Database, Held, number};
+use crate::harness::store::{STRIPE_SECRET, Shop, cents, try_order};
+use crate::harness::stripe::{charge_refunded, charge_succeeded, checkout_session_expired, try_deliver};
+use crate::harness::stripe_api::{Next, StripeApi};
+use crate::harness::{Answer, App, Random, eventually, queue};
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// Where the host is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Point {
+    /// The events are stored, and no handler can commit.
+    StoredDelivered,
+    /// A handler has committed, and its message cannot be taken from the queue.
+    CommittedAcknowledged,
+    /// The order is committed, and nothing has become of the request for its page.
+    CommittedRequested,
+    /// The provider has made the page, and its answer is still on the way.
+    CreatedSaved,
+}
+
+macro_rules! crashes {
+    ($($name:ident: $point:ident on $database:ident;)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            matrix(Point::$point, Database::$database).await;
+        })*
+    };
+}
+
+crashes! {
+    between_stored_and_delivered_on_sqlite: StoredDelivered on Sqlite;
+    between_stored_and_delivered_on_postgres: StoredDelivered on Postgres;
+    between_committed_and_acknowledged_on_sqlite: CommittedAcknowledged on Sqlite;
+    between_committed_and_acknowledged_on_postgres: CommittedAcknowledged on Postgres;
+    between_order_committed_and_page_requested_on_sqlite: CommittedRequested on Sqlite;
+    between_order_committed_and_page_requested_on_postgres: CommittedRequested on Postgres;
+    between_page_created_and_saved_on_sqlite: CreatedSaved on Sqlite;
+    between_page_created_and_saved_on_postgres: CreatedSaved on Postgres;
+}
+
+async fn matrix(point: Point, database: Database) {
+    let seeds = std::env::var("CRASH_SEEDS").map_or(2, |n| n.parse().expect("CRASH_SEEDS is a number"));
+    let stripe = StripeApi::start().await;
+    // Each host has another port, and Stripe's key stands for one bill with one pair of return addresses.
+    let mut shop = Shop::of(database.of(stripe.store().variable("public_url", "https://shop.example"))).await;
+    let mut books = Books { stripe, token: shop.customer().await, orders: Vec::new(), events: 0 };
+    for seed in 0..seeds {
+        println!("{point:?} on {database:?}: seed {seed}");
+        shop = books.crash(shop, point, &mut Random::new(seed << 8 | point as u64)).await;
+    }
+}
+
+/// What must be true in the end.
+struct Books {
+    stripe: StripeApi,
+    token: String,
+    orders: Vec<Placed>,
+    /// How many different events there were.
+    events: i64,
+}
+
+/// An order that a client wants, under a key.
+struct Placed {
+    key: String,
+    lines: Vec<(u64, u32)>,
+    /// Known once the client was answered; so is what it costs.
+    id: Option<String>,
+    cents: u64,
+    charge: Option<Value>,
+    refunded: u64,
+}
+
+/// What was sent and may not be answered any more.
+#[derive(Default)]
+struct UnderWay {
+    events: Vec<(Value, JoinHandle<Option<Answer>>)>,
+    /// With their positions in the books.
+    orders: Vec<(usize, JoinHandle<Option<Answer>>)>,
+}
+
+impl Books {
+    /// One crash and what comes after it.
+    async fn crash(&mut self, shop: Shop, point: Point, chance: &mut Random) -> Shop {
+        let first = self.orders.len();
+        let known = self.want(1 + chance.below(4), chance);
+        self.repeat_orders(&shop, first).await;
+        let events = self.news(&known, chance);
+        let (app, under_way) = match point {
+            Point::StoredDelivered => self.stored(shop, events, chance).await,
+            Point::CommittedAcknowledged => self.committed(shop, events, chance).await,
+            Point::CommittedRequested => self.requested(shop, events, Next::Lost, chance).await,
+            Point::CreatedSaved => self.requested(shop, events, Next::Silence, chance).await,
+        };
+        let mut unacknowledged = Vec::new();
+        let mut acknowledged = Vec::new();
+        for (event, answer) in under_way.events {
+            let taken = answer.await.unwrap().is_some_and(|answer| answer.status == 200);
+            if taken { &mut acknowledged } else { &mut unacknowledged }.push(event);
+        }
+        for (at, answer) in under_way.orders {
+            if let Some(answer) = answer.await.unwrap().filter(|answer| answer.status == 201) {
+                self.orders[at].answered(&answer.json());
+            }
+        }
+        println!("{} events acknowledged, {} not", acknowledged.len(), unacknowledged.len());
+
+        self.stripe.next([]);
+        let shop = Shop::of(app).await;
+        // The provider also repeats what it need not.
+        let twice = (!acknowledged.is_empty()).then(|| acknowledged[chance.below(acknowledged.len())].clone());
+        for event in unacknowledged.iter().chain(&twice) {
+            eventually("the event is taken", || async { (shop.deliver(event).await.status == 200).then_some(()) }).await;
+        }
+        self.repeat_orders(&shop, first).await;
+        shop.settled().await;
+        self.check(&shop, first).await;
+        shop
+    }
+
+    /// Decides on new orders; nobody has sent them yet.
+    fn want(&mut self, count: usize, chance: &mut Random) -> Vec<usize> {
+        let first = self.orders.len();
+        for at in first..first + count {
+            let product = 1 + chance.below(40) as u64;
+            let lines = vec![(product, 1 + chance.below(9) as u32), (product + 7, 1 + chance.below(3) as u32)];
+            let key = format!("key-{at}");
+            self.orders.push(Placed { key, lines, id: None, cents: 0, charge: None, refunded: 0 });
+        }
+        (first..first + count).collect()
+    }
+
+    /// Sends the orders from `first` on, again if they were sent before: each is answered now, and as before.
+    async fn repeat_orders(&mut self, shop: &Shop, first: usize) {
+        let sent = self.orders[first..].iter().map(|order| shop.order_with_key(&self.token, &order.key, &order.lines));
+        for (at, answer) in join_all(sent).await.iter().enumerate() {
+            self.orders[first + at].answered(&answer.expect(201));
+        }
+    }
+
+    /// What the provider has to tell of some orders: each is paid, some are given back, some things it says twice.
+    fn news(&mut self, orders: &[usize], chance: &mut Random) -> Vec<Value> {
+        let mut events = Vec::new();
+        for at in orders {
+            let order = &mut self.orders[*at];
+            let id = order.id.as_deref().unwrap();
+            let succeeded = charge_succeeded(id, order.cents);
+            if chance.once_in(3) {
+                order.refunded = [order.cents, 1 + chance.below(order.cents as usize) as u64][chance.below(2)];
+                events.push(charge_refunded(&succeeded, order.refunded));
+            }
+            if chance.once_in(3) {
+                events.push(checkout_session_expired(id));
+            }
+            order.charge = Some(succeeded["data"]["object"].clone());
+            events.push(succeeded);
+        }
+        self.events += events.len() as i64;
+        let copies = chance.below(3);
+        for _ in 0..copies {
+            events.push(events[chance.below(events.len())].clone());
+        }
+        chance.shuffle(&mut events);
+        events
+    }
+
+    /// Kills the host when it has stored events and cannot have applied one.
+    async fn stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
+        let before = applied(&shop.app);
+        let held = Held::orders(&shop.app).await;
+        let mut under_way = UnderWay::post(&shop, events);
+        self.order_more(&shop, &mut under_way, 1);
+        under_way.acknowledged(&shop).await;
+        pass_some_time(&shop, chance).await;
+        let app = shop.kill();
+        held.release().await;
+        assert_eq!(applied(&app), before, "this was to be before the delivery");
+        (app, under_way)
+    }
+
+    /// Kills the host when a handler has committed and its message is still in the queue.
+    async fn committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
+        let before = applied(&shop.app);
+        let held = Held::orders(&shop.app).await;
+        let mut under_way = UnderWay::post(&shop, events);
+        self.order_more(&shop, &mut under_way, 1);
+        under_way.acknowledged(&shop).await;
+        let queued = queue::waiting(&shop.app);
+        let queue = match queue::file(&shop.app) {
+            Some(file) => {
+                eventually("a handler is at work", || async { queue::leased(&shop.app).then_some(()) }).await;
+                Some(Held::file(&file).await)
+            }
+            None => None,
+        };
+        held.release().await;
+        eventually("a handler has committed", || async { (applied(&shop.app) > before).then_some(()) }).await;
+        pass_some_time(&shop, chance).await;
+        let app = shop.kill();
+        if let Some(queue) = queue {
+            queue.release().await;
+            assert_eq!(queue::waiting(&app), queued, "this was to be before the acknowledgement");
+        }
+        (app, under_way)
+    }
+
+    /// Kills the host when it has asked for payment pages and `next` has become of it, for some of the orders.
+    async fn requested(&mut self, shop: Shop, events: Vec<Value>, next: Next, chance: &mut Random) -> (App, UnderWay) {
+        let count = 1 + chance.below(4);
+        let mut script = vec![next; 1 + chance.below(count)];
+        script.resize_with(count, || Next::Session);
+        chance.shuffle(&mut script);
+        self.stripe.asked();
+        self.stripe.next(script);
+        let mut under_way = UnderWay::post(&shop, events);
+        self.order_more(&shop, &mut under_way, count);
+        eventually("all pages are asked for", || async { (self.stripe.waiting() == count).then_some(()) }).await;
+        pass_some_time(&shop, chance).await;
+        (shop.kill(), under_way)
+    }
+
+    /// Sends new orders and does not wait for their answers.
+    fn order_more(&mut self, shop: &Shop, under_way: &mut UnderWay, count: usize) {
+        for at in self.want(count, &mut Random::new(self.orders.len() as u64)) {
+            let (key, lines) = (self.orders[at].key.clone(), self.orders[at].lines.clone());
+            let (client, token) = (shop.client.clone(), self.token.clone());
+            let task = async move { try_order(&client, &token, &key, &lines).await.ok() };
+            under_way.orders.push((at, tokio::spawn(task)));
+        }
+    }
+
+    /// Compares the orders from `first` on, and the sums of all, with the books.
+    async fn check(&self, shop: &Shop, first: usize) {
+        let sessions = self.stripe.sessions();
+        for order in &self.orders[first..] {
+            let id = order.id.as_deref().unwrap();
+            let pages: Vec<_> = sessions.iter().filter(|key| key.starts_with(id)).collect();
+            assert_eq!(pages.len(), 1, "payment pages: {pages:?}");
+            let seen = shop.order_by_id(&self.token, id).await;
+            let charge = order.charge.clone().unwrap_or_default();
+            assert_eq!((&seen["status"], cents(&seen["totalAmount"])), (&json!(order.status()), order.cents), "{seen}");
+            assert_eq!((&seen["stripeChargeId"], &seen["receiptUrl"]), (&charge["id"], &charge["receipt_url"]));
+            let refunded = seen.get("refundedAmount").map_or(0, cents);
+            assert_eq!((refunded, seen.get("refundDueAmount")), (order.refunded, None), "{seen}");
+        }
+        let list = |path: &'static str| shop.get(path, &self.token);
+        let all = list("/api/orders").await.expect(200);
+        assert_eq!(all["pagination"]["totalRecords"], self.orders.len(), "orders");
+        let paid = list("/api/orders/PAID?limit=1000").await.expect(200);
+        let paid: u64 = paid["data"].as_array().unwrap().iter().map(|order| cents(&order["totalAmount"])).sum();
+        let captured = |order: &&Placed| order.charge.is_some() && order.refunded < order.cents;
+        assert_eq!(paid, self.orders.iter().filter(captured).map(|order| order.cents).sum::<u64>(), "PAID in all");
+        let charges = self.orders.iter().filter(|order| order.charge.is_some());
+        assert_eq!(number(&shop.app, "SELECT count(*) FROM charges"), charges.clone().count() as i64, "charges");
+        let captured = number(&shop.app, "SELECT coalesce(sum(amount_cents), 0) FROM charges");
+        assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "captured in all");
+        assert_eq!(applied(&shop.app), self.events, "events");
+        assert_eq!(shop.host.log_count("NOT APPLIED") + shop.host.log_count("flagged for refund"), 0);
+    }
+}
+
+impl Placed {
+    /// Notes an answer; every one says the same.
+    fn answered(&mut self, made: &Value) {
+        let id = made["order"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(*self.id.get_or_insert(id.clone()), id, "{} has two orders", self.key);
+        self.cents = cents(&made["order"]["totalAmount"]);
+    }
+
+    fn status(&self) -> &'static str {
+        match self.charge {
+            None => "PENDING",
+            Some(_) if self.refunded == self.cents => "REFUNDED",
+            Some(_) => "PAID",
+        }
+    }
+}
+
+impl UnderWay {
+    /// Sends events and does not wait for their answers.
+    fn post(shop: &Shop, events: Vec<Value>) -> UnderWay {
+        let post = |event: Value| {
+            let (client, sent) = (shop.client.clone(), event.clone());
+            (event, tokio::spawn(async move { try_deliver(&client, STRIPE_SECRET, &sent).await.ok() }))
+        };
+        UnderWay { events: events.into_iter().map(post).collect(), orders: Vec::new() }
+    }
+
+    /// Waits until all events are answered, where that takes no more than their being stored.
+    async fn acknowledged(&self, shop: &Shop) {
+        if queue::file(&shop.app).is_some() {
+            let all = || async { self.events.iter().all(|(_, answer)| answer.is_finished()).then_some(()) };
+            eventually("all events are stored", all).await;
+        }
+    }
+}
+
+/// How many events the orders have dealt with.
+fn applied(app: &App) -> i64 {
+    number(app, "SELECT count(*) FROM events")
+}
+
+/// A little of the host's time, more or less.
+async fn pass_some_time(shop: &Shop, chance: &mut Random) {
+    for _ in 0..chance.below(5) {
+        shop.client.get("/api/products/1").await.expect(200);
+    }
+}
