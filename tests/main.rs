@@ -17,14 +17,17 @@ mod scenarios {
     mod crashes;
     mod defects;
     mod durable;
+    mod disk;
     mod edge;
     mod golden;
     mod grants;
     mod isolation;
     mod migrations;
+    mod model;
     mod outages;
-    mod permutations;
     mod payments;
+    mod permutations;
+    mod postgres;
     mod reconcile;
     mod sandbox;
     mod startup;

@@ -19,6 +19,8 @@ pub struct App {
     manifest: PathBuf,
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
+    /// What runs `souk`, if anything: a program and its arguments.
+    runner: Vec<String>,
 }
 
 impl App {
@@ -59,7 +61,7 @@ impl App {
         fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
         fs::create_dir_all(&cache).unwrap();
         symlink(cache, state.join("cache")).unwrap();
-        App { folder: Arc::new(folder), manifest, variables: BTreeMap::new(), arguments: Vec::new() }
+        App { folder: Arc::new(folder), manifest, variables: BTreeMap::new(), arguments: Vec::new(), runner: Vec::new() }
     }
 
     /// Adds `text` to the end of the manifest.
@@ -105,6 +107,12 @@ impl App {
     /// Adds an argument of `souk up`.
     pub fn argument(mut self, argument: impl Into<String>) -> App {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Runs `souk` by way of this program, which must become it.
+    pub fn inside(mut self, runner: Vec<String>) -> App {
+        self.runner = runner;
         self
     }
 
@@ -159,8 +167,9 @@ impl App {
 
     /// A command in a clean environment: what the machine has set must not change what a scenario sees.
     fn command(&self, command: &str) -> Command {
-        let mut souk = Command::new(build::SOUK);
-        souk.arg(command).arg("-f").arg(&self.manifest);
+        let words: Vec<&str> = self.runner.iter().map(String::as_str).chain([build::SOUK]).collect();
+        let mut souk = Command::new(words[0]);
+        souk.args(&words[1..]).arg(command).arg("-f").arg(&self.manifest);
         if command != "build" {
             souk.arg("--state-dir").arg(self.state());
         }

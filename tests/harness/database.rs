@@ -3,7 +3,7 @@
 //! A test can hold one up from outside, as another program that works on it would: whoever writes has to wait.
 
 use super::App;
-use super::postgres::{Postgres, name_of};
+use super::postgres::Postgres;
 use sqlx::{Connection, Executor, PgConnection};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,10 +72,13 @@ impl Held {
     }
 }
 
-/// The one number that a query of the orders' database gives.
-pub fn number(app: &App, query: &str) -> i64 {
+/// The one whole number that a query of the orders' database gives.
+pub async fn number(app: &App, query: &'static str) -> i64 {
     match app.value("orders_database_url").filter(|url| url.starts_with("postgres")) {
-        Some(url) => Postgres::shared().psql(name_of(url), query).parse().unwrap(),
+        Some(url) => {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+        }
         None => {
             let connection = rusqlite::Connection::open(sqlite(app, "orders")).unwrap();
             connection.query_row(query, [], |row| row.get(0)).unwrap()

@@ -4,8 +4,10 @@ pub mod app;
 pub mod build;
 pub mod client;
 pub mod database;
+pub mod disk;
 pub mod host;
 pub mod postgres;
+pub mod proxy;
 pub mod queue;
 pub mod random;
 pub mod raw;
@@ -16,7 +18,6 @@ pub mod stripe_api;
 
 pub use app::App;
 pub use client::{Answer, Client};
-pub use database::Database;
 pub use host::Host;
 pub use random::Random;
 

@@ -176,7 +176,7 @@ impl Books {
 
     /// Kills the host when it has stored events and cannot have applied one.
     async fn stored(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
-        let before = applied(&shop.app);
+        let before = applied(&shop.app).await;
         let held = Held::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, 1);
@@ -184,13 +184,13 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         held.release().await;
-        assert_eq!(applied(&app), before, "this was to be before the delivery");
+        assert_eq!(applied(&app).await, before, "this was to be before the delivery");
         (app, under_way)
     }
 
     /// Kills the host when a handler has committed and its message is still in the queue.
     async fn committed(&mut self, shop: Shop, events: Vec<Value>, chance: &mut Random) -> (App, UnderWay) {
-        let before = applied(&shop.app);
+        let before = applied(&shop.app).await;
         let held = Held::orders(&shop.app).await;
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, 1);
@@ -204,7 +204,7 @@ impl Books {
             None => None,
         };
         held.release().await;
-        eventually("a handler has committed", || async { (applied(&shop.app) > before).then_some(()) }).await;
+        eventually("a handler has committed", || async { (applied(&shop.app).await > before).then_some(()) }).await;
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         if let Some(queue) = queue {
@@ -261,10 +261,10 @@ impl Books {
         let captured = |order: &&Placed| order.charge.is_some() && order.refunded < order.cents;
         assert_eq!(paid, self.orders.iter().filter(captured).map(|order| order.cents).sum::<u64>(), "PAID in all");
         let charges = self.orders.iter().filter(|order| order.charge.is_some());
-        assert_eq!(number(&shop.app, "SELECT count(*) FROM charges"), charges.clone().count() as i64, "charges");
-        let captured = number(&shop.app, "SELECT coalesce(sum(amount_cents), 0) FROM charges");
+        assert_eq!(number(&shop.app, "SELECT count(*) FROM charges").await, charges.clone().count() as i64, "charges");
+        let captured = number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
         assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "captured in all");
-        assert_eq!(applied(&shop.app), self.events, "events");
+        assert_eq!(applied(&shop.app).await, self.events, "events");
         assert_eq!(shop.host.log_count("NOT APPLIED") + shop.host.log_count("flagged for refund"), 0);
     }
 }
@@ -306,8 +306,8 @@ impl UnderWay {
 }
 
 /// How many events the orders have dealt with.
-fn applied(app: &App) -> i64 {
-    number(app, "SELECT count(*) FROM events")
+async fn applied(app: &App) -> i64 {
+    number(app, "SELECT count(*) FROM events").await
 }
 
 /// A little of the host's time, more or less.

@@ -56,7 +56,7 @@ async fn an_outage_is_503_for_what_needs_the_service_and_nothing_for_the_rest() 
 }
 
 /// The one shape that outages have: nothing in it names what is inside.
-fn expect_outage(answer: &Answer, what: &str) {
+pub(super) fn expect_outage(answer: &Answer, what: &str) {
     assert_eq!(answer.status, 503, "{what}");
     assert!(answer.header("retry-after").is_some_and(|text| text.parse::<u32>().is_ok()), "{what}");
     let body = answer.json();

@@ -1,0 +1,165 @@
+//! A proxy in front of PostgreSQL that cuts connections at the worst moment: when a transaction commits.
+//!
+//! It understands as much of the protocol as that takes: where messages begin, and which statement is executed, be it
+//! sent as text (Query) or prepared (Parse, Bind, Execute).
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// When a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The server never hears of the commit.
+    Before,
+    /// The server has committed, and nobody hears of it.
+    After,
+}
+
+/// The codes of first messages that only ask whether the server can encrypt; it answers with one letter.
+const ASKS_FOR_ENCRYPTION: [u32; 2] = [80_877_103, 80_877_104];
+
+/// The proxy; it ends when it is dropped.
+pub struct Proxy {
+    port: u16,
+    plan: Arc<Mutex<VecDeque<Cut>>>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Starts it for the server at this port.
+    pub async fn start(server: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let plan = Arc::default();
+        let task = tokio::spawn({
+            let plan = Arc::clone(&plan);
+            async move {
+                loop {
+                    let (client, _) = listener.accept().await.unwrap();
+                    let plan = Arc::clone(&plan);
+                    // Whichever side ends it, there is nothing to say about it.
+                    tokio::spawn(async move { drop(serve(client, server, &plan).await) });
+                }
+            }
+        });
+        Proxy { port, plan, task }
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says what the next commits meet; those after them pass.
+    pub fn cut(&self, plan: impl IntoIterator<Item = Cut>) {
+        *self.plan.lock().unwrap() = plan.into_iter().collect();
+    }
+
+    /// How many of the planned cuts have not been made yet.
+    pub fn left(&self) -> usize {
+        self.plan.lock().unwrap().len()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves one connection to its end. When this returns both sides are closed.
+async fn serve(client: TcpStream, server: u16, plan: &Mutex<VecDeque<Cut>>) -> io::Result<()> {
+    let server = TcpStream::connect(("127.0.0.1", server)).await?;
+    for stream in [&client, &server] {
+        stream.set_nodelay(true)?;
+    }
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    loop {
+        let first = message(&mut from_client, 0).await?;
+        to_server.write_all(&first).await?;
+        let code = first.get(4..8).map(|code| u32::from_be_bytes(code.try_into().unwrap()));
+        if !code.is_some_and(|code| ASKS_FOR_ENCRYPTION.contains(&code)) {
+            break;
+        }
+        let answer = from_server.read_u8().await?;
+        assert_eq!(answer, b'N', "what is encrypted, no proxy understands");
+        to_client.write_u8(answer).await?;
+    }
+    let withheld = AtomicBool::new(false);
+    tokio::select! {
+        end = requests(&mut from_client, &mut to_server, plan, &withheld) => end,
+        end = answers(&mut from_server, &mut to_client, &withheld) => end,
+    }
+}
+
+/// Passes on what the client says, until a commit is to be cut.
+async fn requests(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    plan: &Mutex<VecDeque<Cut>>,
+    withheld: &AtomicBool,
+) -> io::Result<()> {
+    let mut statements = HashMap::new();
+    let mut portals = HashMap::new();
+    loop {
+        let message = message(from, 1).await?;
+        let mut texts = message[5..].split(|byte| *byte == 0).map(<[u8]>::to_vec);
+        let mut text = || texts.next().unwrap_or_default();
+        let executed = match message[0] {
+            b'Q' => Some(text()),
+            b'P' => {
+                statements.insert(text(), text());
+                None
+            }
+            b'B' => {
+                portals.insert(text(), statements.get(&text()).cloned().unwrap_or_default());
+                None
+            }
+            b'E' => portals.get(&text()).cloned(),
+            _ => None,
+        };
+        if executed.is_some_and(|sql| is_commit(&sql)) {
+            let cut = plan.lock().unwrap().pop_front();
+            match cut {
+                Some(Cut::Before) => return Ok(()),
+                Some(Cut::After) => withheld.store(true, Ordering::SeqCst),
+                None => {}
+            }
+        }
+        to.write_all(&message).await?;
+    }
+}
+
+/// Passes on what the server says; of a commit that is withheld it says nothing more.
+async fn answers(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, withheld: &AtomicBool) -> io::Result<()> {
+    loop {
+        let message = message(from, 1).await?;
+        let committed = message[0] == b'C' && message[5..].starts_with(b"COMMIT");
+        if committed && withheld.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        to.write_all(&message).await?;
+    }
+}
+
+fn is_commit(sql: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(sql);
+    text.trim().trim_end_matches(';').trim().eq_ignore_ascii_case("commit")
+}
+
+/// Reads one message: `kind` bytes, and a length that counts itself and what follows.
+async fn message(from: &mut OwnedReadHalf, kind: usize) -> io::Result<Vec<u8>> {
+    let mut message = vec![0; kind + 4];
+    from.read_exact(&mut message).await?;
+    let length = u32::from_be_bytes(message[kind..].try_into().unwrap()) as usize;
+    message.resize(kind + length, 0);
+    from.read_exact(&mut message[kind + 4..]).await?;
+    Ok(message)
+}
