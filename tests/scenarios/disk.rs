@@ -2,7 +2,7 @@
 //! acknowledged is there.
 
 use super::outages::expect_outage;
-use crate::harness::App;
+use crate::harness::{App, eventually};
 use crate::harness::database::Database;
 use crate::harness::disk::Disk;
 use crate::harness::store::Shop;
@@ -57,7 +57,8 @@ async fn full(database: Database) {
     };
     println!("{} orders, {acknowledged} payments, then {refused:?}", orders.len());
     expect_outage(&refused, "without room");
-    shop.host.wait_for_log("disk is full").await;
+    let says_why = |line: &&String| line.contains("DatabaseFull") || line.contains("disk is full");
+    eventually("the log says why", || async { shop.host.log().iter().find(says_why).map(drop) }).await;
     // Whoever only looks has not noticed; who would be written down is refused as clearly.
     shop.client.get("/api/products/1").await.expect(200);
     assert_eq!(shop.order_by_id(&token, &unpaid).await["status"], "PENDING");
