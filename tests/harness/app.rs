@@ -61,7 +61,13 @@ impl App {
         fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
         fs::create_dir_all(&cache).unwrap();
         symlink(cache, state.join("cache")).unwrap();
-        App { folder: Arc::new(folder), manifest, variables: BTreeMap::new(), arguments: Vec::new(), runner: Vec::new() }
+        App {
+            folder: Arc::new(folder),
+            manifest,
+            variables: BTreeMap::new(),
+            arguments: Vec::new(),
+            runner: Vec::new(),
+        }
     }
 
     /// Adds `text` to the end of the manifest.

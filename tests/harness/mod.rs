@@ -29,13 +29,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` gives a value, asking again and again; panics with `what` after [`PATIENCE`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
-    let start = Instant::now();
+    let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         if let Some(value) = condition().await {
             return value;
         }
         assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(Duration::from_millis(20));
     }
 }
 

@@ -8,18 +8,23 @@ pub fn file(app: &App) -> Option<PathBuf> {
     Some(app.state().join("durable/messages.db")).filter(|file| file.exists())
 }
 
-/// How many messages wait for their delivery, or for its end.
-pub fn waiting(app: &App) -> usize {
-    count(app, "SELECT count(*) FROM messages")
+/// How many messages whose arguments have this text wait for their delivery, or for its end.
+pub fn waiting(app: &App, text: &str) -> usize {
+    count(app, "SELECT count(*) FROM message WHERE state IN ('pending', 'delivering') AND instr(arguments, ?1)", text)
 }
 
 /// Whether a message is being delivered.
-pub fn leased(app: &App) -> bool {
-    count(app, "SELECT count(*) FROM messages WHERE leased") > 0
+pub fn delivering(app: &App) -> bool {
+    count(app, "SELECT count(*) FROM message WHERE state = 'delivering' AND instr(arguments, ?1)", "") > 0
 }
 
-fn count(app: &App, query: &str) -> usize {
+/// How many messages were given up, and wait for an operator.
+pub fn dead(app: &App) -> usize {
+    count(app, "SELECT count(*) FROM message WHERE state = 'dead' AND instr(arguments, ?1)", "")
+}
+
+fn count(app: &App, query: &str, text: &str) -> usize {
     let Some(file) = file(app) else { return 0 };
-    let count: i64 = rusqlite::Connection::open(file).unwrap().query_row(query, [], |row| row.get(0)).unwrap();
+    let count: i64 = rusqlite::Connection::open(file).unwrap().query_row(query, [text], |row| row.get(0)).unwrap();
     count as usize
 }

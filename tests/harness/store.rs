@@ -142,7 +142,13 @@ impl Shop {
 
     /// Waits until every event that was acknowledged has been dealt with.
     pub async fn settled(&self) {
-        eventually("no message waits for its delivery", || async { (queue::waiting(&self.app) == 0).then_some(()) }).await
+        self.settled_about("").await;
+    }
+
+    /// Waits until every event that was acknowledged and has this text in it has been dealt with.
+    pub async fn settled_about(&self, text: &str) {
+        let what = format!("no message about {text:?} waits for its delivery");
+        eventually(&what, || async { (queue::waiting(&self.app, text) == 0).then_some(()) }).await;
     }
 
     /// Delivers an event of the payment provider.

@@ -2,12 +2,12 @@
 //! acknowledged is there.
 
 use super::outages::expect_outage;
-use crate::harness::{App, eventually};
 use crate::harness::database::Database;
 use crate::harness::disk::Disk;
 use crate::harness::store::Shop;
 use crate::harness::stripe::charge_succeeded;
 use crate::harness::stripe_api::StripeApi;
+use crate::harness::{App, eventually, queue};
 use serde_json::Value;
 
 /// Room for the state folder, in MiB: several times what a new one takes.
@@ -78,7 +78,7 @@ async fn full(database: Database) {
     disk.make_room();
     let shop = Shop::of(app).await;
     complete(&shop, &token, &mut orders, &events).await;
-    assert_eq!(shop.host.log_count("NOT APPLIED") + shop.host.log_count("panicked"), 0);
+    assert_eq!(queue::dead(&shop.app) + shop.host.log_count("panicked"), 0);
 }
 
 /// Repeats all orders and events, and the order after them, which may have been refused: those that were acknowledged

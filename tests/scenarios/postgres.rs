@@ -6,7 +6,7 @@ use crate::harness::database::{number, on_server};
 use crate::harness::postgres::{Postgres, name_of};
 use crate::harness::proxy::{Cut, Proxy};
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, send, try_order};
-use crate::harness::{App, Client, eventually, stripe};
+use crate::harness::{App, Client, eventually, queue, stripe};
 use futures::future::join_all;
 use http::Method;
 use serde_json::Value;
@@ -83,9 +83,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     let taken = |event: &Value| {
         let event = event.clone();
         let shop = &shop;
-        async move {
-            while shop.deliver(&event).await.status != 200 {}
-        }
+        async move { while shop.deliver(&event).await.status != 200 {} }
     };
     join_all(events.iter().map(taken)).await;
     shop.settled().await;
@@ -192,5 +190,5 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
     }
     expect_whole(&shop.app, orders.len()).await;
     assert_eq!(number(&shop.app, "SELECT count(*) FROM events").await, orders.len() as i64);
-    assert_eq!(shop.host.log_count("NOT APPLIED") + shop.host.log_count("panicked"), 0);
+    assert_eq!(queue::dead(&shop.app) + shop.host.log_count("panicked"), 0);
 }

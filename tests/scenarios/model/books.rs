@@ -166,7 +166,7 @@ impl<'a> Books<'a> {
         let path = format!("/stripe-sandbox/expire/{page}");
         assert_eq!(self.shop.client.send(Method::POST, &path, &headers, Some(Vec::new())).await.status, 200);
         order.page.1 = false;
-        self.shop.settled().await;
+        self.shop.settled_about(&order.id).await;
     }
 
     async fn set(&mut self, who: Who, at: usize, to: &'static str) {
@@ -223,7 +223,7 @@ impl<'a> Books<'a> {
 
     async fn tell(&mut self, event: Value) {
         self.shop.deliver(&event).await.expect(200);
-        self.shop.settled().await;
+        self.shop.settled_about(event["id"].as_str().unwrap()).await;
         self.events.push(event);
     }
 

@@ -71,11 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
     let to = select(vec!["CANCELLED", "CANCELLED", "DELIVERED", "DELIVERED", "PENDING", "PAID", "REFUNDED"]);
     let refunded = prop_oneof![3 => Just(None), 2 => (1..100u64).prop_map(Some), 1 => Just(Some(100))];
     let news = (0..2usize, 0..4u64, refunded).prop_map(|(charge, at, refunded)| News { charge, at, refunded });
-    let flaw = prop_oneof![
-        select(vec![-1, 1, 100]).prop_map(Flaw::Amount),
-        Just(Flaw::Currency),
-        Just(Flaw::NoOrder)
-    ];
+    let flaw = prop_oneof![select(vec![-1, 1, 100]).prop_map(Flaw::Amount), Just(Flaw::Currency), Just(Flaw::NoOrder)];
     let flaw = prop_oneof![4 => Just(None), 1 => flaw.prop_map(Some)];
     prop_oneof![
         6 => (key, pieces()).prop_map(|(key, pieces)| Step::Order { key, pieces }),
