@@ -47,7 +47,10 @@ impl Held {
             return Held::file(&sqlite(app, "orders")).await;
         };
         let mut connection = PgConnection::connect(url).await.unwrap();
-        connection.execute("BEGIN; LOCK TABLE idempotency_keys, orders, payment_sessions IN EXCLUSIVE MODE").await.unwrap();
+        connection
+            .execute("BEGIN; LOCK TABLE idempotency_keys, orders, payment_sessions IN EXCLUSIVE MODE")
+            .await
+            .unwrap();
         Held::Postgres(connection)
     }
 

@@ -141,11 +141,18 @@ impl Books {
         (first..first + count).collect()
     }
 
-    /// Sends the orders from `first` on, again if they were sent before: each is answered now, and as before.
+    /// Sends the orders from `first` on, again if they were sent before, and each twice at once: all are answered now, and
+    /// as before.
     async fn repeat_orders(&mut self, shop: &Shop, first: usize) {
-        let sent = self.orders[first..].iter().map(|order| shop.order_with_key(&self.token, &order.key, &order.lines));
-        for (at, answer) in join_all(sent).await.iter().enumerate() {
-            self.orders[first + at].answered(&answer.expect(201));
+        let sent = |order: &Placed| {
+            let (key, lines) = (order.key.clone(), order.lines.clone());
+            let token = &self.token;
+            async move { futures::join!(shop.order_with_key(token, &key, &lines), shop.order_with_key(token, &key, &lines)) }
+        };
+        let answers = join_all(self.orders[first..].iter().map(sent)).await;
+        for (order, (one, other)) in self.orders[first..].iter_mut().zip(answers) {
+            order.answered(&one.expect(201));
+            assert_eq!(other.expect(201), one.json(), "one key, one answer");
         }
     }
 

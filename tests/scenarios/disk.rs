@@ -5,15 +5,15 @@ use super::outages::expect_outage;
 use crate::harness::database::Database;
 use crate::harness::disk::Disk;
 use crate::harness::store::Shop;
-use crate::harness::stripe::charge_succeeded;
+use crate::harness::stripe::{charge_succeeded, checkout_session_expired};
 use crate::harness::stripe_api::StripeApi;
-use crate::harness::{App, eventually, queue};
+use crate::harness::{Answer, App, eventually, queue};
 use serde_json::Value;
 
 /// Room for the state folder, in MiB: several times what a new one takes.
 const ROOM: usize = 64;
-/// The most orders that a full disk may take before it refuses one: SQLite has written its log's file before it was full.
-const MOST: usize = 5_000;
+/// The most orders and events that a full disk may still take.
+const MOST: usize = 2_000;
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_loses_nothing_on_sqlite() {
@@ -31,76 +31,103 @@ async fn full(database: Database) {
     let (mut disk, app) = Disk::under(database.of(app), ROOM);
     let shop = Shop::of(app).await;
     let token = shop.customer().await;
-    let (unpaid, total) = shop.small_order(&token).await;
-    let mut events = vec![charge_succeeded(&unpaid, total)];
-
-    disk.fill();
-    let order = async |shop: &Shop, i: usize| shop.order_with_key(&token, &format!("key-{i}"), &[(1, 2)]).await;
-    let mut orders: Vec<Value> = Vec::new();
-    let mut acknowledged = 0;
-    // Until one cannot be stored: an order where those are in the state folder, else an event.
-    let refused = loop {
-        assert!(orders.len() < MOST, "the disk is not full");
-        let made = order(&shop, orders.len()).await;
-        if made.status != 201 {
-            break made;
+    let mut records = Records { token, orders: Vec::new(), acknowledged: Vec::new(), refused: Vec::new() };
+    records.order(&shop).await.expect(201);
+    for lives in [true, false] {
+        disk.fill();
+        // What SQLite had room for in its files may still be taken.
+        let mut tries = 0..MOST;
+        let refused = loop {
+            tries.next().expect("the disk is not full");
+            let (ordered, told) = (records.order(&shop).await, records.tell(&shop).await);
+            if ordered.status != 201 {
+                expect_outage(&ordered, "an order without room");
+            }
+            if told.status != 200 {
+                break told;
+            }
+        };
+        expect_outage(&refused, "an event without room");
+        println!("{} orders, {} events acknowledged", records.orders.len(), records.acknowledged.len());
+        let says_why = |line: &&String| line.contains("DatabaseFull") || line.contains("disk is full");
+        eventually("the log says why", || async { shop.host.log().iter().find(says_why).map(drop) }).await;
+        // Who only looks has not noticed.
+        shop.client.get("/api/products/1").await.expect(200);
+        shop.verify(&records.token).await.expect(201);
+        shop.order_by_id(&records.token, records.orders[0]["order"]["id"].as_str().unwrap()).await;
+        if lives {
+            // It goes on where it was when there is room: no restart.
+            disk.make_room();
+            records.complete(&shop).await;
         }
-        let made = made.json();
-        let event = charge_succeeded(made["order"]["id"].as_str().unwrap(), total);
-        orders.push(made);
-        let taken = shop.deliver(&event).await;
-        events.push(event);
-        if taken.status != 200 {
-            break taken;
-        }
-        acknowledged += 1;
-    };
-    println!("{} orders, {acknowledged} payments, then {refused:?}", orders.len());
-    expect_outage(&refused, "without room");
-    let says_why = |line: &&String| line.contains("DatabaseFull") || line.contains("disk is full");
-    eventually("the log says why", || async { shop.host.log().iter().find(says_why).map(drop) }).await;
-    // Whoever only looks has not noticed; who would be written down is refused as clearly.
-    shop.client.get("/api/products/1").await.expect(200);
-    assert_eq!(shop.order_by_id(&token, &unpaid).await["status"], "PENDING");
-    shop.verify(&token).await.expect(201);
-
-    // It goes on where it was when there is room: no restart.
-    disk.make_room();
-    complete(&shop, &token, &mut orders, &events).await;
-    // What a full disk took until the host was killed is there as well.
-    disk.fill();
-    let late = order(&shop, orders.len()).await;
-    match late.status {
-        201 => orders.push(late.json()),
-        _ => expect_outage(&late, "without room again"),
     }
+    // What was taken until the host was killed on a full disk is there as well.
     let app = shop.kill();
     disk.make_room();
     let shop = Shop::of(app).await;
-    complete(&shop, &token, &mut orders, &events).await;
+    records.complete(&shop).await;
     assert_eq!(queue::dead(&shop.app) + shop.host.log_count("panicked"), 0);
 }
 
-/// Repeats all orders and events, and the order after them, which may have been refused: those that were acknowledged
-/// are as they were, and the others succeed now.
-async fn complete(shop: &Shop, token: &str, orders: &mut Vec<Value>, events: &[Value]) {
-    for i in 0..=orders.len() {
-        let made = shop.order_with_key(token, &format!("key-{i}"), &[(1, 2)]).await.expect(201);
-        match orders.get(i) {
-            Some(before) => assert_eq!(made, *before),
-            None => orders.push(made),
+/// What was tried, and what the answers were.
+struct Records {
+    token: String,
+    /// The answers to orders; each has its position as its key.
+    orders: Vec<Value>,
+    acknowledged: Vec<Value>,
+    refused: Vec<Value>,
+}
+
+impl Records {
+    /// Sends the next order; it stays the next one until it is made.
+    async fn order(&mut self, shop: &Shop) -> Answer {
+        let answer = shop.order_with_key(&self.token, &format!("key-{}", self.orders.len()), &[(1, 2)]).await;
+        if answer.status == 201 {
+            self.orders.push(answer.json());
+        }
+        answer
+    }
+
+    /// Tells of the payment of the newest order; where that is known, of something else that happened to it.
+    async fn tell(&mut self, shop: &Shop) -> Answer {
+        let order = self.orders.last().unwrap()["order"]["id"].as_str().unwrap();
+        let known = self.acknowledged.last().is_some_and(|event| order_of(event) == order);
+        let event = if known { checkout_session_expired(order) } else { charge_succeeded(order, 15050) };
+        let answer = shop.deliver(&event).await;
+        if answer.status == 200 { &mut self.acknowledged } else { &mut self.refused }.push(event);
+        answer
+    }
+
+    /// Checks that what was acknowledged is there, and that what was refused succeeds now.
+    async fn complete(&mut self, shop: &Shop) {
+        for (i, before) in self.orders.iter().enumerate() {
+            let again = shop.order_with_key(&self.token, &format!("key-{i}"), &[(1, 2)]).await;
+            assert_eq!(again.expect(201), *before);
+        }
+        shop.settled().await;
+        self.expect_paid(shop).await;
+        self.order(shop).await.expect(201);
+        for event in self.refused.drain(..) {
+            shop.deliver(&event).await.expect(200);
+            self.acknowledged.push(event);
+        }
+        shop.settled().await;
+        self.expect_paid(shop).await;
+        let list = shop.get("/api/orders", &self.token).await.expect(200);
+        assert_eq!(list["pagination"]["totalRecords"], self.orders.len());
+    }
+
+    /// Every payment that was acknowledged has been taken into account, once.
+    async fn expect_paid(&self, shop: &Shop) {
+        for event in self.acknowledged.iter().filter(|event| event["type"] == "charge.succeeded") {
+            let order = shop.order_by_id(&self.token, order_of(event)).await;
+            assert_eq!((&order["status"], order.get("refundDueAmount")), (&"PAID".into(), None), "{order}");
         }
     }
-    for event in events {
-        shop.deliver(event).await.expect(200);
-    }
-    shop.settled().await;
-    for event in events {
-        let order = shop.order_by_id(token, event["data"]["object"]["metadata"]["orderId"].as_str().unwrap()).await;
-        assert_eq!((&order["status"], order.get("refundDueAmount")), (&"PAID".into(), None), "{order}");
-    }
-    let list = shop.get("/api/orders", token).await.expect(200);
-    assert_eq!(list["pagination"]["totalRecords"], 1 + orders.len());
+}
+
+fn order_of(event: &Value) -> &str {
+    event["data"]["object"]["metadata"]["orderId"].as_str().unwrap()
 }
 
 #[tokio::test]
