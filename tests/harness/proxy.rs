@@ -163,3 +163,47 @@ async fn message(from: &mut OwnedReadHalf, kind: usize) -> io::Result<Vec<u8>> {
     from.read_exact(&mut message[kind + 4..]).await?;
     Ok(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::postgres::{Postgres, name_of};
+    use sqlx::{Connection, Executor, PgConnection};
+
+    #[tokio::test]
+    async fn a_cut_is_made_where_it_was_planned_however_the_commit_is_sent() {
+        let server = Postgres::shared();
+        let url = server.database();
+        server.psql(name_of(&url), "CREATE TABLE made (number INTEGER)");
+        let proxy = Proxy::start(server.port()).await;
+        let url = server.url_at(proxy.port(), name_of(&url));
+        let mut expected = Vec::new();
+        for (number, (prepared, cut)) in [
+            (false, None),
+            (true, None),
+            (false, Some(Cut::Before)),
+            (true, Some(Cut::Before)),
+            (false, Some(Cut::After)),
+            (true, Some(Cut::After)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            proxy.cut(cut);
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            connection.execute("BEGIN").await.unwrap();
+            let insert = sqlx::query("INSERT INTO made VALUES ($1)").bind(number as i32);
+            insert.execute(&mut connection).await.unwrap();
+            let committed = if prepared {
+                sqlx::query("COMMIT").execute(&mut connection).await
+            } else {
+                connection.execute("COMMIT").await
+            };
+            assert_eq!((committed.is_err(), proxy.left()), (cut.is_some(), 0), "{number}");
+            if cut != Some(Cut::Before) {
+                expected.push(number.to_string());
+            }
+        }
+        assert_eq!(server.psql(name_of(&url), "SELECT number FROM made ORDER BY number"), expected.join("\n"));
+    }
+}
