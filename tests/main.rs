@@ -16,8 +16,8 @@ mod scenarios {
     mod cli;
     mod crashes;
     mod defects;
-    mod durable;
     mod disk;
+    mod durable;
     mod edge;
     mod golden;
     mod grants;

@@ -1,7 +1,7 @@
 //! PostgreSQL servers of the tests' own: on a free loopback port, with their data in a temp folder, gone with the test.
 //!
-//! This file needs `debian.rs` beside it and nothing else, so that the host's unit tests include it too. PostgreSQL refuses to run as root; where the
-//! tests do, it runs as `nobody`.
+//! This file needs `debian.rs` beside it and nothing else, so that the host's unit tests include it too. PostgreSQL refuses
+//! to run as root; where the tests do, it runs as `nobody`.
 #![allow(dead_code)] // Each of those who include it uses a part of it.
 
 #[path = "debian.rs"]

@@ -151,9 +151,26 @@ impl Shop {
         eventually(&what, || async { (queue::waiting(&self.app, text) == 0).then_some(()) }).await;
     }
 
-    /// Delivers an event of the payment provider.
-    pub async fn deliver(&self, event: &Value) -> Answer {
+    /// Tells of an event, as the payment provider does.
+    pub async fn tell(&self, event: &Value) -> Answer {
         stripe::deliver(&self.client, STRIPE_SECRET, event).await
+    }
+
+    /// Tells of an event and, where that is acknowledged, waits until it has been dealt with.
+    pub async fn deliver(&self, event: &Value) -> Answer {
+        let answer = self.tell(event).await;
+        if answer.status == 200 {
+            self.settled_about(event["id"].as_str().expect("an event's id")).await;
+        }
+        answer
+    }
+
+    /// What `souk events list` has: the messages of durable links, as JSON.
+    pub async fn events(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.app.souk("events", &[&["list", "--json"], arguments].concat()).await;
+        let (out, err) = app::texts(&output);
+        assert!(output.status.success(), "{out}\n{err}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out:?}"))
     }
 
     /// Pays an order: the provider says that `cents` were charged for it. Returns that event.

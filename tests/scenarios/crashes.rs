@@ -120,8 +120,7 @@ impl Books {
         // The provider also repeats what it need not.
         let twice = (!acknowledged.is_empty()).then(|| acknowledged[chance.below(acknowledged.len())].clone());
         for event in unacknowledged.iter().chain(&twice) {
-            eventually("the event is taken", || async { (shop.deliver(event).await.status == 200).then_some(()) })
-                .await;
+            eventually("the event is taken", || async { (shop.tell(event).await.status == 200).then_some(()) }).await;
         }
         self.repeat_orders(&shop, first).await;
         shop.settled().await;

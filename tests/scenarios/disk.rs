@@ -93,7 +93,7 @@ impl Records {
         let order = self.orders.last().unwrap()["order"]["id"].as_str().unwrap();
         let known = self.acknowledged.last().is_some_and(|event| order_of(event) == order);
         let event = if known { checkout_session_expired(order) } else { charge_succeeded(order, 15050) };
-        let answer = shop.deliver(&event).await;
+        let answer = shop.tell(&event).await;
         if answer.status == 200 { &mut self.acknowledged } else { &mut self.refused }.push(event);
         answer
     }

@@ -83,7 +83,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
     let taken = |event: &Value| {
         let event = event.clone();
         let shop = &shop;
-        async move { while shop.deliver(&event).await.status != 200 {} }
+        async move { while shop.tell(&event).await.status != 200 {} }
     };
     join_all(events.iter().map(taken)).await;
     shop.settled().await;

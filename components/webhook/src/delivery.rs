@@ -1,11 +1,14 @@
 //! Hands an event to the orders, and turns what becomes of it into an answer to the provider.
 //!
-//! Nothing may make the provider send for days what can never succeed, and no payment may get lost without a trace. So
-//! an event that cannot be used is acknowledged, and stands in the log in a line that begins with [`PARKED`]. One that
-//! is not about orders gets a quiet line.
+//! The contract is meant for a durable link: the call returns when the event is stored, the orders are called after
+//! that, and one that they refuse is kept for an operator. So `retry` means here that it could not be stored. Over a
+//! link that waits for the orders, `retry` and `reject` are their own answers; the component is the same.
 //!
-//! A number that no order can have goes to the orders too: whether it is one is theirs to say, and their refusal is
-//! parked like any other.
+//! Nothing may make the provider send for days what can never succeed, and no payment may get lost without a trace. So
+//! an event that cannot be read, or is refused at once, is acknowledged and stands in the log in a line that begins with
+//! [`PARKED`]. One that is not about orders gets a quiet line.
+//!
+//! A number that no order can have goes to the orders too: whether it is one is theirs to say.
 
 use crate::bindings::payment_events::{self, DeliveryError};
 use crate::event::{Event, Notice, Unmapped};

@@ -2,7 +2,7 @@
 //!
 //! Stripe posts each event here, signed, and posts it again for days until it gets a 2xx. So an answer is a promise.
 //! 200 says that the event is stored, or that it can never mean anything to this application; a payment that cannot be
-//! used is then in the log, in a loud line. 400 says that it is not Stripe's or no event; 5xx that it should come again.
+//! read is then in the log, in a loud line. 400 says that it is not Stripe's or no event; 5xx that it should come again.
 //!
 //! The steps stand in [`accept`], in their order: nothing of a body is parsed before its signature is verified. The
 //! component keeps nothing, decides nothing about orders, and reaches one secret and one contract.

@@ -2,8 +2,8 @@
 //!
 //! Both servers run as processes of their own, on loopback, one after the other in rounds, so that a noisy machine
 //! disturbs both alike. The native side is what one would write by hand: axum with rusqlite, or sqlx for PostgreSQL, and
-//! cached statements, the same rows and the same JSON. CPU is what the server's process used (user and system), by request; the load's own
-//! processor time is not in it. Ratios travel to other machines, absolute figures do not.
+//! cached statements, the same rows and the same JSON. CPU is what the server's process used (user and system), by
+//! request; that of the load and of PostgreSQL is not in it. Ratios travel to other machines, absolute figures do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 
 mod load;
@@ -122,7 +122,8 @@ fn rows() {
     let database = postgres::Postgres::start_durable();
     let url = database.database();
     let mut command = souk("store", &state.path().join("store"));
-    let store = Server::start(command.env("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET", native::SECRET));
+    command.env("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET", native::SECRET);
+    let store = Server::start(command);
     let mut command = souk("store", &state.path().join("postgres"));
     command.env("SPIN_VARIABLE_ORDERS_DATABASE_URL", &url).env("SPIN_VARIABLE_PRODUCTS_DATABASE_URL", &url);
     let on_postgres = Server::start(command);
