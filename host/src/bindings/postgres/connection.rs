@@ -231,6 +231,10 @@ fn check(sql: &str) -> Result<Statement, Error> {
     if sql.len() > MAX_STATEMENT_BYTES {
         return Err(failed(&format!("the statement is longer than {MAX_STATEMENT_BYTES} bytes")));
     }
+    if sql.contains('\0') {
+        // It would end the text in the protocol's message, and what follows would be read as something else.
+        return Err(failed("the statement has a zero byte"));
+    }
     let statement = Statement::of(sql);
     if statement.copies {
         return Err(failed("COPY is not available: the interface has no way to give or take its data"));

@@ -40,6 +40,9 @@
 //!
 //! # Values
 //!
+//! sqlx reads a row whole before it is seen here, so one row of up to PostgreSQL's 1 GiB takes as much memory for the
+//! moment in which it is refused for its size.
+//!
 //! Parameters are written as the types that PostgreSQL wants ([`parameter`]), results as Spin gives them ([`value`]).
 
 mod address;

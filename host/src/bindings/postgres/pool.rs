@@ -9,7 +9,7 @@ use super::allow::Allowed;
 use super::error::{Failure, not_connected};
 use super::{Address, Error};
 use crate::bindings::http_client::{Resolve, system_resolver};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -203,14 +203,17 @@ impl Pool {
         let connecting = async {
             let mut failed = None;
             for ip in self.resolve(allowed).await? {
-                // By its address, so that it is what was checked; but the name is needed where the server's
-                // certificate must have it, and a server at another address could not show that certificate.
-                let named = matches!(self.options.get_ssl_mode(), sqlx::postgres::PgSslMode::VerifyFull);
+                // By its address, so that it is what was checked. But the name is needed where the server's certificate
+                // must have it, and there a server at another address could not show that certificate.
+                let named = matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull);
                 let options = self.options.clone();
                 let options = if named { options } else { options.host(&ip.to_string()) };
                 match options.connect().await {
                     Ok(session) => return Ok((session, ip)),
                     Err(e) => failed = Some(e),
+                }
+                if named {
+                    break;
                 }
             }
             Err(match failed {
@@ -225,11 +228,7 @@ impl Pool {
                 return Err(Error::ConnectionFailed(format!("cannot connect to {place}: no answer for {most:?}")));
             }
         };
-        if session.server_version_num().is_some_and(|version| version >= 140_000) {
-            // So the server notices a client that has gone, and ends the statement that nobody waits for. Some systems
-            // cannot: there the statement runs to its end.
-            let _ = timeout(super::ASK_WAIT, session.execute("SET client_connection_check_interval = '1s'")).await;
-        }
+        prepare(&mut session).await;
         Ok(Live { session, ip: Some(ip), _counted: counted })
     }
 
@@ -267,6 +266,19 @@ impl Pool {
     fn unresolved(&self, why: &str) -> Error {
         Error::ConnectionFailed(format!("cannot connect to {}: the name cannot be resolved: {why}", self.address))
     }
+}
+
+/// Sets what every session has: no notices, which a guest could fill the log with; and from PostgreSQL 14 on the server
+/// looks after its client, and ends the statement that nobody waits for. Some systems cannot do the latter: there the
+/// statement runs to its end. A session that is dead already shows that with its first statement.
+async fn prepare(session: &mut PgConnection) {
+    const QUIET: &str = "SET client_min_messages = error";
+    const BOTH: &str = "SET client_min_messages = error; SET client_connection_check_interval = '1s'";
+    let watches = session.server_version_num().is_some_and(|version| version >= 140_000);
+    if watches && matches!(timeout(super::ASK_WAIT, session.execute(BOTH)).await, Ok(Ok(_))) {
+        return;
+    }
+    let _ = timeout(super::ASK_WAIT, session.execute(QUIET)).await;
 }
 
 /// A connection in use. Dropped as it is, it is closed; [`release`](Self::release) keeps it for the next statement.

@@ -1,7 +1,8 @@
 //! What a statement's text says of its session: the little that PostgreSQL does not tell by way of sqlx.
 //!
-//! The extended protocol runs one statement at a time, so its first words name the command. A comment or parenthesis
-//! before them changes nothing. What is read here only counts together with PostgreSQL's answer: see the module's
+//! The extended protocol runs one statement at a time, so its first words name the command. Comments, parentheses and
+//! empty statements before them change nothing. A text that begins with anything else is taken for one that leaves
+//! traces, so a mistake here costs a session and gives none away. What is read here only counts together with PostgreSQL's answer: see the module's
 //! documentation.
 
 /// Commands that leave a session as they found it, if they call none of [`is_telling`]'s functions.
@@ -28,7 +29,6 @@ const TRACELESS: &[&str] = &[
     "FETCH",
     "MOVE",
     "NOTIFY",
-    "",
 ];
 
 /// What a statement does to a transaction when it succeeds.
@@ -106,7 +106,7 @@ impl<'a> Iterator for Words<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         loop {
-            let text = self.0.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b' || c == '(');
+            let text = self.0.trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ';'));
             if let Some(comment) = text.strip_prefix("--") {
                 self.0 = comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest);
             } else if let Some(comment) = text.strip_prefix("/*") {
@@ -190,6 +190,8 @@ mod tests {
             ("ROLLBACK AND CHAIN", Effect::Stays),
             ("SAVEPOINT a", Effect::None),
             ("SELECT 'COMMIT'", Effect::None),
+            (" ; /* a */ ;BEGIN", Effect::Begins),
+            (";commit", Effect::Ends),
             ("", Effect::None),
             ("/* open", Effect::None),
         ] {
@@ -224,6 +226,9 @@ mod tests {
             ("CALL p()", true),
             ("PREPARE x AS SELECT 1", true),
             ("DISCARD ALL", true),
+            ("\u{feff}SELECT 1", true),
+            ("$1", true),
+            ("", true),
         ] {
             assert_eq!(Statement::of(sql).leaves_traces, traces, "{sql}");
         }
