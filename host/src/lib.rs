@@ -21,3 +21,8 @@ pub mod runtime;
 pub mod secrets;
 pub mod state;
 pub mod telemetry;
+
+/// Servers for the unit tests, which share one.
+#[cfg(test)]
+#[path = "../../tests/harness/postgres.rs"]
+mod postgres_server;

@@ -7,10 +7,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-#[path = "../../../tests/harness/postgres.rs"]
-mod server;
-
-use server::{PASSWORD, Postgres, name_of};
+use crate::postgres_server::{PASSWORD, Postgres, name_of};
 
 /// Folders of migrations, and a database of their own.
 struct Fixture {

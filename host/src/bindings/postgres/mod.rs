@@ -2,7 +2,7 @@
 //!
 //! # Pools
 //!
-//! One [pool](pool) of connections an address, where the address is all of it, credentials and TLS included; components
+//! One pool of connections an address, where the address is all of it, credentials and TLS included; components
 //! with the same address share it. A guest's `connection` holds nothing while it is idle: each statement takes a
 //! connection of the pool and gives it back, so opening one for each request costs nothing. All bounds are below.
 //!
@@ -14,7 +14,7 @@
 //!
 //! sqlx keeps to itself what PostgreSQL says of a session after each statement (`ReadyForQuery`), so it is concluded:
 //! the extended protocol takes one statement at a time, and of all commands only `BEGIN` and `START TRANSACTION` open a
-//! transaction, and only `COMMIT`, `END`, `ROLLBACK`, `ABORT` and `PREPARE TRANSACTION` close one. [`statement`] reads
+//! transaction, and only `COMMIT`, `END`, `ROLLBACK`, `ABORT` and `PREPARE TRANSACTION` close one. `statement.rs` reads
 //! which command it is, and PostgreSQL says whether it succeeded. Where a command that closes one fails, the answer
 //! does not tell (a deferred constraint ends the transaction, a mistake in the text does not), and PostgreSQL is asked:
 //! it refuses every query in a failed transaction.
@@ -43,7 +43,8 @@
 //! sqlx reads a row whole before it is seen here, so one row of up to PostgreSQL's 1 GiB takes as much memory for the
 //! moment in which it is refused for its size.
 //!
-//! Parameters are written as the types that PostgreSQL wants ([`parameter`]), results as Spin gives them ([`value`]).
+//! Parameters are written as the types that PostgreSQL wants (`parameter.rs`), results as Spin gives them (`value.rs`).
+#![allow(clippy::result_large_err, reason = "the interface's error, which every function has, is what it is")]
 
 mod address;
 mod allow;

@@ -6,10 +6,7 @@ use proptest::prelude::*;
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
-#[path = "../../../../tests/harness/postgres.rs"]
-mod server;
-
-use server::{PASSWORD, Postgres, USER, name_of};
+use crate::postgres_server::{PASSWORD, Postgres, USER, name_of};
 
 /// A component that may reach any port of 127.0.0.1.
 fn granted() -> Granted {
@@ -594,10 +591,10 @@ async fn a_server_that_was_killed_costs_errors_while_it_is_away_and_none_afterwa
     ok(&held, "ROLLBACK").await;
     assert_eq!(number(&held, "SELECT n FROM t").await, 2);
     // Sessions that the server ended while they were idle cost nothing either.
-    let idle = granted_idle(&granted, &url);
+    let (idle, used) = (granted_idle(&granted, &url), Instant::now());
     server.psql(name_of(&url), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
     assert!(idle > 0);
-    tokio::time::sleep(ASK_AFTER).await;
+    eventually("they were idle for long enough to be asked", || used.elapsed() > ASK_AFTER).await;
     ok(&c, "INSERT INTO t VALUES (5)").await;
     assert_eq!(number(&c, "SELECT count(*) FROM t").await, 2);
     drop(c);

@@ -21,6 +21,9 @@ const CELL_BYTES: usize = size_of::<DbValue>();
 pub(super) const EPOCH: i64 = 946_684_800;
 const MICROS: i64 = 1_000_000;
 
+/// Year, month, day, hour, minute, second, nanosecond.
+type DateTuple = (i32, u8, u8, u8, u8, u8, u32);
+
 /// A bound of a range.
 type Bound<T> = Option<(T, RangeBoundKind)>;
 
@@ -185,7 +188,7 @@ fn time(micros: i64) -> Result<(u8, u8, u8, u32), Malformed> {
 }
 
 /// From microseconds since 2000.
-fn datetime(micros: i64) -> Result<(i32, u8, u8, u8, u8, u8, u32), Malformed> {
+fn datetime(micros: i64) -> Result<DateTuple, Malformed> {
     if matches!(micros, i64::MIN | i64::MAX) {
         return Err(INFINITE);
     }
