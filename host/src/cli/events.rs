@@ -5,7 +5,7 @@ use super::{Place, output};
 use crate::control::RunningHost;
 use crate::limits::EdgeLimits;
 use crate::links::durable::Queue;
-use crate::links::durable::operator::{self, Event, MOST, Reply, Request, Which};
+use crate::links::durable::operator::{self, Event, Found, Reply, Request, Which};
 use crate::state::StateFolder;
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
@@ -81,18 +81,16 @@ impl Events {
         };
         match self.deed {
             Deed::List { dead, json } => {
-                let events = messages.ask(Request::List { dead }).await?;
+                let found = messages.ask(Request::List { dead }).await?;
                 if json {
-                    output::line(&serde_json::to_string(&events)?);
+                    output::line(&serde_json::to_string(&found.events)?);
                 } else {
-                    output::text(&table(&events));
+                    output::text(&table(&found.events));
                 }
-                if events.len() == MOST {
-                    output::note(&format!("these are the {MOST} oldest; there are more"));
-                }
+                note_more(&found);
             }
             Deed::Show { id, json } => {
-                for event in messages.ask(Request::Show(id)).await? {
+                for event in messages.ask(Request::Show(id)).await?.events {
                     if json {
                         output::line(&serde_json::to_string(&event)?);
                     } else {
@@ -100,8 +98,8 @@ impl Events {
                     }
                 }
             }
-            Deed::Retry { which } => messages.each(Request::Retry(which.which()), "due now").await?,
-            Deed::Drop { which } => messages.each(Request::Drop(which.which()), "dropped").await?,
+            Deed::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
+            Deed::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -123,33 +121,33 @@ impl Messages {
         Ok(Messages::Here(queue.map_err(|e| e.context("the queue of messages cannot be opened"))?, state))
     }
 
-    async fn ask(&mut self, request: Request) -> anyhow::Result<Vec<Event>> {
+    async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
         let reply = match self {
             Messages::Host(host) => host.events(&request).await?,
             Messages::Here(queue, _) => operator::run(queue.as_ref(), request).await,
         };
         match reply {
-            Reply::Events(events) => Ok(events),
+            Reply::Events(found) => Ok(found),
             Reply::Failed(message) => anyhow::bail!(message),
         }
     }
+}
 
-    /// Asks until nothing is left to do, and says what was done to each message.
-    async fn each(&mut self, request: Request, done: &str) -> anyhow::Result<()> {
-        loop {
-            let events = self.ask(request.clone()).await?;
-            for event in &events {
-                output::line(&format!("{done}: {}", line(event)));
-            }
-            match (&request, events.len()) {
-                (_, MOST) => {}
-                (Request::Retry(Which::Dead) | Request::Drop(Which::Dead), 0) => {
-                    output::note("no dead letters are left");
-                    return Ok(());
-                }
-                _ => return Ok(()),
-            }
-        }
+/// Says what was done to each message.
+fn said(found: &Found, done: &str) {
+    for event in &found.events {
+        output::line(&format!("{done}: {}", line(event)));
+    }
+    if found.total == 0 {
+        output::note("there are no dead letters");
+    }
+    note_more(found);
+}
+
+fn note_more(found: &Found) {
+    let named = u64::try_from(found.events.len()).unwrap_or(u64::MAX);
+    if found.total > named {
+        output::note(&format!("these are the {named} oldest of {}", found.total));
     }
 }
 

@@ -77,12 +77,12 @@ impl Up {
         })
         .await?;
         let shutdown = CancellationToken::new();
+        let drain = millis(app.application().limits.drain);
+        let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         stop_on_signal(shutdown.clone())?;
         let serving = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
-        let drain = millis(app.application().limits.drain);
-        let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         let mut drained = serving.await?;
         calls.close();

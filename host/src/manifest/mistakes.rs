@@ -354,12 +354,6 @@ fn mistakes() -> Vec<Mistake> {
             "`n:p/i` in `durable` is not a dependency",
             "add `\"n:p/i\" = { component = \"NAME\" }`",
         ),
-        in_component(
-            "dependencies = { \"n:p/in@1.0.0\" = { component = \"b\" } }\ntool.souk.durable = [\"n:p/in@1.0.1\"]",
-            9,
-            "`n:p/in@1.0.1` in `durable` is not a dependency",
-            "did you mean `n:p/in@1.0.0`?",
-        ),
         in_component("tool.souk.durable = [\"in\"]", 8, "it names no package", "namespace:package"),
         in_component("tool.souk.limits = { memroy = 1 }", 8, "unknown limit `memroy`", "`memory`"),
         in_component(

@@ -5,9 +5,10 @@
 //! so does a delivery that cannot note its end: what it did is forgotten only with the process.
 
 use super::backoff::Backoff;
+use super::complaint::Complaint;
 use super::contract::{self, Verdict};
 use super::queue::{Key, Message, Queue, QueueError};
-use super::{now, watch};
+use super::{FAILED, now, watch};
 use crate::bindings::printable;
 use crate::call::CallContext;
 use crate::limits::millis;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Between two tries of a queue that fails.
-const FAILED: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep of a lane: the clock may have been set meanwhile.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -85,6 +86,7 @@ struct Lane {
     backoff: Backoff,
     /// How many a message has.
     attempts: u32,
+    complaint: Complaint,
 }
 
 /// What becomes of a message.
@@ -115,7 +117,8 @@ impl Lane {
         }
         let limits = pool.limits();
         let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
-        Some(Lane { queue: queue.clone(), pool: pool.clone(), handlers, backoff: Backoff::of(limits), attempts })
+        let (backoff, complaint) = (Backoff::of(limits), Complaint::default());
+        Some(Lane { queue: queue.clone(), pool: pool.clone(), handlers, backoff, attempts, complaint })
     }
 
     async fn run(self: Arc<Self>, tasks: TaskTracker, stop: CancellationToken) {
@@ -132,6 +135,7 @@ impl Lane {
                 self.queue.take(self.pool.component().clone(), asked, move |attempt| backoff.pause(attempt)).await;
             let sleep = match taken {
                 Ok(taken) => {
+                    self.complaint.ended(|| tracing::info!(component = %self.pool.component(), "deliveries go on"));
                     let found = taken.messages.len();
                     for (message, slot) in taken.messages.into_iter().zip(free) {
                         let lane = self.clone();
@@ -148,9 +152,9 @@ impl Lane {
                     pause.map_or(LONGEST, millis).min(LONGEST)
                 }
                 Err(error) => {
-                    tracing::error!(component = %self.pool.component(), "no message can be taken: {error}");
+                    self.complain(&error);
                     drop(free);
-                    FAILED
+                    AGAIN
                 }
             };
             tokio::select! {
@@ -170,11 +174,11 @@ impl Lane {
         };
         self.log(message, &end);
         while let Err(error) = self.note(message, &end).await {
-            tracing::error!(component = %message.key.target, "the end of message {} cannot be noted: {error}", message.id);
+            self.complain(&error);
             if matches!(error, QueueError::Stopped) {
                 return;
             }
-            tokio::time::sleep(FAILED).await;
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -215,6 +219,15 @@ impl Lane {
             End::Dead(reason) => self.queue.park(message, reason).await,
             End::Stranded => self.queue.strand(message, "its function is not there").await,
         }
+    }
+
+    fn complain(&self, error: &QueueError) {
+        self.complaint.happened(|_| {
+            tracing::error!(
+                component = %self.pool.component(),
+                "deliveries wait, because nothing can be noted: {error}; fix: {FAILED}"
+            );
+        });
     }
 
     /// Never with the arguments: they are the application's data.

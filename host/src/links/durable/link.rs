@@ -1,18 +1,16 @@
 //! The caller's side of a durable link: a call that becomes a message.
 
+use super::complaint::Complaint;
 use super::queue::{Key, NewMessage, Published, Queue, QueueError};
-use super::{MAX_ARGUMENTS, contract};
+use super::{FAILED, MAX_ARGUMENTS, contract};
 use crate::bindings::Ctx;
 use crate::call::CallContext;
 use crate::links::check::LinkTypeError;
 use crate::links::codec::FunctionCodec;
 use crate::links::import::{Import, LinkError, define};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::component::{Linker, Val};
-
-/// How often the log says that messages cannot be stored.
-const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Connects `import` of the component `caller` to the queue.
 ///
@@ -84,7 +82,7 @@ impl Link {
         };
         let (cause, fix) = match self.queue.publish(message).await {
             Ok(Published::Stored(id)) => {
-                self.complaint.end(&self.caller);
+                self.complaint.ended(|| tracing::info!(component = %self.caller, "messages are stored again"));
                 let function = &self.key.function;
                 tracing::debug!(component = %self.caller, trace = %trace, "stored message {id} for `{target}` ({function})");
                 return contract::stored();
@@ -94,9 +92,15 @@ impl Link {
                 "see what waits with `souk events list`; mend its target, drop messages, or raise the limit",
             ),
             Err(error @ QueueError::Stopped) => (error.to_string(), "start the host again"),
-            Err(error) => (error.to_string(), "make the state folder writable, with room on its disk"),
+            Err(error) => (error.to_string(), FAILED),
         };
-        self.complaint.tell(&self.caller, target, &cause, fix);
+        self.complaint.happened(|more| {
+            tracing::error!(
+                component = %self.caller,
+                "messages for `{target}` cannot be stored: {cause}; their callers are told to try again ({more} more \
+                 since the last such line); fix: {fix}"
+            );
+        });
         contract::retry(format!("the message for {target} cannot be stored now; try again later"))
     }
 
@@ -109,39 +113,5 @@ impl Link {
             ));
         }
         String::from_utf8(json).map_err(|e| format!("the arguments cannot be stored: {e}"))
-    }
-}
-
-/// Tells the log that messages cannot be stored, not each time: there may be thousands of calls a second.
-#[derive(Default)]
-struct Complaint {
-    /// When it was told last, and how often it has happened since.
-    told: Mutex<Option<(Instant, u64)>>,
-}
-
-impl Complaint {
-    fn tell(&self, caller: &str, target: &str, cause: &str, fix: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = match told.as_mut() {
-            Some((at, more)) if at.elapsed() < COMPLAINT => {
-                *more += 1;
-                return;
-            }
-            Some((_, more)) => *more,
-            None => 0,
-        };
-        *told = Some((Instant::now(), 0));
-        tracing::error!(
-            component = caller,
-            "messages for `{target}` cannot be stored: {cause}; their callers are told to try again ({more} more since \
-             the last such line); fix: {fix}"
-        );
-    }
-
-    fn end(&self, caller: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.take().is_some() {
-            tracing::info!(component = caller, "messages are stored again");
-        }
     }
 }

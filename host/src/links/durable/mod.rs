@@ -33,6 +33,7 @@
 
 mod backoff;
 mod commit;
+mod complaint;
 mod contract;
 mod deliver;
 mod link;
@@ -55,6 +56,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub const MAX_ARGUMENTS: usize = 1 << 20;
 /// The most bytes of a reason that are kept.
 const MAX_REASON: usize = 1024;
+
+/// What mends a queue that fails.
+const FAILED: &str = "make the state folder writable, with room on its disk";
 
 /// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {

@@ -1,11 +1,12 @@
 //! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the control
 //! socket of the running host or, when none runs, on the queue itself.
 
+use super::FAILED;
 use super::queue::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The most messages that one answer has.
+/// The most messages that one answer names.
 pub const MOST: usize = 10_000;
 
 /// What to do.
@@ -31,7 +32,7 @@ pub enum Request {
 pub enum Which {
     /// The one with this id.
     One(String),
-    /// Dead letters, [`MOST`] at a time.
+    /// All dead letters.
     Dead,
 }
 
@@ -39,10 +40,20 @@ pub enum Which {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reply {
-    /// The messages that were found, retried or dropped, as they were before.
-    Events(Vec<Event>),
+    /// The messages that were found, retried or dropped.
+    Events(Found),
     /// Why nothing was done.
     Failed(String),
+}
+
+/// Messages, as they were before anything was done to them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// The oldest, [`MOST`] at most.
+    pub events: Vec<Event>,
+    /// How many there are.
+    pub total: u64,
 }
 
 /// A message as an operator sees it.
@@ -83,31 +94,34 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
     let Some(queue) = queue else {
         return match request {
             Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id)) => unknown(&id),
-            _ => Reply::Events(Vec::new()),
+            _ => Reply::Events(Found::default()),
         };
     };
     match try_run(queue, request).await {
         Ok(reply) => reply,
-        Err(error) => Reply::Failed(format!("{error}\n  fix: make the state folder writable, with room on its disk")),
+        Err(error) => Reply::Failed(format!("{error}\n  fix: {FAILED}")),
     }
 }
 
 async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
-    let (one, events) = match request {
+    let (one, found) = match request {
         Request::List { dead } => (None, queue.list(dead, MOST).await?),
-        Request::Show(id) => (Some(id.clone()), queue.show(id).await?.into_iter().collect()),
+        Request::Show(id) => {
+            let events: Vec<Event> = queue.show(id.clone()).await?.into_iter().collect();
+            (Some(id), Found { total: 1, events })
+        }
         Request::Retry(which) => {
-            let events = queue.retry_now(which.clone(), MOST).await?;
-            if let Some(event) = events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
+            let found = queue.retry_now(which.clone(), MOST).await?;
+            if let Some(event) = found.events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
                 return Ok(Reply::Failed(not_now(event)));
             }
-            (which.id(), events)
+            (which.id(), found)
         }
         Request::Drop(which) => (which.id(), queue.drop(which, MOST).await?),
     };
     Ok(match one {
-        Some(id) if events.is_empty() => unknown(&id),
-        _ => Reply::Events(events),
+        Some(id) if found.events.is_empty() => unknown(&id),
+        _ => Reply::Events(found),
     })
 }
 

@@ -6,7 +6,7 @@
 //! Nothing here knows components or calls; [`super::deliver`] does.
 
 use super::commit::{Outlives, Writer};
-use super::operator::{Event, Which};
+use super::operator::{Event, Found, Which};
 use super::{MAX_REASON, now, statements};
 use crate::bindings::printable;
 use rusqlite::{Connection, OpenFlags};
@@ -134,6 +134,7 @@ impl Queue {
     /// # Errors
     /// When the file cannot be opened or is no queue.
     pub fn open(path: &Path, limit: u64) -> anyhow::Result<Self> {
+        let is_new = !path.exists();
         let mut file = std::fs::OpenOptions::new();
         file.create(true).append(true);
         // Messages are for the host's user alone; SQLite gives its journal the mode of the file.
@@ -148,6 +149,12 @@ impl Queue {
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
             statements::SCHEMA
         ))?;
+        if is_new {
+            // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
+            for folder in path.ancestors().skip(1).take(2) {
+                std::fs::File::open(folder)?.sync_all()?;
+            }
+        }
         statements::settle(&writer, now())?;
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(BUSY_TIMEOUT)?;
@@ -238,8 +245,8 @@ impl Queue {
         self.writer.write(Outlives::Process, 0, move |c| statements::strand(c, &known), |_| {}).await
     }
 
-    /// Up to `most` messages, the oldest first; only dead letters when `dead`.
-    pub async fn list(&self, dead: bool, most: usize) -> Result<Vec<Event>, QueueError> {
+    /// The messages, or the dead letters, of which up to `most` are named.
+    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
         self.read(move |c| statements::list(c, dead, most)).await
     }
 
@@ -248,16 +255,18 @@ impl Queue {
         self.read(move |c| statements::show(c, &id)).await
     }
 
-    /// Makes a message due now, or up to `most` dead letters; a dead letter begins anew. One that is being delivered or
-    /// is stranded stays as it is. Returns them as they were.
-    pub async fn retry_now(&self, which: Which, most: usize) -> Result<Vec<Event>, QueueError> {
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered or is
+    /// stranded stays as it is. Returns them as they were, of which up to `most` are named.
+    pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         let all = self.arrivals.clone();
-        let wake = move |events: &Vec<Event>| events.iter().for_each(|e| arrivals(&all, &e.component).notify_one());
+        let wake = move |_: &Found| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|arrivals| arrivals.notify_one());
+        };
         self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
     }
 
-    /// Deletes a message, or up to `most` dead letters. Returns them as they were.
-    pub async fn drop(&self, which: Which, most: usize) -> Result<Vec<Event>, QueueError> {
+    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
     }
 

@@ -101,12 +101,17 @@ async fn many_who_publish_at_one_time_share_their_transactions() {
     let (_folder, path) = folder();
     let queue = Queue::open(&path, ROOM).unwrap();
     let before = commits(&path);
-    let all = (0..300).map(|_| publish(&queue, "{}"));
-    let ids: std::collections::BTreeSet<String> = futures::future::join_all(all).await.into_iter().collect();
+    // While another has the file, all of them come to wait.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut all = futures::future::join_all((0..300).map(|_| publish(&queue, "{}")));
+    assert!((&mut all).now_or_never().is_none());
+    other.execute_batch("ROLLBACK").unwrap();
+    let ids: std::collections::BTreeSet<String> = all.await.into_iter().collect();
     assert_eq!(ids.len(), 300);
-    // The log begins anew only at a checkpoint, which so few pages do not cause.
+    // The log begins anew only at a checkpoint, which so few pages do not cause. The first may have gone ahead.
     let commits = commits(&path) - before;
-    assert!((1..100).contains(&commits), "{commits} transactions for 300 messages");
+    assert!((1..=2).contains(&commits), "{commits} transactions for 300 messages");
     assert_eq!(take(&queue).await.len(), 300);
 }
 
@@ -143,7 +148,7 @@ async fn a_full_queue_refuses_until_there_is_room_and_can_always_be_emptied() {
     drop(queue);
     let queue = Queue::open(&path, limit as u64).unwrap();
     assert_eq!(queue.publish(message("")).await.unwrap(), Published::Full);
-    assert_eq!(queue.drop(Which::One(id), 1).await.unwrap().len(), 1);
+    assert_eq!(queue.drop(Which::One(id), 1).await.unwrap().events.len(), 1);
     publish(&queue, &text).await;
 }
 
@@ -239,18 +244,18 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     }
     let queue = reopen(queue, &path);
     assert!(take(&queue).await.is_empty());
-    let dead = queue.list(true, 10).await.unwrap();
+    let dead = queue.list(true, 10).await.unwrap().events;
     assert_eq!(dead.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), [&one, &two]);
     assert!(dead.iter().all(|e| e.due_at.is_none() && e.reason.as_deref() == Some("no such thing\\u{1b}[2J")));
-    assert_eq!(queue.retry_now(Which::One(one.clone()), 10).await.unwrap().len(), 1);
+    assert_eq!(queue.retry_now(Which::One(one.clone()), 10).await.unwrap().events.len(), 1);
     assert_eq!(state(&queue, &one).await, is("pending", 0));
-    assert_eq!(queue.retry_now(Which::Dead, 10).await.unwrap().len(), 1);
+    assert_eq!(queue.retry_now(Which::Dead, 10).await.unwrap().total, 1);
     for taken in take(&queue).await {
         queue.park(&taken, "again").await.unwrap();
     }
-    assert_eq!(queue.drop(Which::Dead, 10).await.unwrap().len(), 2);
+    assert_eq!(queue.drop(Which::Dead, 1).await.unwrap().total, 2);
     assert_eq!(queue.stats().await.unwrap(), Stats::default());
-    assert!(queue.drop(Which::One(two), 10).await.unwrap().is_empty());
+    assert!(queue.drop(Which::One(two), 10).await.unwrap().events.is_empty());
 }
 
 #[tokio::test]
@@ -264,7 +269,7 @@ async fn a_retry_by_hand_leaves_a_message_alone_that_is_being_delivered() {
     // Dropped meanwhile, its end changes nothing.
     queue.drop(Which::One(id), 1).await.unwrap();
     queue.retry_later(&taken, "late", 0, false).await.unwrap();
-    assert!(queue.list(false, 10).await.unwrap().is_empty());
+    assert!(queue.list(false, 10).await.unwrap().events.is_empty());
 }
 
 #[tokio::test]

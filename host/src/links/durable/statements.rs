@@ -4,7 +4,7 @@
 //! of all messages is kept by triggers, in the same transaction as the messages themselves: it is exact after any crash,
 //! and no start has to count.
 
-use super::operator::{Event, Which};
+use super::operator::{Event, Found, Which};
 use super::queue::{Key, Message, NewMessage, Stats, Taken};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -204,11 +204,16 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-/// The `most` oldest messages, or dead letters.
-pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite::Result<Vec<Event>> {
+/// The messages, or the dead letters, of which the `most` oldest are named.
+pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite::Result<Found> {
     let filter = if dead { "WHERE state = 'dead'" } else { "" };
     let mut rows = connection.prepare_cached(&format!("SELECT {EVENT} FROM message {filter} ORDER BY id LIMIT ?1"))?;
-    rows.query_map([number(most)], event)?.collect()
+    let events: Vec<Event> = rows.query_map([number(most)], event)?.collect::<rusqlite::Result<_>>()?;
+    let total = match events.len() {
+        all if all < most => u64::try_from(all).unwrap_or_default(),
+        _ => connection.query_row(&format!("SELECT count(*) FROM message {filter}"), [], |row| count(row, 0))?,
+    };
+    Ok(Found { events, total })
 }
 
 /// One message with its arguments.
@@ -222,34 +227,36 @@ pub(super) fn show(connection: &Connection, id: &str) -> rusqlite::Result<Option
         .optional()
 }
 
-/// The messages that an operator means: one of any state, or the oldest dead letters.
-fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Vec<Event>> {
-    match which {
-        Which::One(id) => Ok(show(connection, id)?.into_iter().map(|e| Event { arguments: None, ..e }).collect()),
-        Which::Dead => list(connection, true, most),
-    }
+/// The messages that an operator means: one of any state, or all dead letters.
+fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
+    let Which::One(id) = which else { return list(connection, true, most) };
+    let events: Vec<Event> = show(connection, id)?.into_iter().map(|e| Event { arguments: None, ..e }).collect();
+    Ok(Found { total: 1, events })
 }
 
 /// Makes messages due now; a dead letter begins anew. Returns them as they were.
-pub(super) fn retry(connection: &Connection, which: &Which, now: i64, most: usize) -> rusqlite::Result<Vec<Event>> {
-    let meant = meant(connection, which, most)?;
-    let mut update = connection.prepare_cached(
-        "UPDATE message SET attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, state = 'pending', due = ?2
-         WHERE id = ?1 AND state IN ('pending', 'dead')",
-    )?;
-    for event in &meant {
-        update.execute(params![event.id, now])?;
-    }
-    Ok(meant)
+pub(super) fn retry(connection: &Connection, which: &Which, now: i64, most: usize) -> rusqlite::Result<Found> {
+    let found = meant(connection, which, most)?;
+    match which {
+        Which::One(id) => connection.execute(
+            "UPDATE message SET attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, state = 'pending', due = ?2
+             WHERE id = ?1 AND state IN ('pending', 'dead')",
+            params![id, now],
+        )?,
+        Which::Dead => connection
+            .execute("UPDATE message SET attempts = 0, state = 'pending', due = ?1 WHERE state = 'dead'", [now])?,
+    };
+    Ok(found)
 }
 
 /// Deletes messages. Returns them as they were.
-pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Vec<Event>> {
-    let meant = meant(connection, which, most)?;
-    for event in &meant {
-        delete(connection, &event.id)?;
+pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
+    let found = meant(connection, which, most)?;
+    match which {
+        Which::One(id) => delete(connection, id)?,
+        Which::Dead => connection.execute("DELETE FROM message WHERE state = 'dead'", []).map(|_| ())?,
     }
-    Ok(meant)
+    Ok(found)
 }
 
 /// How many messages there are, and since when the oldest that is no dead letter waits.
