@@ -30,6 +30,8 @@
 //! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS`]; deliveries at one time,
 //! attempts and pauses, by the target's limits. Noting and deleting work when the queue is full, so it can always be
 //! emptied, and takes messages again as soon as there is room.
+//! When the disk itself is full, notes and deletions may fail too: deliveries then keep what they have to note and try
+//! again each second, and everything goes on by itself once the disk has room.
 
 mod backoff;
 mod commit;
