@@ -35,6 +35,7 @@ const GRANTS: &str = "  auth
     variables public_url, stripe_endpoint_secret
   webhook
     link      store:orders/payment-events@1.0.0 -> orders
+    durable   store:orders/payment-events@1.0.0
     variables stripe_endpoint_secret
 ";
 

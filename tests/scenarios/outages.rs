@@ -160,6 +160,7 @@ async fn a_signature_holds_five_minutes_either_way() {
         if !good {
             assert_eq!(answer.text(), "Webhook Error: Timestamp outside the tolerance zone");
         }
+        shop.settled().await;
         let status = if good { "PAID" } else { "PENDING" };
         assert_eq!(shop.order_by_id(&ann, &id).await["status"], status, "{seconds} s");
     }
@@ -179,6 +180,7 @@ async fn the_bytes_are_signed_whatever_type_they_are_called() {
             headers.push(("content-type", kind));
         }
         shop.client.send(Method::POST, "/payments/webhook", &headers, Some(event)).await.expect(200);
+        shop.settled().await;
         assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PAID", "{kind}");
     }
 }

@@ -26,7 +26,10 @@ async fn order(shop: &Shop, token: &str) -> (String, String) {
 async fn click(shop: &Shop, deed: &str, page: &str, form: &str) -> Answer {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     let path = format!("/stripe-sandbox/{deed}/{page}");
-    shop.client.send(Method::POST, &path, &headers, Some(form.into())).await
+    let answer = shop.client.send(Method::POST, &path, &headers, Some(form.into())).await;
+    // The events of it are stored by now.
+    shop.settled().await;
+    answer
 }
 
 fn success() -> Value {
