@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Runtime;
 
 /// Sequences in each database where `MODEL_SEQUENCES` does not say.
-const SEQUENCES: u64 = 25;
+const SEQUENCES: u64 = 100;
 /// Sequences at one time.
 const AT_ONCE: usize = 4;
 
