@@ -6,12 +6,13 @@ use crate::harness::database::{number, on_server};
 use crate::harness::postgres::{Postgres, name_of};
 use crate::harness::proxy::{Cut, Proxy};
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, send, try_order};
-use crate::harness::{App, Client, eventually, queue, stripe};
+use crate::harness::{Answer, App, Client, PATIENCE, eventually, queue, stripe};
 use futures::future::join_all;
 use http::Method;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
 
 /// A store whose orders' database is behind a proxy.
 async fn behind_proxy() -> (Proxy, Shop, String) {
@@ -27,6 +28,19 @@ async fn behind_proxy() -> (Proxy, Shop, String) {
 /// So many cuts, of both kinds in turn.
 fn cuts(count: usize) -> impl Iterator<Item = Cut> {
     [Cut::Before, Cut::After].into_iter().cycle().take(count)
+}
+
+/// Asks again until the answer has this status; every other answer goes to `refused`.
+async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, refused: impl Fn(&Answer)) -> Answer {
+    let start = Instant::now();
+    loop {
+        let answer = ask().await;
+        if answer.status == status {
+            return answer;
+        }
+        refused(&answer);
+        assert!(start.elapsed() < PATIENCE, "asked in vain: {answer:?}");
+    }
 }
 
 /// Asserts that nothing was written by halves.
@@ -55,12 +69,11 @@ async fn an_order_whose_commit_is_cut_off_is_made_once_by_its_key() {
         while proxy.left() > 0 {
             let key = format!("key-{}", made.fetch_add(1, SeqCst));
             let order = || shop.order_with_key(&token, &key, &[(1, 2), (2, 1)]);
-            let mut answer = order().await;
-            while answer.status != 201 {
-                expect_outage(&answer, &key);
+            let answer = until(201, order, |answer| {
+                expect_outage(answer, &key);
                 refused.fetch_add(1, SeqCst);
-                answer = order().await;
-            }
+            })
+            .await;
             assert_eq!(order().await.expect(201), answer.json(), "the same answer again");
         }
     };
@@ -111,22 +124,12 @@ impl Load {
         let mut orders = Vec::new();
         while !self.enough.load(SeqCst) {
             let key = uuid::Uuid::now_v7().to_string();
-            let made = loop {
-                let answer = try_order(&self.client, &self.token, &key, &[(1, 2)]).await.unwrap();
-                match answer.status {
-                    201 => break answer.json(),
-                    _ => self.refused(&answer, "an order"),
-                }
-            };
+            let order = || async { try_order(&self.client, &self.token, &key, &[(1, 2)]).await.unwrap() };
+            let made = until(201, order, |answer| self.refused(answer, "an order")).await.json();
             let id = made["order"]["id"].as_str().unwrap().to_owned();
             let event = stripe::charge_succeeded(&id, 15050);
-            loop {
-                let answer = stripe::deliver(&self.client, STRIPE_SECRET, &event).await;
-                match answer.status {
-                    200 => break,
-                    _ => self.refused(&answer, "an event"),
-                }
-            }
+            let tell = || stripe::deliver(&self.client, STRIPE_SECRET, &event);
+            until(200, tell, |answer| self.refused(answer, "an event")).await;
             let looked = send(&self.client, Method::GET, &format!("/api/orders/id/{id}"), &self.token, None).await;
             match looked.status {
                 200 => assert_eq!(looked.json()["totalAmount"], 150.5),
@@ -138,7 +141,7 @@ impl Load {
         orders
     }
 
-    fn refused(&self, answer: &crate::harness::Answer, what: &str) {
+    fn refused(&self, answer: &Answer, what: &str) {
         if answer.json().get("orderId").is_none() {
             expect_outage(answer, what);
         }
