@@ -63,9 +63,10 @@ struct Account {
     sessions: BTreeMap<String, Made>,
 }
 
-/// A session, and what it was made of.
+/// A session, what was answered when it was made, which is what its key is answered ever after, and what it was made of.
 struct Made {
     session: Value,
+    answer: String,
     form: Vec<(String, String)>,
 }
 
@@ -225,11 +226,12 @@ impl Account {
             "status": "open",
             "payment_status": "unpaid",
         });
-        let made = self.sessions.entry(key).or_insert(Made { session, form: form.clone() });
+        let made =
+            self.sessions.entry(key).or_insert(Made { answer: session.to_string(), session, form: form.clone() });
         if made.form != form {
             return refusal(400, "idempotency_error", "", "Keys can only be used with the same parameters");
         }
-        Next::Answer(200, made.session.to_string())
+        Next::Answer(200, made.answer.clone())
     }
 
     /// What is asked about a session that there is: how far it has come, or that it end (`ID/expire`).

@@ -224,7 +224,8 @@ impl Replay {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let answer = self.shop().client.send(method.parse().unwrap(), &self.expand(path), &headers, body).await;
         // What comes next may look at what became of an event.
-        if path.ends_with("/webhook") && !self.down.as_deref().is_some_and(|down| ["orders", DATABASE].contains(&down)) {
+        if path.ends_with("/webhook") && !self.down.as_deref().is_some_and(|down| ["orders", DATABASE].contains(&down))
+        {
             self.shop().settled().await;
         }
         answer

@@ -1,9 +1,9 @@
 //! What the payment provider knows and its events have not told: an operator's `reconcile` mends it.
 
-use crate::harness::app;
-use crate::harness::store::Shop;
+use crate::harness::store::{Shop, try_order};
 use crate::harness::stripe::charge_succeeded;
 use crate::harness::stripe_api::{Next, StripeApi, refusal};
+use crate::harness::{app, eventually};
 use serde_json::{Value, json};
 
 /// A store whose Stripe is a stand-in, and a customer's token.
@@ -102,6 +102,27 @@ async fn while_the_provider_does_not_answer_nothing_is_mended_and_the_next_call_
     assert!(!output.status.success() && error.contains("unavailable"), "{error}");
     stripe.next([]);
     assert_eq!(reconcile(&shop, 0).await["paid"], json!([paid]));
+}
+
+#[tokio::test]
+async fn a_page_whose_answer_was_lost_is_found_with_what_was_paid_on_it() {
+    let stripe = StripeApi::start().await;
+    let shop = Shop::of(stripe.store().variable("public_url", "https://shop.example")).await;
+    let token = shop.customer().await;
+    // A page is made, and the host dies before it knows.
+    stripe.next([Next::Silence]);
+    let lost = tokio::spawn({
+        let (client, token) = (shop.client.clone(), token.clone());
+        async move { try_order(&client, &token, "key-1", &[(1, 2)]).await.map(|answer| answer.status) }
+    });
+    let id = eventually("the page is made", || async { stripe.sessions().first().cloned() }).await;
+    let shop = Shop::of(shop.kill()).await;
+    assert!(lost.await.unwrap().is_err(), "the order was answered");
+    stripe.pay(&id, &charge_succeeded(&id, 15050)["data"]["object"]);
+    let report = reconcile(&shop, 0).await;
+    assert_eq!(report, json!({ "asked": 1, "paid": [id], "ended": 0, "problems": [], "next": null }));
+    assert_eq!(status(&shop, &token, &id).await, "PAID");
+    assert_eq!(stripe.sessions(), [id]);
 }
 
 #[tokio::test]

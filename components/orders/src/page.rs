@@ -150,6 +150,20 @@ async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32,
     Ok((number, open, page))
 }
 
+/// The id of a page of which nobody knows whether it was opened: asked for as the same attempt again, it cannot become
+/// two. `None` when the order cannot be paid any more.
+pub async fn reopened(database: &Database, order_id: &str, number: u32) -> Result<Option<String>, NoPage> {
+    let order = store::get(database, order_id, None)?;
+    if must_be_pending(&order).is_err() {
+        return Ok(None);
+    }
+    match opened(database, &order, number).await {
+        Ok((_, _, page)) => Ok(Some(page.id)),
+        Err(NoPage::Error(Error::Conflict(_))) => Ok(None),
+        Err(why) => Err(why),
+    }
+}
+
 /// Whether a page that seems to have ended has, as the provider knows it. One on which the order was paid is an error:
 /// the payment is stored, and there is nothing to pay.
 async fn has_ended(database: &Database, order: &Order, session_id: &str) -> Result<bool, NoPage> {

@@ -4,13 +4,16 @@
 //! by what the provider knows. So this is the last net: for events that were sent while the webhook's address or secret
 //! was wrong, and for pages that outlived a cancelled order.
 //!
+//! A page that could not be stored, because the process died or the database did, is asked for again, and stored.
+//!
 //! Orders are looked at in the order in which they were made. Pages that have ended are noted, so what is left to ask
 //! about is no more than the provider keeps open: a day's orders.
 
 use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
 use crate::bindings::orders::{Error, Order, Status};
-use crate::{page, session, sql, store};
+use crate::page::{self, NoPage};
+use crate::{session, sql, store};
 use database::{Database, Row};
 use std::time::{Duration, Instant};
 
@@ -29,14 +32,16 @@ pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
     let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
     let (mut orders, mut last) = (0, None);
-    for (order_id, session_id) in pages {
+    for OpenPage { order_id, attempt, session_id } in pages {
         if last.as_ref() != Some(&order_id) {
             if start.elapsed() > TIME {
                 break;
             }
             orders += 1;
         }
-        ask(database, &order_id, session_id, &mut report).await?;
+        if let Some(session_id) = known(database, &order_id, attempt, session_id, &mut report).await? {
+            ask(database, &order_id, session_id, &mut report).await?;
+        }
         last = Some(order_id);
     }
     // Fewer than could be were all that there are, unless time ran out.
@@ -44,6 +49,28 @@ pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -
         report.next = last;
     }
     Ok(report)
+}
+
+/// The session of a page; one that was not stored is asked for again.
+async fn known(
+    database: &Database,
+    order_id: &str,
+    attempt: u32,
+    session_id: Option<String>,
+    report: &mut Report,
+) -> Result<Option<String>, Error> {
+    if session_id.is_some() {
+        return Ok(session_id);
+    }
+    match page::reopened(database, order_id, attempt).await {
+        Ok(session_id) => Ok(session_id),
+        Err(NoPage::Refused(message)) => {
+            report.problems.push(Problem { order_id: order_id.to_owned(), message });
+            Ok(None)
+        }
+        Err(NoPage::Later(text)) => Err(Error::Unavailable(text)),
+        Err(NoPage::Error(error)) => Err(error),
+    }
 }
 
 /// One page: asks how far it has come, and stores what that means.
@@ -101,7 +128,14 @@ fn paid(
     Ok(())
 }
 
-/// An order and a page of it.
-fn open_page(mut row: Row) -> Result<(String, String), database::Error> {
-    Ok((row.text()?, row.text()?))
+/// A page that may be open.
+struct OpenPage {
+    order_id: String,
+    attempt: u32,
+    /// Absent when nobody knows whether the page was opened.
+    session_id: Option<String>,
+}
+
+fn open_page(mut row: Row) -> Result<OpenPage, database::Error> {
+    Ok(OpenPage { order_id: row.text()?, attempt: row.integer()?, session_id: row.optional_text()? })
 }

@@ -215,21 +215,27 @@ pub const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
 /// Parameters: age of the order in minutes, order after which to go on or null, most orders. The pages that may be open
-/// of orders that nobody is known to have paid: order and session, the oldest order first.
+/// of orders that nobody is known to have paid: order, attempt, and the session or null, the oldest order first. A page
+/// without a session may be open all the same: its caller died, or could not store it. Asked for as the same attempt
+/// again, it is the same page for as long as the provider remembers, which is 24 hours.
 ///
 /// No order is older than a hundred years, and a moment that is too long ago is an error on PostgreSQL.
 pub const OPEN_PAGES: Statement = statement!(
     "WITH candidates AS (\
-     SELECT seq, id FROM orders WHERE status IN ('PENDING', 'CANCELLED') AND created_at <= ",
+     SELECT seq, id, status, created_at FROM orders WHERE status IN ('PENDING', 'CANCELLED') AND created_at <= ",
     (Statement::each(
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes')",
         "statement_timestamp() - least(?1::bigint, 52560000) * interval '1 minute'"
     )),
     " AND seq > coalesce((SELECT seq FROM orders WHERE id = ?2), 0) \
-     AND EXISTS (SELECT 1 FROM payment_sessions WHERE order_id = id AND session_id IS NOT NULL AND NOT ended) \
-     ORDER BY seq LIMIT ?3) \
-     SELECT candidates.id, session_id FROM candidates JOIN payment_sessions ON order_id = candidates.id \
-     WHERE session_id IS NOT NULL AND NOT ended ORDER BY seq, attempt"
+     AND EXISTS (SELECT 1 FROM payment_sessions WHERE order_id = id AND NOT ended AND (session_id IS NOT NULL OR \
+     (status = 'PENDING' AND created_at > ",
+    (ago!("23 hours")),
+    "))) ORDER BY seq LIMIT ?3) \
+     SELECT candidates.id, attempt, session_id FROM candidates JOIN payment_sessions ON order_id = candidates.id \
+     WHERE NOT ended AND (session_id IS NOT NULL OR (status = 'PENDING' AND created_at > ",
+    (ago!("23 hours")),
+    ")) ORDER BY seq, attempt"
 );
 
 /// No parameters.

@@ -290,11 +290,18 @@ fn an_operator_is_told_of_the_pages_that_may_be_open_oldest_order_first() {
         status::change(&db, &Actor::Anyone, &made[3], Status::Cancelled).unwrap();
         let open = |minutes: u32, after: Option<&str>, most: u32| -> Vec<String> {
             let pages = db.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), most.into()]).unwrap();
-            pages.map(|mut row| (row.text().unwrap(), row.text().unwrap()).1).collect()
+            let page = |mut row: database::Row| {
+                row.text().unwrap();
+                let attempt: u32 = row.integer().unwrap();
+                row.optional_text().unwrap().unwrap_or_else(|| format!("unknown {attempt}"))
+            };
+            pages.map(page).collect()
         };
-        assert_eq!(open(0, None, 9), ["cs_0", "cs_1", "cs_1b", "cs_3"]);
+        assert_eq!(open(0, None, 9), ["cs_0", "cs_1", "cs_1b", "cs_3", "unknown 1"]);
         assert_eq!(open(0, None, 2), ["cs_0", "cs_1", "cs_1b"]);
-        assert_eq!(open(0, Some(&made[1]), 9), ["cs_3"]);
+        assert_eq!(open(0, Some(&made[1]), 9), ["cs_3", "unknown 1"]);
+        status::change(&db, &Actor::Anyone, &made[4], Status::Cancelled).unwrap();
+        assert_eq!(open(0, Some(&made[1]), 9), ["cs_3"], "nobody was shown the page of an order that was cancelled");
         assert_eq!(open(1, None, 9), [""; 0]);
         assert_eq!(open(u32::MAX, None, 9), [""; 0]);
     }
