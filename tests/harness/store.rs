@@ -135,8 +135,9 @@ impl Shop {
         (made["order"]["id"].as_str().expect("an id").to_owned(), 15050)
     }
 
-    /// An order as this token sees it.
+    /// An order as this token sees it, once every event about it that was acknowledged has been dealt with.
     pub async fn order_by_id(&self, token: &str, id: &str) -> Value {
+        self.settled_about(id).await;
         self.get(&format!("/api/orders/id/{id}"), token).await.expect(200)
     }
 
