@@ -21,8 +21,9 @@ use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
 
 /// A batch is handed on when its rows weigh this much.
 const BATCH_BYTES: usize = 64 << 10;
-/// Batches that wait in the channel.
-const BATCHES: usize = 2;
+/// Parts that wait in the channel: the columns, all rows of a short query and its error find room there at once, so
+/// that it is over before anybody reads.
+const PARTS: usize = 4;
 
 /// The rows of one statement.
 pub struct RowStream {
@@ -119,7 +120,7 @@ impl RowStream {
 
     /// Begins a query, and waits for its first rows, its end or its error.
     pub(super) async fn begin(lease: Lease, sql: Arc<str>, params: Vec<ParameterValue>) -> Result<Self, Failure> {
-        let (give, mut batches) = mpsc::channel(BATCHES);
+        let (give, mut batches) = mpsc::channel(PARTS);
         let mut driving: Option<BoxFuture<'static, ()>> = Some(Box::pin(drive(lease, sql, params, give)));
         let mut columns = Vec::new();
         // A short query is over before anything is worth a task of its own.
@@ -152,11 +153,11 @@ impl RowStream {
                         Part::Columns(_) => {}
                     }
                 }
-                return Ok(RowStream { columns, rows, bytes: (BATCHES + 2) * BATCH_BYTES, scan: None });
+                return Ok(RowStream { columns, rows, bytes: (PARTS + 2) * BATCH_BYTES, scan: None });
             }
             Some(driving) => {
                 let _task = AbortOnDropHandle::new(tokio::spawn(driving));
-                ((BATCHES + 2) * BATCH_BYTES, Scan { batches, _task })
+                ((PARTS + 2) * BATCH_BYTES, Scan { batches, _task })
             }
         };
         Ok(RowStream { columns, rows: rows.into(), bytes, scan: Some(scan) })
