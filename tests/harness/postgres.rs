@@ -83,6 +83,15 @@ impl Postgres {
 
     /// Starts a server that was stopped or killed, on the same port and data.
     pub fn resume(&mut self) {
+        let start = Instant::now();
+        // Processes of a server that was killed may hold its data for a moment.
+        while let Err(log) = self.try_start() {
+            assert!(start.elapsed() < Duration::from_secs(60), "postgres does not start:\n{log}");
+        }
+    }
+
+    /// Starts the server; the error has what it said.
+    fn try_start(&mut self) -> Result<(), String> {
         self.stop();
         let mut command = as_nobody(Command::new("/bin/sh"));
         let keeper = command
@@ -110,10 +119,16 @@ impl Postgres {
         let (start, mut log) = (Instant::now(), String::new());
         loop {
             match ready.recv_timeout(Duration::from_secs(1)) {
-                Ok(line) if line.contains("ready to accept connections") => return,
-                Ok(line) => log = format!("{log}{line}\n"),
+                Ok(line) if line.contains("ready to accept connections") => return Ok(()),
+                Ok(line) => {
+                    log = format!("{log}{line}\n");
+                    // Clients that come too early are told so by the same word.
+                    if line.contains("FATAL") && !line.contains("the database system is") {
+                        return Err(log);
+                    }
+                }
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => panic!("postgres ended:\n{log}"),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Err(log),
             }
             assert!(start.elapsed() < Duration::from_secs(60), "postgres does not start:\n{log}");
         }
@@ -127,7 +142,6 @@ impl Postgres {
         let killed = Command::new("kill").args(["-9", pid]).status().unwrap();
         assert!(killed.success());
         self.wait();
-        let _ = fs::remove_file(self.folder.path().join("data/postmaster.pid"));
     }
 
     /// Ends the server; connections are cut.

@@ -81,7 +81,7 @@ async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once() {
     let app = app();
     let (_host, client) = start(&app).await;
     // The handler waits far longer than the sender does.
-    send(&client, "wait/slow/1500").await;
+    send(&client, "wait/slow/5000").await;
     assert_eq!(counted(&client, "done:slow").await, 0);
     send(&client, "finish/quick/0").await;
     until_done(&client, "quick").await;
@@ -107,7 +107,7 @@ async fn a_handler_that_says_retry_or_traps_gets_the_event_again() {
 
 #[tokio::test]
 async fn a_handler_that_is_late_gets_the_event_again() {
-    let app = limited("call_deadline = 300");
+    let app = limited("call_deadline = 2000");
     let (_host, client) = start(&app).await;
     send(&client, "wait/late/600000").await;
     until_done(&client, "late").await;
@@ -241,7 +241,7 @@ async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts() {
 async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host() {
     let app = limited("deliveries = 1");
     let (host, client) = start(&app).await;
-    send(&client, "wait/under-way/1000").await;
+    send(&client, "wait/under-way/5000").await;
     host.wait_for_log("handling under-way").await;
     send(&client, "finish/waiting/0").await;
     host.stop().await;

@@ -122,7 +122,8 @@ fn postgres(error: &PostgresError) -> Failure {
             eprintln!("database: no connection: {text}");
             (Error::Unavailable, true)
         }
-        // Not the server's words: it has said none, or none that could be read.
+        // Not the server's words: it has said none, none that could be read, or more than a result may hold. Which of
+        // them, the text alone knows; asking again later is right for most.
         PostgresError::QueryFailed(QueryError::Text(text)) => {
             eprintln!("database: {text}");
             (Error::Unavailable, true)

@@ -96,10 +96,12 @@ pub async fn close(database: &Database, order_id: &str) {
     }
 }
 
-/// Ends a page of a cancelled order at the provider; whether it did.
+/// Ends a page of an order that cannot be paid any more at the provider; whether it did.
 pub async fn end(database: &Database, order_id: &str, session_id: &str) -> bool {
     if let Err(error) = checkout::expire_session(session_id.to_owned()).await {
-        eprintln!("order {order_id} is cancelled; its payment page {session_id:?} could not be ended: {error:?}");
+        eprintln!(
+            "order {order_id} cannot be paid any more; its payment page {session_id:?} could not be ended: {error:?}"
+        );
         return false;
     }
     if session::end(database, order_id, session_id).is_err() {

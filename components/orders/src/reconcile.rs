@@ -7,7 +7,8 @@
 //! A page that could not be stored, because the process died or the database did, is asked for again, and stored.
 //!
 //! Orders are looked at in the order in which they were made. Pages that have ended are noted, so what is left to ask
-//! about is no more than the provider keeps open: a day's orders.
+//! about is what the provider keeps open, a day's orders, and the problems: those are asked about each time, because what
+//! is wrong may be our key, and a page must not be given up for that.
 
 use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
@@ -19,17 +20,18 @@ use std::time::{Duration, Instant};
 
 /// How many orders one call looks at.
 const ORDERS: u32 = 100;
-/// When a call takes no further order, so that it answers within a call's usual time of 30 s whatever the last one takes.
+/// When a call takes no further order, so that it answers within a call's usual time of 30 s, unless the provider lets it
+/// wait for one order alone so long. What was mended until then stays.
 const TIME: Duration = Duration::from_secs(10);
 
 /// See the contract.
 ///
 /// # Errors
-/// `unavailable` when the provider or the database does not answer, and the provider's `internal`.
+/// `unavailable` when the provider or the database does not answer.
 pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
-    let start = Instant::now();
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), ORDERS.into()])?;
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
     let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
     let (mut orders, mut last) = (0, None);
     for OpenPage { order_id, attempt, session_id } in pages {
@@ -64,11 +66,11 @@ async fn known(
     }
     match page::reopened(database, order_id, attempt).await {
         Ok(session_id) => Ok(session_id),
-        Err(NoPage::Refused(message)) => {
+        // One page that is answered in a way that cannot be read must not keep those after it from being looked at.
+        Err(NoPage::Refused(message) | NoPage::Later(message)) => {
             report.problems.push(Problem { order_id: order_id.to_owned(), message });
             Ok(None)
         }
-        Err(NoPage::Later(text)) => Err(Error::Unavailable(text)),
         Err(NoPage::Error(error)) => Err(error),
     }
 }
@@ -83,8 +85,12 @@ async fn ask(database: &Database, order_id: &str, session_id: String, report: &m
             report.problems.push(Problem { order_id: order_id.to_owned(), message });
             return Ok(());
         }
+        Err(checkout::Error::Internal(text)) => {
+            let message = format!("what the payment provider says of the page {session_id:?} is of no use: {text}");
+            report.problems.push(Problem { order_id: order_id.to_owned(), message });
+            return Ok(());
+        }
         Err(checkout::Error::Unavailable(text)) => return Err(Error::Unavailable(text)),
-        Err(checkout::Error::Internal(text)) => return Err(Error::Internal(text)),
     };
     let order = store::find(database, order_id, None)?;
     match state {

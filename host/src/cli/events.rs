@@ -75,6 +75,14 @@ impl Events {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
         let manifest = self.place.read(&[]);
         let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        // Where no host has run there are no messages, and a look from the wrong place must not say so.
+        if !state_dir.is_dir() {
+            manifest?;
+            anyhow::bail!(
+                "there is no state folder {}\n  fix: name the manifest with -f, or the folder with --state-dir",
+                state_dir.display()
+            );
+        }
         let mut messages = match reach(&state_dir).await? {
             Reached::Host(host) => Messages::Host(host),
             Reached::State(state) => Messages::open(state).await?,

@@ -1,8 +1,8 @@
 //! `database_url` under `[component.NAME.tool.souk]`: the database that the component's migrations are for.
 //!
 //! `sqlite:LABEL` is one of its `sqlite_databases`. A URL of PostgreSQL is a grant as well: its host and port, and no
-//! other, at whatever address the name leads to, so that one variable names the database for the component, its migrations and what it may reach. The value
-//! can have a password: no message shows it.
+//! other, at whatever address the name leads to, so that one variable names the database for the component, its
+//! migrations and what it may reach. The value can have a password: no message shows it.
 
 use super::outbound::AllowedHost;
 use super::postgres::PostgresAddress;

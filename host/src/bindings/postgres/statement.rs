@@ -2,8 +2,8 @@
 //!
 //! The extended protocol runs one statement at a time, so its first words name the command. Comments, parentheses and
 //! empty statements before them change nothing. A text that begins with anything else is taken for one that leaves
-//! traces, so a mistake here costs a session and gives none away. What is read here only counts together with PostgreSQL's answer: see the module's
-//! documentation.
+//! traces, so a mistake here costs a session and gives none away. What is read here only counts together with
+//! PostgreSQL's answer: see the module's documentation.
 
 /// Commands that leave a session as they found it, if they call none of [`is_telling`]'s functions.
 const TRACELESS: &[&str] = &[

@@ -7,9 +7,8 @@
 use super::backoff::Backoff;
 use super::complaint::Complaint;
 use super::contract::{self, Verdict};
-use super::queue::{Key, Message, Queue, QueueError};
+use super::queue::{Key, Message, Queue, QueueError, kept};
 use super::{FAILED, now, watch};
-use crate::bindings::printable;
 use crate::call::CallContext;
 use crate::limits::millis;
 use crate::links::codec::FunctionCodec;
@@ -246,14 +245,14 @@ impl Lane {
                 trace,
                 "message {id} ({interface}#{function}): attempt {attempt} of {} failed: {}",
                 self.attempts,
-                printable(reason)
+                kept(reason)
             ),
             End::Dead(reason) => tracing::error!(
                 component = %target,
                 trace,
                 "DEAD LETTER {id} from `{caller}` ({interface}#{function}): {}; fix: mend the cause, then `souk events \
                  retry {id}`, or `souk events drop {id}`",
-                printable(reason)
+                kept(reason)
             ),
             End::Stranded => tracing::warn!(
                 component = %target,

@@ -28,8 +28,8 @@ pub enum QueueError {
     /// SQLite failed: the disk is full or read-only, or the file is not what it was.
     #[error("the queue of messages: {0}")]
     Database(Arc<rusqlite::Error>),
-    /// The host is stopping.
-    #[error("the queue of messages is closed: the host is stopping")]
+    /// The host is stopping, or its writer thread has died.
+    #[error("the queue of messages is closed: the host is stopping, or must be started again")]
     Stopped,
 }
 
@@ -134,7 +134,6 @@ impl Queue {
     /// # Errors
     /// When the file cannot be opened or is no queue.
     pub fn open(path: &Path, limit: u64) -> anyhow::Result<Self> {
-        let is_new = !path.exists();
         let mut file = std::fs::OpenOptions::new();
         file.create(true).append(true);
         // Messages are for the host's user alone; SQLite gives its journal the mode of the file.
@@ -149,11 +148,9 @@ impl Queue {
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
             statements::SCHEMA
         ))?;
-        if is_new {
-            // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
-            for folder in path.ancestors().skip(1).take(2) {
-                std::fs::File::open(folder)?.sync_all()?;
-            }
+        // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
+        for folder in path.ancestors().skip(1).take(2) {
+            std::fs::File::open(folder)?.sync_all()?;
         }
         statements::settle(&writer, now())?;
         let reader = Connection::open_with_flags(path, flags)?;
@@ -294,7 +291,7 @@ fn arrivals(all: &Mutex<BTreeMap<Arc<str>, Arc<Notify>>>, target: &str) -> Arc<N
 }
 
 /// A reason as it is kept: it is a guest's text, and is shown on an operator's terminal.
-fn kept(reason: &str) -> String {
+pub(super) fn kept(reason: &str) -> String {
     let mut kept = printable(reason);
     kept.truncate(kept.floor_char_boundary(MAX_REASON));
     kept
