@@ -61,6 +61,8 @@ mod value;
 mod wire;
 
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod tests;
 
 pub use address::{Address, AddressError, MAX_CA_ROOT};

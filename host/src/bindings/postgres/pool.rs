@@ -13,10 +13,14 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
+
+/// How often one who waits for a connection of the application looks for idle ones that it may close.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The pools of an application.
 pub struct Pools {
@@ -74,16 +78,15 @@ impl Pools {
         Ok(pool)
     }
 
-    /// Closes the connection that was idle for longest; whether there was one.
-    fn close_an_idle_one(&self) -> bool {
+    /// Closes the connection that was idle for longest, if there is one.
+    fn close_an_idle_one(&self) {
         let pools = lock(&self.pools);
         let oldest = pools.values().filter_map(|pool| Some((lock(&pool.idle).first()?.since, pool)));
-        let Some((_, pool)) = oldest.min_by_key(|(since, _)| *since) else { return false };
+        let Some((_, pool)) = oldest.min_by_key(|(since, _)| *since) else { return };
         let mut idle = lock(&pool.idle);
         if !idle.is_empty() {
             drop(idle.remove(0));
         }
-        true
     }
 }
 
@@ -186,19 +189,29 @@ impl Pool {
         Error::ConnectionFailed(format!("no connection to {place} was free for {wait} s: {most}{of} are in use"))
     }
 
-    async fn connect(&self, allowed: &Allowed, deadline: tokio::time::Instant) -> Result<Live, Error> {
-        let counted = match self.connections.clone().try_acquire_owned() {
-            Ok(counted) => counted,
-            Err(_) => {
-                if let Some(pools) = self.pools.upgrade() {
-                    pools.close_an_idle_one();
-                }
-                match timeout_at(deadline, self.connections.clone().acquire_owned()).await {
-                    Ok(Ok(counted)) => counted,
-                    Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_ALL_CONNECTIONS, " of the application")),
-                }
+    /// Leave for one more connection of the application. Where there is none, idle connections of other addresses make
+    /// room; those that become idle later, too, which nobody tells of.
+    async fn counted(&self, deadline: tokio::time::Instant) -> Result<OwnedSemaphorePermit, Error> {
+        if let Ok(counted) = self.connections.clone().try_acquire_owned() {
+            return Ok(counted);
+        }
+        // One place in the queue for the whole time.
+        let mut acquired = pin!(self.connections.clone().acquire_owned());
+        loop {
+            if let Some(pools) = self.pools.upgrade() {
+                pools.close_an_idle_one();
             }
-        };
+            let look_again = deadline.min(tokio::time::Instant::now() + LOOK_AGAIN);
+            match timeout_at(look_again, &mut acquired).await {
+                Ok(Ok(counted)) => return Ok(counted),
+                Err(_) if look_again < deadline => {}
+                Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_ALL_CONNECTIONS, " of the application")),
+            }
+        }
+    }
+
+    async fn connect(&self, allowed: &Allowed, deadline: tokio::time::Instant) -> Result<Live, Error> {
+        let counted = self.counted(deadline).await?;
         let most = self.address.connect_timeout().map_or(super::CONNECT_WAIT, |asked| asked.min(super::CONNECT_WAIT));
         let connecting = async {
             let mut failed = None;

@@ -9,30 +9,30 @@ use tokio::runtime::Runtime;
 use crate::postgres_server::{PASSWORD, Postgres, USER, name_of};
 
 /// A component that may reach any port of 127.0.0.1.
-fn granted() -> Granted {
+pub(super) fn granted() -> Granted {
     let entry = AllowedHost::parse("postgres://127.0.0.1:*", "").unwrap();
     Granted::new(vec![entry], Arc::default())
 }
 
 /// A database of its own, and a component that may reach it.
-struct Fixture {
-    url: String,
-    granted: Granted,
-    transactions: Arc<AtomicUsize>,
+pub(super) struct Fixture {
+    pub url: String,
+    pub granted: Granted,
+    pub transactions: Arc<AtomicUsize>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Fixture { url: Postgres::shared().database(), granted: granted(), transactions: Arc::default() }
     }
 
-    async fn with(sql: &str) -> Self {
+    pub async fn with(sql: &str) -> Self {
         let fixture = Fixture::new();
         ok(&fixture.connect(), sql).await;
         fixture
     }
 
-    fn connect(&self) -> Connection {
+    pub fn connect(&self) -> Connection {
         connect(&self.granted, &self.url, &self.transactions)
     }
 
@@ -49,12 +49,12 @@ impl Fixture {
     }
 }
 
-fn connect(granted: &Granted, url: &str, transactions: &Arc<AtomicUsize>) -> Connection {
+pub(super) fn connect(granted: &Granted, url: &str, transactions: &Arc<AtomicUsize>) -> Connection {
     granted.connection(&Address::parse(url).unwrap(), transactions.clone()).unwrap()
 }
 
 /// Waits for what others do.
-async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !check() {
         assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
@@ -62,16 +62,16 @@ async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
-async fn ok(connection: &Connection, sql: &str) -> RowSet {
+pub(super) async fn ok(connection: &Connection, sql: &str) -> RowSet {
     connection.query(sql.to_owned(), vec![]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"))
 }
 
-async fn error(connection: &Connection, sql: &str) -> Error {
+pub(super) async fn error(connection: &Connection, sql: &str) -> Error {
     connection.query(sql.to_owned(), vec![]).await.map(drop).expect_err(sql)
 }
 
 /// The SQLSTATE of an error that is PostgreSQL's.
-fn state(error: &Error) -> &str {
+pub(super) fn state(error: &Error) -> &str {
     match error {
         Error::QueryFailed(QueryError::DbError(e)) => &e.code,
         other => panic!("not PostgreSQL's: {other:?}"),
@@ -90,14 +90,14 @@ fn only(rows: &RowSet) -> &DbValue {
     }
 }
 
-async fn text(connection: &Connection, sql: &str) -> String {
+pub(super) async fn text(connection: &Connection, sql: &str) -> String {
     match only(&ok(connection, sql).await) {
         DbValue::Str(text) => text.clone(),
         other => panic!("{sql}: {other:?}"),
     }
 }
 
-async fn number(connection: &Connection, sql: &str) -> i64 {
+pub(super) async fn number(connection: &Connection, sql: &str) -> i64 {
     match only(&ok(connection, sql).await) {
         DbValue::Int64(n) => *n,
         DbValue::Int32(n) => (*n).into(),
@@ -602,7 +602,7 @@ async fn a_server_that_was_killed_costs_errors_while_it_is_away_and_none_afterwa
 }
 
 /// How many connections lie idle in the pool of `url`.
-fn granted_idle(granted: &Granted, url: &str) -> usize {
+pub(super) fn granted_idle(granted: &Granted, url: &str) -> usize {
     granted.pools.pool(&Address::parse(url).unwrap()).unwrap().idle_connections()
 }
 
