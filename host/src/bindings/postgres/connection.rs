@@ -185,12 +185,14 @@ impl Connection {
             },
             Err(Failure { session: After::Untouched, .. }) => inside,
             // A COMMIT that fails has ended the transaction, if it was one: PostgreSQL knows.
-            Err(Failure { session: After::Refused | After::Stale, .. }) if inside && ends => {
+            Err(Failure { session: After::Refused | After::Stale, .. }) if inside && statement.may_end() => {
                 match lease.is_aborted().await {
                     Ok(aborted) => aborted,
                     Err(_) => {
                         lease.died();
-                        session.set(State::Idle);
+                        if ends {
+                            session.set(State::Idle);
+                        }
                         return outcome.map_err(|failure| failure.error);
                     }
                 }

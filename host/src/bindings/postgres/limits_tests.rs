@@ -1,6 +1,6 @@
 //! What one guest can take from the others, on a real PostgreSQL.
 
-use super::tests::{Fixture, connect, ok};
+use super::tests::{Fixture, connect, error, ok, state};
 use super::*;
 use crate::postgres_server::Postgres;
 
@@ -23,4 +23,22 @@ async fn one_who_waits_gets_a_connection_as_soon_as_others_lie_idle() {
         }
     });
     answer.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_and_chain_that_fails_leaves_no_transaction() {
+    let f = Fixture::with("CREATE TABLE t (n int4 UNIQUE DEFERRABLE INITIALLY DEFERRED)").await;
+    let c = f.connect();
+    let open = || f.transactions.load(Ordering::Acquire);
+    ok(&c, "BEGIN").await;
+    ok(&c, "INSERT INTO t VALUES (1), (1)").await;
+    assert_eq!(state(&error(&c, "COMMIT AND CHAIN").await), "23505");
+    assert_eq!(open(), 0);
+    // One that PostgreSQL does not understand ends nothing, nor does a savepoint that is not there.
+    for sql in ["COMMIT AND CHAIN PLEASE", "ROLLBACK TO nowhere"] {
+        ok(&c, "BEGIN").await;
+        error(&c, sql).await;
+        assert_eq!((open(), state(&error(&c, "SELECT 1").await)), (1, "25P02"), "{sql}");
+        ok(&c, "ROLLBACK").await;
+    }
 }

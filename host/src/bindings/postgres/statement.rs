@@ -96,6 +96,11 @@ impl Statement {
     pub fn ends(self) -> bool {
         matches!(self.effect, Effect::Ends | Effect::RollsBack)
     }
+
+    /// Whether a transaction may be over when it has failed. A `COMMIT AND CHAIN` that fails begins no other one.
+    pub fn may_end(self) -> bool {
+        self.ends() || self.effect == Effect::Stays
+    }
 }
 
 /// The words of a statement that stand outside comments, up to a character that is of no word.
