@@ -6,7 +6,9 @@ use super::pool::{Lease, Pool};
 use super::run::{Kept, Nowhere, Sink, run};
 use super::statement::{Effect, Statement};
 use super::stream::RowStream;
-use super::{CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, ParameterValue, RowSet};
+use super::{
+    CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, MAX_TRANSACTIONS, ParameterValue, RowSet,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
@@ -43,6 +45,28 @@ impl Session {
             _ => {}
         }
         std::mem::replace(&mut self.state, state)
+    }
+}
+
+/// The place of a transaction that is about to begin, so that those that begin at one time are counted, too.
+struct Begins(Arc<AtomicUsize>);
+
+impl Begins {
+    fn take(transactions: &Arc<AtomicUsize>) -> Result<Self, Error> {
+        let before = transactions.fetch_add(1, Ordering::AcqRel);
+        let place = Begins(transactions.clone());
+        if before < MAX_TRANSACTIONS {
+            return Ok(place);
+        }
+        Err(Error::Other(format!(
+            "{MAX_TRANSACTIONS} transactions of this instance are open; end one before the next begins"
+        )))
+    }
+}
+
+impl Drop for Begins {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -150,6 +174,10 @@ impl Connection {
         params: Vec<ParameterValue>,
         sink: &mut impl Sink,
     ) -> Result<u64, Error> {
+        let _begins = match (&session.state, statement.effect) {
+            (State::Idle, Effect::Begins) => Some(Begins::take(&session.transactions)?),
+            _ => None,
+        };
         // Until the statement has ended, its transaction counts as lost: if this future is dropped, it is.
         let (inside, mut lease) = match session.set(State::Lost) {
             State::Open(mut lease) => {

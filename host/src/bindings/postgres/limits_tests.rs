@@ -42,3 +42,21 @@ async fn a_commit_and_chain_that_fails_leaves_no_transaction() {
         ok(&c, "ROLLBACK").await;
     }
 }
+
+#[tokio::test]
+async fn an_instance_has_few_transactions_at_one_time() {
+    let f = Fixture::new();
+    let mut guests: Vec<_> = (0..=MAX_TRANSACTIONS).map(|_| f.connect()).collect();
+    // All at once.
+    let begun = guests.iter().map(|guest| guest.query("BEGIN".into(), vec![]));
+    let begun: Vec<_> = futures::future::join_all(begun).await;
+    let refused: Vec<_> = begun.iter().filter_map(|begun| begun.as_ref().err()).collect();
+    assert!(matches!(refused.as_slice(), [Error::Other(what)] if what.contains("transactions")), "{refused:?}");
+    assert_eq!(f.transactions.load(Ordering::Acquire), MAX_TRANSACTIONS);
+    let last = guests.pop().unwrap();
+    // What needs none goes on, and so does a BEGIN where one is open.
+    ok(&last, "SELECT 1").await;
+    ok(&guests[0], "BEGIN").await;
+    ok(&guests[0], "COMMIT").await;
+    ok(&last, "BEGIN").await;
+}

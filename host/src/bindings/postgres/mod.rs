@@ -110,6 +110,8 @@ pub const MAX_ALL_CONNECTIONS: usize = 96;
 pub const MAX_POOLS: usize = 64;
 /// Open connections of one instance, as the guest sees them.
 pub const MAX_CONNECTIONS: usize = 256;
+/// Open transactions of one instance; each holds a connection of a pool.
+pub const MAX_TRANSACTIONS: usize = 4;
 /// How long a statement waits for a connection of the pool.
 pub const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long it may take to connect: resolving the name, TLS and login included.

@@ -609,7 +609,9 @@ pub(super) fn granted_idle(granted: &Granted, url: &str) -> usize {
 #[tokio::test]
 async fn a_pool_has_a_bound_and_those_who_wait_get_their_turn() {
     let f = Fixture::new();
-    let holders: Vec<_> = (0..MAX_POOL_CONNECTIONS).map(|_| f.connect()).collect();
+    // Each of an instance of its own.
+    let holders: Vec<_> =
+        (0..MAX_POOL_CONNECTIONS).map(|_| connect(&f.granted, &f.url, &Arc::default())).collect();
     for holder in &holders {
         ok(holder, "BEGIN").await;
     }
@@ -630,7 +632,7 @@ async fn an_application_has_a_bound_and_idle_connections_make_room_for_others() 
     let pools: Vec<_> = (0..4).map(|_| Postgres::shared().database()).collect();
     // Three pools and their idle connections take all there are.
     for url in &pools[..3] {
-        let holders: Vec<_> = (0..MAX_POOL_CONNECTIONS).map(|_| connect(&f.granted, url, &f.transactions)).collect();
+        let holders: Vec<_> = (0..MAX_POOL_CONNECTIONS).map(|_| connect(&f.granted, url, &Arc::default())).collect();
         for holder in &holders {
             ok(holder, "BEGIN").await;
         }
