@@ -162,6 +162,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("postgres: all connections", n(postgres::MAX_ALL_CONNECTIONS), "an application"),
         ("postgres: addresses", n(postgres::MAX_POOLS), "an application"),
         ("postgres: connections held", n(postgres::MAX_CONNECTIONS), "an instance"),
+        ("postgres: addresses in use", n(postgres::MAX_INSTANCE_ADDRESSES), "an instance"),
         ("postgres: transactions", n(postgres::MAX_TRANSACTIONS), "an instance"),
         ("postgres: wait for one", ms(postgres::POOL_WAIT), "milliseconds"),
         ("postgres: connecting", ms(postgres::CONNECT_WAIT), "milliseconds"),

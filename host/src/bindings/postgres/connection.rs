@@ -7,7 +7,8 @@ use super::run::{Kept, Nowhere, Sink, run};
 use super::statement::{Effect, Statement};
 use super::stream::RowStream;
 use super::{
-    CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, MAX_TRANSACTIONS, ParameterValue, RowSet,
+    Address, CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, MAX_TRANSACTIONS, ParameterValue,
+    RowSet,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,6 +83,16 @@ impl Connection {
     /// A connection by way of `pool`, as far as `allowed` goes; `transactions` counts its instance's open transactions.
     pub(super) fn new(pool: Arc<Pool>, allowed: Arc<Allowed>, transactions: Arc<AtomicUsize>) -> Self {
         Connection { pool, allowed, session: Mutex::new(Session { state: State::Idle, transactions }) }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> &Address {
+        self.pool.address()
+    }
+
+    /// The same for all connections of one pool, and for no other.
+    pub(super) fn pool_key(&self) -> *const Pool {
+        Arc::as_ptr(&self.pool)
     }
 
     /// Connects, if nobody is connected to the address yet: so a wrong address is told when it is opened.

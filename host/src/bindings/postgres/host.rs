@@ -5,7 +5,7 @@
 
 use super::bindings::spin::postgres::postgres as wit;
 use super::stream::{Producer, Unread};
-use super::{Address, AddressError, Column, Connection, Error, MAX_CONNECTIONS, ParameterValue, Row, RowSet, State};
+use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
 use crate::bindings::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -36,14 +36,10 @@ fn bad(e: &AddressError) -> Error {
 }
 
 impl View<'_> {
-    /// A connection that has not been tried.
-    fn new_connection(&self, address: &Builder) -> Result<Handle, Error> {
+    /// A connection that has not been tried. It counts from here on, so that those opened at one time all do.
+    pub(super) fn new_connection(&mut self, address: &Builder) -> Result<Handle, Error> {
         let address = address.as_ref().map_err(bad)?;
-        if self.state.connections >= MAX_CONNECTIONS {
-            return Err(Error::Other(format!(
-                "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
-            )));
-        }
+        self.state.admit(address)?;
         let connection = self.grants.postgres.connection(address, self.state.transactions.clone());
         if let Err(Error::Other(error)) = &connection {
             let (component, host, port) = (&self.grants.component, address.host(), address.port());
@@ -52,13 +48,9 @@ impl View<'_> {
                 "no connection; to grant it, add `postgres://{host}:{port}` to its allowed_outbound_hosts in spin.toml"
             );
         }
-        connection.map(Arc::new)
-    }
-
-    fn push(&mut self, connection: Handle) -> wasmtime::Result<Resource<Handle>> {
-        let handle = self.table.push(connection)?;
-        self.state.connections += 1;
-        Ok(handle)
+        let connection = Arc::new(connection?);
+        self.state.connections.push(Arc::downgrade(&connection));
+        Ok(connection)
     }
 
     async fn open_address(&mut self, address: &Builder) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
@@ -67,7 +59,7 @@ impl View<'_> {
             Err(e) => return Ok(Err(e)),
         };
         match connection.check().await {
-            Ok(()) => Ok(Ok(self.push(connection)?)),
+            Ok(()) => Ok(Ok(self.table.push(connection)?)),
             Err(e) => Ok(Err(e)),
         }
     }
@@ -130,7 +122,6 @@ impl wit::HostConnection for View<'_> {
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
-        self.state.connections = self.state.connections.saturating_sub(1);
         Ok(())
     }
 }
@@ -147,7 +138,7 @@ async fn open_async(
         Err(e) => return Ok(Err(e)),
     };
     match connection.check().await {
-        Ok(()) => Ok(Ok(store.with(|mut store| store.get().push(connection))?)),
+        Ok(()) => Ok(Ok(store.with(|mut store| store.get().table.push(connection))?)),
         Err(e) => Ok(Err(e)),
     }
 }

@@ -1,28 +1,35 @@
 //! What one guest can take from the others, on a real PostgreSQL.
 
-use super::tests::{Fixture, connect, error, ok, state};
+use super::tests::{Fixture, connect, error, granted, granted_idle, ok, state};
 use super::*;
+use crate::bindings::tests::ctx;
 use crate::postgres_server::Postgres;
 
 #[tokio::test]
-async fn one_who_waits_gets_a_connection_as_soon_as_others_lie_idle() {
+async fn an_application_has_a_bound_and_idle_connections_make_room_for_others() {
     let f = Fixture::new();
-    let mut holders = Vec::new();
-    for _ in 0..MAX_ALL_CONNECTIONS / MAX_POOL_CONNECTIONS {
-        let url = Postgres::shared().database();
-        holders.extend((0..MAX_POOL_CONNECTIONS).map(|_| connect(&f.granted, &url, &Arc::default())));
-    }
+    let pools: Vec<_> = (0..5).map(|_| Postgres::shared().database()).collect();
+    let guest = |url: &String| connect(&f.granted, url, &Arc::default());
+    let idle = || pools.iter().map(|url| granted_idle(&f.granted, url)).sum::<usize>();
+    // Three pools take all there are.
+    let holders: Vec<_> =
+        pools[..3].iter().flat_map(|url| (0..MAX_POOL_CONNECTIONS).map(|_| guest(url)).collect::<Vec<_>>()).collect();
     for holder in &holders {
         ok(holder, "BEGIN").await;
     }
-    let waiting = f.connect();
-    // It is asked first, so it waits when the others begin to end.
+    // One who waits when they become idle gets one of them. It is asked first, so it waits before the others end.
+    let waiting = guest(&pools[3]);
     let (answer, ()) = tokio::join!(waiting.query("SELECT 1".into(), vec![]), async {
         for holder in &holders {
             ok(holder, "COMMIT").await;
         }
     });
     answer.unwrap();
+    assert_eq!(idle(), MAX_ALL_CONNECTIONS);
+    // One who comes later does not wait.
+    ok(&guest(&pools[4]), "SELECT 1").await;
+    assert_eq!(idle(), MAX_ALL_CONNECTIONS);
+    assert_eq!(granted_idle(&f.granted, &pools[0]), MAX_POOL_CONNECTIONS - 2);
 }
 
 #[tokio::test]
@@ -59,4 +66,26 @@ async fn an_instance_has_few_transactions_at_one_time() {
     ok(&guests[0], "BEGIN").await;
     ok(&guests[0], "COMMIT").await;
     ok(&last, "BEGIN").await;
+}
+
+#[tokio::test]
+async fn an_instance_has_few_addresses_and_connections_count_while_they_are_opened() {
+    let url = Postgres::shared().database();
+    let address = |name: usize| Address::parse(&format!("{url}?application_name=a{name}"));
+    let mut ctx = ctx(|grants| grants.postgres = granted());
+    let mut view = host::View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.postgres };
+    let mut held: Vec<_> =
+        (0..MAX_INSTANCE_ADDRESSES).map(|name| view.new_connection(&address(name)).unwrap()).collect();
+    let refused = view.new_connection(&address(MAX_INSTANCE_ADDRESSES)).err().unwrap();
+    assert!(matches!(&refused, Error::Other(what) if what.contains("addresses")), "{refused:?}");
+    // Another connection to one of them is none more, and one that was dropped makes room.
+    held.push(view.new_connection(&address(0)).unwrap());
+    drop(held.remove(1));
+    held.push(view.new_connection(&address(MAX_INSTANCE_ADDRESSES)).unwrap());
+    // None of these was opened to its end.
+    while held.len() < MAX_CONNECTIONS {
+        held.push(view.new_connection(&address(0)).unwrap());
+    }
+    let refused = view.new_connection(&address(0)).err().unwrap();
+    assert!(matches!(&refused, Error::Other(what) if what.contains("connections are open")), "{refused:?}");
 }

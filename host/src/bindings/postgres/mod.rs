@@ -72,7 +72,7 @@ pub use stream::RowStream;
 
 use crate::bindings::Ctx;
 use crate::manifest::AllowedHost;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use wasmtime::component::Linker;
@@ -110,6 +110,8 @@ pub const MAX_ALL_CONNECTIONS: usize = 96;
 pub const MAX_POOLS: usize = 64;
 /// Open connections of one instance, as the guest sees them.
 pub const MAX_CONNECTIONS: usize = 256;
+/// Addresses of the open connections of one instance; each has a pool.
+pub const MAX_INSTANCE_ADDRESSES: usize = 8;
 /// Open transactions of one instance; each holds a connection of a pool.
 pub const MAX_TRANSACTIONS: usize = 4;
 /// How long a statement waits for a connection of the pool.
@@ -172,11 +174,34 @@ pub struct State {
     transactions: Arc<AtomicUsize>,
     /// Bytes of rows that the instance asked for as streams and has not read.
     unread: Arc<AtomicUsize>,
-    /// Connections that the instance holds.
-    connections: usize,
+    /// Connections of the instance, those that are just being opened too. The ones that were dropped go with the next.
+    connections: Vec<Weak<Connection>>,
 }
 
 impl State {
+    /// Whether the instance may have one more connection, to `address`.
+    ///
+    /// # Errors
+    /// When it has too many, or they lead to too many addresses.
+    fn admit(&mut self, address: &Address) -> Result<(), Error> {
+        self.connections.retain(|connection| connection.strong_count() > 0);
+        if self.connections.len() >= MAX_CONNECTIONS {
+            return Err(Error::Other(format!(
+                "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
+            )));
+        }
+        // One of each pool, which there are few of.
+        let mut open: Vec<_> = self.connections.iter().filter_map(Weak::upgrade).collect();
+        open.sort_unstable_by_key(|connection| connection.pool_key());
+        open.dedup_by_key(|connection| connection.pool_key());
+        if open.iter().filter(|connection| connection.address() != address).count() >= MAX_INSTANCE_ADDRESSES {
+            return Err(Error::Other(format!(
+                "connections to {MAX_INSTANCE_ADDRESSES} other addresses are open; drop those that are not in use"
+            )));
+        }
+        Ok(())
+    }
+
     /// Whether a connection of the instance is inside a transaction. Such an instance must not serve another call: its
     /// transaction belongs to the call that ended, and is rolled back when the instance is dropped.
     pub fn holds_transaction(&self) -> bool {

@@ -130,6 +130,11 @@ struct Live {
 }
 
 impl Pool {
+    /// Whose connections these are.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Whether no connection is open, so that nothing is known of the server yet.
     pub fn is_cold(&self) -> bool {
         self.slots.available_permits() == super::MAX_POOL_CONNECTIONS && lock(&self.idle).is_empty()

@@ -627,27 +627,6 @@ async fn a_pool_has_a_bound_and_those_who_wait_get_their_turn() {
 }
 
 #[tokio::test]
-async fn an_application_has_a_bound_and_idle_connections_make_room_for_others() {
-    let f = Fixture::new();
-    let pools: Vec<_> = (0..4).map(|_| Postgres::shared().database()).collect();
-    // Three pools and their idle connections take all there are.
-    for url in &pools[..3] {
-        let holders: Vec<_> = (0..MAX_POOL_CONNECTIONS).map(|_| connect(&f.granted, url, &Arc::default())).collect();
-        for holder in &holders {
-            ok(holder, "BEGIN").await;
-        }
-        for holder in &holders {
-            ok(holder, "COMMIT").await;
-        }
-    }
-    let idle = || pools.iter().map(|url| granted_idle(&f.granted, url)).sum::<usize>();
-    assert_eq!(idle(), MAX_ALL_CONNECTIONS);
-    ok(&connect(&f.granted, &pools[3], &f.transactions), "SELECT 1").await;
-    assert_eq!(idle(), MAX_ALL_CONNECTIONS);
-    assert_eq!(granted_idle(&f.granted, &pools[0]), MAX_POOL_CONNECTIONS - 1);
-}
-
-#[tokio::test]
 async fn a_stream_gives_more_than_a_result_may_hold_and_a_dropped_one_ends_its_query() {
     let f = Fixture::new();
     let c = f.connect();
