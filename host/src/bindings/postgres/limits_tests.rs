@@ -89,3 +89,15 @@ async fn an_instance_has_few_addresses_and_connections_count_while_they_are_open
     let refused = view.new_connection(&address(0)).err().unwrap();
     assert!(matches!(&refused, Error::Other(what) if what.contains("connections are open")), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_small_row_that_would_become_much_text_is_refused() {
+    let f = Fixture::new();
+    let c = f.connect();
+    // 2.5 GiB of digits in 280 KB.
+    let sql = "SELECT 1, array_agg(1e131071::numeric) FROM generate_series(1, 20000)";
+    for error in [error(&c, sql).await, c.query_stream(sql.into(), vec![]).await.err().unwrap()] {
+        let bound = format!("larger than {} MiB", MAX_RESULT_BYTES >> 20);
+        assert!(matches!(&error, Error::ValueConversionFailed(what) if what.contains(&bound)), "{error:?}");
+    }
+}

@@ -4,7 +4,7 @@
 //! where `NUMERIC` holds 131,072, or lose the scale and take quadratic time for large numbers, which a guest could use
 //! to hold up a thread; both directions here are one pass.
 
-use super::wire::{Malformed, Reader};
+use super::wire::{Malformed, Reader, Room};
 
 /// Digits of base 10,000 that stand for four decimal ones.
 const GROUP: usize = 4;
@@ -13,8 +13,8 @@ const MAX_BEFORE: usize = 131_072;
 const MAX_AFTER: usize = 16_383;
 const NEGATIVE: u16 = 0x4000;
 
-/// The decimal text of a binary `NUMERIC`; `Err` for NaN and infinities, which are no decimals.
-pub(super) fn read(bytes: &[u8]) -> Result<String, Malformed> {
+/// The decimal text of a binary `NUMERIC`, which takes of `room`; `Err` for NaN and infinities, which are no decimals.
+pub(super) fn read(bytes: &[u8], room: &mut Room) -> Result<String, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = usize::from(reader.u16()?);
     let weight = i32::from(reader.i16()?);
@@ -24,26 +24,36 @@ pub(super) fn read(bytes: &[u8]) -> Result<String, Malformed> {
         return Err(Malformed("NaN or infinity, which is no decimal"));
     }
     let groups = (0..count).map(|_| reader.u16()).collect::<Result<Vec<_>, _>>()?;
+    if groups.iter().any(|group| *group >= 10_000) {
+        return Err(Malformed("a decimal with digits that are none"));
+    }
     let group = |at: i32| usize::try_from(at).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0);
-    let mut text = String::new();
-    if sign == NEGATIVE {
-        text.push('-');
-    }
-    text.push_str(&group(0.min(weight)).to_string());
+    let sign = if sign == NEGATIVE { "-" } else { "" };
+    let first = group(0.min(weight)).to_string();
+    let point = if scale > 0 { "." } else { "" };
+    // 1e131071 takes ten bytes on the wire.
+    let before = sign.len() + first.len() + GROUP * usize::try_from(weight).unwrap_or(0);
+    let length = before + point.len() + scale;
+    room.take(length)?;
+    let mut text = String::with_capacity(length + GROUP);
+    text.push_str(sign);
+    text.push_str(&first);
     for at in 1..=weight {
-        text.push_str(&format!("{:04}", group(at)));
+        push_group(&mut text, group(at));
     }
-    if scale > 0 {
-        text.push('.');
-        let end = text.len() + scale;
-        let mut at = weight + 1;
-        while text.len() < end {
-            text.push_str(&format!("{:04}", group(at)));
-            at += 1;
-        }
-        text.truncate(end);
+    text.push_str(point);
+    let mut at = weight + 1;
+    while text.len() < length {
+        push_group(&mut text, group(at));
+        at += 1;
     }
+    text.truncate(length);
     Ok(text)
+}
+
+/// Appends the four digits of a group.
+fn push_group(text: &mut String, group: u16) {
+    text.extend([1000, 100, 10, 1].into_iter().filter_map(|unit| char::from_digit(u32::from(group / unit % 10), 10)));
 }
 
 /// Appends the binary form of `text`: digits with at most one point and one sign. `None` when it is no decimal, or
@@ -97,7 +107,11 @@ mod tests {
     fn round_trip(text: &str) -> Option<String> {
         let mut bytes = Vec::new();
         write(text, &mut bytes)?;
-        Some(read(&bytes).unwrap())
+        let mut room = Room(usize::MAX);
+        let back = read(&bytes, &mut room).unwrap();
+        assert_eq!(usize::MAX - room.0, back.len(), "what it takes is known beforehand");
+        assert!(read(&bytes, &mut Room(back.len() - 1)).is_err());
+        Some(back)
     }
 
     #[test]
@@ -134,9 +148,10 @@ mod tests {
         let mut bytes = Vec::new();
         write("123456.789", &mut bytes).unwrap();
         for end in 0..bytes.len() {
-            assert!(read(&bytes[..end]).is_err());
+            assert!(read(&bytes[..end], &mut Room(usize::MAX)).is_err());
         }
-        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0]).is_err(), "NaN");
+        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0], &mut Room(99)).is_err(), "NaN");
+        assert!(read(&[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], &mut Room(99)).is_err(), "a group of five digits");
     }
 
     proptest! {
@@ -149,7 +164,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = read(&bytes);
+            let _ = read(&bytes, &mut Room(usize::MAX));
         }
     }
 }

@@ -48,9 +48,6 @@ pub(super) async fn run(
             Either::Left(done) => concerned += done.rows_affected(),
             Either::Right(_) if misfit.is_some() => {}
             Either::Right(row) => match value::read_row(&row, &columns) {
-                Ok((_, weight)) if weight > MAX_RESULT_BYTES => {
-                    misfit = Some(format!("a row is larger than {} MiB", MAX_RESULT_BYTES >> 20));
-                }
                 Ok((row, weight)) => sink.row(row, weight).await.map_err(stopped)?,
                 Err(what) => misfit = Some(what),
             },

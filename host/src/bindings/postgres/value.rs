@@ -7,8 +7,8 @@
 //! know are `unsupported`, with the bytes of PostgreSQL's binary format.
 
 use super::numeric;
-use super::wire::{Malformed, Reader};
-use super::{Column, DbDataType, DbValue, Interval, RangeBoundKind, Row};
+use super::wire::{Malformed, Reader, Room};
+use super::{Column, DbDataType, DbValue, Interval, MAX_RESULT_BYTES, RangeBoundKind, Row};
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
 use sqlx::Row as _;
 use sqlx::postgres::{PgColumn, PgRow, PgTypeInfo};
@@ -70,43 +70,28 @@ pub(super) fn name(ty: &PgTypeInfo) -> String {
     }
 }
 
-/// The values of a row, and what they weigh in bytes; `Err` says which column does not fit, and why.
+/// The values of a row, and what they weigh in bytes, which is at most [`MAX_RESULT_BYTES`]; `Err` says which column
+/// does not fit, and why.
 pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), String> {
     let mut values = Vec::with_capacity(columns.len());
-    let mut weight = 0;
+    let mut room = Room(MAX_RESULT_BYTES);
     for (index, column) in columns.iter().enumerate() {
         let wrong = |what: &dyn std::fmt::Display| format!("column `{}`: {what}", column.name);
+        let unfit = |Malformed(what)| wrong(&what);
+        room.take(CELL_BYTES).map_err(unfit)?;
         let raw = row.try_get_raw(index).map_err(|e| wrong(&e))?;
-        let value = if raw.is_null() {
+        values.push(if raw.is_null() {
             DbValue::DbNull
         } else {
             let bytes = raw.as_bytes().map_err(|e| wrong(&e))?;
-            read(&column.data_type, bytes).map_err(|Malformed(what)| wrong(&what))?
-        };
-        weight += CELL_BYTES + heap_bytes(&value);
-        values.push(value);
+            read(&column.data_type, bytes, &mut room).map_err(unfit)?
+        });
     }
-    Ok((values, weight))
+    Ok((values, MAX_RESULT_BYTES - room.0))
 }
 
-/// What a value holds outside its cell, in bytes.
-fn heap_bytes(value: &DbValue) -> usize {
-    fn texts<'a>(texts: impl Iterator<Item = Option<&'a String>>) -> usize {
-        texts.map(|text| size_of::<Option<String>>() + text.map_or(0, String::len)).sum()
-    }
-    match value {
-        DbValue::Str(s) | DbValue::Uuid(s) | DbValue::Decimal(s) => s.len(),
-        DbValue::Binary(b) | DbValue::Jsonb(b) | DbValue::Unsupported(b) => b.len(),
-        DbValue::RangeDecimal((from, to)) => texts([from, to].into_iter().map(|b| b.as_ref().map(|(text, _)| text))),
-        DbValue::ArrayInt32(list) => size_of_val(list.as_slice()),
-        DbValue::ArrayInt64(list) => size_of_val(list.as_slice()),
-        DbValue::ArrayDecimal(list) | DbValue::ArrayStr(list) => texts(list.iter().map(Option::as_ref)),
-        _ => 0,
-    }
-}
-
-/// A value that is not NULL.
-fn read(ty: &DbDataType, bytes: &[u8]) -> Result<DbValue, Malformed> {
+/// A value that is not NULL; what it holds outside its cell takes of `room`.
+fn read(ty: &DbDataType, bytes: &[u8], room: &mut Room) -> Result<DbValue, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = match ty {
         DbDataType::Boolean => DbValue::Boolean(reader.i8()? != 0),
@@ -126,27 +111,28 @@ fn read(ty: &DbDataType, bytes: &[u8]) -> Result<DbValue, Malformed> {
             }
             DbValue::Interval(Interval { micros, days, months })
         }
-        DbDataType::Str => return Ok(DbValue::Str(text(bytes)?)),
-        DbDataType::Binary => return Ok(DbValue::Binary(bytes.to_vec())),
+        DbDataType::Str => return Ok(DbValue::Str(text(bytes, room)?)),
+        DbDataType::Binary => return Ok(DbValue::Binary(copy(bytes, room)?)),
         DbDataType::Uuid => {
             let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| Malformed("a UUID that has not 16 bytes"))?;
+            room.take(uuid::fmt::Hyphenated::LENGTH)?;
             return Ok(DbValue::Uuid(uuid.to_string()));
         }
         DbDataType::Jsonb => match bytes.split_first() {
-            Some((1, json)) => return Ok(DbValue::Jsonb(json.to_vec())),
+            Some((1, json)) => return Ok(DbValue::Jsonb(copy(json, room)?)),
             _ => return Err(Malformed("JSONB of an unknown version")),
         },
-        DbDataType::Decimal => return Ok(DbValue::Decimal(numeric::read(bytes)?)),
-        DbDataType::RangeInt32 => return Ok(DbValue::RangeInt32(range(bytes, 0, int32)?)),
-        DbDataType::RangeInt64 => return Ok(DbValue::RangeInt64(range(bytes, 0, int64)?)),
+        DbDataType::Decimal => return Ok(DbValue::Decimal(numeric::read(bytes, room)?)),
+        DbDataType::RangeInt32 => return Ok(DbValue::RangeInt32(range(bytes, room, 0, int32)?)),
+        DbDataType::RangeInt64 => return Ok(DbValue::RangeInt64(range(bytes, room, 0, int64)?)),
         DbDataType::RangeDecimal => {
-            return Ok(DbValue::RangeDecimal(range(bytes, "0".to_owned(), numeric::read)?));
+            return Ok(DbValue::RangeDecimal(range(bytes, room, "0".to_owned(), numeric::read)?));
         }
-        DbDataType::ArrayInt32 => return Ok(DbValue::ArrayInt32(array(bytes, int32)?)),
-        DbDataType::ArrayInt64 => return Ok(DbValue::ArrayInt64(array(bytes, int64)?)),
-        DbDataType::ArrayDecimal => return Ok(DbValue::ArrayDecimal(array(bytes, numeric::read)?)),
-        DbDataType::ArrayStr => return Ok(DbValue::ArrayStr(array(bytes, text)?)),
-        DbDataType::Other(_) => return Ok(DbValue::Unsupported(bytes.to_vec())),
+        DbDataType::ArrayInt32 => return Ok(DbValue::ArrayInt32(array(bytes, room, int32)?)),
+        DbDataType::ArrayInt64 => return Ok(DbValue::ArrayInt64(array(bytes, room, int64)?)),
+        DbDataType::ArrayDecimal => return Ok(DbValue::ArrayDecimal(array(bytes, room, numeric::read)?)),
+        DbDataType::ArrayStr => return Ok(DbValue::ArrayStr(array(bytes, room, text)?)),
+        DbDataType::Other(_) => return Ok(DbValue::Unsupported(copy(bytes, room)?)),
     };
     reader.end(value)
 }
@@ -154,19 +140,25 @@ fn read(ty: &DbDataType, bytes: &[u8]) -> Result<DbValue, Malformed> {
 const INFINITE: Malformed = Malformed("infinity, which is no time");
 const TOO_FAR: Malformed = Malformed("a time that is too far away");
 
-fn int32(bytes: &[u8]) -> Result<i32, Malformed> {
+fn int32(bytes: &[u8], _: &mut Room) -> Result<i32, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.i32()?;
     reader.end(value)
 }
 
-fn int64(bytes: &[u8]) -> Result<i64, Malformed> {
+fn int64(bytes: &[u8], _: &mut Room) -> Result<i64, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.i64()?;
     reader.end(value)
 }
 
-fn text(bytes: &[u8]) -> Result<String, Malformed> {
+fn copy(bytes: &[u8], room: &mut Room) -> Result<Vec<u8>, Malformed> {
+    room.take(bytes.len())?;
+    Ok(bytes.to_vec())
+}
+
+fn text(bytes: &[u8], room: &mut Room) -> Result<String, Malformed> {
+    room.take(bytes.len())?;
     Ok(std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))?.to_owned())
 }
 
@@ -206,8 +198,9 @@ fn small(part: u32) -> u8 {
 /// A range; `zero` stands at both ends of an empty one.
 fn range<T: Clone>(
     bytes: &[u8],
+    room: &mut Room,
     zero: T,
-    read: impl Fn(&[u8]) -> Result<T, Malformed>,
+    read: impl Fn(&[u8], &mut Room) -> Result<T, Malformed>,
 ) -> Result<(Bound<T>, Bound<T>), Malformed> {
     const EMPTY: i8 = 0x01;
     let mut reader = Reader::new(bytes);
@@ -222,14 +215,18 @@ fn range<T: Clone>(
         }
         let kind = if flags & inclusive != 0 { RangeBoundKind::Inclusive } else { RangeBoundKind::Exclusive };
         let piece = reader.piece()?.ok_or(Malformed("a range with NULL at its end"))?;
-        Ok(Some((read(piece)?, kind)))
+        Ok(Some((read(piece, room)?, kind)))
     };
     let both = (bound(0x02, 0x08)?, bound(0x04, 0x10)?);
     reader.end(both)
 }
 
 /// An array of one dimension, or an empty one.
-fn array<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, Malformed>) -> Result<Vec<Option<T>>, Malformed> {
+fn array<T>(
+    bytes: &[u8],
+    room: &mut Room,
+    read: impl Fn(&[u8], &mut Room) -> Result<T, Malformed>,
+) -> Result<Vec<Option<T>>, Malformed> {
     let mut reader = Reader::new(bytes);
     let (dimensions, _has_null, _element) = (reader.i32()?, reader.i32()?, reader.u32()?);
     match dimensions {
@@ -241,7 +238,8 @@ fn array<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, Malformed>) -> Resul
     // No capacity from the wire: each value takes at least its length.
     let mut values = Vec::new();
     for _ in 0..length {
-        values.push(reader.piece()?.map(&read).transpose()?);
+        room.take(size_of::<Option<T>>())?;
+        values.push(reader.piece()?.map(|piece| read(piece, room)).transpose()?);
     }
     reader.end(values)
 }
@@ -272,7 +270,22 @@ mod tests {
             3904, 3906, 3926, 0,
         ]), bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let ty = data_type(&PgTypeInfo::with_oid(sqlx::postgres::types::Oid(oid)));
-            let _ = read(&ty, &bytes);
+            let _ = read(&ty, &bytes, &mut Room(999));
+        }
+    }
+
+    #[test]
+    fn many_elements_of_few_bytes_are_refused_before_they_take_memory() {
+        // One dimension, of as many NULLs as there are.
+        let nulls = |count: i32| {
+            let head = [1_i32, 1, 0, count, 1].into_iter().chain((0..count).map(|_| -1));
+            head.flat_map(i32::to_be_bytes).collect::<Vec<_>>()
+        };
+        for (ty, each) in [(DbDataType::ArrayStr, size_of::<Option<String>>()), (DbDataType::ArrayInt64, 16)] {
+            let mut room = Room(10 * each);
+            assert!(read(&ty, &nulls(10), &mut room).is_ok());
+            assert_eq!(room.0, 0);
+            assert_eq!(read(&ty, &nulls(11), &mut Room(10 * each)), Err(super::super::wire::TOO_LARGE));
         }
     }
 }

@@ -4,6 +4,21 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub &'static str);
 
+/// How many bytes a row may still take in the host's memory. They are taken before they are used: few bytes on the wire
+/// can be much text.
+#[derive(Debug)]
+pub(super) struct Room(pub usize);
+
+impl Room {
+    pub fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.0 = self.0.checked_sub(bytes).ok_or(TOO_LARGE)?;
+        Ok(())
+    }
+}
+
+/// [`MAX_RESULT_BYTES`](super::MAX_RESULT_BYTES) are what a row may take.
+pub(super) const TOO_LARGE: Malformed = Malformed("with it, the row is larger than 16 MiB");
+
 /// The rest of a value.
 pub(super) struct Reader<'a>(&'a [u8]);
 
