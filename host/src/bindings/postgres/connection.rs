@@ -5,7 +5,7 @@ use super::error::{After, Failure, failed};
 use super::pool::{Lease, Pool};
 use super::run::{Kept, Nowhere, Sink, run};
 use super::statement::{Effect, Statement};
-use super::stream::RowStream;
+use super::stream::{RowStream, Unread};
 use super::{
     Address, CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, MAX_TRANSACTIONS, ParameterValue,
     RowSet,
@@ -19,6 +19,7 @@ pub struct Connection {
     pool: Arc<Pool>,
     allowed: Arc<Allowed>,
     session: Mutex<Session>,
+    unread: Arc<AtomicUsize>,
 }
 
 /// Where a connection stands.
@@ -80,9 +81,15 @@ impl Drop for Session {
 }
 
 impl Connection {
-    /// A connection by way of `pool`, as far as `allowed` goes; `transactions` counts its instance's open transactions.
-    pub(super) fn new(pool: Arc<Pool>, allowed: Arc<Allowed>, transactions: Arc<AtomicUsize>) -> Self {
-        Connection { pool, allowed, session: Mutex::new(Session { state: State::Idle, transactions }) }
+    /// A connection by way of `pool`, as far as `allowed` goes; `transactions` counts its instance's open transactions,
+    /// and `unread` the bytes of rows that are unread in its streams.
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        allowed: Arc<Allowed>,
+        transactions: Arc<AtomicUsize>,
+        unread: Arc<AtomicUsize>,
+    ) -> Self {
+        Connection { pool, allowed, session: Mutex::new(Session { state: State::Idle, transactions }), unread }
     }
 
     /// Where it leads.
@@ -122,20 +129,23 @@ impl Connection {
     /// that the guest may run the next statement of the transaction while it reads them.
     ///
     /// # Errors
-    /// As [`query`](Self::query); the size of a streamed result is not bounded.
+    /// As [`query`](Self::query), and when the instance's other streams hold too much that is not read; the size of a
+    /// streamed result is not bounded.
     pub async fn query_stream(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowStream, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
         if !statement.reads || !matches!(session.state, State::Idle) {
-            return Ok(RowStream::ready(self.keep(session, statement, sql.into(), params).await?));
+            let kept = self.keep(session, statement, sql.into(), params).await?;
+            return RowStream::ready(kept, Unread::new(self.unread.clone()));
         }
         drop(session);
         let lease = self.lease(statement, &sql).await?;
         let sql: Arc<str> = sql.into();
-        match RowStream::begin(lease, sql.clone(), params.clone()).await {
+        let unread = || Unread::new(self.unread.clone());
+        match RowStream::begin(lease, sql.clone(), params.clone(), unread()).await {
             Err(Failure { session: After::Stale, .. }) => {
                 let lease = self.lease(statement, &sql).await?;
-                RowStream::begin(lease, sql, params).await.map_err(|failure| failure.error)
+                RowStream::begin(lease, sql, params, unread()).await.map_err(|failure| failure.error)
             }
             begun => begun.map_err(|failure| failure.error),
         }

@@ -4,7 +4,7 @@
 //! the host's threads do. The functions with `-async` in their names let the instance go on.
 
 use super::bindings::spin::postgres::postgres as wit;
-use super::stream::{Producer, Unread};
+use super::stream::Producer;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
 use crate::bindings::{Ctx, Grants};
 use std::sync::Arc;
@@ -40,7 +40,8 @@ impl View<'_> {
     pub(super) fn new_connection(&mut self, address: &Builder) -> Result<Handle, Error> {
         let address = address.as_ref().map_err(bad)?;
         self.state.admit(address)?;
-        let connection = self.grants.postgres.connection(address, self.state.transactions.clone());
+        let connection =
+            self.grants.postgres.connection(address, self.state.transactions.clone(), self.state.unread.clone());
         if let Err(Error::Other(error)) = &connection {
             let (component, host, port) = (&self.grants.component, address.host(), address.port());
             tracing::warn!(
@@ -174,10 +175,6 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         };
         let columns = rows.take_columns();
         store.with(|mut store| {
-            let unread = match Unread::take(&store.get().state.unread, rows.bytes()) {
-                Ok(unread) => unread,
-                Err(e) => return Ok(Err(e)),
-            };
             let (end, ended) = if rows.is_ready() {
                 (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
             } else {
@@ -186,7 +183,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };
-            let producer = Producer { rows, end, _unread: unread };
+            let producer = Producer { rows, end };
             Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
         })
     }

@@ -1,6 +1,6 @@
 //! What one guest can take from the others, on a real PostgreSQL.
 
-use super::tests::{Fixture, connect, error, granted, granted_idle, ok, state};
+use super::tests::{Fixture, connect, error, eventually, granted, granted_idle, ok, state};
 use super::*;
 use crate::bindings::tests::ctx;
 use crate::postgres_server::Postgres;
@@ -100,4 +100,32 @@ async fn a_small_row_that_would_become_much_text_is_refused() {
         let bound = format!("larger than {} MiB", MAX_RESULT_BYTES >> 20);
         assert!(matches!(&error, Error::ValueConversionFailed(what) if what.contains(&bound)), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
+    const ROW: usize = 6 << 20;
+    let f = Fixture::new();
+    let unread: Arc<AtomicUsize> = Arc::default();
+    let address = Address::parse(&f.url).unwrap();
+    let c = f.granted.connection(&address, f.transactions.clone(), unread.clone()).unwrap();
+    let sql = format!("SELECT repeat('x', {ROW}) FROM generate_series(1, 9)");
+    let stream = async || c.query_stream(sql.clone(), vec![]).await;
+    // Two have room for their first row each, and no more.
+    let (mut one, two) = (stream().await.unwrap(), stream().await.unwrap());
+    assert_eq!(unread.load(Ordering::Acquire) / ROW, 2);
+    let refused = stream().await.err().unwrap();
+    assert!(matches!(&refused, Error::Other(what) if what.contains("unread")), "{refused:?}");
+    assert_eq!(unread.load(Ordering::Acquire) / ROW, 2);
+    // One that is read goes on to its end, and never holds more than a row that is not read.
+    drop(two);
+    eventually("the other's rows are gone", || unread.load(Ordering::Acquire) / ROW == 1).await;
+    let mut rows = 0;
+    while let Some(more) = one.next(1).await {
+        rows += more.unwrap().len();
+        assert!(unread.load(Ordering::Acquire) / ROW <= 1);
+    }
+    assert_eq!(rows, 9);
+    drop(one);
+    eventually("nothing is counted", || unread.load(Ordering::Acquire) == 0).await;
 }

@@ -72,8 +72,8 @@ pub use stream::RowStream;
 
 use crate::bindings::Ctx;
 use crate::manifest::AllowedHost;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wasmtime::component::Linker;
 
@@ -151,11 +151,17 @@ impl Granted {
         Granted { allowed: Arc::new(allow::Allowed(allowed)), pools }
     }
 
-    /// A connection to `address`; `transactions` counts the open transactions of its instance.
+    /// A connection to `address`; `transactions` counts the open transactions of its instance, and `unread` the bytes
+    /// of rows that are unread in its streams.
     ///
     /// # Errors
     /// When the address is not granted, or cannot be used.
-    pub fn connection(&self, address: &Address, transactions: Arc<AtomicUsize>) -> Result<Connection, Error> {
+    pub fn connection(
+        &self,
+        address: &Address,
+        transactions: Arc<AtomicUsize>,
+        unread: Arc<AtomicUsize>,
+    ) -> Result<Connection, Error> {
         if !self.allowed.allows(address) {
             return Err(Error::Other(format!(
                 "{}:{} is not granted to this component",
@@ -163,7 +169,7 @@ impl Granted {
                 address.port()
             )));
         }
-        Ok(Connection::new(self.pools.pool(address)?, self.allowed.clone(), transactions))
+        Ok(Connection::new(self.pools.pool(address)?, self.allowed.clone(), transactions, unread))
     }
 }
 

@@ -3,6 +3,10 @@
 //! A small result is there before the stream is made. The rest of a large one is read by a task, which hands on batches
 //! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL). A stream that is
 //! dropped before its end closes its session, and so ends the query.
+//!
+//! Each row counts with what it weighs until the guest has taken it. A stream reads on when little of it is unread, so
+//! of rows that are heavy it holds one besides those the guest reads; and all streams of an instance together hold what
+//! one result may, or the one that passes it fails.
 
 use super::error::{After, Failure};
 use super::pool::Lease;
@@ -14,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
@@ -24,13 +28,16 @@ const BATCH_BYTES: usize = 64 << 10;
 /// Parts that wait in the channel: the columns, all rows of a short query and its error find room there at once, so
 /// that it is over before anybody reads.
 const PARTS: usize = 4;
+/// A query is not read on while rows of this weight are unread: what finds room in the channel, when no row is heavy.
+const UNREAD_BYTES: usize = (PARTS + 1) * BATCH_BYTES;
 
 /// The rows of one statement.
 pub struct RowStream {
     columns: Vec<Column>,
     rows: VecDeque<Row>,
-    /// What the rows in the host's memory weigh at most.
-    bytes: usize,
+    /// What `rows` weighed when the first of them was there.
+    weight: usize,
+    unread: Arc<Unread>,
     scan: Option<Scan>,
 }
 
@@ -43,7 +50,8 @@ struct Scan {
 /// What a query gives, in this order.
 enum Part {
     Columns(Vec<Column>),
-    Rows(Vec<Row>),
+    /// With their weight.
+    Rows(Vec<Row>, usize),
     Failed(Failure),
 }
 
@@ -52,18 +60,22 @@ struct Batches {
     give: mpsc::Sender<Part>,
     batch: Vec<Row>,
     weight: usize,
-    stalled: bool,
+    unread: Arc<Unread>,
+    /// Why it was stopped, if not because nobody wants the rows.
+    stopped: Option<Error>,
 }
 
 impl Batches {
     async fn give(&mut self, part: Part) -> Result<(), Stop> {
         match tokio::time::timeout(super::STALL, self.give.send(part)).await {
             Ok(given) => given.map_err(|_| Stop),
-            Err(_) => {
-                self.stalled = true;
-                Err(Stop)
-            }
+            Err(_) => self.stop(stalled()),
         }
+    }
+
+    fn stop(&mut self, why: Error) -> Result<(), Stop> {
+        self.stopped = Some(why);
+        Err(Stop)
     }
 }
 
@@ -73,20 +85,33 @@ impl Sink for Batches {
     }
 
     async fn row(&mut self, row: Row, weight: usize) -> Result<(), Stop> {
+        if let Err(e) = self.unread.add(weight) {
+            return self.stop(e);
+        }
         self.batch.push(row);
         self.weight += weight;
         if self.weight < BATCH_BYTES {
             return Ok(());
         }
-        self.weight = 0;
-        let batch = std::mem::take(&mut self.batch);
-        self.give(Part::Rows(batch)).await
+        let batch = Part::Rows(std::mem::take(&mut self.batch), std::mem::take(&mut self.weight));
+        self.give(batch).await?;
+        let unread = self.unread.clone();
+        match tokio::time::timeout(super::STALL, unread.until_read()).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.stop(stalled()),
+        }
     }
 }
 
 /// Runs the query, and gives the session back when it has ended.
-async fn drive(mut lease: Lease, sql: Arc<str>, params: Vec<ParameterValue>, give: mpsc::Sender<Part>) {
-    let mut batches = Batches { give, batch: Vec::new(), weight: 0, stalled: false };
+async fn drive(
+    mut lease: Lease,
+    sql: Arc<str>,
+    params: Vec<ParameterValue>,
+    give: mpsc::Sender<Part>,
+    unread: Arc<Unread>,
+) {
+    let mut batches = Batches { give, batch: Vec::new(), weight: 0, unread, stopped: None };
     let outcome = run(lease.session(), &sql, &params, &mut batches).await;
     match &outcome {
         Err(Failure { session: After::Gone, .. }) => lease.died(),
@@ -94,14 +119,14 @@ async fn drive(mut lease: Lease, sql: Arc<str>, params: Vec<ParameterValue>, giv
         _ => lease.release(),
     }
     if !batches.batch.is_empty() {
-        let rest = std::mem::take(&mut batches.batch);
-        if batches.give(Part::Rows(rest)).await.is_err() {
+        let rest = Part::Rows(std::mem::take(&mut batches.batch), batches.weight);
+        if batches.give(rest).await.is_err() {
             return;
         }
     }
     if let Err(mut failure) = outcome {
-        if batches.stalled {
-            failure.error = stalled();
+        if let Some(why) = batches.stopped {
+            failure.error = why;
         }
         // After a stall there is no room; a closed channel would look like the end of the rows, so the error waits for
         // room in its turn. The session is gone already.
@@ -114,14 +139,27 @@ fn stalled() -> Error {
 }
 
 impl RowStream {
-    pub(super) fn ready(kept: Kept) -> Self {
-        RowStream { columns: kept.columns, rows: kept.rows.into(), bytes: kept.bytes, scan: None }
+    /// Rows that have all been read.
+    ///
+    /// # Errors
+    /// When the instance has too much unread already.
+    pub(super) fn ready(kept: Kept, unread: Unread) -> Result<Self, Error> {
+        unread.add(kept.bytes)?;
+        let (columns, rows) = (kept.columns, kept.rows.into());
+        Ok(RowStream { columns, rows, weight: kept.bytes, unread: Arc::new(unread), scan: None })
     }
 
     /// Begins a query, and waits for its first rows, its end or its error.
-    pub(super) async fn begin(lease: Lease, sql: Arc<str>, params: Vec<ParameterValue>) -> Result<Self, Failure> {
+    pub(super) async fn begin(
+        lease: Lease,
+        sql: Arc<str>,
+        params: Vec<ParameterValue>,
+        unread: Unread,
+    ) -> Result<Self, Failure> {
+        let unread = Arc::new(unread);
         let (give, mut batches) = mpsc::channel(PARTS);
-        let mut driving: Option<BoxFuture<'static, ()>> = Some(Box::pin(drive(lease, sql, params, give)));
+        let mut driving: Option<BoxFuture<'static, ()>> =
+            Some(Box::pin(drive(lease, sql, params, give, unread.clone())));
         let mut columns = Vec::new();
         // A short query is over before anything is worth a task of its own.
         let mut next = async || {
@@ -135,42 +173,37 @@ impl RowStream {
             }
             batches.recv().await
         };
-        let rows = loop {
+        let (rows, mut weight) = loop {
             match next().await {
                 Some(Part::Columns(found)) => columns = found,
-                Some(Part::Rows(rows)) => break rows,
+                Some(Part::Rows(rows, weight)) => break (rows, weight),
                 Some(Part::Failed(failure)) => return Err(failure),
-                None => break Vec::new(),
+                None => break (Vec::new(), 0),
             }
         };
-        let (bytes, scan) = match driving {
+        let mut rows: VecDeque<Row> = rows.into();
+        let scan = match driving {
             None => {
-                let mut rows: VecDeque<Row> = rows.into();
                 while let Ok(part) = batches.try_recv() {
                     match part {
-                        Part::Rows(more) => rows.extend(more),
+                        Part::Rows(more, weighing) => {
+                            rows.extend(more);
+                            weight += weighing;
+                        }
                         Part::Failed(failure) => return Err(failure),
                         Part::Columns(_) => {}
                     }
                 }
-                return Ok(RowStream { columns, rows, bytes: (PARTS + 2) * BATCH_BYTES, scan: None });
+                None
             }
-            Some(driving) => {
-                let _task = AbortOnDropHandle::new(tokio::spawn(driving));
-                ((PARTS + 2) * BATCH_BYTES, Scan { batches, _task })
-            }
+            Some(driving) => Some(Scan { batches, _task: AbortOnDropHandle::new(tokio::spawn(driving)) }),
         };
-        Ok(RowStream { columns, rows: rows.into(), bytes, scan: Some(scan) })
+        Ok(RowStream { columns, rows, weight, unread, scan })
     }
 
     /// The columns.
     pub fn take_columns(&mut self) -> Vec<Column> {
         std::mem::take(&mut self.columns)
-    }
-
-    /// What the stream's rows in the host's memory weigh at most, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Whether all rows are here already.
@@ -192,7 +225,7 @@ impl RowStream {
                 return Poll::Ready(None);
             };
             match std::task::ready!(scan.batches.poll_recv(cx)) {
-                Some(Part::Rows(rows)) => self.rows = rows.into(),
+                Some(Part::Rows(rows, weight)) => (self.rows, self.weight) = (rows.into(), weight),
                 Some(Part::Columns(_)) => {}
                 Some(Part::Failed(failure)) => {
                     self.scan = None;
@@ -202,7 +235,11 @@ impl RowStream {
             }
         }
         let count = most.min(self.rows.len());
-        Poll::Ready(Some(Ok(self.rows.drain(..count).collect())))
+        let taken = self.rows.drain(..count).collect();
+        if self.rows.is_empty() {
+            self.unread.remove(std::mem::take(&mut self.weight));
+        }
+        Poll::Ready(Some(Ok(taken)))
     }
 
     /// Whether the end is known to be reached.
@@ -211,32 +248,53 @@ impl RowStream {
     }
 }
 
-/// A share of the unread bytes that an instance may have; given back when it is dropped.
+/// What one stream holds that is not read, in bytes, which counts with the other streams of its instance; given back
+/// when it is dropped.
 #[derive(Debug)]
 pub(super) struct Unread {
-    total: Arc<AtomicUsize>,
-    bytes: usize,
+    all: Arc<AtomicUsize>,
+    own: AtomicUsize,
+    /// Told when some was read.
+    read: Notify,
 }
 
 impl Unread {
-    /// Takes a share; an error when the instance has too much unread.
-    pub(super) fn take(total: &Arc<AtomicUsize>, bytes: usize) -> Result<Self, Error> {
-        let before = total.fetch_add(bytes, Ordering::AcqRel);
-        let share = Unread { total: total.clone(), bytes };
-        // One result alone was bounded when it was kept.
-        if before > 0 && before + bytes > super::MAX_RESULT_BYTES {
+    /// Nothing yet; `all` counts the whole instance.
+    pub(super) fn new(all: Arc<AtomicUsize>) -> Self {
+        Unread { all, own: AtomicUsize::new(0), read: Notify::new() }
+    }
+
+    /// Counts what is there; an error when the instance has too much.
+    fn add(&self, bytes: usize) -> Result<(), Error> {
+        let own = self.own.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let all = self.all.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        // One stream alone is bounded by what it reads ahead.
+        if all > own && all > super::MAX_RESULT_BYTES {
             return Err(Error::Other(format!(
                 "more than {} MiB of rows are unread in other streams; read or drop them first",
                 super::MAX_RESULT_BYTES >> 20
             )));
         }
-        Ok(share)
+        Ok(())
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.own.fetch_sub(bytes, Ordering::AcqRel);
+        self.all.fetch_sub(bytes, Ordering::AcqRel);
+        self.read.notify_one();
+    }
+
+    /// Waits until little is unread.
+    async fn until_read(&self) {
+        while self.own.load(Ordering::Acquire) >= UNREAD_BYTES {
+            self.read.notified().await;
+        }
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.all.fetch_sub(*self.own.get_mut(), Ordering::AcqRel);
     }
 }
 
@@ -245,7 +303,6 @@ pub(super) struct Producer {
     pub rows: RowStream,
     /// `None` when the end was told beforehand.
     pub end: Option<oneshot::Sender<Result<(), Error>>>,
-    pub _unread: Unread,
 }
 
 impl Producer {
