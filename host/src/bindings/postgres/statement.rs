@@ -51,7 +51,9 @@ pub(super) enum Effect {
 pub(super) struct Statement {
     pub effect: Effect,
     /// Whether it changes nothing, so that it may be abandoned half-way: a query without a command that writes. (A
-    /// function that it calls may write; abandoning the query undoes that.)
+    /// function that it calls may write. Whether that stays when the query is abandoned is not known: it is undone if
+    /// PostgreSQL is still at work then, but it may have finished, and committed, while the last rows were on their
+    /// way, because the end of a statement is asked for together with the statement.)
     pub reads: bool,
     /// Whether the session may be another one afterwards: settings, temporary tables, locks.
     pub leaves_traces: bool,
