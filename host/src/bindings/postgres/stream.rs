@@ -264,12 +264,14 @@ impl Unread {
         Unread { all, own: AtomicUsize::new(0), read: Notify::new() }
     }
 
-    /// Counts what is there; an error when the instance has too much.
+    /// Counts what is there; an error, and nothing is counted, when the instance has too much.
     fn add(&self, bytes: usize) -> Result<(), Error> {
         let own = self.own.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let all = self.all.fetch_add(bytes, Ordering::AcqRel) + bytes;
         // One stream alone is bounded by what it reads ahead.
         if all > own && all > super::MAX_RESULT_BYTES {
+            // The rows are not kept, and the other streams need not fail with this one.
+            self.remove(bytes);
             return Err(Error::Other(format!(
                 "more than {} MiB of rows are unread in other streams; read or drop them first",
                 super::MAX_RESULT_BYTES >> 20
