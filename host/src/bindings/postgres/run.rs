@@ -44,6 +44,8 @@ pub(super) async fn run(
     let (mut concerned, mut misfit) = (0, None);
     let mut results = session.fetch_many(statement.query_with(arguments));
     while let Some(result) = results.next().await {
+        // Rows come many at a time, and each may be long to write out: others on this thread get their turn.
+        tokio::task::coop::consume_budget().await;
         match result? {
             Either::Left(done) => concerned += done.rows_affected(),
             Either::Right(_) if misfit.is_some() => {}
