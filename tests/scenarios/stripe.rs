@@ -343,7 +343,7 @@ async fn a_cancelled_orders_page_is_ended_and_where_that_fails_the_order_is_canc
         shop.patch(&path, &token, json!({ "status": "CANCELLED" })).await.expect(200);
         assert_eq!(shop.order_by_id(&token, &order).await["status"], "CANCELLED");
         if status == "open" {
-            shop.host.wait_for_log(&format!("order {order} is cancelled; its payment page")).await;
+            shop.host.wait_for_log(&format!("order {order} cannot be paid any more; its payment page")).await;
             shop.pay(&order, 15050).await;
             assert_eq!(shop.order_by_id(&token, &order).await["refundDueAmount"], 150.5);
         }
