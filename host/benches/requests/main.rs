@@ -40,9 +40,8 @@ struct Row {
     native: Call,
 }
 
-/// The rows; `tokens` are the user's at the store, the store on PostgreSQL and the native server, `order` is one that the
-/// store has.
-fn table([ours, on_postgres, native]: [&str; 3], order: &str) -> Vec<Row> {
+/// The rows; the tokens are the user's at the store, the store on PostgreSQL and the native server.
+fn table([ours, on_postgres, native]: [&str; 3]) -> Vec<Row> {
     let probe = |name, path: &str, native: &str| Row {
         name,
         side: Side::Probe,
@@ -65,7 +64,6 @@ fn table([ours, on_postgres, native]: [&str; 3], order: &str) -> Vec<Row> {
             native: Call::post("/postgres/orders", ORDER).by(native),
         },
         by_user("GET orders page", Call::get("/api/orders?page=1&limit=10")),
-        store("event, durable link", Call::events(native::SECRET, order)),
         store("login", Call::post("/api/auth/login", LOGIN)),
         by_user("verify", Call::post("/api/auth/verify", "")),
     ]
@@ -141,7 +139,7 @@ fn rows() {
         "{:<23} {:<7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "row", "server", "req/s", "p50 us", "p99 us", "CPU us", "RSS MiB", "x native"
     );
-    for row in table([&ours, &on_postgres_token, &theirs], order) {
+    for row in table([&ours, &on_postgres_token, &theirs]) {
         let server = match row.side {
             Side::Probe => &probe,
             Side::Store => &store,
@@ -171,6 +169,29 @@ fn rows() {
     println!();
     logins(&store, &ours, "souk");
     logins(&native, &theirs, "native");
+    println!();
+    let call = Call::events(native::SECRET, order);
+    let orders = state.path().join("store/sqlite/orders.db");
+    events(&store, &call, &orders, "SELECT count(*) FROM events", "souk");
+    events(&native, &call, &state.path().join("native/inbox.db"), "SELECT count(*) FROM seen", "native");
+}
+
+/// Events of the payment provider: how many are stored a second, and how many applied, one transaction each. They are
+/// stored faster than they are applied, so this is one slot, and the queue must hold what it leaves.
+fn events(server: &Server, call: &Call, database: &std::path::Path, applied: &str, name: &str) {
+    let count =
+        || -> u32 { rusqlite::Connection::open(database).unwrap().query_row(applied, [], |r| r.get(0)).unwrap() };
+    let sample = load::run(server, call, CONNECTIONS, SLOT);
+    let (before, start) = (count(), std::time::Instant::now());
+    std::thread::sleep(SLOT);
+    let applied = f64::from(count() - before) / start.elapsed().as_secs_f64();
+    println!(
+        "{name:<7} events: {:>6.0} stored/s (p50 {:>5.2} ms, p99 {:>6.2} ms, {:>5.0} us CPU), then {applied:>6.0} applied/s",
+        sample.rate,
+        sample.p50 / 1e3,
+        sample.p99 / 1e3,
+        sample.cpu
+    );
 }
 
 /// What `verify` costs while others log in without pause: hashing passwords must not hold up anybody else.
