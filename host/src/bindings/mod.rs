@@ -9,6 +9,7 @@ pub mod http_client;
 pub mod key_value;
 mod memory;
 pub mod postgres;
+mod rows;
 pub mod sqlite;
 mod stdio;
 mod variables;

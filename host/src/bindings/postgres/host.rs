@@ -4,8 +4,8 @@
 //! the host's threads do. The functions with `-async` in their names let the instance go on.
 
 use super::bindings::spin::postgres::postgres as wit;
-use super::stream::Producer;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
+use crate::bindings::rows::Producer;
 use crate::bindings::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;

@@ -12,16 +12,14 @@ use super::error::{After, Failure};
 use super::pool::Lease;
 use super::run::{Kept, Sink, Stop, run};
 use super::{Column, Error, ParameterValue, Row};
+use crate::bindings::rows::Rows;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
 
 /// A batch is handed on when its rows weigh this much.
 const BATCH_BYTES: usize = 64 << 10;
@@ -216,10 +214,15 @@ impl RowStream {
     /// # Errors
     /// The query's own error, when it fails after its first rows.
     pub async fn next(&mut self, most: usize) -> Option<Result<Vec<Row>, Error>> {
-        std::future::poll_fn(|cx| self.poll_next(cx, most)).await
+        std::future::poll_fn(|cx| self.poll_rows(cx, most)).await
     }
+}
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<Row>, Error>>> {
+impl Rows for RowStream {
+    type Row = Row;
+    type Error = Error;
+
+    fn poll_rows(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<Row>, Error>>> {
         while self.rows.is_empty() {
             let Some(scan) = &mut self.scan else {
                 return Poll::Ready(None);
@@ -242,7 +245,6 @@ impl RowStream {
         Poll::Ready(Some(Ok(taken)))
     }
 
-    /// Whether the end is known to be reached.
     fn is_done(&self) -> bool {
         self.rows.is_empty() && self.scan.is_none()
     }
@@ -297,52 +299,5 @@ impl Unread {
 impl Drop for Unread {
     fn drop(&mut self) {
         self.all.fetch_sub(*self.own.get_mut(), Ordering::AcqRel);
-    }
-}
-
-/// Feeds a guest's stream, and says at its end how the statement ended.
-pub(super) struct Producer {
-    pub rows: RowStream,
-    /// `None` when the end was told beforehand.
-    pub end: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-impl Producer {
-    fn finish(&mut self, outcome: Result<(), Error>) -> StreamResult {
-        if let Some(end) = self.end.take() {
-            // The guest may have dropped the future: then it does not want to know.
-            drop(end.send(outcome));
-        }
-        StreamResult::Dropped
-    }
-}
-
-impl<D: 'static> StreamProducer<D> for Producer {
-    type Item = Row;
-    type Buffer = VecBuffer<Row>;
-
-    fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut store: StoreContextMut<'a, D>,
-        mut destination: Destination<'a, Row, VecBuffer<Row>>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        // No more than the guest has room for: what is handed over is no longer counted as unread.
-        let room = destination.remaining(&mut store).unwrap_or(usize::MAX);
-        if room == 0 {
-            // A question whether there are rows; the next read of them answers it.
-            return Poll::Ready(Ok(StreamResult::Completed));
-        }
-        Poll::Ready(Ok(match self.rows.poll_next(cx, room) {
-            Poll::Pending if finish => StreamResult::Cancelled,
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => self.finish(Ok(())),
-            Poll::Ready(Some(Err(e))) => self.finish(Err(e)),
-            Poll::Ready(Some(Ok(rows))) => {
-                destination.set_buffer(rows.into());
-                if self.rows.is_done() { self.finish(Ok(())) } else { StreamResult::Completed }
-            }
-        }))
     }
 }

@@ -4,8 +4,9 @@
 //! threads do. `execute-async` lets the instance go on.
 
 use super::bindings::spin::sqlite::sqlite as wit;
-use super::stream::{Producer, Unread};
+use super::stream::{Counted, Unread};
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
+use crate::bindings::rows::Producer;
 use crate::bindings::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -121,7 +122,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };
-            let producer = Producer { rows, end, _unread: unread };
+            let producer = Producer { rows: Counted { rows, _unread: unread }, end };
             Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
         })
     }

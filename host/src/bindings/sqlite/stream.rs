@@ -7,14 +7,12 @@ use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Reader;
 use super::engine::{Collected, Item, Run};
 use super::error::{Stop, internal};
+use crate::bindings::rows::Rows;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot};
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Destination, StreamProducer, StreamResult, VecBuffer};
 
 /// A batch is handed on when its rows weigh this much.
 const BATCH_BYTES: usize = 64 << 10;
@@ -187,50 +185,21 @@ impl Drop for Unread {
     }
 }
 
-/// Feeds a guest's stream, and says at its end how the statement ended.
-pub(super) struct Producer {
+/// Rows with their share of what an instance may leave unread.
+pub(super) struct Counted {
     pub rows: RowStream,
-    /// `None` when the end was told beforehand.
-    pub end: Option<oneshot::Sender<Result<(), Error>>>,
     pub _unread: Unread,
 }
 
-impl Producer {
-    fn finish(&mut self, outcome: Result<(), Error>) -> StreamResult {
-        if let Some(end) = self.end.take() {
-            // The guest may have dropped the future: then it does not want to know.
-            drop(end.send(outcome));
-        }
-        StreamResult::Dropped
+impl Rows for Counted {
+    type Row = RowResult;
+    type Error = Error;
+
+    fn poll_rows(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<RowResult>, Error>>> {
+        self.rows.poll_next(cx, most)
     }
-}
 
-impl<D: 'static> StreamProducer<D> for Producer {
-    type Item = RowResult;
-    type Buffer = VecBuffer<RowResult>;
-
-    fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut store: StoreContextMut<'a, D>,
-        mut destination: Destination<'a, RowResult, VecBuffer<RowResult>>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        // No more than the guest has room for: what is handed over is no longer counted as unread.
-        let room = destination.remaining(&mut store).unwrap_or(usize::MAX);
-        if room == 0 {
-            // A question whether there are rows; the next read of them answers it.
-            return Poll::Ready(Ok(StreamResult::Completed));
-        }
-        Poll::Ready(Ok(match self.rows.poll_next(cx, room) {
-            Poll::Pending if finish => StreamResult::Cancelled,
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => self.finish(Ok(())),
-            Poll::Ready(Some(Err(e))) => self.finish(Err(e)),
-            Poll::Ready(Some(Ok(rows))) => {
-                destination.set_buffer(rows.into());
-                if self.rows.is_done() { self.finish(Ok(())) } else { StreamResult::Completed }
-            }
-        }))
+    fn is_done(&self) -> bool {
+        self.rows.is_done()
     }
 }
