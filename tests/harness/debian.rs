@@ -1,5 +1,7 @@
 //! Programs that tests need: looked for, and installed from Debian's packages where the tests may.
 
+#![allow(dead_code)] // Each of those who include it uses a part of it.
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,12 +1,10 @@
 //! PostgreSQL servers of the tests' own: on a free loopback port, with their data in a temp folder, gone with the test.
 //!
-//! This file needs `debian.rs` beside it and nothing else, so that the host's unit tests include it too. PostgreSQL refuses
+//! This file needs `debian` beside it as a module and nothing else, so that the host's unit tests include it too. PostgreSQL refuses
 //! to run as root; where the tests do, it runs as `nobody`.
 #![allow(dead_code)] // Each of those who include it uses a part of it.
 
-#[path = "debian.rs"]
-pub mod debian;
-
+use super::debian;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -3,7 +3,7 @@
 //! The browser is Debian's Chromium, driven by the programs in `tests/browser`. Their steps fail by themselves; what they
 //! saw comes back as JSON and is judged here. They write pictures of every page to `screenshots` in the target folder.
 
-use crate::harness::postgres::debian;
+use crate::harness::debian;
 use crate::harness::store::{PASSWORD, order_body, send, token};
 use crate::harness::{App, Client, Host, PATIENCE, build, eventually};
 use http::Method;

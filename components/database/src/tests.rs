@@ -3,6 +3,8 @@
 use crate::connection::{Place, class};
 use crate::{Database, Dialect, Error, LOCKED, NOW, Row, Statement, Value, ago, statement, time};
 
+#[path = "../../../tests/harness/debian.rs"]
+mod debian;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 

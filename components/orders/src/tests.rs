@@ -8,6 +8,8 @@ use crate::key::Key;
 use crate::{event, page, rows, session, sql, status, store};
 use database::{Database, Dialect, Row, Statement, Value, statement};
 
+#[path = "../../../tests/harness/debian.rs"]
+mod debian;
 #[path = "../../../tests/harness/postgres.rs"]
 pub mod postgres;
 

@@ -4,6 +4,8 @@ use crate::bindings::catalog::{Error, Money, Page, Product};
 use crate::{cents, key, name, rows, sql};
 use database::{Database, Dialect, Row, Rows, Statement, Value};
 
+#[path = "../../../tests/harness/debian.rs"]
+mod debian;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
 

@@ -6,6 +6,8 @@
 //! request; that of the load and of PostgreSQL is not in it. Ratios travel to other machines, absolute figures do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 
+#[path = "../../../tests/harness/debian.rs"]
+mod debian;
 mod load;
 mod native;
 #[path = "../../../tests/harness/postgres.rs"]

@@ -12,7 +12,7 @@ mod output;
 mod reach;
 mod up;
 
-use crate::manifest::{self, Application, HostValues, LoadOptions, Manifest, ManifestErrors};
+use crate::manifest::{self, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
 use crate::secrets::Secrets;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -67,6 +67,15 @@ struct Place {
     /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, where there is one]
     #[arg(long, value_name = "FILE", global = true)]
     runtime_config_file: Option<PathBuf>,
+    /// Servers of NATS, by which the hosts of one application reach each other [default: the runtime configuration's]
+    #[arg(long, value_name = "URL", global = true, value_delimiter = ',', value_parser = manifest::server_without_secret)]
+    nats: Vec<NatsServer>,
+    /// The credentials file for NATS
+    #[arg(long, value_name = "FILE", global = true)]
+    creds: Option<PathBuf>,
+    /// The components that run here; other hosts run the rest [default: all]
+    #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 impl Place {
@@ -82,6 +91,9 @@ impl Place {
             process_env: std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 .collect(),
+            nats: self.nats.clone(),
+            credentials: self.creds.clone(),
+            only: self.only.clone(),
         }
     }
 

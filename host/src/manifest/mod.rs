@@ -31,6 +31,7 @@ mod error;
 mod files;
 mod generated;
 mod names;
+mod nats;
 mod outbound;
 mod postgres;
 mod route;
@@ -51,6 +52,7 @@ pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
 pub use names::DependencyName;
+pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use outbound::{AllowedHost, INTERNAL_DOMAIN, default_port};
 pub use postgres::{AddressError, MAX_ADDRESS, PostgresAddress, SslMode};
 pub use route::{RouteMatch, RoutePattern, Router};
@@ -58,8 +60,9 @@ pub use variables::Value;
 
 use crate::limits::{ComponentLimits, EdgeLimits};
 use error::{Report, Source};
+use nats::NatsTable;
 use schema::Draft;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use table::File;
 use variables::Provider;
@@ -75,6 +78,12 @@ pub struct LoadOptions {
     pub environment: Vec<(String, String)>,
     /// The process's environment, from which `SPIN_VARIABLE_*` are taken.
     pub process_env: BTreeMap<String, String>,
+    /// Servers of NATS; none for those of the runtime configuration, if it has any.
+    pub nats: Vec<NatsServer>,
+    /// The credentials file for them; `None` for that of the runtime configuration.
+    pub credentials: Option<PathBuf>,
+    /// The components that run here; none for those that the runtime configuration names, or else all.
+    pub only: Vec<String>,
 }
 
 /// A loaded application and what is odd about it.
@@ -113,6 +122,10 @@ pub struct Application {
     pub state_dir: Option<PathBuf>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
+    /// How to reach other hosts of the application; `None` when there are none.
+    pub nats: Option<NatsConfig>,
+    /// The components that run here; `None` when all do. The others run on other hosts.
+    pub only: Option<BTreeSet<String>>,
 }
 
 impl Application {
@@ -266,6 +279,9 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
         draft.application.sqlite_paths = config.sqlite_paths;
         draft.application.state_dir = config.state_dir;
         providers = config.providers;
+        nats::settle(&mut draft.application, options, config.nats, File { source: &config_source, report: &report });
+    } else {
+        nats::settle(&mut draft.application, options, NatsTable::default(), manifest);
     }
     providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv });
     if report.has_errors() {

@@ -1,11 +1,11 @@
-//! runtime-config.toml: where stores and databases lie, and which sources give variables their values.
+//! runtime-config.toml: where stores and databases lie, which sources give variables their values, and where NATS is.
 //!
-//! Only what stands on this machine is known: `type = "spin"` stores and databases, and the `static` and `env`
-//! providers. Everything else that Spin knows there (Redis, Azure, libSQL, Vault, ...) is refused by name.
+//! Of stores, databases and providers only those on this machine are known: `type = "spin"`, and `static` and `env`. Everything else that Spin knows there (Redis, Azure, libSQL, Vault, ...) is refused by name.
 //! Relative paths start at the file's folder.
 
 use super::error::{Report, Source};
 use super::names::check_label;
+use super::nats::{self, NatsTable};
 use super::table::{At, File, Table};
 use super::variables::{PREFIX, Provider, read_dotenv};
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ pub(super) struct RuntimeConfig {
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     pub providers: Vec<Provider>,
     pub state_dir: Option<PathBuf>,
+    pub nats: NatsTable,
     /// Labels with the table and line that define them, for the check that someone uses them.
     pub labels: Vec<(&'static str, At<String>)>,
 }
@@ -51,6 +52,9 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     }
     for provider in root.tables("variables_provider") {
         config.providers.extend(read_provider(provider, folder, shown));
+    }
+    if let Some(table) = root.table("nats") {
+        config.nats = nats::read(table, folder);
     }
     // An empty string is "not set", as in Spin.
     let state_dir = root.string("state_dir").filter(|dir| !dir.value.is_empty());

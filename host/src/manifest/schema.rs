@@ -39,6 +39,8 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
         off: BTreeMap::new(),
+        nats: None,
+        only: None,
     };
     // Whatever names a component or variable would be wrong too, and say nothing new.
     if root.misspelt("component") || root.misspelt("variables") {

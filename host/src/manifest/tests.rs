@@ -20,6 +20,9 @@ pub(super) fn app(manifest: &str) -> App {
         runtime_config: None,
         environment: Vec::new(),
         process_env: BTreeMap::new(),
+        nats: Vec::new(),
+        credentials: None,
+        only: Vec::new(),
     };
     App { dir, options }
 }
@@ -304,6 +307,26 @@ fn the_runtime_configuration_places_stores_databases_and_state() {
     assert_eq!(loaded.application.key_value_paths["cache"], PathBuf::from("/var/cache.db"));
     let warnings: Vec<_> = loaded.warnings.iter().map(|w| (w.line, w.message.as_str())).collect();
     assert_eq!(warnings, [(Some(8), "[key_value_store.stray] is granted to no component")]);
+}
+
+#[test]
+fn nats_is_where_the_command_line_says_or_else_the_runtime_configuration() {
+    let config = "[nats]\nservers = [\"nats://u:s3cret@one\", \"two:4333\"]\ncredentials = \"c.creds\"\nonly = [\"a\"]\nreplicas = 3";
+    let mut app = app(&with_component("")).file("runtime-config.toml", config);
+    let nats = app.load().application.nats.unwrap();
+    assert_eq!(format!("{:?}", nats.servers), "[nats://one:4222, nats://two:4333]");
+    assert_eq!(nats.credentials, Some(app.dir.path().join("c.creds")));
+    assert_eq!(nats.replicas, Some(3));
+    assert_eq!(app.load().application.only, Some(BTreeSet::from(["a".to_owned()])));
+    app.options.nats = vec!["nats://three".parse().unwrap()];
+    app.options.credentials = Some("d.creds".into());
+    let nats = app.load().application.nats.unwrap();
+    assert_eq!(
+        (format!("{:?}", nats.servers), nats.credentials),
+        ("[nats://three:4222]".into(), Some("d.creds".into()))
+    );
+    app.options.only = vec!["b".to_owned()];
+    assert!(app.errors().to_string().starts_with("--only: component `b` does not exist\n  fix: "), "{}", app.errors());
 }
 
 #[test]

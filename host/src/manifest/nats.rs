@@ -1,0 +1,195 @@
+//! Where NATS is: the servers, from runtime-config.toml's `[nats]` or the command line, and what this host runs of the
+//! application.
+//!
+//! A password or token in a server's URL is accepted in the file alone: command lines are read by everyone on a
+//! machine. Nothing here is ever shown with it.
+
+use super::error::Source;
+use super::names::nearest;
+use super::table::{At, File, Table};
+use super::{Application, LoadOptions};
+use async_nats::ServerAddr;
+use percent_encoding::percent_decode_str;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// How to reach NATS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsConfig {
+    /// Servers of one cluster; never empty.
+    pub servers: Vec<NatsServer>,
+    /// A credentials file, as `nsc` makes it.
+    pub credentials: Option<PathBuf>,
+    /// On how many servers JetStream keeps each stream; `None` lets the host choose by the cluster that it finds.
+    pub replicas: Option<usize>,
+}
+
+/// The URL of one server. Shown without user, password or token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NatsServer(ServerAddr);
+
+impl NatsServer {
+    /// The address for the client.
+    pub fn address(&self) -> &ServerAddr {
+        &self.0
+    }
+
+    /// What the URL logs in with: a user and a password, or a token where there is no password.
+    pub fn login(&self) -> Option<(String, Option<String>)> {
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Some((decoded(self.0.username()?), self.0.password().map(decoded)))
+    }
+}
+
+impl fmt::Display for NatsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.0.scheme(), self.0.host(), self.0.port())
+    }
+}
+
+impl fmt::Debug for NatsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for NatsServer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // `host:4222` alone is NATS's own short form.
+        let address = ServerAddr::from_str(text).map_err(|_| "is no URL of a NATS server")?;
+        if !matches!(address.scheme(), "nats" | "tls") {
+            return Err("must begin with nats:// or tls://");
+        }
+        if address.host().is_empty() {
+            return Err("names no host");
+        }
+        Ok(NatsServer(address))
+    }
+}
+
+/// Reads a server that stands on the command line.
+///
+/// # Errors
+/// When it is no URL of a NATS server, or holds a secret.
+pub fn server_without_secret(text: &str) -> Result<NatsServer, String> {
+    let server = NatsServer::from_str(text).map_err(|wrong| format!("it {wrong}; write nats://HOST:4222"))?;
+    if server.0.username().is_some() || server.0.password().is_some() {
+        return Err(
+            "a user, password or token does not belong on a command line; put the URL into `[nats] servers` of \
+                    runtime-config.toml, or use `--creds FILE`"
+                .to_owned(),
+        );
+    }
+    Ok(server)
+}
+
+/// `[nats]` of runtime-config.toml.
+#[derive(Default)]
+pub(super) struct NatsTable {
+    pub config: Option<NatsConfig>,
+    pub only: Option<Vec<At<String>>>,
+}
+
+/// The most servers that may keep a copy: JetStream's own bound.
+const MOST_REPLICAS: usize = 5;
+
+/// Reads `[nats]`; paths start at `folder`.
+pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
+    let mut servers = Vec::new();
+    for entry in table.strings("servers") {
+        match NatsServer::from_str(&entry.value) {
+            Ok(server) => servers.push(server),
+            // Not quoted: it can hold a password.
+            Err(wrong) => table.error(entry.line, format!("an entry of `servers` {wrong}"), "write nats://HOST:4222"),
+        }
+    }
+    let credentials = table.string("credentials").map(|file| folder.join(file.value));
+    let replicas = table.value("replicas").and_then(|(line, value)| {
+        let number = value.get_ref().as_integer().and_then(|n| usize::from_str_radix(n.as_str(), n.radix()).ok());
+        let good = number.filter(|n| (1..=MOST_REPLICAS).contains(n));
+        if good.is_none() {
+            let message = format!("`replicas` must be a whole number from 1 to {MOST_REPLICAS}");
+            table.error(line, message, "write `replicas = 3` for a cluster of three servers or more, 1 for one server");
+        }
+        good
+    });
+    let only = table.strings("only");
+    let only = (!only.is_empty()).then_some(only);
+    if servers.is_empty() {
+        table.error(table.line, "[nats] names no server", "add `servers = [\"nats://HOST:4222\"]`");
+    }
+    table.finish();
+    let config = (!servers.is_empty()).then_some(NatsConfig { servers, credentials, replicas });
+    NatsTable { config, only }
+}
+
+/// Settles where NATS is and what runs here: as the command line says, or else the runtime configuration, which is
+/// `config`.
+pub(super) fn settle(application: &mut Application, options: &LoadOptions, table: NatsTable, config: File<'_>) {
+    let NatsTable { config: configured, only: listed } = table;
+    let mut nats = configured;
+    if !options.nats.is_empty() {
+        let replicas = nats.as_ref().and_then(|nats| nats.replicas);
+        let credentials = nats.and_then(|nats| nats.credentials);
+        nats = Some(NatsConfig { servers: options.nats.clone(), credentials, replicas });
+    }
+    match (&mut nats, &options.credentials) {
+        (Some(nats), Some(credentials)) => nats.credentials = Some(credentials.clone()),
+        (None, Some(_)) => command_line("--creds", config, "is for NATS, and no server is named", "add `--nats URL`"),
+        _ => {}
+    }
+    if !options.only.is_empty() {
+        let source = Source::new("--only", "");
+        check(application, options.only.iter().map(|name| (name.as_str(), None)), File { source: &source, ..config });
+        application.only = Some(options.only.iter().cloned().collect());
+    } else if let Some(listed) = listed {
+        check(application, listed.iter().map(|name| (name.value.as_str(), Some(name.line))), config);
+        application.only = Some(listed.into_iter().map(|name| name.value).collect());
+    }
+    application.nats = nats;
+}
+
+/// Reports what is wrong with an option of the command line.
+fn command_line(option: &str, file: File<'_>, message: &str, fix: &str) {
+    let source = Source::new(option, "");
+    file.report.error(File { source: &source, ..file }.diagnostic(None, None, message, fix));
+}
+
+/// Reports names of components that do not exist.
+fn check<'n>(application: &Application, only: impl Iterator<Item = (&'n str, Option<usize>)>, file: File<'_>) {
+    let known = || application.components.keys().map(String::as_str);
+    for (name, line) in only.filter(|(name, _)| !application.components.contains_key(*name)) {
+        let fix = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("name components of the manifest: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        file.report.error(file.diagnostic(line, None, format!("component `{name}` does not exist"), fix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_shown_without_what_it_is_logged_in_with() {
+        let server: NatsServer = "nats://user:s3cret@nats.example.com:4333".parse().unwrap();
+        assert_eq!(server.to_string(), "nats://nats.example.com:4333");
+        assert_eq!(format!("{server:?}"), server.to_string());
+        let short: NatsServer = "127.0.0.1".parse().unwrap();
+        assert_eq!(short.to_string(), "nats://127.0.0.1:4222");
+    }
+
+    #[test]
+    fn a_command_line_takes_no_secret_and_no_other_scheme() {
+        server_without_secret("nats://127.0.0.1:4222").unwrap();
+        server_without_secret("tls://nats.example.com").unwrap();
+        for wrong in ["nats://user:s3cret@h", "nats://t0ken@h", "http://h", "ws://h", "", "nats://"] {
+            let error = server_without_secret(wrong).unwrap_err();
+            assert!(!error.contains("s3cret") && !error.contains("t0ken"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The connection to NATS, which the hosts of one application share: one a process, used by remote links, durable
+//! links, stores and bridges.
+//!
+//! A host starts only when NATS answers. Later it may go and come back: the client connects again by itself, and
+//! [`Nats::outage`] says at every time whether there is a connection, and since when there is none, so that nobody waits
+//! for a reply that cannot come.
+
+pub mod subject;
+
+use crate::manifest::{NatsConfig, NatsServer};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, jetstream};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use subject::Subjects;
+use tokio::sync::watch;
+
+/// How long one server is tried.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often the server is asked whether it lives; two unanswered in a row end the connection.
+const PING: Duration = Duration::from_secs(5);
+/// The longest pause between two tries to connect again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long JetStream's own requests may take.
+const REQUEST: Duration = Duration::from_secs(5);
+/// Messages of one subscription that wait to be read: beyond it NATS drops them, and the caller hears nothing, so it is
+/// far above what may be in flight.
+const CAPACITY: usize = 64 * 1024;
+/// On how many servers of a cluster a stream is kept, when the configuration does not say.
+const REPLICAS: usize = 3;
+
+/// NATS cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    /// The credentials file.
+    #[error("the NATS credentials {} cannot be read: {error}\n  fix: name a file as `nsc generate creds` makes it", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// No server took the connection.
+    #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", error.kind(), mend(error))]
+    Connect {
+        /// The servers, without secrets.
+        servers: String,
+        /// Why.
+        error: ConnectError,
+    },
+}
+
+fn mend(error: &ConnectError) -> &'static str {
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            "give credentials that the server knows: `--creds FILE`, or `credentials` or a URL with user and password under \
+             [nats] of runtime-config.toml"
+        }
+        ConnectErrorKind::Tls => "let the server's certificate be signed by an authority that this machine trusts",
+        _ => "start it (`nats-server -js`), or name where it is: `--nats nats://HOST:4222`",
+    }
+}
+
+/// Whether NATS is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// It is.
+    None,
+    /// It is not, since then; the client tries to connect.
+    Since(Instant),
+}
+
+/// The connection; cheap to clone.
+#[derive(Clone)]
+pub struct Nats {
+    client: Client,
+    subjects: Arc<Subjects>,
+    outage: watch::Receiver<Outage>,
+    replicas: Option<usize>,
+}
+
+impl Nats {
+    /// Connects as `config` says, for the application of that name.
+    ///
+    /// # Errors
+    /// When no server can be reached, or it refuses.
+    pub async fn connect(config: &NatsConfig, application: &str) -> Result<Self, NatsError> {
+        let (tell, outage) = watch::channel(Outage::None);
+        let tell = Arc::new(tell);
+        let mut options = ConnectOptions::new()
+            .name(format!("souk {application}"))
+            .connection_timeout(CONNECT)
+            .ping_interval(PING)
+            .request_timeout(Some(REQUEST))
+            .subscription_capacity(CAPACITY)
+            .reconnect_delay_callback(|attempt| match u32::try_from(attempt) {
+                // The first try is at once: another server of the cluster may be there.
+                Ok(0..=1) => Duration::ZERO,
+                Ok(attempt) => Duration::from_millis(25).saturating_mul(attempt).min(AGAIN),
+                Err(_) => AGAIN,
+            })
+            .event_callback(move |event| {
+                happened(&event, &tell);
+                std::future::ready(())
+            });
+        if let Some(path) = &config.credentials {
+            let read = options.credentials_file(path).await;
+            options = read.map_err(|error| NatsError::Credentials { path: path.clone(), error })?;
+        }
+        // The client takes no notice of what its servers' URLs log in with; it is the same for a whole cluster.
+        options = match config.servers.iter().find_map(NatsServer::login) {
+            Some((user, Some(password))) => options.user_and_password(user, password),
+            Some((token, None)) => options.token(token),
+            None => options,
+        };
+        let servers: Vec<_> = config.servers.iter().map(|server| server.address().clone()).collect();
+        let client = options.connect(servers).await.map_err(|error| {
+            let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+            NatsError::Connect { servers: servers.join(", "), error }
+        })?;
+        Ok(Nats { client, subjects: Arc::new(Subjects::of(application)), outage, replicas: config.replicas })
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// JetStream on this connection.
+    pub fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.client.clone())
+    }
+
+    /// The application's subjects.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Whether there is a connection; changes are told.
+    pub fn outage(&self) -> watch::Receiver<Outage> {
+        self.outage.clone()
+    }
+
+    /// On how many servers a stream is kept: as configured, or else on three of a cluster, and on one server alone
+    /// where there is no cluster.
+    pub fn replicas(&self) -> usize {
+        let clustered = || self.client.server_info().cluster.is_some();
+        self.replicas.unwrap_or_else(|| if clustered() { REPLICAS } else { 1 })
+    }
+}
+
+/// Tells and logs what happened to the connection.
+fn happened(event: &Event, outage: &watch::Sender<Outage>) {
+    match event {
+        Event::Connected => {
+            if outage.send_replace(Outage::None) != Outage::None {
+                tracing::info!("NATS is there again");
+            }
+        }
+        Event::Disconnected => {
+            let since = |outage: &mut Outage| {
+                let first = *outage == Outage::None;
+                if first {
+                    *outage = Outage::Since(Instant::now());
+                }
+                first
+            };
+            if outage.send_if_modified(since) {
+                tracing::warn!("NATS is gone; calls to other hosts fail until it is there again");
+            }
+        }
+        Event::SlowConsumer(_) => tracing::error!("NATS messages were lost: more came than this host could read"),
+        Event::ServerError(error) => tracing::error!("NATS: {error}"),
+        Event::LameDuckMode => tracing::info!("this NATS server is about to stop; another takes over"),
+        Event::ClientError(error) => tracing::debug!("NATS: {error}"),
+        Event::Draining | Event::Closed => tracing::debug!("NATS: {event}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats_server::Nats as Server;
+
+    fn config(servers: &str) -> NatsConfig {
+        let servers = servers.split(',').map(|server| server.parse().unwrap()).collect();
+        NatsConfig { servers, credentials: None, replicas: None }
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_told_and_ends_by_itself() {
+        let mut server = Server::start();
+        let nats = Nats::connect(&config(&server.url()), "a").await.unwrap();
+        assert_eq!(nats.replicas(), 1);
+        let mut outage = nats.outage();
+        assert_eq!(*outage.borrow_and_update(), Outage::None);
+        server.kill(0);
+        outage.wait_for(|outage| matches!(outage, Outage::Since(_))).await.unwrap();
+        server.resume(0);
+        outage.wait_for(|outage| *outage == Outage::None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_cluster_keeps_three_replicas() {
+        let server = Server::cluster();
+        assert_eq!(Nats::connect(&config(&server.url()), "a").await.unwrap().replicas(), REPLICAS);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_connect_is_told_where_and_what_mends_it_but_no_secret() {
+        let server = Server::start_with("authorization { user: u, password: \"r:ght\" }");
+        for (url, words) in [
+            (server.url(), ["authorization violation", "fix: give credentials"]),
+            (server.url().replace("://", "://u:wr0ng@"), ["authorization violation", "fix: give credentials"]),
+            ("nats://u:wr0ng@127.0.0.1:1".to_owned(), ["IO error", "fix: start it"]),
+        ] {
+            let error = Nats::connect(&config(&url), "a").await.err().unwrap().to_string();
+            assert!(words.iter().all(|word| error.contains(word)) && error.contains("nats://127.0.0.1:"), "{error}");
+            assert!(!error.contains("wr0ng"), "{error}");
+        }
+        Nats::connect(&config(&server.url().replace("://", "://u:r%3Aght@")), "a").await.unwrap();
+        let config = NatsConfig { credentials: Some("/no/such.creds".into()), ..config(&server.url()) };
+        let error = Nats::connect(&config, "a").await.err().unwrap().to_string();
+        assert!(error.contains("/no/such.creds") && error.contains("fix: "), "{error}");
+    }
+}
