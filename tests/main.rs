@@ -21,6 +21,7 @@ mod scenarios {
     mod edge;
     mod golden;
     mod grants;
+    mod hosts;
     mod isolation;
     mod migrations;
     mod model;

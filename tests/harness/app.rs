@@ -3,6 +3,8 @@
 //! The folder looks like the repository (`target`, `tests/apps/NAME`), so that the manifests' relative paths hold and
 //! the same files can be run by hand. The state folder outlives a host: a scenario can start a second one on it.
 
+use super::postgres::Postgres;
+use super::spread::{self, Spread};
 use super::{Host, build};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,6 +23,8 @@ pub struct App {
     arguments: Vec<String>,
     /// What runs `souk`, if anything: a program and its arguments.
     runner: Vec<String>,
+    /// Where its hosts meet, when it has several.
+    spread: Option<Spread>,
 }
 
 impl App {
@@ -35,11 +39,37 @@ impl App {
 
     /// The repository's own application.
     pub fn store() -> App {
+        let app = App::store_alone();
+        if spread::wanted() { app.spread() } else { app }
+    }
+
+    /// The repository's own application, whatever is wanted of others.
+    pub fn store_alone() -> App {
         build::components();
         let folder = folder();
         fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
         symlink(build::root().join("components"), folder.path().join("components")).unwrap();
         App::at(folder, "spin.toml".into())
+    }
+
+    /// The application on several hosts, with what these must share.
+    fn spread(self) -> App {
+        self.spread_as(Spread::new())
+    }
+
+    /// The application under a name of its own, on databases that its hosts share.
+    pub fn spread_as(self, spread: Spread) -> App {
+        let app = self
+            .replace("name = \"store\"", &format!("name = \"{}\"", spread.name))
+            .variable("products_database_url", Postgres::shared().database())
+            .variable("orders_database_url", Postgres::shared().database())
+            .variable("public_url", format!("http://127.0.0.1:{}", spread.port));
+        App { spread: Some(spread), ..app }
+    }
+
+    /// Where its hosts meet, when it has several.
+    pub fn spread_over(&self) -> Option<&Spread> {
+        self.spread.as_ref()
     }
 
     /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
@@ -57,16 +87,20 @@ impl App {
     fn at(folder: TempDir, manifest: PathBuf) -> App {
         let manifest = folder.path().join(manifest);
         // Compiled code is all that applications share: most of a start would else go into compiling the same components.
-        let (state, cache) = (folder.path().join("state"), build::target().join("scenarios-cache"));
-        fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+        let cache = build::target().join("scenarios-cache");
         fs::create_dir_all(&cache).unwrap();
-        symlink(cache, state.join("cache")).unwrap();
+        for host in 0..spread::HOSTS.len() {
+            let state = state(&folder, host);
+            fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+            symlink(&cache, state.join("cache")).unwrap();
+        }
         App {
             folder: Arc::new(folder),
             manifest,
             variables: BTreeMap::new(),
             arguments: Vec::new(),
             runner: Vec::new(),
+            spread: None,
         }
     }
 
@@ -127,14 +161,32 @@ impl App {
         self.manifest.parent().unwrap().join(name)
     }
 
-    /// The state folder.
+    /// The state folder; of several hosts, that of the first.
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        state(&self.folder, 0)
     }
 
-    /// Starts the host and waits until it answers.
+    /// Starts the host, or all of them, and waits until it answers.
     pub async fn start(&self) -> Host {
-        Host::start(self.up("127.0.0.1:0"), Arc::clone(&self.folder)).await
+        let Some(spread) = &self.spread else {
+            return Host::start(self.up("127.0.0.1:0"), Arc::clone(&self.folder)).await;
+        };
+        let starts = spread::HOSTS.iter().enumerate().map(|(host, (address, only))| {
+            let port = if host == 0 { spread.port } else { 0 };
+            let mut souk = self.up_with_state(&format!("{address}:{port}"), &state(&self.folder, host));
+            souk.args(["--nats", &spread.nats, "--only", only]);
+            Host::start(souk, Arc::clone(&self.folder))
+        });
+        let mut hosts = futures::future::join_all(starts).await;
+        let first = hosts.remove(0);
+        first.with(hosts)
+    }
+
+    /// Starts one more host of the application, with its own state folder `state` beside the others and these arguments.
+    pub async fn start_at(&self, listen: &str, state: &str, arguments: &[&str]) -> Host {
+        let mut souk = self.up_with_state(listen, &self.folder.path().join(state));
+        souk.args(arguments);
+        Host::start(souk, Arc::clone(&self.folder)).await
     }
 
     /// Starts a host that must refuse; returns what it said on standard error.
@@ -166,18 +218,26 @@ impl App {
     }
 
     fn up(&self, listen: &str) -> Command {
-        let mut souk = self.command("up");
+        self.up_with_state(listen, &self.state())
+    }
+
+    fn up_with_state(&self, listen: &str, state: &Path) -> Command {
+        let mut souk = self.command_with_state("up", state);
         souk.args(["--listen", listen]).args(&self.arguments);
         souk
     }
 
-    /// A command in a clean environment: what the machine has set must not change what a scenario sees.
     fn command(&self, command: &str) -> Command {
+        self.command_with_state(command, &self.state())
+    }
+
+    /// A command in a clean environment: what the machine has set must not change what a scenario sees.
+    fn command_with_state(&self, command: &str, state: &Path) -> Command {
         let words: Vec<&str> = self.runner.iter().map(String::as_str).chain([build::SOUK]).collect();
         let mut souk = Command::new(words[0]);
         souk.args(&words[1..]).arg(command).arg("-f").arg(&self.manifest);
         if command != "build" {
-            souk.arg("--state-dir").arg(self.state());
+            souk.arg("--state-dir").arg(state);
         }
         souk.current_dir(self.folder.path()).env_clear().envs(&self.variables).stdin(Stdio::null());
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
@@ -198,6 +258,11 @@ pub fn texts(output: &Output) -> (String, String) {
 async fn run(mut command: Command) -> Output {
     let task = tokio::task::spawn_blocking(move || command.output().expect("souk runs"));
     tokio::time::timeout(super::PATIENCE, task).await.expect("souk did not end").unwrap()
+}
+
+/// The state folder of one of an application's hosts.
+fn state(folder: &TempDir, host: usize) -> PathBuf {
+    folder.path().join(if host == 0 { "state".to_owned() } else { format!("state-{host}") })
 }
 
 fn folder() -> TempDir {

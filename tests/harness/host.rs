@@ -18,6 +18,8 @@ pub struct Host {
     tls: bool,
     /// Its state must outlive it, whether or not the scenario still holds the application.
     folder: Arc<TempDir>,
+    /// Those that run the rest of the application, when it has several.
+    others: Vec<Host>,
 }
 
 impl Host {
@@ -27,7 +29,7 @@ impl Host {
         let lines = Arc::default();
         collect(child.stdout.take().unwrap(), &lines);
         collect(child.stderr.take().unwrap(), &lines);
-        let mut host = Host { child, lines, address: String::new(), tls: false, folder };
+        let mut host = Host { child, lines, address: String::new(), tls: false, folder, others: Vec::new() };
         let start = Instant::now();
         loop {
             assert!(start.elapsed() < PATIENCE, "souk does not say where it serves:\n{}", host.log().join("\n"));
@@ -70,14 +72,23 @@ impl Host {
         self.child.id()
     }
 
-    /// Everything it has printed.
+    /// The first host of an application that these run the rest of: they live and end with it.
+    pub(super) fn with(self, others: Vec<Host>) -> Host {
+        let mut first = self;
+        first.others = others;
+        first
+    }
+
+    /// Everything it has printed; of several hosts, what all of them have.
     pub fn log(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        let mut lines = self.lines.lock().unwrap().clone();
+        lines.extend(self.others.iter().flat_map(Host::log));
+        lines
     }
 
     /// How many of its lines contain `fragment`.
     pub fn log_count(&self, fragment: &str) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| line.contains(fragment)).count()
+        self.log().iter().filter(|line| line.contains(fragment)).count()
     }
 
     /// Waits until it has printed `fragment`; returns that line.
@@ -120,10 +131,14 @@ impl Host {
     }
 
     /// Ends the host as an operator would, and waits for it.
-    pub async fn stop(self) {
-        self.terminate();
-        let status = self.wait().await;
-        assert!(status.success(), "the host ended with {status}");
+    pub async fn stop(mut self) {
+        // Callers before those that they call.
+        let others = std::mem::take(&mut self.others);
+        for host in std::iter::once(self).chain(others) {
+            host.terminate();
+            let status = host.wait().await;
+            assert!(status.success(), "the host ended with {status}");
+        }
     }
 }
 
@@ -143,9 +158,8 @@ impl Drop for Host {
 fn announced(line: &str) -> Option<(bool, String)> {
     let (_, url) = line.split_once("Serving http")?;
     let tls = url.starts_with('s');
-    let (_, rest) = url.split_once("://127.0.0.1:")?;
-    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((tls, format!("127.0.0.1:{port}")))
+    let (_, rest) = url.split_once("://")?;
+    Some((tls, rest.chars().take_while(|c| c.is_ascii_digit() || ['.', ':'].contains(c)).collect()))
 }
 
 fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {

@@ -14,9 +14,11 @@ pub mod queue;
 pub mod random;
 pub mod raw;
 pub mod recorded;
+pub mod spread;
 pub mod store;
 pub mod stripe;
 pub mod stripe_api;
+pub mod town;
 
 pub use app::App;
 pub use client::{Answer, Client};

@@ -46,9 +46,9 @@ impl Nats {
         Nats::start_nodes(1, configuration)
     }
 
-    /// Three servers that keep JetStream's streams together.
+    /// Three servers that keep JetStream's streams together, and take messages as large as a page of a thousand products.
     pub fn cluster() -> Nats {
-        Nats::start_nodes(3, "")
+        Nats::start_nodes(3, "max_payload: 8MB")
     }
 
     fn start_nodes(count: usize, configuration: &str) -> Nats {

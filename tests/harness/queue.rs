@@ -1,25 +1,32 @@
-//! The durable messages of an application, as they lie in its state folder.
+//! The durable messages of an application, as they lie in its state folder, or in JetStream where it has several hosts.
 
 use super::App;
+use async_nats::jetstream;
 use std::path::PathBuf;
 
-/// Where the messages are; `None` when the application has no durable link.
+/// Where the messages are; `None` when the application has no durable link, or keeps them elsewhere.
 pub fn file(app: &App) -> Option<PathBuf> {
     Some(app.state().join("durable/messages.db")).filter(|file| file.exists())
 }
 
 /// How many messages whose arguments have this text wait for their delivery, or for its end.
-pub fn waiting(app: &App, text: &str) -> usize {
+pub async fn waiting(app: &App, text: &str) -> usize {
+    if app.spread_over().is_some() {
+        return stream(app, "durable", text).await;
+    }
     count(app, "SELECT count(*) FROM message WHERE state IN ('pending', 'delivering') AND instr(arguments, ?1)", text)
 }
 
-/// Whether a message is being delivered.
+/// Whether a message is being delivered, by a host that keeps its messages itself.
 pub fn delivering(app: &App) -> bool {
     count(app, "SELECT count(*) FROM message WHERE state = 'delivering' AND instr(arguments, ?1)", "") > 0
 }
 
 /// How many messages were given up, and wait for an operator.
-pub fn dead(app: &App) -> usize {
+pub async fn dead(app: &App) -> usize {
+    if app.spread_over().is_some() {
+        return stream(app, "dead", "").await;
+    }
     count(app, "SELECT count(*) FROM message WHERE state = 'dead' AND instr(arguments, ?1)", "")
 }
 
@@ -27,4 +34,20 @@ fn count(app: &App, query: &str, text: &str) -> usize {
     let Some(file) = file(app) else { return 0 };
     let count: i64 = rusqlite::Connection::open(file).unwrap().query_row(query, [text], |row| row.get(0)).unwrap();
     count as usize
+}
+
+/// How many messages with this text are in one of the application's streams.
+async fn stream(app: &App, what: &str, text: &str) -> usize {
+    let spread = app.spread_over().unwrap();
+    let servers: Vec<_> = spread.nats.split(',').map(str::to_owned).collect();
+    let jetstream = jetstream::new(async_nats::connect(servers).await.unwrap());
+    let Ok(stream) = jetstream.get_stream(format!("souk_{}_{what}", spread.name)).await else { return 0 };
+    let state = stream.get_info().await.unwrap().state;
+    let mut found = 0;
+    for sequence in state.first_sequence..=state.last_sequence {
+        // Most are gone: delivered.
+        let Ok(message) = stream.get_raw_message(sequence).await else { continue };
+        found += usize::from(String::from_utf8_lossy(&message.payload).contains(text));
+    }
+    found
 }

@@ -3,6 +3,7 @@
 //! A [`Shop`] knows both secrets of its application, as a test may sign what an attacker or the provider would. Users
 //! are made through the public API, and get their roles as an operator gives them, by `souk call`.
 
+use super::postgres::{self, Postgres};
 use super::{Answer, App, Client, Host, app, build, eventually, queue, stripe};
 use http::Method;
 use serde_json::{Value, json};
@@ -59,6 +60,10 @@ impl Shop {
 
     /// Does to a database of the application what no component does: `name` is its label.
     pub fn sql(&self, name: &str, statements: &str) {
+        if let Some(url) = self.app.value(&format!("{name}_database_url")).filter(|url| url.starts_with("postgres")) {
+            Postgres::shared().psql(postgres::name_of(url), statements);
+            return;
+        }
         let path = self.app.state().join(format!("sqlite/{name}.db"));
         rusqlite::Connection::open(path).unwrap().execute_batch(statements).unwrap();
     }
@@ -149,7 +154,7 @@ impl Shop {
     /// Waits until every event that was acknowledged and has this text in it has been dealt with.
     pub async fn settled_about(&self, text: &str) {
         let what = format!("no message about {text:?} waits for its delivery");
-        eventually(&what, || async { (queue::waiting(&self.app, text) == 0).then_some(()) }).await;
+        eventually(&what, || async { (queue::waiting(&self.app, text).await == 0).then_some(()) }).await;
     }
 
     /// Tells of an event, as the payment provider does.

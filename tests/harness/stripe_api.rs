@@ -86,6 +86,11 @@ impl StripeApi {
         store_with_key().variable("stripe_api_url", &self.url)
     }
 
+    /// `app` with a key, and with this for Stripe.
+    pub fn store_with(&self, app: App) -> App {
+        app.variable("stripe_secret", KEY).variable("stripe_api_url", &self.url)
+    }
+
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url

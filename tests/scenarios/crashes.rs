@@ -192,7 +192,7 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         held.release().await;
-        assert_eq!(queue::waiting(&app, ""), posted, "each event was to be stored");
+        assert_eq!(queue::waiting(&app, "").await, posted, "each event was to be stored");
         assert_eq!(applied(&app).await, before, "this was to be before the delivery");
         (app, under_way)
     }
@@ -204,7 +204,7 @@ impl Books {
         let mut under_way = UnderWay::post(&shop, events);
         self.order_more(&shop, &mut under_way, 1);
         under_way.acknowledged().await;
-        let queued = queue::waiting(&shop.app, "");
+        let queued = queue::waiting(&shop.app, "").await;
         eventually("a handler is at work", || async { queue::delivering(&shop.app).then_some(()) }).await;
         let queue = Held::file(&queue::file(&shop.app).expect("a queue")).await;
         held.release().await;
@@ -212,7 +212,7 @@ impl Books {
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
         queue.release().await;
-        assert_eq!(queue::waiting(&app, ""), queued, "this was to be before the acknowledgement");
+        assert_eq!(queue::waiting(&app, "").await, queued, "this was to be before the acknowledgement");
         (app, under_way)
     }
 
@@ -267,7 +267,7 @@ impl Books {
         let captured = number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
         assert_eq!(captured, charges.map(|order| order.cents as i64).sum::<i64>(), "captured in all");
         assert_eq!(applied(&shop.app).await, self.events, "events");
-        assert_eq!(shop.host.log_count("flagged for refund") + queue::dead(&shop.app), 0);
+        assert_eq!(shop.host.log_count("flagged for refund") + queue::dead(&shop.app).await, 0);
     }
 }
 

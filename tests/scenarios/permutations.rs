@@ -55,7 +55,7 @@ async fn end_in_the_same_state(database: Database) {
             assert_eq!(end, whole, "{database:?}, in the order {order:?}");
         }
     }
-    assert_eq!(queue::dead(&shop.app) + shop.host.log_count("flagged for refund"), 0);
+    assert_eq!(queue::dead(&shop.app).await + shop.host.log_count("flagged for refund"), 0);
     assert_eq!(stripe.sessions().len(), 48, "one payment page an order");
 }
 

@@ -192,5 +192,5 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
     }
     expect_whole(&shop.app, orders.len()).await;
     assert_eq!(number(&shop.app, "SELECT count(*) FROM events").await, orders.len() as i64);
-    assert_eq!(queue::dead(&shop.app) + shop.host.log_count("panicked"), 0);
+    assert_eq!(queue::dead(&shop.app).await + shop.host.log_count("panicked"), 0);
 }

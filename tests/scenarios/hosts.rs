@@ -1,0 +1,131 @@
+//! Several hosts, each part of the store twice: what dies under load, and what customers notice of it.
+//!
+//! `SOUK_LOAD_SECONDS=60` makes each scenario as long as an operator would want to see it, at 200 requests a second; by
+//! itself each takes a few seconds at 60 a second.
+
+use crate::harness::nats::Nats;
+use crate::harness::town::{Load, PARTS, Town};
+use crate::harness::{queue, store, stripe};
+use http::Method;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// Requests a second, and how many are to be answered between two blows.
+fn pace() -> (u32, usize) {
+    match std::env::var("SOUK_LOAD_SECONDS") {
+        Ok(seconds) => (200, seconds.parse::<usize>().expect("whole seconds") * 200 / 7),
+        Err(_) => (60, 60),
+    }
+}
+
+/// Customers come while `blows` fall; afterwards nothing that was read has failed, and every order is there once.
+async fn endure(mut town: Town, blows: impl AsyncFnOnce(&mut Town, &Load, usize)) -> Town {
+    let (rate, between) = pace();
+    let load = Load::new(town.gateways()).await;
+    let customers = tokio::spawn(Arc::clone(&load).run(rate));
+    load.more(between, between / 20).await;
+    blows(&mut town, &load, between).await;
+    load.more(between, between / 20).await;
+    load.end();
+    customers.await.unwrap();
+    let (read, ordered, again) = (load.read.load(SeqCst), load.ordered.load(SeqCst), load.again.load(SeqCst));
+    println!("{read} reads, {ordered} orders, {again} attempts to order that were made again");
+    let failures = load.failures();
+    let log =
+        || town.logs().into_iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect::<Vec<_>>();
+    assert!(failures.is_empty(), "{} of {read} reads failed: {:#?}\n{:#?}", failures.len(), &failures[..1], log());
+    load.check_orders().await;
+    town
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_killed_loses_no_read_and_no_order_while_another_runs_the_same() {
+    endure(Town::start(Nats::start()).await, async |town, load, between| {
+        for part in 0..PARTS.len() {
+            town.kill(part, 0);
+            load.more(between, between / 20).await;
+            town.up(part, 0).await;
+            load.more(between, between / 20).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nats_server_of_three_that_is_killed_loses_no_read_and_no_order() {
+    endure(Town::start(Nats::cluster()).await, async |town, load, between| {
+        for node in 0..3 {
+            tokio::task::block_in_place(|| town.nats.kill(node));
+            load.more(between, between / 20).await;
+            tokio::task::block_in_place(|| town.nats.resume(node));
+            load.more(between, between / 20).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_are_restarted_one_by_one_fail_no_request() {
+    let town = Town::start(Nats::start()).await;
+    endure(town, async |town, load, between| {
+        let again = load.again.load(SeqCst);
+        for part in 0..PARTS.len() {
+            for copy in 0..2 {
+                town.stop(part, copy).await;
+                load.more(between / 4, 1).await;
+                town.up(part, copy).await;
+                load.more(between / 4, 1).await;
+            }
+        }
+        assert_eq!(load.again.load(SeqCst), again, "orders had to be asked for again");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_that_is_gone_for_a_while_is_503_and_comes_back_without_a_restart() {
+    let mut town = Town::start(Nats::start()).await;
+    let gateway = town.gateways().remove(0);
+    let load = Load::new(vec![gateway.clone()]).await;
+    let customers = tokio::spawn(Arc::clone(&load).run(20));
+    load.more(20, 2).await;
+    load.end();
+    customers.await.unwrap();
+    // Each order was charged; some events are told before the outage, some in it, all of them until they are taken.
+    let orders: Vec<String> = load.orders().into_values().collect();
+    let events: Vec<_> = orders.iter().map(|id| stripe::charge_succeeded(id, 15050)).collect();
+    let (before, during) = events.split_at(events.len() / 2);
+    for event in before {
+        stripe::deliver(&gateway, store::STRIPE_SECRET, event).await.expect(200);
+    }
+    tokio::task::block_in_place(|| town.nats.kill(0));
+    for number in 0..200 {
+        let answer = gateway.get("/api/products/1").await;
+        assert_eq!(answer.status, 503, "{number}: {answer:?}");
+        let told = stripe::deliver(&gateway, store::STRIPE_SECRET, &during[number % during.len()]).await;
+        assert_eq!(told.status, 503, "nothing is acknowledged that is not stored: {told:?}");
+    }
+    assert_eq!(gateway.get("/.well-known/spin/health").await.status, 200);
+    tokio::task::block_in_place(|| town.nats.resume(0));
+    crate::harness::eventually("the catalogue is there again", || async {
+        (gateway.get("/api/products/1").await.status == 200).then_some(())
+    })
+    .await;
+    for event in during {
+        crate::harness::eventually("an event is taken", || async {
+            (stripe::deliver(&gateway, store::STRIPE_SECRET, event).await.status == 200).then_some(())
+        })
+        .await;
+    }
+    crate::harness::eventually("everything is delivered", || async {
+        (queue::waiting(&town.app, "").await == 0).then_some(())
+    })
+    .await;
+    for id in &orders {
+        let path = format!("/api/orders/id/{id}");
+        let order = store::send(&gateway, Method::GET, &path, &load.token(), None).await.expect(200);
+        assert_eq!((&order["status"], order.get("refundDueAmount")), (&"PAID".into(), None), "{order}");
+    }
+    assert_eq!(queue::dead(&town.app).await, 0);
+    assert!(!town.logs().iter().any(|line| line.contains("panicked")));
+}
