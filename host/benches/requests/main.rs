@@ -10,8 +10,11 @@
 mod debian;
 mod load;
 mod native;
+#[path = "../../../tests/harness/nats.rs"]
+mod nats;
 #[path = "../../../tests/harness/postgres.rs"]
 mod postgres;
+mod remote;
 mod server;
 
 use load::{Call, Sample};
@@ -97,6 +100,7 @@ fn main() {
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s a row and server, medians\n", SLOT.as_secs());
     starts();
     rows();
+    remote::rows(tempfile::tempdir().unwrap().path());
 }
 
 fn starts() {
