@@ -9,8 +9,11 @@ use crate::app::App;
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
 use crate::links::durable::operator;
+use crate::links::remote::{Offered, Remote, Target};
 use crate::links::signature::signature_lines;
-use crate::runtime::Function;
+use crate::limits::millis;
+use crate::manifest::Component;
+use crate::runtime::{Failure, Function};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,6 +26,7 @@ use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -65,6 +69,8 @@ pub struct Listed {
     pub interface: String,
     /// The function with its types, as WIT.
     pub signature: String,
+    /// Whether the component runs on another host.
+    pub elsewhere: bool,
 }
 
 /// Makes the call in this process.
@@ -83,16 +89,23 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
                 "component `{component}` is off, because `{variable}` is set\n  fix: leave `{variable}` empty"
             ));
         }
-        let known: Vec<&str> = app.pools().map(|p| p.component().as_ref()).collect();
+        if let Some(declared) = app.application().components.get(&component) {
+            let call = CallRequest { component, function, arguments };
+            return match app.remote() {
+                Some(remote) => call_elsewhere(remote, declared, call).await,
+                None => Err(format!(
+                    "component `{}` runs on another host\n  fix: name the NATS that the hosts share, `--nats nats://HOST:4222`",
+                    declared.name
+                )),
+            };
+        }
+        let known: Vec<&str> = app.application().components.keys().map(String::as_str).collect();
         return Err(format!("there is no component `{component}`\n  fix: name one of {}", known.join(", ")));
     };
     let functions = &pool.compiled().exported.functions;
-    let named: Vec<(usize, &Function)> = functions.iter().enumerate().filter(|(_, f)| is_named(f, &function)).collect();
+    let named: Vec<(usize, &Function)> = functions.iter().enumerate().filter(|(_, f)| is_named(&f.interface, &f.name, &function)).collect();
     if let [(_, first), (_, second), ..] = named.as_slice() {
-        return Err(format!(
-            "`{function}` is in {} and in {}\n  fix: name the interface with its version",
-            first.interface, second.interface
-        ));
+        return Err(ambiguous(&function, &first.interface, &second.interface));
     }
     let Some((position, called)) = named.first().copied() else {
         if callable(functions).next().is_none() {
@@ -115,22 +128,65 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;
-    let context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), pool.call_deadline());
-    let values = pool.call(position, params, context).await.map_err(|e| e.to_string())?;
+    let values = pool.call(position, params, context(pool.call_deadline())).await.map_err(|e| e.to_string())?;
     let json = codec.encode_results(&values).map_err(|e| format!("the result of {function}: {e}"))?;
-    let reply = if called.ty.results().any(|ty| matches!(ty, Type::Result(_))) {
-        serde_json::from_slice(&json)
-    } else {
-        serde_json::from_slice(&json).map(CallReply::Ok)
+    reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)
+}
+
+/// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
+async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, String> {
+    let CallRequest { component, function, arguments } = call;
+    let Some(offered) = Offered::of(remote.nats(), &component).await else {
+        return Err(format!(
+            "component `{component}` runs on another host, and none answers\n  fix: start one: `souk up --only {component}`"
+        ));
     };
+    let mut named = offered.iter().filter(|f| is_named(&f.interface, &f.function, &function));
+    let Some(called) = named.next() else {
+        let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
+        for f in &offered {
+            message.push_str(&format!("\n    {}#{}", f.interface, f.function));
+        }
+        return Err(message);
+    };
+    if let Some(second) = named.next() {
+        return Err(ambiguous(&function, &called.interface, &second.interface));
+    }
+    let target = Target {
+        subject: remote.nats().subjects().call(&component, &called.interface, &called.function),
+        idempotent: declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.function)),
+        component: component.into(),
+    };
+    let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
+    let answer = remote.call(&target, "-", arguments, &context(millis(declared.limits.call_deadline))).await;
+    let answer = answer.map_err(|error| match error.failure {
+        Failure::Mismatch => format!("the arguments of {function} do not fit\n  fix: it is {}", called.signature),
+        _ => error.to_string(),
+    })?;
+    reply(&answer, called.has_result(), &function)
+}
+
+fn ambiguous(function: &str, first: &str, second: &str) -> String {
+    format!("`{function}` is in {first} and in {second}\n  fix: name the interface with its version")
+}
+
+/// The context of a call by hand.
+fn context(timeout: Duration) -> CallContext {
+    CallContext::new(format!("call-{}", Uuid::now_v7().simple()), timeout)
+}
+
+/// The reply of a call whose value is `json`.
+fn reply(json: &[u8], is_result: bool, function: &str) -> Result<CallReply, String> {
+    let reply =
+        if is_result { serde_json::from_slice(json) } else { serde_json::from_slice(json).map(CallReply::Ok) };
     reply.map_err(|e| format!("the result of {function}: {e}"))
 }
 
-/// Whether `wanted` names `function`: with the version of its interface, or without.
-fn is_named(function: &Function, wanted: &str) -> bool {
+/// Whether `wanted` names the function: with the version of its interface, or without.
+fn is_named(function_interface: &str, function: &str, wanted: &str) -> bool {
     let Some((interface, name)) = wanted.split_once('#') else { return false };
-    let unversioned = function.interface.split_once('@').map_or(function.interface.as_str(), |(i, _)| i);
-    function.name == name && (function.interface == interface || unversioned == interface)
+    let unversioned = function_interface.split_once('@').map_or(function_interface, |(i, _)| i);
+    function == name && (function_interface == interface || unversioned == interface)
 }
 
 fn line(function: &Function) -> String {
@@ -142,15 +198,43 @@ fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
     functions.iter().filter(|f| !f.interface.starts_with("wasi:"))
 }
 
-/// Every function of every component.
-pub fn list(app: &App) -> Vec<Listed> {
-    let of = |pool: &Arc<crate::runtime::Pool>| {
-        let component = pool.component().to_string();
-        callable(&pool.compiled().exported.functions)
-            .map(|f| Listed { component: component.clone(), interface: f.interface.clone(), signature: line(f) })
-            .collect::<Vec<_>>()
-    };
-    app.pools().flat_map(of).collect()
+/// Every function of every component; of components on other hosts, what these say.
+pub async fn list(app: &App) -> Vec<Listed> {
+    let components = app.application().components.keys();
+    let listed = futures::future::join_all(components.map(async |component| match (app.pool(component), app.remote()) {
+        (Some(pool), _) => callable(&pool.compiled().exported.functions)
+            .map(|f| Listed {
+                component: component.clone(),
+                interface: f.interface.clone(),
+                signature: line(f),
+                elsewhere: false,
+            })
+            .collect(),
+        (None, Some(remote)) => list_elsewhere(remote, component).await,
+        (None, None) => vec![nobody(component)],
+    }));
+    listed.await.into_iter().flatten().collect()
+}
+
+async fn list_elsewhere(remote: &Remote, component: &str) -> Vec<Listed> {
+    let Some(offered) = Offered::of(remote.nats(), component).await else { return vec![nobody(component)] };
+    let listed = offered.into_iter().map(|f| Listed {
+        component: component.to_owned(),
+        interface: f.interface,
+        signature: f.signature,
+        elsewhere: true,
+    });
+    listed.collect()
+}
+
+/// What is listed of a component that no host answers for.
+fn nobody(component: &str) -> Listed {
+    Listed {
+        component: component.to_owned(),
+        interface: String::new(),
+        signature: "no host that runs it answers now".to_owned(),
+        elsewhere: true,
+    }
 }
 
 /// The control socket cannot be made.
@@ -209,7 +293,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
                 }
                 Err(error) => {
                     tracing::warn!("control socket: {error}");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -218,7 +302,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/functions") => serde_json::to_vec(&list(&app)),
+        (&Method::GET, "/functions") => serde_json::to_vec(&list(&app).await),
         (&Method::POST, "/call") => {
             let reply = match parse(request).await {
                 Ok(call_request) => call(&app, call_request).await,

@@ -172,9 +172,9 @@ pub(super) fn databases(
     Ok(databases)
 }
 
-/// Every label that any component has in its list.
+/// Every label that any component of this host has in its list.
 fn labels(application: &Application, list: fn(&Component) -> &Vec<String>) -> BTreeSet<String> {
-    application.components.values().flat_map(list).cloned().collect()
+    application.here().flat_map(list).cloned().collect()
 }
 
 fn place(placed: &BTreeMap<String, PathBuf>, folder: &Path, label: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 
 use super::start::StartError;
 use crate::manifest::{Application, Component as Declared};
+use crate::runtime::Exported;
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
@@ -66,6 +67,12 @@ pub(super) fn check(
             return Err(unfit(durable.line, message, "take it out of `durable`, or name what it imports".to_string()));
         }
     }
+    for remote in &declared.remote {
+        if !imports.iter().any(|import| remote.name.covers(import)) {
+            let message = format!("has `{}` in `remote`, but does not import it", remote.name);
+            return Err(unfit(remote.line, message, "take it out of `remote`, or name what it imports".to_string()));
+        }
+    }
     for import in contracts {
         if declared.dependencies.iter().any(|dependency| dependency.name.covers(import)) {
             continue;
@@ -91,6 +98,33 @@ pub(super) fn check(
                 declared.name
             );
         }
+    }
+    Ok(())
+}
+
+/// Checks that `declared` exports what it says may be called twice.
+///
+/// # Errors
+/// Names the entry, and what is exported.
+pub(super) fn check_idempotent(
+    application: &Application,
+    declared: &Declared,
+    exported: &Exported,
+) -> Result<(), StartError> {
+    for entry in &declared.idempotent {
+        if exported.functions.iter().any(|function| entry.covers(&function.interface, &function.name)) {
+            continue;
+        }
+        let mut offers: Vec<String> = exported.functions.iter().map(|f| format!("{}#{}", f.interface, f.name)).collect();
+        offers.retain(|function| !HOST.iter().any(|host| function.starts_with(host)));
+        let fix = if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
+        return Err(StartError::Unfit {
+            manifest: application.manifest.display().to_string(),
+            line: entry.line,
+            component: declared.name.clone(),
+            message: format!("has `{entry}` in `idempotent`, but does not export it"),
+            fix,
+        });
     }
     Ok(())
 }

@@ -43,7 +43,7 @@ fn jobs<'a>(
     database: impl Fn(&str) -> Option<&'a Arc<Database>>,
 ) -> Result<Vec<Job>, MigrationError> {
     let mut jobs = Vec::new();
-    for component in application.components.values() {
+    for component in application.here() {
         let Some(dir) = &component.migrations else { continue };
         let place = match migrations::target(component, dir)? {
             Target::Sqlite(label) => database(label).cloned().map(Place::Sqlite),

@@ -3,20 +3,25 @@
 //! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
 //! error names the component and what would fix it. Nothing is served by halves.
 
+mod elsewhere;
 mod grants;
+mod handler;
 mod imports;
 mod migrations;
 mod start;
 mod summary;
 
 use crate::links::durable::{Deliveries, Queue, QueueError};
-use crate::manifest::{Application, Router};
+use crate::links::remote::{Remote, Serving};
+use crate::manifest::Application;
+use crate::nats::NatsError;
 use crate::runtime::{Engine, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use handler::Handler;
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use start::{Progress, StartError};
 pub use summary::describe;
@@ -24,8 +29,11 @@ pub use summary::describe;
 /// A running application.
 pub struct App {
     application: Application,
-    router: Router<Arc<Pool>>,
     pools: BTreeMap<String, Arc<Pool>>,
+    /// What answers HTTP requests, by component.
+    handlers: BTreeMap<String, Handler>,
+    /// The way to components on other hosts; none without NATS.
+    remote: Option<Remote>,
     /// Of durable links; none while the application has and had no such link.
     queue: Option<Queue>,
     /// Drops instances that nobody uses.
@@ -40,14 +48,33 @@ impl App {
         &self.application
     }
 
-    /// Which component answers which path.
-    pub fn router(&self) -> &Router<Arc<Pool>> {
-        &self.router
-    }
-
-    /// The instances of `component`.
+    /// The instances of `component`, which runs here.
     pub fn pool(&self, component: &str) -> Option<&Arc<Pool>> {
         self.pools.get(component)
+    }
+
+    /// What answers HTTP requests for `component`; `None` when it takes no part, or runs elsewhere and there is no NATS.
+    pub fn handler(&self, component: &str) -> Option<&Handler> {
+        self.handlers.get(component)
+    }
+
+    /// The way to components on other hosts.
+    pub fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Serves the components of this host to others until `stop`; `None` without NATS. An application that is started
+    /// for one call does not.
+    ///
+    /// # Errors
+    /// When the connection to NATS has been closed.
+    pub async fn serve(&self, stop: CancellationToken) -> Result<Option<Serving>, NatsError> {
+        match &self.remote {
+            Some(remote) => {
+                Serving::start(remote.nats(), self.pools.values(), &self.application.version, stop).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     /// The messages of durable links.

@@ -1,24 +1,28 @@
 //! From a checked manifest to a running application.
 
-use super::App;
 use super::grants::{self, GrantError, Shared};
-use super::imports;
+use super::{App, Handler, elsewhere, handler, imports};
 use super::migrations::{self, MigrateError};
 use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
 use crate::limits::millis;
 use crate::links::durable::{self, Queue};
-use crate::links::{Import, LinkError, local};
-use crate::manifest::{Application, Component as Declared, Dependency, Router};
-use crate::runtime::{CompileError, Compiled, Engine, EngineError, Fairness, Pool, PoolConfig};
+use crate::links::remote::{self, Linked, Remote};
+use crate::links::{Import, LinkError, Target, local};
+use crate::manifest::{Application, Component as Declared, Dependency};
+use crate::nats::{Nats, NatsError};
+use crate::runtime::{CompileError, Compiled, Engine, EngineError, Failure, Fairness, Pool, PoolConfig};
 use crate::state::StateFolder;
-use http_body_util::BodyExt;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::{Error, WasiBody};
 
 /// How often pools are looked through for instances that nobody uses.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -89,6 +93,9 @@ pub enum StartError {
         /// What would fix it.
         fix: String,
     },
+    /// NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
     /// A part of start-up was stopped.
     #[error("start-up was stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
@@ -105,7 +112,12 @@ impl App {
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
         // Start-up blocks this thread where it opens files: nothing else runs yet.
-        let engine = Engine::start(&state.cache(), application.components.values().map(|c| &c.limits))?;
+        elsewhere::check(&application)?;
+        let remote = match &application.nats {
+            Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
+            None => None,
+        };
+        let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
         let codes = compile(&engine, &application, &progress).await?;
         let shared = Shared::open(&application, state)?;
         for (component, count) in migrations::run(&application, &shared).await? {
@@ -119,6 +131,7 @@ impl App {
             fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
             state,
             queue: queue.as_ref(),
+            remote: remote.as_ref(),
             codes,
             pools: BTreeMap::new(),
         };
@@ -126,9 +139,10 @@ impl App {
             wiring.pool(name)?;
         }
         let pools = wiring.pools;
-        let router = router(&application, &pools)?;
+        check_routes(&application, &pools)?;
+        let handlers = handler::all(&application, &pools, remote.as_ref());
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
-        let app = Arc::new(App { application, router, pools, queue, _sweeper: sweeper, _engine: engine });
+        let app = Arc::new(App { application, pools, handlers, remote, queue, _sweeper: sweeper, _engine: engine });
         shared.internal(dispatch(&app));
         Ok(app)
     }
@@ -141,8 +155,8 @@ async fn compile(
     progress: &impl Fn(Progress),
 ) -> Result<BTreeMap<String, Component>, StartError> {
     let mut files: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
-    for (name, declared) in &application.components {
-        files.entry(&declared.source).or_default().push(name.clone());
+    for declared in application.here() {
+        files.entry(&declared.source).or_default().push(declared.name.clone());
     }
     let mut tasks = tokio::task::JoinSet::new();
     for (source, components) in files {
@@ -175,6 +189,7 @@ struct Wiring<'a> {
     fairness: Fairness,
     state: &'a StateFolder,
     queue: Option<&'a Queue>,
+    remote: Option<&'a Remote>,
     codes: BTreeMap<String, Component>,
     pools: BTreeMap<String, Arc<Pool>>,
 }
@@ -203,12 +218,14 @@ impl Wiring<'_> {
             )
         })?;
         for dependency in &declared.dependencies {
-            if let Some(target) = self.pool(&dependency.component)? {
-                self.link(&mut linker, declared, &code, dependency, &target)?;
-            }
+            let elsewhere: Arc<str> = dependency.component.as_str().into();
+            let pool = self.pool(&dependency.component)?;
+            let target = pool.as_ref().map_or(Target::Elsewhere(&elsewhere), Target::Here);
+            self.link(&mut linker, declared, &code, dependency, target)?;
         }
         let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
             .map_err(|error| compile_error(application, error))?;
+        imports::check_idempotent(application, declared, &compiled.exported)?;
         let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
         let pool = Pool::new(PoolConfig {
             compiled,
@@ -226,7 +243,7 @@ impl Wiring<'_> {
         declared: &Declared,
         code: &Component,
         dependency: &Dependency,
-        target: &Arc<Pool>,
+        target: Target<'_>,
     ) -> Result<(), StartError> {
         let manifest = || self.application.manifest.display().to_string();
         let component_type = code.component_type();
@@ -249,7 +266,14 @@ impl Wiring<'_> {
                 durable::link(linker, &import, &declared.name.as_str().into(), queue).map_err(failed)?;
                 continue;
             }
-            let uncovered = local::link(linker, &import).map_err(failed)?;
+            let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
+            let uncovered = match (target, self.remote) {
+                (Target::Here(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
+                (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
+                // Without NATS there is nothing elsewhere: that has been checked.
+                (_, None) => continue,
+            };
+            let uncovered = uncovered.map_err(failed)?;
             for function in uncovered {
                 tracing::warn!(
                     component = %declared.name,
@@ -261,11 +285,27 @@ impl Wiring<'_> {
         }
         Ok(())
     }
+
+    fn link_remotely(
+        &self,
+        linker: &mut Linker<Ctx>,
+        import: &Import<'_>,
+        declared: &Declared,
+        remote: &Remote,
+    ) -> Result<Vec<String>, LinkError> {
+        let Some(target) = self.application.components.get(&**import.target.component()) else { return Ok(Vec::new()) };
+        let linked = Linked {
+            remote,
+            caller: &declared.name.as_str().into(),
+            call_deadline: millis(target.limits.call_deadline),
+            idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
+        };
+        remote::link(linker, import, &linked)
+    }
 }
 
-/// The routes with the pools that answer them.
-fn router(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Result<Router<Arc<Pool>>, StartError> {
-    let mut routes = Vec::new();
+/// Checks that every component of this host that has a route handles HTTP.
+fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Result<(), StartError> {
     for route in &application.routes {
         let Some(pool) = pools.get(&route.component) else { continue };
         let exported = &pool.compiled().exported;
@@ -289,11 +329,8 @@ fn router(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Res
                 fix: fix.into(),
             });
         }
-        if let Some(pattern) = &route.pattern {
-            routes.push((pattern.clone(), pool.clone()));
-        }
     }
-    Ok(Router::new(routes))
+    Ok(())
 }
 
 /// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
@@ -302,20 +339,44 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
     Arc::new(move |component, request, context: CallContext| {
         let app = app.clone();
         Box::pin(async move {
-            use wasmtime_wasi_http::Error;
-            let pool = app.upgrade().and_then(|app| app.pool(&component).cloned()).ok_or(Error::DestinationNotFound)?;
+            let handler = app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
             let trace = context.trace.clone();
-            let context =
-                CallContext { deadline: context.deadline.min(Instant::now() + pool.call_deadline()), ..context };
-            match pool.handle_apart(request, context).await {
-                Ok(response) => Ok(response.map(BodyExt::boxed_unsync)),
-                Err(error) => {
-                    tracing::warn!(component, trace = %trace, "{error}");
-                    Err(Error::DestinationUnavailable)
+            let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
+            let context = CallContext { deadline, ..context };
+            let answer = match handler {
+                Handler::Here(pool) => {
+                    pool.handle_apart(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
                 }
-            }
+                Handler::Elsewhere(elsewhere, _) => {
+                    let request = collect(request, elsewhere.most()).await?;
+                    let answer = elsewhere.handle(&request, "-", &context).await;
+                    answer.map(|response| response.map(|body| Full::new(body).map_err(|e| match e {}).boxed_unsync()))
+                }
+            };
+            answer.map_err(|error| {
+                tracing::warn!(component, trace = %trace, "{error}");
+                match error.failure {
+                    Failure::RequestTooLarge => Error::HttpRequestBodySize(None),
+                    Failure::ResponseTooLarge => Error::HttpResponseBodySize(None),
+                    _ => Error::DestinationUnavailable,
+                }
+            })
         })
     })
+}
+
+/// A request with its body read to the end, which may have `most` bytes.
+async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
+    let (head, mut body) = request.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
+        }
+        bytes.put(data);
+    }
+    Ok(Request::from_parts(head, bytes.freeze()))
 }
 
 async fn sweep(pools: Vec<Arc<Pool>>) {

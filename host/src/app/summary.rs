@@ -24,9 +24,10 @@ pub fn describe(application: &Application, url: &str) -> String {
         if let Some(pattern) = &route.pattern {
             let _ = writeln!(
                 text,
-                "  {url}{:width$}  {}",
+                "  {url}{:width$}  {}{}",
                 pattern.as_str(),
                 route.component,
+                place(application, &route.component),
                 width = width.unwrap_or_default()
             );
         }
@@ -38,9 +39,11 @@ pub fn describe(application: &Application, url: &str) -> String {
     }
     text.push_str("\nComponents:\n");
     for component in application.components.values() {
-        let _ = writeln!(text, "  {}", component.name);
-        for line in grants(component) {
-            let _ = writeln!(text, "    {line}");
+        let _ = writeln!(text, "  {}{}", component.name, place(application, &component.name));
+        if application.runs_here(&component.name) {
+            for line in grants(application, component) {
+                let _ = writeln!(text, "    {line}");
+            }
         }
     }
     for (name, variable) in &application.off {
@@ -50,17 +53,24 @@ pub fn describe(application: &Application, url: &str) -> String {
     text
 }
 
+/// What stands after the name of a component that does not run here.
+fn place(application: &Application, component: &str) -> &'static str {
+    if application.runs_here(component) { "" } else { " (on another host)" }
+}
+
 /// What a component may reach, one line a kind.
-fn grants(component: &Component) -> Vec<String> {
+fn grants(application: &Application, component: &Component) -> Vec<String> {
     let mut lines = Vec::new();
     for dependency in &component.dependencies {
-        lines.push(format!("link      {} -> {}", dependency.name, dependency.component));
+        let target = &dependency.component;
+        lines.push(format!("link      {} -> {target}{}", dependency.name, place(application, target)));
     }
     let mut list = |kind: &str, items: Vec<String>| {
         if !items.is_empty() {
             lines.push(format!("{kind:<9} {}", items.join(", ")));
         }
     };
+    list("remote", component.remote.iter().map(|r| r.name.to_string()).collect());
     list("durable", component.durable.iter().map(|d| d.name.to_string()).collect());
     list("sqlite", component.sqlite_databases.clone());
     if let Some(DatabaseUrl::Postgres(address)) = &component.database {

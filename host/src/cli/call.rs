@@ -47,7 +47,7 @@ impl Call {
         let _log = telemetry::start("warn,guest=info,souk::app=error")?;
         let app = App::start(application, &state, |_| {}).await?;
         match request {
-            None => Ok(print_list(&control::list(&app))),
+            None => Ok(print_list(&control::list(&app).await)),
             Some(request) => print_reply(control::call(&app, request).await),
         }
     }
@@ -66,7 +66,8 @@ impl Call {
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
-        let this = format!("{} {}", function.component, function.interface);
+        let place = if function.elsewhere { " (on another host)" } else { "" };
+        let this = format!("{} {}{place}", function.component, function.interface);
         if this != heading {
             output::line(&this);
             heading = this;

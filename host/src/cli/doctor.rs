@@ -5,7 +5,7 @@ use super::{Place, default_url, fill_in, output};
 use crate::app::{App, describe};
 use crate::bindings;
 use crate::limits::{ComponentLimits, EdgeLimits, Limit};
-use crate::links::durable;
+use crate::links::{durable, remote};
 use crate::manifest::{Application, DatabaseUrl};
 use crate::state::{self, StateFolder};
 use clap::Args;
@@ -53,7 +53,7 @@ impl Doctor {
         };
         let mut edge = EdgeLimits::default();
         if let Some(application) = &loaded {
-            for component in application.components.values() {
+            for component in application.here() {
                 let there = component.source.is_file();
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
@@ -81,7 +81,7 @@ impl Doctor {
         }
         output::line("\nFixed limits of the interfaces:");
         let fixed = bindings::fixed_limits().into_iter().chain(crate::migrations::fixed_limits());
-        for (what, value, unit) in fixed.chain(durable::fixed_limits()) {
+        for (what, value, unit) in fixed.chain(durable::fixed_limits()).chain(remote::fixed_limits()) {
             output::line(&format!("  {what:<26} {value:>12} {unit}"));
         }
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

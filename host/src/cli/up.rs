@@ -79,14 +79,18 @@ impl Up {
         let shutdown = CancellationToken::new();
         let drain = millis(app.application().limits.drain);
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
+        let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         stop_on_signal(shutdown.clone())?;
-        let serving = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
         output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
-        let mut drained = serving.await?;
+        let mut drained = edge.await?;
         calls.close();
         drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
+        if let Some(serving) = serving {
+            drained &= serving.await?;
+        }
         if let Some(deliveries) = deliveries {
             deliveries.await?;
         }

@@ -118,6 +118,16 @@ pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<R
     Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.apart()), ..EdgeBody::default() }))
 }
 
+/// A response that is there as a whole, given a length as [`settle`] does.
+pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
+    let (mut head, bytes) = response.into_parts();
+    let silent = to_head && bytes.is_empty() || has_no_content(head.status);
+    if !silent && !head.headers.contains_key(CONTENT_LENGTH) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    }
+    Response::from_parts(head, EdgeBody::full(bytes))
+}
+
 /// What has been read of a body. Most have one frame, which is not copied.
 #[derive(Default)]
 struct Read {

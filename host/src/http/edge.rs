@@ -5,11 +5,11 @@ use super::body::{self, EdgeBody, settle};
 use super::error;
 use super::request::{self, Caller, REQUEST_ID, Target};
 use super::upload::{self, Refused, Room, Upload};
-use crate::app::App;
+use crate::app::{App, Handler};
 use crate::call::CallContext;
 use crate::limits::{EdgeLimits, millis};
 use crate::manifest::Router;
-use crate::runtime::Failure;
+use crate::runtime::{CallError, Failure};
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
@@ -31,8 +31,8 @@ impl Edge {
     /// The edge of `app`.
     pub fn new(app: Arc<App>) -> Arc<Self> {
         let routes = app.application().routes.iter().filter_map(|route| {
-            let (pattern, pool) = (route.pattern.as_ref()?, app.pool(&route.component)?);
-            Some((pattern.clone(), Target::new(pattern, pool.clone())))
+            let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
+            Some((pattern.clone(), Target::new(pattern, handler.clone())))
         });
         let router = Router::new(routes);
         Arc::new(Edge { app, router, room: Room::new() })
@@ -88,9 +88,12 @@ impl Edge {
         let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
-        let pool = &found.target.pool;
-        let component: &str = pool.component();
-        let limit = self.limits().request_body;
+        let handler = &found.target.handler;
+        let component: &str = handler.component();
+        let (limit, whole) = match handler {
+            Handler::Here(_) => (self.limits().request_body, false),
+            Handler::Elsewhere(elsewhere, _) => (self.limits().request_body.min(elsewhere.most() as u64), true),
+        };
         if body.size_hint().lower() > limit {
             // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
             if !head.headers.contains_key(EXPECT) {
@@ -107,29 +110,28 @@ impl Edge {
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
         let patience = millis(self.limits().body_read_timeout);
-        let upload = match Upload::read(body, limit, patience, &self.room).await {
+        let upload = match Upload::read(body, limit, whole, patience, &self.room).await {
             Ok(upload) => upload,
             Err(refused) => return (refusal(&refused, limit), Some(component)),
         };
-        let context = CallContext::new(trace, pool.call_deadline());
+        let context = CallContext::new(trace, handler.call_deadline());
         under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();
-        let answer = pool.handle(Request::from_parts(head, upload), context).await;
-        let answer = match answer {
-            // The host alone speaks about the state of a connection.
-            Ok(response) if response.status().is_informational() => {
-                Err(Some(format!("the guest answered with the informational status {}", response.status())))
-            }
-            Ok(response) => {
-                settle(response, to_head).await.map_err(|error| error.map(|e| format!("the body broke off: {e}")))
-            }
-            Err(failed) => {
-                match failed.failure {
-                    // Nobody's mistake, and there may be thousands of them.
-                    Failure::Overloaded => tracing::warn!(component, trace, "{failed}"),
-                    _ => tracing::error!(component, trace, "{failed}"),
+        let answer = match handler {
+            Handler::Here(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
+                Ok(response) if response.status().is_informational() => Err(informational(response.status())),
+                Ok(response) => {
+                    settle(response, to_head).await.map_err(|error| error.map(|e| format!("the body broke off: {e}")))
                 }
-                Ok(error::from_call(&failed))
+                Err(failed) => Ok(failure(&failed, trace)),
+            },
+            Handler::Elsewhere(elsewhere, _) => {
+                let (body, _room) = upload.into_ready();
+                match elsewhere.handle(&Request::from_parts(head, body), "-", &context).await {
+                    Ok(response) if response.status().is_informational() => Err(informational(response.status())),
+                    Ok(response) => Ok(body::whole(response, to_head)),
+                    Err(failed) => Ok(failure(&failed, trace)),
+                }
             }
         };
         let response = match answer {
@@ -144,6 +146,22 @@ impl Edge {
         };
         (response, Some(component))
     }
+}
+
+/// The host alone speaks about the state of a connection.
+fn informational(status: StatusCode) -> Option<String> {
+    Some(format!("the guest answered with the informational status {status}"))
+}
+
+/// The response for a call that failed, which the log has in full.
+fn failure(failed: &CallError, trace: &str) -> Response<EdgeBody> {
+    let component = &*failed.component;
+    match failed.failure {
+        // Nobody's mistake, and there may be thousands of them.
+        Failure::Overloaded | Failure::Unreachable => tracing::warn!(component, trace, "{failed}"),
+        _ => tracing::error!(component, trace, "{failed}"),
+    }
+    error::from_call(failed)
 }
 
 fn health(method: &Method) -> Response<EdgeBody> {

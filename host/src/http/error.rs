@@ -33,9 +33,13 @@ pub fn from_call(error: &CallError) -> Response<EdgeBody> {
 
 fn status(failure: Failure) -> StatusCode {
     match failure {
-        Failure::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Overloaded | Failure::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Failure::TooManyHops => StatusCode::LOOP_DETECTED,
-        Failure::Trapped | Failure::Instantiation | Failure::NotExported => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::Lost | Failure::ResponseTooLarge => StatusCode::BAD_GATEWAY,
+        Failure::Trapped | Failure::Instantiation | Failure::NotExported | Failure::Mismatch => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }

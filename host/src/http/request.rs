@@ -1,13 +1,12 @@
 //! A client's request made into a component's: its id, its target as `wasi:http` has it, and Spin's headers.
 
 use crate::manifest::{RouteMatch, RoutePattern};
-use crate::runtime::Pool;
+use crate::app::Handler;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// The header of the request id.
@@ -39,15 +38,15 @@ impl Caller {
 
 /// What answers a route, with the headers that are the same for each of its requests.
 pub struct Target {
-    /// The component's instances.
-    pub pool: Arc<Pool>,
+    /// The way to the component.
+    pub handler: Handler,
     fixed: Vec<(HeaderName, HeaderValue)>,
     params: Vec<HeaderName>,
 }
 
 impl Target {
-    /// The route `pattern`, answered by `pool`.
-    pub fn new(pattern: &RoutePattern, pool: Arc<Pool>) -> Self {
+    /// The route `pattern`, answered by `handler`.
+    pub fn new(pattern: &RoutePattern, handler: Handler) -> Self {
         let fixed = [
             ("spin-matched-route", pattern.as_str()),
             ("spin-raw-component-route", pattern.as_str()),
@@ -60,7 +59,7 @@ impl Target {
         });
         // The manifest allows parameters only such names as a header can have.
         let params = pattern.params().filter_map(|name| HeaderName::try_from(format!("spin-path-match-{name}")).ok());
-        Target { pool, fixed: fixed.collect(), params: params.collect() }
+        Target { handler, fixed: fixed.collect(), params: params.collect() }
     }
 }
 

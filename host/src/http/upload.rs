@@ -5,6 +5,8 @@
 //! its end or as far as [`AHEAD`]; only a client that has sent that much is waited for inside the sandbox. A component
 //! whose own bound is below `AHEAD` is never held up by a slow client.
 //!
+//! A body for a component on another host is read to its end: it goes there in one message.
+//!
 //! What all bodies together may hold is bounded too, from their first byte until the component takes them. A body for
 //! which there is no room is refused (503): calling the component with half of it would be the very thing to avoid.
 
@@ -82,16 +84,24 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Reads ahead of `body`, of which at most `limit` bytes are taken, for `patience` at most.
+    /// Reads ahead of `body`, of which at most `limit` bytes are taken, for `patience` at most; to its end when it is to
+    /// be `whole`.
     ///
     /// # Errors
     /// When the body is too large, too slow or broken, or there is no room for it.
-    pub async fn read(body: Incoming, limit: u64, patience: Duration, room: &Room) -> Result<Self, Refused> {
+    pub async fn read(
+        body: Incoming,
+        limit: u64,
+        whole: bool,
+        patience: Duration,
+        room: &Room,
+    ) -> Result<Self, Refused> {
         if body.is_end_stream() {
             return Ok(Upload::default());
         }
         let mut rest = Bounded { body, left: limit, exceeded: Arc::default() };
-        let read = tokio::time::timeout(patience, Self::read_ahead(&mut rest, room)).await;
+        let ahead = if whole { usize::MAX } else { AHEAD };
+        let read = tokio::time::timeout(patience, Self::read_ahead(&mut rest, ahead, room)).await;
         let (mut upload, ended) = match read.unwrap_or(Err(Refused::TooSlow)) {
             Ok(read) => read,
             Err(refused) => {
@@ -106,7 +116,7 @@ impl Upload {
     }
 
     /// What came first, and whether that was all.
-    async fn read_ahead(body: &mut Bounded, room: &Room) -> Result<(Self, bool), Refused> {
+    async fn read_ahead(body: &mut Bounded, ahead: usize, room: &Room) -> Result<(Self, bool), Refused> {
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         let mut upload = Upload::default();
         room.grow(&mut upload.held, 0)?;
@@ -114,7 +124,7 @@ impl Upload {
             if body.is_end_stream() {
                 break true;
             }
-            if first.len().max(all.len()) >= AHEAD {
+            if first.len().max(all.len()) >= ahead {
                 break false;
             }
             let frame = match body.frame().await {
@@ -137,6 +147,11 @@ impl Upload {
         };
         upload.ready = if all.is_empty() { first } else { all.freeze() };
         Ok((upload, ended))
+    }
+
+    /// What has been read, with the room that it takes.
+    pub fn into_ready(self) -> (Bytes, Option<OwnedSemaphorePermit>) {
+        (self.ready, self.held)
     }
 
     /// Says, once the body has been handed over, whether it turned out to be larger than the limit.

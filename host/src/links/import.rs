@@ -1,7 +1,7 @@
 //! What the kinds of links share: an import is compared with the export that is to answer it, function by function,
 //! and each function is defined in the importer's linker.
 
-use super::check::{LinkTypeError, check_function};
+use super::check::{LinkTypeError, check_function, plain_values};
 use crate::bindings::Ctx;
 use crate::call::CallContext;
 use crate::runtime::Pool;
@@ -49,8 +49,27 @@ pub struct Import<'a> {
     pub interface: &'a str,
     /// The interface, as the exporter names it.
     pub export: &'a str,
-    /// The instances of the exporter.
-    pub target: &'a Arc<Pool>,
+    /// The exporter.
+    pub target: Target<'a>,
+}
+
+/// Where the component is that answers an import.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    /// On this host.
+    Here(&'a Arc<Pool>),
+    /// On another one: what it exports is seen there alone.
+    Elsewhere(&'a Arc<str>),
+}
+
+impl<'a> Target<'a> {
+    /// The component's name.
+    pub fn component(self) -> &'a Arc<str> {
+        match self {
+            Target::Here(pool) => pool.component(),
+            Target::Elsewhere(component) => component,
+        }
+    }
 }
 
 /// One function of an import.
@@ -59,29 +78,27 @@ pub(super) struct Imported {
     pub name: String,
     /// Its type, the same on both sides.
     pub ty: ComponentFunc,
-    /// Where it is among the exporter's functions.
-    pub position: usize,
 }
 
 impl Import<'_> {
-    /// The functions of the import, each compared with the export's.
+    /// The functions of the import, each compared with the export's where that is here.
     ///
     /// # Errors
     /// When the exporter lacks one, or a type differs or cannot cross a link.
     pub(super) fn functions(&self) -> Result<Vec<Imported>, LinkError> {
         let (interface, export) = (self.interface, self.export);
-        let missing = |item: String, fix: &str| LinkError::Missing {
-            exporter: self.target.component().clone(),
-            item,
-            fix: fix.to_string(),
+        let exported = match self.target {
+            Target::Here(pool) => Some(&pool.compiled().exported),
+            Target::Elsewhere(_) => None,
         };
-        let exported = &self.target.compiled().exported;
-        if !exported.functions.iter().any(|f| f.interface == export) {
+        if let Some(exported) = exported
+            && !exported.functions.iter().any(|f| f.interface == export)
+        {
             let mut offers: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
             offers.dedup();
             let offers = if offers.is_empty() { "nothing".to_string() } else { offers.join(", ") };
             let fix = format!("it exports {offers}; name one of these in the dependency");
-            return Err(missing(export.to_string(), &fix));
+            return Err(self.missing(export.to_string(), &fix));
         }
         let component_type = self.importer.component_type();
         let import = component_type.get_import(self.engine, interface).map(|import| import.ty);
@@ -93,15 +110,21 @@ impl Import<'_> {
                 ComponentItem::Type(_) => continue,
                 _ => return Err(LinkTypeError::not_a_function(interface, name).into()),
             };
-            let position = exported.position(export, name).ok_or_else(|| {
-                missing(format!("{export}#{name}"), "build both components against the same contract")
-            })?;
-            if let Some(function) = exported.functions.get(position) {
-                check_function(interface, name, &ty, &function.ty)?;
+            match exported.map(|exported| exported.function(export, name)) {
+                Some(Some(function)) => check_function(interface, name, &ty, &function.ty)?,
+                Some(None) => {
+                    let fix = "build both components against the same contract";
+                    return Err(self.missing(format!("{export}#{name}"), fix));
+                }
+                None => plain_values(interface, name, &ty)?,
             }
-            functions.push(Imported { name: name.to_string(), ty, position });
+            functions.push(Imported { name: name.to_string(), ty });
         }
         Ok(functions)
+    }
+
+    fn missing(&self, item: String, fix: &str) -> LinkError {
+        LinkError::Missing { exporter: self.target.component().clone(), item, fix: fix.to_string() }
     }
 
     /// The place in `linker` where the functions are defined.

@@ -5,18 +5,19 @@
 //! becomes the contract's own error ([`Unavailable`]); where the contract has none, the caller traps.
 
 use super::import::{Import, LinkError, define};
-use super::unavailable::Unavailable;
+use super::unavailable::{Unavailable, settle};
 use crate::bindings::Ctx;
+use crate::call::CallContext;
 use crate::runtime::{CallError, Failure, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
-/// Connects `import` to the component that answers it. Returns the functions, as `interface#name`, whose contract has
-/// no error that could carry a dead callee.
+/// Connects `import` to `target`, which answers it. Returns the functions, as `interface#name`, whose contract has no
+/// error that could carry a dead callee.
 ///
 /// # Errors
 /// When the exporter lacks a function, or a type differs or cannot cross a link.
-pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>) -> Result<Vec<String>, LinkError> {
+pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -> Result<Vec<String>, LinkError> {
     let functions = import.functions()?;
     let mut uncovered = Vec::new();
     let mut instance = import.instance(linker)?;
@@ -25,10 +26,15 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>) -> Result<Vec<String>
         if unavailable.is_none() {
             uncovered.push(format!("{}#{}", import.interface, function.name));
         }
-        let link = Arc::new(Link { target: import.target.clone(), position: function.position, unavailable });
+        // It is there: its type has just been compared.
+        let Some(position) = target.compiled().exported.position(import.export, &function.name) else { continue };
+        let link = Arc::new(Link { target: target.clone(), position, unavailable });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move { link.call(context, params, results).await })
+            Box::pin(async move {
+                let outcome = link.call(&context, params).await;
+                settle(outcome, link.unavailable.as_ref(), results, &context)
+            })
         })
         .map_err(|error| import.refused(&error))?;
     }
@@ -43,39 +49,10 @@ struct Link {
 }
 
 impl Link {
-    async fn call(
-        &self,
-        context: crate::call::CallContext,
-        params: &[Val],
-        results: &mut [Val],
-    ) -> wasmtime::Result<()> {
-        let outcome = match context.next(self.target.call_deadline()) {
+    async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        match context.next(self.target.call_deadline()) {
             Some(context) => self.target.call(self.position, params.to_vec(), context).await,
             None => Err(CallError::new(self.target.component(), Failure::TooManyHops, "")),
-        };
-        match outcome {
-            Ok(values) => {
-                for (slot, value) in results.iter_mut().zip(values) {
-                    *slot = value;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                match error.failure {
-                    // There may be thousands of them, and each caller hears of its own.
-                    Failure::Overloaded => {
-                        tracing::debug!(component = %error.component, trace = %context.trace, "{error}");
-                    }
-                    _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
-                }
-                match (&self.unavailable, results.first_mut()) {
-                    (Some(unavailable), Some(slot)) => {
-                        *slot = unavailable.value(&error.message());
-                        Ok(())
-                    }
-                    _ => Err(wasmtime::Error::msg(error.message())),
-                }
-            }
         }
     }
 }

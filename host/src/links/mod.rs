@@ -4,8 +4,8 @@
 //! prepares, for each function, how its values are written as JSON ([`codec`]) and which of the contract's own errors
 //! stands for a dead or late callee ([`unavailable`]). A call does none of that work again.
 //!
-//! A link is [`local`], and its caller waits for the answer, or [`durable`], and its caller waits until the call is on
-//! disk.
+//! A link is [`local`] or, to a component on another host, [`remote`], and its caller waits for the answer; or it is
+//! [`durable`], and its caller waits until the call is stored.
 //!
 //! A contract with a resource, stream or future is refused: a handle means something in its own store only.
 
@@ -14,10 +14,11 @@ pub mod codec;
 pub mod durable;
 mod import;
 pub mod local;
+pub mod remote;
 pub mod signature;
 pub mod unavailable;
 
 #[cfg(test)]
 mod testing;
 
-pub use import::{Import, LinkError};
+pub use import::{Import, LinkError, Target};

@@ -8,6 +8,8 @@
 //! The guest is told who did not answer and why in a few words, never how: a trap's backtrace or an address is for the
 //! log.
 
+use crate::call::CallContext;
+use crate::runtime::{CallError, Failure};
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
 
@@ -49,6 +51,39 @@ impl Unavailable {
             Form::Enum => Val::Enum(case),
         };
         Val::Result(Err(Some(Box::new(error))))
+    }
+}
+
+/// Puts what became of a call into the caller's `results`, and the reason of a failure into the log.
+///
+/// # Errors
+/// When the call failed and the contract has no error for that: the caller then traps.
+pub(super) fn settle(
+    outcome: Result<Vec<Val>, CallError>,
+    unavailable: Option<&Unavailable>,
+    results: &mut [Val],
+    context: &CallContext,
+) -> wasmtime::Result<()> {
+    let error = match outcome {
+        Ok(values) => {
+            for (slot, value) in results.iter_mut().zip(values) {
+                *slot = value;
+            }
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    match error.failure {
+        // There may be thousands of them, and each caller hears of its own.
+        Failure::Overloaded => tracing::debug!(component = %error.component, trace = %context.trace, "{error}"),
+        _ => tracing::warn!(component = %error.component, trace = %context.trace, "{error}"),
+    }
+    match (unavailable, results.first_mut()) {
+        (Some(unavailable), Some(slot)) => {
+            *slot = unavailable.value(&error.message());
+            Ok(())
+        }
+        _ => Err(wasmtime::Error::msg(error.message())),
     }
 }
 

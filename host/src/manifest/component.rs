@@ -8,9 +8,9 @@ use super::schema::{Draft, read_limits, read_targets};
 use super::table::{At, File, Table};
 use super::template::Template;
 use super::variables::{Declared, Value};
-use super::{Build, Component, Dependency, Durable, database};
+use super::{Build, Component, Dependency, Idempotent, Marked, database};
 use crate::limits::ComponentLimits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::de::DeValue;
 
@@ -40,6 +40,8 @@ impl Component {
             sqlite_databases: Vec::new(),
             dependencies: Vec::new(),
             durable: Vec::new(),
+            remote: Vec::new(),
+            idempotent: Vec::new(),
             build: None,
             migrations: None,
             database: None,
@@ -313,27 +315,59 @@ fn read_tool(
         }
         component.migrations = Some(path);
     }
-    component.durable = read_durable(&mut souk, &component.dependencies);
+    component.durable = read_marked(&mut souk, "durable", &component.dependencies);
+    component.remote = read_marked(&mut souk, "remote", &component.dependencies);
+    for remote in &component.remote {
+        if let Some(durable) = component.durable.iter().find(|durable| durable.name.overlaps(&remote.name)) {
+            let message = format!("`{}` is in `remote` and, as `{}`, in `durable`", remote.name, durable.name);
+            souk.error(remote.line, message, "take it out of one: a durable link waits for no other host anyway");
+        }
+    }
+    component.idempotent = read_idempotent(&mut souk);
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
 }
 
-/// Reads which dependencies are durable; each must be one.
-fn read_durable(souk: &mut Table<'_, '_>, dependencies: &[Dependency]) -> Vec<Durable> {
-    let mut durable: Vec<Durable> = Vec::new();
-    for entry in souk.strings("durable") {
+/// Reads which functions may be called twice. Whether the component exports them is known once it is compiled.
+fn read_idempotent(souk: &mut Table<'_, '_>) -> Vec<Idempotent> {
+    let mut idempotent = Vec::new();
+    for entry in souk.strings("idempotent") {
+        let (interface, function) = match entry.value.split_once('#') {
+            Some((interface, function)) => (interface, Some(function)),
+            None => (entry.value.as_str(), None),
+        };
+        let wrong = match (DependencyName::parse(interface), function) {
+            (Ok(DependencyName { interface: None, .. }), _) => "it names no interface".to_owned(),
+            (Ok(_), Some("")) => "it names no function after its `#`".to_owned(),
+            (Ok(interface), function) => {
+                let function = function.map(str::to_owned);
+                idempotent.push(Idempotent { interface, function, line: entry.line });
+                continue;
+            }
+            (Err(error), _) => error,
+        };
+        let message = format!("`{}` in `idempotent` is neither an interface nor a function: {wrong}", entry.value);
+        souk.error(entry.line, message, "write \"namespace:package/interface@version#function\"");
+    }
+    idempotent
+}
+
+/// Reads the dependencies under `key`, which says of what kind their links are; each must be one.
+fn read_marked(souk: &mut Table<'_, '_>, key: &'static str, dependencies: &[Dependency]) -> Vec<Marked> {
+    let mut marked: Vec<Marked> = Vec::new();
+    for entry in souk.strings(key) {
         let name = match DependencyName::parse(&entry.value) {
             Ok(name) => name,
             Err(error) => {
-                let message = format!("`{}` in `durable` is not a dependency's name: {error}", entry.value);
+                let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
                 souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
                 continue;
             }
         };
         if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
-            durable.push(Durable { name, line: entry.line });
+            marked.push(Marked { name, line: entry.line });
             continue;
         }
         let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
@@ -341,9 +375,20 @@ fn read_durable(souk: &mut Table<'_, '_>, dependencies: &[Dependency]) -> Vec<Du
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
         };
-        souk.error(entry.line, format!("`{name}` in `durable` is not a dependency of the component"), fix);
+        souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
     }
-    durable
+    marked
+}
+
+/// The variables that components of this host use; `None` when it runs all of them.
+pub(super) fn variables_here(draft: &Draft) -> Option<BTreeSet<&str>> {
+    fn of(templates: &Templates) -> impl Iterator<Item = &str> {
+        let hosts = templates.hosts.iter().chain(&templates.database).map(|at| &at.value);
+        templates.variables.values().chain(hosts).flat_map(Template::variables)
+    }
+    let only = draft.application.only.as_ref()?;
+    let here = draft.templates.iter().filter(|(name, _)| only.contains(*name));
+    Some(here.flat_map(|(_, templates)| of(templates)).collect())
 }
 
 /// Takes out the components that a variable turns off, and their routes.

@@ -7,6 +7,9 @@
 //! An empty value counts as none here, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` left over
 //! in a `.env` file must not become an empty key that signs something.
 //!
+//! Where hosts share an application and each runs a part of it (`--only`), no secret is made: each host would make
+//! another. The URL stays each host's own.
+//!
 //! Nothing is made while anything else is wrong, and nothing by `souk build`, which asks for no values.
 
 use super::names::nearest;
@@ -113,10 +116,12 @@ pub(super) fn is_set(values: &BTreeMap<String, Value>, name: &str) -> bool {
     values.get(name).is_some_and(|value| !value.expose().is_empty())
 }
 
-/// Makes the values of the `missing` variables; `values` has those of all others.
+/// Makes the values of the `missing` variables; `values` has those of all others. No secret is made that has to be
+/// `shared` with other hosts: each would make its own.
 pub(super) fn make(
     missing: Vec<(&String, &Declared, &Generated)>,
     host: &HostValues,
+    shared: bool,
     values: &mut BTreeMap<String, Value>,
     manifest: File<'_>,
 ) {
@@ -133,11 +138,22 @@ pub(super) fn make(
         }
     }
     for (name, variable, generated) in wanted {
-        if manifest.report.has_errors() {
+        // Those that are to be shared are reported all together.
+        if manifest.report.has_errors() && !shared {
             return;
         }
         let value = match generated.kind {
             Kind::Url => host.url.clone(),
+            Kind::Secret if shared => {
+                let message = format!(
+                    "variable `{name}` has no value, and where hosts share an application none is made: each host would \
+                     make its own"
+                );
+                let key = environment_name(super::variables::PREFIX, name);
+                let fix = format!("set {key} to the same value at every host, in the environment or in `.env`");
+                manifest.report.error(manifest.diagnostic(Some(generated.line), None, message, fix));
+                continue;
+            }
             Kind::Secret => match host.secrets.get(name) {
                 Ok(secret) => secret,
                 Err(error) => {

@@ -63,6 +63,7 @@ use error::{Report, Source};
 use nats::NatsTable;
 use schema::Draft;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use table::File;
 use variables::Provider;
@@ -129,6 +130,16 @@ pub struct Application {
 }
 
 impl Application {
+    /// Whether the component `name` runs on this host.
+    pub fn runs_here(&self, name: &str) -> bool {
+        self.components.contains_key(name) && self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
+
+    /// The components that run on this host.
+    pub fn here(&self) -> impl Iterator<Item = &Component> {
+        self.components.values().filter(|component| self.runs_here(&component.name))
+    }
+
     /// The router for the public routes; each leads to the name of its component.
     pub fn router(&self) -> Router<String> {
         Router::new(self.routes.iter().filter_map(|route| Some((route.pattern.clone()?, route.component.clone()))))
@@ -174,7 +185,11 @@ pub struct Component {
     /// Links: which component answers its imports.
     pub dependencies: Vec<Dependency>,
     /// Which of its imports are answered by durable links; each is of a dependency.
-    pub durable: Vec<Durable>,
+    pub durable: Vec<Marked>,
+    /// Which of its imports are answered by remote links wherever their target runs; each is of a dependency.
+    pub remote: Vec<Marked>,
+    /// Which of its functions other components may call twice.
+    pub idempotent: Vec<Idempotent>,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
@@ -198,13 +213,38 @@ pub struct Dependency {
     pub line: usize,
 }
 
-/// A dependency whose calls are stored and made later.
+/// A dependency that is marked as of one kind of link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Durable {
+pub struct Marked {
     /// The import, or the package whose imports are all meant.
     pub name: DependencyName,
     /// Its line in the manifest.
     pub line: usize,
+}
+
+/// What a component exports and may be called twice: a second call changes nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotent {
+    /// The interface; always one, and not a package.
+    pub interface: DependencyName,
+    /// The function; `None` for all of the interface.
+    pub function: Option<String>,
+    /// Its line in the manifest.
+    pub line: usize,
+}
+
+impl Idempotent {
+    /// Whether the function `name` of the export `interface` is meant.
+    pub fn covers(&self, interface: &str, name: &str) -> bool {
+        self.interface.covers(interface) && self.function.as_deref().is_none_or(|function| function == name)
+    }
+}
+
+impl fmt::Display for Idempotent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.interface.fmt(f)?;
+        self.function.iter().try_for_each(|function| write!(f, "#{function}"))
+    }
 }
 
 /// How a component is built.
@@ -305,7 +345,8 @@ impl Manifest {
     pub fn fill_in(self, host: &HostValues) -> Result<Loaded, ManifestErrors> {
         let Manifest { mut draft, source, providers, environment, process_env, report } = self;
         let file = File { source: &source, report: &report };
-        let values = variables::resolve(&draft.declared, &providers, &process_env, host, file);
+        let here = component::variables_here(&draft);
+        let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), file);
         warnings::report(&draft.declared, &values, file);
         component::turn_off(&mut draft, &values, file);
         component::fill_in(&mut draft, &values, file);

@@ -14,7 +14,7 @@ use super::generated::{self, Generated, HostValues};
 use super::names::{check_variable, nearest};
 use super::table::{File, Table};
 use super::warnings::Warning;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -131,12 +131,14 @@ pub(super) fn environment_name(prefix: &str, variable: &str) -> String {
 
 /// The value of every declared variable, asked of the `providers` in their order and then of the `host`.
 ///
-/// A variable without a value is an error that names the environment variable to set.
+/// A variable without a value is an error that names the environment variable to set. Where other hosts run a part of
+/// the application, `here` names the variables that this host's part uses: the others may be without.
 pub(super) fn resolve(
     declared: &BTreeMap<String, Declared>,
     providers: &[Provider],
     process_env: &BTreeMap<String, String>,
     host: &HostValues,
+    here: Option<&BTreeSet<&str>>,
     manifest: File<'_>,
 ) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
@@ -148,6 +150,9 @@ pub(super) fn resolve(
             values.insert(name.clone(), Value::new(value.clone(), variable.secret));
             continue;
         }
+        if here.is_some_and(|here| !here.contains(name.as_str())) {
+            continue;
+        }
         if let Some(generated) = &variable.generated {
             missing.push((name, variable, generated));
             continue;
@@ -157,7 +162,7 @@ pub(super) fn resolve(
         let fix = format!("set {key} in the environment or in `.env`, or give the variable a `default`");
         manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
     }
-    generated::make(missing, host, &mut values, manifest);
+    generated::make(missing, host, here.is_some(), &mut values, manifest);
     values
 }
 

@@ -8,7 +8,7 @@
 pub mod subject;
 
 use crate::manifest::{NatsConfig, NatsServer};
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, jetstream};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, SubscribeError, jetstream};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +49,9 @@ pub enum NatsError {
         /// Why.
         error: ConnectError,
     },
+    /// The connection was closed before anything could be subscribed to.
+    #[error("the connection to NATS was closed: {0}\n  fix: start the host again")]
+    Subscribe(#[from] SubscribeError),
 }
 
 fn mend(error: &ConnectError) -> &'static str {

@@ -77,6 +77,11 @@ impl Exported {
         exported
     }
 
+    /// The function `interface#name`.
+    pub fn function(&self, interface: &str, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|f| f.interface == interface && f.name == name)
+    }
+
     /// The position of `interface#name` among the functions.
     pub fn position(&self, interface: &str, name: &str) -> Option<usize> {
         self.functions.iter().position(|f| f.interface == interface && f.name == name)

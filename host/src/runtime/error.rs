@@ -22,6 +22,35 @@ pub enum Failure {
     TooManyHops,
     /// The component does not export what was called.
     NotExported,
+    /// No host that runs the component could be reached. Nothing was started.
+    Unreachable,
+    /// The call was on its way to, or at, another host that is not heard of any more. Whether it was done, nobody knows.
+    Lost,
+    /// What was sent is not what the component takes, or its answer not what its caller can read.
+    Mismatch,
+    /// The call is larger than a message between hosts may be. Nothing was started.
+    RequestTooLarge,
+    /// The answer is larger than a message between hosts may be.
+    ResponseTooLarge,
+}
+
+impl Failure {
+    /// Its name, in logs and between hosts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::Overloaded => "overloaded",
+            Failure::Deadline => "deadline passed",
+            Failure::Trapped => "trapped",
+            Failure::Instantiation => "could not be instantiated",
+            Failure::TooManyHops => "too many hops",
+            Failure::NotExported => "not exported",
+            Failure::Unreachable => "unreachable",
+            Failure::Lost => "lost",
+            Failure::Mismatch => "mismatch",
+            Failure::RequestTooLarge => "request too large",
+            Failure::ResponseTooLarge => "response too large",
+        }
+    }
 }
 
 /// A call that failed, with the component that it went to.
@@ -51,6 +80,11 @@ impl CallError {
             Failure::Instantiation => "could not be started",
             Failure::TooManyHops => "was reached through too many calls; a loop is likely",
             Failure::NotExported => "does not offer what was called",
+            Failure::Unreachable => "cannot be reached: no host that runs it answers; try again shortly",
+            Failure::Lost => "was lost during the call; whether it did what was asked is not known",
+            Failure::Mismatch => "and its caller do not understand each other",
+            Failure::RequestTooLarge => "cannot be sent so much at once",
+            Failure::ResponseTooLarge => "answered with too much at once",
         };
         format!("{} {what}", self.component)
     }
@@ -63,15 +97,7 @@ fn one_line(text: &str) -> String {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "component `{}`: ", self.component)?;
-        match self.failure {
-            Failure::Overloaded => f.write_str("overloaded")?,
-            Failure::Deadline => f.write_str("deadline passed")?,
-            Failure::Trapped => f.write_str("trapped")?,
-            Failure::Instantiation => f.write_str("could not be instantiated")?,
-            Failure::TooManyHops => f.write_str("too many hops")?,
-            Failure::NotExported => f.write_str("not exported")?,
-        }
+        write!(f, "component `{}`: {}", self.component, self.failure.name())?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }

@@ -1,0 +1,240 @@
+//! The caller's side: a call is sent, its answer awaited, and sent again where that is safe.
+
+use super::inbox::{Expected, Inbox};
+use super::{ATTEMPTS, GRACE, LOST_AFTER, wire};
+use crate::call::CallContext;
+use crate::nats::{Nats, NatsError, Outage};
+use crate::runtime::{CallError, Failure};
+use async_nats::client::PublishErrorKind;
+use async_nats::{Client, Message, StatusCode};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The pause before a component is asked for again that had no host: after the first attempt, and later.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// The way to components on other hosts; cheap to clone.
+#[derive(Clone)]
+pub struct Remote(Arc<Way>);
+
+struct Way {
+    nats: Nats,
+    inbox: Inbox,
+    back: Arc<Mutex<Option<Instant>>>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The component.
+    pub component: Arc<str>,
+    /// The subject that its hosts take such calls from.
+    pub subject: String,
+    /// Whether it may be sent again when it is not known whether it was done.
+    pub idempotent: bool,
+}
+
+/// Why one attempt has no answer.
+enum Broken {
+    /// There is no connection to NATS; nothing was sent.
+    Disconnected,
+    /// No host runs the component; nothing was started.
+    NoHost,
+    /// It was sent, and nobody knows what became of it.
+    Lost(&'static str),
+    /// Sending again would not help.
+    Failed(CallError),
+}
+
+impl Remote {
+    /// Opens the way over `nats`.
+    ///
+    /// # Errors
+    /// When the connection has been closed.
+    pub async fn open(nats: Nats) -> Result<Self, NatsError> {
+        let inbox = Inbox::open(nats.client()).await?;
+        let back: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
+        Ok(Remote(Arc::new(Way { nats, inbox, back, _watch: AbortOnDropHandle::new(watch) })))
+    }
+
+    /// The connection.
+    pub fn nats(&self) -> &Nats {
+        &self.0.nats
+    }
+
+    /// The most bytes that a message may have.
+    pub fn max_payload(&self) -> usize {
+        self.0.nats.client().max_payload()
+    }
+
+    /// Sends `payload` to `target`, and returns the payload of its answer. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// When no host took it, it failed there, or `context`'s deadline passed; never later than that.
+    pub async fn call(
+        &self,
+        target: &Target,
+        caller: &str,
+        payload: Bytes,
+        context: &CallContext,
+    ) -> Result<Bytes, CallError> {
+        let failed = |failure, detail: &str| CallError::new(&target.component, failure, detail);
+        let mut attempt = 1;
+        // Whether a host that is not there may be on its way back.
+        let mut shaken = self.has_just_returned();
+        loop {
+            if target.idempotent {
+                shaken |= self.connected(context).await;
+            }
+            let broken = match self.attempt(target, caller, payload.clone(), context).await {
+                Ok(answer) => return Ok(answer),
+                Err(broken) => broken,
+            };
+            let again = target.idempotent && attempt < ATTEMPTS && !context.remaining().is_zero();
+            let pause = match (broken, again) {
+                (Broken::Failed(error), _) => return Err(error),
+                (Broken::Lost(_), true) | (Broken::Disconnected, true) if self.may_return() => Duration::ZERO,
+                (Broken::NoHost, true) if shaken && attempt == 1 => PAUSES.0,
+                (Broken::NoHost, true) if shaken => PAUSES.1,
+                (Broken::Lost(how), _) => return Err(failed(Failure::Lost, how)),
+                (Broken::Disconnected, _) => {
+                    return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
+                }
+                (Broken::NoHost, _) => return Err(failed(Failure::Unreachable, "no host runs it")),
+            };
+            shaken = true;
+            attempt += 1;
+            tokio::time::sleep(pause.min(context.remaining())).await;
+        }
+    }
+
+    /// Whether there is a connection, or there may be one soon.
+    fn may_return(&self) -> bool {
+        match *self.0.nats.outage().borrow() {
+            Outage::None => true,
+            Outage::Since(since) => since.elapsed() < GRACE,
+        }
+    }
+
+    fn has_just_returned(&self) -> bool {
+        self.0.back.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|back| back.elapsed() < GRACE)
+    }
+
+    /// Waits for the connection while its outage is younger than [`GRACE`]; says whether there was anything to wait for.
+    async fn connected(&self, context: &CallContext) -> bool {
+        let mut outage = self.0.nats.outage();
+        let Outage::Since(since) = *outage.borrow_and_update() else { return false };
+        let end = (since + GRACE).min(context.deadline);
+        // Where it has not come back by then, the attempt finds that out.
+        let _ = tokio::time::timeout_at(end.into(), outage.wait_for(|outage| *outage == Outage::None)).await;
+        true
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        caller: &str,
+        payload: Bytes,
+        context: &CallContext,
+    ) -> Result<Bytes, Broken> {
+        let (client, mut outage) = (self.0.nats.client(), self.0.nats.outage());
+        // Published now, it would be delivered whenever NATS is back.
+        if *outage.borrow_and_update() != Outage::None {
+            return Err(Broken::Disconnected);
+        }
+        let fail = |failure, detail: &str| Broken::Failed(CallError::new(&target.component, failure, detail));
+        let mut expected = self.0.inbox.expect();
+        let headers = wire::call(&expected.id, caller, context);
+        let subject = target.subject.clone();
+        let mut cancel = CancelOnDrop {
+            client,
+            subject: Some(self.0.nats.subjects().cancel(&target.component)),
+            id: expected.id.clone(),
+        };
+        let answer = {
+            let sent = client.publish_with_reply_and_headers(subject, expected.reply.clone(), headers, payload);
+            let answer = async {
+                sent.await.map_err(|error| match error.kind() {
+                    PublishErrorKind::MaxPayloadExceeded => fail(Failure::RequestTooLarge, TOO_LARGE),
+                    _ => Broken::Disconnected,
+                })?;
+                wait(&mut expected, context).await.map_err(|ended| match ended {
+                    Ended::Late => fail(Failure::Deadline, "on another host"),
+                    Ended::Lost => Broken::Lost("the host that took the call is not heard of any more"),
+                })
+            };
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                _ = outage.changed() => Err(Broken::Lost("the connection to NATS broke during the call")),
+            }
+        };
+        let answer = answer?;
+        // It is over there too.
+        cancel.subject = None;
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(Broken::NoHost);
+        }
+        match wire::failure(answer.headers.as_ref()) {
+            None => Ok(answer.payload),
+            Some(failure) => Err(fail(failure, "on another host, whose log says more")),
+        }
+    }
+}
+
+/// What mends a message that is too large.
+pub(super) const TOO_LARGE: &str = "it is larger than a message may be; raise `max_payload` of the NATS server";
+
+enum Ended {
+    Late,
+    Lost,
+}
+
+/// Waits for the answer for as long as the call is heard of.
+async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message, Ended> {
+    loop {
+        let lost = expected.heard() + LOST_AFTER;
+        let until = lost.min(context.deadline);
+        match tokio::time::timeout_at(until.into(), &mut expected.answered).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(_)) => return Err(Ended::Lost),
+            Err(_) if context.deadline <= lost => return Err(Ended::Late),
+            Err(_) if expected.heard() + LOST_AFTER <= Instant::now() => return Err(Ended::Lost),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Tells the callee's hosts when nobody waits for a call any more.
+struct CancelOnDrop<'a> {
+    client: &'a Client,
+    /// `None` once there is nothing to cancel.
+    subject: Option<String>,
+    id: String,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let (Some(subject), Ok(runtime)) = (self.subject.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (client, id) = (self.client.clone(), std::mem::take(&mut self.id));
+        runtime.spawn(async move {
+            if let Err(error) = client.publish(subject, id.into()).await {
+                tracing::debug!("a call could not be cancelled: {error}");
+            }
+        });
+    }
+}
+
+/// Notes when the connection came back last.
+async fn note_returns(mut outage: watch::Receiver<Outage>, back: Arc<Mutex<Option<Instant>>>) {
+    while outage.changed().await.is_ok() {
+        if *outage.borrow_and_update() == Outage::None {
+            *back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+}

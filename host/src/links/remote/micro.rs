@@ -1,0 +1,246 @@
+//! NATS's service API: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, so that `nats micro` lists the components of every
+//! host, and what `souk call` reads of them.
+//!
+//! A component is a service `APP-COMPONENT`, each host that runs it an instance, and each of its functions an endpoint
+//! with its WIT type in the metadata. The messages are those of `async_nats::service`.
+
+use super::wire;
+use crate::nats::Nats;
+use crate::nats::subject::{Subjects, token};
+use crate::runtime::Failure;
+use async_nats::service::{Info, PingResponse, Stats as StatsResponse, endpoint, error};
+use async_nats::{Client, Message, SubscribeError, Subscriber, datetime};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::SelectAll;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+/// The version of an application that has none, or one that is no semantic version, which the service API asks for.
+const NO_VERSION: &str = "0.0.0";
+
+/// How long hosts may take to say what they offer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// One subject of a service.
+pub(super) struct Endpoint {
+    /// Its subject.
+    pub(super) subject: String,
+    /// What became of its calls.
+    pub(super) stats: Stats,
+    name: String,
+    group: String,
+    metadata: HashMap<String, String>,
+}
+
+impl Endpoint {
+    /// The endpoint of a function.
+    pub(super) fn function(subject: String, group: &str, interface: &str, function: &str, signature: String) -> Arc<Self> {
+        let unversioned = interface.split('@').next().unwrap_or(interface);
+        let short = unversioned.rsplit('/').next().unwrap_or(unversioned);
+        let metadata = [("interface", interface), ("function", function), ("signature", &signature)];
+        Arc::new(Endpoint {
+            subject,
+            stats: Stats::default(),
+            name: format!("{}-{}", token(short), token(function)),
+            group: group.to_owned(),
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        })
+    }
+
+    /// The endpoint of HTTP requests.
+    pub(super) fn http(subject: String, group: &str) -> Arc<Self> {
+        let (name, group) = ("http".to_owned(), group.to_owned());
+        Arc::new(Endpoint { subject, stats: Stats::default(), name, group, metadata: HashMap::new() })
+    }
+}
+
+/// What became of the calls of an endpoint.
+#[derive(Default)]
+pub(super) struct Stats(Mutex<Counts>);
+
+#[derive(Default, Clone)]
+struct Counts {
+    calls: usize,
+    failed: usize,
+    took: Duration,
+    last: Option<Failure>,
+}
+
+impl Stats {
+    /// Counts one call.
+    pub(super) fn note(&self, took: Duration, failure: Option<Failure>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.calls += 1;
+        counts.took += took;
+        if failure.is_some() {
+            counts.failed += 1;
+            counts.last = failure;
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A component of this host, as others see it.
+pub(super) struct Service {
+    name: String,
+    id: String,
+    version: String,
+    metadata: HashMap<String, String>,
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// The name of the service of `component`.
+fn service_name(subjects: &Subjects, component: &str) -> String {
+    format!("{}-{}", subjects.application(), token(component))
+}
+
+impl Service {
+    /// The service of `component`, in `version` of the application.
+    pub(super) fn new(subjects: &Subjects, component: &str, version: &str, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        let metadata = [("application", subjects.application()), ("component", component)];
+        Service {
+            name: service_name(subjects, component),
+            id: Uuid::now_v7().simple().to_string(),
+            version: semver::Version::parse(version).map_or_else(|_| NO_VERSION.to_owned(), |v| v.to_string()),
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            endpoints,
+        }
+    }
+
+    fn answer(&self, verb: Verb, started: datetime::DateTime) -> serde_json::Result<Vec<u8>> {
+        let (name, id, version) = (self.name.clone(), self.id.clone(), self.version.clone());
+        let kind = format!("io.nats.micro.v1.{}_response", verb.name().to_ascii_lowercase());
+        let metadata = self.metadata.clone();
+        match verb {
+            Verb::Ping => serde_json::to_vec(&PingResponse { kind, name, id, version, metadata }),
+            Verb::Info => {
+                let endpoints = self.endpoints.iter().map(|endpoint| endpoint::Info {
+                    name: endpoint.name.clone(),
+                    subject: endpoint.subject.clone(),
+                    queue_group: endpoint.group.clone(),
+                    metadata: endpoint.metadata.clone(),
+                });
+                let (description, endpoints) = (String::new(), endpoints.collect());
+                serde_json::to_vec(&Info { kind, name, id, description, version, metadata, endpoints })
+            }
+            Verb::Stats => {
+                let endpoints = self.endpoints.iter().map(|endpoint| endpoint.statistics()).collect();
+                serde_json::to_vec(&StatsResponse { kind, name, id, version, started, endpoints })
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    fn statistics(&self) -> endpoint::Stats {
+        let counts = self.stats.counts();
+        let calls = u32::try_from(counts.calls).unwrap_or(u32::MAX);
+        let last_error = counts.last.map(|failure| error::Error {
+            status: failure.name().to_owned(),
+            code: usize::try_from(wire::code(failure)).unwrap_or(500),
+        });
+        endpoint::Stats {
+            name: self.name.clone(),
+            subject: self.subject.clone(),
+            requests: counts.calls,
+            errors: counts.failed,
+            processing_time: counts.took,
+            average_processing_time: counts.took.checked_div(calls).unwrap_or_default(),
+            last_error,
+            data: None,
+            queue_group: self.group.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Ping,
+    Info,
+    Stats,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Ping => "PING",
+            Verb::Info => "INFO",
+            Verb::Stats => "STATS",
+        }
+    }
+}
+
+/// The services of this host, while they answer for themselves.
+pub(super) struct Announcing(#[expect(dead_code, reason = "ends the task when it is dropped")] AbortOnDropHandle<()>);
+
+impl Announcing {
+    /// Answers for `services` until it is dropped.
+    pub(super) async fn start(client: &Client, services: Vec<Service>) -> Result<Self, SubscribeError> {
+        let mut requests = SelectAll::new();
+        for (place, service) in services.iter().enumerate() {
+            for verb in [Verb::Ping, Verb::Info, Verb::Stats] {
+                let all = format!("$SRV.{}", verb.name());
+                let named = format!("{all}.{}", service.name);
+                let one = format!("{named}.{}", service.id);
+                for subject in [all, named, one] {
+                    let subscriber: Subscriber = client.subscribe(subject).await?;
+                    requests.push(subscriber.map(move |request| (place, verb, request)));
+                }
+            }
+        }
+        let (client, started) = (client.clone(), datetime::now());
+        let task = tokio::spawn(async move {
+            while let Some((place, verb, Message { reply, .. })) = requests.next().await {
+                let (Some(reply), Some(service)) = (reply, services.get(place)) else { continue };
+                let answer = service.answer(verb, started).map(Bytes::from);
+                // Numbers and strings cannot fail to become JSON; who asks again is answered again.
+                let Ok(answer) = answer else { continue };
+                if let Err(error) = client.publish(reply, answer).await {
+                    tracing::debug!("a service could not be announced: {error}");
+                }
+            }
+        });
+        Ok(Announcing(AbortOnDropHandle::new(task)))
+    }
+}
+
+/// A function that a component on another host offers.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// The interface with its version.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// Its type, as WIT on one line.
+    pub signature: String,
+}
+
+impl Offered {
+    /// Asks the hosts that run `component` what it offers; `None` when none answers. All run the same application, so
+    /// the first answer counts.
+    pub async fn of(nats: &Nats, component: &str) -> Option<Vec<Offered>> {
+        let subject = format!("$SRV.INFO.{}", service_name(nats.subjects(), component));
+        let request = async_nats::Request::new().timeout(Some(ANSWER));
+        let answer = nats.client().send_request(subject, request).await.ok()?;
+        let info: Info = serde_json::from_slice(&answer.payload).ok()?;
+        let offered = info.endpoints.into_iter().filter_map(|mut endpoint| {
+            let mut take = |key: &str| endpoint.metadata.remove(key);
+            Some(Offered { interface: take("interface")?, function: take("function")?, signature: take("signature")? })
+        });
+        let mut offered: Vec<_> = offered.collect();
+        offered.sort_by(|a, b| (&a.interface, &a.function).cmp(&(&b.interface, &b.function)));
+        Some(offered)
+    }
+
+    /// Whether the function returns a `result`.
+    pub fn has_result(&self) -> bool {
+        self.signature.rsplit_once(") -> ").is_some_and(|(_, returned)| returned.starts_with("result"))
+    }
+}
