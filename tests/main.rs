@@ -31,6 +31,7 @@ mod scenarios {
     mod postgres;
     mod reconcile;
     mod sandbox;
+    mod shared_state;
     mod startup;
     mod stripe;
     mod tokens;

@@ -34,3 +34,6 @@ mod nats_server;
 #[cfg(test)]
 #[path = "../../tests/harness/postgres.rs"]
 mod postgres_server;
+#[cfg(test)]
+#[path = "../../tests/harness/redis.rs"]
+mod redis_server;

@@ -15,6 +15,7 @@ pub mod random;
 pub mod raw;
 pub mod recorded;
 pub mod spread;
+pub mod redis;
 pub mod store;
 pub mod stripe;
 pub mod stripe_api;

@@ -6,7 +6,8 @@ use crate::bindings::key_value::Store;
 use crate::bindings::sqlite::Database;
 use crate::bindings::{Grants, files, postgres};
 use crate::links::durable::Queue;
-use crate::manifest::{Application, Component};
+use crate::manifest::{Application, Component, KeyValuePlace};
+use crate::nats::Nats;
 use crate::state::StateFolder;
 use rusqlite::ErrorCode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,18 @@ pub enum GrantError {
         path: PathBuf,
         /// Why.
         error: anyhow::Error,
+    },
+    /// A key-value store on a server.
+    #[error("key-value store `{label}` in {place} cannot be opened: {error:#}\n  fix: {fix}")]
+    KeyValueServer {
+        /// Its label.
+        label: String,
+        /// Where it is, without a password.
+        place: String,
+        /// Why.
+        error: anyhow::Error,
+        /// What would mend it.
+        fix: &'static str,
     },
     /// The queue of durable messages.
     #[error("the queue of messages in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
@@ -90,15 +103,14 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Opens every database and store that any component is granted. Blocks on the disk.
-    pub(super) fn open(application: &Application, state: &StateFolder) -> Result<Self, GrantError> {
+    pub(super) async fn open(
+        application: &Application,
+        state: &StateFolder,
+        nats: Option<&Nats>,
+    ) -> Result<Self, GrantError> {
         let mut key_value = BTreeMap::new();
         for label in labels(application, |c| &c.key_value_stores) {
-            let path = place(&application.key_value_paths, &state.key_value(), &label);
-            let store = Store::open(&path, &label).map_err(|error| GrantError::KeyValue {
-                label: label.clone(),
-                path,
-                error,
-            })?;
+            let store = store(application.key_value_places.get(&label), &state.key_value(), nats, &label).await?;
             key_value.insert(label, Arc::new(store));
         }
         let tls = http_client::tls_config().map_err(GrantError::Client)?;
@@ -171,6 +183,38 @@ pub(super) fn databases(
     }
     Ok(databases)
 }
+
+/// Opens the key-value store `label`; `folder` is where it lies when it is not placed elsewhere.
+async fn store(
+    place: Option<&KeyValuePlace>,
+    folder: &Path,
+    nats: Option<&Nats>,
+    label: &str,
+) -> Result<Store, GrantError> {
+    let failed = |place: String, error, fix| GrantError::KeyValueServer { label: label.to_owned(), place, error, fix };
+    let path = match (place, nats) {
+        (Some(KeyValuePlace::Nats { bucket }), Some(nats)) => {
+            let opened = Store::in_nats(nats, bucket.as_deref(), label).await;
+            return opened.map_err(|error| failed("NATS".to_owned(), error, MEND_NATS));
+        }
+        // The manifest was refused.
+        (Some(KeyValuePlace::Nats { .. }), None) => {
+            return Err(failed("NATS".to_owned(), anyhow::anyhow!("NATS is not configured"), MEND_NATS));
+        }
+        (Some(KeyValuePlace::Redis(url)), _) => {
+            let opened = Store::in_redis(url, label).await;
+            return opened.map_err(|error| failed(url.to_string(), error, MEND_REDIS));
+        }
+        (Some(KeyValuePlace::File(path)), _) => path.clone(),
+        (None, _) => folder.join(format!("{label}.db")),
+    };
+    Store::open(&path, label).map_err(|error| GrantError::KeyValue { label: label.to_owned(), path, error })
+}
+
+const MEND_NATS: &str = "give the servers JetStream (`nats-server -js`) with room for the bucket, and let there be as many \
+    as `replicas` under [nats] of runtime-config.toml says";
+const MEND_REDIS: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
+    user and password, `rediss://` for TLS, the number of a database at the end";
 
 /// Every label that any component of this host has in its list.
 fn labels(application: &Application, list: fn(&Component) -> &Vec<String>) -> BTreeSet<String> {

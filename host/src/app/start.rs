@@ -119,7 +119,7 @@ impl App {
         };
         let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
         let codes = compile(&engine, &application, &progress).await?;
-        let shared = Shared::open(&application, state)?;
+        let shared = Shared::open(&application, state, None).await?;
         for (component, count) in migrations::run(&application, &shared).await? {
             progress(Progress::Migrated { component, count });
         }

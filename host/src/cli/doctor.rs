@@ -90,9 +90,9 @@ impl Doctor {
 
 /// Starts the application with a state of its own that is thrown away, and without HTTP.
 async fn start(mut application: Application) -> anyhow::Result<()> {
-    // Not the databases that the runtime configuration places elsewhere: those are the real ones.
+    // Not the databases and stores that the runtime configuration places elsewhere: those are the real ones.
     application.sqlite_paths.clear();
-    application.key_value_paths.clear();
+    application.key_value_places.clear();
     for component in application.components.values_mut() {
         if matches!(component.database, Some(DatabaseUrl::Postgres(_))) {
             component.migrations = None;

@@ -30,6 +30,7 @@ mod database;
 mod error;
 mod files;
 mod generated;
+mod key_value;
 mod names;
 mod nats;
 mod outbound;
@@ -51,6 +52,7 @@ pub use database::DatabaseUrl;
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
+pub use key_value::{KeyValuePlace, RedisUrl};
 pub use names::DependencyName;
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use outbound::{AllowedHost, INTERNAL_DOMAIN, default_port};
@@ -115,8 +117,8 @@ pub struct Application {
     pub components: BTreeMap<String, Component>,
     /// Limits of the HTTP edge and the process.
     pub limits: EdgeLimits,
-    /// Where a key-value store lies, for labels that the runtime configuration places.
-    pub key_value_paths: BTreeMap<String, PathBuf>,
+    /// Where a key-value store is kept, for labels that the runtime configuration places.
+    pub key_value_places: BTreeMap<String, KeyValuePlace>,
     /// Where a database lies, for labels that the runtime configuration places.
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     /// The state folder, when the runtime configuration names one.
@@ -315,11 +317,12 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     let mut providers = Vec::new();
     if let Some((config, config_source)) = config {
         check::labels(&draft.application, &config.labels, File { source: &config_source, report: &report });
-        draft.application.key_value_paths = config.key_value_paths;
+        draft.application.key_value_places = config.key_value_places;
         draft.application.sqlite_paths = config.sqlite_paths;
         draft.application.state_dir = config.state_dir;
         providers = config.providers;
         nats::settle(&mut draft.application, options, config.nats, File { source: &config_source, report: &report });
+        key_value::check(&draft.application, &config.labels, File { source: &config_source, report: &report });
     } else {
         nats::settle(&mut draft.application, options, NatsTable::default(), manifest);
     }

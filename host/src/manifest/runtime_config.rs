@@ -1,9 +1,11 @@
 //! runtime-config.toml: where stores and databases lie, which sources give variables their values, and where NATS is.
 //!
-//! Of stores, databases and providers only those on this machine are known: `type = "spin"`, and `static` and `env`. Everything else that Spin knows there (Redis, Azure, libSQL, Vault, ...) is refused by name.
+//! Databases (`type = "spin"`) and the values of variables (`static` and `env`) are on this machine alone, key-value stores
+//! may be on servers. Everything else that Spin knows there (Azure, libSQL, Vault, ...) is refused by name.
 //! Relative paths start at the file's folder.
 
 use super::error::{Report, Source};
+use super::key_value::{self, KeyValuePlace};
 use super::names::check_label;
 use super::nats::{self, NatsTable};
 use super::table::{At, File, Table};
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// What the file says; everything empty when there is none.
 #[derive(Default)]
 pub(super) struct RuntimeConfig {
-    pub key_value_paths: BTreeMap<String, PathBuf>,
+    pub key_value_places: BTreeMap<String, KeyValuePlace>,
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     pub providers: Vec<Provider>,
     pub state_dir: Option<PathBuf>,
@@ -43,12 +45,12 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     let mut root = Table::new(file, "runtime-config.toml", 1, root.get_ref());
 
     if let Some(stores) = root.table("key_value_store") {
-        let kind = Kind { key: "key_value_store", others: &["redis", "azure_cosmos", "aws_dynamo"] };
-        config.key_value_paths = kind.read(&stores, folder, &mut config.labels);
+        let place = |entry: &mut Table<'_, '_>, kind: &At<String>| key_value::read(entry, kind, folder);
+        config.key_value_places = places("key_value_store", &stores, place, &mut config.labels);
     }
     if let Some(databases) = root.table("sqlite_database") {
-        let kind = Kind { key: "sqlite_database", others: &["libsql"] };
-        config.sqlite_paths = kind.read(&databases, folder, &mut config.labels);
+        let path = |entry: &mut Table<'_, '_>, kind: &At<String>| database(entry, kind, folder);
+        config.sqlite_paths = places("sqlite_database", &databases, path, &mut config.labels);
     }
     for provider in root.tables("variables_provider") {
         config.providers.extend(read_provider(provider, folder, shown));
@@ -71,45 +73,47 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     (config, source)
 }
 
-/// `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`.
-struct Kind {
+/// Reads each `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`: `key` says which, and `place` reads one whose `type`
+/// it is given.
+fn places<T>(
     key: &'static str,
-    /// Types that Spin knows and Souk does not.
-    others: &'static [&'static str],
-}
-
-impl Kind {
-    fn read(
-        &self,
-        table: &Table<'_, '_>,
-        folder: &Path,
-        labels: &mut Vec<(&'static str, At<String>)>,
-    ) -> BTreeMap<String, PathBuf> {
-        let mut paths = BTreeMap::new();
-        for (label, value) in table.entries() {
-            if let Err(error) = check_label(label.value) {
-                let message = format!("`{}` cannot be a label: {error}", label.value);
-                table.error(label.line, message, "name it like `my-data` or `my_data`");
-                continue;
-            }
-            labels.push((self.key, At { value: label.value.to_owned(), line: label.line }));
-            let Some(mut entry) = table.entry(&label, value) else { continue };
-            let Some(kind) = entry.required_string("type", "write `type = \"spin\"`") else { continue };
-            if kind.value != "spin" {
-                let why = if self.others.contains(&kind.value.as_str()) { "not supported" } else { "unknown" };
-                let message = format!("`type = \"{}\"` is {why}", kind.value);
-                entry.error(kind.line, message, "write `type = \"spin\"`: data on this machine");
-                continue;
-            }
-            let fix = "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
-            if let Some(path) = entry.required_string("path", fix) {
-                paths.insert(label.value.to_owned(), folder.join(path.value));
-            }
+    table: &Table<'_, '_>,
+    place: impl Fn(&mut Table<'_, '_>, &At<String>) -> Option<T>,
+    labels: &mut Vec<(&'static str, At<String>)>,
+) -> BTreeMap<String, T> {
+    let mut places = BTreeMap::new();
+    for (label, value) in table.entries() {
+        if let Err(error) = check_label(label.value) {
+            let message = format!("`{}` cannot be a label: {error}", label.value);
+            table.error(label.line, message, "name it like `my-data` or `my_data`");
+            continue;
+        }
+        labels.push((key, At { value: label.value.to_owned(), line: label.line }));
+        let Some(mut entry) = table.entry(&label, value) else { continue };
+        let Some(kind) = entry.required_string("type", "write `type = \"spin\"`") else { continue };
+        // What else stands in a table of an unknown type cannot be judged.
+        if let Some(place) = place(&mut entry, &kind) {
+            places.insert(label.value.to_owned(), place);
             entry.finish();
         }
-        paths
     }
+    places
 }
+
+/// The file of a database whose `type` is `kind`.
+fn database(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Option<PathBuf> {
+    if kind.value != "spin" {
+        let why = if kind.value == "libsql" { "not supported" } else { "unknown" };
+        let message = format!("`type = \"{}\"` is {why}", kind.value);
+        entry.error(kind.line, message, "write `type = \"spin\"`: data on this machine");
+        return None;
+    }
+    Some(folder.join(entry.required_string("path", MISSING_PATH)?.value))
+}
+
+/// The fix for `type = "spin"` without a path.
+pub(super) const MISSING_PATH: &str =
+    "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
 
 fn read_provider(mut table: Table<'_, '_>, folder: &Path, shown: &Path) -> Option<Provider> {
     let kind = table.required_string("type", "write `type = \"static\"` or `type = \"env\"`")?;

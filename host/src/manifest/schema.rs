@@ -35,7 +35,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         routes: Vec::new(),
         components: BTreeMap::new(),
         limits: EdgeLimits::default(),
-        key_value_paths: BTreeMap::new(),
+        key_value_places: BTreeMap::new(),
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
         off: BTreeMap::new(),

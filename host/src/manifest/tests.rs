@@ -304,7 +304,8 @@ fn the_runtime_configuration_places_stores_databases_and_state() {
     let conf = app.dir.path().join("conf");
     assert_eq!(loaded.application.state_dir, Some(conf.join("state")));
     assert_eq!(loaded.application.sqlite_paths["main"], conf.join("data/main.db"));
-    assert_eq!(loaded.application.key_value_paths["cache"], PathBuf::from("/var/cache.db"));
+    let KeyValuePlace::File(cache) = &loaded.application.key_value_places["cache"] else { panic!("not a file") };
+    assert_eq!(*cache, PathBuf::from("/var/cache.db"));
     let warnings: Vec<_> = loaded.warnings.iter().map(|w| (w.line, w.message.as_str())).collect();
     assert_eq!(warnings, [(Some(8), "[key_value_store.stray] is granted to no component")]);
 }
@@ -332,11 +333,15 @@ fn nats_is_where_the_command_line_says_or_else_the_runtime_configuration() {
 #[test]
 fn a_wrong_runtime_configuration_is_one_error_each() {
     for (config, line, message, fix) in [
+        ("[key_value_store.a]\ntype = \"redis\"", 1, "[key_value_store.a] has no `url`", "redis://HOST"),
+        ("[key_value_store.a]\ntype = \"redis\"\nurl = \"http://:s3cret@h\"", 3, "not the URL of a Redis", "redis://HOST"),
+        ("[key_value_store.a]\ntype = \"nats\"", 1, "[key_value_store.a] is kept in NATS, and no server is named", "[nats]"),
+        ("[key_value_store.a]\ntype = \"nats\"\nbucket = \"a.b\"", 3, "`a.b` cannot be a bucket's name", "letters"),
         (
-            "[key_value_store.a]\ntype = \"redis\"\nurl = \"redis://x\"",
-            2,
-            "`type = \"redis\"` is not supported",
-            "spin",
+            "[nats]\nservers = [\"h\"]\n[key_value_store.a]\ntype = \"nats\"\nurl = \"nats://x\"",
+            5,
+            "unknown key `url`",
+            "bucket",
         ),
         ("[key_value_store.a]\ntype = \"azure_cosmos\"", 2, "not supported", "spin"),
         (

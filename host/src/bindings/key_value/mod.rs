@@ -1,13 +1,23 @@
-//! Key-value stores: `spin:key-value@3.0.0` and `wasi:keyvalue@0.2.0-draft2`, two faces of one embedded store.
+//! Key-value stores: `spin:key-value@3.0.0` and `wasi:keyvalue@0.2.0-draft2`, two faces of one store, which is kept in a
+//! file, in NATS or in Redis.
 //!
 //! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
 //! `access-denied`, whether such a store exists or not. Both interfaces reach the same keys.
 
+mod error;
+mod file;
+mod names;
+mod nats;
+mod redis;
 mod spin;
 mod store;
 mod wasi;
 
-pub use store::*;
+pub use error::StoreError;
+pub use store::{
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Store, Swap, Version,
+    Versioned, WAIT,
+};
 
 use crate::bindings::Ctx;
 use std::sync::Arc;
@@ -25,7 +35,7 @@ pub struct Cas {
     store: Arc<Store>,
     key: String,
     /// The version that the guest has last been told of.
-    version: Option<i64>,
+    version: Option<Version>,
 }
 
 /// Links both interfaces.
@@ -72,11 +82,11 @@ impl Ctx {
         Ok(())
     }
 
-    /// The text of `other(..)` for a failed operation; what SQLite said goes to the log.
+    /// The text of `other(..)` for a failed operation; what SQLite or the server said goes to the log.
     fn store_fault(&self, error: &StoreError) -> String {
-        if let StoreError::Database(cause) = error {
+        if let Some(cause) = error.cause() {
             let component = &self.grants.component;
-            tracing::error!(%component, trace = %self.call.trace, %cause, "a key-value store failed");
+            tracing::error!(%component, trace = %self.call.trace, cause, "{error}");
         }
         error.to_string()
     }
@@ -84,3 +94,9 @@ impl Ctx {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod kinds;
+
+#[cfg(test)]
+mod server_tests;

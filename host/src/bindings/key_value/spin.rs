@@ -1,6 +1,6 @@
 //! `spin:key-value@3.0.0`: every function is async in the contract, so the guest goes on while the disk is written.
 
-use super::{Handle, KEYS_PAGE, Refusal, Store, StoreError};
+use super::{Handle, Page, Refusal, Store, StoreError};
 use crate::bindings::Ctx;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn get(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<Option<Vec<u8>>> {
-        answer(guest, store(guest, &handle)?.get(&key))
+        answer(guest, store(guest, &handle)?.get(&key).await)
     }
 
     async fn set(guest: &Guest, handle: Resource<Handle>, key: String, value: Vec<u8>) -> Answer<()> {
@@ -70,7 +70,7 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn exists(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<bool> {
-        answer(guest, store(guest, &handle)?.version(&key).map(|version| version.is_some()))
+        answer(guest, store(guest, &handle)?.exists(&key).await)
     }
 
     async fn get_keys(
@@ -80,7 +80,7 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
         let store = store(guest, &handle)?;
         guest.with(|mut access| {
             let (outcome, end) = oneshot::channel();
-            let keys = StreamReader::new(&mut access, Keys { store, after: None, outcome: Some(outcome) })?;
+            let keys = StreamReader::new(&mut access, Keys { page: fetch(store.clone(), None), store, outcome: Some(outcome) })?;
             // A guest that drops the stream early drops the sender with it: no error then.
             let end = async move { wasmtime::error::Ok(end.await.unwrap_or(Ok(()))) };
             Ok((keys, FutureReader::new(&mut access, end)?))
@@ -88,20 +88,27 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
     }
 }
 
+/// A page that is being read.
+type Fetch = Pin<Box<dyn Future<Output = Result<Page, StoreError>> + Send>>;
+
+fn fetch(store: Arc<Store>, from: Option<String>) -> Fetch {
+    Box::pin(async move { store.keys(from.as_deref()).await })
+}
+
 /// Lists the keys of a store a page at a time, as the guest reads them.
 struct Keys {
     store: Arc<Store>,
-    after: Option<String>,
+    page: Fetch,
     outcome: Option<oneshot::Sender<Result<(), wit::Error>>>,
 }
 
 impl Keys {
-    fn finish(&mut self, outcome: Result<(), wit::Error>) -> Poll<wasmtime::Result<StreamResult>> {
+    fn finish(&mut self, outcome: Result<(), wit::Error>) -> StreamResult {
         if let Some(sender) = self.outcome.take() {
             // Nobody listens when the guest dropped the future; that is its right.
             let _ = sender.send(outcome);
         }
-        Poll::Ready(Ok(StreamResult::Dropped))
+        StreamResult::Dropped
     }
 }
 
@@ -111,27 +118,32 @@ impl StreamProducer<Ctx> for Keys {
 
     fn poll_produce<'a>(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         mut guest: StoreContextMut<'a, Ctx>,
         mut destination: Destination<'a, String, VecBuffer<String>>,
-        _: bool,
+        finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        // A read of length zero asks whether keys are ready; they always are.
+        // A read of length zero asks whether keys are ready; the next read answers it.
         if destination.remaining(&mut guest) == Some(0) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
-        // Inline like every read: one page is bounded in keys and in bytes.
-        match self.store.keys(self.after.as_deref()) {
-            Ok(page) => {
-                self.after = page.last().cloned();
-                let last = page.len() < KEYS_PAGE;
-                destination.set_buffer(page.into());
-                if last { self.finish(Ok(())) } else { Poll::Ready(Ok(StreamResult::Completed)) }
+        // One page is bounded in keys and in bytes; that of a file is read where it is polled.
+        Poll::Ready(Ok(match self.page.as_mut().poll(cx) {
+            Poll::Pending if finish => StreamResult::Cancelled,
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(page)) => {
+                destination.set_buffer(page.keys.into());
+                if page.next.is_none() {
+                    self.finish(Ok(()))
+                } else {
+                    self.page = fetch(self.store.clone(), page.next);
+                    StreamResult::Completed
+                }
             }
-            Err(error) => {
+            Poll::Ready(Err(error)) => {
                 let text = guest.data().store_fault(&error);
                 self.finish(Err(wit::Error::Other(text)))
             }
-        }
+        }))
     }
 }

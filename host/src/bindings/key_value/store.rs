@@ -1,22 +1,28 @@
-//! The embedded key-value store: one SQLite file a label, one table in it, shared by every instance of the host.
+//! A key-value store as components see it, wherever it is kept: in a file here, in NATS, or in Redis.
 //!
-//! SQLite in WAL mode gives what the interfaces promise: a write is on disk (`synchronous = FULL`) before it is
-//! acknowledged, a reader sees every write committed before it, and a transaction makes increment and compare-and-swap
-//! atomic across all instances and processes.
+//! Bounds on keys, values and batches hold for every kind and are checked here, before anything is sent.
+//! What the kinds promise alike: a write is acknowledged once it is kept, a read sees every write that was acknowledged
+//! before it, on whichever host, and increment and compare-and-swap are atomic among all hosts.
 //!
-//! Reads run where they are called, on the async thread: one lookup by primary key, in the page cache a few
-//! microseconds, of a value whose size is bounded, is cheaper than the hop to another thread. Writes wait for the disk,
-//! so they run on the blocking pool, one at a time a store, behind an async lock.
+//! Where they differ, because their servers do:
 //!
-//! A store refuses long keys, large values, large batches and growth beyond [`MAX_FILE_SIZE`]. No error text holds a
-//! path, a key or a value.
+//! | | file | NATS | Redis |
+//! |---|---|---|---|
+//! | a batch of writes | all or none | one after the other | all or none |
+//! | a listing while others write | in order, each key once | in the order of writing; a key that is written may come twice | in no order; a key may come twice |
+//! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there |
+//! | how long it is kept | for good | as the bucket's replicas are | as the server is configured |
+//!
+//! A store on a server that is away fails with an error that names it, within [`WAIT`], and works again by itself.
 
-use anyhow::Context as _;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use super::error::StoreError;
+use super::file::File;
+use super::nats::Bucket;
+use super::redis::Database;
+use crate::manifest::RedisUrl;
+use crate::nats::Nats;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex as AsyncMutex;
 
 /// The longest key, in bytes of UTF-8; Spin documents the same bound.
 pub const MAX_KEY: usize = 255;
@@ -26,71 +32,23 @@ pub const MAX_VALUE: usize = 1 << 20;
 pub const MAX_BATCH_KEYS: usize = 1_000;
 /// The most bytes of values that one batch call may carry in or out: they are held in the host's memory at once.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
-/// How many keys one page of a listing holds: at most 64 KiB, read in well under a millisecond.
+/// How many keys one page of a listing holds, about: at most 64 KiB, read in well under a millisecond from a file.
 pub const KEYS_PAGE: usize = 256;
-/// The most that one store may hold on disk, in bytes.
-pub const MAX_FILE_SIZE: u64 = 1 << 30;
+/// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
+pub const MAX_FILE: u64 = 1 << 30;
+/// The same of a bucket that is made here. JetStream keeps so much free on each server of the bucket from the start; for
+/// another bound the operator makes the bucket, or changes it.
+pub const MAX_BUCKET: u64 = 256 << 20;
+/// How long an operation waits for a server. A call that has less time left ends at its own deadline.
+pub const WAIT: Duration = Duration::from_secs(5);
 
-const PAGE_SIZE: u64 = 4096;
-
-/// How long a writer waits for another process that holds the file, for example `souk call` beside a running host.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for a reader, which would block an async thread: in WAL mode only another process' recovery or exit makes
-/// it wait at all.
-const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// `version` is drawn anew by every write. A compare-and-swap compares it in place of the value, which is smaller and
-/// also tells a value that was changed and changed back. Handles do not outlive the process, so random is as good as
-/// counted, and needs no counter.
-const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entry (
-    key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL
-) STRICT, WITHOUT ROWID";
-const UPSERT: &str = "INSERT INTO entry (key, value, version) VALUES (?1, ?2, random())
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version";
-
-/// Why an operation failed; the text is what the guest reads in `other(..)`.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// See [`MAX_KEY`].
-    #[error("the key is {0} bytes long, but a key may have at most {MAX_KEY}")]
-    KeyTooLong(usize),
-    /// See [`MAX_VALUE`].
-    #[error("the value is {0} bytes long, but a value may have at most {MAX_VALUE}")]
-    ValueTooLarge(usize),
-    /// See [`MAX_BATCH_KEYS`].
-    #[error("the batch has {0} keys, but may have at most {MAX_BATCH_KEYS}; split it")]
-    BatchTooLong(usize),
-    /// See [`MAX_BATCH_BYTES`].
-    #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
-    BatchTooLarge,
-    /// See [`MAX_FILE_SIZE`].
-    #[error("the store is full; delete keys to make room")]
-    Full,
-    /// An increment of something that is not a number.
-    #[error("the value is not a number that `increment` has written (8 bytes, little endian)")]
-    NotANumber,
-    /// An increment beyond 64 bits.
-    #[error("the number would leave the range of a signed 64-bit integer")]
-    Overflow,
-    /// SQLite failed; the cause is for the log, because it may name a path.
-    #[error("the store failed; the host's log says why")]
-    Database(#[source] rusqlite::Error),
-    /// The host is stopping.
-    #[error("the host is shutting down")]
-    Stopping,
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
-            _ => StoreError::Database(error),
-        }
-    }
-}
+/// Which write made a value: what a compare-and-swap compares in place of the value. It means nothing beyond this
+/// process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub(super) u128);
 
 /// A value with the version to compare in a later [`Store::swap`].
-pub type Versioned = (Vec<u8>, i64);
+pub type Versioned = (Vec<u8>, Version);
 
 /// What a compare-and-swap did.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,14 +56,25 @@ pub enum Swap {
     /// The value was replaced.
     Done,
     /// Somebody else wrote the key first; this is its version now (`None`: the key is gone).
-    Stale(Option<i64>),
+    Stale(Option<Version>),
+}
+
+/// A part of a listing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Some keys; none only at the end.
+    pub keys: Vec<String>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
 }
 
 /// One open store; shared by all instances of all components that it is granted to.
-pub struct Store {
-    label: String,
-    reader: Arc<Mutex<Connection>>,
-    writer: Arc<AsyncMutex<Connection>>,
+pub struct Store(Kind);
+
+enum Kind {
+    File(File),
+    Nats(Bucket),
+    Redis(Database),
 }
 
 impl Store {
@@ -114,100 +83,95 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened or is no store; the message names the label and the path.
     pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
-        Self::open_bounded(path, label, MAX_FILE_SIZE / PAGE_SIZE)
+        File::open(path, label).map(|file| Store(Kind::File(file)))
     }
 
-    fn open_bounded(path: &Path, label: &str, max_pages: u64) -> anyhow::Result<Self> {
-        Self::connect(path, max_pages)
-            .map(|(reader, writer)| Store {
-                label: label.to_owned(),
-                reader: Arc::new(Mutex::new(reader)),
-                writer: Arc::new(AsyncMutex::new(writer)),
-            })
-            .with_context(|| format!("key-value store `{label}` cannot be opened in {}", path.display()))
+    /// Opens the store `label` in a bucket of NATS, which is made if it is missing; `None` is the bucket that is named
+    /// after the application and the label.
+    ///
+    /// # Errors
+    /// When NATS does not answer, has no JetStream, or the bucket is not fit for a store; the message has the fix.
+    pub async fn in_nats(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
+        Bucket::open(nats, bucket, label).await.map(|bucket| Store(Kind::Nats(bucket)))
     }
 
-    fn connect(path: &Path, max_pages: u64) -> anyhow::Result<(Connection, Connection)> {
-        // Only the host's user may read what components store; SQLite gives its journal the mode of the file.
-        let mut file = std::fs::OpenOptions::new();
-        file.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-        file.open(path)?;
-
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let writer = Connection::open_with_flags(path, flags)?;
-        writer.busy_timeout(BUSY_TIMEOUT)?;
-        writer.execute_batch(&format!(
-            "PRAGMA page_size = {PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             PRAGMA max_page_count = {max_pages}; PRAGMA trusted_schema = OFF; {SCHEMA}"
-        ))?;
-        let reader = Connection::open_with_flags(path, flags)?;
-        reader.busy_timeout(READ_BUSY_TIMEOUT)?;
-        reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
-        Ok((reader, writer))
+    /// Opens the store `label` in a database of Redis.
+    ///
+    /// # Errors
+    /// When the server does not answer or refuses; the message has the fix, and no password.
+    pub async fn in_redis(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
+        Database::open(url, label).await.map(|database| Store(Kind::Redis(database)))
     }
 
-    /// The label under which components open the store.
-    pub fn label(&self) -> &str {
-        &self.label
+    /// The largest value that this store takes, in bytes: [`MAX_VALUE`], or what the server's messages have room for.
+    pub fn max_value(&self) -> usize {
+        match &self.0 {
+            Kind::File(_) | Kind::Redis(_) => MAX_VALUE,
+            Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE),
+        }
     }
 
     /// The value of `key`.
     ///
     /// # Errors
-    /// When the key is too long or SQLite fails; so for every operation below.
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.get_versioned(key)?.map(|(value, _)| value))
+    /// When the key is too long or the store fails; so for every operation below.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        check_key(key)?;
+        match &self.0 {
+            Kind::File(file) => file.get_versioned(key).map(value),
+            Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
+            Kind::Redis(database) => database.get(key).await,
+        }
     }
 
     /// The value of `key` and its version.
-    pub fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+    pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         check_key(key)?;
-        lookup(&self.read(), key)
+        match &self.0 {
+            Kind::File(file) => file.get_versioned(key),
+            Kind::Nats(bucket) => bucket.get_versioned(key).await,
+            Kind::Redis(database) => database.get_versioned(key).await,
+        }
     }
 
     /// The version of `key` alone; `None` when there is no such key.
-    pub fn version(&self, key: &str) -> Result<Option<i64>, StoreError> {
+    pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         check_key(key)?;
-        version(&self.read(), key)
+        match &self.0 {
+            Kind::File(file) => file.version(key),
+            Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
+            Kind::Redis(database) => database.version(key).await,
+        }
     }
 
-    /// A page of keys in order, beginning after `after`; shorter than [`KEYS_PAGE`] only at the end.
+    /// Whether there is such a key.
+    pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+        check_key(key)?;
+        match &self.0 {
+            Kind::Redis(database) => database.exists(key).await,
+            Kind::File(_) | Kind::Nats(_) => Ok(self.version(key).await?.is_some()),
+        }
+    }
+
+    /// A page of keys, the first one or that which begins at `from`.
     ///
     /// A listing of several pages is no snapshot: a key that is written meanwhile may or may not be in it.
-    pub fn keys(&self, after: Option<&str>) -> Result<Vec<String>, StoreError> {
-        let reader = self.read();
-        // Two statements, so that each is one range of the index; the empty string is a key like any other.
-        let (sql, after) = match after {
-            Some(key) => ("SELECT key FROM entry WHERE key > ?1 ORDER BY key LIMIT ?2", key),
-            None => ("SELECT key FROM entry WHERE key >= ?1 ORDER BY key LIMIT ?2", ""),
-        };
-        let mut statement = reader.prepare_cached(sql)?;
-        let keys = statement.query_map(params![after, KEYS_PAGE as i64], |row| row.get(0))?;
-        Ok(keys.collect::<rusqlite::Result<_>>()?)
+    pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+        match &self.0 {
+            Kind::File(file) => file.keys(from),
+            Kind::Nats(bucket) => bucket.keys(from).await,
+            Kind::Redis(database) => database.keys(from).await,
+        }
     }
 
     /// The values of `keys`, in their order.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         check_batch(&keys)?;
-        let reader = self.reader.clone();
-        // A thousand lookups are too many for an async thread. The lock is taken a key at a time, so the inline
-        // readers wait for one lookup at most.
-        blocking(move || {
-            let mut bytes = 0;
-            let mut found = Vec::with_capacity(keys.len());
-            for key in keys {
-                let value = lookup(&lock(&reader), &key)?.map(|(value, _)| value);
-                bytes += value.as_ref().map_or(0, Vec::len);
-                if bytes > MAX_BATCH_BYTES {
-                    return Err(StoreError::BatchTooLarge);
-                }
-                found.push((key, value));
-            }
-            Ok(found)
-        })
-        .await
+        match &self.0 {
+            Kind::File(file) => file.get_many(keys).await,
+            Kind::Nats(bucket) => bucket.get_many(keys).await,
+            Kind::Redis(database) => database.get_many(keys).await,
+        }
     }
 
     /// Sets `key` to `value`.
@@ -215,119 +179,66 @@ impl Store {
         self.set_many(vec![(key, value)]).await
     }
 
-    /// Sets all `entries`, or none.
+    /// Sets all `entries`; of two with one key, the latter.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         check_batch_length(entries.len())?;
         for (key, value) in &entries {
             check_key(key)?;
-            check_value(value)?;
+            self.check_value(value)?;
         }
         if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
             return Err(StoreError::BatchTooLarge);
         }
-        self.write(move |tx| {
-            let mut upsert = tx.prepare_cached(UPSERT)?;
-            for (key, value) in &entries {
-                upsert.execute(params![key, value])?;
-            }
-            Ok(())
-        })
-        .await
+        match &self.0 {
+            Kind::File(file) => file.set_many(entries).await,
+            Kind::Nats(bucket) => bucket.set_many(entries).await,
+            Kind::Redis(database) => database.set_many(entries).await,
+        }
     }
 
-    /// Deletes `keys`, all or none; one that is not there is no error.
+    /// Deletes `keys`; one that is not there is no error.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         check_batch(&keys)?;
-        self.write(move |tx| {
-            let mut delete = tx.prepare_cached("DELETE FROM entry WHERE key = ?1")?;
-            for key in &keys {
-                delete.execute([key])?;
-            }
-            Ok(())
-        })
-        .await
+        match &self.0 {
+            Kind::File(file) => file.delete_many(keys).await,
+            Kind::Nats(bucket) => bucket.delete_many(keys).await,
+            Kind::Redis(database) => database.delete_many(keys).await,
+        }
     }
 
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
-    ///
-    /// The number is kept as Spin keeps it: 8 bytes, little endian.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         check_key(&key)?;
-        self.write(move |tx| {
-            let number = match lookup(tx, &key)? {
-                Some((value, _)) => i64::from_le_bytes(value.try_into().map_err(|_| StoreError::NotANumber)?),
-                None => 0,
-            };
-            let sum = number.checked_add(delta).ok_or(StoreError::Overflow)?;
-            tx.prepare_cached(UPSERT)?.execute(params![key, sum.to_le_bytes()])?;
-            Ok(sum)
-        })
-        .await
+        match &self.0 {
+            Kind::File(file) => file.increment(key, delta).await,
+            Kind::Nats(bucket) => bucket.increment(&key, delta).await,
+            Kind::Redis(database) => database.increment(&key, delta).await,
+        }
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
-    pub async fn swap(&self, key: String, expected: Option<i64>, value: Vec<u8>) -> Result<Swap, StoreError> {
+    pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         check_key(&key)?;
-        check_value(&value)?;
-        self.write(move |tx| {
-            let now = version(tx, &key)?;
-            if now != expected {
-                return Ok(Swap::Stale(now));
-            }
-            tx.prepare_cached(UPSERT)?.execute(params![key, value])?;
-            Ok(Swap::Done)
-        })
-        .await
+        self.check_value(&value)?;
+        match &self.0 {
+            Kind::File(file) => file.swap(key, expected, value).await,
+            Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
+            Kind::Redis(database) => database.swap(&key, expected, &value).await,
+        }
     }
 
-    fn read(&self) -> MutexGuard<'_, Connection> {
-        lock(&self.reader)
-    }
-
-    /// Runs `work` in a transaction that holds the write lock from its start. It is rolled back on an error, and
-    /// finished when the caller goes away: a write that has begun is never cut in half.
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let mut writer = self.writer.clone().lock_owned().await;
-        blocking(move || {
-            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = work(&tx)?;
-            tx.commit()?;
-            Ok(result)
-        })
-        .await
+    fn check_value(&self, value: &[u8]) -> Result<(), StoreError> {
+        let (size, most) = (value.len(), self.max_value());
+        if size > most { Err(StoreError::ValueTooLarge { size, most }) } else { Ok(()) }
     }
 }
 
-fn lookup(connection: &Connection, key: &str) -> Result<Option<Versioned>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT value, version FROM entry WHERE key = ?1")?;
-    Ok(statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-}
-
-fn version(connection: &Connection, key: &str) -> Result<Option<i64>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT version FROM entry WHERE key = ?1")?;
-    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
-}
-
-/// A panic while the lock was held leaves a connection that SQLite keeps consistent, so poison means nothing here.
-fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Stopping))
+fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
+    found.map(|(value, _)| value)
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {
     if key.len() > MAX_KEY { Err(StoreError::KeyTooLong(key.len())) } else { Ok(()) }
-}
-
-fn check_value(value: &[u8]) -> Result<(), StoreError> {
-    if value.len() > MAX_VALUE { Err(StoreError::ValueTooLarge(value.len())) } else { Ok(()) }
 }
 
 fn check_batch_length(keys: usize) -> Result<(), StoreError> {
@@ -337,6 +248,15 @@ fn check_batch_length(keys: usize) -> Result<(), StoreError> {
 fn check_batch(keys: &[String]) -> Result<(), StoreError> {
     check_batch_length(keys.len())?;
     keys.iter().try_for_each(|key| check_key(key))
+}
+
+/// Adds to a number as the file's and NATS' stores keep it, as Spin does: 8 bytes, little endian.
+pub(super) fn add(number: Option<Vec<u8>>, delta: i64) -> Result<i64, StoreError> {
+    let number = match number {
+        Some(bytes) => i64::from_le_bytes(bytes.try_into().map_err(|_| StoreError::NotANumber)?),
+        None => 0,
+    };
+    number.checked_add(delta).ok_or(StoreError::Overflow)
 }
 
 #[cfg(test)]

@@ -1,199 +1,269 @@
+//! What a store promises, wherever it is kept: each of these tests runs on a file, in NATS and in Redis.
+
+use super::super::kinds::Place;
 use super::*;
 use std::collections::BTreeSet;
-use tempfile::TempDir;
+use std::sync::Arc;
 
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
+macro_rules! on_every_kind {
+    ($($test:ident)*) => {
+        on_every_kind!(@kind file File $($test)*);
+        on_every_kind!(@kind nats Nats $($test)*);
+        on_every_kind!(@kind redis Redis $($test)*);
+    };
+    (@kind $module:ident $kind:ident $($test:ident)*) => {
+        mod $module {
+            use super::super::super::kinds::{Kind, Place};
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(&Place::new(Kind::$kind).await).await;
+            })*
+        }
+    };
 }
 
-fn open(dir: &TempDir) -> Store {
-    Store::open(&dir.path().join("default.db"), "default").unwrap()
+on_every_kind! {
+    a_value_is_read_back_by_every_opening
+    every_key_that_text_can_be_is_kept_apart_and_listed
+    keys_are_listed_by_pages_each_key_once
+    a_cursor_leads_on_and_a_page_has_keys
+    a_batch_keeps_the_order_of_its_keys_and_nothing_is_written_where_one_is_refused
+    keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed
+    concurrent_increments_lose_nothing
+    an_increment_refuses_what_is_not_its_number_and_what_would_overflow
+    of_concurrent_swaps_from_one_state_exactly_one_wins
+    changes_by_swap_of_eight_writers_lose_nothing
+    a_swap_is_refused_after_a_change_and_after_a_deletion
 }
 
 fn many(count: usize) -> Vec<(String, Vec<u8>)> {
     (0..count).map(|n| (format!("key {n:05}"), n.to_string().into_bytes())).collect()
 }
 
-#[tokio::test]
-async fn a_value_is_read_back_and_survives_a_restart() {
-    let dir = folder();
-    let store = open(&dir);
-    assert_eq!(store.get("k").unwrap(), None);
+/// All keys, page by page.
+async fn listed(store: &Store) -> Vec<String> {
+    let (mut keys, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = store.keys(cursor.as_deref()).await.unwrap();
+        keys.extend(page.keys);
+        cursor = page.next;
+        if cursor.is_none() {
+            return keys;
+        }
+    }
+}
+
+async fn a_value_is_read_back_by_every_opening(place: &Place) {
+    let (store, other) = (place.open().await, place.open().await);
+    assert_eq!(store.get("k").await.unwrap(), None);
+    assert_eq!(other.version("k").await.unwrap(), None);
     store.set("k".into(), b"one".to_vec()).await.unwrap();
     store.set("k".into(), b"two".to_vec()).await.unwrap();
     store.set(String::new(), Vec::new()).await.unwrap();
-    assert_eq!(store.get("k").unwrap(), Some(b"two".to_vec()));
-    drop(store);
-    let store = open(&dir);
-    assert_eq!(store.get("k").unwrap(), Some(b"two".to_vec()));
-    assert_eq!(store.get("").unwrap(), Some(Vec::new()));
+    assert_eq!(other.get("k").await.unwrap(), Some(b"two".to_vec()));
+    assert!(other.exists("k").await.unwrap() && other.exists("").await.unwrap());
+    drop((store, other));
+    let store = place.open().await;
+    assert_eq!(store.get("k").await.unwrap(), Some(b"two".to_vec()));
+    assert_eq!(store.get("").await.unwrap(), Some(Vec::new()));
     store.delete_many(vec!["k".into(), "absent".into()]).await.unwrap();
-    assert_eq!(store.version("k").unwrap(), None);
+    assert_eq!(store.version("k").await.unwrap(), None);
+    assert!(!store.exists("k").await.unwrap());
+    let bytes: Vec<u8> = (0..=255).collect();
+    store.set("bytes".into(), bytes.clone()).await.unwrap();
+    assert_eq!(store.get("bytes").await.unwrap(), Some(bytes));
 }
 
-#[test]
-fn a_write_is_on_disk_before_it_is_acknowledged() {
-    let dir = folder();
-    let store = open(&dir);
-    let writer = store.writer.blocking_lock();
-    let pragma =
-        |name: &str| writer.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
-    assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
-    assert_eq!(pragma("synchronous").unwrap(), 2.into());
-    assert_eq!(pragma("max_page_count").unwrap(), 262_144.into());
+async fn every_key_that_text_can_be_is_kept_apart_and_listed(place: &Place) {
+    let store = place.open().await;
+    let mut keys: Vec<String> =
+        ["", " ", ".", "..", "a.b", "a..b", ".a", "a.", "=", "=2E", ">", "*", "a/b", "A", "a", "é", "日本", "\0", "\n", "$KV"]
+            .map(str::to_owned)
+            .into();
+    keys.push("é".repeat(MAX_KEY / 2));
+    store.set_many(keys.iter().map(|key| (key.clone(), key.clone().into_bytes())).collect()).await.unwrap();
+    for key in &keys {
+        assert_eq!(store.get(key).await.unwrap().as_deref(), Some(key.as_bytes()), "{key:?}");
+    }
+    assert_eq!(BTreeSet::from_iter(listed(&store).await), BTreeSet::from_iter(keys.clone()));
+    store.delete_many(keys).await.unwrap();
+    assert_eq!(listed(&store).await, Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn keys_are_listed_by_pages_each_key_once() {
-    let dir = folder();
-    let store = open(&dir);
-    for chunk in many(2 * KEYS_PAGE + 3).chunks(MAX_BATCH_KEYS / 2) {
+async fn keys_are_listed_by_pages_each_key_once(place: &Place) {
+    let store = place.open().await;
+    let entries = many(2 * KEYS_PAGE + 3);
+    for chunk in entries.chunks(MAX_BATCH_KEYS / 2) {
         store.set_many(chunk.to_vec()).await.unwrap();
     }
-    let mut all = Vec::new();
-    let mut sizes = Vec::new();
-    loop {
-        let page = store.keys(all.last().map(String::as_str)).unwrap();
-        sizes.push(page.len());
-        all.extend(page);
-        if sizes.last() != Some(&KEYS_PAGE) {
-            break;
-        }
-    }
-    assert_eq!(sizes, [KEYS_PAGE, KEYS_PAGE, 3]);
-    assert_eq!(all, many(2 * KEYS_PAGE + 3).into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+    let mut keys = listed(&store).await;
+    keys.sort();
+    assert_eq!(keys, entries.into_iter().map(|(key, _)| key).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_batch_keeps_the_order_of_its_keys_and_is_all_or_nothing() {
-    let dir = folder();
-    let store = open(&dir);
+async fn a_cursor_leads_on_and_a_page_has_keys(place: &Place) {
+    let store = place.open().await;
+    assert_eq!(store.keys(None).await.unwrap(), Page::default());
+    store.set_many(many(2 * KEYS_PAGE)).await.unwrap();
+    let first = store.keys(None).await.unwrap();
+    // As Redis has it, a page is about as long.
+    assert!(!first.keys.is_empty() && first.keys.len() < 2 * KEYS_PAGE, "{}", first.keys.len());
+    let next = store.keys(first.next.as_deref()).await.unwrap();
+    assert!(next.keys.iter().all(|key| !first.keys.contains(key)));
+    // A file takes any key; where a cursor is a number, anything else was made up.
+    let odd = store.keys(Some("zzz")).await;
+    assert!(matches!(odd, Err(StoreError::Cursor)) || odd.unwrap() == Page::default());
+}
+
+async fn a_batch_keeps_the_order_of_its_keys_and_nothing_is_written_where_one_is_refused(place: &Place) {
+    let store = place.open().await;
     store.set_many(many(3)).await.unwrap();
     let found = store.get_many(vec!["key 00002".into(), "absent".into(), "key 00000".into()]).await.unwrap();
     let expected = [("key 00002", Some(&b"2"[..])), ("absent", None), ("key 00000", Some(b"0"))];
     assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect::<Vec<_>>(), expected);
 
-    // The second entry is refused, so the first is not written either.
     let entries = vec![("new".to_owned(), vec![1]), ("x".repeat(MAX_KEY + 1), vec![2])];
     assert!(matches!(store.set_many(entries).await, Err(StoreError::KeyTooLong(256))));
-    assert_eq!(store.get("new").unwrap(), None);
+    assert_eq!(store.get("new").await.unwrap(), None);
+    store.set_many(vec![("twice".into(), vec![1]), ("twice".into(), vec![2])]).await.unwrap();
+    assert_eq!(store.get("twice").await.unwrap(), Some(vec![2]));
+    store.set_many(Vec::new()).await.unwrap();
+    store.delete_many(Vec::new()).await.unwrap();
+    assert_eq!(store.get_many(Vec::new()).await.unwrap(), Vec::new());
 }
 
-#[tokio::test]
-async fn what_fails_in_the_middle_of_a_transaction_leaves_no_trace() {
-    let dir = folder();
-    let store = Store::open_bounded(&dir.path().join("small.db"), "small", 64).unwrap();
-    let entries = (0..8).map(|n| (format!("k{n}"), vec![7; 40_000])).collect();
-    assert!(matches!(store.set_many(entries).await, Err(StoreError::Full)));
-    assert_eq!(store.keys(None).unwrap(), Vec::<String>::new());
-    // A store that is full still serves, and a deletion makes room again.
-    store.set("a".into(), vec![1; 150_000]).await.unwrap();
-    assert!(matches!(store.set("b".into(), vec![1; 150_000]).await, Err(StoreError::Full)));
-    assert_eq!(store.get("a").unwrap().unwrap().len(), 150_000);
-    store.delete_many(vec!["a".into()]).await.unwrap();
-    store.set("b".into(), vec![1; 150_000]).await.unwrap();
-}
-
-#[tokio::test]
-async fn keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed() {
-    let dir = folder();
-    let store = open(&dir);
-    store.set("k".repeat(MAX_KEY), vec![0; MAX_VALUE]).await.unwrap();
+async fn keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed(place: &Place) {
+    let store = place.open().await;
+    let most = store.max_value();
+    let key = "k".repeat(MAX_KEY);
+    store.set(key.clone(), vec![0; most]).await.unwrap();
+    let (value, version) = store.get_versioned(&key).await.unwrap().unwrap();
+    assert_eq!(value.len(), most);
+    assert_eq!(store.swap(key.clone(), Some(version), vec![1; most]).await.unwrap(), Swap::Done);
     let long = "k".repeat(MAX_KEY + 1);
-    assert!(matches!(store.get(&long), Err(StoreError::KeyTooLong(_))));
-    assert!(matches!(store.version(&long), Err(StoreError::KeyTooLong(_))));
+    assert!(matches!(store.get(&long).await, Err(StoreError::KeyTooLong(_))));
+    assert!(matches!(store.exists(&long).await, Err(StoreError::KeyTooLong(_))));
+    assert!(matches!(store.version(&long).await, Err(StoreError::KeyTooLong(_))));
+    assert!(matches!(store.get_versioned(&long).await, Err(StoreError::KeyTooLong(_))));
     assert!(matches!(store.increment(long.clone(), 1).await, Err(StoreError::KeyTooLong(_))));
     assert!(matches!(store.swap(long.clone(), None, vec![]).await, Err(StoreError::KeyTooLong(_))));
     assert!(matches!(store.delete_many(vec![long.clone()]).await, Err(StoreError::KeyTooLong(_))));
     assert!(matches!(store.get_many(vec![long]).await, Err(StoreError::KeyTooLong(_))));
-    let large = vec![0; MAX_VALUE + 1];
-    assert!(matches!(store.set("k".into(), large.clone()).await, Err(StoreError::ValueTooLarge(_))));
-    assert!(matches!(store.swap("k".into(), None, large).await, Err(StoreError::ValueTooLarge(_))));
+    let large = vec![0; most + 1];
+    assert!(matches!(store.set("k".into(), large.clone()).await, Err(StoreError::ValueTooLarge { .. })));
+    assert!(matches!(store.swap("k".into(), None, large).await, Err(StoreError::ValueTooLarge { .. })));
     assert!(matches!(store.set_many(many(MAX_BATCH_KEYS + 1)).await, Err(StoreError::BatchTooLong(_))));
     let keys = vec!["k".to_owned(); MAX_BATCH_KEYS + 1];
     assert!(matches!(store.get_many(keys.clone()).await, Err(StoreError::BatchTooLong(_))));
     assert!(matches!(store.delete_many(keys).await, Err(StoreError::BatchTooLong(_))));
-    let heavy = vec!["k".repeat(MAX_KEY); MAX_BATCH_BYTES / MAX_VALUE + 1];
+    let heavy = vec![key; MAX_BATCH_BYTES / MAX_VALUE + 1];
     assert!(matches!(store.get_many(heavy.clone()).await, Err(StoreError::BatchTooLarge)));
-    let entries = heavy.into_iter().map(|key| (key, vec![0; MAX_VALUE])).collect();
+    let entries = heavy.into_iter().map(|key| (key, vec![0; most])).collect();
     assert!(matches!(store.set_many(entries).await, Err(StoreError::BatchTooLarge)));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn concurrent_increments_lose_nothing_even_through_two_openings_of_the_file() {
-    let dir = folder();
-    let stores = [Arc::new(open(&dir)), Arc::new(open(&dir))];
+async fn concurrent_increments_lose_nothing(place: &Place) {
+    let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
     let tasks = (0..60).map(|n| {
         let store = stores[n % 2].clone();
         tokio::spawn(async move { store.increment("count".into(), 1).await.unwrap() })
     });
     let sums: BTreeSet<i64> = futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(sums, (1..=60).collect(), "each increment returned a sum of its own");
-    assert_eq!(stores[0].get("count").unwrap(), Some(60_i64.to_le_bytes().to_vec()));
+    assert_eq!(stores[0].increment("count".into(), 0).await.unwrap(), 60);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_concurrent_swaps_from_one_state_exactly_one_wins() {
-    let dir = folder();
-    let store = Arc::new(open(&dir));
-    let mut expected = None;
-    for round in 0..5 {
-        let tasks = (0..8_u8).map(|n| {
-            let store = store.clone();
-            tokio::spawn(async move { store.swap("k".into(), expected, vec![round, n]).await.unwrap() })
-        });
-        let outcomes: Vec<Swap> = futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect();
-        let now = store.version("k").unwrap();
-        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Swap::Done).count(), 1, "{outcomes:?}");
-        assert!(outcomes.iter().all(|outcome| *outcome == Swap::Done || *outcome == Swap::Stale(now)));
-        expected = now;
-    }
-}
-
-#[tokio::test]
-async fn a_swap_notices_a_value_that_was_changed_and_changed_back() {
-    let dir = folder();
-    let store = open(&dir);
-    store.set("k".into(), b"a".to_vec()).await.unwrap();
-    let (_, seen) = store.get_versioned("k").unwrap().unwrap();
-    store.set("k".into(), b"b".to_vec()).await.unwrap();
-    store.set("k".into(), b"a".to_vec()).await.unwrap();
-    assert!(matches!(store.swap("k".into(), Some(seen), b"c".to_vec()).await, Ok(Swap::Stale(Some(_)))));
-    store.delete_many(vec!["k".into()]).await.unwrap();
-    assert_eq!(store.swap("k".into(), Some(seen), b"c".to_vec()).await.unwrap(), Swap::Stale(None));
-    assert_eq!(store.swap("k".into(), None, b"c".to_vec()).await.unwrap(), Swap::Done);
-    assert_eq!(store.get("k").unwrap(), Some(b"c".to_vec()));
-}
-
-#[tokio::test]
-async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow() {
-    let dir = folder();
-    let store = open(&dir);
-    store.set("text".into(), b"5".to_vec()).await.unwrap();
+async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(place: &Place) {
+    let store = place.open().await;
+    store.set("text".into(), b"five".to_vec()).await.unwrap();
     assert!(matches!(store.increment("text".into(), 1).await, Err(StoreError::NotANumber)));
+    assert_eq!(store.get("text").await.unwrap(), Some(b"five".to_vec()));
     assert_eq!(store.increment("n".into(), i64::MAX).await.unwrap(), i64::MAX);
     assert!(matches!(store.increment("n".into(), 1).await, Err(StoreError::Overflow)));
     assert_eq!(store.increment("n".into(), i64::MIN).await.unwrap(), -1);
+    // What it wrote is a number again, moved as a value.
+    let number = store.get("n").await.unwrap().unwrap();
+    store.set("moved".into(), number).await.unwrap();
+    assert_eq!(store.increment("moved".into(), 3).await.unwrap(), 2);
 }
 
-#[test]
-fn a_file_that_is_no_store_is_refused_with_its_label_and_path() {
-    let dir = folder();
-    let path = dir.path().join("default.db");
-    std::fs::write(&path, "this is no database, and long enough not to be taken for an empty one".repeat(20)).unwrap();
-    let error = format!("{:#}", Store::open(&path, "default").err().unwrap());
-    assert!(error.contains("`default`") && error.contains("default.db"), "{error}");
-    assert!(Store::open(&dir.path().join("absent/default.db"), "default").is_err());
+async fn of_concurrent_swaps_from_one_state_exactly_one_wins(place: &Place) {
+    let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
+    let mut value = None;
+    for round in 0..5 {
+        // Each opening has versions of its own.
+        let mut expected = Vec::new();
+        for store in &stores {
+            let found = store.get_versioned("k").await.unwrap();
+            assert_eq!(found.as_ref().map(|(value, _)| value), value.as_ref());
+            expected.push(found.map(|(_, version)| version));
+        }
+        let tasks = (0..8_u8).map(|n| {
+            let (store, expected) = (stores[usize::from(n) % 2].clone(), expected[usize::from(n) % 2]);
+            tokio::spawn(async move { store.swap("k".into(), expected, vec![round, n]).await.unwrap() })
+        });
+        let outcomes: Vec<Swap> = futures::future::join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+        let won: Vec<usize> = (0..8).filter(|n| outcomes[*n] == Swap::Done).collect();
+        assert_eq!(won.len(), 1, "{outcomes:?}");
+        for (n, outcome) in outcomes.into_iter().enumerate().filter(|(n, _)| *n != won[0]) {
+            assert_eq!(outcome, Swap::Stale(stores[n % 2].version("k").await.unwrap()));
+        }
+        value = Some(vec![round, u8::try_from(won[0]).unwrap()]);
+    }
 }
 
-#[cfg(unix)]
-#[test]
-fn only_the_owner_may_read_the_file() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = folder();
-    let _store = open(&dir);
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+async fn changes_by_swap_of_eight_writers_lose_nothing(place: &Place) {
+    let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
+    let writers = (0..8_u8).map(|n| {
+        let store = stores[usize::from(n) % 2].clone();
+        tokio::spawn(async move {
+            for round in 0..5 {
+                loop {
+                    let (mut list, version) = store.get_versioned("list").await.unwrap().unzip();
+                    let list = list.get_or_insert_default();
+                    list.push(10 * n + round);
+                    if store.swap("list".into(), version, list.clone()).await.unwrap() == Swap::Done {
+                        break;
+                    }
+                }
+            }
+        })
+    });
+    futures::future::join_all(writers).await.into_iter().for_each(Result::unwrap);
+    let mut list = stores[0].get("list").await.unwrap().unwrap();
+    list.sort_unstable();
+    assert_eq!(list, (0..8).flat_map(|n| (0..5).map(move |round| 10 * n + round)).collect::<Vec<u8>>());
+}
+
+async fn a_swap_is_refused_after_a_change_and_after_a_deletion(place: &Place) {
+    let (store, other) = (place.open().await, place.open().await);
+    store.set("k".into(), b"a".to_vec()).await.unwrap();
+    let (_, seen) = store.get_versioned("k").await.unwrap().unwrap();
+    assert_eq!(store.version("k").await.unwrap(), Some(seen));
+    other.set("k".into(), b"b".to_vec()).await.unwrap();
+    let Ok(Swap::Stale(Some(now))) = store.swap("k".into(), Some(seen), b"c".to_vec()).await else {
+        panic!("the swap went through")
+    };
+    assert_eq!(store.swap("k".into(), Some(now), b"c".to_vec()).await.unwrap(), Swap::Done);
+    let now = store.version("k").await.unwrap();
+    other.delete_many(vec!["k".into()]).await.unwrap();
+    assert_eq!(store.swap("k".into(), now, b"d".to_vec()).await.unwrap(), Swap::Stale(None));
+    assert_eq!(store.swap("k".into(), None, b"d".to_vec()).await.unwrap(), Swap::Done);
+    assert_eq!(other.get("k").await.unwrap(), Some(b"d".to_vec()));
+    assert!(matches!(other.swap("k".into(), None, b"e".to_vec()).await, Ok(Swap::Stale(Some(_)))));
+}
+
+/// Redis compares the value itself, which is the same again.
+#[tokio::test]
+async fn a_file_and_nats_notice_a_value_that_was_changed_and_changed_back() {
+    use super::super::kinds::Kind;
+    for kind in [Kind::File, Kind::Nats] {
+        let place = Place::new(kind).await;
+        let store = place.open().await;
+        store.set("k".into(), b"a".to_vec()).await.unwrap();
+        let (_, seen) = store.get_versioned("k").await.unwrap().unwrap();
+        store.set("k".into(), b"b".to_vec()).await.unwrap();
+        store.set("k".into(), b"a".to_vec()).await.unwrap();
+        assert!(matches!(store.swap("k".into(), Some(seen), b"c".to_vec()).await, Ok(Swap::Stale(Some(_)))));
     }
 }

@@ -1,9 +1,9 @@
 //! `wasi:keyvalue@0.2.0-draft2` (the draft of 2024-10-17 that Spin ships): store, batch and atomics.
 //!
 //! The contract's functions are synchronous, so the guest's task waits; the host's thread does not.
-//! Beyond the letter of the draft, `set-many` and `delete-many` are all or nothing.
+//! Beyond the letter of the draft, `set-many` and `delete-many` are all or nothing, but for stores in NATS.
 
-use super::{Cas, Handle, KEYS_PAGE, MAX_OPEN, Refusal, StoreError, Swap};
+use super::{Cas, Handle, MAX_OPEN, Refusal, StoreError, Swap};
 use crate::bindings::Ctx;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
@@ -66,7 +66,7 @@ impl wit::Host for Ctx {
 
 impl wit::HostBucket for Ctx {
     async fn get(&mut self, bucket: Resource<Handle>, key: String) -> Answer<Option<Vec<u8>>> {
-        let outcome = self.store(&bucket)?.get(&key);
+        let outcome = self.store(&bucket)?.get(&key).await;
         self.bucket_answer(outcome)
     }
 
@@ -81,17 +81,13 @@ impl wit::HostBucket for Ctx {
     }
 
     async fn exists(&mut self, bucket: Resource<Handle>, key: String) -> Answer<bool> {
-        let outcome = self.store(&bucket)?.version(&key).map(|version| version.is_some());
+        let outcome = self.store(&bucket)?.exists(&key).await;
         self.bucket_answer(outcome)
     }
 
     async fn list_keys(&mut self, bucket: Resource<Handle>, cursor: Option<String>) -> Answer<wit::KeyResponse> {
-        // The cursor is the last key of the page before, so it needs no state here and cannot go stale.
-        let outcome = self.store(&bucket)?.keys(cursor.as_deref()).map(|keys| {
-            let cursor = keys.last().filter(|_| keys.len() == KEYS_PAGE).cloned();
-            wit::KeyResponse { keys, cursor }
-        });
-        self.bucket_answer(outcome)
+        let outcome = self.store(&bucket)?.keys(cursor.as_deref()).await;
+        self.bucket_answer(outcome.map(|page| wit::KeyResponse { keys: page.keys, cursor: page.next }))
     }
 
     async fn drop(&mut self, bucket: Resource<Handle>) -> wasmtime::Result<()> {
@@ -144,7 +140,7 @@ impl atomics::Host for Ctx {
 impl atomics::HostCas for Ctx {
     async fn new(&mut self, bucket: Resource<Handle>, key: String) -> Answer<Resource<Cas>> {
         let store = self.store(&bucket)?;
-        match store.version(&key) {
+        match store.version(&key).await {
             Ok(version) => self.push_cas(Cas { store, key, version }),
             Err(error) => self.bucket_answer(Err(error)),
         }
@@ -154,7 +150,7 @@ impl atomics::HostCas for Ctx {
     /// what `swap` protects.
     async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
         let handle = self.table.get_mut(&cas)?;
-        let outcome = handle.store.get_versioned(&handle.key).map(|found| {
+        let outcome = handle.store.get_versioned(&handle.key).await.map(|found| {
             let (value, version) = found.unzip();
             handle.version = version;
             value

@@ -1,0 +1,238 @@
+//! A key-value store in a file: one SQLite file a label, one table in it, shared by every instance of the host.
+//!
+//! SQLite in WAL mode gives what the interfaces promise: a write is on disk (`synchronous = FULL`) before it is
+//! acknowledged, a reader sees every write committed before it, and a transaction makes increment and compare-and-swap
+//! atomic across all instances and processes.
+//!
+//! Reads run where they are called, on the async thread: one lookup by primary key, in the page cache a few
+//! microseconds, of a value whose size is bounded, is cheaper than the hop to another thread. Writes wait for the disk,
+//! so they run on the blocking pool, one at a time a store, behind an async lock.
+//!
+//! A file refuses growth beyond [`MAX_FILE`].
+
+use super::error::StoreError;
+use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE, Page, Swap, Version, Versioned, add};
+use anyhow::Context as _;
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
+
+const PAGE_SIZE: u64 = 4096;
+
+/// How long a writer waits for another process that holds the file, for example `souk call` beside a running host.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a reader, which would block an async thread: in WAL mode only another process' recovery or exit makes
+/// it wait at all.
+const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// `version` is drawn anew by every write. A compare-and-swap compares it in place of the value, which is smaller and
+/// also tells a value that was changed and changed back. Handles do not outlive the process, so random is as good as
+/// counted, and needs no counter.
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entry (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID";
+const UPSERT: &str = "INSERT INTO entry (key, value, version) VALUES (?1, ?2, random())
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version";
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+            _ => StoreError::Database(error),
+        }
+    }
+}
+
+/// A store in a file.
+pub(super) struct File {
+    reader: Arc<Mutex<Connection>>,
+    writer: Arc<AsyncMutex<Connection>>,
+}
+
+impl File {
+    /// Opens the store `label` in the file `path`, which is made if it is missing. It blocks: for start-up.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is no store; the message names the label and the path.
+    pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
+        Self::open_bounded(path, label, MAX_FILE / PAGE_SIZE)
+    }
+
+    fn open_bounded(path: &Path, label: &str, max_pages: u64) -> anyhow::Result<Self> {
+        Self::connect(path, max_pages)
+            .map(|(reader, writer)| File {
+                reader: Arc::new(Mutex::new(reader)),
+                writer: Arc::new(AsyncMutex::new(writer)),
+            })
+            .with_context(|| format!("key-value store `{label}` cannot be opened in {}", path.display()))
+    }
+
+    fn connect(path: &Path, max_pages: u64) -> anyhow::Result<(Connection, Connection)> {
+        // Only the host's user may read what components store; SQLite gives its journal the mode of the file.
+        let mut file = std::fs::OpenOptions::new();
+        file.create(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+        file.open(path)?;
+
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer = Connection::open_with_flags(path, flags)?;
+        writer.busy_timeout(BUSY_TIMEOUT)?;
+        writer.execute_batch(&format!(
+            "PRAGMA page_size = {PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA max_page_count = {max_pages}; PRAGMA trusted_schema = OFF; {SCHEMA}"
+        ))?;
+        let reader = Connection::open_with_flags(path, flags)?;
+        reader.busy_timeout(READ_BUSY_TIMEOUT)?;
+        reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
+        Ok((reader, writer))
+    }
+
+    /// The value of `key` and its version.
+    pub fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        lookup(&self.read(), key)
+    }
+
+    /// The version of `key` alone; `None` when there is no such key.
+    pub fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
+        version(&self.read(), key)
+    }
+
+    /// A page of keys in order, beginning after the key `after`: the cursor is the last key of the page before, so it
+    /// needs no state and cannot go stale.
+    pub fn keys(&self, after: Option<&str>) -> Result<Page, StoreError> {
+        let reader = self.read();
+        // Two statements, so that each is one range of the index; the empty string is a key like any other.
+        let (sql, after) = match after {
+            Some(key) => ("SELECT key FROM entry WHERE key > ?1 ORDER BY key LIMIT ?2", key),
+            None => ("SELECT key FROM entry WHERE key >= ?1 ORDER BY key LIMIT ?2", ""),
+        };
+        let mut statement = reader.prepare_cached(sql)?;
+        let keys = statement.query_map(params![after, KEYS_PAGE as i64], |row| row.get(0))?;
+        let keys = keys.collect::<rusqlite::Result<Vec<String>>>()?;
+        let next = keys.last().filter(|_| keys.len() == KEYS_PAGE).cloned();
+        Ok(Page { keys, next })
+    }
+
+    /// The values of `keys`, in their order.
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+        let reader = self.reader.clone();
+        // A thousand lookups are too many for an async thread. The lock is taken a key at a time, so the inline
+        // readers wait for one lookup at most.
+        blocking(move || {
+            let mut bytes = 0;
+            let mut found = Vec::with_capacity(keys.len());
+            for key in keys {
+                let value = lookup(&lock(&reader), &key)?.map(|(value, _)| value);
+                bytes += value.as_ref().map_or(0, Vec::len);
+                if bytes > MAX_BATCH_BYTES {
+                    return Err(StoreError::BatchTooLarge);
+                }
+                found.push((key, value));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Sets all `entries`, or none.
+    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let mut upsert = tx.prepare_cached(UPSERT)?;
+            for (key, value) in &entries {
+                upsert.execute(params![key, value])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes `keys`, all or none; one that is not there is no error.
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            let mut delete = tx.prepare_cached("DELETE FROM entry WHERE key = ?1")?;
+            for key in &keys {
+                delete.execute([key])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
+    pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
+        self.write(move |tx| {
+            let sum = add(lookup(tx, &key)?.map(|(value, _)| value), delta)?;
+            tx.prepare_cached(UPSERT)?.execute(params![key, sum.to_le_bytes()])?;
+            Ok(sum)
+        })
+        .await
+    }
+
+    /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
+    pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
+        self.write(move |tx| {
+            let now = version(tx, &key)?;
+            if now != expected {
+                return Ok(Swap::Stale(now));
+            }
+            tx.prepare_cached(UPSERT)?.execute(params![key, value])?;
+            Ok(Swap::Done)
+        })
+        .await
+    }
+
+    fn read(&self) -> MutexGuard<'_, Connection> {
+        lock(&self.reader)
+    }
+
+    /// Runs `work` in a transaction that holds the write lock from its start. It is rolled back on an error, and
+    /// finished when the caller goes away: a write that has begun is never cut in half.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.writer.clone().lock_owned().await;
+        blocking(move || {
+            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        })
+        .await
+    }
+}
+
+fn lookup(connection: &Connection, key: &str) -> Result<Option<Versioned>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT value, version FROM entry WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+fn version(connection: &Connection, key: &str) -> Result<Option<Version>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT version FROM entry WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+impl FromSql for Version {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(|version| Version(version.cast_unsigned().into()))
+    }
+}
+
+/// A panic while the lock was held leaves a connection that SQLite keeps consistent, so poison means nothing here.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Stopping))
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,62 @@
+//! What a file alone does.
+
+use super::*;
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(dir: &TempDir) -> File {
+    File::open(&dir.path().join("default.db"), "default").unwrap()
+}
+
+#[test]
+fn a_write_is_on_disk_before_it_is_acknowledged() {
+    let dir = folder();
+    let store = open(&dir);
+    let writer = store.writer.blocking_lock();
+    let pragma =
+        |name: &str| writer.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0));
+    assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
+    assert_eq!(pragma("synchronous").unwrap(), 2.into());
+    assert_eq!(pragma("max_page_count").unwrap(), 262_144.into());
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_with_its_label_and_path() {
+    let dir = folder();
+    let path = dir.path().join("default.db");
+    std::fs::write(&path, "this is no database, and long enough not to be taken for an empty one".repeat(20)).unwrap();
+    let error = format!("{:#}", File::open(&path, "default").err().unwrap());
+    assert!(error.contains("`default`") && error.contains("default.db"), "{error}");
+    assert!(File::open(&dir.path().join("absent/default.db"), "default").is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    let _store = open(&dir);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
+async fn what_fails_in_the_middle_of_a_transaction_leaves_no_trace() {
+    let dir = folder();
+    let store = File::open_bounded(&dir.path().join("small.db"), "small", 64).unwrap();
+    let one = |key: &str, bytes| vec![(key.to_owned(), vec![1; bytes])];
+    let entries = (0..8).map(|n| (format!("k{n}"), vec![7; 40_000])).collect();
+    assert!(matches!(store.set_many(entries).await, Err(StoreError::Full)));
+    assert_eq!(store.keys(None).unwrap(), Page::default());
+    // A store that is full still serves, and a deletion makes room again.
+    store.set_many(one("a", 150_000)).await.unwrap();
+    assert!(matches!(store.set_many(one("b", 150_000)).await, Err(StoreError::Full)));
+    assert_eq!(store.get_versioned("a").unwrap().unwrap().0.len(), 150_000);
+    store.delete_many(vec!["a".into()]).await.unwrap();
+    store.set_many(one("b", 150_000)).await.unwrap();
+}

@@ -1,0 +1,109 @@
+//! Accounts that two hosts share: each has its own process and state folder, and they have one key-value store.
+
+use crate::harness::nats::Nats;
+use crate::harness::redis::Redis;
+use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
+use crate::harness::{Answer, App, eventually};
+use futures::future::{join, join_all};
+use serde_json::json;
+
+/// A host of the store whose accounts are kept as this runtime configuration says.
+async fn host(config: &str) -> Shop {
+    Shop::of(App::store().file("runtime-config.toml", config)).await
+}
+
+fn in_nats(url: &str) -> String {
+    format!("[nats]\nservers = [\"{url}\"]\n\n[key_value_store.auth]\ntype = \"nats\"\n")
+}
+
+fn in_redis(url: &str) -> String {
+    format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{url}\"\n")
+}
+
+/// What two hosts with one store of accounts have in common.
+async fn accounts_are_one(one: &Shop, other: &Shop) {
+    for _ in 0..3 {
+        let email = fresh_email();
+        let register = async |shop: &Shop| join_all((0..8).map(|_| shop.register(&email))).await;
+        let (here, there) = join(register(one), register(other)).await;
+        let answers: Vec<Answer> = here.into_iter().chain(there).collect();
+        let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+        assert_eq!(made.len(), 1, "{answers:?}");
+        for answer in refused {
+            assert_eq!(answer.expect(400)["message"], "User already exists");
+        }
+        for shop in [one, other] {
+            let user = shop.login(&email, PASSWORD).await.expect(201);
+            assert_eq!(user["user"]["id"], made[0].json()["user"]["id"]);
+        }
+    }
+    // Whoever has registered here is known there at once, and what an operator changes there holds here.
+    let email = fresh_email();
+    let mine = token(&one.register(&email).await);
+    other.verify(&mine).await.expect(201);
+    other.call("auth", "store:auth/administration#set-role", json!({ "email": email, "role": "admin" })).await;
+    let user = one.login(&email, PASSWORD).await.expect(201);
+    assert_eq!(user["user"]["role"], "admin", "{user}");
+    for shop in [one, other] {
+        let accounts = shop.call("auth", "store:auth/administration#list", json!({ "page": 1, "limit": 10 })).await;
+        assert_eq!(accounts["total"], 4, "{accounts}");
+    }
+}
+
+/// While the server is away a login is refused at once and the rest of the store goes on; afterwards all is well.
+async fn an_outage_ends_by_itself(shops: [&Shop; 2], email: &str, resume: impl FnOnce()) {
+    for shop in shops {
+        shop.login(email, PASSWORD).await.expect(503);
+        shop.get("/api/products", "").await.expect(200);
+        assert!(shop.host.log_count("the key-value store `auth` is not available") > 0);
+    }
+    resume();
+    for shop in shops {
+        eventually("a login works again", || async {
+            let answer = shop.login(email, PASSWORD).await;
+            (answer.status == 201).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn two_hosts_have_the_same_accounts_in_nats_and_outlive_its_absence() {
+    let mut server = Nats::start();
+    let config = in_nats(&server.url());
+    let (one, other) = join(host(&config), host(&config)).await;
+    accounts_are_one(&one, &other).await;
+    let email = fresh_email();
+    one.register(&email).await.expect(201);
+    server.kill(0);
+    an_outage_ends_by_itself([&one, &other], &email, || server.resume(0)).await;
+}
+
+#[tokio::test]
+async fn two_hosts_have_the_same_accounts_in_redis_and_outlive_its_absence() {
+    let mut server = Redis::start(&[]);
+    let config = in_redis(&server.database());
+    let (one, other) = join(host(&config), host(&config)).await;
+    accounts_are_one(&one, &other).await;
+    let email = fresh_email();
+    one.register(&email).await.expect(201);
+    server.kill();
+    an_outage_ends_by_itself([&one, &other], &email, || server.resume()).await;
+}
+
+#[tokio::test]
+async fn a_store_whose_server_is_not_there_stops_start_up_with_one_message() {
+    let server = Redis::start(&["--requirepass", "s3cret"]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let refuses = async |config: String| App::store().file("runtime-config.toml", config).start_fails().await;
+
+    let wrong = refuses(in_redis(&format!("redis://:not-s3cret@{address}"))).await;
+    let place = format!("key-value store `auth` in redis://{address}/0 cannot be opened: ");
+    assert!(wrong.contains(&place) && wrong.contains("\n  fix: ") && !wrong.contains("s3cret"), "{wrong}");
+    drop(server);
+    let gone = refuses(in_redis(&format!("redis://:s3cret@{address}"))).await;
+    assert!(gone.contains(&place) && gone.contains("refused") && !gone.contains("s3cret"), "{gone}");
+
+    let none = refuses("[key_value_store.auth]\ntype = \"nats\"\n".to_owned()).await;
+    assert!(none.contains("runtime-config.toml:1: [key_value_store.auth] is kept in NATS, and no server"), "{none}");
+}
