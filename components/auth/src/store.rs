@@ -8,7 +8,7 @@ use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
 use crate::bindings::batch;
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
@@ -88,28 +88,29 @@ impl Store {
 struct Lowest {
     most: u64,
     seen: u64,
-    keys: BinaryHeap<String>,
+    keys: BTreeSet<String>,
 }
 
 impl Lowest {
     fn new(most: u64) -> Self {
-        Lowest { most, seen: 0, keys: BinaryHeap::new() }
+        Lowest { most, seen: 0, keys: BTreeSet::new() }
     }
 
+    /// Takes note of a key. Some stores list one twice that is written meanwhile: it is on the page once, and counted
+    /// twice only where it comes after the page.
     fn add(&mut self, key: String) {
-        self.seen += 1;
-        self.keys.push(key);
+        if self.keys.insert(key) {
+            self.seen += 1;
+        }
         if self.keys.len() as u64 > self.most {
-            self.keys.pop();
+            self.keys.pop_last();
         }
     }
 
     /// The last page of `limit` keys, in order; empty when there are not as many keys as pages before it hold.
     fn into_page(self, limit: usize) -> Vec<String> {
         let before = self.most.saturating_sub(limit as u64);
-        let mut keys = self.keys.into_sorted_vec();
-        keys.drain(..usize::try_from(before).unwrap_or(usize::MAX).min(keys.len()));
-        keys
+        self.keys.into_iter().skip(usize::try_from(before).unwrap_or(usize::MAX)).collect()
     }
 }
 
@@ -164,6 +165,11 @@ mod tests {
             assert_eq!(page(u64::from(u32::MAX), 1000, &keys), (vec![], 5));
         }
         assert_eq!(page(1, 2, &[]), (vec![], 0));
+    }
+
+    #[test]
+    fn a_key_that_is_listed_twice_is_on_the_page_once() {
+        assert_eq!(page(1, 3, &["b", "a", "b"]), (vec!["a".into(), "b".into()], 2));
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub enum StartError {
     /// The engine does not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
     /// A component's code is missing or wrong.
     #[error("{manifest}:{line}: {error}")]
     Compile {
@@ -119,7 +122,7 @@ impl App {
         };
         let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
         let codes = compile(&engine, &application, &progress).await?;
-        let shared = Shared::open(&application, state, None).await?;
+        let shared = Shared::open(&application, state, remote.as_ref().map(Remote::nats)).await?;
         for (component, count) in migrations::run(&application, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
