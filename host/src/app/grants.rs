@@ -5,7 +5,7 @@ use crate::bindings::http_client::{self, Client, Internal, InternalDispatch};
 use crate::bindings::key_value::Store;
 use crate::bindings::sqlite::Database;
 use crate::bindings::{Grants, files, postgres};
-use crate::links::durable::Queue;
+use crate::links::durable::{FileQueue, JetStreamError, JetStreamQueue, Queue, QueueError};
 use crate::manifest::{Application, Component, KeyValuePlace};
 use crate::nats::Nats;
 use crate::state::StateFolder;
@@ -57,6 +57,15 @@ pub enum GrantError {
         path: PathBuf,
         /// Why.
         error: anyhow::Error,
+    },
+    /// The queue of durable messages on NATS.
+    #[error(transparent)]
+    JetStream(#[from] JetStreamError),
+    /// What an earlier start without NATS has left cannot be read.
+    #[error("{error}\n  fix: {}", error.fix())]
+    Left {
+        /// Why.
+        error: QueueError,
     },
     /// The HTTP client.
     #[error("the HTTP client cannot be made: {0:#}")]
@@ -157,13 +166,41 @@ impl Shared {
     }
 }
 
-/// Opens the queue of durable messages, where a component has a durable link, or an earlier manifest has left messages.
-pub(super) fn queue(application: &Application, state: &StateFolder) -> Result<Option<Queue>, GrantError> {
-    let path = state.messages();
-    if application.components.values().all(|component| component.durable.is_empty()) && !path.exists() {
-        return Ok(None);
+/// Opens the queue of durable messages, where a component has a durable link, or an earlier manifest has left messages:
+/// on `nats`, where there is one, or else in the state folder.
+pub(super) async fn queue(
+    application: &Application,
+    state: &StateFolder,
+    nats: Option<&Nats>,
+) -> Result<Option<Queue>, GrantError> {
+    let (path, limit) = (state.messages(), application.limits.durable_bytes);
+    let durable = application.components.values().any(|component| !component.durable.is_empty());
+    let file = if path.exists() || (durable && nats.is_none()) {
+        Some(FileQueue::open(&path, limit).map_err(|error| GrantError::Queue { path, error })?)
+    } else {
+        None
+    };
+    let Some(nats) = nats else { return Ok(file.map(Queue::File)) };
+    if let Some(file) = file {
+        let left = file.stats().await.map_err(|error| GrantError::Left { error })?;
+        let left = left.waiting + left.dead + left.stranded;
+        if left > 0 {
+            tracing::warn!(
+                "{left} durable messages lie in the state folder, from before this host was on NATS: they stay there; fix: \
+                 start it without NATS until `souk events list` has none"
+            );
+        }
     }
-    Queue::open(&path, application.limits.durable_bytes).map(Some).map_err(|error| GrantError::Queue { path, error })
+    let nats = nats.clone();
+    Ok(match durable {
+        true => Some(JetStreamQueue::open(nats, limit).await?),
+        // Without durable links it needs no JetStream.
+        false => JetStreamQueue::find(nats, limit).await.unwrap_or_else(|error| {
+            tracing::debug!("{error}");
+            None
+        }),
+    }
+    .map(Queue::JetStream))
 }
 
 /// Opens every database that any component is granted; `folder` is where those lie that are not placed elsewhere.

@@ -70,6 +70,9 @@ pub enum StartError {
     /// What a component is granted cannot be opened.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
     /// A link cannot be made.
     #[error("{manifest}:{line}: component `{component}`: {error}")]
     Link {
@@ -126,7 +129,7 @@ impl App {
         for (component, count) in migrations::run(&application, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
-        let queue = grants::queue(&application, state)?;
+        let queue = grants::queue(&application, state, remote.as_ref().map(Remote::nats)).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,

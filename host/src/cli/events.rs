@@ -1,12 +1,15 @@
-//! `souk events`: the messages of durable links.
+//! `souk events`: the messages of durable links, in the running host or, where none runs here, in the state folder or on
+//! NATS.
 
 use super::reach::{Reached, reach};
 use super::{Place, output};
 use crate::control::RunningHost;
 use crate::limits::EdgeLimits;
-use crate::links::durable::Queue;
 use crate::links::durable::operator::{self, Event, Found, Reply, Request, Which};
-use crate::state::StateFolder;
+use crate::links::durable::{FileQueue, JetStreamQueue, Queue};
+use crate::manifest::NatsConfig;
+use crate::nats::Nats;
+use crate::state::{self, StateFolder};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -75,6 +78,13 @@ impl Events {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
         let manifest = self.place.read(&[]);
         let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {
+            let messages = match RunningHost::connect(&state::control_socket(&state_dir)).await {
+                Some(host) => Messages::Host(host),
+                None => Messages::on_nats(application, config).await?,
+            };
+            return self.deed.run(messages).await;
+        }
         // Where no host has run there are no messages, and a look from the wrong place must not say so.
         if !state_dir.is_dir() {
             manifest?;
@@ -83,11 +93,17 @@ impl Events {
                 state_dir.display()
             );
         }
-        let mut messages = match reach(&state_dir).await? {
+        let messages = match reach(&state_dir).await? {
             Reached::Host(host) => Messages::Host(host),
             Reached::State(state) => Messages::open(state).await?,
         };
-        match self.deed {
+        self.deed.run(messages).await
+    }
+}
+
+impl Deed {
+    async fn run(self, mut messages: Messages) -> anyhow::Result<ExitCode> {
+        match self {
             Deed::List { dead, json } => {
                 let found = messages.ask(Request::List { dead }).await?;
                 if json {
@@ -119,20 +135,30 @@ enum Messages {
     Host(RunningHost),
     /// This process, which holds the state; without a queue when there never was one.
     Here(Option<Queue>, #[expect(dead_code, reason = "held, so that no host starts meanwhile")] StateFolder),
+    /// NATS; without a queue when there never was one.
+    Nats(Option<Queue>),
 }
 
 impl Messages {
     async fn open(state: StateFolder) -> anyhow::Result<Self> {
         let path = state.messages();
-        let open = move || path.exists().then(|| Queue::open(&path, EdgeLimits::default().durable_bytes)).transpose();
+        let open =
+            move || path.exists().then(|| FileQueue::open(&path, EdgeLimits::default().durable_bytes)).transpose();
         let queue = tokio::task::spawn_blocking(open).await?;
-        Ok(Messages::Here(queue.map_err(|e| e.context("the queue of messages cannot be opened"))?, state))
+        let queue = queue.map_err(|e| e.context("the queue of messages cannot be opened"))?;
+        Ok(Messages::Here(queue.map(Queue::File), state))
+    }
+
+    async fn on_nats(application: &str, config: &NatsConfig) -> anyhow::Result<Self> {
+        let nats = Nats::connect(config, application).await?;
+        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes).await?;
+        Ok(Messages::Nats(queue.map(Queue::JetStream)))
     }
 
     async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
         let reply = match self {
             Messages::Host(host) => host.events(&request).await?,
-            Messages::Here(queue, _) => operator::run(queue.as_ref(), request).await,
+            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await,
         };
         match reply {
             Reply::Events(found) => Ok(found),

@@ -340,6 +340,11 @@ impl Manifest {
         self.draft.application.state_dir.as_deref()
     }
 
+    /// The application's name, and how to reach its other hosts, if there are any.
+    pub fn nats(&self) -> Option<(&str, &NatsConfig)> {
+        Some((self.draft.application.name.as_str(), self.draft.application.nats.as_ref()?))
+    }
+
     /// The application with the values of its variables; those that nobody sets come from `host`, which may make
     /// secrets and keep them.
     ///

@@ -5,8 +5,9 @@
 //! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | calls of one function |
 //! | `souk.APP.http.COMPONENT` | HTTP requests for a component |
 //! | `souk.APP.cancel.COMPONENT` | ids of calls whose caller has gone away |
-//! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION` | messages of durable links |
-//! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION` | those that were given up |
+//! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | messages of durable links |
+//! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION.ID` | those that were given up |
+//! | `souk.APP.note.ID` | why a message waits that has failed |
 //!
 //! Each name is one token. Permissions at the server can therefore be given by application and by component:
 //! a host that runs `orders` needs to subscribe to `souk.store.*.orders.>`.
@@ -32,6 +33,41 @@ pub fn token(name: &str) -> String {
 /// An interface as one token: `store:products/catalog@1_0_0`. WIT names have no `_`, so nothing is lost.
 fn interface(name: &str) -> String {
     name.replace('.', "_")
+}
+
+/// The name of which this is the [`token`]; as it is, when it is none.
+fn name(token: &str) -> String {
+    let (mut name, mut rest) = (Vec::with_capacity(token.len()), token);
+    while let Some((before, after)) = rest.split_once('_') {
+        name.extend_from_slice(before.as_bytes());
+        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let (Some(byte), Some(after)) = (byte, after.get(2..)) else { return token.to_owned() };
+        name.push(byte);
+        rest = after;
+    }
+    name.extend_from_slice(rest.as_bytes());
+    String::from_utf8(name).unwrap_or_else(|_| token.to_owned())
+}
+
+/// What a durable message or dead letter calls, and which it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Called {
+    /// The component.
+    pub component: String,
+    /// The interface, as the component exports it.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// The message's id.
+    pub id: String,
+}
+
+/// Reads the subject of a durable message or dead letter.
+pub fn called(subject: &str) -> Option<Called> {
+    let mut tokens = subject.split('.').skip(3);
+    let mut next = || tokens.next().map(str::to_owned);
+    let (component, interface, function, id) = (next()?, next()?, next()?, next()?);
+    Some(Called { component: name(&component), interface: interface.replace('_', "."), function, id })
 }
 
 /// The subjects of one application.
@@ -87,6 +123,21 @@ impl Subjects {
         self.function("dead", component, interface, function)
     }
 
+    /// The durable message `id`, whatever it calls.
+    pub fn durable_id(&self, id: &str) -> String {
+        format!("souk.{}.durable.*.*.*.{id}", self.application)
+    }
+
+    /// The dead letter `id`, whatever it calls.
+    pub fn dead_id(&self, id: &str) -> String {
+        format!("souk.{}.dead.*.*.*.{id}", self.application)
+    }
+
+    /// What is noted of the message `id`.
+    pub fn note(&self, id: &str) -> String {
+        format!("souk.{}.note.{id}", self.application)
+    }
+
     /// All dead letters.
     pub fn dead_all(&self) -> String {
         format!("souk.{}.dead.>", self.application)
@@ -125,6 +176,7 @@ mod tests {
         fn two_names_never_share_a_token(one: String, other: String) {
             prop_assert_eq!(one == other, token(&one) == token(&other));
             prop_assert!(token(&one).chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+            prop_assert_eq!(name(&token(&one)), one);
         }
     }
 }

@@ -1,28 +1,22 @@
-//! Deliveries: messages taken from the queue, and their target called.
+//! Deliveries: messages taken from the queue, and their target called. What is the same for both kinds of queue: who is
+//! called with what, and what becomes of the message then.
 //!
-//! A lane a target, so that one that hangs holds up nobody else's messages. A lane takes as many messages as it may
-//! deliver at one time, and sleeps until one arrives or is due. Where the queue fails it tries again each second, and
-//! so does a delivery that cannot note its end: what it did is forgotten only with the process.
+//! A lane a target, so that one that hangs holds up nobody else's messages.
 
 use super::backoff::Backoff;
-use super::complaint::Complaint;
 use super::contract::{self, Verdict};
 use super::queue::{Key, Message, Queue, QueueError, kept};
-use super::{FAILED, now, watch};
+use super::{file, jetstream, watch};
 use crate::call::CallContext;
-use crate::limits::millis;
 use crate::links::codec::FunctionCodec;
 use crate::runtime::{Failure, Pool};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Between two tries of a queue that fails.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The longest sleep of a lane: the clock may have been set meanwhile.
-const LONGEST: Duration = Duration::from_secs(60);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// The deliveries of an application.
 pub struct Deliveries {
@@ -40,24 +34,18 @@ impl Deliveries {
         pools: impl Iterator<Item = &'a Arc<Pool>>,
         stop: CancellationToken,
     ) -> Result<Self, QueueError> {
-        let lanes: Vec<Lane> = pools.filter_map(|pool| Lane::of(queue, pool)).collect();
-        let known = lanes.iter().flat_map(|lane| lane.handlers.iter().map(|handler| handler.key.clone())).collect();
-        for (Key { target, interface, function }, count) in queue.strand_unknown(known).await? {
-            tracing::warn!(
-                "{count} stored messages are for `{interface}#{function}` of component `{target}`, which is not there: \
-                 they stay; fix: bring it back, or drop them (`souk events list`)"
-            );
-        }
+        let lanes: Vec<Lane> = pools.filter_map(Lane::of).collect();
         let tasks = TaskTracker::new();
-        for lane in lanes {
-            tasks.spawn(Arc::new(lane).run(tasks.clone(), stop.clone()));
+        match queue {
+            Queue::File(queue) => file::deliver::start(queue, lanes, &tasks, &stop).await?,
+            Queue::JetStream(queue) => jetstream::deliver::start(queue, lanes, &tasks, &stop).await?,
         }
         tasks.spawn(watch::run(queue.clone(), stop.clone()));
         Ok(Deliveries { tasks, stop })
     }
 
     /// Waits until they are stopped, then up to `patience` for those that are under way. What is cut off then is
-    /// delivered again by the next host.
+    /// delivered again, by the next host or another.
     pub async fn finish(self, patience: Duration) {
         self.stop.cancelled().await;
         self.tasks.close();
@@ -78,18 +66,16 @@ struct Handler {
 }
 
 /// The deliveries to one component.
-struct Lane {
-    queue: Queue,
-    pool: Arc<Pool>,
+pub(super) struct Lane {
+    pub(super) pool: Arc<Pool>,
     handlers: Vec<Handler>,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
     /// How many a message has.
     attempts: u32,
-    complaint: Complaint,
 }
 
 /// What becomes of a message.
-enum End {
+pub(super) enum End {
     Delivered,
     Later { reason: String, uncounted: bool },
     Dead(String),
@@ -98,7 +84,7 @@ enum End {
 
 impl Lane {
     /// The lane of a component; `None` when it exports nothing that messages can call.
-    fn of(queue: &Queue, pool: &Arc<Pool>) -> Option<Self> {
+    fn of(pool: &Arc<Pool>) -> Option<Self> {
         let functions = pool.compiled().exported.functions.iter().enumerate();
         let handlers: Vec<Handler> = functions
             .filter(|(_, function)| contract::is_delivery(&function.ty))
@@ -116,55 +102,21 @@ impl Lane {
         }
         let limits = pool.limits();
         let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
-        let (backoff, complaint) = (Backoff::of(limits), Complaint::default());
-        Some(Lane { queue: queue.clone(), pool: pool.clone(), handlers, backoff, attempts, complaint })
+        Some(Lane { pool: pool.clone(), handlers, backoff: Backoff::of(limits), attempts })
     }
 
-    async fn run(self: Arc<Self>, tasks: TaskTracker, stop: CancellationToken) {
-        let deliveries = usize::try_from(self.pool.limits().deliveries).unwrap_or(1);
-        let slots = Arc::new(Semaphore::new(deliveries));
-        let arrivals = self.queue.arrivals(self.pool.component());
-        while let Some(Ok(slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {
-            let mut free = vec![slot];
-            while let Ok(slot) = slots.clone().try_acquire_owned() {
-                free.push(slot);
-            }
-            let (asked, backoff) = (free.len(), self.backoff);
-            let taken =
-                self.queue.take(self.pool.component().clone(), asked, move |attempt| backoff.pause(attempt)).await;
-            let sleep = match taken {
-                Ok(taken) => {
-                    self.complaint.ended(|| tracing::info!(component = %self.pool.component(), "deliveries go on"));
-                    let found = taken.messages.len();
-                    for (message, slot) in taken.messages.into_iter().zip(free) {
-                        let lane = self.clone();
-                        tasks.spawn(async move {
-                            lane.deliver(&message).await;
-                            drop(slot);
-                        });
-                    }
-                    if found == asked {
-                        // There may be more.
-                        continue;
-                    }
-                    let pause = taken.next_due.map(|due| u64::try_from(due.saturating_sub(now())).unwrap_or(0));
-                    pause.map_or(LONGEST, millis).min(LONGEST)
-                }
-                Err(error) => {
-                    self.complain(&error);
-                    drop(free);
-                    AGAIN
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = arrivals.notified() => {}
-                () = tokio::time::sleep(sleep) => {}
-            }
-        }
+    /// What is called.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.handlers.iter().map(|handler| &handler.key)
     }
 
-    async fn deliver(&self, message: &Message) {
+    /// How many messages it delivers at one time.
+    pub(super) fn deliveries(&self) -> usize {
+        usize::try_from(self.pool.limits().deliveries).unwrap_or(1)
+    }
+
+    /// Calls the target, and says what follows from its answer, also for a message that has used up its attempts.
+    pub(super) async fn deliver(&self, message: &Message) -> End {
         let end = match self.attempt(message).await {
             End::Later { reason, uncounted: false } if message.attempt >= self.attempts => {
                 End::Dead(format!("{} attempts failed; the last: {reason}", message.attempt))
@@ -172,13 +124,7 @@ impl Lane {
             end => end,
         };
         self.log(message, &end);
-        while let Err(error) = self.note(message, &end).await {
-            self.complain(&error);
-            if matches!(error, QueueError::Stopped) {
-                return;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
+        end
     }
 
     async fn attempt(&self, message: &Message) -> End {
@@ -206,27 +152,6 @@ impl Lane {
             },
             Err(error) => End::Later { reason: error.to_string(), uncounted: error.failure == Failure::Overloaded },
         }
-    }
-
-    async fn note(&self, message: &Message, end: &End) -> Result<(), QueueError> {
-        match end {
-            End::Delivered => self.queue.ack(message).await,
-            End::Later { reason, uncounted } => {
-                let pause = self.backoff.pause(message.attempt);
-                self.queue.retry_later(message, reason, pause, *uncounted).await
-            }
-            End::Dead(reason) => self.queue.park(message, reason).await,
-            End::Stranded => self.queue.strand(message, "its function is not there").await,
-        }
-    }
-
-    fn complain(&self, error: &QueueError) {
-        self.complaint.happened(|_| {
-            tracing::error!(
-                component = %self.pool.component(),
-                "deliveries wait, because nothing can be noted: {error}; fix: {FAILED}"
-            );
-        });
     }
 
     /// Never with the arguments: they are the application's data.

@@ -1,8 +1,8 @@
 //! The caller's side of a durable link: a call that becomes a message.
 
 use super::complaint::Complaint;
-use super::queue::{Key, NewMessage, Published, Queue, QueueError};
-use super::{FAILED, MAX_ARGUMENTS, contract};
+use super::queue::{Key, NewMessage, Published, Queue};
+use super::{MAX_ARGUMENTS, contract};
 use crate::bindings::Ctx;
 use crate::call::CallContext;
 use crate::links::check::LinkTypeError;
@@ -80,7 +80,7 @@ impl Link {
             hops: next.hops,
             arguments,
         };
-        let (cause, fix) = match self.queue.publish(message).await {
+        let (cause, fix) = match self.queue.publish(message, context.deadline).await {
             Ok(Published::Stored(id)) => {
                 self.complaint.ended(|| tracing::info!(component = %self.caller, "messages are stored again"));
                 let function = &self.key.function;
@@ -91,8 +91,16 @@ impl Link {
                 format!("the queue is full ({} bytes, limit `durable_bytes`)", self.queue.limit()),
                 "see what waits with `souk events list`; mend its target, drop messages, or raise the limit",
             ),
-            Err(error @ QueueError::Stopped) => (error.to_string(), "start the host again"),
-            Err(error) => (error.to_string(), FAILED),
+            Ok(Published::TooLarge(most)) => {
+                tracing::error!(
+                    component = %self.caller,
+                    trace = %trace,
+                    "a message for `{target}` is larger than NATS takes, which is {most} bytes; fix: raise `max_payload` of \
+                     the NATS servers to 2MB"
+                );
+                return contract::reject(format!("the message for {target} is too large"));
+            }
+            Err(error) => (error.to_string(), error.fix()),
         };
         self.complaint.happened(|more| {
             tracing::error!(

@@ -1,8 +1,8 @@
 //! Durable links: a call that is stored first and made later, again and again if it must be.
 //!
 //! The caller's call becomes a message: its arguments as JSON ([`codec`](super::codec)) in a queue on disk. The caller
-//! is answered `ok` once the message is on disk (fsync), whether or not the target runs, and whatever becomes of the
-//! caller after that. Deliveries then call the target until it answers for good:
+//! is answered `ok` once the message is stored, whether or not the target runs, and whatever becomes of the caller after
+//! that. Deliveries then call the target until it answers for good:
 //!
 //! | the target | the message |
 //! |---|---|
@@ -15,39 +15,41 @@
 //! **What is promised.** At least once: no message that was acknowledged is lost, and one may be delivered twice (a
 //! host that dies between the target's answer and its note of it has no other choice), so the target must know a
 //! message that it has seen. No order: messages are delivered side by side, and one that waits is overtaken by later
-//! ones.
+//! ones. A caller that was told `retry` may find that its message was stored all the same.
+//!
+//! **The queue** is one of two ([`queue`]):
+//!
+//! - A host that is alone has a [`file`], and stored means on its disk (fsync).
+//! - Hosts that share an application over NATS have a stream of JetStream ([`jetstream`]), and stored means what the
+//!   servers make of it. With `replicas = 3` more than half of three servers have written the message: it outlives the
+//!   death of any one of them, and a loss of power at one. By default JetStream syncs its files only every two minutes,
+//!   so a loss of power at all of them at one time, or at the only one, takes the last two minutes: set
+//!   `sync_interval: always` in the `jetstream` block of every server (nats-server 2.10 and newer), and a message that was
+//!   acknowledged is on their disks. Then each message costs an fsync at each of them.
 //!
 //! **The contract.** Every function returns `result<_, E>`, where E is a variant of exactly `retry(string)` and
-//! `reject(string)` ([`contract`]). The caller sees both too: `retry` while messages cannot be stored (full, or the
-//! disk is), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS`]).
-//!
-//! **The disk.** One SQLite file, written by one thread that puts all who wait at one time into one transaction
-//! ([`commit`]): a durable call costs a share of one fsync. What deliveries note (an attempt before it begins, the
-//! end of a message) is written but not synced: it outlives a host that dies, and when a machine loses its power, a
-//! message is delivered once more, which it may be anyway. The attempt is noted before the call, so that a message that
-//! kills the host runs out of attempts.
+//! `reject(string)` ([`contract`]). The caller sees both too: `retry` while messages cannot be stored (full, the disk is,
+//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS`], or than `max_payload` of
+//! the NATS servers).
 //!
 //! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS`]; deliveries at one time,
-//! attempts and pauses, by the target's limits. Noting and deleting work when the queue is full, so it can always be
-//! emptied, and takes messages again as soon as there is room.
-//! When the disk itself is full, notes and deletions may fail too: deliveries then keep what they have to note and try
-//! again each second, and everything goes on by itself once the disk has room.
+//! attempts and pauses, by the target's limits. A full queue can always be emptied, and takes messages again as soon as
+//! there is room.
 
 mod backoff;
-mod commit;
 mod complaint;
 mod contract;
 mod deliver;
+mod file;
+mod jetstream;
 mod link;
 pub mod operator;
 mod queue;
-mod statements;
 mod watch;
 
-#[cfg(test)]
-mod queue_tests;
-
 pub use deliver::Deliveries;
+pub use file::FileQueue;
+pub use jetstream::{JetStreamError, JetStreamQueue};
 pub use link::link;
 pub use queue::{Queue, QueueError};
 
@@ -59,13 +61,15 @@ pub const MAX_ARGUMENTS: usize = 1 << 20;
 /// The most bytes of a reason that are kept.
 const MAX_REASON: usize = 1024;
 
-/// What mends a queue that fails.
-const FAILED: &str = "make the state folder writable, with room on its disk";
-
 /// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    vec![("durable: a message", n(MAX_ARGUMENTS), "bytes"), ("durable: a reason", n(MAX_REASON), "bytes")]
+    vec![
+        ("durable: a message", n(MAX_ARGUMENTS), "bytes"),
+        ("durable: a reason", n(MAX_REASON), "bytes"),
+        ("durable: waiting again", jetstream::MAX_ACK_PENDING.unsigned_abs(), "messages of a component, on NATS"),
+        ("durable: a silent host", jetstream::ACK_WAIT.as_secs(), "seconds, then others deliver, on NATS"),
+    ]
 }
 
 /// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.

@@ -1,7 +1,6 @@
 //! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the control
 //! socket of the running host or, when none runs, on the queue itself.
 
-use super::FAILED;
 use super::queue::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -99,7 +98,7 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
     };
     match try_run(queue, request).await {
         Ok(reply) => reply,
-        Err(error) => Reply::Failed(format!("{error}\n  fix: {FAILED}")),
+        Err(error) => Reply::Failed(format!("{error}\n  fix: {}", error.fix())),
     }
 }
 

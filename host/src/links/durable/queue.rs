@@ -1,26 +1,14 @@
-//! The queue of messages on disk: one SQLite file in WAL mode, one writer ([`super::commit`]) and one reader.
-//!
-//! A message is `pending` until a delivery takes it, `delivering` until that ends, and then gone, pending again, or
-//! set aside (`dead`, `stranded`). Who takes a message has it alone: one host holds the state folder.
-//!
-//! Nothing here knows components or calls; [`super::deliver`] does.
+//! The queue of messages: a file of this host ([`FileQueue`]), or a stream of JetStream that the hosts of an application
+//! share ([`JetStreamQueue`]). Callers, operators and the log see only this; deliveries differ too much, and each kind has
+//! its own.
 
-use super::commit::{Outlives, Writer};
+use super::file::FileQueue;
+use super::jetstream::JetStreamQueue;
 use super::operator::{Event, Found, Which};
-use super::{MAX_REASON, now, statements};
+use super::{MAX_REASON, jetstream};
 use crate::bindings::printable;
-use rusqlite::{Connection, OpenFlags};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::Notify;
-use uuid::Uuid;
-
-/// How long a transaction waits for a program that holds the file, a backup say.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the log of SQLite may keep on disk once it is empty, in bytes.
-const JOURNAL: u64 = 16 << 20;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// The queue failed; the cause is for the log.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,9 +16,27 @@ pub enum QueueError {
     /// SQLite failed: the disk is full or read-only, or the file is not what it was.
     #[error("the queue of messages: {0}")]
     Database(Arc<rusqlite::Error>),
+    /// NATS is away, or JetStream refused.
+    #[error("the messages on NATS: {0}")]
+    Nats(Arc<str>),
+    /// There is no room for a message that was to be stored anew.
+    #[error("the messages on NATS: {0} is full")]
+    Full(Arc<str>),
     /// The host is stopping, or its writer thread has died.
     #[error("the queue of messages is closed: the host is stopping, or must be started again")]
     Stopped,
+}
+
+impl QueueError {
+    /// What mends it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            QueueError::Database(_) => "make the state folder writable, with room on its disk",
+            QueueError::Nats(_) => jetstream::FIX,
+            QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
+            QueueError::Stopped => "start the host again",
+        }
+    }
 }
 
 impl From<rusqlite::Error> for QueueError {
@@ -72,6 +78,8 @@ pub enum Published {
     Stored(String),
     /// There is no room for it.
     Full,
+    /// It is longer than NATS takes, which is so many bytes.
+    TooLarge(usize),
 }
 
 /// A message that is being delivered.
@@ -95,15 +103,6 @@ pub struct Message {
     pub arguments: String,
 }
 
-/// What was taken.
-#[derive(Debug)]
-pub struct Taken {
-    /// The messages; the attempt of each is noted.
-    pub messages: Vec<Message>,
-    /// When the next one is due, which may be past when there are more than were asked for.
-    pub next_due: Option<i64>,
-}
-
 /// How full the queue is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
@@ -119,174 +118,73 @@ pub struct Stats {
 
 /// The queue; cheap to clone.
 #[derive(Clone)]
-pub struct Queue {
-    writer: Writer,
-    reader: Arc<Mutex<Connection>>,
-    limit: u64,
-    arrivals: Arc<Mutex<BTreeMap<Arc<str>, Arc<Notify>>>>,
+pub enum Queue {
+    /// In the state folder.
+    File(FileQueue),
+    /// On NATS.
+    JetStream(JetStreamQueue),
 }
 
 impl Queue {
-    /// Opens the queue in the file `path`, which is made if it is missing, for at most `limit` bytes of messages. What
-    /// was being delivered waits again: this process holds the state folder, so nobody else delivers. It blocks: for
-    /// start-up.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or is no queue.
-    pub fn open(path: &Path, limit: u64) -> anyhow::Result<Self> {
-        let mut file = std::fs::OpenOptions::new();
-        file.create(true).append(true);
-        // Messages are for the host's user alone; SQLite gives its journal the mode of the file.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-        file.open(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let writer = Connection::open_with_flags(path, flags)?;
-        writer.busy_timeout(BUSY_TIMEOUT)?;
-        writer.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {JOURNAL};
-             PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
-            statements::SCHEMA
-        ))?;
-        // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
-        for folder in path.ancestors().skip(1).take(2) {
-            std::fs::File::open(folder)?.sync_all()?;
-        }
-        statements::settle(&writer, now())?;
-        let reader = Connection::open_with_flags(path, flags)?;
-        reader.busy_timeout(BUSY_TIMEOUT)?;
-        reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
-        Ok(Queue {
-            writer: Writer::start(writer)?,
-            reader: Arc::new(Mutex::new(reader)),
-            limit,
-            arrivals: Arc::default(),
-        })
-    }
-
     /// The most bytes of messages.
     pub fn limit(&self) -> u64 {
-        self.limit
+        match self {
+            Queue::File(queue) => queue.limit(),
+            Queue::JetStream(queue) => queue.limit(),
+        }
     }
 
-    /// Notified when a message of `target` is to be taken, or another becomes due sooner.
-    pub fn arrivals(&self, target: &str) -> Arc<Notify> {
-        arrivals(&self.arrivals, target)
-    }
-
-    /// Stores a message. Once this returns, it is on disk; it may be stored too when the caller goes away before that.
+    /// Stores a message, if that is done by `deadline`. Once this returns, it is on disk; it may be stored too when the
+    /// caller goes away before that, or when this fails.
     ///
     /// # Errors
-    /// When the disk fails; so for every operation below.
-    pub async fn publish(&self, message: NewMessage) -> Result<Published, QueueError> {
-        let (limit, bytes) = (self.limit, message.arguments.len());
-        let id = Uuid::now_v7().to_string();
-        let arrivals = self.arrivals(&message.key.target);
-        let insert = move |c: &Connection| {
-            let stored = statements::insert(c, &id, &message, now(), limit)?;
-            Ok(if stored { Published::Stored(id.clone()) } else { Published::Full })
-        };
-        self.writer.write(Outlives::Power, bytes, insert, move |_| arrivals.notify_one()).await
-    }
-
-    /// Takes up to `most` messages of `target` that are due, and notes the attempt. `pause` says in how many
-    /// milliseconds each is due again if the process does not live to say otherwise.
-    pub async fn take(
-        &self,
-        target: Arc<str>,
-        most: usize,
-        pause: impl Fn(u32) -> i64 + Send + 'static,
-    ) -> Result<Taken, QueueError> {
-        let take = move |c: &Connection| statements::take(c, &target, now(), most, &pause);
-        self.writer.write(Outlives::Process, 0, take, |_| {}).await
-    }
-
-    /// Deletes a message that was delivered.
-    pub async fn ack(&self, message: &Message) -> Result<(), QueueError> {
-        let id = message.id.clone();
-        self.writer.write(Outlives::Process, 0, move |c| statements::delete(c, &id), |()| {}).await
-    }
-
-    /// Lets a message wait for `pause` milliseconds; `uncounted` gives its attempt back.
-    pub async fn retry_later(
-        &self,
-        message: &Message,
-        reason: &str,
-        pause: i64,
-        uncounted: bool,
-    ) -> Result<(), QueueError> {
-        let (id, reason) = (message.id.clone(), kept(reason));
-        let arrivals = self.arrivals(&message.key.target);
-        let postpone =
-            move |c: &Connection| statements::postpone(c, &id, &reason, now().saturating_add(pause), uncounted);
-        self.writer.write(Outlives::Process, 0, postpone, move |()| arrivals.notify_one()).await
-    }
-
-    /// Makes a message a dead letter.
-    pub async fn park(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
-        let (id, reason) = (message.id.clone(), kept(reason));
-        let park = move |c: &Connection| statements::park(c, &id, "dead", &reason, false);
-        self.writer.write(Outlives::Process, 0, park, |()| {}).await
-    }
-
-    /// Sets a message aside whose function is not there.
-    pub async fn strand(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
-        let (id, reason) = (message.id.clone(), kept(reason));
-        let park = move |c: &Connection| statements::park(c, &id, "stranded", &reason, true);
-        self.writer.write(Outlives::Process, 0, park, |()| {}).await
-    }
-
-    /// Sets aside what calls none of `known`, and takes back what does again. Returns what is stranded now, with the
-    /// number of messages.
-    pub async fn strand_unknown(&self, known: Vec<Key>) -> Result<Vec<(Key, u64)>, QueueError> {
-        self.writer.write(Outlives::Process, 0, move |c| statements::strand(c, &known), |_| {}).await
+    /// When the disk or NATS fails; so for every operation below.
+    pub async fn publish(&self, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
+        match self {
+            Queue::File(queue) => queue.publish(message).await,
+            Queue::JetStream(queue) => queue.publish(message, deadline).await,
+        }
     }
 
     /// The messages, or the dead letters, of which up to `most` are named.
     pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
-        self.read(move |c| statements::list(c, dead, most)).await
+        match self {
+            Queue::File(queue) => queue.list(dead, most).await,
+            Queue::JetStream(queue) => queue.list(dead, most).await,
+        }
     }
 
     /// One message with its arguments.
     pub async fn show(&self, id: String) -> Result<Option<Event>, QueueError> {
-        self.read(move |c| statements::show(c, &id)).await
+        match self {
+            Queue::File(queue) => queue.show(id).await,
+            Queue::JetStream(queue) => queue.show(&id).await,
+        }
     }
 
     /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered or is
     /// stranded stays as it is. Returns them as they were, of which up to `most` are named.
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
-        let all = self.arrivals.clone();
-        let wake = move |_: &Found| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|arrivals| arrivals.notify_one());
-        };
-        self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
+        match self {
+            Queue::File(queue) => queue.retry_now(which, most).await,
+            Queue::JetStream(queue) => queue.retry_now(&which, most).await,
+        }
     }
 
     /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
-        self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
+        match self {
+            Queue::File(queue) => queue.drop(which, most).await,
+            Queue::JetStream(queue) => queue.drop(&which, most).await,
+        }
     }
 
     /// How full the queue is.
     pub async fn stats(&self) -> Result<Stats, QueueError> {
-        self.read(statements::stats).await
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, QueueError> {
-        let reader = self.reader.clone();
-        let read = move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(read).await.map_err(|_| QueueError::Stopped)?.map_err(QueueError::from)
-    }
-}
-
-fn arrivals(all: &Mutex<BTreeMap<Arc<str>, Arc<Notify>>>, target: &str) -> Arc<Notify> {
-    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-    match all.get(target) {
-        Some(notify) => notify.clone(),
-        None => all.entry(target.into()).or_default().clone(),
+        match self {
+            Queue::File(queue) => queue.stats().await,
+            Queue::JetStream(queue) => queue.stats().await,
+        }
     }
 }
 

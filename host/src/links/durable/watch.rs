@@ -1,5 +1,6 @@
 //! What the log says about the queue, once a minute: how many messages wait, and what an operator should look at.
 
+use super::complaint::Complaint;
 use super::now;
 use super::queue::{Queue, Stats};
 use std::time::Duration;
@@ -13,12 +14,15 @@ const OLD: i64 = 5 * 60 * 1000;
 /// Watches `queue` until `stop`.
 pub(super) async fn run(queue: Queue, stop: CancellationToken) {
     let mut tick = tokio::time::interval(PERIOD);
-    let mut warned = None;
+    let (mut warned, complaint) = (None, Complaint::default());
     // The first tick is now: what an earlier host left is said at the start.
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         match queue.stats().await {
-            Ok(stats) => warned = report(stats, now(), warned),
-            Err(error) => tracing::error!("{error}"),
+            Ok(stats) => {
+                complaint.ended(|| ());
+                warned = report(stats, now(), warned);
+            }
+            Err(error) => complaint.happened(|_| tracing::error!("{error}; fix: {}", error.fix())),
         }
     }
 }

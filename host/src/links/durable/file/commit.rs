@@ -6,7 +6,7 @@
 //! A transaction that fails is tried again job by job: one that the disk has no room for must not fail the deletion
 //! beside it, which makes room.
 
-use super::queue::QueueError;
+use crate::links::durable::queue::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 

@@ -4,8 +4,9 @@
 //! of all messages is kept by triggers, in the same transaction as the messages themselves: it is exact after any crash,
 //! and no start has to count.
 
-use super::operator::{Event, Found, Which};
-use super::queue::{Key, Message, NewMessage, Stats, Taken};
+use super::Taken;
+use crate::links::durable::operator::{Event, Found, Which};
+use crate::links::durable::queue::{Key, Message, NewMessage, Stats};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// What a message takes on disk beside its arguments, in bytes: names, ids, indexes, and a reason of full length.

@@ -1,0 +1,219 @@
+//! The queue of messages of a host that is alone: one SQLite file in WAL mode, one writer ([`commit`]) and one reader.
+//!
+//! A message is `pending` until a delivery takes it, `delivering` until that ends, and then gone, pending again, or
+//! set aside (`dead`, `stranded`). Who takes a message has it alone: one host holds the state folder.
+//!
+//! One thread puts all who wait at one time into one transaction, so a durable call costs a share of one fsync. What
+//! deliveries note (an attempt before it begins, the end of a message) is written but not synced: it outlives a host that
+//! dies, and when a machine loses its power, a message is delivered once more, which it may be anyway. The attempt is
+//! noted before the call, so that a message that kills the host runs out of attempts.
+//!
+//! Noting and deleting work when the queue is full, so it can always be emptied, and takes messages again as soon as
+//! there is room. When the disk itself is full, notes and deletions may fail too: deliveries then keep what they have to
+//! note and try again each second, and everything goes on by itself once the disk has room.
+
+mod commit;
+pub(super) mod deliver;
+mod statements;
+
+#[cfg(test)]
+mod tests;
+
+use super::now;
+use super::operator::{Event, Found, Which};
+use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
+use commit::{Outlives, Writer};
+use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// How long a transaction waits for a program that holds the file, a backup say.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the log of SQLite may keep on disk once it is empty, in bytes.
+const JOURNAL: u64 = 16 << 20;
+
+/// What was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// The messages; the attempt of each is noted.
+    pub messages: Vec<Message>,
+    /// When the next one is due, which may be past when there are more than were asked for.
+    pub next_due: Option<i64>,
+}
+
+/// The queue; cheap to clone.
+#[derive(Clone)]
+pub struct FileQueue {
+    writer: Writer,
+    reader: Arc<Mutex<Connection>>,
+    limit: u64,
+    arrivals: Arc<Mutex<BTreeMap<Arc<str>, Arc<Notify>>>>,
+}
+
+impl FileQueue {
+    /// Opens the queue in the file `path`, which is made if it is missing, for at most `limit` bytes of messages. What
+    /// was being delivered waits again: this process holds the state folder, so nobody else delivers. It blocks: for
+    /// start-up.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is no queue.
+    pub fn open(path: &Path, limit: u64) -> anyhow::Result<Self> {
+        let mut file = std::fs::OpenOptions::new();
+        file.create(true).append(true);
+        // Messages are for the host's user alone; SQLite gives its journal the mode of the file.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+        file.open(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer = Connection::open_with_flags(path, flags)?;
+        writer.busy_timeout(BUSY_TIMEOUT)?;
+        writer.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {JOURNAL};
+             PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
+            statements::SCHEMA
+        ))?;
+        // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
+        for folder in path.ancestors().skip(1).take(2) {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        statements::settle(&writer, now())?;
+        let reader = Connection::open_with_flags(path, flags)?;
+        reader.busy_timeout(BUSY_TIMEOUT)?;
+        reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
+        Ok(FileQueue {
+            writer: Writer::start(writer)?,
+            reader: Arc::new(Mutex::new(reader)),
+            limit,
+            arrivals: Arc::default(),
+        })
+    }
+
+    /// The most bytes of messages.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Notified when a message of `target` is to be taken, or another becomes due sooner.
+    pub fn arrivals(&self, target: &str) -> Arc<Notify> {
+        arrivals(&self.arrivals, target)
+    }
+
+    /// Stores a message. Once this returns, it is on disk; it may be stored too when the caller goes away before that.
+    ///
+    /// # Errors
+    /// When the disk fails; so for every operation below.
+    pub async fn publish(&self, message: NewMessage) -> Result<Published, QueueError> {
+        let (limit, bytes) = (self.limit, message.arguments.len());
+        let id = Uuid::now_v7().to_string();
+        let arrivals = self.arrivals(&message.key.target);
+        let insert = move |c: &Connection| {
+            let stored = statements::insert(c, &id, &message, now(), limit)?;
+            Ok(if stored { Published::Stored(id.clone()) } else { Published::Full })
+        };
+        self.writer.write(Outlives::Power, bytes, insert, move |_| arrivals.notify_one()).await
+    }
+
+    /// Takes up to `most` messages of `target` that are due, and notes the attempt. `pause` says in how many
+    /// milliseconds each is due again if the process does not live to say otherwise.
+    pub async fn take(
+        &self,
+        target: Arc<str>,
+        most: usize,
+        pause: impl Fn(u32) -> i64 + Send + 'static,
+    ) -> Result<Taken, QueueError> {
+        let take = move |c: &Connection| statements::take(c, &target, now(), most, &pause);
+        self.writer.write(Outlives::Process, 0, take, |_| {}).await
+    }
+
+    /// Deletes a message that was delivered.
+    pub async fn ack(&self, message: &Message) -> Result<(), QueueError> {
+        let id = message.id.clone();
+        self.writer.write(Outlives::Process, 0, move |c| statements::delete(c, &id), |()| {}).await
+    }
+
+    /// Lets a message wait for `pause` milliseconds; `uncounted` gives its attempt back.
+    pub async fn retry_later(
+        &self,
+        message: &Message,
+        reason: &str,
+        pause: i64,
+        uncounted: bool,
+    ) -> Result<(), QueueError> {
+        let (id, reason) = (message.id.clone(), kept(reason));
+        let arrivals = self.arrivals(&message.key.target);
+        let postpone =
+            move |c: &Connection| statements::postpone(c, &id, &reason, now().saturating_add(pause), uncounted);
+        self.writer.write(Outlives::Process, 0, postpone, move |()| arrivals.notify_one()).await
+    }
+
+    /// Makes a message a dead letter.
+    pub async fn park(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+        let (id, reason) = (message.id.clone(), kept(reason));
+        let park = move |c: &Connection| statements::park(c, &id, "dead", &reason, false);
+        self.writer.write(Outlives::Process, 0, park, |()| {}).await
+    }
+
+    /// Sets a message aside whose function is not there.
+    pub async fn strand(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+        let (id, reason) = (message.id.clone(), kept(reason));
+        let park = move |c: &Connection| statements::park(c, &id, "stranded", &reason, true);
+        self.writer.write(Outlives::Process, 0, park, |()| {}).await
+    }
+
+    /// Sets aside what calls none of `known`, and takes back what does again. Returns what is stranded now, with the
+    /// number of messages.
+    pub async fn strand_unknown(&self, known: Vec<Key>) -> Result<Vec<(Key, u64)>, QueueError> {
+        self.writer.write(Outlives::Process, 0, move |c| statements::strand(c, &known), |_| {}).await
+    }
+
+    /// The messages, or the dead letters, of which up to `most` are named.
+    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+        self.read(move |c| statements::list(c, dead, most)).await
+    }
+
+    /// One message with its arguments.
+    pub async fn show(&self, id: String) -> Result<Option<Event>, QueueError> {
+        self.read(move |c| statements::show(c, &id)).await
+    }
+
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered or is
+    /// stranded stays as it is. Returns them as they were, of which up to `most` are named.
+    pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+        let all = self.arrivals.clone();
+        let wake = move |_: &Found| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|arrivals| arrivals.notify_one());
+        };
+        self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
+    }
+
+    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+        self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
+    }
+
+    /// How full the queue is.
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        self.read(statements::stats).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let reader = self.reader.clone();
+        let read = move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner));
+        tokio::task::spawn_blocking(read).await.map_err(|_| QueueError::Stopped)?.map_err(QueueError::from)
+    }
+}
+
+fn arrivals(all: &Mutex<BTreeMap<Arc<str>, Arc<Notify>>>, target: &str) -> Arc<Notify> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    match all.get(target) {
+        Some(notify) => notify.clone(),
+        None => all.entry(target.into()).or_default().clone(),
+    }
+}

@@ -1,0 +1,385 @@
+//! Deliveries from JetStream: for each component as many workers as it takes messages at one time. A worker asks its
+//! consumer for one message, delivers it, says how that ended, and asks again.
+//!
+//! So no message lies on a host that has no room for it while another is idle. While one is delivered, the server hears
+//! [three times](PROGRESS) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go to others.
+//!
+//! **Attempts** are counted by the server, which says of each message how often it has handed it out. What was handed
+//! out and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
+//!
+//! **The end** of a delivery is said until the server confirms it, however long NATS is away meanwhile. Of a dead letter
+//! the dead-letter stream has acknowledged its copy before. Where the end is lost all the same, with its host, the
+//! message comes once more.
+
+use super::message::Stored;
+use super::note::{Note, State};
+use super::{ACK_WAIT, JetStreamQueue, PATIENCE, Sent, failed};
+use crate::limits::millis;
+use crate::links::durable::complaint::Complaint;
+use crate::links::durable::deliver::{AGAIN, End, Lane};
+use crate::links::durable::now;
+use crate::links::durable::queue::{QueueError, kept};
+use crate::nats::Outage;
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::pull::{self, BatchConfig};
+use async_nats::jetstream::{self, consumer::Consumer};
+use async_nats::{Message, Request, StatusCode, Subject, Subscriber};
+use futures::{FutureExt as _, StreamExt as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// Between two words about a message that is being delivered.
+const PROGRESS: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
+/// How long a request for a message waits at the server. One that the server forgets (its leader has changed) is made
+/// again after so long.
+const PULL: Duration = Duration::from_secs(5);
+/// How long after that its answer may come.
+const SLACK: Duration = Duration::from_secs(1);
+/// When a message whose function is not here is handed out again, perhaps to a host that has it.
+const ELSEWHERE: Duration = Duration::from_secs(60);
+/// How long a worker that stops waits for a message that is on its way to it.
+const LATE: Duration = Duration::from_secs(1);
+
+/// The reason of a message that is handed out again without a word about the last time.
+const INTERRUPTED: &str = "the host ended during the delivery";
+
+/// Starts the workers of `lanes` in `tasks`, until `stop`.
+pub(in crate::links::durable) async fn start(
+    queue: &JetStreamQueue,
+    lanes: Vec<Lane>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), QueueError> {
+    for lane in lanes {
+        let consumer = queue.consumer(lane.pool.component()).await?;
+        let workers = lane.deliveries();
+        let (complaint, mending) = (Complaint::default(), tokio::sync::Mutex::default());
+        let runner = Arc::new(Runner { queue: queue.clone(), lane, consumer, complaint, mending });
+        for _ in 0..workers {
+            tasks.spawn(runner.clone().work(stop.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// A lane with its consumer.
+struct Runner {
+    queue: JetStreamQueue,
+    lane: Lane,
+    consumer: Consumer<pull::Config>,
+    complaint: Complaint,
+    /// Held by the worker that makes anew what the server has lost.
+    mending: tokio::sync::Mutex<()>,
+}
+
+/// Where a worker's messages come in.
+struct Inbox {
+    subject: Subject,
+    messages: Subscriber,
+}
+
+/// A message that was handed out.
+struct Handed {
+    stored: Stored,
+    /// Where its end is said.
+    reply: Subject,
+    sequence: u64,
+    /// How often it was handed out, this time included.
+    times: u32,
+    /// How many of those were no attempts.
+    uncounted: u32,
+    /// Whether there is a note about it.
+    noted: bool,
+}
+
+impl Handed {
+    /// `None` for what is no message of JetStream.
+    fn read(message: Message, context: &jetstream::Context) -> Option<Self> {
+        let message = jetstream::Message { message, context: context.clone() };
+        let info = message.info().ok()?;
+        let (sequence, times) = (info.stream_sequence, u32::try_from(info.delivered).unwrap_or(u32::MAX));
+        let reply = message.reply.clone()?;
+        let headers = message.headers.clone().unwrap_or_default();
+        let stored = Stored::read(&message.subject, &headers, message.payload.clone());
+        Some(Handed { stored, reply, sequence, times, uncounted: 0, noted: false })
+    }
+
+    /// The number of this attempt, from 1.
+    fn attempt(&self) -> u32 {
+        self.stored.attempts.saturating_add(self.times.saturating_sub(self.uncounted).max(1))
+    }
+
+    fn note(&self, state: State, reason: Option<String>, due: Option<i64>) -> Note {
+        Note { state, attempts: self.attempt(), uncounted: self.uncounted, reason, due }
+    }
+
+    /// A note that this was no attempt.
+    fn given_back(&self, state: State, reason: Option<String>, due: i64) -> Note {
+        Note {
+            attempts: self.attempt().saturating_sub(1),
+            uncounted: self.uncounted.saturating_add(1),
+            ..self.note(state, reason, Some(due))
+        }
+    }
+}
+
+impl Runner {
+    async fn work(self: Arc<Self>, stop: CancellationToken) {
+        let Some(mut inbox) = self.inbox(&stop).await else { return };
+        while !stop.is_cancelled() {
+            match self.next(&mut inbox, &stop).await {
+                Ok(Some(message)) => {
+                    self.go_on();
+                    self.deliver(message, &stop).await;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.trouble(&error).await;
+                    if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.close(inbox, &stop).await;
+    }
+
+    fn component(&self) -> &Arc<str> {
+        self.lane.pool.component()
+    }
+
+    async fn inbox(&self, stop: &CancellationToken) -> Option<Inbox> {
+        let client = self.queue.shared.nats.client();
+        loop {
+            let subject = Subject::from(client.new_inbox());
+            match client.subscribe(subject.clone()).await {
+                Ok(messages) => return Some(Inbox { subject, messages }),
+                Err(error) => self.complain(&failed(error)),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await?;
+        }
+    }
+
+    /// Asks for a message. `None`: there is none now, NATS was away meanwhile, or it is time to stop.
+    async fn next(&self, inbox: &mut Inbox, stop: &CancellationToken) -> Result<Option<Message>, QueueError> {
+        // An answer to an earlier request, which came late.
+        while let Some(came) = inbox.messages.next().now_or_never() {
+            match came {
+                Some(message) if message.status.is_none() => return Ok(Some(message)),
+                Some(_) => {}
+                None => return Err(QueueError::Stopped),
+            }
+        }
+        let mut outage = self.queue.shared.nats.outage();
+        let there = stop.run_until_cancelled(outage.wait_for(|now| *now == Outage::None)).await.map(|now| now.is_ok());
+        match there {
+            None => return Ok(None),
+            Some(false) => return Err(QueueError::Stopped),
+            Some(true) => {}
+        }
+        let one = BatchConfig { batch: 1, expires: Some(PULL), ..BatchConfig::default() };
+        self.consumer.request_batch(one, inbox.subject.clone()).await.map_err(failed)?;
+        let message = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(None),
+            message = inbox.messages.next() => message.ok_or(QueueError::Stopped)?,
+            // The server forgets the requests of a connection that has ended.
+            _ = outage.changed() => return Ok(None),
+            () = tokio::time::sleep(PULL + SLACK) => return Ok(None),
+        };
+        match message.status {
+            None | Some(StatusCode::OK) => Ok(Some(message)),
+            // Nothing came within the time.
+            Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::IDLE_HEARTBEAT) => {
+                self.go_on();
+                Ok(None)
+            }
+            Some(StatusCode::NO_RESPONDERS) => Err(failed("no server has the consumer")),
+            Some(status) => Err(failed(format_args!(
+                "the consumer: {} ({status})",
+                message.description.as_deref().unwrap_or("no reason given")
+            ))),
+        }
+    }
+
+    /// Gives back what is on its way.
+    async fn close(&self, mut inbox: Inbox, stop: &CancellationToken) {
+        if inbox.messages.drain().await.is_err() {
+            return;
+        }
+        while let Ok(Some(message)) = tokio::time::timeout(LATE, inbox.messages.next()).await {
+            if message.status.is_none() {
+                // It is stopped, so nothing is called.
+                self.deliver(message, stop).await;
+            }
+        }
+    }
+
+    async fn deliver(&self, message: Message, stop: &CancellationToken) {
+        let Some(mut handed) = Handed::read(message, &self.queue.shared.context) else { return };
+        let _progress = AbortOnDropHandle::new(tokio::spawn(progress(self.queue.clone(), handed.reply.clone())));
+        let mut reason = handed.stored.reason.clone();
+        if handed.times > 1 {
+            let note = self.insist(|| self.queue.shared.notes.get(&handed.stored.id)).await;
+            handed.noted = note.is_some();
+            handed.uncounted = note.as_ref().map_or(0, |note| note.uncounted);
+            let ended = note.filter(|note| note.state != State::Delivering);
+            reason = ended.map_or_else(|| Some(INTERRUPTED.to_owned()), |note| note.reason);
+        }
+        if stop.is_cancelled() {
+            return self.give_back(&handed, reason).await;
+        }
+        if handed.times > 1 {
+            // For the operator, and for the next attempt, should this be the host's last.
+            let note = handed.note(State::Delivering, reason.clone(), None);
+            handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
+        }
+        let message = handed.stored.message(handed.attempt(), reason);
+        let end = loop {
+            match self.lane.deliver(&message).await {
+                End::Later { reason, uncounted: true } => {
+                    // Nothing was started. It is held here, and the server goes on hearing of it.
+                    let pause = self.lane.backoff.pause(message.attempt);
+                    let note = Note {
+                        attempts: message.attempt.saturating_sub(1),
+                        ..handed.note(State::Waiting, Some(kept(&reason)), Some(now().saturating_add(pause)))
+                    };
+                    handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
+                    let pause = millis(u64::try_from(pause).unwrap_or_default());
+                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                        return self.give_back(&handed, Some(reason)).await;
+                    }
+                }
+                end => break end,
+            }
+        };
+        self.settle(&handed, end).await;
+    }
+
+    /// Says how a delivery has ended, until the server has heard it.
+    async fn settle(&self, handed: &Handed, end: End) {
+        let id = handed.stored.id.clone();
+        let notes = &self.queue.shared.notes;
+        match end {
+            End::Delivered => {
+                self.insist(|| self.confirm(&handed.reply, AckKind::Ack)).await;
+                if handed.noted {
+                    // One that stays is of no harm, and goes with time.
+                    let _ = notes.delete(&id).await;
+                }
+            }
+            End::Dead(reason) if self.buried(handed, &reason).await => {
+                self.insist(|| self.confirm(&handed.reply, AckKind::Term)).await;
+                if handed.noted {
+                    let _ = notes.delete(&id).await;
+                }
+            }
+            End::Later { reason, .. } | End::Dead(reason) => {
+                let pause = self.lane.backoff.pause(handed.attempt());
+                let due = now().saturating_add(pause);
+                let note = handed.note(State::Waiting, Some(kept(&reason)), Some(due));
+                self.insist(|| notes.put(&id, &note)).await;
+                let pause = millis(u64::try_from(pause).unwrap_or_default());
+                self.insist(|| self.confirm(&handed.reply, AckKind::Nak(Some(pause)))).await;
+            }
+            End::Stranded => {
+                let due = now().saturating_add(i64::try_from(ELSEWHERE.as_millis()).unwrap_or_default());
+                let note = handed.given_back(State::Stranded, Some("its function is not there".to_owned()), due);
+                self.insist(|| notes.put(&id, &note)).await;
+                self.insist(|| self.confirm(&handed.reply, AckKind::Nak(Some(ELSEWHERE)))).await;
+            }
+        }
+    }
+
+    /// Leaves a message to another host, or to the next one, without an attempt.
+    async fn give_back(&self, handed: &Handed, reason: Option<String>) {
+        let note = handed.given_back(State::Waiting, reason.as_deref().map(kept), now());
+        self.insist(|| self.queue.shared.notes.put(&handed.stored.id, &note)).await;
+        self.insist(|| self.confirm(&handed.reply, AckKind::Nak(None))).await;
+    }
+
+    /// Stores a dead letter; `false` when there is no room for it, and it stays where it is.
+    async fn buried(&self, handed: &Handed, reason: &str) -> bool {
+        let attempts = handed.attempt();
+        let dead = Stored { attempts, reason: Some(reason.to_owned()), ..handed.stored.clone() };
+        let subject = dead.dead_subject(self.queue.shared.nats.subjects());
+        // Dying once more, after a retry, it is another message of the stream.
+        let headers = dead.headers(&format!("{}.{}", dead.id, handed.sequence));
+        let send = || {
+            let until = Instant::now() + PATIENCE;
+            self.queue.send(subject.clone(), headers.clone(), dead.arguments.clone(), until)
+        };
+        let sent = self.insist(send).await;
+        if sent != Sent::Stored {
+            tracing::error!(
+                component = %self.component(),
+                "dead letter {} cannot be set aside, because their stream is full (limit `durable_bytes`): it stays among \
+                 the messages and comes again; fix: look at `souk events list --dead`, and retry or drop them",
+                dead.id
+            );
+        }
+        sent == Sent::Stored
+    }
+
+    /// Says `kind` of the message at `reply`, and waits until the server has heard it.
+    async fn confirm(&self, reply: &Subject, kind: AckKind) -> Result<(), QueueError> {
+        let request = Request::new().payload(kind.into()).timeout(Some(super::TRY));
+        self.queue.shared.nats.client().send_request(reply.clone(), request).await.map(|_| ()).map_err(failed)
+    }
+
+    /// Does `deed` until it succeeds.
+    async fn insist<T, F: Future<Output = Result<T, QueueError>> + Send>(&self, deed: impl Fn() -> F) -> T {
+        loop {
+            match deed().await {
+                Ok(value) => return value,
+                Err(error) => {
+                    self.trouble(&error).await;
+                    let mut outage = self.queue.shared.nats.outage();
+                    let _ = tokio::time::timeout(PULL, outage.wait_for(|now| *now == Outage::None)).await;
+                    tokio::time::sleep(super::PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Something failed. Unless NATS is away, which is said elsewhere, it is told, and what the server may have lost is
+    /// made anew.
+    async fn trouble(&self, error: &QueueError) {
+        let away = *self.queue.shared.nats.outage().borrow() != Outage::None;
+        if away {
+            return;
+        }
+        self.complain(error);
+        let Ok(_mending) = self.mending.try_lock() else { return };
+        let made = match self.queue.make_streams(Duration::ZERO).await {
+            Ok(()) => self.queue.consumer(self.component()).await.map(|_| ()),
+            Err(error) => Err(failed(error)),
+        };
+        if let Err(error) = made {
+            tracing::debug!(component = %self.component(), "{error}");
+        }
+    }
+
+    fn go_on(&self) {
+        self.complaint.ended(|| tracing::info!(component = %self.component(), "deliveries go on"));
+    }
+
+    fn complain(&self, error: &QueueError) {
+        self.complaint.happened(|_| {
+            tracing::error!(component = %self.component(), "deliveries wait: {error}; fix: {}", error.fix());
+        });
+    }
+}
+
+/// Tells the server that a message is being delivered, until this is dropped.
+async fn progress(queue: JetStreamQueue, reply: Subject) {
+    let mut tick = tokio::time::interval(PROGRESS);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        // What is not heard means one delivery more.
+        let _ = queue.shared.nats.client().publish(reply.clone(), AckKind::Progress.into()).await;
+    }
+}

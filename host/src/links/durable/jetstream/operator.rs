@@ -1,0 +1,289 @@
+//! What an operator sees of the streams, and can do.
+//!
+//! Streams have no states, so a message's is told from what is known: one that its consumer has not handed out yet is
+//! pending; one that was handed out is being delivered, unless its note says that it waits. A host that dies leaves its
+//! messages as "delivering" until [`ACK_WAIT`](super::ACK_WAIT) is over and another has them.
+//!
+//! A message is sent anew before the old one is deleted: who is interrupted leaves two, never none.
+
+use super::message::Stored;
+use super::note::{Note, State};
+use super::{JetStreamQueue, PATIENCE, Sent, failed};
+use crate::links::durable::operator::{Event, Found, Which};
+use crate::links::durable::queue::{QueueError, Stats};
+use crate::nats::subject;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageError, Stream};
+use chrono::{DateTime, Datelike as _, Timelike as _};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use uuid::Uuid;
+
+/// A message, where it lies, and how it stands.
+struct Entry {
+    stored: Stored,
+    sequence: u64,
+    state: &'static str,
+    attempts: u32,
+    reason: Option<String>,
+    due: Option<i64>,
+}
+
+impl Entry {
+    fn event(&self) -> Event {
+        let Stored { id, key, caller, trace, stored, arguments, .. } = &self.stored;
+        Event {
+            id: id.clone(),
+            state: self.state.to_owned(),
+            attempts: self.attempts,
+            caller: caller.clone(),
+            component: key.target.to_string(),
+            interface: key.interface.to_string(),
+            function: key.function.to_string(),
+            trace: trace.clone(),
+            bytes: u64::try_from(arguments.len()).unwrap_or(u64::MAX),
+            reason: self.reason.clone(),
+            stored_at: time(*stored),
+            due_at: self.due.map(time),
+            arguments: None,
+        }
+    }
+}
+
+/// What is done with messages.
+#[derive(Clone, Copy)]
+enum Deed {
+    Retry,
+    Drop,
+}
+
+/// How far each component's consumer has come: the last message that it has handed out.
+type HandedOut = BTreeMap<Arc<str>, u64>;
+
+impl JetStreamQueue {
+    /// The messages, or the dead letters, of which up to `most` are named.
+    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+        let mut entries = self.dead_letters(most).await?;
+        let mut total = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
+        if !dead {
+            entries.extend(self.waiting(most).await?);
+            total += self.shared.durable.get_info().await.map_err(failed)?.state.messages;
+        }
+        entries.sort_by(|one, other| one.stored.id.cmp(&other.stored.id));
+        entries.truncate(most);
+        let events: Vec<Event> = entries.iter().map(Entry::event).collect();
+        // Messages come and go between the two questions.
+        let named = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let total = if events.len() < most { named } else { total.max(named) };
+        Ok(Found { events, total })
+    }
+
+    /// One message with its arguments.
+    pub async fn show(&self, id: &str) -> Result<Option<Event>, QueueError> {
+        Ok(self.find_message(id).await?.map(|entry| {
+            let arguments = String::from_utf8_lossy(&entry.stored.arguments).into_owned();
+            Event { arguments: RawValue::from_string(arguments).ok(), ..entry.event() }
+        }))
+    }
+
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it
+    /// is. Returns them as they were, of which up to `most` are named.
+    pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
+        self.each(which, most, Deed::Retry).await
+    }
+
+    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
+        self.each(which, most, Deed::Drop).await
+    }
+
+    /// How full the streams are.
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        let durable = self.shared.durable.get_info().await.map_err(failed)?.state;
+        let dead = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
+        let oldest = i64::try_from(durable.first_timestamp.unix_timestamp_nanos() / 1_000_000).ok();
+        Ok(Stats { waiting: durable.messages, dead, stranded: 0, oldest: oldest.filter(|_| durable.messages > 0) })
+    }
+
+    /// Does `deed` with the messages that are meant, until it fails.
+    async fn each(&self, which: &Which, most: usize, deed: Deed) -> Result<Found, QueueError> {
+        let mut found = Found::default();
+        let mut next = match which {
+            Which::One(id) => self.find_message(id).await?.into_iter().collect(),
+            Which::Dead => self.dead_letters(most).await?,
+        };
+        // Those that come while this is at work are not meant: whoever retries must not do so without end.
+        let last = self.shared.dead.get_info().await.map_err(failed)?.state.last_sequence;
+        while !next.is_empty() {
+            for entry in &next {
+                match deed {
+                    Deed::Retry => self.retry(entry).await?,
+                    Deed::Drop => self.delete_entry(entry).await?,
+                }
+                found.total += 1;
+                if found.events.len() < most {
+                    found.events.push(entry.event());
+                }
+            }
+            if matches!(which, Which::One(_)) {
+                break;
+            }
+            next = self.dead_letters(most).await?;
+            next.retain(|entry| entry.sequence <= last);
+        }
+        Ok(found)
+    }
+
+    async fn retry(&self, entry: &Entry) -> Result<(), QueueError> {
+        let anew = match entry.state {
+            "dead" => Stored { attempts: 0, reason: None, ..entry.stored.clone() },
+            "pending" if entry.attempts > 0 => {
+                Stored { attempts: entry.attempts, reason: entry.reason.clone(), ..entry.stored.clone() }
+            }
+            // It is due, or it is not for now.
+            _ => return Ok(()),
+        };
+        self.send_anew(anew).await?;
+        self.delete(self.stream_of(entry), entry.sequence).await
+    }
+
+    async fn delete_entry(&self, entry: &Entry) -> Result<(), QueueError> {
+        self.delete(self.stream_of(entry), entry.sequence).await?;
+        self.shared.notes.delete(&entry.stored.id).await
+    }
+
+    fn stream_of(&self, entry: &Entry) -> &Stream<()> {
+        if entry.state == "dead" { &self.shared.dead } else { &self.shared.durable }
+    }
+
+    /// Stores a message a second time, under an id that the stream does not know yet.
+    async fn send_anew(&self, anew: Stored) -> Result<(), QueueError> {
+        let subject = anew.durable_subject(self.shared.nats.subjects());
+        let headers = anew.headers(&Uuid::now_v7().to_string());
+        let arguments = anew.arguments.clone();
+        // What was noted of the old one would be taken for the new one's.
+        self.shared.notes.delete(&anew.id).await?;
+        match self.send(subject, headers, arguments, Instant::now() + PATIENCE).await? {
+            Sent::Stored => Ok(()),
+            Sent::Full => Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())),
+            Sent::TooLarge => Err(failed("the message is larger than the servers' `max_payload`")),
+        }
+    }
+
+    async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
+        // `false`, or an error that says so: it is gone already, delivered meanwhile.
+        match stream.delete_message(sequence).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.to_string().contains("not found") || error.to_string().contains("deleted") => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn find_message(&self, id: &str) -> Result<Option<Entry>, QueueError> {
+        // It becomes a part of a subject, where `>` would mean every message.
+        if Uuid::try_parse(id).is_err() {
+            return Ok(None);
+        }
+        let subjects = self.shared.nats.subjects();
+        let found = self.shared.durable.get_last_raw_message_by_subject(&subjects.durable_id(id)).await;
+        if let Some(message) = one(found)? {
+            let entry = read(message);
+            let mut handed_out = HandedOut::new();
+            return self.standing(entry.0, entry.1, &mut handed_out).await.map(Some);
+        }
+        let found = self.shared.dead.get_last_raw_message_by_subject(&subjects.dead_id(id)).await;
+        Ok(one(found)?.map(read).map(dead_letter))
+    }
+
+    async fn waiting(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
+        let mut handed_out = HandedOut::new();
+        let mut entries = Vec::new();
+        let all = self.shared.nats.subjects().durable_all();
+        for (stored, sequence) in walk(&self.shared.durable, &all, most).await? {
+            entries.push(self.standing(stored, sequence, &mut handed_out).await?);
+        }
+        Ok(entries)
+    }
+
+    async fn dead_letters(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
+        let all = self.shared.nats.subjects().dead_all();
+        Ok(walk(&self.shared.dead, &all, most).await?.into_iter().map(dead_letter).collect())
+    }
+
+    /// How a message stands that is no dead letter.
+    async fn standing(&self, stored: Stored, sequence: u64, handed_out: &mut HandedOut) -> Result<Entry, QueueError> {
+        let target = &stored.key.target;
+        let reached = match handed_out.get(target) {
+            Some(reached) => *reached,
+            None => {
+                let reached = self.reached(target).await?;
+                handed_out.insert(target.clone(), reached);
+                reached
+            }
+        };
+        let (attempts, reason, due) = (stored.attempts, stored.reason.clone(), Some(stored.stored));
+        if sequence > reached {
+            return Ok(Entry { stored, sequence, state: "pending", attempts, reason, due });
+        }
+        let note = self.shared.notes.get(&stored.id).await?;
+        let Some(Note { state, attempts, reason, due, .. }) = note else {
+            return Ok(Entry { stored, sequence, state: "delivering", attempts: attempts + 1, reason, due: None });
+        };
+        let state = match state {
+            State::Waiting => "pending",
+            State::Delivering => "delivering",
+            State::Stranded => "stranded",
+        };
+        Ok(Entry { stored, sequence, state, attempts, reason, due })
+    }
+
+    /// The last message that the consumer of `component` has handed out; 0 when it has none.
+    async fn reached(&self, component: &str) -> Result<u64, QueueError> {
+        match self.shared.durable.consumer_info(subject::token(component)).await {
+            Ok(info) => Ok(info.delivered.stream_sequence),
+            Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+fn dead_letter((stored, sequence): (Stored, u64)) -> Entry {
+    let (attempts, reason) = (stored.attempts, stored.reason.clone());
+    Entry { stored, sequence, state: "dead", attempts, reason, due: None }
+}
+
+/// The `most` oldest messages of `stream`, whose subjects are `all`.
+async fn walk(stream: &Stream<()>, all: &str, most: usize) -> Result<Vec<(Stored, u64)>, QueueError> {
+    let (mut found, mut from) = (Vec::new(), 1);
+    while found.len() < most
+        && let Some(message) = one(stream.get_first_raw_message_by_subject(all, from).await)?
+    {
+        from = message.sequence + 1;
+        found.push(read(message));
+    }
+    Ok(found)
+}
+
+fn read(message: StreamMessage) -> (Stored, u64) {
+    (Stored::read(&message.subject, &message.headers, message.payload), message.sequence)
+}
+
+/// A message, or none where there is none.
+fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, QueueError> {
+    match found {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// As RFC 3339 has it.
+fn time(millis: i64) -> String {
+    let time = DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    let (date, seconds, millis) = (time.date_naive(), time.num_seconds_from_midnight(), time.timestamp_subsec_millis());
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", date.year(), date.month(), date.day())
+}
