@@ -70,9 +70,6 @@ pub enum StartError {
     /// What a component is granted cannot be opened.
     #[error(transparent)]
     Grant(#[from] GrantError),
-    /// NATS cannot be used.
-    #[error(transparent)]
-    Nats(#[from] NatsError),
     /// A link cannot be made.
     #[error("{manifest}:{line}: component `{component}`: {error}")]
     Link {
@@ -99,9 +96,6 @@ pub enum StartError {
         /// What would fix it.
         fix: String,
     },
-    /// NATS cannot be used.
-    #[error(transparent)]
-    Nats(#[from] NatsError),
     /// A part of start-up was stopped.
     #[error("start-up was stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
