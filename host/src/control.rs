@@ -7,11 +7,11 @@
 
 use crate::app::App;
 use crate::call::CallContext;
+use crate::limits::millis;
 use crate::links::codec::FunctionCodec;
 use crate::links::durable::operator;
 use crate::links::remote::{Offered, Remote, Target};
 use crate::links::signature::signature_lines;
-use crate::limits::millis;
 use crate::manifest::Component;
 use crate::runtime::{Failure, Function};
 use bytes::Bytes;
@@ -103,7 +103,8 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
         return Err(format!("there is no component `{component}`\n  fix: name one of {}", known.join(", ")));
     };
     let functions = &pool.compiled().exported.functions;
-    let named: Vec<(usize, &Function)> = functions.iter().enumerate().filter(|(_, f)| is_named(&f.interface, &f.name, &function)).collect();
+    let named: Vec<(usize, &Function)> =
+        functions.iter().enumerate().filter(|(_, f)| is_named(&f.interface, &f.name, &function)).collect();
     if let [(_, first), (_, second), ..] = named.as_slice() {
         return Err(ambiguous(&function, &first.interface, &second.interface));
     }
@@ -177,8 +178,7 @@ fn context(timeout: Duration) -> CallContext {
 
 /// The reply of a call whose value is `json`.
 fn reply(json: &[u8], is_result: bool, function: &str) -> Result<CallReply, String> {
-    let reply =
-        if is_result { serde_json::from_slice(json) } else { serde_json::from_slice(json).map(CallReply::Ok) };
+    let reply = if is_result { serde_json::from_slice(json) } else { serde_json::from_slice(json).map(CallReply::Ok) };
     reply.map_err(|e| format!("the result of {function}: {e}"))
 }
 
@@ -201,17 +201,19 @@ fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
 /// Every function of every component; of components on other hosts, what these say.
 pub async fn list(app: &App) -> Vec<Listed> {
     let components = app.application().components.keys();
-    let listed = futures::future::join_all(components.map(async |component| match (app.pool(component), app.remote()) {
-        (Some(pool), _) => callable(&pool.compiled().exported.functions)
-            .map(|f| Listed {
-                component: component.clone(),
-                interface: f.interface.clone(),
-                signature: line(f),
-                elsewhere: false,
-            })
-            .collect(),
-        (None, Some(remote)) => list_elsewhere(remote, component).await,
-        (None, None) => vec![nobody(component)],
+    let listed = futures::future::join_all(components.map(async |component| {
+        match (app.pool(component), app.remote()) {
+            (Some(pool), _) => callable(&pool.compiled().exported.functions)
+                .map(|f| Listed {
+                    component: component.clone(),
+                    interface: f.interface.clone(),
+                    signature: line(f),
+                    elsewhere: false,
+                })
+                .collect(),
+            (None, Some(remote)) => list_elsewhere(remote, component).await,
+            (None, None) => vec![nobody(component)],
+        }
     }));
     listed.await.into_iter().flatten().collect()
 }

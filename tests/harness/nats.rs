@@ -65,7 +65,7 @@ impl Nats {
             fs::create_dir(&place).unwrap();
             let mut text = format!(
                 "server_name: n{node}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", \
-                 max_mem: 64MB, max_file: 1GB }}\n{configuration}\n",
+                 max_mem: 64MB, max_file: 1TB }}\n{configuration}\n",
                 clients[node],
                 monitors[node],
                 place.join("data").display()

@@ -115,9 +115,11 @@ pub(super) fn check_idempotent(
         if exported.functions.iter().any(|function| entry.covers(&function.interface, &function.name)) {
             continue;
         }
-        let mut offers: Vec<String> = exported.functions.iter().map(|f| format!("{}#{}", f.interface, f.name)).collect();
+        let mut offers: Vec<String> =
+            exported.functions.iter().map(|f| format!("{}#{}", f.interface, f.name)).collect();
         offers.retain(|function| !HOST.iter().any(|host| function.starts_with(host)));
-        let fix = if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
+        let fix =
+            if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
         return Err(StartError::Unfit {
             manifest: application.manifest.display().to_string(),
             line: entry.line,

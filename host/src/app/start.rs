@@ -1,8 +1,8 @@
 //! From a checked manifest to a running application.
 
 use super::grants::{self, GrantError, Shared};
-use super::{App, Handler, elsewhere, handler, imports};
 use super::migrations::{self, MigrateError};
+use super::{App, Handler, elsewhere, handler, imports};
 use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
 use crate::limits::millis;
@@ -339,7 +339,8 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
     Arc::new(move |component, request, context: CallContext| {
         let app = app.clone();
         Box::pin(async move {
-            let handler = app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
+            let handler =
+                app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
             let trace = context.trace.clone();
             let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
             let context = CallContext { deadline, ..context };

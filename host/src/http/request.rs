@@ -1,7 +1,7 @@
 //! A client's request made into a component's: its id, its target as `wasi:http` has it, and Spin's headers.
 
-use crate::manifest::{RouteMatch, RoutePattern};
 use crate::app::Handler;
+use crate::manifest::{RouteMatch, RoutePattern};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};

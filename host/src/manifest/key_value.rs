@@ -73,9 +73,7 @@ const OTHERS: [&str; 2] = ["azure_cosmos", "aws_dynamo"];
 /// Reads `[key_value_store.LABEL]`, whose `type` is `kind`; a relative path starts at `folder`.
 pub(super) fn read(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Option<KeyValuePlace> {
     match kind.value.as_str() {
-        "spin" => {
-            Some(KeyValuePlace::File(folder.join(entry.required_string("path", MISSING_PATH)?.value)))
-        }
+        "spin" => Some(KeyValuePlace::File(folder.join(entry.required_string("path", MISSING_PATH)?.value))),
         "nats" => {
             let bucket = entry.string("bucket");
             if let Some(bucket) = bucket.as_ref().filter(|bucket| !is_bucket(&bucket.value)) {
@@ -91,7 +89,11 @@ pub(super) fn read(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) 
             match RedisUrl::parse(&url.value) {
                 Ok(url) => Some(KeyValuePlace::Redis(url)),
                 Err(wrong) => {
-                    entry.error(url.line, format!("`url` of {} {wrong}", entry.place), "write `redis://HOST:6379/0`, or `rediss://` for TLS");
+                    entry.error(
+                        url.line,
+                        format!("`url` of {} {wrong}", entry.place),
+                        "write `redis://HOST:6379/0`, or `rediss://` for TLS",
+                    );
                     None
                 }
             }
@@ -99,7 +101,8 @@ pub(super) fn read(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) 
         other => {
             let why = if OTHERS.contains(&other) { "not supported" } else { "unknown" };
             let message = format!("`type = \"{other}\"` is {why}");
-            let fix = "write `type = \"spin\"` for data on this machine, \"redis\" or \"nats\" for data that hosts share";
+            let fix =
+                "write `type = \"spin\"` for data on this machine, \"redis\" or \"nats\" for data that hosts share";
             entry.error(kind.line, message, fix);
             None
         }
@@ -119,12 +122,15 @@ pub(super) fn check(application: &Application, labels: &[(&'static str, At<Strin
         match application.key_value_places.get(&label.value) {
             Some(KeyValuePlace::Nats { .. }) if application.nats.is_none() => {
                 let message = format!("{place} is kept in NATS, and no server is named");
-                let fix = "add `[nats]` with `servers = [\"nats://HOST:4222\"]`, or start with `--nats nats://HOST:4222`";
+                let fix =
+                    "add `[nats]` with `servers = [\"nats://HOST:4222\"]`, or start with `--nats nats://HOST:4222`";
                 file.report.error(file.diagnostic(Some(label.line), None, message, fix));
             }
             Some(KeyValuePlace::Redis(url)) => {
                 if let Some(other) = databases.insert(url.to_string(), &label.value) {
-                    let message = format!("{place} is the same database as [key_value_store.{other}]: each holds the other's keys");
+                    let message = format!(
+                        "{place} is the same database as [key_value_store.{other}]: each holds the other's keys"
+                    );
                     let fix = "end one `url` in another database's number: `redis://HOST:6379/1`";
                     file.report.warning(file.diagnostic(Some(label.line), None, message, fix));
                 }

@@ -334,8 +334,18 @@ fn nats_is_where_the_command_line_says_or_else_the_runtime_configuration() {
 fn a_wrong_runtime_configuration_is_one_error_each() {
     for (config, line, message, fix) in [
         ("[key_value_store.a]\ntype = \"redis\"", 1, "[key_value_store.a] has no `url`", "redis://HOST"),
-        ("[key_value_store.a]\ntype = \"redis\"\nurl = \"http://:s3cret@h\"", 3, "not the URL of a Redis", "redis://HOST"),
-        ("[key_value_store.a]\ntype = \"nats\"", 1, "[key_value_store.a] is kept in NATS, and no server is named", "[nats]"),
+        (
+            "[key_value_store.a]\ntype = \"redis\"\nurl = \"http://:s3cret@h\"",
+            3,
+            "not the URL of a Redis",
+            "redis://HOST",
+        ),
+        (
+            "[key_value_store.a]\ntype = \"nats\"",
+            1,
+            "[key_value_store.a] is kept in NATS, and no server is named",
+            "[nats]",
+        ),
         ("[key_value_store.a]\ntype = \"nats\"\nbucket = \"a.b\"", 3, "`a.b` cannot be a bucket's name", "letters"),
         (
             "[nats]\nservers = [\"h\"]\n[key_value_store.a]\ntype = \"nats\"\nurl = \"nats://x\"",

@@ -30,9 +30,20 @@ pub fn token(name: &str) -> String {
     token
 }
 
-/// An interface as one token: `store:products/catalog@1_0_0`. WIT names have no `_`, so nothing is lost.
+/// An interface as one token: `store:products/catalog/1_0_0`. WIT names have no `_` and one `/`, so nothing is lost. An
+/// `@` must not be in a subject of JetStream: between the servers of a cluster it parts a message's subject from where
+/// it is acknowledged, and a message with another one arrives as none.
 fn interface(name: &str) -> String {
-    name.replace('.', "_")
+    name.replace('@', "/").replace('.', "_")
+}
+
+/// The interface of which this is the token.
+fn interface_of(token: &str) -> String {
+    let name = token.replace('_', ".");
+    match name.match_indices('/').nth(1) {
+        Some((at, _)) => format!("{}@{}", name.get(..at).unwrap_or_default(), name.get(at + 1..).unwrap_or_default()),
+        None => name,
+    }
 }
 
 /// The name of which this is the [`token`]; as it is, when it is none.
@@ -67,7 +78,7 @@ pub fn called(subject: &str) -> Option<Called> {
     let mut tokens = subject.split('.').skip(3);
     let mut next = || tokens.next().map(str::to_owned);
     let (component, interface, function, id) = (next()?, next()?, next()?, next()?);
-    Some(Called { component: name(&component), interface: interface.replace('_', "."), function, id })
+    Some(Called { component: name(&component), interface: interface_of(&interface), function, id })
 }
 
 /// The subjects of one application.
@@ -165,7 +176,7 @@ mod tests {
         let catalog = "store:products/catalog@1.0.0";
         assert_eq!(
             subjects.call("products", catalog, "get"),
-            "souk.My_20store.call.products.store:products/catalog@1_0_0.get"
+            "souk.My_20store.call.products.store:products/catalog/1_0_0.get"
         );
         assert_eq!(subjects.http("a_b"), "souk.My_20store.http.a_5fb");
         assert_eq!(subjects.stream("durable"), "souk_My_20store_durable");

@@ -104,8 +104,7 @@ async fn a_cluster_that_loses_a_server_loses_no_change_and_makes_none_twice() {
         }));
     }
     cluster.kill(0);
-    let mut all: Vec<[u8; 2]> =
-        futures::future::join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    let mut all: Vec<[u8; 2]> = futures::future::join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     let store = Store::in_nats(&nats(&url).await, None, "auth").await.unwrap();
     let list = store.get("list").await.unwrap().unwrap();
     let mut kept: Vec<[u8; 2]> = list.chunks(2).map(|mark| [mark[0], mark[1]]).collect();
@@ -120,10 +119,9 @@ async fn a_store_that_is_full_says_so_and_a_deletion_makes_room() {
     let connection = nats(&in_nats.url()).await;
     let bucket = kv::Config { bucket: "small".into(), history: 1, max_bytes: 2 << 20, ..Default::default() };
     connection.jetstream().create_key_value(bucket).await.unwrap();
-    for store in [
-        Store::in_nats(&connection, Some("small"), "auth").await.unwrap(),
-        redis(&in_redis, "HOST").await.unwrap(),
-    ] {
+    for store in
+        [Store::in_nats(&connection, Some("small"), "auth").await.unwrap(), redis(&in_redis, "HOST").await.unwrap()]
+    {
         let mut written = 0;
         let error = loop {
             match store.set(format!("k{written}"), vec![7; MAX_VALUE / 2]).await {
@@ -150,8 +148,7 @@ async fn redis_holds_what_spin_would_have_written_there() {
     assert_eq!(store.get("from spin").await.unwrap(), Some(b"hello".to_vec()));
     assert_eq!(store.increment("count".into(), 1).await.unwrap(), 42);
     store.set("from souk".into(), b"hello".to_vec()).await.unwrap();
-    let found: (String, i64) =
-        ::redis::cmd("MGET").arg("from souk").arg("count").query_async(&mut spin).await.unwrap();
+    let found: (String, i64) = ::redis::cmd("MGET").arg("from souk").arg("count").query_async(&mut spin).await.unwrap();
     assert_eq!(found, ("hello".to_owned(), 42));
 
     // What others write there and no component could have: a key that is no text, a larger value, another type.
@@ -226,8 +223,16 @@ async fn a_redis_server_whose_certificate_nobody_vouches_for_is_refused() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
     let _server = Redis::start(&[
-        "--tls-port", &port.to_string(), "--tls-auth-clients", "no", "--tls-cert-file", certificate, "--tls-key-file", key,
-        "--tls-ca-cert-file", certificate,
+        "--tls-port",
+        &port.to_string(),
+        "--tls-auth-clients",
+        "no",
+        "--tls-cert-file",
+        certificate,
+        "--tls-key-file",
+        key,
+        "--tls-ca-cert-file",
+        certificate,
     ]);
     let url = RedisUrl::parse(&format!("rediss://localhost:{port}")).unwrap();
     let error = format!("{:#}", Store::in_redis(&url, "auth").await.err().unwrap());

@@ -80,7 +80,10 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
         let store = store(guest, &handle)?;
         guest.with(|mut access| {
             let (outcome, end) = oneshot::channel();
-            let keys = StreamReader::new(&mut access, Keys { page: fetch(store.clone(), None), store, outcome: Some(outcome) })?;
+            let keys = StreamReader::new(
+                &mut access,
+                Keys { page: fetch(store.clone(), None), store, outcome: Some(outcome) },
+            )?;
             // A guest that drops the stream early drops the sender with it: no error then.
             let end = async move { wasmtime::error::Ok(end.await.unwrap_or(Ok(()))) };
             Ok((keys, FutureReader::new(&mut access, end)?))

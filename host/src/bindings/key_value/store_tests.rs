@@ -76,10 +76,12 @@ async fn a_value_is_read_back_by_every_opening(place: &Place) {
 
 async fn every_key_that_text_can_be_is_kept_apart_and_listed(place: &Place) {
     let store = place.open().await;
-    let mut keys: Vec<String> =
-        ["", " ", ".", "..", "a.b", "a..b", ".a", "a.", "=", "=2E", ">", "*", "a/b", "A", "a", "é", "日本", "\0", "\n", "$KV"]
-            .map(str::to_owned)
-            .into();
+    let mut keys: Vec<String> = [
+        "", " ", ".", "..", "a.b", "a..b", ".a", "a.", "=", "=2E", ">", "*", "a/b", "A", "a", "é", "日本", "\0", "\n",
+        "$KV",
+    ]
+    .map(str::to_owned)
+    .into();
     keys.push("é".repeat(MAX_KEY / 2));
     store.set_many(keys.iter().map(|key| (key.clone(), key.clone().into_bytes())).collect()).await.unwrap();
     for key in &keys {

@@ -171,12 +171,10 @@ impl Handler {
         context: &CallContext,
     ) -> Result<Response<Bytes>, CallError> {
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let target =
-            Target { component: self.component.clone(), subject: self.subject.clone(), idempotent: safe };
+        let target = Target { component: self.component.clone(), subject: self.subject.clone(), idempotent: safe };
         let answer = self.remote.call(&target, caller, write_request(request), context).await?;
-        read_response(answer).map_err(|error| {
-            CallError::new(&self.component, Failure::Mismatch, format_args!("the response {error}"))
-        })
+        read_response(answer)
+            .map_err(|error| CallError::new(&self.component, Failure::Mismatch, format_args!("the response {error}")))
     }
 }
 

@@ -38,7 +38,13 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// The endpoint of a function.
-    pub(super) fn function(subject: String, group: &str, interface: &str, function: &str, signature: String) -> Arc<Self> {
+    pub(super) fn function(
+        subject: String,
+        group: &str,
+        interface: &str,
+        function: &str,
+        signature: String,
+    ) -> Arc<Self> {
         let unversioned = interface.split('@').next().unwrap_or(interface);
         let short = unversioned.rsplit('/').next().unwrap_or(unversioned);
         let metadata = [("interface", interface), ("function", function), ("signature", &signature)];
