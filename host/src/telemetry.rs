@@ -23,7 +23,7 @@ pub fn start(default: &str) -> anyhow::Result<Log> {
         Ok(text) => EnvFilter::try_new(&text)
             .map_err(|e| anyhow::anyhow!("RUST_LOG={text}: {e}\n  fix: use for example RUST_LOG=warn,souk=debug"))?,
         // wasmtime warns of every request whose client goes away; the access log has them.
-        Err(_) => EnvFilter::new(format!("{default},wasmtime_wasi_http=error")),
+        Err(_) => EnvFilter::new(format!("{default},async_nats=warn,wasmtime_wasi_http=error")),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
