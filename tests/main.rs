@@ -30,6 +30,7 @@ mod scenarios {
     mod permutations;
     mod postgres;
     mod reconcile;
+    mod remote;
     mod sandbox;
     mod shared_state;
     mod startup;

@@ -1,0 +1,411 @@
+//! One application on two hosts: what a caller sees of a component that runs on the other, in good times and bad.
+//!
+//! `front` and the others that serve HTTP run on the first host, the components that they call on the second, with a
+//! NATS server between them. The local links of `isolation` are the measure: a caller must see no difference.
+
+use crate::harness::app::texts;
+use crate::harness::nats::Nats;
+use crate::harness::{App, Client, Host, eventually};
+use async_nats::service::{Info, PingResponse, Stats};
+use async_nats::{HeaderMap, RequestErrorKind};
+use futures::StreamExt as _;
+use futures::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const CALLERS: &str = "front,front-fresh,other,hasty";
+const CALLEES: &str = "rogue,fresh,calm";
+const DEEDS: &str = "souk-test:rogue/deeds@1.0.0";
+
+/// An application on two hosts.
+struct Pair {
+    nats: Nats,
+    app: App,
+    caller: Host,
+    callee: Host,
+}
+
+impl Pair {
+    async fn start() -> Pair {
+        Pair::of(App::new("rogue"), Nats::start()).await
+    }
+
+    async fn of(app: App, nats: Nats) -> Pair {
+        let callee = callee(&app, &nats).await;
+        let caller = caller(&app, &nats).await;
+        Pair { nats, app, caller, callee }
+    }
+
+    fn client(&self) -> Client {
+        self.caller.client()
+    }
+
+    async fn nats(&self) -> async_nats::Client {
+        async_nats::connect(self.nats.url()).await.unwrap()
+    }
+}
+
+async fn caller(app: &App, nats: &Nats) -> Host {
+    app.start_at("127.0.0.1:0", "state", &["--nats", &nats.url(), "--only", CALLERS]).await
+}
+
+async fn callee(app: &App, nats: &Nats) -> Host {
+    app.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", CALLEES]).await
+}
+
+fn subject(component: &str, function: &str) -> String {
+    format!("souk.rogue.call.{component}.souk-test:rogue/deeds@1_0_0.{function}")
+}
+
+#[tokio::test]
+async fn a_call_to_another_host_hands_values_both_ways() {
+    let pair = Pair::start().await;
+    let client = pair.client();
+    assert_eq!(client.get("/rogue/answer/42").await.expect(200), 42);
+    assert_eq!(client.get("/rogue/bare/42").await.expect(200), 42);
+    assert_eq!(client.get("/rogue/big/100000").await.expect(200), 100_000);
+    assert_eq!(client.get("/rogue/read-variable/greeting").await.expect(200), "hello");
+    let said = pair.caller.log().join("\n");
+    assert!(said.contains("rogue (on another host)") && said.contains("-> rogue (on another host)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_caller_is_told_the_same_of_a_callee_that_fails_here_and_elsewhere() {
+    let alone = App::new("rogue").start().await;
+    let pair = Pair::start().await;
+    for path in ["/rogue/boom", "/rogue/hold/600000", "/rogue/forever", "/rogue/grow/4096"] {
+        let (here, elsewhere) = (alone.client().get(path).await, pair.client().get(path).await);
+        assert_eq!(here.expect_unavailable(), elsewhere.expect_unavailable(), "{path}");
+    }
+    // Its own refusal is a value like any other.
+    let path = "/rogue/open-database/none";
+    assert_eq!(alone.client().get(path).await.expect_failed(), pair.client().get(path).await.expect_failed());
+    // Where the contract has no error, the caller traps.
+    pair.client().get("/rogue/bare/0").await.expect(500);
+    assert_eq!(pair.client().get("/rogue/answer/1").await.expect(200), 1);
+}
+
+#[tokio::test]
+async fn a_component_that_is_overloaded_elsewhere_refuses_at_once() {
+    let pair = Pair::start().await;
+    let client = pair.client();
+    let answers = join_all((0..64).map(|_| client.get("/rogue/hold/1500"))).await;
+    let refused = answers.iter().filter(|answer| answer.status != 200);
+    let refused: Vec<_> = refused.map(crate::harness::Answer::expect_unavailable).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|message| message.contains("overloaded")), "{refused:?}");
+    assert_eq!(client.get("/rogue/answer/1").await.expect(200), 1);
+}
+
+#[tokio::test]
+async fn a_component_that_no_host_runs_is_unavailable_at_once_and_again_there_when_one_does() {
+    let Pair { nats, app, caller, callee: first } = Pair::start().await;
+    let client = caller.client();
+    client.get("/rogue/answer/1").await.expect(200);
+    first.stop().await;
+    let message = client.get("/rogue/answer/1").await.expect_unavailable();
+    assert!(message.contains("rogue cannot be reached"), "{message}");
+    let _callee = callee(&app, &nats).await;
+    assert_eq!(client.get("/rogue/answer/2").await.expect(200), 2);
+}
+
+#[tokio::test]
+async fn a_callee_whose_host_is_killed_is_lost_and_its_caller_is_told() {
+    let pair = Pair::start().await;
+    let client = pair.client();
+    let call = tokio::spawn(async move { client.get("/other/insert-and-hold/killed/600000").await });
+    pair.callee.wait_for_log("holding killed").await;
+    drop(pair.callee);
+    let message = call.await.unwrap().expect_unavailable();
+    assert!(message.contains("calm was lost"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_that_is_gone_makes_calls_fail_at_once_and_its_return_needs_no_restart() {
+    let Pair { mut nats, app: _app, caller, callee: _callee } = Pair::start().await;
+    let client = caller.client();
+    client.get("/rogue/answer/1").await.expect(200);
+    tokio::task::block_in_place(|| nats.kill(0));
+    for _ in 0..20 {
+        let message = client.get("/rogue/answer/1").await.expect_unavailable();
+        assert!(message.contains("rogue"), "{message}");
+    }
+    client.get("/other/self/hello").await.expect(200);
+    tokio::task::block_in_place(|| nats.resume(0));
+    eventually("calls are answered again", || async {
+        (client.get("/rogue/answer/3").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_cancels_its_call_on_the_other_host() {
+    let pair = Pair::start().await;
+    let client = pair.client();
+    let leaver = client.fresh();
+    let call = tokio::spawn(async move { leaver.try_get("/other/insert-and-hold/cancelled/25000").await.is_ok() });
+    pair.callee.wait_for_log("holding cancelled").await;
+    call.abort();
+    // The callee holds the database's write lock until it is cancelled, for longer than the binding's busy timeout.
+    eventually("the write lock is free", || async {
+        (client.get("/rogue/insert-row/after").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(client.get("/other/count-rows/cancelled").await.expect(200), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_larger_than_a_message_is_refused_and_the_log_names_the_fix() {
+    let pair = Pair::start().await;
+    let message = pair.client().get("/rogue/big/1000000").await.expect_unavailable();
+    assert!(message.contains("rogue answered with too much"), "{message}");
+    pair.callee.wait_for_log("max_payload").await;
+    assert_eq!(pair.client().get("/rogue/answer/1").await.expect(200), 1);
+}
+
+#[tokio::test]
+async fn a_call_can_be_sent_by_hand_and_a_wrong_one_is_refused_with_its_code() {
+    let pair = Pair::start().await;
+    let nats = pair.nats().await;
+    let answer = nats.request(subject("calm", "answer"), r#"{"n":5}"#.into()).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&answer.payload).unwrap(), json!({ "ok": 5 }));
+    for (headers, payload, code) in [
+        (vec![], r#"{"n":"five"}"#, "400"),
+        (vec![], "not JSON", "400"),
+        (vec![("Souk-Hops", "17")], r#"{"n":5}"#, "508"),
+        (vec![("Souk-Hops", "many")], r#"{"n":5}"#, "400"),
+        (vec![("Souk-Deadline", "1000")], r#"{"n":5}"#, "504"),
+        (vec![("Souk-Timeout", "0")], r#"{"n":5}"#, "504"),
+    ] {
+        let map: HeaderMap = headers.iter().map(|(k, v)| ((*k).parse().unwrap(), (*v).parse().unwrap())).collect();
+        let answer = nats.request_with_headers(subject("calm", "answer"), map, payload.into()).await.unwrap();
+        let found = answer.headers.unwrap();
+        assert_eq!(found.get("Nats-Service-Error-Code").unwrap().as_str(), code, "{headers:?} {payload}");
+        assert!(found.get("Nats-Service-Error").is_some());
+    }
+    let text = pair.callee.log().join("\n");
+    assert!(!text.contains("five"), "an argument is in the log:\n{text}");
+}
+
+#[tokio::test]
+async fn every_component_is_a_service_of_nats_with_its_functions_types_and_counts() {
+    let pair = Pair::start().await;
+    let nats = pair.nats().await;
+    let inbox = nats.new_inbox();
+    let mut pongs = nats.subscribe(inbox.clone()).await.unwrap();
+    nats.publish_with_reply("$SRV.PING", inbox, "".into()).await.unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    while names.len() < 7 {
+        let pong: PingResponse = serde_json::from_slice(&pongs.next().await.unwrap().payload).unwrap();
+        assert_eq!((pong.kind.as_str(), pong.version.as_str()), ("io.nats.micro.v1.ping_response", "1.0.0"));
+        assert_eq!(format!("rogue-{}", pong.metadata["component"]), pong.name);
+        names.insert(pong.name);
+    }
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["rogue-calm", "rogue-fresh", "rogue-front", "rogue-front-fresh", "rogue-hasty", "rogue-other", "rogue-rogue"]
+    );
+    let info = nats.request("$SRV.INFO.rogue-calm", "".into()).await.unwrap();
+    let info: Info = serde_json::from_slice(&info.payload).unwrap();
+    let answer = info.endpoints.iter().find(|endpoint| endpoint.name == "deeds-answer").unwrap();
+    assert_eq!((answer.subject.as_str(), answer.queue_group.as_str()), (&*subject("calm", "answer"), "calm"));
+    assert_eq!(answer.metadata["interface"], DEEDS);
+    assert_eq!(
+        answer.metadata["signature"],
+        "answer: async func(n: u32) -> result<u32, variant { unavailable(string), failed(string) }>"
+    );
+    pair.client().get("/other/answer/1").await.expect(200);
+    nats.request(subject("calm", "answer"), "junk".into()).await.unwrap();
+    let one = format!("$SRV.STATS.rogue-calm.{}", info.id);
+    let stats: Stats = serde_json::from_slice(&nats.request(one, "".into()).await.unwrap().payload).unwrap();
+    let answer = stats.endpoints.iter().find(|endpoint| endpoint.name == "deeds-answer").unwrap();
+    assert_eq!((answer.requests, answer.errors), (2, 1));
+    assert_eq!(answer.last_error.as_ref().unwrap().code, 400);
+    let front: Info =
+        serde_json::from_slice(&nats.request("$SRV.INFO.rogue-front", "".into()).await.unwrap().payload).unwrap();
+    assert!(front.endpoints.iter().any(|e| e.name == "http" && e.subject == "souk.rogue.http.front"), "{front:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_stops_answers_what_it_has_taken() {
+    let Pair { nats: _nats, app: _app, caller, callee } = Pair::start().await;
+    let client = caller.client();
+    let call = tokio::spawn(async move { client.get("/other/insert-and-hold/last/1500").await });
+    callee.wait_for_log("holding last").await;
+    callee.stop().await;
+    call.await.unwrap().expect(200);
+    let message = caller.client().get("/other/answer/1").await.expect_unavailable();
+    assert!(message.contains("calm cannot be reached"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_lost_when_a_host_stops_under_load() {
+    let pair = Pair::start().await;
+    let nats = pair.nats().await;
+    let (callee, answered) = (pair.callee, AtomicUsize::new(0));
+    let flood = join_all((0..16).map(async |_| {
+        loop {
+            match nats.request(subject("calm", "answer"), r#"{"n":5}"#.into()).await {
+                Ok(answer) => {
+                    assert_eq!(&answer.payload[..], br#"{"ok":5}"#);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(error) => {
+                    // Anything else is a call that the host had, and did not answer.
+                    assert_eq!(error.kind(), RequestErrorKind::NoResponders, "{error}");
+                    return;
+                }
+            }
+        }
+    }));
+    let stop = async {
+        eventually("calls are answered", || async { (answered.load(Ordering::SeqCst) > 500).then_some(()) }).await;
+        callee.stop().await;
+    };
+    futures::join!(flood, stop);
+}
+
+#[tokio::test]
+async fn a_route_is_answered_by_any_host_and_the_request_arrives_as_it_was() {
+    let pair = Pair::start().await;
+    // The second host runs nothing that has a route.
+    let client = pair.callee.client();
+    assert_eq!(client.get("/other/self/hello").await.expect(200), "hello");
+    assert_eq!(client.get("/other/answer/9").await.expect(200), 9);
+    let body: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let kind = [("content-type", "application/x-bytes"), ("x-twice", "a"), ("x-twice", "b")];
+    let echo = client.send(Method::POST, "/other/self/echo", &kind, Some(body.clone())).await;
+    assert_eq!((echo.status, echo.header("content-type")), (200, Some("application/x-bytes")));
+    assert_eq!(echo.body, body);
+    let headers = [("x-request-id", "given-1"), ("x-twice", "a"), ("x-twice", "b"), ("spin-forged", "1")];
+    let shown = client.send(Method::GET, "/other/self/headers?q=1", &headers, None).await;
+    assert_eq!(shown.header("x-request-id"), Some("given-1"));
+    let (here, text) = (pair.client().send(Method::GET, "/other/self/headers?q=1", &headers, None).await, shown.text());
+    assert!(text.contains("/other/self/headers?q=1") && text.contains("spin-client-addr"), "{text}");
+    assert_eq!(here.json().as_object().map(|o| o.len()), shown.json().as_object().map(|o| o.len()));
+    let head = client.send(Method::HEAD, "/other/self/declared/77", &[], None).await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("77")));
+    client.get("/other/self/status/204").await;
+    client.get("/other/self/boom").await.expect(500);
+    client.get("/hasty/self/hold/600000").await.expect(504);
+    assert_eq!(client.get("/other/self/method").await.expect(200), "GET");
+}
+
+#[tokio::test]
+async fn a_body_that_no_message_holds_is_413_and_a_response_502() {
+    let pair = Pair::of(App::new("rogue"), Nats::start_with("max_payload: 65536")).await;
+    let client = pair.callee.client();
+    let post = |size: usize| client.send(Method::POST, "/other/self/length", &[], Some(vec![b'x'; size]));
+    assert_eq!(post(50_000).await.expect(200), 50_000);
+    assert!(post(70_000).await.expect(413)["message"].as_str().unwrap().contains("larger"));
+    client.get("/other/self/flood").await.expect(502);
+    pair.caller.wait_for_log("max_payload").await;
+    assert_eq!(post(1).await.expect(200), 1);
+}
+
+#[tokio::test]
+async fn a_route_whose_component_no_host_runs_is_503_and_its_hosts_death_502() {
+    let Pair { nats: _nats, app: _app, caller, callee } = Pair::start().await;
+    let client = callee.client();
+    let held = client.clone();
+    let call =
+        tokio::spawn(async move { held.send(Method::POST, "/other/self/hold/600000", &[], Some(Vec::new())).await });
+    caller.wait_for_log("holding on").await;
+    drop(caller);
+    call.await.unwrap().expect(502);
+    let answer = client.get("/other/self/hello").await;
+    answer.expect(503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn an_internal_request_reaches_a_component_on_another_host() {
+    let app = App::new("rogue").replace(
+        "[component.front.dependencies]",
+        "allowed_outbound_hosts = [\"http://other.spin.internal\"]\n[component.front.dependencies]",
+    );
+    let nats = Nats::start();
+    let rest = app
+        .start_at(
+            "127.0.0.1:0",
+            "state-1",
+            &["--nats", &nats.url(), "--only", "rogue,fresh,calm,other,hasty,front-fresh"],
+        )
+        .await;
+    let front = app.start_at("127.0.0.1:0", "state", &["--nats", &nats.url(), "--only", "front"]).await;
+    assert_eq!(front.client().get("/rogue/self/internal/other/self/hello").await.expect(200), "hello");
+    assert_eq!(front.client().get("/rogue/self/internal/other/answer/3").await.expect(200), 3);
+    rest.stop().await;
+    front.client().get("/rogue/self/internal/other/self/hello").await.expect(502);
+}
+
+#[tokio::test]
+async fn souk_call_reaches_components_on_other_hosts() {
+    let pair = Pair::start().await;
+    let call = async |function: &str, arguments: Value| {
+        let output = pair.app.call("rogue", function, Some(arguments)).await;
+        let (out, err) = texts(&output);
+        (output.status.success(), out, err)
+    };
+    assert_eq!(call("souk-test:rogue/deeds#answer", json!({ "n": 7 })).await.1.trim(), "7");
+    assert_eq!(call("souk-test:rogue/bare@1.0.0#answer", json!([8])).await.1.trim(), "8");
+    let (succeeded, _, err) = call("souk-test:rogue/deeds#open-database", json!({ "label": "none" })).await;
+    assert!(!succeeded && err.contains("failed"), "{err}");
+    let (_, _, err) = call("souk-test:rogue/deeds#answer", json!({ "m": 7 })).await;
+    assert!(err.contains("do not fit") && err.contains("answer: async func(n: u32)"), "{err}");
+    let (_, _, err) = call("souk-test:rogue/deeds#none", json!({})).await;
+    assert!(err.contains("souk-test:rogue/deeds@1.0.0#answer"), "{err}");
+    let (out, _) = texts(&pair.app.souk("call", &["--list"]).await);
+    assert!(out.contains(&format!("rogue {DEEDS} (on another host)")) && out.contains("answer: async func"), "{out}");
+    drop(pair.callee);
+    let (out, _) = texts(&pair.app.souk("call", &["--list"]).await);
+    assert!(out.contains("no host that runs it answers"), "{out}");
+    let (_, err) = texts(&pair.app.call("rogue", "souk-test:rogue/deeds#answer", Some(json!({ "n": 7 }))).await);
+    assert!(err.contains("none answers") && err.contains("--only rogue"), "{err}");
+}
+
+#[tokio::test]
+async fn a_link_can_be_remote_although_its_target_runs_here() {
+    let marked = format!("[component.front.tool.souk]\nremote = [\"{DEEDS}\"]");
+    let nats = Nats::start();
+    let app = App::new("rogue").append(&marked).argument("--nats").argument(nats.url());
+    let host = app.start().await;
+    assert_eq!(host.client().get("/rogue/answer/7").await.expect(200), 7);
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let stats = client.request("$SRV.STATS.rogue-rogue", "".into()).await.unwrap();
+    let stats: Stats = serde_json::from_slice(&stats.payload).unwrap();
+    assert_eq!(stats.endpoints.iter().map(|endpoint| endpoint.requests).sum::<usize>(), 1);
+
+    let error = App::new("rogue").append(&marked).start_fails().await;
+    assert!(error.contains("in `remote`, and there is no NATS") && error.contains("fix: "), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_refused_at_start_up() {
+    let nobody = App::new("rogue").argument("--only").argument("front");
+    let error = nobody.start_fails().await;
+    assert!(error.contains("`front` depends on `rogue`") && error.contains("--nats nats://HOST:4222"), "{error}");
+    let unknown = App::new("rogue").argument("--only").argument("fromt").start_fails().await;
+    assert!(unknown.contains("did you mean `front`?"), "{unknown}");
+    let exported = format!("[component.fresh.tool.souk]\nidempotent = [\"{DEEDS}#answers\"]");
+    let app = App::new("rogue").replace("[component.fresh.tool.souk.limits]\nmax_reuse = 1", &exported);
+    let error = app.start_fails().await;
+    assert!(error.contains("answers` in `idempotent`, but does not export it"), "{error}");
+    assert!(error.contains("souk-test:rogue/deeds@1.0.0#answer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
+    let nats = Nats::start();
+    let own = "[application.tool.souk.variables]\ntoken = { generate = \"secret\" }\n[variables]\n";
+    let app = App::new("rogue")
+        .replace("[variables]\n", own)
+        .replace("token = { default = \"swordfish\", secret = true }", "token = { required = true, secret = true }")
+        .replace("{ greeting = \"{{ greeting }}\" }", "{ greeting = \"{{ greeting }}\", token = \"{{ token }}\" }");
+    // Who does not use it may be without.
+    let _caller = caller(&app, &nats).await;
+    let callee = app.argument("--nats").argument(nats.url()).argument("--only").argument("rogue");
+    let error = callee.start_fails().await;
+    assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");
+}
