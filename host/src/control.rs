@@ -153,11 +153,9 @@ async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest
     if let Some(second) = named.next() {
         return Err(ambiguous(&function, &called.interface, &second.interface));
     }
-    let target = Target {
-        subject: remote.nats().subjects().call(&component, &called.interface, &called.function),
-        idempotent: declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.function)),
-        component: component.into(),
-    };
+    let (interface, name) = (&called.interface, &called.function);
+    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
+    let target = Target::function(remote.nats(), &component.into(), interface, name, idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
     let answer = remote.call(&target, "-", arguments, &context(millis(declared.limits.call_deadline))).await;
     let answer = answer.map_err(|error| match error.failure {

@@ -404,7 +404,8 @@ async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
         .replace("token = { default = \"swordfish\", secret = true }", "token = { required = true, secret = true }")
         .replace("{ greeting = \"{{ greeting }}\" }", "{ greeting = \"{{ greeting }}\", token = \"{{ token }}\" }");
     // Who does not use it may be without.
-    let _caller = caller(&app, &nats).await;
+    let caller = caller(&app, &nats).await;
+    caller.stop().await;
     let callee = app.argument("--nats").argument(nats.url()).argument("--only").argument("rogue");
     let error = callee.start_fails().await;
     assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");

@@ -224,6 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_hosts_share_is_not_made_and_who_does_not_use_it_may_be_without() {
+        let only = |name: &str| {
+            let mut app = app(&format!("{}[component.b]\nsource = \"b.wasm\"\n", with_secret()));
+            app.options.only = vec![name.to_owned()];
+            app
+        };
+        let errors = only("a").errors();
+        assert_eq!((errors.0.len(), errors.0[0].line), (1, Some(5)), "{errors}");
+        assert!(errors.to_string().contains("fix: set SPIN_VARIABLE_KEY to the same value at every host"), "{errors}");
+        let given = only("a").env("SPIN_VARIABLE_KEY", "given");
+        assert_eq!(given.component("a").variables["key"].expose(), "given");
+        assert!(only("b").component("a").variables.is_empty());
+        let required = with_secret().replace("[application.tool.souk.variables]\nkey", "[application.tool.none]\nkey");
+        let mut without = app(&format!("{required}[component.b]\nsource = \"b.wasm\"\n"));
+        without.options.only = vec!["b".to_owned()];
+        without.load();
+    }
+
+    #[test]
     fn a_component_is_off_when_its_variable_is_set() {
         // `stand-in` alone leads to `helper`, and `a` may call `stand-in`: neither is odd when it is off.
         let text = with_component(

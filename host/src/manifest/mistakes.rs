@@ -355,6 +355,24 @@ fn mistakes() -> Vec<Mistake> {
             "add `\"n:p/i\" = { component = \"NAME\" }`",
         ),
         in_component("tool.souk.durable = [\"in\"]", 8, "it names no package", "namespace:package"),
+        in_component(
+            "tool.souk.remote = [\"n:p/i\"]",
+            8,
+            "`n:p/i` in `remote` is not a dependency",
+            "add `\"n:p/i\" = { component = \"NAME\" }`",
+        ),
+        in_component(
+            &format!(
+                "tool.souk = {{ durable = [\"n:p/i\"], remote = [\"n:p\"] }}\n{}",
+                dependency("{ component = \"b\" }")
+            ),
+            8,
+            "`n:p` is in `remote` and, as `n:p/i`, in `durable`",
+            "take it out of one",
+        ),
+        in_component("tool.souk.idempotent = [\"n:p\"]", 8, "`n:p` in `idempotent` is neither", "#function"),
+        in_component("tool.souk.idempotent = [\"n:p/i#\"]", 8, "names no function after its `#`", "#function"),
+        in_component("tool.souk.idempotent = [\"in#f\"]", 8, "it names no package", "#function"),
         in_component("tool.souk.limits = { memroy = 1 }", 8, "unknown limit `memroy`", "`memory`"),
         in_component(
             "tool.souk.limits = { memory = 1 }",

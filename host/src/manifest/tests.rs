@@ -311,6 +311,15 @@ fn the_runtime_configuration_places_stores_databases_and_state() {
 }
 
 #[test]
+fn functions_that_may_be_called_twice_are_named_one_by_one_or_by_their_interface() {
+    let text = with_component("tool.souk.idempotent = [\"n:p/i@1.0.0#get\", \"n:p/j\"]");
+    let [one, all] = &app(&text).component("a").idempotent[..] else { panic!("two entries") };
+    assert!(one.covers("n:p/i@1.0.0", "get") && !one.covers("n:p/i@1.0.0", "put") && !one.covers("n:p/i@2.0.0", "get"));
+    assert!(all.covers("n:p/j@3.0.0", "anything") && !all.covers("n:p/i@1.0.0", "get"));
+    assert_eq!((one.to_string(), all.to_string()), ("n:p/i@1.0.0#get".to_owned(), "n:p/j".to_owned()));
+}
+
+#[test]
 fn nats_is_where_the_command_line_says_or_else_the_runtime_configuration() {
     let config = "[nats]\nservers = [\"nats://u:s3cret@one\", \"two:4333\"]\ncredentials = \"c.creds\"\nonly = [\"a\"]\nreplicas = 3";
     let mut app = app(&with_component("")).file("runtime-config.toml", config);

@@ -6,7 +6,7 @@ use crate::call::CallContext;
 use crate::nats::{Nats, NatsError, Outage};
 use crate::runtime::{CallError, Failure};
 use async_nats::client::PublishErrorKind;
-use async_nats::{Client, Message, StatusCode};
+use async_nats::{Client, Message, StatusCode, Subject};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,15 +27,31 @@ struct Way {
     _watch: AbortOnDropHandle<()>,
 }
 
-/// What a call is for.
+/// What a call is for; made at start-up.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The component.
-    pub component: Arc<str>,
-    /// The subject that its hosts take such calls from.
-    pub subject: String,
-    /// Whether it may be sent again when it is not known whether it was done.
-    pub idempotent: bool,
+    pub(super) component: Arc<str>,
+    /// Where its hosts take such calls from.
+    pub(super) subject: Subject,
+    /// Where they hear that nobody waits for one any more.
+    cancel: Subject,
+    idempotent: bool,
+}
+
+impl Target {
+    /// Calls of `function` of `component`; `idempotent` when one may be sent again if it is not known whether it was
+    /// done.
+    pub fn function(nats: &Nats, component: &Arc<str>, interface: &str, function: &str, idempotent: bool) -> Self {
+        let subject = nats.subjects().call(component, interface, function).into();
+        let cancel = nats.subjects().cancel(component).into();
+        Target { component: component.clone(), subject, cancel, idempotent }
+    }
+
+    /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
+    pub(super) fn http(nats: &Nats, component: &Arc<str>, idempotent: bool) -> Self {
+        let (subject, cancel) = (nats.subjects().http(component).into(), nats.subjects().cancel(component).into());
+        Target { component: component.clone(), subject, cancel, idempotent }
+    }
 }
 
 /// Why one attempt has no answer.
@@ -151,11 +167,7 @@ impl Remote {
         let mut expected = self.0.inbox.expect();
         let headers = wire::call(&expected.id, caller, context);
         let subject = target.subject.clone();
-        let mut cancel = CancelOnDrop {
-            client,
-            subject: Some(self.0.nats.subjects().cancel(&target.component)),
-            id: expected.id.clone(),
-        };
+        let mut cancel = CancelOnDrop { client, subject: Some(target.cancel.clone()), id: expected.id.clone() };
         let answer = {
             let sent = client.publish_with_reply_and_headers(subject, expected.reply.clone(), headers, payload);
             let answer = async {
@@ -214,7 +226,7 @@ async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message,
 struct CancelOnDrop<'a> {
     client: &'a Client,
     /// `None` once there is nothing to cancel.
-    subject: Option<String>,
+    subject: Option<Subject>,
     id: String,
 }
 

@@ -13,6 +13,7 @@ use super::{Remote, Target};
 use crate::call::CallContext;
 use crate::runtime::{CallError, Failure, ResponseBody};
 use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, combinators::MapErr};
 use serde::{Deserialize, Serialize};
@@ -103,14 +104,22 @@ pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> 
     Ok(request)
 }
 
-/// Reads the component's response to its end, `most` bytes of it, and makes a message of it.
+/// Reads the component's response to its end, `most` bytes of it, and makes a message of it. Content that is
+/// announced where there is to be none (an answer to HEAD, 204, 304) is not read: it need not be there.
 pub(super) async fn write_whole(
     response: Response<ResponseBody>,
+    to_head: bool,
     most: usize,
     component: &Arc<str>,
 ) -> Result<Bytes, CallError> {
     let failed = |failure, detail: String| CallError::new(component, failure, detail);
     let (head, mut body) = response.into_parts();
+    let response_head = ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers) };
+    let announced = head.headers.contains_key(CONTENT_LENGTH);
+    if announced && (to_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) {
+        body.detach();
+        return Ok(join(&response_head, &[]));
+    }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(Failure::Trapped, format!("the body broke off: {error}")))?;
@@ -124,7 +133,7 @@ pub(super) async fn write_whole(
         }
         bytes.put(data);
     }
-    Ok(join(&ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers) }, &bytes))
+    Ok(join(&response_head, &bytes))
 }
 
 fn read_response(message: Bytes) -> Result<Response<Bytes>, Malformed> {
@@ -139,20 +148,23 @@ fn read_response(message: Bytes) -> Result<Response<Bytes>, Malformed> {
 #[derive(Clone)]
 pub struct Handler {
     remote: Remote,
-    component: Arc<str>,
-    subject: String,
+    /// For requests that may be sent again when it is not known whether they were done.
+    idempotent: Target,
+    /// For others.
+    once: Target,
 }
 
 impl Handler {
     /// The way to `component`.
     pub fn new(remote: &Remote, component: &str) -> Self {
-        let subject = remote.nats().subjects().http(component);
-        Handler { remote: remote.clone(), component: component.into(), subject }
+        let component = component.into();
+        let target = |idempotent| Target::http(remote.nats(), &component, idempotent);
+        Handler { remote: remote.clone(), idempotent: target(true), once: target(false) }
     }
 
     /// The component.
     pub fn component(&self) -> &Arc<str> {
-        &self.component
+        &self.once.component
     }
 
     /// The most bytes that a request's body may have; its head takes some of them.
@@ -170,11 +182,12 @@ impl Handler {
         caller: &str,
         context: &CallContext,
     ) -> Result<Response<Bytes>, CallError> {
+        // RFC 9110, section 9.2.1.
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let target = Target { component: self.component.clone(), subject: self.subject.clone(), idempotent: safe };
-        let answer = self.remote.call(&target, caller, write_request(request), context).await?;
+        let target = if safe { &self.idempotent } else { &self.once };
+        let answer = self.remote.call(target, caller, write_request(request), context).await?;
         read_response(answer)
-            .map_err(|error| CallError::new(&self.component, Failure::Mismatch, format_args!("the response {error}")))
+            .map_err(|error| CallError::new(&target.component, Failure::Mismatch, format_args!("the response {error}")))
     }
 }
 

@@ -31,7 +31,6 @@ pub struct Linked<'a> {
 /// When a function cannot cross such a link, or the exporter runs here too and differs.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) -> Result<Vec<String>, LinkError> {
     let functions = import.functions()?;
-    let (component, subjects) = (import.target.component(), linked.remote.nats().subjects());
     let mut uncovered = Vec::new();
     let mut instance = import.instance(linker)?;
     for function in functions {
@@ -44,11 +43,13 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
         let link = Arc::new(Link {
             remote: linked.remote.clone(),
             caller: linked.caller.clone(),
-            target: Target {
-                component: component.clone(),
-                subject: subjects.call(component, import.export, &function.name),
-                idempotent: (linked.idempotent)(&function.name),
-            },
+            target: Target::function(
+                linked.remote.nats(),
+                import.target.component(),
+                import.export,
+                &function.name,
+                (linked.idempotent)(&function.name),
+            ),
             call_deadline: linked.call_deadline,
             codec,
             unavailable,

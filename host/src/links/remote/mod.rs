@@ -41,6 +41,9 @@
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`ROOM`];
 //! those beyond are told `overloaded`, and nothing was started.
 //!
+//! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
+//! control socket may: NATS's credentials are for hosts alone.
+//!
 //! Streams do not cross a remote link: a body is sent whole.
 
 mod call;

@@ -16,6 +16,7 @@ use crate::links::codec::FunctionCodec;
 use crate::links::signature::signature;
 use crate::nats::{Nats, NatsError, Outage};
 use crate::runtime::{CallError, Failure, Pool};
+use ::http::Method;
 use async_nats::header::HeaderMap;
 use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
@@ -302,8 +303,9 @@ impl Endpoint {
             }
             Kind::Http => {
                 let request = http::read_request(payload).map_err(|e| wrong("the request", &e))?;
+                let to_head = request.method() == Method::HEAD;
                 let response = self.pool.handle(request, context).await?;
-                http::write_whole(response, most, self.pool.component()).await
+                http::write_whole(response, to_head, most, self.pool.component()).await
             }
         }
     }

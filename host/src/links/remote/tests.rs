@@ -22,7 +22,7 @@ async fn both(server: &nats_server::Nats) -> (Remote, Client) {
 }
 
 fn target(remote: &Remote, idempotent: bool) -> Target {
-    Target { component: "shop".into(), subject: remote.nats().subjects().call("shop", "n:p/i", "f"), idempotent }
+    Target::function(remote.nats(), &"shop".into(), "n:p/i", "f", idempotent)
 }
 
 /// Takes the calls of `target`.
