@@ -350,7 +350,7 @@ async fn leave(calls: &mut Subscriber, nats: &Nats) {
 }
 
 /// Waits until the server has done all that it was told before, and what it had sent by then has arrived.
-async fn round_trip(client: &Client) {
+pub(super) async fn round_trip(client: &Client) {
     let inbox = client.new_inbox();
     let there_and_back = async {
         let mut messages = client.subscribe(inbox.clone()).await.ok()?;

@@ -28,7 +28,7 @@ fn target(remote: &Remote, idempotent: bool) -> Target {
 /// Takes the calls of `target`.
 async fn host(client: &Client, target: &Target) -> Subscriber {
     let calls = client.queue_subscribe(target.subject.clone(), "shop".to_owned()).await.unwrap();
-    client.flush().await.unwrap();
+    serve::round_trip(client).await;
     calls
 }
 
@@ -79,7 +79,7 @@ async fn a_callee_that_falls_silent_is_lost_and_its_call_cancelled() {
     let target = target(&remote, false);
     let mut calls = host(&client, &target).await;
     let mut cancelled = client.subscribe(remote.nats().subjects().cancel("shop")).await.unwrap();
-    client.flush().await.unwrap();
+    serve::round_trip(&client).await;
     let error = call(&remote, &target).await.unwrap_err();
     assert_eq!(error.failure, Failure::Lost, "{error}");
     let taken = calls.next().await.unwrap();
@@ -160,7 +160,7 @@ async fn a_caller_that_goes_away_cancels_its_call() {
     let target = target(&remote, true);
     let mut calls = host(&client, &target).await;
     let mut cancelled = client.subscribe(remote.nats().subjects().cancel("shop")).await.unwrap();
-    client.flush().await.unwrap();
+    serve::round_trip(&client).await;
     let caller = tokio::spawn(async move { call(&remote, &target).await.map(|_| ()) });
     let taken = calls.next().await.unwrap();
     caller.abort();
