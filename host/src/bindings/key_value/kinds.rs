@@ -1,11 +1,11 @@
 //! Places for a test's store, of every kind, each empty.
 
 use super::Store;
+use super::nats::settings;
 use crate::manifest::{NatsConfig, RedisUrl};
 use crate::nats::Nats;
 use crate::nats_server;
 use crate::redis_server::Redis;
-use async_nats::jetstream::kv;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
@@ -32,9 +32,8 @@ impl Place {
                 static BUCKETS: AtomicU32 = AtomicU32::new(0);
                 let bucket = format!("test_{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
                 // JetStream keeps the room of a bucket free, and one server is for all tests.
-                let config =
-                    kv::Config { bucket: bucket.clone(), history: 1, max_bytes: 16 << 20, ..Default::default() };
-                nats(&shared_nats().url()).await.jetstream().create_key_value(config).await.unwrap();
+                let settings = settings(&bucket, 16 << 20, 1);
+                nats(&shared_nats().url()).await.jetstream().create_stream(settings).await.unwrap();
                 Place::Nats(bucket)
             }
             Kind::Redis => {

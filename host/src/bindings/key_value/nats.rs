@@ -305,17 +305,26 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     if let Ok(found) = jetstream.get_key_value(name).await {
         return Ok(found);
     }
-    let config = kv::Config {
-        bucket: name.to_owned(),
-        history: 1,
-        max_bytes: i64::try_from(MAX_BUCKET)?,
-        num_replicas: nats.replicas(),
+    let config = settings(name, i64::try_from(MAX_BUCKET)?, nats.replicas());
+    let made = jetstream.create_stream(config).await;
+    // When it was not made, somebody else may have been faster, with other settings.
+    jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
+}
+
+/// The stream that is the bucket `name`. The client's own way to make one asks the server what servers before 2.11 do not
+/// say.
+pub(super) fn settings(name: &str, max_bytes: i64, replicas: usize) -> jetstream::stream::Config {
+    jetstream::stream::Config {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_messages_per_subject: 1,
+        max_bytes,
+        discard: jetstream::stream::DiscardPolicy::New,
+        num_replicas: replicas,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
         ..Default::default()
-    };
-    match jetstream.create_key_value(config).await {
-        Ok(made) => Ok(made),
-        // Somebody else was faster, with other settings.
-        Err(error) => jetstream.get_key_value(name).await.map_err(|_| error.into()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Stores on servers: what becomes of them when the server goes away, is full, or is used by others too.
 
 use super::kinds::nats;
+use super::nats::settings;
 use super::{MAX_VALUE, Store, StoreError, Swap};
 use crate::manifest::RedisUrl;
 use crate::nats_server::Nats;
 use crate::redis_server::Redis;
-use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::Config;
 use std::time::Duration;
 
 /// Asks until the store works again; fails the test when that takes too long.
@@ -117,8 +118,7 @@ async fn a_cluster_that_loses_a_server_loses_no_change_and_makes_none_twice() {
 async fn a_store_that_is_full_says_so_and_a_deletion_makes_room() {
     let (in_nats, in_redis) = (Nats::start(), Redis::start(&["--maxmemory", "8mb"]));
     let connection = nats(&in_nats.url()).await;
-    let bucket = kv::Config { bucket: "small".into(), history: 1, max_bytes: 2 << 20, ..Default::default() };
-    connection.jetstream().create_key_value(bucket).await.unwrap();
+    connection.jetstream().create_stream(settings("small", 2 << 20, 1)).await.unwrap();
     for store in
         [Store::in_nats(&connection, Some("small"), "auth").await.unwrap(), redis(&in_redis, "HOST").await.unwrap()]
     {
@@ -152,8 +152,8 @@ async fn redis_holds_what_spin_would_have_written_there() {
     assert_eq!(found, ("hello".to_owned(), 42));
 
     // What others write there and no component could have: a key that is no text, a larger value, another type.
-    ::redis::cmd("SET").arg(&[0xff, 0xfe]).arg("x").exec_async(&mut spin).await.unwrap();
-    ::redis::cmd("SET").arg("large").arg(vec![0; MAX_VALUE + 1]).exec_async(&mut spin).await.unwrap();
+    ::redis::cmd("SET").arg(b"\xff\xfe").arg("x").exec_async(&mut spin).await.unwrap();
+    ::redis::cmd("SET").arg("large").arg(vec![0_u8; MAX_VALUE + 1]).exec_async(&mut spin).await.unwrap();
     ::redis::cmd("LPUSH").arg("queue").arg("x").exec_async(&mut spin).await.unwrap();
     assert_eq!(store.keys(None).await.unwrap().keys, ["count", "from souk", "from spin", "large", "queue"]);
     assert!(matches!(store.get("large").await, Err(StoreError::ValueTooLarge { size, .. }) if size == MAX_VALUE + 1));
@@ -192,8 +192,8 @@ async fn a_bucket_may_be_anothers_and_its_marks_of_deletion_are_understood() {
 async fn a_bucket_that_keeps_a_history_is_refused() {
     let server = Nats::start();
     let connection = nats(&server.url()).await;
-    let config = kv::Config { bucket: "old".into(), history: 5, ..Default::default() };
-    connection.jetstream().create_key_value(config).await.unwrap();
+    let config = Config { max_messages_per_subject: 5, ..settings("old", -1, 1) };
+    connection.jetstream().create_stream(config).await.unwrap();
     let error = format!("{:#}", Store::in_nats(&connection, Some("old"), "auth").await.err().unwrap());
     assert!(error.contains("bucket old keeps 5 values of a key") && error.contains("--history=1"), "{error}");
 }
