@@ -23,6 +23,7 @@ mod scenarios {
     mod grants;
     mod hosts;
     mod isolation;
+    mod jetstream;
     mod migrations;
     mod model;
     mod outages;

@@ -1,47 +1,112 @@
 //! Durable links: a call that was acknowledged is made, whatever happens to host and target meanwhile.
 //!
+//! Most of it is promised alike of the queue in a file and of the one on JetStream, and those scenarios run on both.
+//!
 //! `/send/DEED/ID/N` stores an event by a durable link; its handler counts its deliveries under `tries:ID`, and those
 //! that it has finished under `done:ID`.
 
 use crate::harness::app::texts;
+use crate::harness::nats::Nats;
 use crate::harness::{App, Client, Host, eventually};
 use serde_json::{Value, json};
 use std::process::Output;
 
 const OUTBOX: &str = "souk-test:rogue/outbox@1.0.0#send";
 
-fn app() -> App {
-    App::new("durable")
+/// Where the messages are.
+pub struct Place {
+    nats: Option<Nats>,
 }
 
-/// The application, with this limit of the target besides its own.
-fn limited(limit: &str) -> App {
-    app().append(limit)
+impl Place {
+    /// In the state folder.
+    pub fn file() -> Place {
+        Place { nats: None }
+    }
+
+    /// On a NATS server of the scenario's own.
+    pub fn jetstream() -> Place {
+        Place { nats: Some(Nats::start()) }
+    }
+
+    /// The application, with its messages there.
+    pub fn app(&self) -> App {
+        match &self.nats {
+            Some(nats) => on(nats, App::new("durable")),
+            None => App::new("durable"),
+        }
+    }
+
+    /// The application, with this limit of the target besides its own.
+    pub fn limited(&self, limit: &str) -> App {
+        self.app().append(limit)
+    }
 }
 
-async fn start(app: &App) -> (Host, Client) {
+/// The application, with its messages on these servers.
+pub fn on(nats: &Nats, app: App) -> App {
+    let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
+    app.file("runtime-config.toml", format!("[nats]\nservers = [{}]\n", servers.join(", ")))
+}
+
+/// Runs each scenario with its messages in a file, and with them on JetStream.
+macro_rules! on_both {
+    ($($scenario:ident,)*) => {
+        mod in_a_file {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(super::Place::file()).await;
+            })*
+        }
+        mod on_jetstream {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(super::Place::jetstream()).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    an_event_is_acknowledged_before_it_is_handled_and_is_handled_once,
+    a_handler_that_says_retry_or_traps_gets_the_event_again,
+    a_handler_that_is_late_gets_the_event_again,
+    a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_drops,
+    an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason,
+    an_overloaded_target_uses_up_no_attempts,
+    what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one,
+    an_event_that_kills_its_host_each_time_runs_out_of_attempts,
+    sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host,
+    a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room,
+    an_event_that_is_too_large_is_rejected_and_not_stored,
+    a_call_by_hand_without_a_host_stores_the_event_for_the_next_one,
+    dead_letters_can_be_dropped_and_retried_without_a_host,
+    an_unknown_message_is_an_error_with_and_without_a_host,
+}
+
+pub async fn start(app: &App) -> (Host, Client) {
     let host = app.start().await;
     let client = host.client();
     (host, client)
 }
 
-async fn send(client: &Client, event: &str) {
+pub async fn send(client: &Client, event: &str) {
     assert_eq!(client.get(&format!("/send/{event}")).await.expect(200), "stored");
 }
 
 /// What the handler has counted under `key`.
-async fn counted(client: &Client, key: &str) -> u32 {
+pub async fn counted(client: &Client, key: &str) -> u32 {
     let value = client.get(&format!("/rogue/key-value-get/default/{key}")).await.expect(200);
     value.as_str().map_or(0, |n| n.parse().unwrap())
 }
 
-async fn until_done(client: &Client, id: &str) {
+pub async fn until_done(client: &Client, id: &str) {
     let what = format!("{id} is done");
     eventually(&what, || async { (counted(client, &format!("done:{id}")).await >= 1).then_some(()) }).await;
 }
 
 /// `souk events ARGUMENTS`, which must succeed: what it printed.
-async fn events(app: &App, arguments: &[&str]) -> String {
+pub async fn events(app: &App, arguments: &[&str]) -> String {
     let (out, err) = texts(&events_output(app, arguments).await);
     assert!(err.is_empty(), "{out}\n{err}");
     out
@@ -55,12 +120,12 @@ async fn events_output(app: &App, arguments: &[&str]) -> Output {
 }
 
 /// The messages that there are.
-async fn messages(app: &App) -> Vec<Value> {
+pub async fn messages(app: &App) -> Vec<Value> {
     let list: Value = serde_json::from_str(&events(app, &["list", "--json"]).await).unwrap();
     list.as_array().unwrap().clone()
 }
 
-async fn until_no_messages(app: &App) {
+pub async fn until_no_messages(app: &App) {
     eventually("no message is left", || async { messages(app).await.is_empty().then_some(()) }).await;
 }
 
@@ -72,13 +137,12 @@ async fn dead_letter(app: &App) -> Value {
     .await
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no text in {field}: {value}"))
 }
 
-#[tokio::test]
-async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once() {
-    let app = app();
+async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once(place: Place) {
+    let app = place.app();
     let (_host, client) = start(&app).await;
     // The handler waits far longer than the sender does.
     send(&client, "wait/slow/5000").await;
@@ -91,9 +155,8 @@ async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once() {
     assert_eq!((counted(&client, "tries:slow").await, counted(&client, "done:slow").await), (1, 1));
 }
 
-#[tokio::test]
-async fn a_handler_that_says_retry_or_traps_gets_the_event_again() {
-    let app = app();
+async fn a_handler_that_says_retry_or_traps_gets_the_event_again(place: Place) {
+    let app = place.app();
     let (host, client) = start(&app).await;
     send(&client, "retry/later/3").await;
     send(&client, "trap/dead/2").await;
@@ -105,18 +168,16 @@ async fn a_handler_that_says_retry_or_traps_gets_the_event_again() {
     until_no_messages(&app).await;
 }
 
-#[tokio::test]
-async fn a_handler_that_is_late_gets_the_event_again() {
-    let app = limited("call_deadline = 2000");
+async fn a_handler_that_is_late_gets_the_event_again(place: Place) {
+    let app = place.limited("call_deadline = 2000");
     let (_host, client) = start(&app).await;
     send(&client, "wait/late/600000").await;
     until_done(&client, "late").await;
     assert_eq!(counted(&client, "tries:late").await, 2);
 }
 
-#[tokio::test]
-async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_drops() {
-    let app = app();
+async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_drops(place: Place) {
+    let app = place.app();
     let (host, client) = start(&app).await;
     send(&client, "reject/odd/0").await;
     let dead = dead_letter(&app).await;
@@ -151,9 +212,8 @@ async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_dro
     assert!(messages(&app).await.is_empty());
 }
 
-#[tokio::test]
-async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason() {
-    let app = limited("delivery_attempts = 3");
+async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason(place: Place) {
+    let app = place.limited("delivery_attempts = 3");
     let (_host, client) = start(&app).await;
     send(&client, "retry/never/1000").await;
     let dead = dead_letter(&app).await;
@@ -162,9 +222,8 @@ async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason() {
     assert_eq!(counted(&client, "tries:never").await, 3);
 }
 
-#[tokio::test]
-async fn an_overloaded_target_uses_up_no_attempts() {
-    let app = limited("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
+async fn an_overloaded_target_uses_up_no_attempts(place: Place) {
+    let app = place.limited("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
     let (_host, client) = start(&app).await;
     // It may come while the other caller has the instance, and is turned away itself.
     let hold = eventually("the instance is held", || async {
@@ -191,9 +250,8 @@ async fn an_overloaded_target_uses_up_no_attempts() {
     .await;
 }
 
-#[tokio::test]
-async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one() {
-    let app = limited("deliveries = 1");
+async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one(place: Place) {
+    let app = place.limited("deliveries = 1");
     let (host, client) = start(&app).await;
     // The first is being delivered, and the second waits behind it, when the host is killed.
     send(&client, "wait/first/600000").await;
@@ -209,9 +267,8 @@ async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one()
     until_no_messages(&app).await;
 }
 
-#[tokio::test]
-async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts() {
-    let app = limited("delivery_attempts = 2");
+async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts(place: Place) {
+    let app = place.limited("delivery_attempts = 2");
     for attempt in 1..=2 {
         let (host, client) = start(&app).await;
         if attempt == 1 {
@@ -237,9 +294,8 @@ async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts() {
     assert_eq!(host.log_count("handling poison"), 0);
 }
 
-#[tokio::test]
-async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host() {
-    let app = limited("deliveries = 1");
+async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(place: Place) {
+    let app = place.limited("deliveries = 1");
     let (host, client) = start(&app).await;
     send(&client, "wait/under-way/5000").await;
     host.wait_for_log("handling under-way").await;
@@ -253,9 +309,8 @@ async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host() 
     assert_eq!((counted(&client, "tries:under-way").await, counted(&client, "done:under-way").await), (1, 1));
 }
 
-#[tokio::test]
-async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room() {
-    let app = app();
+async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room(place: Place) {
+    let app = place.app();
     let (host, client) = start(&app).await;
     // Rejected, they stay: three of 600 KiB fit into 2 MiB.
     for id in ["a", "b", "c"] {
@@ -284,18 +339,16 @@ async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_r
     host.wait_for_log("messages are stored again").await;
 }
 
-#[tokio::test]
-async fn an_event_that_is_too_large_is_rejected_and_not_stored() {
-    let app = app();
+async fn an_event_that_is_too_large_is_rejected_and_not_stored(place: Place) {
+    let app = place.app();
     let (_host, client) = start(&app).await;
     let message = client.get("/send/note/huge/1048576").await.expect_failed();
     assert!(message.contains("a message has at most 1048576"), "{message}");
     assert!(messages(&app).await.is_empty());
 }
 
-#[tokio::test]
-async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one() {
-    let app = app();
+async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one(place: Place) {
+    let app = place.app();
     let arguments = json!({ "id": "by-hand", "deed": "finish" });
     let output = app.call("sender", OUTBOX, Some(arguments)).await;
     assert!(output.status.success(), "{:?}", texts(&output));
@@ -307,9 +360,8 @@ async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one() {
     assert_eq!(counted(&client, "tries:by-hand").await, 1);
 }
 
-#[tokio::test]
-async fn dead_letters_can_be_dropped_and_retried_without_a_host() {
-    let app = app();
+async fn dead_letters_can_be_dropped_and_retried_without_a_host(place: Place) {
+    let app = place.app();
     let (host, client) = start(&app).await;
     send(&client, "reject/one/0").await;
     send(&client, "trap/two/0").await;
@@ -322,9 +374,8 @@ async fn dead_letters_can_be_dropped_and_retried_without_a_host() {
     assert_eq!(events(&app, &["list"]).await, "no messages\n");
 }
 
-#[tokio::test]
-async fn an_unknown_message_is_an_error_with_and_without_a_host() {
-    let app = app();
+async fn an_unknown_message_is_an_error_with_and_without_a_host(place: Place) {
+    let app = place.app();
     for running in [false, true] {
         let _host = if running { Some(app.start().await) } else { None };
         for deed in ["show", "retry", "drop"] {
@@ -339,7 +390,7 @@ async fn an_unknown_message_is_an_error_with_and_without_a_host() {
 
 #[tokio::test]
 async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_with_it() {
-    let app = app();
+    let app = Place::file().app();
     let output = app.call("sender", OUTBOX, Some(json!({ "id": "orphan", "deed": "finish" }))).await;
     assert!(output.status.success(), "{:?}", texts(&output));
     let manifest = std::fs::read_to_string(app.path("spin.toml")).unwrap();
@@ -405,14 +456,16 @@ async fn a_durable_link_of_a_function_that_answers_something_is_refused_with_lin
 
 #[tokio::test]
 async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
-    let message =
-        app().replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/event@1.0.0\"]");
+    let message = Place::file()
+        .app()
+        .replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/event@1.0.0\"]");
     let message = message.start_fails().await;
     for fragment in ["component `sender`", "is not a dependency", "fix: did you mean `souk-test:rogue/events@1.0.0`?"] {
         assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
     }
     // All of the package, of which it imports one interface, and one that it does not.
-    let app = app()
+    let app = Place::file()
+        .app()
         .replace("\"souk-test:rogue/events@1.0.0\" = {", "\"souk-test:rogue\" = {")
         .replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/deeds@1.0.0\"]");
     let message = app.start_fails().await;
@@ -423,7 +476,7 @@ async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
 
 #[tokio::test]
 async fn doctor_and_the_start_say_which_links_are_durable_and_what_their_limits_are() {
-    let app = app();
+    let app = Place::file().app();
     let (out, err) = texts(&app.souk("doctor", &[]).await);
     for fragment in [
         "durable   souk-test:rogue/events@1.0.0",

@@ -187,7 +187,11 @@ impl Runner {
             message = inbox.messages.next() => message.ok_or(QueueError::Stopped)?,
             // The server forgets the requests of a connection that has ended.
             _ = outage.changed() => return Ok(None),
-            () = tokio::time::sleep(PULL + SLACK) => return Ok(None),
+            // Nobody has answered: the server has forgotten the request, or there is no consumer to make it of.
+            () = tokio::time::sleep(PULL + SLACK) => {
+                self.consumer.get_info().await.map_err(failed)?;
+                return Ok(None);
+            }
         };
         match message.status {
             None | Some(StatusCode::OK) => Ok(Some(message)),

@@ -14,7 +14,8 @@ use crate::links::durable::queue::{QueueError, Stats};
 use crate::nats::subject;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageError, Stream};
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, RawMessageError, Stream};
+use async_nats::jetstream::{Error as Answer, ErrorCode};
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -174,11 +175,11 @@ impl JetStreamQueue {
     }
 
     async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
-        // `false`, or an error that says so: it is gone already, delivered meanwhile.
-        match stream.delete_message(sequence).await {
+        match stream.delete_message(sequence).await.map_err(|error| (error.kind(), error)) {
             Ok(_) => Ok(()),
-            Err(error) if error.to_string().contains("not found") || error.to_string().contains("deleted") => Ok(()),
-            Err(error) => Err(failed(error)),
+            // It is gone already: delivered meanwhile.
+            Err((DeleteMessageErrorKind::JetStream(answer), _)) if is_gone(&answer) => Ok(()),
+            Err((_, error)) => Err(failed(error)),
         }
     }
 
@@ -278,6 +279,13 @@ fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMes
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether there is no message to delete; other failures of the store have the same code.
+fn is_gone(answer: &Answer) -> bool {
+    let text = answer.to_string();
+    answer.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+        && ["no message found", "EOF", "deleted"].iter().any(|gone| text.contains(gone))
 }
 
 /// As RFC 3339 has it.

@@ -1,0 +1,210 @@
+//! Durable links on JetStream: what several hosts, a NATS that dies and comes back, and a cluster add to what `durable`
+//! has for both kinds of queue.
+
+use super::durable::{Place, counted, events, messages, on, send, start, text, until_done, until_no_messages};
+use crate::harness::database::number;
+use crate::harness::nats::Nats;
+use crate::harness::store::{STRIPE_SECRET, Shop, cents};
+use crate::harness::{App, eventually, queue, stripe};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// How many events there are, and how often NATS is killed meanwhile.
+fn size() -> (usize, usize) {
+    match std::env::var("SOUK_DURABLE_MESSAGES") {
+        Ok(count) => {
+            let count = count.parse().expect("a whole number");
+            (count, count / 500)
+        }
+        Err(_) => (500, 3),
+    }
+}
+
+/// Orders are paid, and their pages end, while NATS is killed again and again: each event that was acknowledged is applied,
+/// and none twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_twice() {
+    let (count, kills) = size();
+    let mut nats = Nats::start();
+    let shop = Shop::of(on(&nats, App::store_alone().variable("open_access", true))).await;
+    let mut orders = Vec::new();
+    for _ in 0..count / 50 {
+        let made = shop.order("", &[(1, 2)]).await;
+        orders.push((text(&made["order"], "id").to_owned(), cents(&made["order"]["totalAmount"])));
+    }
+    let events: Vec<Value> = (0..count)
+        .map(|at| {
+            let (id, cents) = &orders[at % orders.len()];
+            match at / orders.len() {
+                0 => stripe::charge_succeeded(id, *cents),
+                _ => stripe::checkout_session_expired(id),
+            }
+        })
+        .collect();
+    let told = AtomicUsize::new(0);
+    // As the provider does: again until it is acknowledged.
+    let tell = |event: &Value| {
+        let (client, event, told) = (shop.client.clone(), event.clone(), &told);
+        async move {
+            eventually("an event is acknowledged", || async {
+                (stripe::deliver(&client, STRIPE_SECRET, &event).await.status == 200).then_some(())
+            })
+            .await;
+            told.fetch_add(1, SeqCst);
+        }
+    };
+    let telling = futures::stream::iter(&events).map(tell).buffer_unordered(8).collect::<Vec<_>>();
+    let killing = async {
+        for kill in 1..=kills {
+            let enough = kill * count / (kills + 1);
+            eventually("more is told", || async { (told.load(SeqCst) >= enough).then_some(()) }).await;
+            tokio::task::block_in_place(|| nats.kill(0));
+            shop.host.wait_for_log("NATS is gone").await;
+            tokio::task::block_in_place(|| nats.resume(0));
+        }
+    };
+    futures::join!(telling, killing);
+    let applied = async || number(&shop.app, "SELECT count(*) FROM events").await;
+    eventually("all are applied", || async { (applied().await == count as i64).then_some(()) }).await;
+    eventually("nothing waits", || async { messages(&shop.app).await.is_empty().then_some(()) }).await;
+    assert_eq!(applied().await, count as i64);
+    let captured = number(&shop.app, "SELECT CAST(coalesce(sum(amount_cents), 0) AS BIGINT) FROM charges").await;
+    assert_eq!(captured, orders.iter().map(|(_, cents)| *cents as i64).sum::<i64>());
+    assert_eq!(number(&shop.app, "SELECT count(*) FROM charges").await, orders.len() as i64);
+    assert_eq!(queue::dead(&shop.app).await, 0);
+    assert!(shop.host.log().iter().all(|line| !line.contains("panicked")));
+}
+
+#[tokio::test]
+async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_made_again() {
+    let mut nats = Nats::start();
+    let app = on(&nats, App::new("durable"));
+    let (host, client) = start(&app).await;
+    send(&client, "wait/slow/1500").await;
+    host.wait_for_log("handling slow").await;
+    nats.kill(0);
+    let message = client.get("/send/finish/lost/0").await.expect_unavailable();
+    assert_eq!(message, "the message for rogue cannot be stored now; try again later");
+    let line = host.wait_for_log("cannot be stored").await;
+    assert!(line.contains("NATS is gone") && line.contains("fix: "), "{line}");
+    // Its delivery ends while nobody can be told.
+    until_done(&client, "slow").await;
+    nats.resume(0);
+    eventually("events are stored again", || async {
+        (client.get("/send/finish/later/0").await.status == 200).then_some(())
+    })
+    .await;
+    until_done(&client, "later").await;
+    until_no_messages(&app).await;
+    assert_eq!((counted(&client, "tries:slow").await, counted(&client, "done:slow").await), (1, 1));
+    assert_eq!((counted(&client, "tries:lost").await, host.log_count("NATS is gone")), (0, 2));
+}
+
+#[tokio::test]
+async fn an_event_of_a_host_that_is_killed_goes_to_another() {
+    let nats = Nats::start();
+    let app = on(&nats, App::new("durable"));
+    let (one, client) = start(&app).await;
+    send(&client, "wait/moving/600000").await;
+    one.wait_for_log("handling moving").await;
+    // The handler of the other host counts for itself, and so waits as well.
+    let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
+    drop(one);
+    other.wait_for_log("handling moving").await;
+    let seen = messages(&app).await;
+    assert_eq!((text(&seen[0], "state"), &seen[0]["attempts"]), ("delivering", &json!(2)), "{seen:?}");
+    assert_eq!(text(&seen[0], "reason"), "the host ended during the delivery");
+}
+
+#[tokio::test]
+async fn two_hosts_share_the_events() {
+    let nats = Nats::start();
+    let app = on(&nats, App::new("durable").append("deliveries = 1"));
+    let (one, client) = start(&app).await;
+    let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
+    // Each has room for one.
+    send(&client, "wait/first/600000").await;
+    send(&client, "wait/second/600000").await;
+    let on_each = [one.wait_for_log("handling ").await, other.wait_for_log("handling ").await];
+    assert!(on_each.iter().any(|line| line.contains("handling first")), "{on_each:?}");
+    assert!(on_each.iter().any(|line| line.contains("handling second")), "{on_each:?}");
+}
+
+#[tokio::test]
+async fn an_event_that_waits_for_its_next_attempt_can_be_retried_now_by_any_host() {
+    let place = Place::jetstream();
+    let app = place
+        .app()
+        .replace("delivery_backoff = 20", "delivery_backoff = 3600000")
+        .replace("delivery_backoff_most = 100", "delivery_backoff_most = 3600000");
+    let (host, client) = start(&app).await;
+    send(&client, "retry/patient/1").await;
+    let waiting = eventually("it has failed once", || async {
+        let waiting = messages(&app).await.pop()?;
+        (waiting["reason"] == "try 1 is too early").then_some(waiting)
+    })
+    .await;
+    assert_eq!((text(&waiting, "state"), &waiting["attempts"]), ("pending", &json!(1)));
+    assert!(text(&waiting, "dueAt") > text(&waiting, "storedAt"), "{waiting}");
+    let id = text(&waiting, "id");
+    assert!(events(&app, &["retry", id]).await.contains(id));
+    until_done(&client, "patient").await;
+    until_no_messages(&app).await;
+    assert_eq!(counted(&client, "tries:patient").await, 2);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_loses_each_of_its_servers_in_turn_loses_no_event() {
+    let mut nats = Nats::cluster();
+    let app = on(&nats, App::new("durable"));
+    let (_host, client) = start(&app).await;
+    let mut sent = Vec::new();
+    for node in 0..3 {
+        tokio::task::block_in_place(|| nats.kill(node));
+        for n in 0..10 {
+            let id = format!("{node}-{n}");
+            eventually("an event is stored", || async {
+                (client.get(&format!("/send/finish/{id}/0")).await.status == 200).then_some(())
+            })
+            .await;
+            sent.push(id);
+        }
+        tokio::task::block_in_place(|| nats.resume(node));
+    }
+    for id in &sent {
+        until_done(&client, id).await;
+    }
+    until_no_messages(&app).await;
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_named_with_the_fix() {
+    let nats =
+        Nats::start_with("accounts { PLAIN { users: [ { user: plain, password: plain } ] } }\nno_auth_user: plain");
+    let message = on(&nats, App::new("durable")).start_fails().await;
+    for fragment in ["durable links on NATS", "JetStream not enabled", "fix: ", "nats-server -js", "account"] {
+        assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
+    }
+}
+
+#[tokio::test]
+async fn events_are_looked_at_from_a_machine_that_has_no_host() {
+    let nats = Nats::start();
+    let app = on(&nats, App::new("durable"));
+    let (host, client) = start(&app).await;
+    send(&client, "reject/odd/0").await;
+    eventually("it is dead", || async { (queue_len(&app).await == 1).then_some(()) }).await;
+    host.stop().await;
+    // Without the state folder, and where the servers are by the command line.
+    let elsewhere = App::new("durable");
+    let listed = events(&elsewhere, &["list", "--nats", &nats.url(), "--json"]).await;
+    let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    assert_eq!((listed.len(), text(&listed[0], "state")), (1, "dead"), "{listed:?}");
+}
+
+/// How many dead letters there are.
+async fn queue_len(app: &App) -> usize {
+    messages(app).await.iter().filter(|message| message["state"] == "dead").count()
+}
