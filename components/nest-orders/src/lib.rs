@@ -1,0 +1,142 @@
+//! Orders for a NestJS system: answers its requests about orders with `store:orders/orders`, and tells
+//! `store:orders/payment-events` of its payments.
+//!
+//! Patterns, data, responses and errors are those of the system's own order service. That service asks nobody who they
+//! are, so all calls are made for [`Actor::Anyone`]: who may do what stays for the system's gateway to decide, until the
+//! gateway is replaced too.
+
+mod bindings;
+mod event;
+mod view;
+
+use bindings::orders::{self, Actor, NewItem, NewOrder, Query, Status};
+use bindings::requests::Error;
+use bindings::{events, requests};
+use nest::{Paging, exception};
+use serde::Deserialize;
+
+/// The component. It remembers nothing between calls.
+struct Orders;
+
+impl requests::Guest for Orders {
+    async fn handle(pattern: String, data: String) -> Result<String, Error> {
+        match pattern.as_str() {
+            r#"{"cmd":"create_order"}"# => create(&data).await,
+            r#"{"cmd":"find_all_orders"}"# => list(&data).await,
+            r#"{"cmd":"find_one_order"}"# => get(&data).await,
+            r#"{"cmd":"change_order_status"}"# => change_status(&data).await,
+            unknown => Err(Error::Exception(nest::unknown(unknown))),
+        }
+    }
+}
+
+impl events::Guest for Orders {
+    async fn handle(pattern: String, data: String) -> Result<(), events::DeliveryError> {
+        match pattern.as_str() {
+            "payment.succeeded" => event::payment_succeeded(&data).await,
+            unknown => Err(events::DeliveryError::Reject(nest::unknown(unknown))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Create {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    product_id: u64,
+    quantity: u32,
+}
+
+#[derive(Deserialize)]
+struct Find {
+    #[serde(flatten)]
+    paging: Paging,
+    #[serde(default)]
+    status: Option<StatusName>,
+}
+
+#[derive(Deserialize)]
+struct Id {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    id: String,
+    status: StatusName,
+}
+
+/// A status as the system writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum StatusName {
+    Pending,
+    Paid,
+    Delivered,
+    Cancelled,
+    Refunded,
+}
+
+impl From<StatusName> for Status {
+    fn from(name: StatusName) -> Self {
+        match name {
+            StatusName::Pending => Status::Pending,
+            StatusName::Paid => Status::Paid,
+            StatusName::Delivered => Status::Delivered,
+            StatusName::Cancelled => Status::Cancelled,
+            StatusName::Refunded => Status::Refunded,
+        }
+    }
+}
+
+async fn create(data: &str) -> Result<String, Error> {
+    let Create { items } = nest::data(data).map_err(Error::Exception)?;
+    let items = items.into_iter().map(|item| NewItem { product_id: item.product_id, quantity: item.quantity });
+    let order = NewOrder { items: items.collect(), idempotency_key: None };
+    let made = orders::create(Actor::Anyone, order).await.map_err(|error| refused(error, ""))?;
+    Ok(view::checkout(&made))
+}
+
+async fn list(data: &str) -> Result<String, Error> {
+    let Find { paging, status } = nest::data(data).map_err(Error::Exception)?;
+    let query = Query { page: paging.page, limit: paging.limit, status: status.map(Status::from) };
+    let found = orders::list(Actor::Anyone, query).await.map_err(|error| refused(error, ""))?;
+    Ok(view::list(&found, &paging))
+}
+
+async fn get(data: &str) -> Result<String, Error> {
+    let Id { id } = nest::data(data).map_err(Error::Exception)?;
+    let order = orders::get(Actor::Anyone, id.clone()).await.map_err(|error| refused(error, &id))?;
+    Ok(view::whole(&order))
+}
+
+async fn change_status(data: &str) -> Result<String, Error> {
+    let Change { id, status } = nest::data(data).map_err(Error::Exception)?;
+    let changed = orders::change_status(Actor::Anyone, id.clone(), status.into()).await;
+    Ok(view::line(&changed.map_err(|error| refused(error, &id))?))
+}
+
+/// What the orders refuse; `id` is the order that was asked for.
+fn refused(error: orders::Error, id: &str) -> Error {
+    let (status, text) = match error {
+        orders::Error::NotFound => (404, format!("Order with id #{id} not found")),
+        orders::Error::Invalid(text) => (400, text),
+        orders::Error::UnknownProducts => (400, "Some products were not found".to_owned()),
+        orders::Error::Forbidden(text) => (403, text),
+        orders::Error::Conflict(text) => (409, text),
+        orders::Error::KeyReused => (422, "The key was used for another order".to_owned()),
+        orders::Error::PaymentUnavailable(order) => {
+            (503, format!("Order {} is stored and cannot be paid yet: {}", order.order_id, order.message))
+        }
+        orders::Error::Unavailable(text) => return Error::Unavailable(text),
+        orders::Error::Internal(detail) => {
+            eprintln!("the orders failed: {detail}");
+            (500, "Internal server error".to_owned())
+        }
+    };
+    Error::Exception(exception(status, text))
+}
