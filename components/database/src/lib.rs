@@ -26,7 +26,7 @@
 //!
 //! | | SQLite | PostgreSQL | so |
 //! |---|---|---|---|
-//! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both. A text that is made at run time asks [`Dialect::sign`] |
+//! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both |
 //! | their types | any value goes anywhere | what the statement says: a column, an operator, a cast; a value must be of that kind (an integer fits each integer type), and null always is | cast what nothing says the type of: `(?2::text IS NULL OR owner = ?2)`; and a text that is to be something else: `?3::text::timestamptz` |
 //! | truth | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that says `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
 //! | times | texts, `2024-02-27T15:50:27.545Z`, whose order is the order in time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
@@ -169,7 +169,7 @@ impl Database {
         Database { connection: Some(connection), state: Cell::new(State::None), failed: Cell::new(false) }
     }
 
-    /// What the database speaks, for statements that are made at run time.
+    /// What the database speaks, for the few things that are better done in another way in each.
     pub fn dialect(&self) -> Dialect {
         self.connection.as_ref().map_or(Dialect::Sqlite, Connection::dialect)
     }

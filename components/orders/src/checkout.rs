@@ -44,7 +44,7 @@ pub async fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
 pub async fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
     let database = Database::open().await?;
     let order = store::get(&database, &id, actor.sees())?;
-    page::must_be_pending(&order)?;
+    page::must_be_pending(order.status)?;
     match page::current(&database, order).await {
         Ok(checkout) => Ok(checkout),
         Err(why) => Err(no_page(&database, id, None, why)),
@@ -61,7 +61,7 @@ async fn answer_again(database: &Database, key: &Key, used: Used) -> Result<Chec
     match session::first(database, &order.id)?.and_then(|attempt| attempt.page) {
         Some(page) => Ok(Checkout { order: store::as_made(order), payment_session: page.links }),
         None => {
-            page::must_be_pending(&order)?;
+            page::must_be_pending(order.status)?;
             open_first_page(database, order, Some(key)).await
         }
     }

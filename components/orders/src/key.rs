@@ -2,8 +2,8 @@
 //! same key, and gets the answer that it missed.
 //!
 //! A key belongs to one user (under open access to nobody, so to all) and counts for 24 hours. With it is kept a hash
-//! of what was ordered: the same key for another order is a mistake of the client, and refused. Keys are taken in the
-//! transaction that stores the order, so of two calls at once with one key exactly one stores an order.
+//! of what was ordered: the same key for another order is a mistake of the client, and refused. Keys are taken
+//! together with storing the order, so of two calls at once with one key exactly one stores an order.
 
 use crate::bindings::orders::{Error, NewItem};
 use crate::sql;
@@ -55,8 +55,8 @@ impl Key {
 
     /// Takes the key for an order that the transaction is about to store; false when another has it.
     pub fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, database::Error> {
-        let [owner, text] = self.place();
-        let parameters = [owner, text, Value::Blob(self.hash.clone()), order_id.into()];
+        let [owner, text, hash] = self.columns();
+        let parameters = [owner, text, hash, order_id.into()];
         if transaction.query(sql::TAKE_KEY, &parameters)?.next().is_none() {
             return Ok(false);
         }
@@ -68,6 +68,12 @@ impl Key {
     pub fn refuse(&self, transaction: &Transaction<'_>, order_id: &str, why: &str) -> Result<(), database::Error> {
         let [owner, text] = self.place();
         transaction.query(sql::REFUSE_KEY, &[owner, text, order_id.into(), why.into()]).map(drop)
+    }
+
+    /// Owner, text and hash: what is stored of the key.
+    pub fn columns(&self) -> [Value; 3] {
+        let [owner, text] = self.place();
+        [owner, text, Value::Blob(self.hash.clone())]
     }
 
     fn place(&self) -> [Value; 2] {

@@ -2,13 +2,13 @@
 //!
 //! No order should have two pages that can be paid. So before a next attempt begins, the provider is asked what became
 //! of the last one, whatever our clock and the events say: a payment whose event is late must not meet a new page, and
-//! clocks differ. Whether an order may still be paid is read again once its page is stored; a cancel stores its status
+//! clocks differ. Whether an order may still be paid is read again with storing its page; a cancel stores its status
 //! first and then looks for pages to end. Of two at the same time, one sees what the other did.
 
 use crate::bindings::checkout::{self, LineItem, Payment, SessionRequest, SessionState};
 use crate::bindings::orders::{Checkout, Error, Money, Order, PaymentSession, Status, Unpayable};
 use crate::bindings::payment_events::{Charge, DeliveryError};
-use crate::session::{Attempt, Page};
+use crate::session::{Attempt, Page, Saved};
 use crate::{event, session, status, store};
 use database::Database;
 
@@ -76,12 +76,12 @@ pub async fn first(database: &Database, order: Order) -> Result<Checkout, NoPage
     Ok(Checkout { order, payment_session: page.links })
 }
 
-/// Refuses an order that is not pending.
-pub fn must_be_pending(order: &Order) -> Result<(), Error> {
-    if order.status == Status::Pending {
+/// Refuses an order with another status than pending.
+pub fn must_be_pending(status: Status) -> Result<(), Error> {
+    if status == Status::Pending {
         return Ok(());
     }
-    Err(Error::Conflict(format!("an order that is {} cannot be paid", status::name(order.status))))
+    Err(Error::Conflict(format!("an order that is {} cannot be paid", status::name(status))))
 }
 
 /// Ends the page of an order that was cancelled, as far as the provider does it now. Where it does not, nothing is
@@ -116,7 +116,7 @@ fn begin(database: &Database, order_id: &str, number: u32) -> Result<(), Error> 
         return Ok(());
     }
     // Another call has begun it, or the order may not be paid any more.
-    must_be_pending(&store::find(database, order_id, None)?)
+    must_be_pending(store::find(database, order_id, None)?.status)
 }
 
 /// Opens the page of attempt `number`: the number, whether the page is open by our clock, and the page. That it could
@@ -137,15 +137,20 @@ async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32,
         checkout::Error::Unavailable(text) | checkout::Error::Internal(text) => NoPage::Later(text),
     })?;
     let stored = session::save(database, &order.id, number, &session);
-    if stored.is_err() {
-        eprintln!("order {}: its payment page {number} is open but could not be stored", order.id);
-    }
     let page = Page {
         id: session.id,
         links: PaymentSession { url: session.url, success_url: session.success_url, cancel_url: session.cancel_url },
     };
-    let Ok(open) = stored else { return Ok((number, true, page)) };
-    if let Err(error) = must_be_pending(&store::find(database, &order.id, None)?) {
+    let (open, status) = match stored {
+        Ok(Some(Saved { open, status })) => (open, status),
+        // Another call has stored it.
+        Ok(None) => (session::is_open(database, &order.id, number)?, store::find(database, &order.id, None)?.status),
+        Err(_) => {
+            eprintln!("order {}: its payment page {number} is open but could not be stored", order.id);
+            return Ok((number, true, page));
+        }
+    };
+    if let Err(error) = must_be_pending(status) {
         end(database, &order.id, &page.id).await;
         return Err(error.into());
     }
@@ -156,7 +161,7 @@ async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32,
 /// two. `None` when the order cannot be paid any more.
 pub async fn reopened(database: &Database, order_id: &str, number: u32) -> Result<Option<String>, NoPage> {
     let order = store::get(database, order_id, None)?;
-    if must_be_pending(&order).is_err() {
+    if must_be_pending(order.status).is_err() {
         return Ok(None);
     }
     match opened(database, &order, number).await {
@@ -188,7 +193,7 @@ pub fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
     match note(database, order, payment) {
         // The log says why it was refused. There is a payment, so there is no other page.
         Ok(Err(_)) => looked_at(),
-        Ok(Ok(())) => match store::find(database, &order.id, None).and_then(|order| must_be_pending(&order)) {
+        Ok(Ok(())) => match store::find(database, &order.id, None).and_then(|order| must_be_pending(order.status)) {
             Ok(()) => looked_at(),
             Err(error) => error,
         },

@@ -12,7 +12,7 @@ pub fn order(row: &mut Row) -> Result<Order, Error> {
         owner,
         total: Money { cents, currency },
         total_items: row.integer()?,
-        status: stored_status(&row.text()?)?,
+        status: status(row)?,
         paid_at: row.optional_text()?,
         charge_id: row.optional_text()?,
         receipt_url: row.optional_text()?,
@@ -37,16 +37,33 @@ pub fn items(rows: Rows) -> Result<Vec<Item>, Error> {
     .collect()
 }
 
-/// A count or an amount as the database keeps it. What the component lets pass fits; a number that does not is a fault
-/// of its own.
-pub fn number(value: u64) -> Result<Value, Error> {
-    i64::try_from(value).map(Value::Integer).map_err(|_| {
-        eprintln!("database: a number is too large to be stored");
+/// The lines of an order as the statements take them: a JSON array of product, name, price and quantity of each.
+pub fn lines(items: &[Item]) -> Result<String, Error> {
+    let fits = |value: u64| i64::try_from(value).map_err(|_| too_large());
+    let lines = items.iter().map(|Item { product_id, name, unit_cents, quantity }| {
+        Ok((fits(*product_id)?, name.as_str(), fits(*unit_cents)?, *quantity))
+    });
+    let lines = lines.collect::<Result<Vec<_>, Error>>()?;
+    serde_json::to_string(&lines).map_err(|error| {
+        eprintln!("database: the lines of an order cannot be written: {error}");
         Error::Internal
     })
 }
 
-fn stored_status(text: &str) -> Result<Status, Error> {
+/// A count or an amount as the database keeps it. What the component lets pass fits; a number that does not is a fault
+/// of its own.
+pub fn number(value: u64) -> Result<Value, Error> {
+    i64::try_from(value).map(Value::Integer).map_err(|_| too_large())
+}
+
+fn too_large() -> Error {
+    eprintln!("database: a number is too large to be stored");
+    Error::Internal
+}
+
+/// The status in the next column.
+pub fn status(row: &mut Row) -> Result<Status, Error> {
+    let text = row.text()?;
     status::ALL.into_iter().find(|status| status::name(*status) == text).ok_or_else(|| {
         eprintln!("database: an order has an unknown status");
         Error::Internal

@@ -2,8 +2,8 @@
 //! once, and calls after a crash, ask for the same attempt, and the payment provider gives each the same page.
 
 use crate::bindings::checkout::Session;
-use crate::bindings::orders::PaymentSession;
-use crate::{sql, time};
+use crate::bindings::orders::{PaymentSession, Status};
+use crate::{rows, sql, time};
 use database::{Database, Error, Row, Value};
 
 /// What is known of a page.
@@ -32,17 +32,29 @@ pub fn begin(database: &Database, order_id: &str, number: u32) -> Result<bool, E
     Ok(database.query(sql::BEGIN_SESSION, &[order_id.into(), number.into()])?.next().is_some())
 }
 
-/// Stores the page of attempt `number`; whether it is open by the database's clock. One that is stored stays.
-pub fn save(database: &Database, order_id: &str, number: u32, session: &Session) -> Result<bool, Error> {
+/// What was found when a page was stored.
+#[derive(Debug, PartialEq)]
+pub struct Saved {
+    /// Whether the page is open by the database's clock.
+    pub open: bool,
+    /// The status of its order, as of the moment from which others see the page.
+    pub status: Status,
+}
+
+/// Stores the page of attempt `number`. One that is stored stays, and then this is `None`.
+pub fn save(database: &Database, order_id: &str, number: u32, session: &Session) -> Result<Option<Saved>, Error> {
     let Session { id, url, success_url, cancel_url, expires_at } = session;
     let text = |text: &String| Value::text(text.as_str());
     let ends = time::is_moment(expires_at).then_some(expires_at.as_str());
     let page = [order_id.into(), number.into(), text(id), text(url), text(success_url), text(cancel_url), ends.into()];
-    if let Some(mut row) = database.query(sql::SAVE_SESSION, &page)?.next() {
-        return row.boolean();
-    }
-    let saved = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
-    Ok(saved.is_some_and(|attempt| attempt.open))
+    let mut rows = database.query(sql::SAVE_SESSION, &page)?;
+    rows.next().map(|mut row| Ok(Saved { open: row.boolean()?, status: rows::status(&mut row)? })).transpose()
+}
+
+/// Whether the page of attempt `number` is open, as far as is known.
+pub fn is_open(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
+    let found = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
+    Ok(found.is_some_and(|attempt| attempt.open))
 }
 
 /// The order's first attempt.

@@ -14,9 +14,9 @@
 //! - Whether an order is given up turns upon its pages, which are other rows: [`LOCK_SESSIONS`] says how.
 //!
 //! Nobody waits for somebody who waits for them. Locks are taken in this order: event, pages, order, then charge or key.
-//! Only a transaction that makes an order takes its key first; until then it holds nothing, and from then on it waits
-//! for nobody, as the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and
-//! comes after the insert that might wait for another who clears up. References to an order take a lock that does not
+//! Only what makes an order takes its key first; until then it holds nothing, and from then on it waits for nobody, as
+//! the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and is a statement of
+//! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
 //! stand in the way of these.
 
 use database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};
@@ -31,26 +31,41 @@ const COLUMNS: Statement = statement!(
     (time!("updated_at"))
 );
 
+/// What stands where an order is made: the transaction of [`TAKE_KEY`], `CREATE`, [`CREATE_ITEMS`] and
+/// [`BEGIN_SESSION`] on SQLite, and [`CREATE_AT_ONCE`] on PostgreSQL, where each statement is a way to the server and back.
+///
 /// Parameters: id, owner or null, currency, total in cents, pieces.
 pub const CREATE: Statement = statement!(
     "INSERT INTO orders (id, owner, currency, total_cents, total_items) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING ",
     COLUMNS
 );
 
-/// The statement that stores `lines` lines; `sign` is the dialect's. Parameters: order, then product, name, price and
-/// quantity of each line.
+/// SQLite's alone. Parameters: order, lines: a JSON array with an array of product, name, price and quantity for each.
 ///
-/// One statement for all lines: a call a line would be up to a thousand while others wait to write.
-pub fn create_items(lines: usize, sign: char) -> String {
-    let mut sql =
-        String::from("INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) VALUES ");
-    for line in 0..lines {
-        let [a, b, c, d] = [2, 3, 4, 5].map(|first| first + 4 * line);
-        let comma = if line == 0 { "" } else { ", " };
-        sql += &format!("{comma}({sign}1, {line}, {sign}{a}, {sign}{b}, {sign}{c}, {sign}{d})");
-    }
-    sql
-}
+/// One statement for all lines: a call a line would be up to a thousand while others wait to write. And the same one for
+/// any number of them, so that it stays in the cache.
+pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
+     SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
+
+/// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: those of [`CREATE`], the lines as in
+/// [`CREATE_ITEMS`], and the key with its owner, its text and its hash, or three nulls. The order, or no row when the key
+/// is taken.
+///
+/// The key comes first, as the order is made from its row: who comes second waits there, and holds nothing yet.
+pub const CREATE_AT_ONCE: &str = statement!(
+    "WITH taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
+     SELECT ?7::text, ?8::text, ?9::bytea, ?1 WHERE ?8::text IS NOT NULL",
+    TAKE_OVER,
+    "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items) \
+     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE ?8::text IS NULL OR EXISTS (SELECT 1 FROM taken) RETURNING *), \
+     items AS (INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
+     SELECT id, number - 1, (line ->> 0)::bigint, line ->> 1, (line ->> 2)::bigint, (line ->> 3)::integer \
+     FROM made, json_array_elements(?6::text::json) WITH ORDINALITY AS lines (line, number)), \
+     session AS (INSERT INTO payment_sessions (order_id, attempt) SELECT id, 1 FROM made) SELECT ",
+    COLUMNS,
+    " FROM made"
+)
+.text(Dialect::Postgres);
 
 /// Parameters: order, the owner that it must have or null.
 pub const GET: Statement = statement!(
@@ -116,8 +131,8 @@ pub const MOVE: Statement = statement!(
 
 /// Parameters: order. Comes before [`GIVE_UP`] in its transaction, which looks for pages in other rows than the one that
 /// it changes: on PostgreSQL it would not see a page that is being stored. So the attempts are locked first; one whose
-/// page was being stored has it then, and a page that comes later finds the order cancelled when it reads the order once
-/// more (see [`crate::page`]). No further attempt can come in between: it would need a page of the one before.
+/// page was being stored has it then, and a page that comes later finds the order cancelled when it is
+/// stored (see [`crate::page`]). No further attempt can come in between: it would need a page of the one before.
 pub const LOCK_SESSIONS: Statement = statement!("SELECT 1 FROM payment_sessions WHERE order_id = ?1", LOCKED);
 
 /// Parameters: order. Gives up an order that nobody can have paid: it never had a payment page.
@@ -134,14 +149,17 @@ pub const FIND_KEY: Statement = statement!(
     (ago!("24 hours"))
 );
 
-/// Parameters: owner, key, hash, order. No row when the key is taken; one that is too old is taken over.
-pub const TAKE_KEY: Statement = statement!(
-    "INSERT INTO idempotency_keys (owner, key, request_hash, order_id) VALUES (?1, ?2, ?3, ?4) \
-     ON CONFLICT (owner, key) DO UPDATE SET request_hash = excluded.request_hash, order_id = excluded.order_id, \
+/// What becomes of a key that is there: nothing, and no row, unless it is too old, and then it is taken over.
+const TAKE_OVER: Statement = statement!(
+    " ON CONFLICT (owner, key) DO UPDATE SET request_hash = excluded.request_hash, order_id = excluded.order_id, \
      refused = NULL, created_at = excluded.created_at WHERE idempotency_keys.created_at <= ",
     (ago!("24 hours")),
     " RETURNING 1"
 );
+
+/// Parameters: owner, key, hash, order. No row when the key is taken.
+pub const TAKE_KEY: Statement =
+    statement!("INSERT INTO idempotency_keys (owner, key, request_hash, order_id) VALUES (?1, ?2, ?3, ?4)", TAKE_OVER);
 
 /// Parameters: owner, key, order, why its bill was refused.
 pub const REFUSE_KEY: Statement =
@@ -188,12 +206,19 @@ const IS_OPEN: Statement = statement!(
 );
 
 /// Parameters: order, attempt, session, its URL, success URL, cancel URL, its end or null. The row says whether it is
-/// open. The first answer stays, and then there is no row: the provider gives the same one for the same attempt.
+/// open, and the status of its order. The first answer stays, and then there is no row: the provider gives the same one
+/// for the same attempt.
+///
+/// The order is locked, after its page, so that its status is the one of this moment: on PostgreSQL the statement would
+/// else not see that the order was cancelled since it began, and who cancelled it would not see the page.
 pub const SAVE_SESSION: Statement = statement!(
     "UPDATE payment_sessions SET session_id = ?3, url = ?4, success_url = ?5, cancel_url = ?6, expires_at = ",
     (Statement::each("strftime('%Y-%m-%dT%H:%M:%fZ', ?7)", "?7::text::timestamptz")),
     " WHERE order_id = ?1 AND attempt = ?2 AND session_id IS NULL RETURNING ",
-    IS_OPEN
+    IS_OPEN,
+    ", (SELECT status FROM orders WHERE id = payment_sessions.order_id",
+    LOCKED,
+    ")"
 );
 
 /// What is read of a payment page.

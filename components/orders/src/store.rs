@@ -4,7 +4,7 @@ use crate::bindings::orders::{Actor, Error, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::{rows, session, sql, status};
-use database::{Database, Transaction, Value};
+use database::{Database, Dialect, Transaction, Value};
 use uuid::Uuid;
 
 /// The most orders on one page.
@@ -28,7 +28,7 @@ impl Actor {
     }
 }
 
-/// Stores an order with its lines, its key and its first payment page to be, in one transaction.
+/// Stores an order with its lines, its key and its first payment page to be: all of it or nothing.
 ///
 /// `None` when another call took the key first: then nothing is stored.
 ///
@@ -42,27 +42,51 @@ pub fn create(
     key: Option<&Key>,
 ) -> Result<Option<Order>, Error> {
     let id = Uuid::new_v4().to_string();
-    let mut lines = Vec::with_capacity(1 + 4 * draft.items.len());
-    lines.push(Value::text(id.as_str()));
-    for item in &draft.items {
-        let (product, cents) = (rows::number(item.product_id)?, rows::number(item.unit_cents)?);
-        lines.extend([product, Value::text(item.name.as_str()), cents, item.quantity.into()]);
-    }
-    let total = [rows::number(draft.total_cents)?, rows::number(draft.total_items)?];
+    let (cents, pieces) = (rows::number(draft.total_cents)?, rows::number(draft.total_items)?);
+    let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
+    let lines = Value::Text(rows::lines(&draft.items)?);
+    let stored = match database.dialect() {
+        Dialect::Sqlite => in_a_transaction(database, &id, &order, lines, key)?,
+        Dialect::Postgres => at_once(database, order, lines, key)?,
+    };
+    Ok(stored.map(|order| Order { items: draft.items, ..order }))
+}
+
+fn in_a_transaction(
+    database: &Database,
+    id: &str,
+    order: &[Value],
+    lines: Value,
+    key: Option<&Key>,
+) -> Result<Option<Order>, database::Error> {
     database.transaction(|transaction| {
         if let Some(key) = key
-            && !key.take(transaction, &id)?
+            && !key.take(transaction, id)?
         {
             return Ok(None);
         }
-        let [cents, pieces] = total;
-        let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
-        let stored = rows::one(transaction.query(sql::CREATE, &order)?)?;
-        let items = sql::create_items(draft.items.len(), transaction.dialect().sign());
-        transaction.query(items.as_str(), &lines)?;
-        session::begin(transaction, &id, 1)?;
-        Ok(stored.map(|order| Order { items: draft.items, ..order }))
+        let stored = rows::one(transaction.query(sql::CREATE, order)?)?;
+        transaction.query(sql::CREATE_ITEMS, &[id.into(), lines])?;
+        session::begin(transaction, id, 1)?;
+        Ok(stored)
     })
+}
+
+fn at_once(
+    database: &Database,
+    order: [Value; 5],
+    lines: Value,
+    key: Option<&Key>,
+) -> Result<Option<Order>, database::Error> {
+    let key = match key {
+        Some(key) => {
+            database.query(sql::PURGE_KEYS, &[])?;
+            key.columns()
+        }
+        None => [Value::Null, Value::Null, Value::Null],
+    };
+    let parameters: Vec<Value> = order.into_iter().chain([lines]).chain(key).collect();
+    rows::one(database.query(sql::CREATE_AT_ONCE, &parameters)?)
 }
 
 /// One order without its lines, if `seen_by` (see [`Actor::sees`]) sees it.

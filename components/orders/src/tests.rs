@@ -5,6 +5,7 @@ use crate::bindings::orders::{Actor, Error, Item, Money, NewItem, Order, Query, 
 use crate::bindings::payment_events::Charge;
 use crate::draft::Draft;
 use crate::key::Key;
+use crate::session::Saved;
 use crate::{event, page, rows, session, sql, status, store};
 use database::{Database, Dialect, Row, Statement, Value, statement};
 
@@ -253,9 +254,11 @@ fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
         let last =
             || session::last(&db, &id).unwrap().map(|a| (a.number, a.open, a.page.map(|page| page.links.url))).unwrap();
         assert_eq!(last(), (1, false, None));
-        assert!(session::save(&db, &id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z")).unwrap());
+        let saved = session::save(&db, &id, 1, &provider_page("cs_1", "2999-01-01T00:00:00Z"));
+        assert_eq!(saved, Ok(Some(Saved { open: true, status: Status::Pending })));
         assert_eq!(last(), (1, true, Some("https://pay.example/cs_1/".into())));
-        session::save(&db, &id, 1, &provider_page("cs_other", "2999-01-01T00:00:00Z")).unwrap();
+        assert_eq!(session::save(&db, &id, 1, &provider_page("cs_other", "2999-01-01T00:00:00Z")), Ok(None));
+        assert_eq!(session::is_open(&db, &id, 1), Ok(true));
         session::end(&db, &id, "cs_other").unwrap();
         assert_eq!(last(), (1, true, Some("https://pay.example/cs_1/".into())), "the first answer stays");
         session::end(&db, &id, "cs_1").unwrap();
@@ -263,7 +266,9 @@ fn a_page_is_open_until_its_time_is_over_or_the_provider_says_so() {
         assert!(session::begin(&db, &id, 2).unwrap());
         assert!(!session::begin(&db, &id, 2).unwrap());
         assert_eq!(last(), (2, false, None));
-        assert!(!session::save(&db, &id, 2, &provider_page("cs_2", "2024-02-27T15:50:27Z")).unwrap());
+        let saved = session::save(&db, &id, 2, &provider_page("cs_2", "2024-02-27T15:50:27Z"));
+        assert_eq!(saved, Ok(Some(Saved { open: false, status: Status::Pending })));
+        assert_eq!(session::is_open(&db, &id, 2), Ok(false));
         assert_eq!(last(), (2, false, Some("https://pay.example/cs_2/".into())), "its time is over");
         session::begin(&db, &id, 3).unwrap();
         session::save(&db, &id, 3, &provider_page("cs_3", "tomorrow")).unwrap();
@@ -405,9 +410,9 @@ fn a_payment_that_does_not_fit_its_order_pays_nothing_and_lets_nobody_pay_again(
 fn only_a_pending_order_can_be_paid() {
     for db in both() {
         let made = order(&db, None, 5);
-        assert!(page::must_be_pending(&made).is_ok());
+        assert!(page::must_be_pending(made.status).is_ok());
         let cancelled = status::change(&db, &Actor::Anyone, &made.id, Status::Cancelled).unwrap();
-        let refused = page::must_be_pending(&cancelled);
+        let refused = page::must_be_pending(cancelled.status);
         assert!(matches!(refused, Err(Error::Conflict(text)) if text == "an order that is CANCELLED cannot be paid"));
     }
 }

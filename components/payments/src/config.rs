@@ -1,12 +1,14 @@
 //! What the application's variables say: where Stripe is, who we are to it, and where it sends customers.
 //!
-//! They are read at each call: five reads are nothing beside a request to Stripe, and nothing can go stale.
+//! An instance reads them once, as they stay what they are for as long as it lives.
 //! It refuses values that cannot work with [`Error::Internal`] and a line in the log that names the variable, never
 //! its value: a key with a stray newline must not appear anywhere.
 
 use crate::bindings::checkout::Error;
 use http::{HeaderValue, Uri};
 use spin_sdk::variables;
+use std::cell::OnceCell;
+use std::rc::Rc;
 
 /// Stripe's own address, the default of `stripe_api_url`. It takes nobody without a key, so without one it means the
 /// sandbox. That keeps the grant to one entry, `{{ stripe_api_url }}`: with another address set, Stripe is out of reach.
@@ -45,18 +47,26 @@ struct Variables {
 }
 
 impl Config {
-    /// Reads and checks the variables.
+    /// What the variables say, read and checked at the first call.
     ///
     /// # Errors
     /// `internal` when one is missing or cannot work.
-    pub async fn load() -> Result<Self, Error> {
-        Self::new(Variables {
+    pub async fn load() -> Result<Rc<Self>, Error> {
+        thread_local! {
+            static READ: OnceCell<Rc<Config>> = const { OnceCell::new() };
+        }
+        if let Some(config) = READ.with(|read| read.get().cloned()) {
+            return Ok(config);
+        }
+        let config = Rc::new(Self::new(Variables {
             stripe_secret: read("stripe_secret").await?,
             stripe_api_url: read("stripe_api_url").await?,
             stripe_success_url: read("stripe_success_url").await?,
             stripe_cancel_url: read("stripe_cancel_url").await?,
             public_url: read("public_url").await?,
-        })
+        })?);
+        READ.with(|read| read.set(config.clone())).ok();
+        Ok(config)
     }
 
     fn new(variables: Variables) -> Result<Self, Error> {

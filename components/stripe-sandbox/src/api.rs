@@ -53,7 +53,7 @@ async fn create(head: &Parts, body: &[u8]) -> Result<Reply, Refusal> {
     }
     let wanted = form::parse(body)?;
     let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
-    let created = db::transaction(|run| store::create(run, &ids::new("cs_test_"), key.as_deref(), &wanted, ids::now()));
+    let created = store::create(&mut db::query, &ids::new("cs_test_"), key.as_deref(), &wanted, ids::now());
     match created.map_err(ours)? {
         Created::New(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
         Created::Replayed(session) => {

@@ -1,10 +1,19 @@
 //! What the application's variables say: where browsers reach us, and the secret that events are signed with.
 
 use spin_sdk::variables;
+use std::cell::OnceCell;
 
-/// Where browsers reach the application, without a slash at the end.
+/// Where browsers reach the application, without a slash at the end. Read once in an instance's life.
 pub async fn public_url() -> Option<String> {
-    read("public_url").await.map(|url| url.trim().trim_end_matches('/').to_owned())
+    thread_local! {
+        static READ: OnceCell<String> = const { OnceCell::new() };
+    }
+    if let Some(url) = READ.with(|read| read.get().cloned()) {
+        return Some(url);
+    }
+    let url = read("public_url").await?.trim().trim_end_matches('/').to_owned();
+    READ.with(|read| read.set(url.clone())).ok();
+    Some(url)
 }
 
 /// The secret that the webhook checks signatures with.

@@ -50,8 +50,21 @@ pub const REFUND: &str = concat!(
 pub const OVERDUE: &str =
     "SELECT id FROM sessions WHERE status = 'open' AND expires_at <= ?1 ORDER BY expires_at LIMIT 10";
 
-/// Parameters: created before, how many to keep. Events go with their sessions.
-pub const PURGE: &str = "DELETE FROM sessions WHERE created < ?1 OR number <= (SELECT max(number) FROM sessions) - ?2";
+/// The condition under which a session is removed.
+macro_rules! old {
+    () => {
+        "(created < ?1 OR number <= (SELECT max(number) FROM sessions) - ?2)"
+    };
+}
+
+/// Parameters: created before, how many to keep. Sessions are numbered as they are made, so the first says whether there
+/// is an old one. A read, so that the usual case, nothing, takes no lock.
+pub const ANY_OLD: &str =
+    concat!("SELECT 1 FROM sessions WHERE number = (SELECT min(number) FROM sessions) AND ", old!());
+
+/// Parameters: as for [`ANY_OLD`]. Some at a time: more than are made meanwhile. Events go with their sessions.
+pub const PURGE: &str =
+    concat!("DELETE FROM sessions WHERE number < (SELECT min(number) + 100 FROM sessions) AND ", old!());
 
 /// Parameters: id, session, payload, copies.
 pub const ADD_EVENT: &str = "INSERT INTO events (id, session, payload, copies) VALUES (?1, ?2, ?3, ?4)";

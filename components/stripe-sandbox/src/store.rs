@@ -58,8 +58,14 @@ pub struct Waiting {
 }
 
 /// Makes a session, or finds the one that was made with the same key; old ones make room.
+///
+/// No transaction: each statement is right by itself, and mostly one of them writes. (A key of seven days ago may be
+/// told to be in use while its session is removed.)
 pub fn create(run: &mut Run, id: &str, key: Option<&str>, wanted: &Wanted, now: i64) -> Result<Created, Fault> {
-    run(sql::PURGE, &[Value::Integer(now - KEPT), Value::Integer(MOST)])?;
+    let old = [Value::Integer(now - KEPT), Value::Integer(MOST)];
+    if !run(sql::ANY_OLD, &old)?.is_empty() {
+        run(sql::PURGE, &old)?;
+    }
     let request = serde_json::to_string(&wanted.request).map_err(|error| Fault(error.to_string()))?;
     let parameters = [
         text(id),

@@ -42,6 +42,7 @@ impl Database {
         let db = rusqlite::Connection::open_in_memory().unwrap();
         db.execute_batch("PRAGMA foreign_keys = ON").unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/0001_sessions.sql")).unwrap();
+        db.execute_batch(include_str!("../migrations/sqlite/0002_fewer_indexes.sql")).unwrap();
         Database(db)
     }
 
@@ -234,7 +235,10 @@ fn the_newest_sessions_are_kept_when_there_are_too_many() {
     for i in 0..5 {
         db.create(&format!("cs_test_{i}"), None, &wanted(), CREATED);
     }
-    db.run()(crate::sql::PURGE, &[Value::Integer(0), Value::Integer(2)]).unwrap();
+    let most = [Value::Integer(0), Value::Integer(2)];
+    assert_eq!(db.run()(crate::sql::ANY_OLD, &most).unwrap().len(), 1);
+    db.run()(crate::sql::PURGE, &most).unwrap();
+    assert_eq!(db.run()(crate::sql::ANY_OLD, &most).unwrap().len(), 0);
     let left = |id| store::get(&mut db.run(), id).unwrap().is_some();
     assert_eq!(["cs_test_2", "cs_test_3", "cs_test_4"].map(left), [false, true, true]);
 }
@@ -242,9 +246,14 @@ fn the_newest_sessions_are_kept_when_there_are_too_many() {
 #[test]
 fn looking_for_what_waits_or_is_old_reads_no_whole_table() {
     let db = Database::new();
-    for statement in
-        [crate::sql::ANY_WAITING, crate::sql::WAITS, crate::sql::CLAIM_OF, crate::sql::OVERDUE, crate::sql::PURGE]
-    {
+    for statement in [
+        crate::sql::ANY_WAITING,
+        crate::sql::WAITS,
+        crate::sql::CLAIM_OF,
+        crate::sql::OVERDUE,
+        crate::sql::ANY_OLD,
+        crate::sql::PURGE,
+    ] {
         let mut plan = db.0.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
         let parameters = vec![1_i64; plan.parameter_count()];
         let steps = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();

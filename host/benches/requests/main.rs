@@ -2,7 +2,8 @@
 //!
 //! Both servers run as processes of their own, on loopback, one after the other in rounds, so that a noisy machine
 //! disturbs both alike. The native side is what one would write by hand: axum with rusqlite, or sqlx for PostgreSQL, and
-//! cached statements, the same rows and the same JSON. CPU is what the server's process used (user and system), by
+//! cached statements, the same rows and the same JSON; its payment provider is asked over HTTP, as everybody's is, and
+//! runs in its process, as the sandbox runs in Souk's. CPU is what the server's process used (user and system), by
 //! request; that of the load and of PostgreSQL is not in it. Ratios travel to other machines, absolute figures do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 

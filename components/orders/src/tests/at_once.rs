@@ -4,6 +4,7 @@
 use super::{draft, key, number, on_postgres, order, postgres, provider_page};
 use crate::bindings::orders::{self, Actor, Money, Order, Status};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
+use crate::session::Saved;
 use crate::settle::{Charge, settle};
 use crate::{event, session, sql, status, store};
 use database::{Database, Error};
@@ -158,11 +159,33 @@ fn a_page_that_is_stored_while_its_order_is_given_up_finds_it_cancelled() {
         db.query(sql::GIVE_UP, &[made.id.as_str().into()]).map(drop)
     };
     let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
-    let seen = while_it_waits(&server, give_up, true, |db| {
-        session::save(db, &made.id, 1, &page).unwrap();
-        store::find(db, &made.id, None).unwrap().status
+    let seen = while_it_waits(&server, give_up, true, |db| session::save(db, &made.id, 1, &page));
+    assert_eq!(seen, Ok(Some(Saved { open: true, status: Status::Cancelled })));
+}
+
+#[test]
+fn a_page_that_is_stored_while_its_order_is_cancelled_by_hand_finds_it_cancelled() {
+    let server = on_postgres();
+    let made = order(&server.0, None, 5);
+    let cancel = |db: &Database| {
+        status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop).map_err(|_| Error::Internal)
+    };
+    let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
+    let seen = while_it_waits(&server, cancel, true, |db| session::save(db, &made.id, 1, &page));
+    assert_eq!(seen, Ok(Some(Saved { open: true, status: Status::Cancelled })));
+}
+
+#[test]
+fn who_cancels_an_order_whose_page_is_being_stored_waits_and_sees_the_page() {
+    let server = on_postgres();
+    let made = order(&server.0, None, 5);
+    let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
+    let save = |db: &Database| session::save(db, &made.id, 1, &page).map(drop);
+    let seen = while_it_waits(&server, save, true, |db| {
+        status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).unwrap();
+        session::last(db, &made.id).unwrap().unwrap().page.map(|page| page.id)
     });
-    assert_eq!(seen, Status::Cancelled);
+    assert_eq!(seen.as_deref(), Some("cs_1"));
 }
 
 #[test]
@@ -184,7 +207,7 @@ fn of_two_attempts_with_one_number_at_once_one_is_stored_and_of_two_pages_the_fi
         true,
         |db| session::save(db, &made.id, 2, &second),
     );
-    assert_eq!(saved, Ok(true));
+    assert_eq!(saved, Ok(None));
     assert_eq!(session::last(db, &made.id).unwrap().unwrap().page.unwrap().id, "cs_1");
 }
 

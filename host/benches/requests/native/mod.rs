@@ -5,6 +5,7 @@ mod catalog;
 mod events;
 mod orders;
 mod postgres;
+mod provider;
 
 pub use events::SECRET;
 
@@ -25,17 +26,19 @@ pub fn command(database: &std::path::Path, folder: &std::path::Path, url: &str) 
 pub fn serve(database: &str, folder: &str, url: &str) {
     std::fs::create_dir_all(folder).unwrap();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
-        let accounts = accounts::Accounts::new(folder);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (accounts, provider) = (accounts::Accounts::new(folder), provider::Client::new(address));
         let app = Router::new()
             .route("/hello", get(|| async { "Hello, world!" }))
             .route("/answer/{n}", get(|Path(n): Path<u64>| async move { Json(n) }))
             .merge(catalog::routes(database))
-            .merge(orders::routes(database, folder, accounts.clone()))
-            .merge(postgres::routes(url, folder, accounts.clone()).await)
+            .merge(orders::routes(database, folder, accounts.clone(), provider.clone()))
+            .merge(postgres::routes(url, accounts.clone(), provider).await)
+            .merge(provider::routes(folder))
             .merge(events::routes(folder))
             .merge(accounts::routes(accounts));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("Serving http://{}", listener.local_addr().unwrap());
+        println!("Serving http://{address}");
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         axum::serve(listener, app).await.unwrap();
     });

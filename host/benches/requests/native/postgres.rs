@@ -1,18 +1,17 @@
-//! Orders in PostgreSQL, with sqlx: the same statements and commits as the store makes for one. The payment provider's
-//! session is in SQLite, as the sandbox's is.
+//! Orders in PostgreSQL, with sqlx: the same statements and commits as the store makes for one. The payment provider is
+//! asked over HTTP, and its session is in SQLite, as the sandbox's is: see [`super::provider`].
 
 use super::accounts::Accounts;
-use super::writable;
+use super::provider::{Client, Session};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 const SCHEMA: [&str; 4] = [
     "CREATE TABLE native_orders (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id text NOT NULL UNIQUE,
@@ -21,13 +20,27 @@ const SCHEMA: [&str; 4] = [
     "CREATE INDEX native_orders_owner ON native_orders (owner, seq)",
     "CREATE TABLE native_items (order_id text NOT NULL, line int NOT NULL, product bigint NOT NULL, name text NOT NULL,
         cents bigint NOT NULL, quantity bigint NOT NULL, PRIMARY KEY (order_id, line))",
-    "CREATE TABLE native_sessions (order_id text PRIMARY KEY, url text)",
+    "CREATE TABLE native_sessions (order_id text PRIMARY KEY, session text, url text, success_url text, cancel_url text,
+        expires_at timestamptz)",
 ];
+
+/// The order, its lines and its page to be, in one statement.
+const CREATE: &str =
+    "WITH made AS (INSERT INTO native_orders (id, owner, total, items) VALUES ($1, $2, $3, $4) RETURNING *),
+    lines AS (INSERT INTO native_items SELECT id, line.* FROM made,
+        unnest($5::int[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[]) AS line),
+    session AS (INSERT INTO native_sessions (order_id) SELECT id FROM made)
+    SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM made";
+
+/// The page of an order, and the order's status from then on.
+const SAVE: &str = "UPDATE native_sessions SET session = $2, url = $3, success_url = $4, cancel_url = $5,
+    expires_at = to_timestamp($6::bigint) WHERE order_id = $1 AND session IS NULL
+    RETURNING (SELECT status FROM native_orders WHERE id = native_sessions.order_id FOR NO KEY UPDATE)";
 
 struct Orders {
     pool: PgPool,
-    sandbox: Mutex<Connection>,
     accounts: Arc<Accounts>,
+    provider: Client,
 }
 
 #[derive(Deserialize)]
@@ -42,13 +55,12 @@ struct NewItem {
     quantity: i64,
 }
 
-pub async fn routes(url: &str, folder: &str, accounts: Arc<Accounts>) -> Router {
+pub async fn routes(url: &str, accounts: Arc<Accounts>, provider: Client) -> Router {
     let pool = PgPoolOptions::new().max_connections(32).test_before_acquire(false).connect(url).await.unwrap();
     for statement in SCHEMA {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
-    let sessions = "CREATE TABLE sessions (id TEXT PRIMARY KEY, order_id TEXT NOT NULL, bill TEXT NOT NULL) STRICT";
-    let orders = Orders { pool, sandbox: Mutex::new(writable(folder, "sandbox-postgres.db", sessions)), accounts };
+    let orders = Orders { pool, accounts, provider };
     Router::new().route("/postgres/orders", post(create)).with_state(Arc::new(orders))
 }
 
@@ -62,7 +74,7 @@ async fn create(
 }
 
 impl Orders {
-    async fn create(self: &Arc<Self>, owner: &str, order: &NewOrder) -> Result<Json<Value>, StatusCode> {
+    async fn create(&self, owner: &str, order: &NewOrder) -> Result<Json<Value>, StatusCode> {
         let ids: Vec<i64> = order.items.iter().map(|item| item.product_id).collect();
         let select = "SELECT id, name, price_cents FROM products WHERE id = ANY($1) AND available";
         let products = sqlx::query(select).bind(ids).fetch_all(&self.pool).await.unwrap();
@@ -75,45 +87,36 @@ impl Orders {
         let total: i64 = lines.iter().map(|(item, _, cents)| item.quantity * cents).sum();
         let count: i64 = lines.iter().map(|(item, ..)| item.quantity).sum();
         let id = uuid::Uuid::now_v7().to_string();
-        let mut transaction = self.pool.begin().await.unwrap();
-        let insert = "INSERT INTO native_orders (id, owner, total, items) VALUES ($1, $2, $3, $4) \
-            RETURNING to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
-        let created: String = sqlx::query(insert)
+        let created: String = sqlx::query(CREATE)
             .bind(&id)
             .bind(owner)
             .bind(total)
             .bind(count)
-            .fetch_one(&mut *transaction)
-            .await
-            .unwrap()
-            .get(0);
-        let insert = "INSERT INTO native_items SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::text[], \
-            $5::bigint[], $6::bigint[])";
-        sqlx::query(insert)
-            .bind(&id)
             .bind((0..).take(lines.len()).collect::<Vec<i32>>())
             .bind(lines.iter().map(|(item, ..)| item.product_id).collect::<Vec<i64>>())
             .bind(lines.iter().map(|(_, name, _)| name.clone()).collect::<Vec<String>>())
             .bind(lines.iter().map(|(.., cents)| *cents).collect::<Vec<i64>>())
             .bind(lines.iter().map(|(item, ..)| item.quantity).collect::<Vec<i64>>())
-            .execute(&mut *transaction)
+            .fetch_one(&self.pool)
             .await
-            .unwrap();
-        let insert = "INSERT INTO native_sessions VALUES ($1, NULL)";
-        sqlx::query(insert).bind(&id).execute(&mut *transaction).await.unwrap();
-        transaction.commit().await.unwrap();
-        let session = uuid::Uuid::now_v7().to_string();
-        let url = format!("http://127.0.0.1/pay/{session}");
-        let bill = json!(lines.iter().map(|(item, name, cents)| (item.quantity, name, cents)).collect::<Vec<_>>());
-        let (orders, values) = (self.clone(), [session, id.clone(), bill.to_string()]);
-        tokio::task::spawn_blocking(move || {
-            let insert = "INSERT INTO sessions VALUES (?1, ?2, ?3)";
-            orders.sandbox.lock().unwrap().prepare_cached(insert).unwrap().execute(values).unwrap();
-        })
-        .await
-        .unwrap();
-        let update = "UPDATE native_sessions SET url = $2 WHERE order_id = $1";
-        sqlx::query(update).bind(&id).bind(&url).execute(&self.pool).await.unwrap();
+            .unwrap()
+            .get(0);
+        let bill = lines.iter().map(|(item, name, cents)| (name.as_str(), *cents, item.quantity));
+        let Session { id: session, url, success_url, cancel_url, expires_at } = self.provider.open(&id, bill).await;
+        let status: String = sqlx::query(SAVE)
+            .bind(&id)
+            .bind(&session)
+            .bind(&url)
+            .bind(&success_url)
+            .bind(&cancel_url)
+            .bind(expires_at)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+            .get(0);
+        if status != "PENDING" {
+            return Err(StatusCode::CONFLICT);
+        }
         let items: Vec<Value> = lines
             .iter()
             .map(|(item, name, cents)| {
@@ -122,9 +125,9 @@ impl Orders {
             })
             .collect();
         Ok(Json(json!({
-            "order": { "id": id, "totalAmount": total as f64 / 100.0, "totalItems": count, "status": "PENDING",
+            "order": { "id": id, "totalAmount": total as f64 / 100.0, "totalItems": count, "status": status,
                 "createdAt": created, "OrderItem": items },
-            "paymentSession": { "url": url },
+            "paymentSession": { "url": url, "successUrl": success_url, "cancelUrl": cancel_url },
         })))
     }
 }
