@@ -15,16 +15,14 @@
 use crate::bindings::checkout::Error;
 use crate::config::Api;
 use crate::{bill, refusal};
-use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
-use http_body_util::{BodyExt as _, Full, Limited};
 use spin_sdk::time::sleep;
-use spin_sdk::wasip3::http::types::ErrorCode;
+use spin_sdk::wasip3::http::types::{ErrorCode, Method};
 use spin_sdk::wasip3::random::random::get_random_u64;
 use std::pin::pin;
 use std::time::Duration;
 use stripe_client_core::{IdempotencyKey, Outcome, RequestBuilder, RequestStrategy, StripeMethod, VERSION};
+use web::{BodyError, SendError};
 
 /// How long one try may take, with the whole of its answer. Stripe takes one second for a session.
 const TRY: Duration = Duration::from_secs(8);
@@ -43,7 +41,7 @@ struct Answer {
     replayed: bool,
     /// By which Stripe's support finds the request.
     request_id: String,
-    body: Bytes,
+    body: Vec<u8>,
 }
 
 /// A request without an answer.
@@ -64,7 +62,7 @@ pub async fn send(
     purpose: &str,
     request: RequestBuilder,
     key: Option<&IdempotencyKey>,
-) -> Result<Bytes, Error> {
+) -> Result<Vec<u8>, Error> {
     let (mut tries, mut key, mut after_failure) = (0, key.cloned(), false);
     loop {
         tries += 1;
@@ -129,51 +127,54 @@ async fn in_time(attempt: impl Future<Output = Result<Answer, Fault>>) -> Result
 }
 
 async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) -> Result<Answer, Fault> {
-    let request = http_request(api, request, key).map_err(|error| Fault::Misconfigured(error.to_string()))?;
-    let response = spin_sdk::http::send(request).await.map_err(fault)?;
-    let header = |name| response.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let should_retry = match header("stripe-should-retry") {
+    let method = match request.method {
+        StripeMethod::Get => Method::Get,
+        StripeMethod::Post => Method::Post,
+        StripeMethod::Delete => Method::Delete,
+    };
+    let body = request.body.clone().map(String::into_bytes);
+    let sent = web::send(&method, &url(api, request), &headers(api, request, key), body, MAX_ANSWER).await;
+    let web::Answer { status, headers, body } = sent.map_err(|error| match error {
+        SendError::Host(code) => fault(code),
+        SendError::Body(BodyError::TooLarge) => Fault::Transient("the answer is too large".into()),
+        SendError::Body(BodyError::Aborted) => Fault::Transient("the answer broke off".into()),
+    })?;
+    if (200..300).contains(&status) {
+        // Nobody asks what else it says, and each header is a call into the host.
+        return Ok(Answer { status, should_retry: None, replayed: false, request_id: String::new(), body });
+    }
+    let header = |name| web::header(&headers, name);
+    let should_retry = match header("stripe-should-retry").as_deref() {
         Some("true") => Some(true),
         Some("false") => Some(false),
         _ => None,
     };
-    let replayed = header("idempotent-replayed") == Some("true");
-    let request_id = header("request-id").unwrap_or("without an id").chars().take(64).collect();
-    let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| Fault::Transient(format!("the answer broke off: {error}")))?.to_bytes();
+    let replayed = header("idempotent-replayed").as_deref() == Some("true");
+    let request_id = header("request-id").as_deref().unwrap_or("without an id").chars().take(64).collect();
     Ok(Answer { status, should_retry, replayed, request_id, body })
 }
 
-fn http_request(
-    api: &Api,
-    request: &RequestBuilder,
-    key: Option<&IdempotencyKey>,
-) -> Result<http::Request<Full<Bytes>>, http::Error> {
+fn url(api: &Api, request: &RequestBuilder) -> String {
     let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-    let uri = format!("{}/v1{}{query}", api.base, request.path);
-    let method = match request.method {
-        StripeMethod::Get => http::Method::GET,
-        StripeMethod::Post => http::Method::POST,
-        StripeMethod::Delete => http::Method::DELETE,
-    };
-    let mut builder = http::Request::builder()
-        .method(method)
-        .uri(uri)
-        .header(AUTHORIZATION, api.authorization.clone())
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, concat!("store-payments/", env!("CARGO_PKG_VERSION")))
+    format!("{}/v1{}{query}", api.base, request.path)
+}
+
+fn headers(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) -> Vec<(String, Vec<u8>)> {
+    let header = |name: &str, value: &[u8]| (name.to_owned(), value.to_owned());
+    let mut headers = vec![
+        header("authorization", api.authorization.as_bytes()),
+        header("accept", b"application/json"),
+        header("user-agent", concat!("store-payments/", env!("CARGO_PKG_VERSION")).as_bytes()),
         // The version that the types are made for: an account's default may be years older.
-        .header("stripe-version", VERSION.as_str());
-    if let Some(key) = key {
-        builder = builder.header("idempotency-key", key.as_str());
-    }
-    let body = Bytes::from(request.body.clone().unwrap_or_default());
-    if request.body.is_some() {
+        header("stripe-version", VERSION.as_str().as_bytes()),
+    ];
+    headers.extend(key.map(|key| header("idempotency-key", key.as_str().as_bytes())));
+    if let Some(body) = &request.body {
+        headers.push(header("content-type", b"application/x-www-form-urlencoded"));
         // Without its length the body would be sent in chunks.
-        builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(CONTENT_LENGTH, body.len());
+        headers.push(header("content-length", body.len().to_string().as_bytes()));
     }
-    builder.body(Full::new(body))
+    headers
 }
 
 /// What the host says about a request that got no answer. Its own log says more.
@@ -240,9 +241,9 @@ mod tests {
         let mut request = RequestBuilder::new(StripeMethod::Post, "/checkout/sessions");
         request.body = Some("mode=payment".to_owned());
         let key = IdempotencyKey::new("order-2").unwrap();
-        let request = http_request(&api(), &request, Some(&key)).unwrap();
-        assert_eq!(request.uri(), "https://api.stripe.com/v1/checkout/sessions");
-        let header = |name| request.headers().get(name).unwrap().to_str().unwrap();
+        assert_eq!(url(&api(), &request), "https://api.stripe.com/v1/checkout/sessions");
+        let headers = headers(&api(), &request, Some(&key));
+        let header = |name| headers.iter().find(|(n, _)| n == name).map(|(_, v)| str::from_utf8(v).unwrap()).unwrap();
         assert_eq!(header("content-type"), "application/x-www-form-urlencoded");
         assert_eq!(header("content-length"), "12");
         assert_eq!(header("idempotency-key"), "order-2");
@@ -252,10 +253,13 @@ mod tests {
 
     #[test]
     fn a_read_has_no_body_and_no_key() {
-        let request = http_request(&api(), &bill::retrieve("cs_1").unwrap(), None).unwrap();
-        assert!(request.uri().query().unwrap().contains("latest_charge"));
+        let request = bill::retrieve("cs_1").unwrap();
+        let url = url(&api(), &request);
+        assert!(url.starts_with("https://api.stripe.com/v1/checkout/sessions/cs_1?"), "{url}");
+        assert!(url.contains("latest_charge"), "{url}");
+        let headers = headers(&api(), &request, None);
         for name in ["content-length", "content-type", "idempotency-key"] {
-            assert!(!request.headers().contains_key(name), "{name}");
+            assert!(!headers.iter().any(|(header, _)| header == name), "{name}");
         }
     }
 

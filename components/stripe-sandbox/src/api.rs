@@ -7,15 +7,23 @@ use crate::reply::Reply;
 use crate::store::{self, Created, Fault};
 use crate::{checkout, db, form, ids, settings};
 use http::Method;
-use http::header::AUTHORIZATION;
-use http::request::Parts;
+use spin_sdk::wasip3::http::types::Fields;
 
 /// The longest idempotency key, by Stripe's API reference.
 const MAX_KEY: usize = 255;
 
+/// A request of the API, but for its body.
+pub struct Call<'a> {
+    pub method: &'a Method,
+    pub path: &'a str,
+    /// What follows the `?`; empty when there is none.
+    pub query: &'a str,
+    pub headers: &'a Fields,
+}
+
 /// Answers a request of the API; then sends events that wait, if there are any.
-pub async fn answer(head: &Parts, body: &[u8]) -> Reply {
-    let reply = match route(head, body).await {
+pub async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
+    let reply = match route(call, body).await {
         Ok(reply) => reply,
         Err(refusal) => refusal.into_reply(),
     };
@@ -24,29 +32,29 @@ pub async fn answer(head: &Parts, body: &[u8]) -> Reply {
     reply.with("request-id", ids::new("req_"))
 }
 
-async fn route(head: &Parts, body: &[u8]) -> Result<Reply, Refusal> {
-    let key = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if key.and_then(|value| value.strip_prefix("Bearer ")).is_none_or(|key| key.trim().is_empty()) {
+async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+    let key = web::header(call.headers, "authorization");
+    if key.as_deref().and_then(|value| value.strip_prefix("Bearer ")).is_none_or(|key| key.trim().is_empty()) {
         return Err(Refusal::no_key());
     }
-    let path = head.uri.path();
-    match (&head.method, path.strip_prefix("/v1/checkout/sessions")) {
-        (&Method::POST, Some("")) => create(head, body).await,
+    let path = call.path;
+    match (call.method, path.strip_prefix("/v1/checkout/sessions")) {
+        (&Method::POST, Some("")) => create(call, body).await,
         (&Method::POST, Some(rest)) if deed(rest, "/expire").is_some() => {
             expire(deed(rest, "/expire").unwrap_or_default()).await
         }
         (&Method::GET | &Method::HEAD, Some(id)) if id.starts_with('/') => {
-            get(id.trim_start_matches('/'), head.uri.query().unwrap_or_default()).await
+            get(id.trim_start_matches('/'), call.query).await
         }
         _ => {
-            let message = format!("Unrecognized request URL ({}: {path}).", head.method);
+            let message = format!("Unrecognized request URL ({}: {path}).", call.method);
             Err(Refusal::missing("", None, message))
         }
     }
 }
 
-async fn create(head: &Parts, body: &[u8]) -> Result<Reply, Refusal> {
-    let key = head.headers.get("idempotency-key").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+    let key = web::header(call.headers, "idempotency-key");
     if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
         let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
         return Err(Refusal::invalid("", None, message));

@@ -11,13 +11,13 @@ use crate::settings;
 use crate::signature;
 use crate::sql;
 use crate::store::{self, Waiting};
-use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http_body_util::Full;
 use spin_sdk::sqlite::Value;
 use spin_sdk::time::sleep;
+use spin_sdk::wasip3::http::types::Method;
 use std::pin::pin;
 use std::time::Duration;
+use web::SendError;
 
 /// The application's webhook.
 const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
@@ -25,6 +25,9 @@ const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
 const CLAIM: i64 = 60;
 /// The longest pause between two tries, in seconds.
 const LONGEST_PAUSE: i64 = 300;
+
+/// The most bytes of the webhook's answer, of which the status counts.
+const MAX_ANSWER: usize = 64 * 1024;
 
 /// The pauses before each further try of a customer's own events, in milliseconds.
 const PAUSES: [u64; 2] = [200, 800];
@@ -124,16 +127,19 @@ async fn send_all_copies(event: &Waiting, secret: &str) -> Result<(), String> {
 
 async fn send(payload: &str, secret: &str) -> Result<(), String> {
     let signature = signature::header(secret, ids::now(), payload).ok_or("the secret cannot be a key")?;
-    let body = Bytes::copy_from_slice(payload.as_bytes());
-    let request = http::Request::post(WEBHOOK)
-        .header("content-type", "application/json; charset=utf-8")
-        .header("content-length", body.len())
-        .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-        .header("stripe-signature", signature)
-        .body(Full::new(body))
-        .map_err(|error| error.to_string())?;
-    let response = spin_sdk::http::send(request).await.map_err(|error| error.to_string())?;
-    if response.status().is_success() { Ok(()) } else { Err(format!("status {}", response.status().as_u16())) }
+    let headers = [
+        ("content-type", "application/json; charset=utf-8"),
+        ("content-length", &payload.len().to_string()),
+        ("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)"),
+        ("stripe-signature", &signature),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    match web::send(&Method::Post, WEBHOOK, &headers, Some(payload.into()), MAX_ANSWER).await {
+        Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+        Ok(answer) => Err(format!("status {}", answer.status)),
+        Err(SendError::Host(code)) => Err(code.to_string()),
+        Err(SendError::Body(_)) => Err("its answer broke off".to_owned()),
+    }
 }
 
 #[cfg(test)]

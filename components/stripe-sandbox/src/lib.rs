@@ -34,9 +34,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use http_body_util::{BodyExt as _, Limited};
+use http::Method;
 use reply::Reply;
-use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
 use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types;
 
@@ -49,20 +48,23 @@ struct Sandbox;
 
 impl handler::Guest for Sandbox {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
-        let (head, body) = Request::from_request(request)?.into_parts();
-        let path = head.uri.path();
-        let body = Limited::new(body, MAX_BODY).collect().await.map(|body| body.to_bytes());
+        let (method, headers) = (request.get_method(), request.get_headers());
+        let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let method = Method::from_bytes(web::method_name(&method).as_bytes())
+            .map_err(|_| types::ErrorCode::HttpRequestMethodInvalid)?;
+        let body = web::read(request, &headers, MAX_BODY).await;
         let reply = if path == "/v1" || path.starts_with("/v1/") {
             match body {
-                Ok(body) => api::answer(&head, &body).await,
+                Ok(body) => api::answer(&api::Call { method: &method, path, query, headers: &headers }, &body).await,
                 Err(_) => refusal::Refusal::invalid("", None, "The request is too large").into_reply(),
             }
         } else {
             match body {
-                Ok(body) => checkout::answer(&head.method, path, &body).await,
+                Ok(body) => checkout::answer(&method, path, &body).await,
                 Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page takes.")),
             }
         };
-        reply.into_response(&head.method).into_response()
+        reply.send(&method)
     }
 }

@@ -2,13 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Uri};
 use maud::Markup;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use spin_sdk::wasip3::http::types::{ErrorCode, Response};
 use std::collections::BTreeSet;
 
 /// The headers of a page, beside its content security policy. The address of a page is its key, so it goes to nobody
@@ -27,7 +25,7 @@ pub struct Reply {
     /// The status.
     pub status: u16,
     /// The body.
-    pub body: Bytes,
+    pub body: Vec<u8>,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -35,7 +33,7 @@ impl Reply {
     /// JSON.
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         // Strings, numbers and maps with string keys cannot fail to become JSON.
-        let body = serde_json::to_vec(value).unwrap_or_default().into();
+        let body = serde_json::to_vec(value).unwrap_or_default();
         Reply { status, body, headers: vec![("content-type", "application/json".to_owned())] }
     }
 
@@ -56,14 +54,14 @@ impl Reply {
         let mut headers =
             vec![("content-type", "text/html; charset=utf-8".to_owned()), ("content-security-policy", policy)];
         headers.extend(PAGE_HEADERS.map(|(name, value)| (name, value.to_owned())));
-        Reply { status, body: page.into_string().into(), headers }
+        Reply { status, body: page.into_string().into_bytes(), headers }
     }
 
     /// Sends a browser elsewhere with GET, so that reloading repeats no payment.
     pub fn see_other(url: &str) -> Self {
         let mut headers = vec![("location", url.to_owned())];
         headers.extend(PAGE_HEADERS.map(|(name, value)| (name, value.to_owned())));
-        Reply { status: 303, body: Bytes::new(), headers }
+        Reply { status: 303, body: Vec::new(), headers }
     }
 
     /// The same with one header more.
@@ -72,22 +70,23 @@ impl Reply {
         self
     }
 
-    /// The response to a request with this method.
-    pub fn into_response(self, method: &Method) -> Response<Full<Bytes>> {
-        let length = self.body.len();
-        let body = if *method == Method::HEAD { Bytes::new() } else { self.body };
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
-        for (name, value) in self.headers {
-            // What no header can hold was refused where it came in (`form`); nothing here is left out.
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-        headers.insert(CONTENT_LENGTH, length.into());
-        debug_assert!(headers.contains_key(CONTENT_TYPE) || headers.contains_key(LOCATION) || length == 0);
-        response
+    /// Sends the answer to a request with this method.
+    ///
+    /// # Errors
+    /// When the host refuses it, which is a mistake in this module.
+    pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
+        let (status, headers, body) = self.parts(method);
+        web::respond(status, &headers, body)
+    }
+
+    /// Status, headers, and the body where the response has one.
+    fn parts(self, method: &Method) -> (u16, Vec<(String, Vec<u8>)>, Option<Vec<u8>>) {
+        // What no header can hold was refused where it came in (`form`); nothing here is left out.
+        let fits = |value: &str| HeaderValue::from_str(value).is_ok();
+        let headers = self.headers.into_iter().filter(|(_, value)| fits(value));
+        let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
+        headers.push(("content-length".to_owned(), self.body.len().to_string().into_bytes()));
+        (self.status, headers, (*method != Method::HEAD).then_some(self.body))
     }
 }
 
@@ -102,8 +101,6 @@ fn origin(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt as _;
-    use http_body_util::BodyExt as _;
     use maud::html;
 
     #[test]
@@ -114,12 +111,13 @@ mod tests {
             "http://localhost:3000/y",
             "no",
         ];
-        let response = Reply::page_leading_to(200, html! { p { "a" } }, &addresses).into_response(&Method::GET);
-        let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap();
+        let (_, headers, _) = Reply::page_leading_to(200, html! { p { "a" } }, &addresses).parts(&Method::GET);
+        let header = |name| headers.iter().find(|(n, _)| n == name).map(|(_, v)| str::from_utf8(v).unwrap()).unwrap();
+        let policy = header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; img-src data:; style-src 'sha256-"), "{policy}");
         assert!(policy.contains("; form-action 'self' http://localhost:3000 https://shop.example; "), "{policy}");
         for (name, value) in PAGE_HEADERS {
-            assert_eq!(response.headers().get(name).unwrap(), value);
+            assert_eq!(header(name), value);
         }
     }
 
@@ -133,8 +131,8 @@ mod tests {
 
     #[test]
     fn head_has_the_length_and_no_body() {
-        let response = Reply::json(200, &"abc").into_response(&Method::HEAD);
-        assert_eq!(response.headers().get("content-length").unwrap(), "5");
-        assert!(response.into_body().collect().now_or_never().unwrap().unwrap().to_bytes().is_empty());
+        let (status, headers, body) = Reply::json(200, &"abc").parts(&Method::HEAD);
+        assert_eq!((status, body), (200, None));
+        assert!(headers.contains(&("content-length".to_owned(), b"5".to_vec())), "{headers:?}");
     }
 }

@@ -1,12 +1,14 @@
-//! What the components that serve HTTP share: reading a body within bounds, headers, entity tags, sending a response.
+//! What the components that speak HTTP share: reading a body within bounds, headers, entity tags, sending a response or a
+//! request.
 //!
 //! It works on `wasi:http` itself: copying a request into an `http::Request`, as spin-sdk's `#[http_service]` does, costs
-//! a dozen calls into the host where these components need four. It knows no route, no shape of an error, no service.
+//! a dozen calls into the host where these components need four, and so does its client. It knows no route, no shape of an error, no service.
 
 pub mod etag;
 
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response};
-use spin_sdk::wasip3::wit_bindgen::StreamResult;
+use spin_sdk::wasip3::http::client;
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme, Trailers};
+use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
 /// Why a body was not read.
@@ -29,7 +31,17 @@ pub async fn read(request: Request, headers: &Fields, limit: usize) -> Result<Ve
         return Err(BodyError::TooLarge);
     }
     let (_done, done) = wit_future::new(|| Ok(()));
-    let (mut stream, trailers) = Request::consume_body(request, done);
+    let (stream, trailers) = Request::consume_body(request, done);
+    collect(stream, trailers, length, limit).await
+}
+
+/// The bytes of a body, of which `length` are announced.
+async fn collect(
+    mut stream: StreamReader<u8>,
+    trailers: FutureReader<Result<Option<Trailers>, ErrorCode>>,
+    length: Option<usize>,
+    limit: usize,
+) -> Result<Vec<u8>, BodyError> {
     // One byte more than announced: the read that finds the end then needs no other buffer.
     let mut bytes = Vec::with_capacity(length.unwrap_or(4096) + 1);
     loop {
@@ -83,17 +95,81 @@ pub fn respond(status: u16, headers: &[(String, Vec<u8>)], body: Option<Vec<u8>>
     let headers = Fields::from_list(headers).map_err(|_| refused("a response header was refused"))?;
     // A writer that is dropped ends the message without trailers.
     let (_, trailers) = wit_future::new(|| Ok(None));
-    let contents = body.map(|body| {
-        let (mut writer, contents) = wit_stream::new();
-        spawn(async move {
-            // What remains is what a client that went away did not take.
-            let _unread = writer.write_all(body).await;
-        });
-        contents
-    });
-    let (response, _transmitted) = Response::new(headers, contents, trailers);
+    let (response, _transmitted) = Response::new(headers, body.map(contents), trailers);
     if status != 200 {
         response.set_status_code(status).map_err(|()| refused("a response status was refused"))?;
     }
     Ok(response)
+}
+
+/// A body that is written while the other side reads it.
+fn contents(body: Vec<u8>) -> StreamReader<u8> {
+    let (mut writer, contents) = wit_stream::new();
+    spawn(async move {
+        // What remains is what a peer that went away did not take.
+        let _unread = writer.write_all(body).await;
+    });
+    contents
+}
+
+/// An answer to [`send`].
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers; each that is looked at costs a call into the host.
+    pub headers: Fields,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no whole answer.
+pub enum SendError {
+    /// What the host says.
+    Host(ErrorCode),
+    /// The answer's body could not be read.
+    Body(BodyError),
+}
+
+impl From<ErrorCode> for SendError {
+    fn from(code: ErrorCode) -> SendError {
+        SendError::Host(code)
+    }
+}
+
+/// Sends a request to a URL with a scheme and a host, and reads the answer, of whose body it takes at most `limit` bytes.
+///
+/// # Errors
+/// When the host refuses the request or gets no answer, and when the answer's body is too large or breaks off.
+pub async fn send(
+    method: &Method,
+    url: &str,
+    headers: &[(String, Vec<u8>)],
+    body: Option<Vec<u8>>,
+    limit: usize,
+) -> Result<Answer, SendError> {
+    let headers = Fields::from_list(headers).map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (request, _transmitted) = Request::new(headers, body.map(contents), trailers, None);
+    let (scheme, rest) = url.split_once("://").ok_or(ErrorCode::HttpRequestUriInvalid)?;
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => Scheme::Other(other.to_owned()),
+    };
+    let refused = |()| ErrorCode::HttpRequestUriInvalid;
+    request.set_method(method).map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
+    request.set_scheme(Some(&scheme)).map_err(refused)?;
+    request.set_authority(Some(authority)).map_err(refused)?;
+    request.set_path_with_query(Some(target)).map_err(refused)?;
+    let response = client::send(request).await?;
+    let (status, headers) = (response.get_status_code(), response.get_headers());
+    let length = header(&headers, "content-length").and_then(|length| length.parse().ok());
+    let (_done, done) = wit_future::new(|| Ok(()));
+    let (stream, trailers) = Response::consume_body(response, done);
+    let body = match length {
+        Some(length) if length > limit => Err(BodyError::TooLarge),
+        length => collect(stream, trailers, length, limit).await,
+    };
+    Ok(Answer { status, headers, body: body.map_err(SendError::Body)? })
 }

@@ -83,7 +83,7 @@ async fn create(
     let store = orders.clone();
     let stored = tokio::task::spawn_blocking(move || store.create(&owner, order)).await.unwrap()?;
     let lines = stored.lines.iter().map(|(item, name, cents)| (name.as_str(), *cents, item.quantity));
-    let session = orders.provider.open(&stored.id, lines).await;
+    let session = orders.provider.open(&stored.id, lines.collect()).await;
     tokio::task::spawn_blocking(move || orders.answer(&stored, &session)).await.unwrap()
 }
 

@@ -102,7 +102,8 @@ impl Orders {
             .unwrap()
             .get(0);
         let bill = lines.iter().map(|(item, name, cents)| (name.as_str(), *cents, item.quantity));
-        let Session { id: session, url, success_url, cancel_url, expires_at } = self.provider.open(&id, bill).await;
+        let Session { id: session, url, success_url, cancel_url, expires_at } =
+            self.provider.open(&id, bill.collect()).await;
         let status: String = sqlx::query(SAVE)
             .bind(&id)
             .bind(&session)

@@ -106,28 +106,32 @@ impl Client {
     }
 
     /// Opens the page on which `order` is paid.
-    pub async fn open<'a>(&self, order: &str, lines: impl Iterator<Item = Line<'a>>) -> Session {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("mode", "payment");
-        for (at, (name, cents, quantity)) in lines.enumerate() {
-            let price = format!("line_items[{at}][price_data]");
-            form.append_pair(&format!("{price}[currency]"), "usd")
-                .append_pair(&format!("{price}[product_data][name]"), name)
-                .append_pair(&format!("{price}[unit_amount]"), &cents.to_string())
-                .append_pair(&format!("line_items[{at}][quantity]"), &quantity.to_string());
-        }
-        form.append_pair("metadata[orderId]", order)
-            .append_pair("payment_intent_data[metadata][orderId]", order)
-            .append_pair("success_url", "http://127.0.0.1/payments/success")
-            .append_pair("cancel_url", "http://127.0.0.1/payments/cancel");
+    pub async fn open(&self, order: &str, lines: Vec<Line<'_>>) -> Session {
         let request = self
             .http
             .post(&self.url)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header("idempotency-key", order)
             .bearer_auth("sk_benchmark")
-            .body(form.finish());
+            .body(form(order, lines));
         let response = request.send().await.unwrap().error_for_status().unwrap();
         serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
     }
+}
+
+fn form(order: &str, lines: Vec<Line<'_>>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("mode", "payment");
+    for (at, (name, cents, quantity)) in lines.into_iter().enumerate() {
+        let price = format!("line_items[{at}][price_data]");
+        form.append_pair(&format!("{price}[currency]"), "usd")
+            .append_pair(&format!("{price}[product_data][name]"), name)
+            .append_pair(&format!("{price}[unit_amount]"), &cents.to_string())
+            .append_pair(&format!("line_items[{at}][quantity]"), &quantity.to_string());
+    }
+    form.append_pair("metadata[orderId]", order)
+        .append_pair("payment_intent_data[metadata][orderId]", order)
+        .append_pair("success_url", "http://127.0.0.1/payments/success")
+        .append_pair("cancel_url", "http://127.0.0.1/payments/cancel");
+    form.finish()
 }
