@@ -34,10 +34,11 @@ const COLUMNS: Statement = statement!(
 /// What stands where an order is made: the transaction of [`TAKE_KEY`], `CREATE`, [`CREATE_ITEMS`] and
 /// [`BEGIN_SESSION`] on SQLite, and [`CREATE_AT_ONCE`] on PostgreSQL, where each statement is a way to the server and back.
 ///
-/// Parameters: id, owner or null, currency, total in cents, pieces.
+/// Parameters: id, owner or null, currency, total in cents, pieces. The row has what the caller does not know: when it was
+/// made.
 pub const CREATE: Statement = statement!(
     "INSERT INTO orders (id, owner, currency, total_cents, total_items) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING ",
-    COLUMNS
+    (time!("created_at"))
 );
 
 /// SQLite's alone. Parameters: order, lines: a JSON array with an array of product, name, price and quantity for each.
@@ -48,8 +49,8 @@ pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product
      SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
 
 /// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: those of [`CREATE`], the lines as in
-/// [`CREATE_ITEMS`], and the key with its owner, its text and its hash, or three nulls. The order, or no row when the key
-/// is taken.
+/// [`CREATE_ITEMS`], and the key with its owner, its text and its hash, or three nulls. The row is
+/// [`CREATE`]'s; there is none when the key is taken.
 ///
 /// The key comes first, as the order is made from its row: who comes second waits there, and holds nothing yet.
 pub const CREATE_AT_ONCE: &str = statement!(
@@ -57,12 +58,13 @@ pub const CREATE_AT_ONCE: &str = statement!(
      SELECT ?7::text, ?8::text, ?9::bytea, ?1 WHERE ?8::text IS NOT NULL",
     TAKE_OVER,
     "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items) \
-     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE ?8::text IS NULL OR EXISTS (SELECT 1 FROM taken) RETURNING *), \
+     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE ?8::text IS NULL OR EXISTS (SELECT 1 FROM taken) \
+     RETURNING id, created_at), \
      items AS (INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT id, number - 1, (line ->> 0)::bigint, line ->> 1, (line ->> 2)::bigint, (line ->> 3)::integer \
      FROM made, json_array_elements(?6::text::json) WITH ORDINALITY AS lines (line, number)), \
      session AS (INSERT INTO payment_sessions (order_id, attempt) SELECT id, 1 FROM made) SELECT ",
-    COLUMNS,
+    (time!("created_at")),
     " FROM made"
 )
 .text(Dialect::Postgres);

@@ -1,10 +1,10 @@
 //! Orders in the database: stored whole or not at all, and read by those who may see them.
 
-use crate::bindings::orders::{Actor, Error, Order, Page, Query, Status};
+use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::{rows, session, sql, status};
-use database::{Database, Dialect, Transaction, Value};
+use database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
 /// The most orders on one page.
@@ -45,39 +45,55 @@ pub fn create(
     let (cents, pieces) = (rows::number(draft.total_cents)?, rows::number(draft.total_items)?);
     let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
     let lines = Value::Text(rows::lines(&draft.items)?);
-    let stored = match database.dialect() {
+    let made = match database.dialect() {
         Dialect::Sqlite => in_a_transaction(database, &id, &order, lines, key)?,
         Dialect::Postgres => at_once(database, order, lines, key)?,
     };
-    Ok(stored.map(|order| Order { items: draft.items, ..order }))
+    Ok(made.map(|created_at| Order {
+        id,
+        owner: owner.map(str::to_owned),
+        total: Money { cents: draft.total_cents, currency: currency.to_owned() },
+        total_items: draft.total_items,
+        status: Status::Pending,
+        paid_at: None,
+        charge_id: None,
+        receipt_url: None,
+        refunded_cents: 0,
+        refund_due_cents: 0,
+        updated_at: created_at.clone(),
+        created_at,
+        items: draft.items,
+    }))
 }
 
+/// When the order was made, unless the key is taken.
 fn in_a_transaction(
     database: &Database,
     id: &str,
     order: &[Value],
     lines: Value,
     key: Option<&Key>,
-) -> Result<Option<Order>, database::Error> {
+) -> Result<Option<String>, database::Error> {
     database.transaction(|transaction| {
         if let Some(key) = key
             && !key.take(transaction, id)?
         {
             return Ok(None);
         }
-        let stored = rows::one(transaction.query(sql::CREATE, order)?)?;
+        let made = made_at(transaction.query(sql::CREATE, order)?)?;
         transaction.query(sql::CREATE_ITEMS, &[id.into(), lines])?;
         session::begin(transaction, id, 1)?;
-        Ok(stored)
+        Ok(made)
     })
 }
 
+/// When the order was made, unless the key is taken.
 fn at_once(
     database: &Database,
     order: [Value; 5],
     lines: Value,
     key: Option<&Key>,
-) -> Result<Option<Order>, database::Error> {
+) -> Result<Option<String>, database::Error> {
     let key = match key {
         Some(key) => {
             database.query(sql::PURGE_KEYS, &[])?;
@@ -86,7 +102,11 @@ fn at_once(
         None => [Value::Null, Value::Null, Value::Null],
     };
     let parameters: Vec<Value> = order.into_iter().chain([lines]).chain(key).collect();
-    rows::one(database.query(sql::CREATE_AT_ONCE, &parameters)?)
+    made_at(database.query(sql::CREATE_AT_ONCE, &parameters)?)
+}
+
+fn made_at(mut rows: Rows) -> Result<Option<String>, database::Error> {
+    rows.next().map(|mut row| row.text()).transpose()
 }
 
 /// One order without its lines, if `seen_by` (see [`Actor::sees`]) sees it.
