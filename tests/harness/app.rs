@@ -63,7 +63,9 @@ impl App {
             .replace("name = \"store\"", &format!("name = \"{}\"", spread.name))
             .variable("products_database_url", Postgres::shared().database())
             .variable("orders_database_url", Postgres::shared().database())
-            .variable("public_url", format!("http://127.0.0.1:{}", spread.port));
+            .variable("public_url", format!("http://127.0.0.1:{}", spread.port))
+            .variable("jwt_secret", super::store::JWT_SECRET)
+            .variable("stripe_endpoint_secret", super::store::STRIPE_SECRET);
         App { spread: Some(spread), ..app }
     }
 

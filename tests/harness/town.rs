@@ -43,8 +43,6 @@ impl Town {
             .store_with(App::store_alone().spread_as(spread))
             .variable("products_database_url", postgres.database())
             .variable("orders_database_url", postgres.database())
-            .variable("jwt_secret", store::JWT_SECRET)
-            .variable("stripe_endpoint_secret", store::STRIPE_SECRET)
             .variable("public_url", "https://shop.example")
             .file("runtime-config.toml", config);
         let (hosts, addresses) = Default::default();

@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// A host of the store whose accounts are kept as this runtime configuration says.
 async fn host(config: &str) -> Shop {
-    Shop::of(App::store().file("runtime-config.toml", config)).await
+    Shop::of(App::store_alone().file("runtime-config.toml", config)).await
 }
 
 fn in_nats(url: &str) -> String {
@@ -95,7 +95,7 @@ async fn two_hosts_have_the_same_accounts_in_redis_and_outlive_its_absence() {
 async fn a_store_whose_server_is_not_there_stops_start_up_with_one_message() {
     let server = Redis::start(&["--requirepass", "s3cret"]);
     let address = format!("127.0.0.1:{}", server.port());
-    let refuses = async |config: String| App::store().file("runtime-config.toml", config).start_fails().await;
+    let refuses = async |config: String| App::store_alone().file("runtime-config.toml", config).start_fails().await;
 
     let wrong = refuses(in_redis(&format!("redis://:not-s3cret@{address}"))).await;
     let place = format!("key-value store `auth` in redis://{address}/0 cannot be opened: ");
