@@ -26,6 +26,7 @@ mod scenarios {
     mod jetstream;
     mod migrations;
     mod model;
+    mod nest;
     mod outages;
     mod payments;
     mod permutations;

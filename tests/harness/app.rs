@@ -74,6 +74,17 @@ impl App {
         self.spread.as_ref()
     }
 
+    /// A stage of `nest/` on the way from a NestJS system to the repository's own application.
+    pub fn nest(stage: &str) -> App {
+        build::adapters();
+        let folder = folder();
+        let place = Path::new("nest").join(format!("{stage}.toml"));
+        fs::create_dir(folder.path().join("nest")).unwrap();
+        fs::copy(build::root().join(&place), folder.path().join(&place)).expect("the stage's manifest");
+        symlink(build::root().join("components"), folder.path().join("components")).unwrap();
+        App::at(folder, place)
+    }
+
     /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
     pub fn open_store() -> App {
         App::store().variable("open_access", true)

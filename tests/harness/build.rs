@@ -45,11 +45,22 @@ pub fn guests() {
 /// Builds the components of the repository's own application, as its users do.
 pub fn components() {
     static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| application("spin.toml"));
+}
+
+/// Builds those of the stages on the way there from a NestJS system.
+pub fn adapters() {
+    static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let mut souk = Command::new(SOUK);
-        souk.args(["build", "-f"]).arg(root().join("spin.toml"));
-        run(souk);
+        application("nest/orders.toml");
+        application("nest/services.toml");
     });
+}
+
+fn application(manifest: &str) {
+    let mut souk = Command::new(SOUK);
+    souk.args(["build", "-f"]).arg(root().join(manifest));
+    run(souk);
 }
 
 fn run(mut command: Command) {

@@ -73,8 +73,19 @@ pub(super) fn check(
             return Err(unfit(remote.line, message, "take it out of `remote`, or name what it imports".to_string()));
         }
     }
+    for pattern in &declared.nest.calls {
+        if !imports.iter().any(|import| pattern.interface.covers(import)) {
+            let message = format!("calls `{}` by a pattern of Nest, but does not import it", pattern.interface);
+            return Err(unfit(
+                pattern.line,
+                message,
+                "take the pattern out of `calls`, or name what it imports".into(),
+            ));
+        }
+    }
     for import in contracts {
-        if declared.dependencies.iter().any(|dependency| dependency.name.covers(import)) {
+        let linked = declared.dependencies.iter().any(|dependency| dependency.name.covers(import));
+        if linked || declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import)) {
             continue;
         }
         let exporter =

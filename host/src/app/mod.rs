@@ -8,14 +8,17 @@ mod grants;
 mod handler;
 mod imports;
 mod migrations;
+mod nest;
 mod start;
 mod summary;
 
 use crate::links::durable::{Deliveries, Queue, QueueError};
+use crate::links::nest::{Bridge, Service};
 use crate::links::remote::{Remote, Serving};
 use crate::manifest::Application;
 use crate::nats::NatsError;
 use crate::runtime::{Engine, Pool};
+use async_nats::SubscribeError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,8 @@ pub struct App {
     remote: Option<Remote>,
     /// Of durable links; none while the application has and had no such link.
     queue: Option<Queue>,
+    /// What the components answer of a NestJS system.
+    services: Vec<Service>,
     /// Drops instances that nobody uses.
     _sweeper: AbortOnDropHandle<()>,
     // Last: the pools' stores belong to it.
@@ -90,6 +95,19 @@ impl App {
         match &self.queue {
             Some(queue) => Deliveries::start(queue, self.pools.values(), stop).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// Answers the messages of a NestJS system until `stop`. An application that is started for one call does not.
+    ///
+    /// # Errors
+    /// When NATS takes no subscription.
+    pub async fn bridge(&self, stop: CancellationToken) -> Result<Option<Bridge>, SubscribeError> {
+        match &self.remote {
+            Some(remote) if !self.services.is_empty() => {
+                Bridge::start(remote.nats(), &self.services, stop).await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

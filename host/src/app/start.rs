@@ -2,7 +2,7 @@
 
 use super::grants::{self, GrantError, Shared};
 use super::migrations::{self, MigrateError};
-use super::{App, Handler, elsewhere, handler, imports};
+use super::{App, Handler, elsewhere, handler, imports, nest};
 use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
 use crate::limits::millis;
@@ -141,8 +141,18 @@ impl App {
         let pools = wiring.pools;
         check_routes(&application, &pools)?;
         let handlers = handler::all(&application, &pools, remote.as_ref());
+        let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
-        let app = Arc::new(App { application, pools, handlers, remote, queue, _sweeper: sweeper, _engine: engine });
+        let app = Arc::new(App {
+            application,
+            pools,
+            handlers,
+            remote,
+            queue,
+            services,
+            _sweeper: sweeper,
+            _engine: engine,
+        });
         shared.internal(dispatch(&app));
         Ok(app)
     }
@@ -223,6 +233,7 @@ impl Wiring<'_> {
             let target = pool.as_ref().map_or(Target::Elsewhere(&elsewhere), Target::Here);
             self.link(&mut linker, declared, &code, dependency, target)?;
         }
+        nest::link(&mut linker, self.engine, application, declared, &code, self.remote.map(Remote::nats))?;
         let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
             .map_err(|error| compile_error(application, error))?;
         imports::check_idempotent(application, declared, &compiled.exported)?;

@@ -1,7 +1,7 @@
 //! The block that ends a start, and the same facts for `souk doctor`.
 
 use super::App;
-use crate::manifest::{Application, Component, DatabaseUrl};
+use crate::manifest::{Application, Component, DatabaseUrl, NestPattern};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -72,6 +72,9 @@ fn grants(application: &Application, component: &Component) -> Vec<String> {
     };
     list("remote", component.remote.iter().map(|r| r.name.to_string()).collect());
     list("durable", component.durable.iter().map(|d| d.name.to_string()).collect());
+    let patterns = |patterns: &[NestPattern]| patterns.iter().map(|pattern| pattern.subject.clone()).collect();
+    list("serves", patterns(&component.nest.serves));
+    list("calls", patterns(&component.nest.calls));
     list("sqlite", component.sqlite_databases.clone());
     if let Some(DatabaseUrl::Postgres(address)) = &component.database {
         list("postgres", vec![address.to_string()]);

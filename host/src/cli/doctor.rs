@@ -5,7 +5,7 @@ use super::{Place, default_url, fill_in, output};
 use crate::app::{App, describe};
 use crate::bindings;
 use crate::limits::{ComponentLimits, EdgeLimits, Limit};
-use crate::links::{durable, remote};
+use crate::links::{durable, nest, remote};
 use crate::manifest::{Application, DatabaseUrl};
 use crate::state::{self, StateFolder};
 use clap::Args;
@@ -81,7 +81,8 @@ impl Doctor {
         }
         output::line("\nFixed limits of the interfaces:");
         let fixed = bindings::fixed_limits().into_iter().chain(crate::migrations::fixed_limits());
-        for (what, value, unit) in fixed.chain(durable::fixed_limits()).chain(remote::fixed_limits()) {
+        let links = durable::fixed_limits().into_iter().chain(remote::fixed_limits()).chain(nest::fixed_limits());
+        for (what, value, unit) in fixed.chain(links) {
             output::line(&format!("  {what:<26} {value:>12} {unit}"));
         }
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

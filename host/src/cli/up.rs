@@ -80,6 +80,7 @@ impl Up {
         let drain = millis(app.application().limits.drain);
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
+        let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         stop_on_signal(shutdown.clone())?;
@@ -91,8 +92,8 @@ impl Up {
         if let Some(serving) = serving {
             drained &= serving.await?;
         }
-        if let Some(deliveries) = deliveries {
-            deliveries.await?;
+        for ending in [deliveries, bridge].into_iter().flatten() {
+            ending.await?;
         }
         let _ = std::fs::remove_file(state::control_socket(state.path()));
         if drained {

@@ -5,7 +5,8 @@
 //! stands for a dead or late callee ([`unavailable`]). A call does none of that work again.
 //!
 //! A link is [`local`] or, to a component on another host, [`remote`], and its caller waits for the answer; or it is
-//! [`durable`], and its caller waits until the call is stored.
+//! [`durable`], and its caller waits until the call is stored. Imports and exports can also be patterns of a NestJS
+//! system ([`nest`]).
 //!
 //! A contract with a resource, stream or future is refused: a handle means something in its own store only.
 
@@ -14,6 +15,7 @@ pub mod codec;
 pub mod durable;
 mod import;
 pub mod local;
+pub mod nest;
 pub mod remote;
 pub mod signature;
 pub mod unavailable;

@@ -10,6 +10,7 @@ pub(super) fn whole(application: &Application, file: File<'_>) {
     dependencies(application, file);
     cycles(application, file);
     routes(application, file);
+    patterns(application, file);
     unused(application, file);
 }
 
@@ -97,17 +98,53 @@ fn routes(application: &Application, file: File<'_>) {
     }
 }
 
+/// A pattern of a NestJS system is answered by one component, and an import by one kind of link.
+fn patterns(application: &Application, file: File<'_>) {
+    let mut served: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    for component in application.components.values() {
+        for pattern in &component.nest.serves {
+            if let Some((other, line)) = served.insert(&pattern.subject, (&component.name, pattern.line)) {
+                let message = format!("the pattern `{}` is served by `{other}` in line {line} too", pattern.subject);
+                let fix = "keep one of the two: each message is for one component";
+                file.report.error(file.diagnostic(Some(pattern.line), Some(&component.name), message, fix));
+            }
+        }
+    }
+    for component in application.components.values() {
+        for pattern in &component.nest.calls {
+            let interface = &pattern.interface;
+            let (message, fix) = if let Some((other, line)) = served.get(pattern.subject.as_str()) {
+                (
+                    format!("the pattern `{}` is one that `{other}` serves, in line {line}", pattern.subject),
+                    format!("make `{other}` a dependency, or take the pattern out of `calls`"),
+                )
+            } else if component.dependencies.iter().any(|dependency| dependency.name.overlaps(interface)) {
+                (
+                    format!("`{interface}` is in `calls` of a NestJS system and in the dependencies"),
+                    "keep one of the two: either a component answers it, or a Nest service".to_owned(),
+                )
+            } else {
+                continue;
+            };
+            file.report.error(file.diagnostic(Some(pattern.line), Some(&component.name), message, fix));
+        }
+    }
+}
+
 /// Warns of components that nothing leads to.
 fn unused(application: &Application, file: File<'_>) {
     let routed = application.routes.iter().map(|route| route.component.as_str());
     let linked = links(application).map(|(_, dependency)| dependency.component.as_str());
-    let used: BTreeSet<_> = routed.chain(linked).collect();
+    let serving = application.components.values().filter(|component| !component.nest.serves.is_empty());
+    let serving = serving.map(|component| component.name.as_str());
+    let used: BTreeSet<_> = routed.chain(linked).chain(serving).collect();
     for component in application.components.values().filter(|component| !used.contains(component.name.as_str())) {
         let message = "no trigger and no dependency leads to the component";
         let fix = "add a [[trigger.http]] or a dependency on it, or remove it; `souk call` reaches it either way";
         file.report.warning(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
     }
-    if application.routes.iter().all(|route| route.pattern.is_none()) {
+    let answers = application.components.values().any(|component| !component.nest.serves.is_empty());
+    if !answers && application.routes.iter().all(|route| route.pattern.is_none()) {
         let message = "no route is public: the host will answer no HTTP request";
         file.report.warning(file.diagnostic(None, None, message, "add a [[trigger.http]] with a route"));
     }

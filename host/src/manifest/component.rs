@@ -8,7 +8,7 @@ use super::schema::{Draft, read_limits, read_targets};
 use super::table::{At, File, Table};
 use super::template::Template;
 use super::variables::{Declared, Value};
-use super::{Build, Component, Dependency, Idempotent, Marked, database};
+use super::{Build, Component, Dependency, Idempotent, Marked, Nest, database, nest};
 use crate::limits::ComponentLimits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -42,6 +42,7 @@ impl Component {
             durable: Vec::new(),
             remote: Vec::new(),
             idempotent: Vec::new(),
+            nest: Nest::default(),
             build: None,
             migrations: None,
             database: None,
@@ -324,6 +325,7 @@ fn read_tool(
         }
     }
     component.idempotent = read_idempotent(&mut souk);
+    component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }

@@ -373,6 +373,33 @@ fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.idempotent = [\"n:p\"]", 8, "`n:p` in `idempotent` is neither", "#function"),
         in_component("tool.souk.idempotent = [\"n:p/i#\"]", 8, "names no function after its `#`", "#function"),
         in_component("tool.souk.idempotent = [\"in#f\"]", 8, "it names no package", "#function"),
+        // A NestJS system.
+        in_component("tool.souk.nest = {}", 8, "names no pattern", "`serves` or `calls`"),
+        in_component("tool.souk.nest.serve = {}", 8, "unknown key `serve`", "did you mean `serves`?"),
+        in_component("tool.souk.nest.serves = { \"a b\" = \"n:p/i#f\" }", 8, "takes no blanks", "change the pattern"),
+        in_component("tool.souk.nest.serves = { \"a.*\" = \"n:p/i#f\" }", 8, "wildcards", "write each pattern"),
+        in_component("tool.souk.nest.calls = { '{\"a\":[1]}' = \"n:p/i#f\" }", 8, "a list has no place", "single quotes"),
+        in_component("tool.souk.nest.calls = { a = \"n:p#f\" }", 8, "not the name of a function", "interface@version#function"),
+        in_component("tool.souk.nest.calls = { a = 1 }", 8, "a function's name or a table", "write a function's name"),
+        in_component("tool.souk.nest.calls = { a = { data = \"b\" } }", 8, "has no `function`", "#function"),
+        in_component("tool.souk.nest.errors = { e = { message = \"m\" } }", 8, "`e` has no `status`", "status = 404"),
+        in_component("tool.souk.nest.errors = { e = { status = -1 } }", 8, "out of range", "status = 404"),
+        Mistake(
+            with_component(
+                "tool.souk.nest.serves.a = \"n:p/i#f\"\n[component.b]\nsource = \"b\"\ntool.souk.nest.serves.a = \"n:p/i#f\"",
+            ),
+            11,
+            Some("b"),
+            "the pattern `a` is served by `a` in line 8 too",
+            "keep one of the two",
+        ),
+        Mistake(
+            with_component(&format!("tool.souk.nest.calls.x = \"n:p/i#f\"\n{}", dependency("{ component = \"b\" }"))),
+            8,
+            Some("a"),
+            "`n:p/i` is in `calls` of a NestJS system and in the dependencies",
+            "keep one of the two",
+        ),
         in_component("tool.souk.limits = { memroy = 1 }", 8, "unknown limit `memroy`", "`memory`"),
         in_component(
             "tool.souk.limits = { memory = 1 }",

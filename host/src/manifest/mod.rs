@@ -33,6 +33,7 @@ mod generated;
 mod key_value;
 mod names;
 mod nats;
+mod nest;
 mod outbound;
 mod postgres;
 mod route;
@@ -55,6 +56,7 @@ pub use generated::HostValues;
 pub use key_value::{KeyValuePlace, RedisUrl};
 pub use names::DependencyName;
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
+pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, INTERNAL_DOMAIN, default_port};
 pub use postgres::{AddressError, MAX_ADDRESS, PostgresAddress, SslMode};
 pub use route::{RouteMatch, RoutePattern, Router};
@@ -192,6 +194,8 @@ pub struct Component {
     pub remote: Vec<Marked>,
     /// Which of its functions other components may call twice.
     pub idempotent: Vec<Idempotent>,
+    /// What it has to do with a NestJS system.
+    pub nest: Nest,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.

@@ -8,14 +8,14 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// What is told while something fails, and that it has ended.
 #[derive(Default)]
-pub(super) struct Complaint {
+pub(in crate::links) struct Complaint {
     /// When it was told last, and how often it has happened since.
     told: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Complaint {
     /// It has happened; `tell` is called when it is time to, with the number of times since it was told last.
-    pub(super) fn happened(&self, tell: impl FnOnce(u64)) {
+    pub(in crate::links) fn happened(&self, tell: impl FnOnce(u64)) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let more = match told.as_mut() {
             Some((at, more)) if at.elapsed() < PERIOD => {
@@ -30,7 +30,7 @@ impl Complaint {
     }
 
     /// It has not happened; `tell` is called when it had.
-    pub(super) fn ended(&self, tell: impl FnOnce()) {
+    pub(in crate::links) fn ended(&self, tell: impl FnOnce()) {
         if self.told.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             tell();
         }

@@ -29,7 +29,7 @@ pub(super) fn check(interface: &str, function: &str, ty: &ComponentFunc) -> Resu
 }
 
 /// Whether a function returns what a delivery can act on.
-pub(super) fn is_delivery(ty: &ComponentFunc) -> bool {
+pub(in crate::links) fn is_delivery(ty: &ComponentFunc) -> bool {
     let Some(Type::Result(result)) = ty.results().next() else { return false };
     let (None, Some(Type::Variant(error))) = (result.ok(), result.err()) else { return false };
     let mut cases: Vec<(String, bool)> =

@@ -47,10 +47,13 @@ pub mod operator;
 mod queue;
 mod watch;
 
+pub(in crate::links) use complaint::Complaint;
+pub(in crate::links) use contract::is_delivery;
 pub use deliver::Deliveries;
 pub use file::FileQueue;
 pub use jetstream::{JetStreamError, JetStreamQueue};
 pub use link::link;
+pub(in crate::links) use queue::{Key, NewMessage, Published};
 pub use queue::{Queue, QueueError};
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,0 +1,241 @@
+//! From a component to a Nest service: an import whose functions are patterns.
+//!
+//! A request has an inbox of its own, as Nest's clients have, because a service may answer in several packets: the last
+//! response counts. Whoever cannot answer becomes the contract's `unavailable` at once: nobody who subscribes to the
+//! pattern, a connection to NATS that is gone, a message that is too large; and at the caller's deadline one who is
+//! late. What went wrong in detail is in the log.
+
+use super::NestError;
+use super::function::{Function, Way};
+use super::packet::{self, Outcome, Reply};
+use crate::bindings::Ctx;
+use crate::call::CallContext;
+use crate::links::LinkError;
+use crate::links::check::LinkTypeError;
+use crate::links::durable::is_delivery;
+use crate::links::import::define;
+use crate::links::unavailable::Unavailable;
+use crate::manifest::NestPattern;
+use crate::nats::{Nats, Outage};
+use async_nats::StatusCode;
+use futures::StreamExt;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, Val};
+
+/// The component that imports, and what its functions are in Nest.
+pub struct Caller<'a> {
+    /// The engine of the component.
+    pub engine: &'a wasmtime::Engine,
+    /// Its code.
+    pub importer: &'a Component,
+    /// Its name.
+    pub name: &'a Arc<str>,
+    /// Its patterns.
+    pub patterns: &'a [NestPattern],
+    /// Its requests that are under way, bounded.
+    pub slots: &'a Arc<Semaphore>,
+    /// The connection.
+    pub nats: &'a Nats,
+}
+
+/// Connects `interface`, an import of `caller`, to the services that its patterns name. Returns the functions, as
+/// `interface#name`, whose contract has no error that could say that a service is unavailable.
+///
+/// # Errors
+/// When a function has no pattern, or its type is not one that packets can carry.
+pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> Result<Vec<String>, NestError> {
+    let patterns: Vec<&NestPattern> = caller.patterns.iter().filter(|p| p.interface.covers(interface)).collect();
+    let line = patterns.first().map_or(1, |pattern| pattern.line);
+    let wrong = |line: usize, function: &str, problem: String| NestError {
+        line,
+        error: LinkTypeError::new(interface, function, problem).into(),
+    };
+    let refused = |error: &wasmtime::Error| NestError {
+        line,
+        error: LinkError::Linker { interface: interface.into(), message: format!("{error:#}") },
+    };
+    let component_type = caller.importer.component_type();
+    let import = component_type.get_import(caller.engine, interface).map(|import| import.ty);
+    let Some(ComponentItem::ComponentInstance(import)) = import else { return Ok(Vec::new()) };
+    let mut instance = linker.instance(interface).map_err(|error| refused(&error))?;
+    let (mut uncovered, mut known) = (Vec::new(), Vec::new());
+    for (name, item) in import.exports(caller.engine) {
+        let ty = match item.ty {
+            ComponentItem::ComponentFunc(ty) => ty,
+            ComponentItem::Type(_) => continue,
+            _ => return Err(NestError { line, error: LinkTypeError::not_a_function(interface, name).into() }),
+        };
+        known.push(name.to_owned());
+        let mut own = patterns.iter().filter(|pattern| pattern.function == name);
+        let Some(first) = own.next() else {
+            let fix = format!("add a pattern for \"{interface}#{name}\" to `calls`, or write an adapter");
+            return Err(wrong(line, name, format!("is answered by no pattern\n  fix: {fix}")));
+        };
+        let way = if is_delivery(&ty) { Way::Event } else { Way::Out };
+        let function = Function::of(first, &ty, way).map_err(|e| NestError { line: first.line, error: e.into() })?;
+        let subjects: Vec<String> = patterns.iter().filter(|p| p.function == name).map(|p| p.subject.clone()).collect();
+        if let (Some(second), false) = (own.next(), function.takes_any_pattern()) {
+            let problem = format!("stands for `{}` already\n  fix: keep one pattern for each function", first.subject);
+            return Err(wrong(second.line, name, problem));
+        }
+        let unavailable = Unavailable::of(&ty);
+        if unavailable.is_none() {
+            uncovered.push(format!("{interface}#{name}"));
+        }
+        let link = Arc::new(Link {
+            caller: caller.name.clone(),
+            subjects,
+            function,
+            event: way == Way::Event,
+            unavailable,
+            slots: caller.slots.clone(),
+            nats: caller.nats.clone(),
+        });
+        define(&mut instance, name, &ty, move |context, params, results| {
+            let link = link.clone();
+            Box::pin(async move { link.call(context, params, results).await })
+        })
+        .map_err(|error| refused(&error))?;
+    }
+    if let Some(pattern) = patterns.iter().find(|pattern| !known.contains(&pattern.function)) {
+        let problem = format!("is not imported\n  fix: it imports {}; name one of these", known.join(", "));
+        return Err(wrong(pattern.line, &pattern.function, problem));
+    }
+    Ok(uncovered)
+}
+
+/// One function of one link.
+struct Link {
+    caller: Arc<str>,
+    /// The patterns that it stands for: one, or for an adapter those that it may name.
+    subjects: Vec<String>,
+    function: Function,
+    event: bool,
+    unavailable: Option<Unavailable>,
+    slots: Arc<Semaphore>,
+    nats: Nats,
+}
+
+/// Why a service has not answered: for the caller, and what only the log is told.
+struct Silence {
+    what: &'static str,
+    detail: String,
+}
+
+impl Silence {
+    fn new(what: &'static str, detail: impl std::fmt::Display) -> Self {
+        Silence { what, detail: detail.to_string() }
+    }
+}
+
+impl Link {
+    async fn call(&self, context: CallContext, params: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+        let first = self.subjects.first().map(String::as_str).unwrap_or_default();
+        let (subject, outcome) = match self.function.message(params) {
+            Ok((None, data)) => (first.to_owned(), self.send(first, &data, &context).await),
+            Ok((Some(named), data)) if self.subjects.contains(&named) => {
+                let outcome = self.send(&named, &data, &context).await;
+                (named, outcome)
+            }
+            Ok((Some(named), _)) => {
+                let detail = format!("fix: add '{named}' to `calls` of `{}`", self.caller);
+                (named, Err(Silence::new("is not one that this component may call", detail)))
+            }
+            Err(error) => (first.to_owned(), Err(Silence::new("cannot be sent this message", error))),
+        };
+        match outcome {
+            Ok(values) => {
+                for (slot, value) in results.iter_mut().zip(values) {
+                    *slot = value;
+                }
+                Ok(())
+            }
+            Err(Silence { what, detail }) => {
+                let message = format!("the service of `{}` {what}", subject.escape_debug());
+                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", detail.escape_debug());
+                match (&self.unavailable, results.first_mut()) {
+                    (Some(unavailable), Some(slot)) => {
+                        *slot = unavailable.value(&message);
+                        Ok(())
+                    }
+                    _ => Err(wasmtime::Error::msg(message)),
+                }
+            }
+        }
+    }
+
+    async fn send(&self, subject: &str, data: &str, context: &CallContext) -> Result<Vec<Val>, Silence> {
+        let mut outage = self.nats.outage();
+        if *outage.borrow_and_update() != Outage::None {
+            return Err(Silence::new("cannot be reached", "there is no connection to NATS"));
+        }
+        let id = Uuid::new_v4().simple().to_string();
+        let packet = packet::message(subject, data, (!self.event).then_some(id.as_str()));
+        let most = self.nats.client().max_payload();
+        if packet.len() > most {
+            let detail = format!("{} bytes, and NATS takes {most}", packet.len());
+            return Err(Silence::new("cannot be sent a message of this size", detail));
+        }
+        if self.event {
+            let sent = self.nats.client().publish(subject.to_owned(), packet.into()).await;
+            return match sent {
+                Ok(()) => Ok(vec![Val::Result(Ok(None))]),
+                Err(error) => Err(Silence::new("cannot be reached", error)),
+            };
+        }
+        let answer = async {
+            let _slot = self.slots.acquire().await;
+            self.request(subject, packet, &id).await
+        };
+        tokio::select! {
+            answer = tokio::time::timeout_at(context.deadline.into(), answer) => match answer {
+                Ok(answer) => answer,
+                Err(_) => Err(Silence::new("did not answer in time", "the deadline of the call has passed")),
+            },
+            // What was asked before the connection broke is answered to nobody.
+            _ = outage.changed() => Err(Silence::new("cannot be reached", "the connection to NATS broke")),
+        }
+    }
+
+    async fn request(&self, subject: &str, packet: String, id: &str) -> Result<Vec<Val>, Silence> {
+        let client = self.nats.client();
+        let gone = |error: &dyn std::fmt::Display| Silence::new("cannot be reached", error);
+        let inbox = client.new_inbox();
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| gone(&error))?;
+        let sent = client.publish_with_reply(subject.to_owned(), inbox, packet.into()).await;
+        sent.map_err(|error| gone(&error))?;
+        let mut latest = "null".to_owned();
+        while let Some(message) = replies.next().await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(Silence::new("is not there", "nobody subscribes to the pattern; start the service"));
+            }
+            let Some(reply) = Reply::parse(&message.payload) else {
+                return Err(Silence::new("answered with what is no packet", "not JSON"));
+            };
+            if reply.id.as_deref().is_some_and(|other| other != id) {
+                continue;
+            }
+            match reply.outcome {
+                Some(Outcome::Response(json)) => json.clone_into(&mut latest),
+                Some(error) => return self.read(&error),
+                // The end of a stream, or of a handler that returned nothing at all.
+                None => {}
+            }
+            if reply.last {
+                return self.read(&Outcome::Response(&latest));
+            }
+        }
+        Err(Silence::new("cannot be reached", "the connection to NATS was closed"))
+    }
+
+    fn read(&self, outcome: &Outcome<'_>) -> Result<Vec<Val>, Silence> {
+        match self.function.results(outcome) {
+            Ok(Some(values)) => Ok(values),
+            Ok(None) => Err(Silence::new("failed", "its error's status is in no table; fix: add it to `errors`")),
+            Err(error) => Err(Silence::new("answered with what the contract does not have", error)),
+        }
+    }
+}

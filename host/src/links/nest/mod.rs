@@ -1,0 +1,51 @@
+//! The bridge to a NestJS system (`@nestjs/microservices` with its NATS transport), so that its services can be replaced
+//! one at a time.
+//!
+//! Two directions, one table each in the manifest, from a pattern to a function of a contract:
+//!
+//! | table | who calls | who answers |
+//! |---|---|---|
+//! | `serves` | a Nest client | a component's export ([`serve`]) |
+//! | `calls` | a component's import | a Nest service ([`call`]) |
+//!
+//! A packet ([`packet`]) becomes a call by the codec ([`function`]): `data` holds the parameters by name, or is the only
+//! one; the result's `ok` is the response; its error is looked up in the table of errors ([`errors`]). Where a contract
+//! and the Nest system differ in more than that, an adapter stands between them: a component that exports or imports
+//! `nest:microservices` (`wit/nest`), whose functions take and give JSON. That is the one rule for all that tables
+//! could not say: there is no language of templates here.
+//!
+//! A function that returns `result<_, variant { retry(string), reject(string) }>` is for events. A component's is stored
+//! in the queue of durable links before anything else happens, so an event that has reached this host is not lost; a
+//! Nest service's gets the message and answers nothing, and NATS drops it where nobody listens.
+//!
+//! Refused at start-up: a function that is not there, a contract's error that is in no table, an import of which a
+//! function has no pattern, patterns without NATS. What a stranger sends is answered with an error in Nest's shape; what
+//! cannot be answered is in the log.
+
+mod call;
+mod errors;
+mod function;
+mod packet;
+mod serve;
+
+pub use call::{Caller, link};
+pub use serve::{Bridge, Service};
+
+use super::LinkError;
+
+/// The most bytes of a packet that are read. NATS has its own bound, of a mebibyte where nobody has changed it.
+pub const MAX_PACKET: usize = 1 << 20;
+
+/// A table of patterns that does not fit the component.
+#[derive(Debug)]
+pub struct NestError {
+    /// The line of the pattern, or of what needs one.
+    pub line: usize,
+    /// What is wrong, and the fix.
+    pub error: LinkError,
+}
+
+/// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
+pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
+    vec![("nest: a packet", u64::try_from(MAX_PACKET).unwrap_or(u64::MAX), "bytes")]
+}
