@@ -233,7 +233,7 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
 
 #[tokio::test]
 async fn messages_that_no_nest_client_sends_are_answered_and_hurt_nobody() {
-    let nats = Nats::start();
+    let mut nats = Nats::start();
     let (host, mut client) = started(App::nest("products"), &nats).await;
     let pattern = r#"{"cmd":"find_one_product"}"#;
     let deep = format!(r#"{{"data":{}{},"id":"x"}}"#, "[".repeat(100_000), "]".repeat(100_000));
@@ -256,6 +256,11 @@ async fn messages_that_no_nest_client_sends_are_answered_and_hurt_nobody() {
     client.ask(json!({ "emit": { "cmd": "find_one_product" }, "data": { "id": "abc" } })).await;
     client.ask(json!({ "emit": { "cmd": "find_one_product" }, "data": { "id": 1 } })).await;
     assert_eq!(client.send(cmd("find_one_product"), json!({ "id": 1 })).await.unwrap()["name"], "Teclado");
+    // A server that dies and is back finds the host there.
+    nats.kill(0);
+    host.wait_for_log("NATS is gone").await;
+    nats.resume(0);
+    Node::client(&nats, cmd("find_one_product")).await;
     assert_eq!(host.log_count("panicked"), 0);
     host.stop().await;
 }

@@ -62,6 +62,7 @@ pub(super) fn services(
 ) -> Result<Vec<Service>, StartError> {
     let mut services = Vec::new();
     for declared in application.components.values() {
+        // Of those that run on other hosts there is no pool.
         let (Some(first), Some(pool)) = (declared.nest.serves.first(), pools.get(&declared.name)) else { continue };
         if nats.is_none() {
             return Err(no_nats(application, declared, first.line));

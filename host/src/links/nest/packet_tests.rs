@@ -38,9 +38,7 @@ fn requests_and_events_are_read_as_nest_writes_them() {
 
 #[test]
 fn what_is_no_json_is_no_packet() {
-    for text in
-        ["", "hello", "{", r#"{"data":1,"id":"x"} {}"#, r#"{"data":01}"#, "\u{feff}{}"]
-    {
+    for text in ["", "hello", "{", r#"{"data":1,"id":"x"} {}"#, r#"{"data":01}"#, "\u{feff}{}"] {
         assert_eq!(incoming(text), None, "{text}");
         assert_eq!(read(text), None, "{text}");
     }
