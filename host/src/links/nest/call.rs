@@ -8,7 +8,7 @@
 use super::NestError;
 use super::function::{Function, Way};
 use super::packet::{self, Outcome, Reply};
-use crate::bindings::Ctx;
+use crate::bindings::{Ctx, printable};
 use crate::call::CallContext;
 use crate::links::LinkError;
 use crate::links::check::LinkTypeError;
@@ -154,8 +154,8 @@ impl Link {
                 Ok(())
             }
             Err(Silence { what, detail }) => {
-                let message = format!("the service of `{}` {what}", subject.escape_debug());
-                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", detail.escape_debug());
+                let message = format!("the service of `{}` {what}", printable(&subject));
+                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", printable(&detail));
                 match (&self.unavailable, results.first_mut()) {
                     (Some(unavailable), Some(slot)) => {
                         *slot = unavailable.value(&message);

@@ -11,6 +11,7 @@
 use super::function::{Answer, Function, Way};
 use super::packet::{self, Incoming, Outcome};
 use super::{MAX_PACKET, NestError, errors};
+use crate::bindings::printable;
 use crate::call::CallContext;
 use crate::limits::ComponentLimits;
 use crate::links::LinkError;
@@ -193,7 +194,7 @@ impl Lane {
                     trace = %trace,
                     "an event `{}` is lost: {}",
                     served.subject,
-                    refusal.message.escape_debug()
+                    printable(&refusal.message)
                 );
             }
             served.reply(&nats, &message, outcome).await;
