@@ -292,6 +292,29 @@ async fn two_hosts_share_the_messages_of_a_pattern_and_one_goes_on_alone() {
 }
 
 #[tokio::test]
+async fn a_nest_service_in_the_components_queue_group_takes_its_share_until_it_is_stopped() {
+    let nats = Nats::start();
+    let (_host, mut client) = started(App::nest("services"), &nats).await;
+    let service = Node::start("service.js", &[&nats.url(), "auth"]).await;
+    // A token that the service takes, and our accounts do not.
+    let (mut theirs, mut ours) = (0, 0);
+    while (theirs == 0 || ours == 0) && theirs + ours < 1000 {
+        match client.send(json!("auth.verify.token"), json!("a.b.c")).await {
+            Ok(_) => theirs += 1,
+            Err(error) => {
+                assert_eq!(error, json!({ "status": 401, "message": "Token not valid" }));
+                ours += 1;
+            }
+        }
+    }
+    assert!(theirs > 0 && ours > 0, "{theirs} for the service, {ours} for the component");
+    service.end().await;
+    for _ in 0..20 {
+        client.send(json!("auth.verify.token"), json!("a.b.c")).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
     let nats = Nats::start();
     let products = || App::nest("products").argument("--nats").argument(nats.url());

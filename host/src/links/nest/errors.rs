@@ -5,6 +5,7 @@
 //! an error means is for the contract and the manifest to say.
 
 use super::function::Way;
+use super::packet::text;
 use crate::links::codec::camel_case;
 use crate::manifest::NestPattern;
 use serde_json::{Value, json};
@@ -87,7 +88,7 @@ impl Errors {
     }
 
     /// What a case is in Nest.
-    pub fn to_nest(&self, name: &str, payload: Option<&str>) -> String {
+    pub fn packet_of(&self, name: &str, payload: Option<&str>) -> String {
         match self.0.iter().find(|entry| entry.name == name) {
             Some(entry) => packet(&entry.status, &entry.message.replacen(PAYLOAD, payload.unwrap_or_default(), 1)),
             None => internal(),
@@ -96,7 +97,7 @@ impl Errors {
 
     /// The case that an error of Nest is, as JSON; `None` when the table has none of its status. Of several the one
     /// whose message is the same, else one that carries the text, else the first.
-    pub fn from_nest(&self, json: &str) -> Option<String> {
+    pub fn case_of(&self, json: &str) -> Option<String> {
         let error: Value = serde_json::from_str(json).ok()?;
         let status = error.get("status").or_else(|| error.get("statusCode"))?;
         let text = match error.get("message") {
@@ -128,7 +129,7 @@ impl Entry {
 
 /// An error as a Nest service throws it.
 pub(super) fn packet(status: &Value, message: &str) -> String {
-    json!({ "status": status, "message": message }).to_string()
+    format!(r#"{{"status":{status},"message":{}}}"#, text(message))
 }
 
 /// What Nest itself answers when a handler fails in a way that it did not foresee.

@@ -134,7 +134,7 @@ impl Function {
             (_, Some(ok), _) => Ok(Answer::Response(ok.to_owned())),
             (Form::Values { errors, .. }, _, Some(error)) => {
                 let (name, payload) = case(error);
-                Ok(Answer::Error(errors.to_nest(&name, payload.map(|payload| plain(payload)).as_deref())))
+                Ok(Answer::Error(errors.packet_of(&name, payload.map(plain).as_deref())))
             }
             _ => Ok(Answer::Error(super::errors::internal())),
         }
@@ -171,7 +171,7 @@ impl Function {
             }
             (Form::Values { .. }, Outcome::Response(json)) if self.fallible => format!(r#"{{"ok":{json}}}"#),
             (Form::Values { .. }, Outcome::Response(json)) => (*json).to_owned(),
-            (Form::Values { errors, .. }, Outcome::Error(json)) => match errors.from_nest(json) {
+            (Form::Values { errors, .. }, Outcome::Error(json)) => match errors.case_of(json) {
                 Some(error) => format!(r#"{{"err":{error}}}"#),
                 None => return Ok(None),
             },

@@ -5,7 +5,10 @@ fn incoming(text: &str) -> Option<(String, Option<String>)> {
     Incoming::parse(text.as_bytes()).map(|packet| (packet.data.to_owned(), packet.id.map(str::to_owned)))
 }
 
-fn read(text: &str) -> Option<(Option<String>, Option<&str>, Option<&str>, bool)> {
+/// Id, response, error, and whether it is the last.
+type Read<'a> = (Option<String>, Option<&'a str>, Option<&'a str>, bool);
+
+fn read(text: &str) -> Option<Read<'_>> {
     Reply::parse(text.as_bytes()).map(|reply| {
         let (response, error) = match reply.outcome {
             Some(Outcome::Response(json)) => (Some(json), None),
@@ -107,6 +110,6 @@ proptest! {
         prop_assert_eq!(Incoming::parse(packet.as_bytes()), Some(Incoming { data: &json, id: Some(&quoted) }));
         let answer = reply(&Outcome::Response(&json), Some(&quoted));
         let read = Reply::parse(answer.as_bytes()).unwrap();
-        prop_assert_eq!((read.id.unwrap_or_default(), read.outcome, read.last), (id, Some(Outcome::Response(&*json)), true));
+        prop_assert_eq!((read.id.unwrap_or_default(), read.outcome, read.last), (id, Some(Outcome::Response(&json)), true));
     }
 }
