@@ -22,7 +22,7 @@ use crate::runtime::{Failure, Pool};
 use async_nats::{Message, SubscribeError, Subscriber};
 use futures::StreamExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -245,11 +245,15 @@ impl Served {
             return Err(Refusal { status: 413, message: format!("data has at most {MAX_ARGUMENTS} bytes") });
         }
         let message = NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, arguments };
-        let cause = match queue.publish(message).await {
+        let deadline = Instant::now() + self.pool.call_deadline();
+        let cause = match queue.publish(message, deadline).await {
             Ok(Published::Stored(id)) => {
                 self.complaint.ended(|| tracing::info!(component = %key.target, "events are stored again"));
                 tracing::debug!(component = %key.target, trace = %trace, "stored message {id} of `{}`", self.subject);
                 return Ok(());
+            }
+            Ok(Published::TooLarge(most)) => {
+                return Err(Refusal { status: 413, message: format!("data has at most {most} bytes") });
             }
             Ok(Published::Full) => "the queue is full (limit `durable_bytes`)".to_owned(),
             Err(error) => error.to_string(),
