@@ -23,7 +23,8 @@ pub struct Remote(Arc<Way>);
 struct Way {
     nats: Nats,
     inbox: Inbox,
-    back: Arc<Mutex<Option<Instant>>>,
+    /// When the connection came back.
+    back: Arc<Last>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -36,6 +37,23 @@ pub struct Target {
     /// Where they hear that nobody waits for one any more.
     cancel: Subject,
     idempotent: bool,
+    /// When a host answered.
+    answered: Arc<Last>,
+}
+
+/// When something happened last.
+#[derive(Debug, Default)]
+struct Last(Mutex<Option<Instant>>);
+
+impl Last {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether that is less than [`GRACE`] ago.
+    fn is_recent(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < GRACE)
+    }
 }
 
 impl Target {
@@ -44,13 +62,13 @@ impl Target {
     pub fn function(nats: &Nats, component: &Arc<str>, interface: &str, function: &str, idempotent: bool) -> Self {
         let subject = nats.subjects().call(component, interface, function).into();
         let cancel = nats.subjects().cancel(component).into();
-        Target { component: component.clone(), subject, cancel, idempotent }
+        Target { component: component.clone(), subject, cancel, idempotent, answered: Arc::default() }
     }
 
     /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
     pub(super) fn http(nats: &Nats, component: &Arc<str>, idempotent: bool) -> Self {
         let (subject, cancel) = (nats.subjects().http(component).into(), nats.subjects().cancel(component).into());
-        Target { component: component.clone(), subject, cancel, idempotent }
+        Target { component: component.clone(), subject, cancel, idempotent, answered: Arc::default() }
     }
 }
 
@@ -73,7 +91,7 @@ impl Remote {
     /// When the connection has been closed.
     pub async fn open(nats: Nats) -> Result<Self, NatsError> {
         let inbox = Inbox::open(nats.client()).await?;
-        let back: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let back: Arc<Last> = Arc::default();
         let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
         Ok(Remote(Arc::new(Way { nats, inbox, back, _watch: AbortOnDropHandle::new(watch) })))
     }
@@ -102,7 +120,7 @@ impl Remote {
         let failed = |failure, detail: &str| CallError::new(&target.component, failure, detail);
         let mut attempt = 1;
         // Whether a host that is not there may be on its way back.
-        let mut shaken = self.has_just_returned();
+        let mut shaken = self.0.back.is_recent() || target.answered.is_recent();
         loop {
             if target.idempotent {
                 shaken |= self.connected(context).await;
@@ -125,6 +143,11 @@ impl Remote {
             };
             shaken = true;
             attempt += 1;
+            tracing::info!(
+                component = %target.component,
+                trace = %context.trace,
+                "a call had no answer and may be repeated: attempt {attempt} of {ATTEMPTS}"
+            );
             tokio::time::sleep(pause.min(context.remaining())).await;
         }
     }
@@ -135,10 +158,6 @@ impl Remote {
             Outage::None => true,
             Outage::Since(since) => since.elapsed() < GRACE,
         }
-    }
-
-    fn has_just_returned(&self) -> bool {
-        self.0.back.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|back| back.elapsed() < GRACE)
     }
 
     /// Waits for the connection while its outage is younger than [`GRACE`]; says whether there was anything to wait for.
@@ -192,6 +211,7 @@ impl Remote {
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Broken::NoHost);
         }
+        target.answered.note();
         match wire::failure(answer.headers.as_ref()) {
             None => Ok(answer.payload),
             Some(failure) => Err(fail(failure, "on another host, whose log says more")),
@@ -243,10 +263,10 @@ impl Drop for CancelOnDrop<'_> {
 }
 
 /// Notes when the connection came back last.
-async fn note_returns(mut outage: watch::Receiver<Outage>, back: Arc<Mutex<Option<Instant>>>) {
+async fn note_returns(mut outage: watch::Receiver<Outage>, back: Arc<Last>) {
     while outage.changed().await.is_ok() {
         if *outage.borrow_and_update() == Outage::None {
-            *back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            back.note();
         }
     }
 }
