@@ -35,8 +35,9 @@
 //!
 //! **What is sent again.** A function that the manifest calls `idempotent`, and GET, HEAD and OPTIONS, when the call
 //! was lost: [`ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
-//! than [`GRACE`], such a call waits for it. Anything else fails at once and says that it is not known whether it was
-//! done: the caller repeats it with an idempotency key of its own.
+//! than [`GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
+//! there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that it is not
+//! known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`ROOM`];
 //! those beyond are told `overloaded`, and nothing was started.
@@ -70,8 +71,8 @@ pub const WORKING: Duration = Duration::from_millis(250);
 pub const LOST_AFTER: Duration = Duration::from_secs(1);
 /// How often a call that may be repeated is sent, the first time included.
 pub const ATTEMPTS: u32 = 3;
-/// How long a call that may be repeated waits for NATS, from the beginning of the outage; also for how long after one
-/// a component without a host is asked again, as its host may be on its way back too.
+/// How long a call that may be repeated waits for NATS, from the beginning of the outage. For as long after one, and
+/// after its last answer, a component that has no host is asked again: it may be about to come back.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(1);

@@ -161,7 +161,11 @@ async fn a_caller_that_goes_away_cancels_its_call() {
     let mut calls = host(&client, &target).await;
     let mut cancelled = client.subscribe(remote.nats().subjects().cancel("shop")).await.unwrap();
     serve::round_trip(&client).await;
-    let caller = tokio::spawn(async move { call(&remote, &target).await.map(|_| ()) });
+    // The connection must outlive the call.
+    let caller = tokio::spawn({
+        let remote = remote.clone();
+        async move { call(&remote, &target).await.map(|_| ()) }
+    });
     let taken = calls.next().await.unwrap();
     caller.abort();
     let id = wire::read(taken.headers.as_ref(), Duration::ZERO).unwrap().id.unwrap();
