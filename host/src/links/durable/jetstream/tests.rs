@@ -57,7 +57,8 @@ async fn bury(queue: &JetStreamQueue, reason: &str) {
     let read = Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone());
     let dead = Stored { attempts: 3, reason: Some(reason.to_owned()), ..read };
     let subject = dead.dead_subject(queue.shared.nats.subjects());
-    let sent = queue.send(subject, dead.headers(&format!("{}.dead", dead.id)), dead.arguments.clone(), soon()).await;
+    let message_id = format!("{}.{}", dead.id, taken.info().unwrap().stream_sequence);
+    let sent = queue.send(subject, dead.headers(&message_id), dead.arguments.clone(), soon()).await;
     assert_eq!(sent.unwrap(), Sent::Stored);
     taken.double_ack_with(AckKind::Term).await.unwrap();
 }
