@@ -77,7 +77,6 @@ on_both! {
     what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one,
     an_event_that_kills_its_host_each_time_runs_out_of_attempts,
     sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host,
-    a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room,
     an_event_that_is_too_large_is_rejected_and_not_stored,
     a_call_by_hand_without_a_host_stores_the_event_for_the_next_one,
     dead_letters_can_be_dropped_and_retried_without_a_host,
@@ -309,8 +308,9 @@ async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(pl
     assert_eq!((counted(&client, "tries:under-way").await, counted(&client, "done:under-way").await), (1, 1));
 }
 
-async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room(place: Place) {
-    let app = place.app();
+#[tokio::test]
+async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room() {
+    let app = Place::file().app();
     let (host, client) = start(&app).await;
     // Rejected, they stay: three of 600 KiB fit into 2 MiB.
     for id in ["a", "b", "c"] {

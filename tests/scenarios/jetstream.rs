@@ -180,6 +180,39 @@ async fn a_cluster_that_loses_each_of_its_servers_in_turn_loses_no_event() {
 }
 
 #[tokio::test]
+async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_letters_are_dropped() {
+    let nats = Nats::start();
+    let app = on(&nats, App::new("durable"));
+    let (host, client) = start(&app).await;
+    // Rejected, they are dead letters: three of 600 KiB fit into 2 MiB, and three more stay among the messages.
+    let mut stored = 0;
+    let refused = loop {
+        let answer = client.get(&format!("/send/note/n{stored}/614400")).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored <= 6, "more than there is room for");
+    };
+    assert_eq!(refused.expect_unavailable(), "the message for rogue cannot be stored now; try again later");
+    let line = host.wait_for_log("the queue is full").await;
+    for fragment in ["ERROR", "sender", "rogue", "2097152", "durable_bytes", "souk events list", "fix:"] {
+        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    }
+    eventually("all that can be are dead", || async { (dead(&app).await == stored.min(3)).then_some(()) }).await;
+    // A small one still fits, and its end can be noted.
+    send(&client, "finish/small/0").await;
+    until_done(&client, "small").await;
+    events(&app, &["drop", "--all"]).await;
+    eventually("the rest are dead too", || async {
+        messages(&app).await.iter().all(|message| message["state"] == "dead").then_some(())
+    })
+    .await;
+    send(&client, "note/again/614400").await;
+    host.wait_for_log("messages are stored again").await;
+}
+
+#[tokio::test]
 async fn a_server_without_jetstream_is_named_with_the_fix() {
     let nats =
         Nats::start_with("accounts { PLAIN { users: [ { user: plain, password: plain } ] } }\nno_auth_user: plain");
@@ -195,7 +228,7 @@ async fn events_are_looked_at_from_a_machine_that_has_no_host() {
     let app = on(&nats, App::new("durable"));
     let (host, client) = start(&app).await;
     send(&client, "reject/odd/0").await;
-    eventually("it is dead", || async { (queue_len(&app).await == 1).then_some(()) }).await;
+    eventually("it is dead", || async { (dead(&app).await == 1).then_some(()) }).await;
     host.stop().await;
     // Without the state folder, and where the servers are by the command line.
     let elsewhere = App::new("durable");
@@ -205,6 +238,6 @@ async fn events_are_looked_at_from_a_machine_that_has_no_host() {
 }
 
 /// How many dead letters there are.
-async fn queue_len(app: &App) -> usize {
+async fn dead(app: &App) -> usize {
     messages(app).await.iter().filter(|message| message["state"] == "dead").count()
 }
