@@ -13,7 +13,7 @@
 
 use super::message::Stored;
 use super::note::{Note, State};
-use super::{ACK_WAIT, JetStreamQueue, PATIENCE, Sent, failed};
+use super::{ACK_WAIT, JetStreamQueue, PATIENCE, Sent, failed, sweep};
 use crate::limits::millis;
 use crate::links::durable::complaint::Complaint;
 use crate::links::durable::deliver::{AGAIN, End, Lane};
@@ -54,6 +54,7 @@ pub(in crate::links::durable) async fn start(
 ) -> Result<(), QueueError> {
     for lane in lanes {
         let consumer = queue.consumer(lane.pool.component()).await?;
+        tasks.spawn(sweep::run(queue.clone(), lane.pool.component().clone(), stop.clone()));
         let workers = lane.deliveries();
         let (complaint, mending) = (Complaint::default(), tokio::sync::Mutex::default());
         let runner = Arc::new(Runner { queue: queue.clone(), lane, consumer, complaint, mending });

@@ -22,6 +22,7 @@ mod message;
 mod note;
 mod operator;
 mod streams;
+mod sweep;
 
 #[cfg(test)]
 mod tests;

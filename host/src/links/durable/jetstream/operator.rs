@@ -147,7 +147,7 @@ impl JetStreamQueue {
             // It is due, or it is not for now.
             _ => return Ok(()),
         };
-        self.send_anew(anew).await?;
+        self.send_anew(anew, &Uuid::now_v7().to_string()).await?;
         self.delete(self.stream_of(entry), entry.sequence).await
     }
 
@@ -161,9 +161,9 @@ impl JetStreamQueue {
     }
 
     /// Stores a message a second time, under an id that the stream does not know yet.
-    async fn send_anew(&self, anew: Stored) -> Result<(), QueueError> {
+    pub(super) async fn send_anew(&self, anew: Stored, message_id: &str) -> Result<(), QueueError> {
         let subject = anew.durable_subject(self.shared.nats.subjects());
-        let headers = anew.headers(&Uuid::now_v7().to_string());
+        let headers = anew.headers(message_id);
         let arguments = anew.arguments.clone();
         // What was noted of the old one would be taken for the new one's.
         self.shared.notes.delete(&anew.id).await?;
@@ -174,7 +174,7 @@ impl JetStreamQueue {
         }
     }
 
-    async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
+    pub(super) async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
         match stream.delete_message(sequence).await.map_err(|error| (error.kind(), error)) {
             Ok(_) => Ok(()),
             // It is gone already: delivered meanwhile.
@@ -268,12 +268,12 @@ async fn walk(stream: &Stream<()>, all: &str, most: usize) -> Result<Vec<(Stored
     Ok(found)
 }
 
-fn read(message: StreamMessage) -> (Stored, u64) {
+pub(super) fn read(message: StreamMessage) -> (Stored, u64) {
     (Stored::read(&message.subject, &message.headers, message.payload), message.sequence)
 }
 
 /// A message, or none where there is none.
-fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, QueueError> {
+pub(super) fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, QueueError> {
     match found {
         Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
