@@ -4,12 +4,17 @@
 //! stream. Compare-and-swap is one message that the server takes only while the last of its subject is the expected
 //! one, and increment is a compare-and-swap that is tried again until it is the first.
 //!
+//! That is not enough on a stream with replicas: servers before 2.11 compare when the leader takes a message and not when
+//! it is stored, so of two that come within a moment both are stored, and the first is lost. There every write, a plain
+//! one and a deletion too, names the message that it replaces in its `Nats-Msg-Id`; of messages with one id a server
+//! stores the first alone, and says so. Where nothing is replaced even old servers compare when they store.
+//!
 //! Reads ask the stream's leader, which has every write that was acknowledged; the faster "direct get" may be answered
 //! by a follower that has not seen the last ones. While a cluster chooses a new leader nobody can answer, so a read, and a
 //! write that reached nobody, is tried again until [`WAIT`] is over.
 //!
-//! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion, which other programs may
-//! leave and which are understood here, would stay for good and fill the bucket.
+//! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
+//! fill the bucket. Those that other programs leave are understood.
 //!
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
 //! that it failed.
@@ -19,11 +24,11 @@ use super::names;
 use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_BUCKET, Page, Swap, Version, Versioned, WAIT, add};
 use crate::nats::{Nats, Outage};
 use anyhow::{Context as _, bail};
-use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, ErrorCode, kv};
+use async_nats::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
@@ -42,14 +47,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(2);
 /// How many requests of one batch are under way at one time.
 const AT_ONCE: usize = 16;
-/// Room for the headers of a message, which count as its payload: the expected revision takes 80 bytes.
-const HEADERS: usize = 128;
+/// Room for the headers of a message, which count as its payload: the longest key's name is in them.
+const HEADERS: usize = 1024;
 
 /// A store in a bucket.
 pub(super) struct Bucket {
     label: Arc<str>,
     nats: Nats,
+    jetstream: jetstream::Context,
     bucket: kv::Store,
+    /// Whether every write must name what it replaces.
+    replicated: bool,
     /// Increments of this host queue here, so that only hosts compete, and no increment starves.
     turns: AsyncMutex<()>,
 }
@@ -74,11 +82,13 @@ impl Bucket {
     pub async fn open(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
         let name = bucket.map_or_else(|| nats.subjects().stream(&format!("kv_{label}")), str::to_owned);
         let bucket = found_or_made(nats, &name).await.with_context(|| format!("bucket {name}"))?;
-        let history = bucket.stream.cached_info().config.max_messages_per_subject;
+        let settings = &bucket.stream.cached_info().config;
+        let (history, replicated) = (settings.max_messages_per_subject, settings.num_replicas > 1);
         if history != 1 {
             bail!("bucket {name} keeps {history} values of a key, not 1; let it be made with `--history=1`");
         }
-        Ok(Bucket { label: label.into(), nats: nats.clone(), bucket, turns: AsyncMutex::new(()) })
+        let (label, turns) = (label.into(), AsyncMutex::default());
+        Ok(Bucket { label, nats: nats.clone(), jetstream: nats.jetstream(), bucket, replicated, turns })
     }
 
     /// The largest value that fits into a message, in bytes.
@@ -119,8 +129,12 @@ impl Bucket {
         // Several are under way at one time, so one key must not come twice.
         let entries: BTreeMap<String, Vec<u8>> = entries.into_iter().collect();
         let puts = entries.into_iter().map(|(key, value)| async move {
-            let (name, value) = (&names::encode(&key), Bytes::from(value));
-            self.written(|| self.bucket.put(name, value.clone())).await.map(drop)
+            let value = Bytes::from(value);
+            let mut replaced = self.replaced(&key).await?;
+            while !self.publish(&key, value.clone(), replaced, HeaderMap::new()).await? {
+                replaced = self.replaced(&key).await?;
+            }
+            Ok(())
         });
         self.within(stream::iter(puts).buffer_unordered(AT_ONCE).try_collect()).await
     }
@@ -128,6 +142,14 @@ impl Bucket {
     /// Deletes `keys`, one after the other: an error may come after some of them.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         let deletes = keys.into_iter().map(|key| async move {
+            let mut replaced = self.replaced(&key).await?;
+            // What is purged is not compared with; the mark of deletion is.
+            while let Some(1..) = replaced {
+                if self.publish(&key, Bytes::new(), replaced, deletion()).await? {
+                    break;
+                }
+                replaced = self.replaced(&key).await?;
+            }
             let purge = self.bucket.stream.purge().filter(self.subject(&key));
             purge.await.map(drop).map_err(|error| self.failed(&error))
         });
@@ -244,27 +266,46 @@ impl Bucket {
 
     /// Sets `key` to `value` if `revision` is its last; whether it was.
     async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<bool, StoreError> {
-        let name = names::encode(key);
-        let update = || async {
-            match self.bucket.update(&name, value.clone(), revision).await {
-                Err(error) if is_conflict(&error) => Ok(false),
-                done => done.map(|_| true),
-            }
-        };
-        self.written(update).await
+        self.publish(key, value, Some(revision), HeaderMap::new()).await
     }
 
-    /// Writes; again and again while nobody takes messages for the bucket, because none has been written then.
-    async fn written<T, E: Error + 'static, F>(&self, write: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, E>>,
-    {
+    /// The revision that a write to `key` replaces, where it must say so.
+    async fn replaced(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        Ok(if self.replicated { Some(self.entry(key).await?.revision) } else { None })
+    }
+
+    /// Publishes what is now under `key` if `replaced`, where it is given, is the last revision; whether it was.
+    ///
+    /// It is tried again while nobody takes messages for the bucket, because none has been stored then.
+    async fn publish(
+        &self,
+        key: &str,
+        value: Bytes,
+        replaced: Option<u64>,
+        mut headers: HeaderMap,
+    ) -> Result<bool, StoreError> {
+        if let Some(revision) = replaced {
+            headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));
+            // Revision 0 is that of every key that is made; others come once.
+            if self.replicated && revision > 0 {
+                headers.insert(header::NATS_MESSAGE_ID, format!("{}:{revision}", names::encode(key)));
+            }
+        }
+        let subject = self.subject(key);
         loop {
-            match write().await {
-                Ok(done) => return Ok(done),
-                Err(error) if reached_nobody(&error) => sleep(PAUSE).await,
-                Err(error) if is_full(&error) => return Err(StoreError::Full),
-                Err(error) => return Err(self.failed(&error)),
+            let sent = self.jetstream.publish_with_headers(subject.clone(), headers.clone(), value.clone()).await;
+            let error = match async { sent?.await }.await {
+                Ok(stored) => return Ok(!stored.duplicate),
+                Err(error) => error,
+            };
+            match said(&error).map(|said| (said.error_code(), said.to_string())) {
+                _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(PAUSE).await,
+                Some((code, _)) if CONFLICTS.contains(&code) => return Ok(false),
+                Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
+                Some((ErrorCode::STREAM_STORE_FAILED, text)) if text.contains("maximum bytes") => {
+                    return Err(StoreError::Full);
+                }
+                _ => return Err(self.failed(&error)),
             }
         }
     }
@@ -334,30 +375,22 @@ fn is_deletion(headers: &HeaderMap) -> bool {
     matches!(operation, Some("DEL" | "PURGE")) || headers.get("Nats-Marker-Reason").is_some()
 }
 
-fn is_conflict(error: &(dyn Error + 'static)) -> bool {
-    let conflicts = [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
-    said(error).is_some_and(|said| conflicts.contains(&said.error_code()))
+/// A mark of deletion.
+fn deletion() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("KV-Operation", "DEL");
+    headers
 }
 
-/// Whether the bucket, or the account's storage, has no room.
-fn is_full(error: &(dyn Error + 'static)) -> bool {
-    said(error).is_some_and(|said| {
-        let code = said.error_code();
-        let full = [ErrorCode::ACCOUNT_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES];
-        full.contains(&code) || code == ErrorCode::STREAM_STORE_FAILED && said.to_string().contains("maximum bytes")
-    })
-}
+/// Another revision is the last one.
+const CONFLICTS: [ErrorCode; 2] =
+    [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
 
-fn reached_nobody(error: &(dyn Error + 'static)) -> bool {
-    let mut publishes = chain(error).filter_map(|cause| cause.downcast_ref::<PublishError>());
-    publishes.any(|publish| publish.kind() == PublishErrorKind::StreamNotFound)
-}
+/// The account or the server has no room.
+const FULL: [ErrorCode; 2] = [ErrorCode::ACCOUNT_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES];
 
 /// What JetStream itself said.
 fn said<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
-    chain(error).find_map(|cause| cause.downcast_ref())
-}
-
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| (*cause).source())
+    let mut chain = std::iter::successors(Some(error), |cause| (*cause).source());
+    chain.find_map(|cause| cause.downcast_ref())
 }
