@@ -179,7 +179,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("key-value: a value", n(key_value::MAX_VALUE), "bytes"),
         ("key-value: a file", key_value::MAX_FILE, "bytes"),
         ("key-value: a new bucket", key_value::MAX_BUCKET, "bytes"),
-        ("key-value: a server's answer", ms(key_value::WAIT), "milliseconds"),
+        ("key-value: wait for server", ms(key_value::WAIT), "milliseconds"),
         ("key-value: open stores", n(key_value::MAX_OPEN), "an instance"),
         ("postgres: an address", n(crate::manifest::MAX_ADDRESS), "bytes"),
         ("postgres: a CA root", n(postgres::MAX_CA_ROOT), "bytes"),

@@ -4,10 +4,10 @@
 //! stream. Compare-and-swap is one message that the server takes only while the last of its subject is the expected
 //! one, and increment is a compare-and-swap that is tried again until it is the first.
 //!
-//! That is not enough on a stream with replicas: servers before 2.11 compare when the leader takes a message and not when
-//! it is stored, so of two that come within a moment both are stored, and the first is lost. There every write, a plain
-//! one and a deletion too, names the message that it replaces in its `Nats-Msg-Id`; of messages with one id a server
-//! stores the first alone, and says so. Where nothing is replaced even old servers compare when they store.
+//! That is not enough on a stream with replicas: older servers (2.9 for one) compare when the leader takes a message and
+//! not when it is stored, so of two that come within a moment both are stored, and the first is lost. There every write,
+//! a plain one and a deletion too, names the message that it replaces in its `Nats-Msg-Id`; of messages with one id a
+//! server stores the first alone, and says so. Where nothing is replaced even old servers compare when they store.
 //!
 //! Reads ask the stream's leader, which has every write that was acknowledged; the faster "direct get" may be answered
 //! by a follower that has not seen the last ones. While a cluster chooses a new leader nobody can answer, so a read, and a
@@ -131,7 +131,7 @@ impl Bucket {
         let puts = entries.into_iter().map(|(key, value)| async move {
             let value = Bytes::from(value);
             let mut replaced = self.replaced(&key).await?;
-            while !self.publish(&key, value.clone(), replaced, HeaderMap::new()).await? {
+            while self.publish(&key, value.clone(), replaced, HeaderMap::new()).await?.is_none() {
                 replaced = self.replaced(&key).await?;
             }
             Ok(())
@@ -142,16 +142,20 @@ impl Bucket {
     /// Deletes `keys`, one after the other: an error may come after some of them.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         let deletes = keys.into_iter().map(|key| async move {
-            let mut replaced = self.replaced(&key).await?;
-            // What is purged is not compared with; the mark of deletion is.
-            while let Some(1..) = replaced {
-                if self.publish(&key, Bytes::new(), replaced, deletion()).await? {
-                    break;
-                }
-                replaced = self.replaced(&key).await?;
-            }
             let purge = self.bucket.stream.purge().filter(self.subject(&key));
-            purge.await.map(drop).map_err(|error| self.failed(&error))
+            if !self.replicated {
+                return purge.await.map(drop).map_err(|error| self.failed(&error));
+            }
+            // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
+            loop {
+                let revision = self.entry(&key).await?.revision;
+                if revision == 0 {
+                    return Ok(());
+                }
+                if let Some(mark) = self.publish(&key, Bytes::new(), Some(revision), deletion()).await? {
+                    return purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
+                }
+            }
         });
         self.within(stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect()).await
     }
@@ -266,7 +270,7 @@ impl Bucket {
 
     /// Sets `key` to `value` if `revision` is its last; whether it was.
     async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<bool, StoreError> {
-        self.publish(key, value, Some(revision), HeaderMap::new()).await
+        Ok(self.publish(key, value, Some(revision), HeaderMap::new()).await?.is_some())
     }
 
     /// The revision that a write to `key` replaces, where it must say so.
@@ -274,7 +278,7 @@ impl Bucket {
         Ok(if self.replicated { Some(self.entry(key).await?.revision) } else { None })
     }
 
-    /// Publishes what is now under `key` if `replaced`, where it is given, is the last revision; whether it was.
+    /// Publishes what is now under `key` if `replaced`, where it is given, is the last revision; its revision if so.
     ///
     /// It is tried again while nobody takes messages for the bucket, because none has been stored then.
     async fn publish(
@@ -283,7 +287,7 @@ impl Bucket {
         value: Bytes,
         replaced: Option<u64>,
         mut headers: HeaderMap,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         if let Some(revision) = replaced {
             headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));
             // Revision 0 is that of every key that is made; others come once.
@@ -294,13 +298,17 @@ impl Bucket {
         let subject = self.subject(key);
         loop {
             let sent = self.jetstream.publish_with_headers(subject.clone(), headers.clone(), value.clone()).await;
-            let error = match async { sent?.await }.await {
-                Ok(stored) => return Ok(!stored.duplicate),
+            let stored = match sent {
+                Ok(acknowledgement) => acknowledgement.await,
+                Err(error) => Err(error),
+            };
+            let error = match stored {
+                Ok(stored) => return Ok((!stored.duplicate).then_some(stored.sequence)),
                 Err(error) => error,
             };
             match said(&error).map(|said| (said.error_code(), said.to_string())) {
                 _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(PAUSE).await,
-                Some((code, _)) if CONFLICTS.contains(&code) => return Ok(false),
+                Some((code, _)) if CONFLICTS.contains(&code) => return Ok(None),
                 Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
                 Some((ErrorCode::STREAM_STORE_FAILED, text)) if text.contains("maximum bytes") => {
                     return Err(StoreError::Full);
@@ -352,8 +360,8 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
 }
 
-/// The stream that is the bucket `name`. The client's own way to make one asks the server what servers before 2.11 do not
-/// say.
+/// The stream that is the bucket `name`. The client's own way to make one asks the server what older ones (2.9 for one)
+/// do not say.
 pub(super) fn settings(name: &str, max_bytes: i64, replicas: usize) -> jetstream::stream::Config {
     jetstream::stream::Config {
         name: format!("KV_{name}"),

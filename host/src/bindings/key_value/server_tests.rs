@@ -112,6 +112,14 @@ async fn a_cluster_that_loses_a_server_loses_no_change_and_makes_none_twice() {
     kept.sort_unstable();
     all.sort_unstable();
     assert_eq!(kept, all);
+    // A deletion is one of them: it leaves nothing, and the key can be made again at once.
+    for round in 0..3 {
+        store.delete_many(vec!["list".into(), "absent".into()]).await.unwrap();
+        assert_eq!(store.get("list").await.unwrap(), None);
+        assert_eq!(store.swap("list".into(), None, vec![round]).await.unwrap(), Swap::Done);
+        store.set("list".into(), vec![round, round]).await.unwrap();
+        assert_eq!(store.get("list").await.unwrap(), Some(vec![round, round]));
+    }
 }
 
 #[tokio::test]
