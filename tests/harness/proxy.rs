@@ -1,7 +1,8 @@
-//! A proxy in front of PostgreSQL that cuts connections at the worst moment: when a transaction commits.
+//! A proxy in front of PostgreSQL that cuts connections at the worst moment: when something new is committed, be it by
+//! `COMMIT` or by a statement with an `INSERT` that is a transaction of its own.
 //!
-//! It understands as much of the protocol as that takes: where messages begin, and which statement is executed, be it
-//! sent as text (Query) or prepared (Parse, Bind, Execute).
+//! It understands as much of the protocol as that takes: where messages begin, which statement is executed, be it sent as
+//! text (Query) or prepared (Parse, Bind, Execute), and whether a transaction is open (ReadyForQuery).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -92,11 +93,20 @@ async fn serve(client: TcpStream, server: u16, plan: &Mutex<VecDeque<Cut>>) -> i
         assert_eq!(answer, b'N', "what is encrypted, no proxy understands");
         to_client.write_u8(answer).await?;
     }
-    let withheld = AtomicBool::new(false);
+    let session = Session::default();
     tokio::select! {
-        end = requests(&mut from_client, &mut to_server, plan, &withheld) => end,
-        end = answers(&mut from_server, &mut to_client, &withheld) => end,
+        end = requests(&mut from_client, &mut to_server, plan, &session) => end,
+        end = answers(&mut from_server, &mut to_client, &session) => end,
     }
+}
+
+/// What the two directions of a connection tell each other.
+#[derive(Default)]
+struct Session {
+    /// The client hears nothing more, and the connection ends when the server has answered.
+    withheld: AtomicBool,
+    /// A transaction is open.
+    inside: AtomicBool,
 }
 
 /// Passes on what the client says, until a commit is to be cut.
@@ -104,7 +114,7 @@ async fn requests(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     plan: &Mutex<VecDeque<Cut>>,
-    withheld: &AtomicBool,
+    session: &Session,
 ) -> io::Result<()> {
     let mut statements = HashMap::new();
     let mut portals = HashMap::new();
@@ -125,11 +135,11 @@ async fn requests(
             b'E' => portals.get(&text()).cloned(),
             _ => None,
         };
-        if executed.is_some_and(|sql| is_commit(&sql)) {
+        if executed.is_some_and(|sql| commits(&sql, session.inside.load(Ordering::SeqCst))) {
             let cut = plan.lock().unwrap().pop_front();
             match cut {
                 Some(Cut::Before) => return Ok(()),
-                Some(Cut::After) => withheld.store(true, Ordering::SeqCst),
+                Some(Cut::After) => session.withheld.store(true, Ordering::SeqCst),
                 None => {}
             }
         }
@@ -137,21 +147,28 @@ async fn requests(
     }
 }
 
-/// Passes on what the server says; of a commit that is withheld it says nothing more.
-async fn answers(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, withheld: &AtomicBool) -> io::Result<()> {
+/// Passes on what the server says. Of a commit that is withheld it says nothing more, and ends once the server is ready
+/// for the next statement: what was executed outside a transaction is committed only then.
+async fn answers(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, session: &Session) -> io::Result<()> {
     loop {
         let message = message(from, 1).await?;
-        let committed = message[0] == b'C' && message[5..].starts_with(b"COMMIT");
-        if committed && withheld.load(Ordering::SeqCst) {
-            return Ok(());
+        let (ready, withheld) = (message[0] == b'Z', session.withheld.load(Ordering::SeqCst));
+        if ready {
+            session.inside.store(message[5] != b'I', Ordering::SeqCst);
         }
-        to.write_all(&message).await?;
+        match (withheld, ready) {
+            (true, true) => return Ok(()),
+            (true, false) => {}
+            (false, _) => to.write_all(&message).await?,
+        }
     }
 }
 
-fn is_commit(sql: &[u8]) -> bool {
+/// Whether a statement commits something new: inside a transaction, or outside.
+fn commits(sql: &[u8], inside: bool) -> bool {
     let text = String::from_utf8_lossy(sql);
-    text.trim().trim_end_matches(';').trim().eq_ignore_ascii_case("commit")
+    let text = text.trim().trim_end_matches(';').trim();
+    if inside { text.eq_ignore_ascii_case("commit") } else { text.contains("INSERT INTO ") }
 }
 
 /// Reads one message: `kind` bytes, and a length that counts itself and what follows.
@@ -178,26 +195,21 @@ mod tests {
         let proxy = Proxy::start(server.port()).await;
         let url = server.url_at(proxy.port(), name_of(&url));
         let mut expected = Vec::new();
-        for (number, (prepared, cut)) in [
-            (false, None),
-            (true, None),
-            (false, Some(Cut::Before)),
-            (true, Some(Cut::Before)),
-            (false, Some(Cut::After)),
-            (true, Some(Cut::After)),
-        ]
-        .into_iter()
-        .enumerate()
-        {
+        let cuts = [None, Some(Cut::Before), Some(Cut::After)].into_iter();
+        let ways = cuts.flat_map(|cut| ["as text", "prepared", "by itself"].map(|way| (way, cut)));
+        for (number, (way, cut)) in ways.enumerate() {
             proxy.cut(cut);
             let mut connection = PgConnection::connect(&url).await.unwrap();
-            connection.execute("BEGIN").await.unwrap();
             let insert = sqlx::query("INSERT INTO made VALUES ($1)").bind(number as i32);
-            insert.execute(&mut connection).await.unwrap();
-            let committed = if prepared {
-                sqlx::query("COMMIT").execute(&mut connection).await
+            let committed = if way == "by itself" {
+                insert.execute(&mut connection).await
             } else {
-                connection.execute("COMMIT").await
+                connection.execute("BEGIN").await.unwrap();
+                insert.execute(&mut connection).await.unwrap();
+                match way {
+                    "prepared" => sqlx::query("COMMIT").execute(&mut connection).await,
+                    _ => connection.execute("COMMIT").await,
+                }
             };
             assert_eq!((committed.is_err(), proxy.left()), (cut.is_some(), 0), "{number}");
             if cut != Some(Cut::Before) {
