@@ -69,6 +69,17 @@ impl App {
         App { spread: Some(spread), ..app }
     }
 
+    /// Lets none of several hosts run `component`, or one again.
+    pub fn down(mut self, component: &str, down: bool) -> App {
+        let spread = self.spread.as_mut().expect("an application on several hosts");
+        if down {
+            spread.down.insert(component.to_owned())
+        } else {
+            spread.down.remove(component)
+        };
+        self
+    }
+
     /// Where its hosts meet, when it has several.
     pub fn spread_over(&self) -> Option<&Spread> {
         self.spread.as_ref()
@@ -184,7 +195,12 @@ impl App {
         let Some(spread) = &self.spread else {
             return Host::start(self.up("127.0.0.1:0"), Arc::clone(&self.folder)).await;
         };
-        let starts = spread::HOSTS.iter().enumerate().map(|(host, (address, only))| {
+        let parts = spread::HOSTS.map(|(address, only)| {
+            let runs: Vec<_> = only.split(',').filter(|component| !spread.down.contains(*component)).collect();
+            (address, runs.join(","))
+        });
+        let parts = parts.iter().enumerate().filter(|(_, (_, only))| !only.is_empty());
+        let starts = parts.map(|(host, (address, only))| {
             let port = if host == 0 { spread.port } else { 0 };
             let mut souk = self.up_with_state(&format!("{address}:{port}"), &state(&self.folder, host));
             souk.args(["--nats", &spread.nats, "--only", only]);

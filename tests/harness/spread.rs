@@ -5,6 +5,7 @@
 //! The scenarios do not know; they talk to the first host, and to `souk` on its state folder, as they always do.
 
 use super::nats::Nats;
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,8 @@ pub struct Spread {
     pub name: String,
     /// The port of the first host, which browsers and the payment provider are told.
     pub port: u16,
+    /// Components that no host runs.
+    pub down: BTreeSet<String>,
 }
 
 /// Whether scenarios of the store run on three hosts.
@@ -48,6 +51,6 @@ impl Spread {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let name = format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Spread { nats, name, port }
+        Spread { nats, name, port, down: BTreeSet::new() }
     }
 }

@@ -233,12 +233,20 @@ pub fn fresh_email() -> String {
 }
 
 /// Puts a service out of order: with so little memory none of its instances can start, and every call of it fails.
+///
+/// Of several hosts none runs it.
 pub fn down(app: App, component: &str) -> App {
+    if app.spread_over().is_some() {
+        return app.down(component, true);
+    }
     limit_memory(app, component, Some(1 << 20))
 }
 
 /// Undoes [`down`].
 pub fn up_again(app: App, component: &str) -> App {
+    if app.spread_over().is_some() {
+        return app.down(component, false);
+    }
     let manifest = std::fs::read_to_string(build::root().join("spin.toml")).unwrap();
     let mut manifest: toml::Table = toml::from_str(&manifest).unwrap();
     let memory = limits(&mut manifest, component).get("memory").and_then(toml::Value::as_integer);

@@ -143,16 +143,8 @@ impl App {
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
-        let app = Arc::new(App {
-            application,
-            pools,
-            handlers,
-            remote,
-            queue,
-            services,
-            _sweeper: sweeper,
-            _engine: engine,
-        });
+        let app =
+            Arc::new(App { application, pools, handlers, remote, queue, services, _sweeper: sweeper, _engine: engine });
         shared.internal(dispatch(&app));
         Ok(app)
     }
