@@ -166,17 +166,16 @@ impl Shared {
     }
 }
 
-/// Opens the queue of durable messages, where a component has a durable link or takes messages of a NestJS system, of
-/// which some may be events, or an earlier manifest has left messages: on `nats`, where there is one, or else in the
-/// state folder.
+/// Opens the queue of durable messages, where a component has a durable link, `events` of another system are to be
+/// stored, or an earlier manifest has left messages: on `nats`, where there is one, or else in the state folder.
 pub(super) async fn queue(
     application: &Application,
     state: &StateFolder,
     nats: Option<&Nats>,
+    events: bool,
 ) -> Result<Option<Queue>, GrantError> {
     let (path, limit) = (state.messages(), application.limits.durable_bytes);
-    let used = |component: &Component| !component.durable.is_empty() || !component.nest.serves.is_empty();
-    let durable = application.components.values().any(used);
+    let durable = events || application.components.values().any(|component| !component.durable.is_empty());
     let file = if path.exists() || (durable && nats.is_none()) {
         Some(FileQueue::open(&path, limit).map_err(|error| GrantError::Queue { path, error })?)
     } else {

@@ -6,11 +6,22 @@ use crate::links::durable::Queue;
 use crate::links::nest::{self, Caller, NestError, Service};
 use crate::manifest::{Application, Component as Declared};
 use crate::nats::Nats;
-use crate::runtime::Pool;
+use crate::runtime::{Exported, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
+
+/// Whether a component answers patterns with functions whose messages are stored first.
+pub(super) fn has_events(
+    engine: &wasmtime::Engine,
+    application: &Application,
+    codes: &BTreeMap<String, Component>,
+) -> bool {
+    let serving = application.components.values().filter(|declared| !declared.nest.serves.is_empty());
+    let mut codes = serving.filter_map(|declared| Some((declared, codes.get(&declared.name)?)));
+    codes.any(|(declared, code)| nest::has_events(&Exported::of(engine, code), &declared.nest.serves))
+}
 
 /// Links the imports of `declared` that its table `calls` names.
 ///

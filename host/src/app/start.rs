@@ -123,7 +123,8 @@ impl App {
         for (component, count) in migrations::run(&application, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
-        let queue = grants::queue(&application, state, remote.as_ref().map(Remote::nats)).await?;
+        let events = nest::has_events(engine.wasmtime(), &application, &codes);
+        let queue = grants::queue(&application, state, remote.as_ref().map(Remote::nats), events).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,

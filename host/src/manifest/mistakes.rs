@@ -419,7 +419,7 @@ fn mistakes() -> Vec<Mistake> {
         ),
         in_component("tool.souk.limits = { memory = -1 }", 8, "out of range", "whole number"),
         in_component("tool.souk.limits = { memory = \"64M\" }", 8, "must be a number", "bytes"),
-        in_component("tool.souk.reuse = 1", 8, "unknown key `reuse`", "durable, idempotent, limits, migrations"),
+        in_component("tool.souk.reuse = 1", 8, "unknown key `reuse`", "limits, migrations, nest, remote, unless"),
         Mistake(
             format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\ndescription = \"\""),
             6,

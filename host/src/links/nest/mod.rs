@@ -29,7 +29,7 @@ mod packet;
 mod serve;
 
 pub use call::{Caller, link};
-pub use serve::{Bridge, Service};
+pub use serve::{Bridge, Service, has_events};
 
 use super::LinkError;
 

@@ -18,7 +18,7 @@ use crate::links::LinkError;
 use crate::links::durable::{Complaint, Key, MAX_ARGUMENTS, NewMessage, Published, Queue, is_delivery};
 use crate::manifest::NestPattern;
 use crate::nats::Nats;
-use crate::runtime::{Failure, Pool};
+use crate::runtime::{Exported, Failure, Pool};
 use async_nats::{Message, SubscribeError, Subscriber};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -27,6 +27,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+/// Whether one of `patterns` is answered by a function of a durable contract, which needs a queue.
+pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
+    exported.functions.iter().any(|function| {
+        let served = |p: &NestPattern| p.function == function.name && p.interface.covers(&function.interface);
+        is_delivery(&function.ty) && patterns.iter().any(served)
+    })
+}
 
 /// The patterns that one component answers.
 pub struct Service {
