@@ -15,7 +15,7 @@ pub enum Handler {
     /// It runs on this host.
     Here(Arc<Pool>),
     /// It runs on another, and may take that long.
-    Elsewhere(Elsewhere, Duration),
+    Elsewhere(Arc<Elsewhere>, Duration),
 }
 
 impl Handler {
@@ -45,7 +45,7 @@ pub(super) fn all(
     let handler = |component: &Component| match (pools.get(&component.name), remote) {
         (Some(pool), _) => Some(Handler::Here(pool.clone())),
         (None, Some(remote)) => {
-            let elsewhere = Elsewhere::new(remote, &component.name);
+            let elsewhere = Arc::new(Elsewhere::new(remote, &component.name));
             Some(Handler::Elsewhere(elsewhere, millis(component.limits.call_deadline)))
         }
         (None, None) => None,
