@@ -334,18 +334,20 @@ impl Runner {
         self.queue.shared.nats.client().send_request(reply.clone(), request).await.map(|_| ()).map_err(failed)
     }
 
-    /// Does `deed` until it succeeds.
+    /// Does `deed` until it succeeds, when NATS is there.
     async fn insist<T, F: Future<Output = Result<T, QueueError>> + Send>(&self, deed: impl Fn() -> F) -> T {
+        let mut outage = self.queue.shared.nats.outage();
         loop {
-            match deed().await {
-                Ok(value) => return value,
-                Err(error) => {
-                    self.trouble(&error).await;
-                    let mut outage = self.queue.shared.nats.outage();
-                    let _ = tokio::time::timeout(PULL, outage.wait_for(|now| *now == Outage::None)).await;
-                    tokio::time::sleep(super::PAUSE).await;
-                }
+            let _ = outage.wait_for(|now| *now == Outage::None).await;
+            tokio::select! {
+                done = deed() => match done {
+                    Ok(value) => return value,
+                    Err(error) => self.trouble(&error).await,
+                },
+                // The answer cannot come any more.
+                _ = outage.changed() => {}
             }
+            tokio::time::sleep(AGAIN / 4).await;
         }
     }
 

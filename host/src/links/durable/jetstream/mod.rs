@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `souk_APP_durable` | the messages, each until it is delivered or given up (a work queue) |
 //! | `souk_APP_dead` | the dead letters, until an operator retries or drops them |
-//! | `souk_APP_notes` | why and until when a message waits that has failed; nothing depends on it but what is told of it |
+//! | `souk_APP_notes` | why and until when a message waits that has failed |
 //!
 //! **Stored** is a message when the stream has acknowledged it. Where no acknowledgement comes it is sent again with the
 //! same `Nats-Msg-Id`, which the stream knows, until [`PATIENCE`] is over; then the caller is told to try again. Such a
@@ -13,6 +13,9 @@
 //! **Delivered** it is by whichever host runs its target and has room: one consumer a component, of which each host pulls
 //! as many messages as it delivers at one time ([`deliver`]). A host that dies stops saying that it is at work, and
 //! [`ACK_WAIT`] later the message goes to another.
+//!
+//! **A server that is killed** may come back with messages that had ended, and with less of what was under way:
+//! [`sweep`] delivers what it would keep for good.
 //!
 //! **A full stream** refuses messages; it drops none. So does that of the dead letters, whose messages then stay where
 //! they are.
@@ -163,13 +166,14 @@ impl JetStreamQueue {
                 Outage::None => {
                     let message = PublishMessage::build().payload(payload.clone()).headers(headers.clone());
                     let sent = tokio::select! {
-                        sent = self.acknowledged(subject.clone(), message) => sent,
+                        sent = self.acknowledged(subject.clone(), message) => Some(sent),
                         // The acknowledgement cannot come any more.
-                        _ = outage.changed() => continue,
+                        _ = outage.changed() => None,
                     };
                     match sent {
-                        Ok(()) => return Ok(Sent::Stored),
-                        Err(error) => match refused(&error) {
+                        None => failed("NATS is gone"),
+                        Some(Ok(())) => return Ok(Sent::Stored),
+                        Some(Err(error)) => match refused(&error) {
                             Refusal::Full => return Ok(Sent::Full),
                             Refusal::TooLarge => return Ok(Sent::TooLarge),
                             Refusal::Final => return Err(failed(error)),
