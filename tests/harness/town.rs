@@ -127,9 +127,9 @@ impl Load {
             tick.tick().await;
             let load = Arc::clone(&self);
             let number = self.next.fetch_add(1, Ordering::SeqCst);
-            requests.spawn(
-                async move { if number.is_multiple_of(10) { load.order(number).await } else { load.look(number).await } },
-            );
+            requests.spawn(async move {
+                if number.is_multiple_of(10) { load.order(number).await } else { load.look(number).await }
+            });
         }
         while let Some(done) = requests.join_next().await {
             done.unwrap();
