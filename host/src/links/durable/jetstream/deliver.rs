@@ -54,7 +54,8 @@ pub(in crate::links::durable) async fn start(
 ) -> Result<(), QueueError> {
     for lane in lanes {
         let consumer = queue.consumer(lane.pool.component()).await?;
-        tasks.spawn(sweep::run(queue.clone(), lane.pool.component().clone(), stop.clone()));
+        let (component, deadline) = (lane.pool.component().clone(), lane.pool.call_deadline());
+        tasks.spawn(sweep::run(queue.clone(), component, deadline, stop.clone()));
         let workers = lane.deliveries();
         let (complaint, mending) = (Complaint::default(), tokio::sync::Mutex::default());
         let runner = Arc::new(Runner { queue: queue.clone(), lane, consumer, complaint, mending });
