@@ -19,6 +19,9 @@ const PAGE_HEADERS: [(&str, &str); 5] = [
     ("cross-origin-opener-policy", "same-origin"),
 ];
 
+/// Headers as `wasi:http` takes them.
+type Headers = Vec<(String, Vec<u8>)>;
+
 /// An answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -80,7 +83,7 @@ impl Reply {
     }
 
     /// Status, headers, and the body where the response has one.
-    fn parts(self, method: &Method) -> (u16, Vec<(String, Vec<u8>)>, Option<Vec<u8>>) {
+    fn parts(self, method: &Method) -> (u16, Headers, Option<Vec<u8>>) {
         // What no header can hold was refused where it came in (`form`); nothing here is left out.
         let fits = |value: &str| HeaderValue::from_str(value).is_ok();
         let headers = self.headers.into_iter().filter(|(_, value)| fits(value));
