@@ -95,6 +95,10 @@ async fn start(mut application: Application) -> anyhow::Result<()> {
     application.sqlite_paths.clear();
     application.key_value_places.clear();
     for component in application.components.values_mut() {
+        // With NATS, durable links are streams that all hosts share, and starting makes them.
+        if application.nats.is_some() {
+            component.durable.clear();
+        }
         if matches!(component.database, Some(DatabaseUrl::Postgres(_))) {
             component.migrations = None;
         }

@@ -23,7 +23,7 @@ pub enum KeyValuePlace {
         bucket: Option<String>,
     },
     /// A database of Redis.
-    Redis(RedisUrl),
+    Redis(Box<RedisUrl>),
 }
 
 /// Where a Redis server is, and how to log in. Shown without user and password.
@@ -87,7 +87,7 @@ pub(super) fn read(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) 
             let fix = "write `url = \"redis://HOST:6379\"`";
             let url = entry.required_string("url", fix)?;
             match RedisUrl::parse(&url.value) {
-                Ok(url) => Some(KeyValuePlace::Redis(url)),
+                Ok(url) => Some(KeyValuePlace::Redis(Box::new(url))),
                 Err(wrong) => {
                     entry.error(
                         url.line,

@@ -21,7 +21,7 @@ pub enum Kind {
 pub enum Place {
     File(TempDir),
     Nats(String),
-    Redis(RedisUrl),
+    Redis(Box<RedisUrl>),
 }
 
 impl Place {
@@ -38,7 +38,7 @@ impl Place {
             }
             Kind::Redis => {
                 let url = tokio::task::spawn_blocking(|| Redis::shared().database()).await.unwrap();
-                Place::Redis(RedisUrl::parse(&url).unwrap())
+                Place::Redis(Box::new(RedisUrl::parse(&url).unwrap()))
             }
         }
     }

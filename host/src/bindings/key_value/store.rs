@@ -73,8 +73,8 @@ pub struct Store(Kind);
 
 enum Kind {
     File(File),
-    Nats(Bucket),
-    Redis(Database),
+    Nats(Box<Bucket>),
+    Redis(Box<Database>),
 }
 
 impl Store {
@@ -92,7 +92,7 @@ impl Store {
     /// # Errors
     /// When NATS does not answer, has no JetStream, or the bucket is not fit for a store; the message has the fix.
     pub async fn in_nats(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
-        Bucket::open(nats, bucket, label).await.map(|bucket| Store(Kind::Nats(bucket)))
+        Bucket::open(nats, bucket, label).await.map(|bucket| Store(Kind::Nats(Box::new(bucket))))
     }
 
     /// Opens the store `label` in a database of Redis.
@@ -100,7 +100,7 @@ impl Store {
     /// # Errors
     /// When the server does not answer or refuses; the message has the fix, and no password.
     pub async fn in_redis(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
-        Database::open(url, label).await.map(|database| Store(Kind::Redis(database)))
+        Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
     }
 
     /// The largest value that this store takes, in bytes: [`MAX_VALUE`], or what the server's messages have room for.
