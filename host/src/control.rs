@@ -155,7 +155,7 @@ async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest
     }
     let (interface, name) = (&called.interface, &called.function);
     let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
-    let target = Target::function(remote.nats(), &component.into(), interface, name, idempotent);
+    let target = Target::function(remote, &component.into(), interface, name, idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
     let answer = remote.call(&target, "-", arguments, &context(millis(declared.limits.call_deadline))).await;
     let answer = answer.map_err(|error| match error.failure {

@@ -95,7 +95,8 @@ pub struct Load {
     pub read: AtomicUsize,
     /// Orders that were made, some after being asked for more than once.
     pub ordered: AtomicUsize,
-    /// Attempts to order that failed, and were made again; not those that found no gateway to connect to.
+    /// Attempts that failed, and were made again: orders, and reads whose connection broke; not those that found no
+    /// gateway to connect to.
     pub again: AtomicUsize,
     failures: Mutex<Vec<String>>,
     orders: Mutex<BTreeMap<String, String>>,
@@ -203,7 +204,12 @@ impl Load {
                     said.push(format!("{answer:?}"));
                     break;
                 }
-                Err(error) => said.push(format!("{error:?}")),
+                Err(error) => {
+                    if !error.is_connect() {
+                        self.again.fetch_add(1, Ordering::SeqCst);
+                    }
+                    said.push(format!("{error:?}"));
+                }
             }
         }
         self.failures.lock().unwrap().push(format!("GET {path}: {}", said.join("; ")));

@@ -77,7 +77,7 @@ async fn hosts_that_are_restarted_one_by_one_fail_no_request() {
                 load.more(between / 4, 1).await;
             }
         }
-        assert_eq!(load.again.load(SeqCst), again, "orders had to be asked for again");
+        assert_eq!(load.again.load(SeqCst), again, "requests had to be made again");
     })
     .await;
 }

@@ -55,7 +55,7 @@ async fn callee(app: &App, nats: &Nats) -> Host {
 }
 
 fn subject(component: &str, function: &str) -> String {
-    format!("souk.rogue.call.{component}.souk-test:rogue/deeds@1_0_0.{function}")
+    format!("souk.rogue.call.{component}.souk-test:rogue/deeds/1_0_0.{function}")
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn a_route_is_answered_by_any_host_and_the_request_arrives_as_it_was() {
     assert_eq!(here.json().as_object().map(|o| o.len()), shown.json().as_object().map(|o| o.len()));
     let head = client.send(Method::HEAD, "/other/self/declared/77", &[], None).await;
     assert_eq!((head.status, head.header("content-length")), (200, Some("77")));
-    client.get("/other/self/status/204").await;
+    assert_eq!(client.get("/other/self/status/204").await.status, 204);
     client.get("/other/self/boom").await.expect(500);
     client.get("/hasty/self/hold/600000").await.expect(504);
     assert_eq!(client.get("/other/self/method").await.expect(200), "GET");

@@ -147,7 +147,7 @@ async fn what_is_wrong_with_stripe_or_its_key_is_a_503_that_tells_nothing_and_th
         (vec![Next::Answer(200, "<html>a proxy</html>".into())], 1, "Stripe's answer cannot be read"),
         (vec![Next::Answer(200, "{}".into())], 1, "Stripe's answer cannot be read"),
         (vec![Next::Redirect(elsewhere.url().to_owned())], 1, "status: 307"),
-        (vec![large(), large()], 2, "the answer broke off"),
+        (vec![large(), large()], 2, "the answer is too large"),
     ]
     .into_iter()
     .enumerate()

@@ -111,8 +111,27 @@ impl App {
         state: &StateFolder,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, progress, false).await
+    }
+
+    /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
+    /// hosts share.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
+        App::start_with(application, state, |_| {}, true).await.map(|_| ())
+    }
+
+    async fn start_with(
+        application: Application,
+        state: &StateFolder,
+        progress: impl Fn(Progress),
+        trial: bool,
+    ) -> Result<Arc<Self>, StartError> {
         // Start-up blocks this thread where it opens files: nothing else runs yet.
         elsewhere::check(&application)?;
+        elsewhere::inform(&application);
         let remote = match &application.nats {
             Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
             None => None,
@@ -124,7 +143,8 @@ impl App {
             progress(Progress::Migrated { component, count });
         }
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
-        let queue = grants::queue(&application, state, remote.as_ref().map(Remote::nats), events).await?;
+        let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
+        let queue = grants::queue(&application, state, streams, events).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,

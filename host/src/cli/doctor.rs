@@ -95,17 +95,13 @@ async fn start(mut application: Application) -> anyhow::Result<()> {
     application.sqlite_paths.clear();
     application.key_value_places.clear();
     for component in application.components.values_mut() {
-        // With NATS, durable links are streams that all hosts share, and starting makes them.
-        if application.nats.is_some() {
-            component.durable.clear();
-        }
         if matches!(component.database, Some(DatabaseUrl::Postgres(_))) {
             component.migrations = None;
         }
     }
     let folder = tempfile::tempdir()?;
     let state = StateFolder::open(folder.path())?;
-    App::start(application, &state, |_| {}).await?;
+    App::try_out(application, &state).await?;
     Ok(())
 }
 

@@ -78,12 +78,13 @@ impl Up {
         .await?;
         let shutdown = CancellationToken::new();
         let drain = millis(app.application().limits.drain);
+        // Before anything is taken, which a signal must not leave unanswered.
+        stop_on_signal(shutdown.clone())?;
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
-        stop_on_signal(shutdown.clone())?;
         let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
         output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         let mut drained = edge.await?;

@@ -11,6 +11,7 @@ use super::{Application, LoadOptions};
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -33,6 +34,12 @@ impl NatsServer {
     /// The address for the client.
     pub fn address(&self) -> &ServerAddr {
         &self.0
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.host();
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// What the URL logs in with: a user and a password, or a token where there is no password.

@@ -8,10 +8,11 @@
 pub mod subject;
 
 use crate::manifest::{NatsConfig, NatsServer};
+use async_nats::connection::State;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, SubscribeError, jetstream};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use subject::Subjects;
 use tokio::sync::watch;
@@ -24,9 +25,11 @@ const PING: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long JetStream's own requests may take.
 const REQUEST: Duration = Duration::from_secs(5);
+/// How often what is told of the connection is held against the client's own state.
+const CORRECT: Duration = Duration::from_secs(1);
 /// Messages of one subscription that wait to be read: beyond it NATS drops them, and the caller hears nothing, so it is
 /// far above what may be in flight.
-const CAPACITY: usize = 64 * 1024;
+pub const CAPACITY: usize = 64 * 1024;
 /// On how many servers of a cluster a stream is kept, when the configuration does not say.
 const REPLICAS: usize = 3;
 
@@ -103,9 +106,12 @@ impl Nats {
                 Ok(attempt) => Duration::from_millis(25).saturating_mul(attempt).min(AGAIN),
                 Err(_) => AGAIN,
             })
-            .event_callback(move |event| {
-                happened(&event, &tell);
-                std::future::ready(())
+            .event_callback({
+                let tell = tell.clone();
+                move |event| {
+                    happened(&event, &tell);
+                    std::future::ready(())
+                }
             });
         if let Some(path) = &config.credentials {
             let read = options.credentials_file(path).await;
@@ -122,6 +128,15 @@ impl Nats {
             let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
             NatsError::Connect { servers: servers.join(", "), error }
         })?;
+        tokio::spawn(correct(client.clone(), Arc::downgrade(&tell)));
+        if config.credentials.is_none()
+            && config.servers.iter().any(|server| server.login().is_none() && !server.is_loopback())
+        {
+            tracing::warn!(
+                "NATS without credentials: whoever reaches it may call every component; fix: `--creds FILE`, with \
+                 permissions at the server"
+            );
+        }
         Ok(Nats { client, subjects: Arc::new(Subjects::of(application)), outage, replicas: config.replicas })
     }
 
@@ -153,6 +168,20 @@ impl Nats {
     }
 }
 
+/// Corrects what is told of the connection by the client's own state, for as long as anybody is told: when much happens
+/// at one time, the client leaves events out.
+async fn correct(client: Client, outage: Weak<watch::Sender<Outage>>) {
+    loop {
+        tokio::time::sleep(CORRECT).await;
+        let Some(outage) = outage.upgrade().filter(|outage| !outage.is_closed()) else { return };
+        match client.connection_state() {
+            State::Connected => happened(&Event::Connected, &outage),
+            State::Disconnected => happened(&Event::Disconnected, &outage),
+            State::Pending => {}
+        }
+    }
+}
+
 /// Tells and logs what happened to the connection.
 fn happened(event: &Event, outage: &watch::Sender<Outage>) {
     match event {
@@ -174,7 +203,10 @@ fn happened(event: &Event, outage: &watch::Sender<Outage>) {
             }
         }
         Event::SlowConsumer(_) => tracing::error!("NATS messages were lost: more came than this host could read"),
-        Event::ServerError(error) => tracing::error!("NATS: {error}"),
+        Event::ServerError(error) => tracing::error!(
+            "NATS: {error}; fix: where it is about permissions, give this host's user the subjects that its components \
+             need (docs/run-on-several-hosts.md lists them)"
+        ),
         Event::LameDuckMode => tracing::info!("this NATS server is about to stop; another takes over"),
         Event::ClientError(error) => tracing::debug!("NATS: {error}"),
         Event::Draining | Event::Closed => tracing::debug!("NATS: {event}"),

@@ -8,6 +8,7 @@ use crate::runtime::{CallError, Failure};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ struct Way {
     inbox: Inbox,
     /// When the connection came back.
     back: Arc<Last>,
+    /// When a host of a component answered, whatever was asked of it.
+    answered: Mutex<HashMap<Arc<str>, Arc<Last>>>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -37,7 +40,7 @@ pub struct Target {
     /// Where they hear that nobody waits for one any more.
     cancel: Subject,
     idempotent: bool,
-    /// When a host answered.
+    /// When a host of the component answered.
     answered: Arc<Last>,
 }
 
@@ -59,16 +62,21 @@ impl Last {
 impl Target {
     /// Calls of `function` of `component`; `idempotent` when one may be sent again if it is not known whether it was
     /// done.
-    pub fn function(nats: &Nats, component: &Arc<str>, interface: &str, function: &str, idempotent: bool) -> Self {
-        let subject = nats.subjects().call(component, interface, function).into();
-        let cancel = nats.subjects().cancel(component).into();
-        Target { component: component.clone(), subject, cancel, idempotent, answered: Arc::default() }
+    pub fn function(remote: &Remote, component: &Arc<str>, interface: &str, function: &str, idempotent: bool) -> Self {
+        let subject = remote.nats().subjects().call(component, interface, function).into();
+        Target::of(remote, component, subject, idempotent)
     }
 
     /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
-    pub(super) fn http(nats: &Nats, component: &Arc<str>, idempotent: bool) -> Self {
-        let (subject, cancel) = (nats.subjects().http(component).into(), nats.subjects().cancel(component).into());
-        Target { component: component.clone(), subject, cancel, idempotent, answered: Arc::default() }
+    pub(super) fn http(remote: &Remote, component: &Arc<str>, idempotent: bool) -> Self {
+        Target::of(remote, component, remote.nats().subjects().http(component).into(), idempotent)
+    }
+
+    fn of(remote: &Remote, component: &Arc<str>, subject: Subject, idempotent: bool) -> Self {
+        let cancel = remote.nats().subjects().cancel(component).into();
+        let mut all = remote.0.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = all.entry(component.clone()).or_default().clone();
+        Target { component: component.clone(), subject, cancel, idempotent, answered }
     }
 }
 
@@ -93,7 +101,8 @@ impl Remote {
         let inbox = Inbox::open(nats.client()).await?;
         let back: Arc<Last> = Arc::default();
         let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
-        Ok(Remote(Arc::new(Way { nats, inbox, back, _watch: AbortOnDropHandle::new(watch) })))
+        let answered = Mutex::default();
+        Ok(Remote(Arc::new(Way { nats, inbox, back, answered, _watch: AbortOnDropHandle::new(watch) })))
     }
 
     /// The connection.
@@ -203,6 +212,8 @@ impl Remote {
                 biased;
                 answer = answer => answer,
                 _ = outage.changed() => Err(Broken::Lost("the connection to NATS broke during the call")),
+                // A connection that has stalled takes nothing, and nobody hears of it before its pings fail.
+                () = tokio::time::sleep_until(context.deadline.into()) => Err(fail(Failure::Deadline, "on another host")),
             }
         };
         let answer = answer?;

@@ -158,7 +158,7 @@ impl Handler {
     /// The way to `component`.
     pub fn new(remote: &Remote, component: &str) -> Self {
         let component = component.into();
-        let target = |idempotent| Target::http(remote.nats(), &component, idempotent);
+        let target = |idempotent| Target::http(remote, &component, idempotent);
         Handler { remote: remote.clone(), idempotent: target(true), once: target(false) }
     }
 

@@ -44,7 +44,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             remote: linked.remote.clone(),
             caller: linked.caller.clone(),
             target: Target::function(
-                linked.remote.nats(),
+                linked.remote,
                 import.target.component(),
                 import.export,
                 &function.name,

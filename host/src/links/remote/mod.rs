@@ -93,5 +93,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("remote: attempts", u64::from(ATTEMPTS), "attempts"),
         ("remote: waits for NATS", millis(GRACE), "milliseconds"),
         ("remote: clock skew", millis(CLOCK_SKEW), "milliseconds"),
+        ("remote: head of a message", n(http::HEADROOM), "bytes"),
+        ("nats: messages not yet read", n(crate::nats::CAPACITY), "messages"),
     ]
 }

@@ -171,9 +171,10 @@ impl Host {
         let payload = call.payload;
         // Held until the task is noted, so that one which is over at once does not stay there for good.
         let mut running = self.running();
-        let noted = Noted { host: self.clone(), id: id.clone() };
+        let noted = id.clone();
         let task = self.tasks.spawn(async move {
-            let _noted = noted;
+            // Made here: a runtime that ends drops the task within `spawn`, while the lock is held.
+            let _noted = Noted { host: host.clone(), id: noted };
             host.answer(&endpoint, read, payload, reply, room).await;
         });
         if let Some(id) = id {

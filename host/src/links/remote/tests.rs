@@ -22,7 +22,7 @@ async fn both(server: &nats_server::Nats) -> (Remote, Client) {
 }
 
 fn target(remote: &Remote, idempotent: bool) -> Target {
-    Target::function(remote.nats(), &"shop".into(), "n:p/i", "f", idempotent)
+    Target::function(remote, &"shop".into(), "n:p/i", "f", idempotent)
 }
 
 /// Takes the calls of `target`.
