@@ -186,7 +186,8 @@ async fn correct(client: Client, outage: Weak<watch::Sender<Outage>>) {
 fn happened(event: &Event, outage: &watch::Sender<Outage>) {
     match event {
         Event::Connected => {
-            if outage.send_replace(Outage::None) != Outage::None {
+            // Those who watch take a change for a connection that broke meanwhile: only a change is told.
+            if outage.send_if_modified(|outage| std::mem::replace(outage, Outage::None) != Outage::None) {
                 tracing::info!("NATS is there again");
             }
         }

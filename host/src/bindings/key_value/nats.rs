@@ -11,7 +11,7 @@
 //!
 //! Reads ask the stream's leader, which has every write that was acknowledged; the faster "direct get" may be answered
 //! by a follower that has not seen the last ones. While a cluster chooses a new leader nobody can answer, so a read, and a
-//! write that reached nobody, is tried again until [`WAIT`] is over.
+//! write that reached nobody, is tried again until [`ELECTION`] is over.
 //!
 //! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
 //! fill the bucket. Those that other programs leave are understood.
@@ -40,6 +40,9 @@ use tokio::time::{sleep, timeout};
 
 /// How long a request may take before it is made again, where that does no harm.
 const TRY: Duration = Duration::from_secs(2);
+/// How long the servers of a cluster may take to agree on who leads a bucket: nine seconds and more after its leader was
+/// killed, in which nobody answers.
+pub(super) const ELECTION: Duration = Duration::from_secs(12);
 /// The pause before a request is made again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A connection that was lost this long ago or less is waited for: most often another server of the cluster takes it
@@ -318,13 +321,13 @@ impl Bucket {
         }
     }
 
-    /// Does `work` once there is a connection, and gives it up after [`WAIT`].
+    /// Does `work` once there is a connection, and gives it up after [`ELECTION`].
     async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let bounded = timeout(WAIT, async {
+        let bounded = timeout(ELECTION, async {
             self.connected().await?;
             work.await
         });
-        bounded.await.unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {WAIT:?}"))))
+        bounded.await.unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {ELECTION:?}"))))
     }
 
     async fn connected(&self) -> Result<(), StoreError> {

@@ -13,7 +13,8 @@
 //! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there |
 //! | how long it is kept | for good | as the bucket's replicas are | as the server is configured |
 //!
-//! A store on a server that is away fails with an error that names it, within [`WAIT`], and works again by itself.
+//! A store on a server that is away fails with an error that names it, within [`WAIT`] (on NATS, whose
+//! servers may be about to elect a leader, a little longer), and works again by itself.
 
 use super::error::StoreError;
 use super::file::File;
