@@ -180,6 +180,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("key-value: a file", key_value::MAX_FILE, "bytes"),
         ("key-value: a new bucket", key_value::MAX_BUCKET, "bytes"),
         ("key-value: wait for server", ms(key_value::WAIT), "milliseconds"),
+        ("key-value: wait for leader", ms(key_value::ELECTION), "milliseconds"),
         ("key-value: open stores", n(key_value::MAX_OPEN), "an instance"),
         ("postgres: an address", n(crate::manifest::MAX_ADDRESS), "bytes"),
         ("postgres: a CA root", n(postgres::MAX_CA_ROOT), "bytes"),

@@ -83,6 +83,12 @@ pub fn called(subject: &str) -> Option<Called> {
     Some(Called { component: name(&component), interface: interface_of(&interface), function, id })
 }
 
+/// Whether a reply to this subject would do something by itself: the server's own subjects, and those of hosts. Whoever
+/// may only call a component must not purge a stream with the answer.
+pub fn is_reserved(reply: &str) -> bool {
+    reply.starts_with('$') || reply.starts_with("souk.")
+}
+
 /// The subjects of one application.
 #[derive(Debug, Clone)]
 pub struct Subjects {

@@ -14,6 +14,7 @@ mod store;
 mod wasi;
 
 pub use error::StoreError;
+pub use nats::ELECTION;
 pub use store::{
     KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Store, Swap, Version,
     Versioned, WAIT,

@@ -42,7 +42,7 @@ use tokio::time::{sleep, timeout};
 const TRY: Duration = Duration::from_secs(2);
 /// How long the servers of a cluster may take to agree on who leads a bucket: nine seconds and more after its leader was
 /// killed, in which nobody answers.
-pub(super) const ELECTION: Duration = Duration::from_secs(12);
+pub const ELECTION: Duration = Duration::from_secs(12);
 /// The pause before a request is made again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A connection that was lost this long ago or less is waited for: most often another server of the cluster takes it
@@ -250,8 +250,13 @@ impl Bucket {
     async fn entry(&self, key: &str) -> Result<Entry, StoreError> {
         let subject = self.subject(key);
         loop {
-            let Ok(answer) = timeout(TRY, self.bucket.stream.get_last_raw_message_by_subject(&subject)).await else {
-                continue;
+            let answer = match timeout(TRY, self.bucket.stream.get_last_raw_message_by_subject(&subject)).await {
+                Ok(answer) => answer,
+                // There is no leader, so nothing is written either: any server that has the bucket may answer.
+                Err(_) => match timeout(TRY, self.bucket.stream.direct_get_last_for_subject(&subject)).await {
+                    Ok(Ok(message)) => Ok(message),
+                    _ => continue,
+                },
             };
             let error = match answer {
                 Ok(message) if is_deletion(&message.headers) => {

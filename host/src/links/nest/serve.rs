@@ -18,6 +18,7 @@ use crate::links::LinkError;
 use crate::links::durable::{Complaint, Key, MAX_ARGUMENTS, NewMessage, Published, Queue, is_delivery};
 use crate::manifest::NestPattern;
 use crate::nats::Nats;
+use crate::nats::subject::is_reserved;
 use crate::runtime::{Exported, Failure, Pool};
 use async_nats::{Message, SubscribeError, Subscriber};
 use futures::StreamExt;
@@ -263,14 +264,15 @@ impl Served {
             Ok(Published::TooLarge(most)) => {
                 return Err(Refusal { status: 413, message: format!("data has at most {most} bytes") });
             }
-            Ok(Published::Full) => "the queue is full (limit `durable_bytes`)".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(Published::Full) => {
+                "the queue is full (limit `durable_bytes`); fix: see what waits with `souk events list`".to_owned()
+            }
+            Err(error) => format!("{error}; fix: {}", error.fix()),
         };
         self.complaint.happened(|more| {
             tracing::error!(
                 component = %key.target,
-                "events `{}` cannot be stored: {cause} ({more} more since the last such line); fix: see what waits with \
-                 `souk events list`, and make the state folder writable, with room on its disk",
+                "events `{}` cannot be stored: {cause} ({more} more since the last such line)",
                 self.subject
             );
         });
@@ -283,7 +285,7 @@ impl Served {
 
     /// Sends the reply, if the message asks for one.
     async fn reply(&self, nats: &Nats, message: &Message, outcome: Result<Answer, Refusal>) {
-        let Some(subject) = &message.reply else { return };
+        let Some(subject) = message.reply.as_ref().filter(|subject| !is_reserved(subject)) else { return };
         let id = Incoming::parse(&message.payload).and_then(|packet| packet.id);
         let packet = match &outcome {
             Ok(Answer::Response(json)) => packet::reply(&Outcome::Response(json), id),

@@ -6,6 +6,7 @@
 
 use super::wire;
 use crate::nats::Nats;
+use crate::nats::subject::is_reserved;
 use crate::nats::subject::{Subjects, token};
 use crate::runtime::Failure;
 use async_nats::service::{Info, PingResponse, Stats as StatsResponse, endpoint, error};
@@ -204,6 +205,7 @@ impl Announcing {
         let (client, started) = (client.clone(), datetime::now());
         let task = tokio::spawn(async move {
             while let Some((place, verb, Message { reply, .. })) = requests.next().await {
+                let reply = reply.filter(|reply| !is_reserved(reply));
                 let (Some(reply), Some(service)) = (reply, services.get(place)) else { continue };
                 let answer = service.answer(verb, started).map(Bytes::from);
                 // Numbers and strings cannot fail to become JSON; who asks again is answered again.

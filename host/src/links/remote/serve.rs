@@ -14,6 +14,7 @@ use super::{LEAST, ROOM, WORKING, http, wire};
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
 use crate::links::signature::signature;
+use crate::nats::subject::is_reserved;
 use crate::nats::{Nats, NatsError, Outage};
 use crate::runtime::{CallError, Failure, Pool};
 use ::http::Method;
@@ -159,7 +160,7 @@ impl Host {
 
     fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>, call: Message) {
         // Nobody can be answered.
-        let Some(reply) = call.reply.clone() else { return };
+        let Some(reply) = call.reply.clone().filter(|reply| !is_reserved(reply)) else { return };
         let (host, endpoint) = (self.clone(), endpoint.clone());
         let weight = u32::try_from(call.payload.len().div_ceil(1024).max(LEAST)).unwrap_or(u32::MAX);
         let Ok(room) = self.room.clone().try_acquire_many_owned(weight) else {

@@ -13,6 +13,7 @@
 
 use super::message::Stored;
 use super::note::{Note, State};
+use super::room;
 use super::{ACK_WAIT, JetStreamQueue, PATIENCE, Sent, failed, sweep};
 use crate::limits::millis;
 use crate::links::durable::complaint::Complaint;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use uuid::Uuid;
 
 /// Between two words about a message that is being delivered.
 const PROGRESS: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
@@ -225,6 +227,17 @@ impl Runner {
 
     async fn deliver(&self, message: Message, stop: &CancellationToken) {
         let Some(mut handed) = Handed::read(message, &self.queue.shared.context) else { return };
+        // Not ours: our messages have their id in the subject.
+        if Uuid::try_parse(&handed.stored.id).is_err() {
+            tracing::error!(
+                component = %self.component(),
+                "a message that no host of the application has sent was taken out of the stream; fix: let nobody else publish \
+                 to `{}`",
+                self.queue.shared.nats.subjects().durable_all()
+            );
+            self.insist(|| self.confirm(&handed.reply, AckKind::Term)).await;
+            return;
+        }
         let _progress = AbortOnDropHandle::new(tokio::spawn(progress(self.queue.clone(), handed.reply.clone())));
         let mut reason = handed.stored.reason.clone();
         if handed.times > 1 {
@@ -313,11 +326,17 @@ impl Runner {
         let subject = dead.dead_subject(self.queue.shared.nats.subjects());
         // Dying once more, after a retry, it is another message of the stream.
         let headers = dead.headers(&format!("{}.{}", dead.id, handed.sequence));
-        let send = || {
-            let until = Instant::now() + PATIENCE;
-            self.queue.send(subject.clone(), headers.clone(), dead.arguments.clone(), until)
+        let shared = &self.queue.shared;
+        let size = room::size(&headers);
+        let sent = if shared.dead_room.has(&shared.dead, &subject, size, dead.arguments.len()).await {
+            let send = || {
+                let until = Instant::now() + PATIENCE;
+                self.queue.send(subject.clone(), headers.clone(), dead.arguments.clone(), until)
+            };
+            self.insist(send).await
+        } else {
+            Sent::Full
         };
-        let sent = self.insist(send).await;
         if sent != Sent::Stored {
             tracing::error!(
                 component = %self.component(),

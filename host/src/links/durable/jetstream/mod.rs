@@ -17,13 +17,14 @@
 //! **A server that is killed** may come back with messages that had ended, and with less of what was under way:
 //! [`sweep`] delivers what it would keep for good.
 //!
-//! **A full stream** refuses messages; it drops none. So does that of the dead letters, whose messages then stay where
-//! they are.
+//! **A full stream** takes no more messages; it drops none ([`room`]). So does that of the dead letters, whose messages
+//! then stay where they are.
 
 pub(super) mod deliver;
 mod message;
 mod note;
 mod operator;
+mod room;
 mod streams;
 mod sweep;
 
@@ -32,6 +33,7 @@ mod tests;
 
 pub use streams::JetStreamError;
 
+use super::MAX_REASON;
 use super::queue::{NewMessage, Published, QueueError};
 use crate::nats::{Nats, Outage};
 use async_nats::HeaderMap;
@@ -42,6 +44,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
+use room::Room;
 use std::error::Error as _;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -54,6 +57,8 @@ pub(super) const FIX: &str = "see that nats-server runs with JetStream, that mos
 
 /// How long a caller's message is sent again and again: a cluster may elect a leader meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What a message leaves of `max_payload` beside a reason, in bytes: what else a dead letter has more.
+const HEADROOM: usize = 256;
 /// How long one acknowledgement is waited for.
 const TRY: Duration = Duration::from_secs(2);
 /// The pause before a message is sent again; it doubles each time.
@@ -80,6 +85,9 @@ struct Shared {
     dead: Stream<()>,
     notes: Notes,
     limit: u64,
+    /// Of the messages, and of the dead letters.
+    room: Room,
+    dead_room: Room,
 }
 
 /// What became of a message that was sent to a stream.
@@ -118,7 +126,18 @@ impl JetStreamQueue {
         let found = futures::try_join!(stream(streams::DURABLE), stream(streams::DEAD), stream(streams::NOTES));
         let (durable, dead, notes) = found.map_err(|error| JetStreamError::new(&error))?;
         let notes = Notes::new(context.clone(), notes, nats.subjects().clone());
-        Ok(JetStreamQueue { shared: Arc::new(Shared { nats, context, durable, dead, notes, limit }) })
+        Ok(JetStreamQueue {
+            shared: Arc::new(Shared {
+                nats,
+                context,
+                durable,
+                dead,
+                notes,
+                limit,
+                room: Room::new(limit),
+                dead_room: Room::new(limit),
+            }),
+        })
     }
 
     /// The most bytes of messages.
@@ -135,11 +154,19 @@ impl JetStreamQueue {
         let stored = Stored::new(id.clone(), message);
         let until = deadline.min(Instant::now() + PATIENCE);
         let subject = stored.durable_subject(self.shared.nats.subjects());
-        let arguments = stored.arguments.clone();
-        Ok(match self.send(subject, stored.headers(&id), arguments, until).await? {
+        let (arguments, headers) = (stored.arguments.clone(), stored.headers(&id));
+        // What is taken must fit as a dead letter too, with the reason.
+        let most = self.shared.nats.client().max_payload().saturating_sub(MAX_REASON + HEADROOM);
+        if arguments.len() + room::size(&headers) > most {
+            return Ok(Published::TooLarge(most));
+        }
+        if !self.shared.room.has(&self.shared.durable, &subject, room::size(&headers), arguments.len()).await {
+            return Ok(Published::Full);
+        }
+        Ok(match self.send(subject, headers, arguments, until).await? {
             Sent::Stored => Published::Stored(id),
             Sent::Full => Published::Full,
-            Sent::TooLarge => Published::TooLarge(self.shared.nats.client().max_payload()),
+            Sent::TooLarge => Published::TooLarge(most),
         })
     }
 

@@ -8,6 +8,7 @@
 
 use super::message::Stored;
 use super::note::{Note, State};
+use super::room;
 use super::{JetStreamQueue, PATIENCE, Sent, failed};
 use crate::links::durable::operator::{Event, Found, Which};
 use crate::links::durable::queue::{QueueError, Stats};
@@ -165,6 +166,10 @@ impl JetStreamQueue {
         let subject = anew.durable_subject(self.shared.nats.subjects());
         let headers = anew.headers(message_id);
         let arguments = anew.arguments.clone();
+        let size = room::size(&headers);
+        if !self.shared.room.has(&self.shared.durable, &subject, size, arguments.len()).await {
+            return Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into()));
+        }
         // What was noted of the old one would be taken for the new one's.
         self.shared.notes.delete(&anew.id).await?;
         match self.send(subject, headers, arguments, Instant::now() + PATIENCE).await? {

@@ -3,6 +3,7 @@
 //! Hosts that start together make the same, and whoever comes second finds it. What a stream can become it is changed
 //! into; what it cannot (where it is stored, when it lets go of messages) is an error that says what to do.
 
+use super::room::SLACK;
 use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
 use crate::links::durable::deliver::AGAIN;
 use crate::links::durable::queue::QueueError;
@@ -76,7 +77,7 @@ impl JetStreamError {
             | ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED => JetStreamError::fixed(
                 cause,
                 "give JetStream more room (`max_file_store` of the server, or the account's limit), or lower the limit \
-                 `durable_bytes` of the application; twice that and 64 MiB are needed",
+                 `durable_bytes` of the application; twice that and 192 MiB are needed",
             ),
             ErrorCode::STREAM_SUBJECT_OVERLAP => JetStreamError::fixed(
                 cause,
@@ -115,7 +116,7 @@ impl JetStreamQueue {
     /// The streams as they should be.
     fn wanted(&self) -> [Config; 3] {
         let (subjects, replicas) = (self.shared.nats.subjects(), self.shared.nats.replicas());
-        let bytes = i64::try_from(self.shared.limit).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(self.shared.limit.saturating_add(SLACK)).unwrap_or(i64::MAX);
         let stream = |what: &str, subject: String| Config {
             name: subjects.stream(what),
             subjects: vec![subject],
@@ -192,7 +193,7 @@ impl JetStreamQueue {
             },
             Err(error) => return Err(JetStreamError::of_get(name, &error)),
         };
-        let Some(changed) = change(&found.config, wanted)? else { return Ok(found) };
+        let Some(changed) = change(&found, wanted)? else { return Ok(found) };
         context.update_stream(changed).await.map_err(|error| JetStreamError::of_create(name, &error))
     }
 
@@ -222,7 +223,10 @@ fn is_there(error: &CreateStreamError) -> bool {
 }
 
 /// What `found` must be changed into; `None` when it is as it should be.
-fn change(found: &Config, wanted: &Config) -> Result<Option<Config>, JetStreamError> {
+fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamError> {
+    // A bound below what is there would delete acknowledged messages.
+    let held = i64::try_from(found.state.bytes.saturating_add(SLACK)).unwrap_or(i64::MAX);
+    let found = &found.config;
     let name = &wanted.name;
     let wrong = |what: &str| {
         JetStreamError::fixed(
@@ -239,7 +243,7 @@ fn change(found: &Config, wanted: &Config) -> Result<Option<Config>, JetStreamEr
     let changed = Config {
         subjects: wanted.subjects.clone(),
         num_replicas: wanted.num_replicas,
-        max_bytes: wanted.max_bytes,
+        max_bytes: wanted.max_bytes.max(held),
         max_messages: wanted.max_messages,
         max_messages_per_subject: wanted.max_messages_per_subject,
         max_age: wanted.max_age,

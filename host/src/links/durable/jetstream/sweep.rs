@@ -7,6 +7,7 @@
 //! a delivery may take nothing new was noted of it. It is sent anew, not deleted: the consumer may also have forgotten that
 //! it was not ended, and a message that was delivered is known to its target.
 
+use super::message::Stored;
 use super::note::State;
 use super::operator::{one, read};
 use super::{ACK_WAIT, JetStreamQueue, failed};
@@ -73,7 +74,8 @@ impl JetStreamQueue {
             }
             // Another host looks too; the stream takes it once.
             let message_id = format!("{}.{sequence}", stored.id);
-            self.send_anew(stored, &message_id).await?;
+            let anew = Stored { attempts: note.attempts.max(stored.attempts), reason: note.reason, ..stored };
+            self.send_anew(anew, &message_id).await?;
             self.delete(durable, sequence).await?;
             found += 1;
         }
