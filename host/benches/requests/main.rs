@@ -2,9 +2,9 @@
 //!
 //! Both servers run as processes of their own, on loopback, one after the other in rounds, so that a noisy machine
 //! disturbs both alike. The native side is what one would write by hand: axum with rusqlite, or sqlx for PostgreSQL, and
-//! cached statements, the same rows and the same JSON; its payment provider is asked over HTTP, as everybody's is, and
-//! runs in its process, as the sandbox runs in Souk's. CPU is what the server's process used (user and system), by
-//! request; that of the load and of PostgreSQL is not in it. Ratios travel to other machines, absolute figures do not.
+//! cached statements, the same rows and the same JSON. Both ask the same payment provider over HTTP, as everybody's is
+//! asked. CPU is what the server's process used (user and system), by request; that of the load, of PostgreSQL and of the
+//! provider is not in it. Ratios travel to other machines, absolute figures do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 
 #[path = "../../../tests/harness/debian.rs"]
@@ -90,12 +90,17 @@ fn register(server: &Server, body: &str) -> String {
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
-    if args.next().as_deref() == Some("native") {
-        return native::serve(
-            &args.next().expect("a database"),
-            &args.next().expect("a folder"),
-            &args.next().expect("a URL"),
-        );
+    match args.next().as_deref() {
+        Some("native") => {
+            return native::serve(
+                &args.next().expect("a database"),
+                &args.next().expect("a folder"),
+                &args.next().expect("a URL"),
+                &args.next().expect("the provider"),
+            );
+        }
+        Some("provider") => return native::provider::serve(&args.next().expect("a folder")),
+        _ => {}
     }
     server::build();
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s a row and server, medians\n", SLOT.as_secs());
@@ -126,16 +131,23 @@ fn rows() {
     let state = tempfile::tempdir().unwrap();
     let database = postgres::Postgres::start_durable();
     let url = database.database();
-    let mut command = souk("store", &state.path().join("store"));
-    command.env("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET", native::SECRET);
-    let store = Server::start(command);
-    let mut command = souk("store", &state.path().join("postgres"));
+    let provider = Server::start(native::provider::command(&state.path().join("provider")));
+    let with_provider = |folder: &str| {
+        let mut command = souk("store", &state.path().join(folder));
+        command
+            .env("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET", native::SECRET)
+            .env("SPIN_VARIABLE_STRIPE_SECRET", "sk_benchmark")
+            .env("SPIN_VARIABLE_STRIPE_API_URL", format!("http://{}", provider.address));
+        command
+    };
+    let store = Server::start(with_provider("store"));
+    let mut command = with_provider("postgres");
     command.env("SPIN_VARIABLE_ORDERS_DATABASE_URL", &url).env("SPIN_VARIABLE_PRODUCTS_DATABASE_URL", &url);
     let on_postgres = Server::start(command);
     let probe = Server::start(souk("probe", &state.path().join("probe")));
     // The native server reads the rows that the migrations of the store have made.
     let products = state.path().join("store/sqlite/products.db");
-    let native = Server::start(native::command(&products, &state.path().join("native"), &url));
+    let native = Server::start(native::command(&products, &state.path().join("native"), &url, &provider.address));
     let ours = register(&store, &LOGIN.replace('{', r#"{"name":"Bench","#));
     let on_postgres_token = register(&on_postgres, &LOGIN.replace('{', r#"{"name":"Bench","#));
     let theirs = register(&native, LOGIN);

@@ -5,7 +5,7 @@ mod catalog;
 mod events;
 mod orders;
 mod postgres;
-mod provider;
+pub mod provider;
 
 pub use events::SECRET;
 
@@ -15,29 +15,38 @@ use axum::serve::ListenerExt;
 use axum::{Json, Router};
 
 /// The command that starts this benchmark's own binary as the native server; it reads the products of `database` and
-/// keeps what it writes in `folder`, and reads and writes in PostgreSQL what is at `url`.
-pub fn command(database: &std::path::Path, folder: &std::path::Path, url: &str) -> std::process::Command {
+/// keeps what it writes in `folder`, reads and writes in PostgreSQL what is at `url`, and asks the `provider`.
+pub fn command(
+    database: &std::path::Path,
+    folder: &std::path::Path,
+    url: &str,
+    provider: &str,
+) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.arg("native").arg(database).arg(folder).arg(url);
+    command.arg("native").arg(database).arg(folder).arg(url).arg(provider);
     command
 }
 
 /// Serves until it is killed.
-pub fn serve(database: &str, folder: &str, url: &str) {
+pub fn serve(database: &str, folder: &str, url: &str, provider: &str) {
     std::fs::create_dir_all(folder).unwrap();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (accounts, provider) = (accounts::Accounts::new(folder), provider::Client::new(address));
-        let app = Router::new()
+    run(async {
+        let (accounts, provider) = (accounts::Accounts::new(folder), provider::Client::new(provider));
+        Router::new()
             .route("/hello", get(|| async { "Hello, world!" }))
             .route("/answer/{n}", get(|Path(n): Path<u64>| async move { Json(n) }))
             .merge(catalog::routes(database))
             .merge(orders::routes(database, folder, accounts.clone(), provider.clone()))
             .merge(postgres::routes(url, accounts.clone(), provider).await)
-            .merge(provider::routes(folder))
             .merge(events::routes(folder))
-            .merge(accounts::routes(accounts));
+            .merge(accounts::routes(accounts))
+    });
+}
+
+fn run(app: impl Future<Output = Router>) {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, app) = (listener.local_addr().unwrap(), app.await);
         println!("Serving http://{address}");
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         axum::serve(listener, app).await.unwrap();

@@ -1,9 +1,9 @@
-//! The payment provider: a route of its own that stands in for Stripe, as the store's sandbox does, and the client that
-//! asks it.
+//! The payment provider: a process of its own that stands in for Stripe and that both sides ask, and the native side's
+//! client of it.
 //!
 //! The provider of a real shop is somebody else's server, so it is asked over HTTP, over connections that stay open, by
-//! one client that all share: a form with a bearer key and an idempotency key, answered with JSON. It runs in the server's
-//! own process, as the sandbox runs in Souk's, so on both sides its work is in the figures.
+//! one client that all share: a form with a bearer key and an idempotency key, answered with JSON. Its CPU is in nobody's
+//! figure.
 
 use super::writable;
 use axum::extract::State;
@@ -14,7 +14,6 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,9 +33,22 @@ type Sessions = Arc<Mutex<Connection>>;
 pub type Line<'a> = (&'a str, i64, i64);
 
 /// The provider's route.
-pub fn routes(folder: &str) -> Router {
+fn routes(folder: &str) -> Router {
     let sessions: Sessions = Arc::new(Mutex::new(writable(folder, "sandbox.db", SCHEMA)));
     Router::new().route("/v1/checkout/sessions", post(create)).with_state(sessions)
+}
+
+/// The command that starts this benchmark's own binary as the provider, which keeps its sessions in `folder`.
+pub fn command(folder: &std::path::Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.arg("provider").arg(folder);
+    command
+}
+
+/// Serves until it is killed.
+pub fn serve(folder: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    super::run(async { routes(folder) });
 }
 
 async fn create(State(sessions): State<Sessions>, headers: HeaderMap, body: String) -> Result<Json<Value>, StatusCode> {
@@ -101,7 +113,7 @@ pub struct Session {
 
 impl Client {
     /// A client of the provider that listens at `address`.
-    pub fn new(address: SocketAddr) -> Client {
+    pub fn new(address: &str) -> Client {
         Client { http: reqwest::Client::new(), url: format!("http://{address}/v1/checkout/sessions") }
     }
 
