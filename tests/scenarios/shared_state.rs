@@ -55,7 +55,7 @@ async fn an_outage_ends_by_itself(shops: [&Shop; 2], email: &str, resume: impl F
     for shop in shops {
         shop.login(email, PASSWORD).await.expect(503);
         shop.get("/api/products", "").await.expect(200);
-        assert!(shop.host.log_count("the key-value store `auth` is not available") > 0);
+        shop.host.wait_for_log("the key-value store `auth` is not available").await;
     }
     resume();
     for shop in shops {
