@@ -15,7 +15,8 @@
 //! could not say: there is no language of templates here.
 //!
 //! A function that returns `result<_, variant { retry(string), reject(string) }>` is for events. A component's is stored
-//! in the queue of durable links before anything else happens, so an event that has reached this host is not lost; a
+//! in the queue of durable links before anything else happens, so an event that is stored is not lost (one that
+//! cannot be stored within seconds is, with a line in the log); a
 //! Nest service's gets the message and answers nothing, and NATS drops it where nobody listens.
 //!
 //! Refused at start-up: a function that is not there, a contract's error that is in no table, an import of which a
