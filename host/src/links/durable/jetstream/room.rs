@@ -2,7 +2,8 @@
 //!
 //! The server cannot be left to do it. With `discard: new` nats-server 2.9 compares less than it stores (not the subject,
 //! nor what it adds to a record), and what is over the bound then it makes room for by deleting the oldest messages, which
-//! were acknowledged. So a stream's own bound is [`SLACK`] above the limit, and nobody gets there.
+//! were acknowledged. So a stream's own bound is [`SLACK`] above the limit, which all
+//! hosts together would have to send within [`FRESH`] to get there.
 
 use async_nats::jetstream::stream::Stream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
