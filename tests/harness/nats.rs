@@ -109,6 +109,11 @@ impl Nats {
         }
     }
 
+    /// The folder of server `node` with the messages of `stream`.
+    pub fn messages(&self, node: usize, stream: &str) -> PathBuf {
+        self.folder.path().join(node.to_string()).join("data/jetstream/$G/streams").join(stream).join("msgs")
+    }
+
     /// Starts server `node` again, on the same port and data.
     pub fn resume(&mut self, node: usize) {
         self.spawn(node);

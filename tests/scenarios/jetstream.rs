@@ -9,15 +9,24 @@ use crate::harness::{App, eventually, queue, stripe};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
-/// How many events there are, and how often NATS is killed meanwhile.
-fn size() -> (usize, usize) {
+/// What a host says when its connection has ended.
+const LOST: &str = "calls to other hosts fail until it is there again";
+
+/// When NATS is killed.
+enum Kills {
+    /// So often, each time when as many more events were told.
+    Times(usize),
+    /// Again after so long, while so many events are told a second.
+    Each(Duration, u32),
+}
+
+/// How many events there are, and when NATS is killed meanwhile.
+fn size() -> (usize, Kills) {
     match std::env::var("SOUK_DURABLE_MESSAGES") {
-        Ok(count) => {
-            let count = count.parse().expect("a whole number");
-            (count, count / 500)
-        }
-        Err(_) => (500, 3),
+        Ok(count) => (count.parse().expect("a whole number"), Kills::Each(Duration::from_secs(5), 200)),
+        Err(_) => (500, Kills::Times(3)),
     }
 }
 
@@ -48,9 +57,15 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
         .collect();
     let told = AtomicUsize::new(0);
     // As the provider does: again until it is acknowledged.
-    let tell = |event: &Value| {
+    let start = Instant::now();
+    let tell = |(at, event): (usize, &Value)| {
         let (client, event, told) = (shop.client.clone(), event.clone(), &told);
+        let begin = match kills {
+            Kills::Times(_) => start,
+            Kills::Each(_, rate) => start + Duration::from_secs(at as u64) / rate,
+        };
         async move {
+            tokio::time::sleep_until(begin.into()).await;
             eventually("an event is acknowledged", || async {
                 (stripe::deliver(&client, STRIPE_SECRET, &event).await.status == 200).then_some(())
             })
@@ -58,15 +73,32 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
             told.fetch_add(1, SeqCst);
         }
     };
-    let telling = futures::stream::iter(&events).map(tell).buffer_unordered(8).collect::<Vec<_>>();
+    let telling = futures::stream::iter(events.iter().enumerate()).map(tell).buffer_unordered(8).collect::<Vec<_>>();
     let killing = async {
-        for kill in 1..=kills {
-            let enough = kill * count / (kills + 1);
-            eventually("more is told", || async { (told.load(SeqCst) >= enough).then_some(()) }).await;
+        let mut killed = 0;
+        let mut kill = async || {
             tokio::task::block_in_place(|| nats.kill(0));
-            shop.host.wait_for_log("NATS is gone").await;
+            killed += 1;
+            eventually("its end is noticed", || async { (shop.host.log_count(LOST) >= killed).then_some(()) }).await;
             tokio::task::block_in_place(|| nats.resume(0));
+        };
+        match kills {
+            Kills::Times(times) => {
+                for time in 1..=times {
+                    let enough = time * count / (times + 1);
+                    eventually("more is told", || async { (told.load(SeqCst) >= enough).then_some(()) }).await;
+                    kill().await;
+                }
+            }
+            Kills::Each(period, _) => {
+                let mut tick = tokio::time::interval_at((Instant::now() + period).into(), period);
+                while told.load(SeqCst) < count {
+                    tick.tick().await;
+                    kill().await;
+                }
+            }
         }
+        println!("NATS was killed {killed} times");
     };
     futures::join!(telling, killing);
     let applied = async || number(&shop.app, "SELECT count(*) FROM events").await;

@@ -1,5 +1,6 @@
 use super::message::Stored;
 use super::note::{Note, State};
+use super::sweep::Still;
 use super::{JetStreamQueue, Sent, streams};
 use crate::links::durable::now;
 use crate::links::durable::operator::Which;
@@ -285,4 +286,44 @@ async fn streams_that_a_server_has_lost_are_made_again() {
     queue.make_streams(Duration::ZERO).await.unwrap();
     publish(&queue, "2").await;
     take(&queue).await.double_ack().await.unwrap();
+}
+
+/// A server that is killed has synced what it stored, and not that it was deleted.
+#[tokio::test]
+async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_again() {
+    let mut server = Server::start();
+    let queue = open(&server).await;
+    let mut ids = vec![publish(&queue, "1").await, publish(&queue, "2").await];
+    let folder = server.messages(0, &queue.shared.nats.subjects().stream(streams::DURABLE));
+    let stored: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let stored: Vec<_> = stored.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    take(&queue).await.double_ack().await.unwrap();
+    take(&queue).await.double_ack().await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().waiting, 0);
+    server.kill(0);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    for (bytes, path) in stored {
+        std::fs::write(path, bytes).unwrap();
+    }
+    server.resume(0);
+    let mut outage = queue.shared.nats.outage();
+    outage.wait_for(|now| *now == crate::nats::Outage::None).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().waiting, 2);
+    let mut still = Still::new();
+    assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 0, "they may be about to go");
+    assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 2);
+    let mut again = Vec::new();
+    for _ in 0..2 {
+        let taken = take(&queue).await;
+        again.push(Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone()).id);
+        // One that is under way is no such message.
+        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
+        assert_eq!(queue.sweep("target", Some(Duration::from_secs(3600)), &mut still).await.unwrap(), 0);
+        taken.double_ack().await.unwrap();
+    }
+    again.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(again, ids);
+    assert_eq!(queue.stats().await.unwrap().waiting, 0);
 }
