@@ -5,6 +5,7 @@
 //! [`Nats::outage`] says at every time whether there is a connection, and since when there is none, so that nobody waits
 //! for a reply that cannot come.
 
+pub mod room;
 pub mod subject;
 
 use crate::manifest::{NatsConfig, NatsServer};

@@ -167,6 +167,11 @@ impl Subjects {
         format!("souk_{}_{what}", self.application)
     }
 
+    /// The name of the bucket for the key-value store `label`, where no other is given.
+    pub fn bucket(&self, label: &str) -> String {
+        self.stream(&format!("kv_{label}"))
+    }
+
     fn function(&self, kind: &str, component: &str, interface_name: &str, function: &str) -> String {
         let (application, component) = (&self.application, token(component));
         format!("souk.{application}.{kind}.{component}.{}.{function}", interface(interface_name))

@@ -23,7 +23,8 @@ pub enum StoreError {
     /// See [`MAX_BATCH_BYTES`].
     #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
     BatchTooLarge,
-    /// See [`MAX_FILE`](super::MAX_FILE) and [`MAX_BUCKET`](super::MAX_BUCKET); or the server's own bound.
+    /// See [`MAX_FILE`](super::MAX_FILE) and [`MAX_BUCKET`](super::MAX_BUCKET), and [`Room`](crate::nats::room::Room); or the
+    /// server's own bound.
     #[error("the store is full; delete keys to make room")]
     Full,
     /// An increment of something that is not a number.

@@ -1,7 +1,7 @@
 //! Places for a test's store, of every kind, each empty.
 
 use super::Store;
-use super::nats::settings;
+use super::bucket::settings;
 use crate::manifest::{NatsConfig, RedisUrl};
 use crate::nats::Nats;
 use crate::nats_server;

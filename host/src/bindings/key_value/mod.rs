@@ -4,6 +4,7 @@
 //! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
 //! `access-denied`, whether such a store exists or not. Both interfaces reach the same keys.
 
+mod bucket;
 mod error;
 mod file;
 mod names;

@@ -16,14 +16,17 @@
 //! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
 //! fill the bucket. Those that other programs leave are understood.
 //!
+//! Nothing is written that the bucket has no [room](Room) for: the server would delete the values that were written first.
+//! What replaces a value that is as large, and a deletion, need none.
+//!
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
 //! that it failed.
 
 use super::error::StoreError;
-use super::names;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_BUCKET, Page, Swap, Version, Versioned, WAIT, add};
+use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, Page, Swap, Version, Versioned, WAIT, add};
+use super::{bucket, names};
+use crate::nats::room::{self, Room};
 use crate::nats::{Nats, Outage};
-use anyhow::{Context as _, bail};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -61,6 +64,7 @@ pub(super) struct Bucket {
     bucket: kv::Store,
     /// Whether every write must name what it replaces.
     replicated: bool,
+    room: Room,
     /// Increments of this host queue here, so that only hosts compete, and no increment starves.
     turns: AsyncMutex<()>,
 }
@@ -72,6 +76,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether a bucket does not grow when `value` takes the place of what is here.
+    fn is_as_large(&self, value: &Bytes) -> bool {
+        self.value.as_ref().is_some_and(|there| there.len() >= value.len())
+    }
+
     fn version(&self) -> Option<Version> {
         self.value.as_ref().map(|_| Version(self.revision.into()))
     }
@@ -83,15 +92,18 @@ impl Bucket {
     /// # Errors
     /// When NATS has no JetStream or cannot keep such a bucket, and when the bucket is no fit; the message has the fix.
     pub async fn open(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
-        let name = bucket.map_or_else(|| nats.subjects().stream(&format!("kv_{label}")), str::to_owned);
-        let bucket = found_or_made(nats, &name).await.with_context(|| format!("bucket {name}"))?;
-        let settings = &bucket.stream.cached_info().config;
-        let (history, replicated) = (settings.max_messages_per_subject, settings.num_replicas > 1);
-        if history != 1 {
-            bail!("bucket {name} keeps {history} values of a key, not 1; let it be made with `--history=1`");
-        }
-        let (label, turns) = (label.into(), AsyncMutex::default());
-        Ok(Bucket { label, nats: nats.clone(), jetstream: nats.jetstream(), bucket, replicated, turns })
+        let name = bucket.map_or_else(|| nats.subjects().bucket(label), str::to_owned);
+        let bucket = bucket::open(nats, &name).await?;
+        let replicated = bucket.stream.cached_info().config.num_replicas > 1;
+        Ok(Bucket {
+            label: label.into(),
+            nats: nats.clone(),
+            jetstream: nats.jetstream(),
+            bucket,
+            replicated,
+            room: Room::new(None),
+            turns: AsyncMutex::default(),
+        })
     }
 
     /// The largest value that fits into a message, in bytes.
@@ -304,6 +316,11 @@ impl Bucket {
             }
         }
         let subject = self.subject(key);
+        let size = room::size(&headers);
+        let room = self.room.take(&self.bucket.stream, &subject, size, value.len()).await;
+        if room.is_none() && !is_deletion(&headers) && !self.entry(key).await?.is_as_large(&value) {
+            return Err(StoreError::Full);
+        }
         loop {
             let sent = self.jetstream.publish_with_headers(subject.clone(), headers.clone(), value.clone()).await;
             let stored = match sent {
@@ -318,7 +335,7 @@ impl Bucket {
                 _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(PAUSE).await,
                 Some((code, _)) if CONFLICTS.contains(&code) => return Ok(None),
                 Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
-                Some((ErrorCode::STREAM_STORE_FAILED, text)) if text.contains("maximum bytes") => {
+                Some((ErrorCode::STREAM_STORE_FAILED, text)) if text.contains("maximum") => {
                     return Err(StoreError::Full);
                 }
                 _ => return Err(self.failed(&error)),
@@ -353,35 +370,6 @@ impl Bucket {
 
     fn unavailable(&self, cause: String) -> StoreError {
         StoreError::Server { label: self.label.clone(), cause }
-    }
-}
-
-/// The bucket `name`, which is made if it is missing. Hosts that start together ask for the same one.
-async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
-    let jetstream = nats.jetstream();
-    if let Ok(found) = jetstream.get_key_value(name).await {
-        return Ok(found);
-    }
-    let config = settings(name, i64::try_from(MAX_BUCKET)?, nats.replicas());
-    let made = jetstream.create_stream(config).await;
-    // When it was not made, somebody else may have been faster, with other settings.
-    jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
-}
-
-/// The stream that is the bucket `name`. The client's own way to make one asks the server what older ones (2.9 for one)
-/// do not say.
-pub(super) fn settings(name: &str, max_bytes: i64, replicas: usize) -> jetstream::stream::Config {
-    jetstream::stream::Config {
-        name: format!("KV_{name}"),
-        subjects: vec![format!("$KV.{name}.>")],
-        max_messages_per_subject: 1,
-        max_bytes,
-        discard: jetstream::stream::DiscardPolicy::New,
-        num_replicas: replicas,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        ..Default::default()
     }
 }
 

@@ -1,12 +1,12 @@
 //! Stores on servers: what becomes of them when the server goes away, is full, or is used by others too.
 
+use super::bucket::settings;
 use super::kinds::nats;
-use super::nats::settings;
 use super::{MAX_VALUE, Store, StoreError, Swap};
 use crate::manifest::RedisUrl;
 use crate::nats_server::Nats;
 use crate::redis_server::Redis;
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use std::time::Duration;
 
 /// Asks until the store works again; fails the test when that takes too long.
@@ -145,6 +145,43 @@ async fn a_store_that_is_full_says_so_and_a_deletion_makes_room() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_fill_a_bucket_together_lose_nothing_that_was_acknowledged() {
+    let server = Nats::start();
+    let connections = [nats(&server.url()).await, nats(&server.url()).await];
+    connections[0].jetstream().create_stream(settings("small", 4 << 20, 1)).await.unwrap();
+    let fill = async |host: usize| {
+        let store = Store::in_nats(&connections[host], Some("small"), "auth").await.unwrap();
+        let mut kept = Vec::new();
+        // Whatever gap is left, something is tried that almost fits.
+        let mut size = 64 << 10;
+        while size > 0 {
+            let key = format!("{host}-{}", kept.len());
+            match store.set(key.clone(), vec![7; size]).await {
+                Ok(()) => kept.push((key, size)),
+                Err(StoreError::Full) => size /= 2,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        (store, kept)
+    };
+    let ((store, mut kept), (_, others)) = futures::join!(fill(0), fill(1));
+    assert!(kept.len() > 5 && others.len() > 5, "both have written: {} and {}", kept.len(), others.len());
+    kept.extend(others);
+    for (key, size) in &kept {
+        assert_eq!(store.get(key).await.unwrap().map(|value| value.len()), Some(*size), "{key}");
+    }
+    // What takes no more room than before is written all the same, and nothing else.
+    let (key, size) = kept[0].clone();
+    store.set(key.clone(), vec![8; size]).await.unwrap();
+    let version = store.version(&key).await.unwrap();
+    assert_eq!(store.swap(key.clone(), version, vec![9; size]).await.unwrap(), Swap::Done);
+    assert!(matches!(store.set(key.clone(), vec![8; 2 * size]).await, Err(StoreError::Full)));
+    assert_eq!(store.get(&key).await.unwrap(), Some(vec![9; size]));
+    store.delete_many(kept.into_iter().map(|(key, _)| key).collect()).await.unwrap();
+    store.set("new".into(), vec![7; size]).await.unwrap();
+}
+
 #[tokio::test]
 async fn redis_holds_what_spin_would_have_written_there() {
     let server = Redis::start(&[]);
@@ -197,13 +234,17 @@ async fn a_bucket_may_be_anothers_and_its_marks_of_deletion_are_understood() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_keeps_a_history_is_refused() {
+async fn a_bucket_that_keeps_a_history_or_drops_what_is_old_is_refused() {
     let server = Nats::start();
     let connection = nats(&server.url()).await;
     let config = Config { max_messages_per_subject: 5, ..settings("old", -1, 1) };
     connection.jetstream().create_stream(config).await.unwrap();
     let error = format!("{:#}", Store::in_nats(&connection, Some("old"), "auth").await.err().unwrap());
     assert!(error.contains("bucket old keeps 5 values of a key") && error.contains("--history=1"), "{error}");
+    let config = Config { discard: DiscardPolicy::Old, ..settings("leaky", 2 << 20, 1) };
+    connection.jetstream().create_stream(config).await.unwrap();
+    let error = format!("{:#}", Store::in_nats(&connection, Some("leaky"), "auth").await.err().unwrap());
+    assert!(error.contains("bucket leaky drops its oldest") && error.contains("KV_leaky --discard=new"), "{error}");
 }
 
 #[tokio::test]

@@ -13,14 +13,13 @@
 
 use super::message::Stored;
 use super::note::{Note, State};
-use super::room;
 use super::{ACK_WAIT, JetStreamQueue, PATIENCE, Sent, failed, sweep};
 use crate::limits::millis;
 use crate::links::durable::complaint::Complaint;
 use crate::links::durable::deliver::{AGAIN, End, Lane};
 use crate::links::durable::now;
 use crate::links::durable::queue::{QueueError, kept};
-use crate::nats::Outage;
+use crate::nats::{Outage, room};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{self, BatchConfig};
 use async_nats::jetstream::{self, consumer::Consumer};
@@ -328,14 +327,13 @@ impl Runner {
         let headers = dead.headers(&format!("{}.{}", dead.id, handed.sequence));
         let shared = &self.queue.shared;
         let size = room::size(&headers);
-        let sent = if shared.dead_room.has(&shared.dead, &subject, size, dead.arguments.len()).await {
-            let send = || {
-                let until = Instant::now() + PATIENCE;
-                self.queue.send(subject.clone(), headers.clone(), dead.arguments.clone(), until)
-            };
-            self.insist(send).await
-        } else {
-            Sent::Full
+        let send = || {
+            let until = Instant::now() + PATIENCE;
+            self.queue.send(subject.clone(), headers.clone(), dead.arguments.clone(), until)
+        };
+        let sent = match shared.dead_room.take(&shared.dead, &subject, size, dead.arguments.len()).await {
+            Some(_room) => self.insist(send).await,
+            None => Sent::Full,
         };
         if sent != Sent::Stored {
             tracing::error!(

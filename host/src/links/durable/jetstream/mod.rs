@@ -17,14 +17,13 @@
 //! **A server that is killed** may come back with messages that had ended, and with less of what was under way:
 //! [`sweep`] delivers what it would keep for good.
 //!
-//! **A full stream** takes no more messages; it drops none ([`room`]). So does that of the dead letters, whose messages
+//! **A full stream** takes no more messages; it drops none ([`Room`]). So does that of the dead letters, whose messages
 //! then stay where they are.
 
 pub(super) mod deliver;
 mod message;
 mod note;
 mod operator;
-mod room;
 mod streams;
 mod sweep;
 
@@ -35,6 +34,7 @@ pub use streams::JetStreamError;
 
 use super::MAX_REASON;
 use super::queue::{NewMessage, Published, QueueError};
+use crate::nats::room::{self, Room};
 use crate::nats::{Nats, Outage};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
@@ -44,7 +44,6 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
-use room::Room;
 use std::error::Error as _;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -134,8 +133,8 @@ impl JetStreamQueue {
                 dead,
                 notes,
                 limit,
-                room: Room::new(limit),
-                dead_room: Room::new(limit),
+                room: Room::new(Some(limit)),
+                dead_room: Room::new(Some(limit)),
             }),
         })
     }
@@ -160,9 +159,10 @@ impl JetStreamQueue {
         if arguments.len() + room::size(&headers) > most {
             return Ok(Published::TooLarge(most));
         }
-        if !self.shared.room.has(&self.shared.durable, &subject, room::size(&headers), arguments.len()).await {
+        let size = room::size(&headers);
+        let Some(_room) = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await else {
             return Ok(Published::Full);
-        }
+        };
         Ok(match self.send(subject, headers, arguments, until).await? {
             Sent::Stored => Published::Stored(id),
             Sent::Full => Published::Full,

@@ -8,11 +8,10 @@
 
 use super::message::Stored;
 use super::note::{Note, State};
-use super::room;
 use super::{JetStreamQueue, PATIENCE, Sent, failed};
 use crate::links::durable::operator::{Event, Found, Which};
 use crate::links::durable::queue::{QueueError, Stats};
-use crate::nats::subject;
+use crate::nats::{room, subject};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, RawMessageError, Stream};
@@ -167,9 +166,9 @@ impl JetStreamQueue {
         let headers = anew.headers(message_id);
         let arguments = anew.arguments.clone();
         let size = room::size(&headers);
-        if !self.shared.room.has(&self.shared.durable, &subject, size, arguments.len()).await {
+        let Some(_room) = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await else {
             return Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into()));
-        }
+        };
         // What was noted of the old one would be taken for the new one's.
         self.shared.notes.delete(&anew.id).await?;
         match self.send(subject, headers, arguments, Instant::now() + PATIENCE).await? {

@@ -3,11 +3,10 @@
 //! Hosts that start together make the same, and whoever comes second finds it. What a stream can become it is changed
 //! into; what it cannot (where it is stored, when it lets go of messages) is an error that says what to do.
 
-use super::room::SLACK;
 use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
 use crate::links::durable::deliver::AGAIN;
 use crate::links::durable::queue::QueueError;
-use crate::nats::subject;
+use crate::nats::{room::SLACK, subject};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};

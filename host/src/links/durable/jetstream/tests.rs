@@ -248,7 +248,7 @@ async fn hosts_that_start_together_make_the_streams_once_and_limits_follow_the_l
     let larger = JetStreamQueue::open(connect(&server).await, 2 * ROOM).await.unwrap();
     assert_eq!(
         larger.shared.durable.get_info().await.unwrap().config.max_bytes,
-        (2 * ROOM + super::room::SLACK) as i64
+        (2 * ROOM + crate::nats::room::SLACK) as i64
     );
     assert_eq!(larger.stats().await.unwrap().waiting, 1);
     assert!(JetStreamQueue::find(connect(&server).await, ROOM).await.unwrap().is_some());
