@@ -5,6 +5,7 @@
 //! `access-denied`, whether such a store exists or not. Both interfaces reach the same keys.
 
 mod bucket;
+mod conflicts;
 mod error;
 mod file;
 mod names;

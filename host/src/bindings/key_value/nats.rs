@@ -22,6 +22,7 @@
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
 //! that it failed.
 
+use super::conflicts::Conflicts;
 use super::error::StoreError;
 use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, Page, Swap, Version, Versioned, WAIT, add};
 use super::{bucket, names};
@@ -145,8 +146,9 @@ impl Bucket {
         let entries: BTreeMap<String, Vec<u8>> = entries.into_iter().collect();
         let puts = entries.into_iter().map(|(key, value)| async move {
             let value = Bytes::from(value);
-            let mut replaced = self.replaced(&key).await?;
+            let (mut replaced, mut conflicts) = (self.replaced(&key).await?, Conflicts::default());
             while self.publish(&key, value.clone(), replaced, HeaderMap::new()).await?.is_none() {
+                conflicts.again(&self.label).await?;
                 replaced = self.replaced(&key).await?;
             }
             Ok(())
@@ -162,6 +164,7 @@ impl Bucket {
                 return purge.await.map(drop).map_err(|error| self.failed(&error));
             }
             // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
+            let mut conflicts = Conflicts::default();
             loop {
                 let revision = self.entry(&key).await?.revision;
                 if revision == 0 {
@@ -170,6 +173,7 @@ impl Bucket {
                 if let Some(mark) = self.publish(&key, Bytes::new(), Some(revision), deletion()).await? {
                     return purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
                 }
+                conflicts.again(&self.label).await?;
             }
         });
         self.within(stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect()).await
@@ -179,12 +183,14 @@ impl Bucket {
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
         self.within(async {
             let _turn = self.turns.lock().await;
+            let mut conflicts = Conflicts::default();
             loop {
                 let now = self.entry(key).await?;
                 let sum = add(now.value, delta)?;
                 if self.update(key, sum.to_le_bytes().to_vec().into(), now.revision).await? {
                     return Ok(sum);
                 }
+                conflicts.again(&self.label).await?;
             }
         })
         .await
@@ -196,11 +202,13 @@ impl Bucket {
         self.within(async {
             // Where nothing is expected there is most often no message at all.
             let mut revision = expected.map_or(0, |Version(revision)| u64::try_from(revision).unwrap_or(u64::MAX));
+            let mut conflicts = Conflicts::default();
             while !self.update(key, value.clone(), revision).await? {
                 let now = self.entry(key).await?;
                 if expected.is_some() || now.value.is_some() {
                     return Ok(Swap::Stale(now.version()));
                 }
+                conflicts.again(&self.label).await?;
                 revision = now.revision;
             }
             Ok(Swap::Done)

@@ -2,11 +2,12 @@
 
 use super::bucket::settings;
 use super::kinds::nats;
-use super::{MAX_VALUE, Store, StoreError, Swap};
+use super::{MAX_VALUE, Store, StoreError, Swap, Version};
 use crate::manifest::RedisUrl;
 use crate::nats_server::Nats;
 use crate::redis_server::Redis;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use async_nats::{HeaderMap, header};
 use std::time::Duration;
 
 /// Asks until the store works again; fails the test when that takes too long.
@@ -180,6 +181,25 @@ async fn hosts_that_fill_a_bucket_together_lose_nothing_that_was_acknowledged() 
     assert_eq!(store.get(&key).await.unwrap(), Some(vec![9; size]));
     store.delete_many(kept.into_iter().map(|(key, _)| key).collect()).await.unwrap();
     store.set("new".into(), vec![7; size]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_somebody_else_always_comes_before_is_given_up() {
+    let cluster = Nats::cluster();
+    let connection = nats(&cluster.url()).await;
+    let store = Store::in_nats(&connection, None, "auth").await.unwrap();
+    store.set("k".into(), vec![1]).await.unwrap();
+    // A message that says of itself that it replaces `k`, and has another key: whoever comes now is too late for good.
+    let Some((_, Version(revision))) = store.get_versioned("k").await.unwrap() else { panic!("no `k`") };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::NATS_MESSAGE_ID, format!("k:{revision}"));
+    let subject = "$KV.souk_test_kv_auth.other";
+    connection.jetstream().publish_with_headers(subject, headers, "".into()).await.unwrap().await.unwrap();
+    for failure in [store.set("k".into(), vec![2]).await.err(), store.delete_many(vec!["k".into()]).await.err()] {
+        let Some(StoreError::Server { cause, .. }) = failure else { panic!("{failure:?}") };
+        assert_eq!(cause, "somebody else wrote the key first, 100 times in a row");
+    }
+    assert_eq!(store.get("k").await.unwrap(), Some(vec![1]));
 }
 
 #[tokio::test]
