@@ -3,10 +3,15 @@
 //! `type = "spin"` is a file on this machine and `type = "redis"` a Redis server, both as in Spin; `type = "nats"` is a
 //! bucket of JetStream on the application's own connection to NATS. The last two are shared by every host that names the
 //! same place. What else Spin knows is refused by name. A Redis URL may hold a password, so it is never shown.
+//!
+//! Two labels may name one place, as in Spin: each then holds the other's keys, and a write to one is a write to the other.
+//! That is seldom meant, so it is said where it can be seen from here: a server has many names, and which are one is not
+//! asked.
 
 use super::Application;
 use super::runtime_config::MISSING_PATH;
 use super::table::{At, File, Table};
+use crate::nats::subject::Subjects;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,30 +119,40 @@ fn is_bucket(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
-/// Reports stores that need NATS where there is none, and stores that hold each other's keys.
+/// Reports stores that need NATS where there is none, and warns of stores that hold each other's keys.
 pub(super) fn check(application: &Application, labels: &[(&'static str, At<String>)], file: File<'_>) {
-    let mut databases: BTreeMap<String, &str> = BTreeMap::new();
+    let mut places: BTreeMap<String, &str> = BTreeMap::new();
     for (_, label) in labels.iter().filter(|(table, _)| *table == "key_value_store") {
-        let place = format!("[key_value_store.{}]", label.value);
-        match application.key_value_places.get(&label.value) {
-            Some(KeyValuePlace::Nats { .. }) if application.nats.is_none() => {
-                let message = format!("{place} is kept in NATS, and no server is named");
-                let fix =
-                    "add `[nats]` with `servers = [\"nats://HOST:4222\"]`, or start with `--nats nats://HOST:4222`";
-                file.report.error(file.diagnostic(Some(label.line), None, message, fix));
+        let store = format!("[key_value_store.{}]", label.value);
+        let Some(place) = application.key_value_places.get(&label.value) else { continue };
+        if matches!(place, KeyValuePlace::Nats { .. }) && application.nats.is_none() {
+            let message = format!("{store} is kept in NATS, and no server is named");
+            let fix = "add `[nats]` with `servers = [\"nats://HOST:4222\"]`, or start with `--nats nats://HOST:4222`";
+            file.report.error(file.diagnostic(Some(label.line), None, message, fix));
+            continue;
+        }
+        let (what, key, fix) = match place {
+            KeyValuePlace::File(path) => ("file", real(path).display().to_string(), "name another `path`"),
+            KeyValuePlace::Nats { bucket } => {
+                let own = || Subjects::of(&application.name).bucket(&label.value);
+                ("bucket", bucket.clone().unwrap_or_else(own), "name another `bucket`, or none")
             }
-            Some(KeyValuePlace::Redis(url)) => {
-                if let Some(other) = databases.insert(url.to_string(), &label.value) {
-                    let message = format!(
-                        "{place} is the same database as [key_value_store.{other}]: each holds the other's keys"
-                    );
-                    let fix = "end one `url` in another database's number: `redis://HOST:6379/1`";
-                    file.report.warning(file.diagnostic(Some(label.line), None, message, fix));
-                }
+            KeyValuePlace::Redis(url) => {
+                ("database", url.to_string(), "end one `url` in another database's number: `redis://HOST:6379/1`")
             }
-            _ => {}
+        };
+        if let Some(other) = places.insert(format!("{what} {key}"), &label.value) {
+            let message =
+                format!("{store} is the same {what} as [key_value_store.{other}]: each holds the other's keys");
+            file.report.warning(file.diagnostic(Some(label.line), None, message, fix));
         }
     }
+}
+
+/// The file that a path leads to, whatever its folder is called; a file that is not there yet has a folder that may be.
+fn real(path: &Path) -> PathBuf {
+    let in_folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whole manifests: one with everything in it, a table of mistakes, and which source of a value wins.
 
 use super::*;
+use crate::nats::subject::Subjects;
 use crate::secrets::Secrets;
 use proptest::prelude::*;
 use std::fs;
@@ -308,6 +309,34 @@ fn the_runtime_configuration_places_stores_databases_and_state() {
     assert_eq!(*cache, PathBuf::from("/var/cache.db"));
     let warnings: Vec<_> = loaded.warnings.iter().map(|w| (w.line, w.message.as_str())).collect();
     assert_eq!(warnings, [(Some(8), "[key_value_store.stray] is granted to no component")]);
+}
+
+#[test]
+fn two_labels_that_name_one_place_are_warned_of() {
+    let text = with_component("key_value_stores = [\"a\", \"b\"]");
+    let own =
+        format!("type = \"nats\"\nbucket = \"{}\"", Subjects::of(&app(&text).load().application.name).bucket("a"));
+    for (one, other, what) in [
+        (
+            "type = \"redis\"\nurl = \"redis://h\"",
+            "type = \"redis\"\nurl = \"redis://u:s3cret@h:6379/0\"",
+            Some("database"),
+        ),
+        ("type = \"redis\"\nurl = \"redis://h\"", "type = \"redis\"\nurl = \"redis://h/1\"", None),
+        ("type = \"nats\"\nbucket = \"x\"", "type = \"nats\"\nbucket = \"x\"", Some("bucket")),
+        ("type = \"nats\"", own.as_str(), Some("bucket")),
+        ("type = \"nats\"", "type = \"nats\"", None),
+        ("type = \"spin\"\npath = \"x.db\"", "type = \"spin\"\npath = \"./x.db\"", Some("file")),
+        ("type = \"spin\"\npath = \"x.db\"", "type = \"spin\"\npath = \"y.db\"", None),
+    ] {
+        let config = format!("[nats]\nservers = [\"h\"]\n[key_value_store.a]\n{one}\n[key_value_store.b]\n{other}\n");
+        let warnings = app(&text).file("runtime-config.toml", &config).load().warnings;
+        let warnings: Vec<_> = warnings.iter().map(|warning| warning.message.as_str()).collect();
+        let expected = what.map(|what| {
+            format!("[key_value_store.b] is the same {what} as [key_value_store.a]: each holds the other's keys")
+        });
+        assert_eq!(warnings, expected.iter().collect::<Vec<_>>(), "{one}, {other}");
+    }
 }
 
 #[test]
