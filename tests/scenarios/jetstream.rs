@@ -155,6 +155,25 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_delivery() {
+    let mut nats = Nats::start();
+    let app = on(&nats, App::new("durable"));
+    // Nobody runs the target.
+    let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
+    send(&sender.client(), "finish/early/0").await;
+    nats.kill(0);
+    sender.wait_for_log("NATS is gone").await;
+    nats.resume(0);
+    let seen = eventually("it is there again", || async { messages(&app).await.pop() }).await;
+    assert_eq!((text(&seen, "state"), &seen["attempts"]), ("pending", &json!(0)), "{seen}");
+    let target = app.start_at("127.0.0.1:0", "state-1", &["--only", "front,rogue"]).await;
+    let client = target.client();
+    until_done(&client, "early").await;
+    until_no_messages(&app).await;
+    assert_eq!((counted(&client, "tries:early").await, counted(&client, "done:early").await), (1, 1));
+}
+
+#[tokio::test]
 async fn two_hosts_share_the_events() {
     let nats = Nats::start();
     let app = on(&nats, App::new("durable").append("deliveries = 1"));
