@@ -174,6 +174,38 @@ async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_del
 }
 
 #[tokio::test]
+async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used_up_no_attempt() {
+    let nats = Nats::start();
+    let app = on(&nats, App::new("durable").append("delivery_attempts = 1\ninstances = 1\nwaiting = 0"));
+    let app = app.replace("delivery_backoff = 20", "delivery_backoff = 600000");
+    let app = app.replace("delivery_backoff_most = 100", "delivery_backoff_most = 600000");
+    let (one, client) = start(&app).await;
+    let holding = tokio::spawn({
+        let client = client.clone();
+        // It may come while the instance is asked whether it is busy, and is turned away itself.
+        async move {
+            loop {
+                client.get("/rogue/hold/600000").await;
+            }
+        }
+    });
+    eventually("the target is busy", || async { (client.get("/rogue/answer/1").await.status == 503).then_some(()) })
+        .await;
+    send(&client, "finish/turned-away/0").await;
+    eventually("a delivery was turned away", || async {
+        let all = messages(&app).await;
+        all.first().and_then(|m| m["reason"].as_str()).filter(|r| r.contains("overloaded")).map(|_| ())
+    })
+    .await;
+    let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
+    holding.abort();
+    drop(one);
+    // With its only attempt used up it would be a dead letter. The target is not asked meanwhile: it has one instance.
+    until_no_messages(&app).await;
+    assert_eq!(counted(&other.client(), "done:turned-away").await, 1);
+}
+
+#[tokio::test]
 async fn two_hosts_share_the_events() {
     let nats = Nats::start();
     let app = on(&nats, App::new("durable").append("deliveries = 1"));

@@ -109,6 +109,15 @@ impl Handed {
         Some(Handed { stored, reply, sequence, times, uncounted: 0, noted: false })
     }
 
+    /// Takes in what is `noted` of earlier times; why the last one ended. A message that was handed out more than twice had
+    /// a note: where it is lost, so is the number of attempts, and they begin again.
+    fn recall(&mut self, note: Option<Note>) -> Option<String> {
+        self.noted = note.is_some();
+        self.uncounted = note.as_ref().map_or(self.times.saturating_sub(2), |note| note.uncounted);
+        let ended = note.filter(|note| note.state != State::Delivering);
+        ended.map_or_else(|| Some(INTERRUPTED.to_owned()), |note| note.reason)
+    }
+
     /// The number of this attempt, from 1.
     fn attempt(&self) -> u32 {
         self.stored.attempts.saturating_add(self.times.saturating_sub(self.uncounted).max(1))
@@ -241,10 +250,7 @@ impl Runner {
         let mut reason = handed.stored.reason.clone();
         if handed.times > 1 {
             let note = self.insist(|| self.queue.shared.notes.get(&handed.stored.id)).await;
-            handed.noted = note.is_some();
-            handed.uncounted = note.as_ref().map_or(0, |note| note.uncounted);
-            let ended = note.filter(|note| note.state != State::Delivering);
-            reason = ended.map_or_else(|| Some(INTERRUPTED.to_owned()), |note| note.reason);
+            reason = handed.recall(note);
         }
         if stop.is_cancelled() {
             return self.give_back(&handed, reason).await;
@@ -258,15 +264,18 @@ impl Runner {
         let end = loop {
             match self.lane.deliver(&message).await {
                 End::Later { reason, uncounted: true } => {
-                    // Nothing was started. It is held here, and the server goes on hearing of it.
+                    // Nothing was started. It is held here, and the server goes on hearing of it; should the host end
+                    // meanwhile, it was no attempt.
                     let pause = self.lane.backoff.pause(message.attempt);
-                    let note = Note {
-                        attempts: message.attempt.saturating_sub(1),
-                        ..handed.note(State::Waiting, Some(kept(&reason)), Some(now().saturating_add(pause)))
-                    };
+                    let note = handed.given_back(State::Waiting, Some(kept(&reason)), now().saturating_add(pause));
                     handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
-                    let pause = millis(u64::try_from(pause).unwrap_or_default());
-                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    let again = async {
+                        tokio::time::sleep(millis(u64::try_from(pause).unwrap_or_default())).await;
+                        // From here on it is one, or a message that ends its host would be delivered without end.
+                        let note = handed.note(State::Delivering, Some(kept(&reason)), None);
+                        self.insist(|| self.queue.shared.notes.put(&handed.stored.id, &note)).await;
+                    };
+                    if stop.run_until_cancelled(again).await.is_none() {
                         return self.give_back(&handed, Some(reason)).await;
                     }
                 }
@@ -406,5 +415,42 @@ async fn progress(queue: JetStreamQueue, reply: Subject) {
         tick.tick().await;
         // What is not heard means one delivery more.
         let _ = queue.shared.nats.client().publish(reply.clone(), AckKind::Progress.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::links::durable::queue::{Key, NewMessage};
+
+    fn handed(times: u32) -> Handed {
+        let key = Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() };
+        let message = NewMessage { key, caller: "caller".into(), trace: "t".into(), hops: 1, arguments: String::new() };
+        let stored = Stored::new("id".to_owned(), message);
+        Handed { stored, reply: "r".into(), sequence: 1, times, uncounted: 0, noted: false }
+    }
+
+    #[test]
+    fn what_was_given_back_is_no_attempt_and_what_its_host_did_not_live_to_note_is_one() {
+        let mut again = handed(2);
+        assert_eq!(again.recall(None).as_deref(), Some(INTERRUPTED));
+        assert_eq!(again.attempt(), 2);
+        let held = handed(1).given_back(State::Waiting, Some("overloaded".to_owned()), 0);
+        assert_eq!((held.attempts, held.uncounted), (0, 1));
+        let mut again = handed(2);
+        assert_eq!(again.recall(Some(held)).as_deref(), Some("overloaded"));
+        assert_eq!(again.attempt(), 1);
+        let mut third = handed(3);
+        third.recall(Some(again.note(State::Delivering, None, None)));
+        assert_eq!(third.attempt(), 2);
+    }
+
+    /// A message of a function that is not there is handed out each minute, for days.
+    #[test]
+    fn a_note_that_is_lost_uses_up_no_attempts() {
+        let mut often = handed(5000);
+        often.recall(None);
+        assert_eq!(often.attempt(), 2);
+        assert_eq!(often.note(State::Delivering, None, None).uncounted, 4998);
     }
 }

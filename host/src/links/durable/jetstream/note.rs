@@ -1,8 +1,8 @@
 //! Notes: what became of a message's last attempt, for the next one and for an operator.
 //!
 //! Most messages have none: they are delivered at the first attempt. One that fails, is given back or is delivered again
-//! has one, on a subject of its own of which the stream keeps the newest. A note that is lost costs a reason, and at
-//! most an attempt.
+//! has one, on a subject of its own of which the stream keeps the newest. A note that is lost costs a reason, and the
+//! attempts before: they are counted anew.
 
 use crate::links::durable::queue::QueueError;
 use crate::nats::subject::Subjects;
