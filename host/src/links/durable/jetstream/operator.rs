@@ -4,6 +4,8 @@
 //! pending; one that was handed out is being delivered, unless its note says that it waits. A host that dies leaves its
 //! messages as "delivering" until [`ACK_WAIT`](super::ACK_WAIT) is over and another has them.
 //!
+//! Arguments are looked at one by one: a stream may have more of them than the host has memory.
+//!
 //! A message is sent anew before the old one is deleted: who is interrupted leaves two, never none.
 
 use super::message::Stored;
@@ -16,6 +18,7 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, RawMessageError, Stream};
 use async_nats::jetstream::{Error as Answer, ErrorCode};
+use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -23,9 +26,15 @@ use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
 
+/// How many messages are read, and then retried or dropped, at one time.
+pub(super) const PAGE: usize = 256;
+
 /// A message, where it lies, and how it stands.
-struct Entry {
-    stored: Stored,
+pub(super) struct Entry {
+    /// Without its arguments.
+    pub(super) stored: Stored,
+    /// The length of its arguments.
+    bytes: u64,
     sequence: u64,
     state: &'static str,
     attempts: u32,
@@ -34,8 +43,8 @@ struct Entry {
 }
 
 impl Entry {
-    fn event(&self) -> Event {
-        let Stored { id, key, caller, trace, stored, arguments, .. } = &self.stored;
+    pub(super) fn event(&self) -> Event {
+        let Stored { id, key, caller, trace, stored, .. } = &self.stored;
         Event {
             id: id.clone(),
             state: self.state.to_owned(),
@@ -45,7 +54,7 @@ impl Entry {
             interface: key.interface.to_string(),
             function: key.function.to_string(),
             trace: trace.clone(),
-            bytes: u64::try_from(arguments.len()).unwrap_or(u64::MAX),
+            bytes: self.bytes,
             reason: self.reason.clone(),
             stored_at: time(*stored),
             due_at: self.due.map(time),
@@ -84,8 +93,8 @@ impl JetStreamQueue {
 
     /// One message with its arguments.
     pub async fn show(&self, id: &str) -> Result<Option<Event>, QueueError> {
-        Ok(self.find_message(id).await?.map(|entry| {
-            let arguments = String::from_utf8_lossy(&entry.stored.arguments).into_owned();
+        Ok(self.find_message(id).await?.map(|(entry, arguments)| {
+            let arguments = String::from_utf8_lossy(&arguments).into_owned();
             Event { arguments: RawValue::from_string(arguments).ok(), ..entry.event() }
         }))
     }
@@ -113,8 +122,8 @@ impl JetStreamQueue {
     async fn each(&self, which: &Which, most: usize, deed: Deed) -> Result<Found, QueueError> {
         let mut found = Found::default();
         let mut next = match which {
-            Which::One(id) => self.find_message(id).await?.into_iter().collect(),
-            Which::Dead => self.dead_letters(most).await?,
+            Which::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
+            Which::Dead => self.dead_letters(PAGE).await?,
         };
         // Those that come while this is at work are not meant: whoever retries must not do so without end.
         let last = self.shared.dead.get_info().await.map_err(failed)?.state.last_sequence;
@@ -132,23 +141,25 @@ impl JetStreamQueue {
             if matches!(which, Which::One(_)) {
                 break;
             }
-            next = self.dead_letters(most).await?;
+            next = self.dead_letters(PAGE).await?;
             next.retain(|entry| entry.sequence <= last);
         }
         Ok(found)
     }
 
     async fn retry(&self, entry: &Entry) -> Result<(), QueueError> {
-        let anew = match entry.state {
-            "dead" => Stored { attempts: 0, reason: None, ..entry.stored.clone() },
-            "pending" if entry.attempts > 0 => {
-                Stored { attempts: entry.attempts, reason: entry.reason.clone(), ..entry.stored.clone() }
-            }
+        let (attempts, reason) = match entry.state {
+            "dead" => (0, None),
+            "pending" if entry.attempts > 0 => (entry.attempts, entry.reason.clone()),
             // It is due, or it is not for now.
             _ => return Ok(()),
         };
+        let stream = self.stream_of(entry);
+        // It may be gone: delivered, or dropped by somebody else.
+        let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
+        let anew = Stored { attempts, reason, ..read(message).0 };
         self.send_anew(anew, &Uuid::now_v7().to_string()).await?;
-        self.delete(self.stream_of(entry), entry.sequence).await
+        self.delete(stream, entry.sequence).await
     }
 
     async fn delete_entry(&self, entry: &Entry) -> Result<(), QueueError> {
@@ -187,7 +198,8 @@ impl JetStreamQueue {
         }
     }
 
-    async fn find_message(&self, id: &str) -> Result<Option<Entry>, QueueError> {
+    /// The message `id`, and its arguments.
+    async fn find_message(&self, id: &str) -> Result<Option<(Entry, Bytes)>, QueueError> {
         // It becomes a part of a subject, where `>` would mean every message.
         if Uuid::try_parse(id).is_err() {
             return Ok(None);
@@ -195,31 +207,35 @@ impl JetStreamQueue {
         let subjects = self.shared.nats.subjects();
         let found = self.shared.durable.get_last_raw_message_by_subject(&subjects.durable_id(id)).await;
         if let Some(message) = one(found)? {
-            let entry = read(message);
-            let mut handed_out = HandedOut::new();
-            return self.standing(entry.0, entry.1, &mut handed_out).await.map(Some);
+            let arguments = message.payload.clone();
+            let entry = self.standing(listed(message), &mut HandedOut::new()).await?;
+            return Ok(Some((entry, arguments)));
         }
         let found = self.shared.dead.get_last_raw_message_by_subject(&subjects.dead_id(id)).await;
-        Ok(one(found)?.map(read).map(dead_letter))
+        Ok(one(found)?.map(|message| {
+            let arguments = message.payload.clone();
+            (dead_letter(listed(message)), arguments)
+        }))
     }
 
-    async fn waiting(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
+    pub(super) async fn waiting(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
         let mut handed_out = HandedOut::new();
         let mut entries = Vec::new();
         let all = self.shared.nats.subjects().durable_all();
-        for (stored, sequence) in walk(&self.shared.durable, &all, most).await? {
-            entries.push(self.standing(stored, sequence, &mut handed_out).await?);
+        for listed in walk(&self.shared.durable, &all, most).await? {
+            entries.push(self.standing(listed, &mut handed_out).await?);
         }
         Ok(entries)
     }
 
-    async fn dead_letters(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
+    pub(super) async fn dead_letters(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
         let all = self.shared.nats.subjects().dead_all();
         Ok(walk(&self.shared.dead, &all, most).await?.into_iter().map(dead_letter).collect())
     }
 
     /// How a message stands that is no dead letter.
-    async fn standing(&self, stored: Stored, sequence: u64, handed_out: &mut HandedOut) -> Result<Entry, QueueError> {
+    async fn standing(&self, listed: Listed, handed_out: &mut HandedOut) -> Result<Entry, QueueError> {
+        let Listed { stored, bytes, sequence } = listed;
         let target = &stored.key.target;
         let reached = match handed_out.get(target) {
             Some(reached) => *reached,
@@ -230,19 +246,22 @@ impl JetStreamQueue {
             }
         };
         let (attempts, reason, due) = (stored.attempts, stored.reason.clone(), Some(stored.stored));
-        if sequence > reached {
-            return Ok(Entry { stored, sequence, state: "pending", attempts, reason, due });
-        }
-        let note = self.shared.notes.get(&stored.id).await?;
-        let Some(Note { state, attempts, reason, due, .. }) = note else {
-            return Ok(Entry { stored, sequence, state: "delivering", attempts: attempts + 1, reason, due: None });
+        let (state, attempts, reason, due) = if sequence > reached {
+            ("pending", attempts, reason, due)
+        } else {
+            match self.shared.notes.get(&stored.id).await? {
+                None => ("delivering", attempts + 1, reason, None),
+                Some(Note { state, attempts, reason, due, .. }) => {
+                    let state = match state {
+                        State::Waiting => "pending",
+                        State::Delivering => "delivering",
+                        State::Stranded => "stranded",
+                    };
+                    (state, attempts, reason, due)
+                }
+            }
         };
-        let state = match state {
-            State::Waiting => "pending",
-            State::Delivering => "delivering",
-            State::Stranded => "stranded",
-        };
-        Ok(Entry { stored, sequence, state, attempts, reason, due })
+        Ok(Entry { stored, bytes, sequence, state, attempts, reason, due })
     }
 
     /// The last message that the consumer of `component` has handed out; 0 when it has none.
@@ -255,21 +274,34 @@ impl JetStreamQueue {
     }
 }
 
-fn dead_letter((stored, sequence): (Stored, u64)) -> Entry {
+fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
     let (attempts, reason) = (stored.attempts, stored.reason.clone());
-    Entry { stored, sequence, state: "dead", attempts, reason, due: None }
+    Entry { stored, bytes, sequence, state: "dead", attempts, reason, due: None }
 }
 
 /// The `most` oldest messages of `stream`, whose subjects are `all`.
-async fn walk(stream: &Stream<()>, all: &str, most: usize) -> Result<Vec<(Stored, u64)>, QueueError> {
+async fn walk(stream: &Stream<()>, all: &str, most: usize) -> Result<Vec<Listed>, QueueError> {
     let (mut found, mut from) = (Vec::new(), 1);
     while found.len() < most
         && let Some(message) = one(stream.get_first_raw_message_by_subject(all, from).await)?
     {
         from = message.sequence + 1;
-        found.push(read(message));
+        found.push(listed(message));
     }
     Ok(found)
+}
+
+/// A message in a stream, without its arguments.
+struct Listed {
+    stored: Stored,
+    bytes: u64,
+    sequence: u64,
+}
+
+fn listed(message: StreamMessage) -> Listed {
+    let (stored, sequence) = read(message);
+    let bytes = u64::try_from(stored.arguments.len()).unwrap_or(u64::MAX);
+    Listed { stored: Stored { arguments: Bytes::new(), ..stored }, bytes, sequence }
 }
 
 pub(super) fn read(message: StreamMessage) -> (Stored, u64) {

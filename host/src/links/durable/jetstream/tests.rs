@@ -1,5 +1,6 @@
 use super::message::Stored;
 use super::note::{Note, State};
+use super::operator::PAGE;
 use super::sweep::Still;
 use super::{JetStreamQueue, Sent, streams};
 use crate::links::durable::now;
@@ -224,6 +225,31 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     assert_eq!(queue.drop(&Which::Dead, 1).await.unwrap().total, 2);
     assert_eq!(queue.stats().await.unwrap(), Stats::default());
     assert_eq!(queue.drop(&Which::One(two), 10).await.unwrap().total, 0);
+}
+
+#[tokio::test]
+async fn messages_are_listed_without_their_arguments_and_done_with_page_by_page() {
+    let server = Server::start();
+    let queue = open(&server).await;
+    let large = format!("{:?}", "x".repeat(100_000));
+    let waiting = publish(&queue, &large).await;
+    for entry in queue.waiting(10).await.unwrap() {
+        assert!(entry.stored.arguments.is_empty());
+        assert_eq!(entry.event().bytes, 100_002);
+    }
+    assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large);
+    let count = 2 * PAGE + 1;
+    bury(&queue, "no").await;
+    for at in 1..count {
+        let dead = Stored { attempts: 1, ..Stored::new(uuid::Uuid::now_v7().to_string(), message(&at.to_string())) };
+        let subject = dead.dead_subject(queue.shared.nats.subjects());
+        queue.send(subject, dead.headers(&dead.id), dead.arguments.clone(), soon()).await.unwrap();
+    }
+    assert!(queue.dead_letters(10).await.unwrap().iter().all(|entry| entry.stored.arguments.is_empty()));
+    let done = queue.retry_now(&Which::Dead, 3).await.unwrap();
+    assert_eq!((done.total, done.events.len(), done.events[0].bytes), (count as u64, 3, 100_002));
+    assert_eq!((queue.stats().await.unwrap().waiting, queue.stats().await.unwrap().dead), (count as u64, 0));
+    assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large, "it is sent anew whole");
 }
 
 #[tokio::test]
