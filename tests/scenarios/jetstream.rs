@@ -206,6 +206,23 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
 }
 
 #[tokio::test]
+async fn events_for_a_component_that_has_left_the_application_are_stranded() {
+    let nats = Nats::start();
+    let app = on(&nats, App::new("durable"));
+    let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
+    send(&sender.client(), "finish/left/0").await;
+    assert_eq!(text(&messages(&app).await[0], "state"), "pending");
+    sender.stop().await;
+    // An application of the same name, in which only its name is left.
+    let other = App::inline(
+        "spin_manifest_version = 2\n[application]\nname = \"durable\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \
+         \"other\"\n[component.other]\nsource = \"other.wasm\"\n",
+    );
+    let seen = messages(&on(&nats, other)).await;
+    assert_eq!((seen.len(), text(&seen[0], "state"), &seen[0]["dueAt"]), (1, "stranded", &json!(null)), "{seen:?}");
+}
+
+#[tokio::test]
 async fn two_hosts_share_the_events() {
     let nats = Nats::start();
     let app = on(&nats, App::new("durable").append("deliveries = 1"));

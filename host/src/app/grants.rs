@@ -192,11 +192,11 @@ pub(super) async fn queue(
             );
         }
     }
-    let nats = nats.clone();
+    let (nats, components) = (nats.clone(), application.components.keys().cloned().collect());
     Ok(match durable {
-        true => Some(JetStreamQueue::open(nats, limit).await?),
+        true => Some(JetStreamQueue::open(nats, limit, components).await?),
         // Without durable links it needs no JetStream.
-        false => JetStreamQueue::find(nats, limit).await.unwrap_or_else(|error| {
+        false => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
             tracing::debug!("{error}");
             None
         }),

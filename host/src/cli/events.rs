@@ -11,6 +11,7 @@ use crate::manifest::NatsConfig;
 use crate::nats::Nats;
 use crate::state::{self, StateFolder};
 use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -78,10 +79,11 @@ impl Events {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
         let manifest = self.place.read(&[]);
         let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
         if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {
             let messages = match RunningHost::connect(&state::control_socket(&state_dir)).await {
                 Some(host) => Messages::Host(host),
-                None => Messages::on_nats(application, config).await?,
+                None => Messages::on_nats(application, config, components).await?,
             };
             return self.deed.run(messages).await;
         }
@@ -149,9 +151,9 @@ impl Messages {
         Ok(Messages::Here(queue.map(Queue::File), state))
     }
 
-    async fn on_nats(application: &str, config: &NatsConfig) -> anyhow::Result<Self> {
+    async fn on_nats(application: &str, config: &NatsConfig, components: BTreeSet<String>) -> anyhow::Result<Self> {
         let nats = Nats::connect(config, application).await?;
-        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes).await?;
+        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes, components).await?;
         Ok(Messages::Nats(queue.map(Queue::JetStream)))
     }
 

@@ -349,6 +349,11 @@ impl Manifest {
         Some((self.draft.application.name.as_str(), self.draft.application.nats.as_ref()?))
     }
 
+    /// The names of its components.
+    pub fn components(&self) -> impl Iterator<Item = &String> {
+        self.draft.application.components.keys()
+    }
+
     /// The application with the values of its variables; those that nobody sets come from `host`, which may make
     /// secrets and keep them.
     ///

@@ -27,13 +27,13 @@ pub(super) async fn run(queue: Queue, stop: CancellationToken) {
     }
 }
 
-/// What a warning was about: whether the oldest is old, and the number of dead letters.
-type Warned = (bool, u64);
+/// What a warning was about: whether the oldest is old, and the numbers of dead letters and of stranded messages.
+type Warned = (bool, u64, u64);
 
 /// Says how `stats` are; as a warning when there is something to warn of that is not what was `warned` of before.
 fn report(stats: Stats, now: i64, warned: Option<Warned>) -> Option<Warned> {
     let age = stats.oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(0));
-    let worry = Some((age > OLD, stats.dead)).filter(|(old, dead)| *old || *dead > 0);
+    let worry = Some((age > OLD, stats.dead, stats.stranded)).filter(|worry| *worry != (false, 0, 0));
     let Stats { waiting, dead, stranded, .. } = stats;
     let age = age / 1000;
     if worry.is_some() && worry != warned {
@@ -54,11 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worry_is_the_age_of_the_oldest_or_a_dead_letter_and_ends_with_them() {
+    fn a_worry_is_the_age_of_the_oldest_a_dead_letter_or_what_is_stranded_and_ends_with_them() {
         let stats = |dead, oldest| Stats { waiting: 1, dead, stranded: 0, oldest: Some(oldest) };
         assert_eq!(report(stats(0, 0), OLD, None), None);
-        assert_eq!(report(stats(0, 0), OLD + 1, None), Some((true, 0)));
-        assert_eq!(report(stats(3, 0), 0, Some((true, 0))), Some((false, 3)));
-        assert_eq!(report(Stats::default(), OLD * 2, Some((true, 3))), None);
+        assert_eq!(report(stats(0, 0), OLD + 1, None), Some((true, 0, 0)));
+        assert_eq!(report(stats(3, 0), 0, Some((true, 0, 0))), Some((false, 3, 0)));
+        let stranded = Stats { stranded: 2, ..Stats::default() };
+        assert_eq!(report(stranded, OLD * 2, None), Some((false, 0, 2)));
+        assert_eq!(report(Stats::default(), OLD * 2, Some((true, 3, 2))), None);
     }
 }

@@ -44,6 +44,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ struct Shared {
     durable: Stream<()>,
     dead: Stream<()>,
     notes: Notes,
+    /// Of the application, as this host knows it.
+    components: BTreeSet<String>,
     limit: u64,
     /// Of the messages, and of the dead letters.
     room: Room,
@@ -98,13 +101,13 @@ enum Sent {
 }
 
 impl JetStreamQueue {
-    /// The queue on `nats`, for at most `limit` bytes of messages and as many of dead letters. Its streams are made where
-    /// they are missing, and changed where they are not as they should be.
+    /// The queue of an application of these `components` on `nats`, for at most `limit` bytes of messages and as many of
+    /// dead letters. Its streams are made where they are missing, and changed where they are not as they should be.
     ///
     /// # Errors
     /// When JetStream is not there, or the streams cannot be what they must be.
-    pub async fn open(nats: Nats, limit: u64) -> Result<Self, JetStreamError> {
-        let queue = Self::on(nats, limit).await?;
+    pub async fn open(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
+        let queue = Self::on(nats, limit, components).await?;
         queue.make_streams(streams::START).await?;
         Ok(queue)
     }
@@ -113,12 +116,12 @@ impl JetStreamQueue {
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn find(nats: Nats, limit: u64) -> Result<Option<Self>, JetStreamError> {
-        let queue = Self::on(nats, limit).await?;
+    pub async fn find(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Option<Self>, JetStreamError> {
+        let queue = Self::on(nats, limit, components).await?;
         Ok(queue.has_streams().await?.then_some(queue))
     }
 
-    async fn on(nats: Nats, limit: u64) -> Result<Self, JetStreamError> {
+    async fn on(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
         let mut context = nats.jetstream();
         context.set_timeout(TRY);
         let stream = |what: &str| context.get_stream_no_info(nats.subjects().stream(what));
@@ -132,6 +135,7 @@ impl JetStreamQueue {
                 durable,
                 dead,
                 notes,
+                components,
                 limit,
                 room: Room::new(Some(limit)),
                 dead_room: Room::new(Some(limit)),

@@ -1,8 +1,9 @@
 //! What an operator sees of the streams, and can do.
 //!
-//! Streams have no states, so a message's is told from what is known: one that its consumer has not handed out yet is
-//! pending; one that was handed out is being delivered, unless its note says that it waits. A host that dies leaves its
-//! messages as "delivering" until [`ACK_WAIT`](super::ACK_WAIT) is over and another has them.
+//! Streams have no states, so a message's is told from what is known: one whose component is not in the application is
+//! stranded; one that its consumer has not handed out yet is pending; one that was handed out is being delivered, unless
+//! its note says that it waits, or that its function was not there. A host that dies leaves its messages as "delivering"
+//! until [`ACK_WAIT`](super::ACK_WAIT) is over and another has them.
 //!
 //! Arguments are looked at one by one: a stream may have more of them than the host has memory.
 //!
@@ -20,8 +21,9 @@ use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorK
 use async_nats::jetstream::{Error as Answer, ErrorCode};
 use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Timelike as _};
+use futures::TryStreamExt as _;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
@@ -114,8 +116,41 @@ impl JetStreamQueue {
     pub async fn stats(&self) -> Result<Stats, QueueError> {
         let durable = self.shared.durable.get_info().await.map_err(failed)?.state;
         let dead = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
-        let oldest = i64::try_from(durable.first_timestamp.unix_timestamp_nanos() / 1_000_000).ok();
-        Ok(Stats { waiting: durable.messages, dead, stranded: 0, oldest: oldest.filter(|_| durable.messages > 0) })
+        if durable.messages == 0 {
+            return Ok(Stats { dead, ..Stats::default() });
+        }
+        let stranded = self.stranded().await?.min(durable.messages);
+        let oldest = match stranded {
+            0 => millis(durable.first_timestamp.unix_timestamp_nanos()),
+            _ => self.oldest().await?,
+        };
+        Ok(Stats { waiting: durable.messages - stranded, dead, stranded, oldest })
+    }
+
+    /// How many messages are for components that are not in the application: those that their consumers still have. What
+    /// waits for a function of a component that is there is not counted: only its note tells.
+    async fn stranded(&self) -> Result<u64, QueueError> {
+        let known: BTreeSet<String> = self.shared.components.iter().map(|name| subject::token(name)).collect();
+        let mut consumers = self.shared.durable.consumers();
+        let mut stranded = 0;
+        while let Some(consumer) = consumers.try_next().await.map_err(failed)? {
+            if !known.contains(&consumer.name) {
+                stranded += consumer.num_pending + u64::try_from(consumer.num_ack_pending).unwrap_or_default();
+            }
+        }
+        Ok(stranded)
+    }
+
+    /// When the oldest message came for a component that is in the application, in milliseconds since 1970.
+    async fn oldest(&self) -> Result<Option<i64>, QueueError> {
+        let mut oldest = None;
+        for component in &self.shared.components {
+            let subject = self.shared.nats.subjects().durable_of(component);
+            let first = one(self.shared.durable.get_first_raw_message_by_subject(&subject, 1).await)?;
+            oldest =
+                oldest.into_iter().chain(first.and_then(|message| millis(message.time.unix_timestamp_nanos()))).min();
+        }
+        Ok(oldest)
     }
 
     /// Does `deed` with the messages that are meant, until it fails.
@@ -261,6 +296,8 @@ impl JetStreamQueue {
                 }
             }
         };
+        let there = self.shared.components.contains(&*stored.key.target);
+        let (state, due) = if there { (state, due) } else { ("stranded", None) };
         Ok(Entry { stored, bytes, sequence, state, attempts, reason, due })
     }
 
@@ -322,6 +359,10 @@ fn is_gone(answer: &Answer) -> bool {
     let text = answer.to_string();
     answer.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
         && ["no message found", "EOF", "deleted"].iter().any(|gone| text.contains(gone))
+}
+
+fn millis(nanos: i128) -> Option<i64> {
+    i64::try_from(nanos / 1_000_000).ok()
 }
 
 /// As RFC 3339 has it.

@@ -12,6 +12,7 @@ use crate::nats_server::Nats as Server;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::stream::{Config, StorageType};
 use futures::StreamExt as _;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const ROOM: u64 = 64 << 20;
@@ -21,8 +22,13 @@ async fn connect(server: &Server) -> Nats {
     Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "an app").await.unwrap()
 }
 
+/// The application's components.
+fn target() -> BTreeSet<String> {
+    BTreeSet::from(["target".to_owned()])
+}
+
 async fn open(server: &Server) -> JetStreamQueue {
-    JetStreamQueue::open(connect(server).await, ROOM).await.unwrap()
+    JetStreamQueue::open(connect(server).await, ROOM, target()).await.unwrap()
 }
 
 fn message(arguments: &str) -> NewMessage {
@@ -116,7 +122,7 @@ async fn a_message_that_is_sent_twice_is_stored_once() {
 #[tokio::test]
 async fn a_full_stream_refuses_until_there_is_room_and_can_always_be_emptied() {
     let server = Server::start();
-    let queue = JetStreamQueue::open(connect(&server).await, 8000).await.unwrap();
+    let queue = JetStreamQueue::open(connect(&server).await, 8000, target()).await.unwrap();
     let text = "x".repeat(2000);
     let id = publish(&queue, &text).await;
     publish(&queue, &text).await;
@@ -228,6 +234,36 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
 }
 
 #[tokio::test]
+async fn messages_of_a_component_that_has_left_the_application_are_stranded_until_it_is_back() {
+    let server = Server::start();
+    let queue = open(&server).await;
+    let (one, two) = (publish(&queue, "1").await, publish(&queue, "2").await);
+    let taken = take(&queue).await;
+    let without = JetStreamQueue::open(connect(&server).await, ROOM, BTreeSet::new()).await.unwrap();
+    assert_eq!(without.stats().await.unwrap(), Stats { stranded: 2, ..Stats::default() });
+    for id in [&one, &two] {
+        assert_eq!(state(&without, id).await.0, "stranded");
+        without.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    }
+    assert!(without.list(false, 10).await.unwrap().events.iter().all(|e| e.state == "stranded" && e.due_at.is_none()));
+    let others = BTreeSet::from(["other".to_owned(), "target".to_owned()]);
+    let with = JetStreamQueue::open(connect(&server).await, ROOM, others).await.unwrap();
+    let stats = with.stats().await.unwrap();
+    assert_eq!((stats.waiting, stats.stranded), (2, 0));
+    assert_eq!((state(&with, &one).await, state(&with, &two).await), (is("delivering", 1), is("pending", 0)));
+    let mut other = message("3");
+    other.key.target = "other".into();
+    with.publish(other, soon()).await.unwrap();
+    let other = JetStreamQueue::open(connect(&server).await, ROOM, BTreeSet::from(["other".to_owned()])).await.unwrap();
+    let rest = other.stats().await.unwrap();
+    assert_eq!((rest.waiting, rest.stranded), (1, 2));
+    assert!(rest.oldest > stats.oldest, "{rest:?}, {stats:?}");
+    assert_eq!(without.drop(&Which::One(two), 1).await.unwrap().total, 1);
+    taken.double_ack().await.unwrap();
+    assert_eq!(other.stats().await.unwrap().stranded, 0);
+}
+
+#[tokio::test]
 async fn messages_are_listed_without_their_arguments_and_done_with_page_by_page() {
     let server = Server::start();
     let queue = open(&server).await;
@@ -267,17 +303,17 @@ async fn an_id_that_is_none_finds_nothing() {
 #[tokio::test]
 async fn hosts_that_start_together_make_the_streams_once_and_limits_follow_the_last() {
     let server = Server::start();
-    assert!(JetStreamQueue::find(connect(&server).await, ROOM).await.unwrap().is_none());
+    assert!(JetStreamQueue::find(connect(&server).await, ROOM, target()).await.unwrap().is_none());
     let all = futures::future::join_all((0..8).map(|_| open(&server))).await;
     publish(&all[0], "1").await;
     assert_eq!(all[7].stats().await.unwrap().waiting, 1);
-    let larger = JetStreamQueue::open(connect(&server).await, 2 * ROOM).await.unwrap();
+    let larger = JetStreamQueue::open(connect(&server).await, 2 * ROOM, target()).await.unwrap();
     assert_eq!(
         larger.shared.durable.get_info().await.unwrap().config.max_bytes,
         (2 * ROOM + crate::nats::room::SLACK) as i64
     );
     assert_eq!(larger.stats().await.unwrap().waiting, 1);
-    assert!(JetStreamQueue::find(connect(&server).await, ROOM).await.unwrap().is_some());
+    assert!(JetStreamQueue::find(connect(&server).await, ROOM, target()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -288,7 +324,7 @@ async fn a_stream_that_cannot_be_what_it_must_is_refused_with_the_fix() {
     let subjects = vec![nats.subjects().durable_all()];
     let config = Config { name, subjects, storage: StorageType::Memory, ..Config::default() };
     nats.jetstream().create_stream(config).await.unwrap();
-    let error = JetStreamQueue::open(nats, ROOM).await.err().unwrap().to_string();
+    let error = JetStreamQueue::open(nats, ROOM, target()).await.err().unwrap().to_string();
     assert!(error.contains("souk_an_20app_durable") && error.contains("in memory"), "{error}");
     assert!(error.contains("fix: ") && error.contains("nats stream rm souk_an_20app_durable"), "{error}");
 }
@@ -298,7 +334,7 @@ async fn more_copies_than_servers_are_refused_with_the_fix() {
     let server = Server::start();
     let config = NatsConfig { servers: vec![server.url().parse().unwrap()], credentials: None, replicas: Some(3) };
     let nats = Nats::connect(&config, "an app").await.unwrap();
-    let error = JetStreamQueue::open(nats, ROOM).await.err().unwrap().to_string();
+    let error = JetStreamQueue::open(nats, ROOM, target()).await.err().unwrap().to_string();
     assert!(error.contains("set `replicas` under [nats]"), "{error}");
 }
 
