@@ -27,6 +27,7 @@ mod scenarios {
     mod migrations;
     mod model;
     mod nest;
+    mod nest_events;
     mod outages;
     mod payments;
     mod permutations;

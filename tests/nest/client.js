@@ -5,6 +5,7 @@
 //   {"raw": SUBJECT, "text": "..."}   a message that no Nest client writes; prints {"reply": "..."} or {"err": ...}
 'use strict';
 require('reflect-metadata');
+const { Logger } = require('@nestjs/common');
 const { ClientProxyFactory, Transport } = require('@nestjs/microservices');
 const { connect, StringCodec } = require('nats');
 const { lastValueFrom, toArray } = require('rxjs');
@@ -14,6 +15,8 @@ const servers = [process.argv[2]];
 const text = StringCodec();
 
 async function main() {
+  // What it logs otherwise goes where the answers do.
+  Logger.overrideLogger(['error']);
   const client = ClientProxyFactory.create({ transport: Transport.NATS, options: { servers } });
   await client.connect();
   const connection = await connect({ servers });

@@ -338,7 +338,7 @@ async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
 }
 
 /// A pattern of the original's products and orders.
-fn cmd(name: &str) -> Value {
+pub fn cmd(name: &str) -> Value {
     json!({ "cmd": name })
 }
 
@@ -350,22 +350,27 @@ fn keys(value: &Value) -> Vec<&str> {
     keys
 }
 
+/// The first server, on which the programs stay while it lives.
+fn first(nats: &Nats) -> String {
+    format!("nats://127.0.0.1:{}", nats.port(0))
+}
+
 /// Starts `app` on `nats`, and a Nest client that its catalogue answers.
-async fn started(app: App, nats: &Nats) -> (Host, Node) {
-    let host = app.argument("--nats").argument(nats.url()).start().await;
+pub async fn started(app: App, nats: &Nats) -> (Host, Node) {
+    let host = app.argument("--nats").argument(first(nats)).start().await;
     let client = Node::client(nats, cmd("find_one_product")).await;
     (host, client)
 }
 
 /// A program of `tests/nest`, which takes and gives JSON, a line each.
-struct Node {
+pub struct Node {
     child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Node {
-    async fn start(program: &str, arguments: &[&str]) -> Node {
+    pub async fn start(program: &str, arguments: &[&str]) -> Node {
         static READY: OnceLock<PathBuf> = OnceLock::new();
         let node = READY.get_or_init(prepare);
         let mut command = tokio::process::Command::new(node);
@@ -379,12 +384,13 @@ impl Node {
 
     /// A client, once somebody answers `pattern` about the first product.
     async fn client(nats: &Nats, pattern: Value) -> Node {
-        let mut client = Node::start("client.js", &[&nats.url()]).await;
+        let mut client = Node::start("client.js", &[&first(nats)]).await;
         client.until(pattern, json!({ "id": 1 }), |product| product["id"] == 1).await;
         client
     }
 
-    async fn line(&mut self) -> Value {
+    /// The next line that it prints.
+    pub async fn line(&mut self) -> Value {
         let line = tokio::time::timeout(PATIENCE, self.output.next_line()).await.expect("the program says nothing");
         let line = line.unwrap().expect("the program has ended");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
@@ -396,7 +402,7 @@ impl Node {
     }
 
     /// As `ClientProxy.send`: the one response, or what was thrown.
-    async fn send(&mut self, pattern: Value, data: Value) -> Result<Value, Value> {
+    pub async fn send(&mut self, pattern: Value, data: Value) -> Result<Value, Value> {
         let answer = self.ask(json!({ "send": pattern, "data": data })).await;
         match answer["response"].as_array() {
             Some(responses) => {
@@ -407,12 +413,12 @@ impl Node {
         }
     }
 
-    async fn emit(&mut self, pattern: &str, data: Value) {
+    pub async fn emit(&mut self, pattern: &str, data: Value) {
         assert_eq!(self.ask(json!({ "emit": pattern, "data": data })).await, json!({ "emitted": true }));
     }
 
     /// Sends until the response is as it should be.
-    async fn until(&mut self, pattern: Value, data: Value, good: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&mut self, pattern: Value, data: Value, good: impl Fn(&Value) -> bool) -> Value {
         let this = tokio::sync::Mutex::new(self);
         eventually("a Nest client gets the response", async || {
             this.lock().await.send(pattern.clone(), data.clone()).await.ok().filter(|response| good(response))
@@ -421,7 +427,7 @@ impl Node {
     }
 
     /// Closes its input, on which it ends.
-    async fn end(self) {
+    pub async fn end(self) {
         let Node { mut child, input, output } = self;
         drop((input, output));
         let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("the program did not end").unwrap();

@@ -5,7 +5,7 @@
 //!
 //! | table | who calls | who answers |
 //! |---|---|---|
-//! | `serves` | a Nest client | a component's export ([`serve`]) |
+//! | `serves` | a Nest client | a component's export ([`bridge`], [`serve`]) |
 //! | `calls` | a component's import | a Nest service ([`call`]) |
 //!
 //! A packet ([`packet`]) becomes a call by the codec ([`function`]): `data` holds the parameters by name, or is the only
@@ -15,27 +15,33 @@
 //! could not say: there is no language of templates here.
 //!
 //! A function that returns `result<_, variant { retry(string), reject(string) }>` is for events. A component's is stored
-//! in the queue of durable links before anything else happens, so an event that is stored is not lost (one that
-//! cannot be stored within seconds is, with a line in the log); a
-//! Nest service's gets the message and answers nothing, and NATS drops it where nobody listens.
+//! in the queue of durable links before anything else happens, so an event that is stored is not lost; one that cannot
+//! be stored is held and tried again, until the host stops or holds too much ([`bridge`]). A Nest service's gets the
+//! message and answers nothing, and NATS drops it where nobody listens.
 //!
 //! Refused at start-up: a function that is not there, a contract's error that is in no table, an import of which a
 //! function has no pattern, patterns without NATS. What a stranger sends is answered with an error in Nest's shape; what
 //! cannot be answered is in the log.
 
+mod bridge;
 mod call;
 mod errors;
 mod function;
 mod packet;
 mod serve;
 
+pub use bridge::Bridge;
 pub use call::{Caller, link};
-pub use serve::{Bridge, Service, has_events};
+pub use serve::{Service, has_events};
 
 use super::LinkError;
 
 /// The most bytes of a packet that are read. NATS has its own bound, of a mebibyte where nobody has changed it.
 pub const MAX_PACKET: usize = 1 << 20;
+/// What the requests that a host has taken may hold together, and as much again its events, in KiB of their payloads.
+pub const ROOM: usize = 64 * 1024;
+/// The events that a host stores at one time; others wait for their turn.
+pub const STORING: usize = 64;
 
 /// A table of patterns that does not fit the component.
 #[derive(Debug)]
@@ -48,5 +54,11 @@ pub struct NestError {
 
 /// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
-    vec![("nest: a packet", u64::try_from(MAX_PACKET).unwrap_or(u64::MAX), "bytes")]
+    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    vec![
+        ("nest: a packet", n(MAX_PACKET), "bytes"),
+        ("nest: requests taken", n(ROOM) * 1024, "bytes"),
+        ("nest: events held", n(ROOM) * 1024, "bytes"),
+        ("nest: events being stored", n(STORING), "events"),
+    ]
 }

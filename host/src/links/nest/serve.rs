@@ -1,16 +1,13 @@
-//! From a Nest client to a component: patterns that are answered by exports.
+//! From a Nest client to a component: patterns that are answered by exports. What arrives and when, and how much of it
+//! is held, is for [`bridge`](super::bridge).
 //!
-//! Every host that runs the component subscribes in the queue group that has the component's name, so each message is
-//! for one of them; a Nest service with the same `queue` takes its share, until it is stopped. A call has the
-//! component's deadline and a trace of its own.
-//!
-//! **Bounds.** As many messages of a component are in hand as it has instances and places for those who wait. A request
-//! beyond that is told so at once; an event waits, since nobody would send it again. When the host stops it takes no
-//! more messages, and finishes those that it has.
+//! A call has the component's deadline and a trace of its own. An event of a durable contract is stored, and nothing else
+//! happens to it here: while it cannot be stored, for want of a leader of the stream say, it is kept in memory and tried
+//! again, since nobody would send it again. It may so be stored twice, as whatever has to be at least once.
 
 use super::function::{Answer, Function, Way};
 use super::packet::{self, Incoming, Outcome};
-use super::{MAX_PACKET, NestError, errors};
+use super::{NestError, errors};
 use crate::bindings::printable;
 use crate::call::CallContext;
 use crate::limits::ComponentLimits;
@@ -18,16 +15,17 @@ use crate::links::LinkError;
 use crate::links::durable::{Complaint, Key, MAX_ARGUMENTS, NewMessage, Published, Queue, is_delivery};
 use crate::manifest::NestPattern;
 use crate::nats::Nats;
-use crate::nats::subject::is_reserved;
 use crate::runtime::{Exported, Failure, Pool};
-use async_nats::{Message, SubscribeError, Subscriber};
-use futures::StreamExt;
+use async_nats::Subject;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+use wasmtime::component::Val;
+
+/// The pause before an event that could not be stored is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether one of `patterns` is answered by a function of a durable contract, which needs a queue.
 pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
@@ -39,27 +37,35 @@ pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
 
 /// The patterns that one component answers.
 pub struct Service {
-    pool: Arc<Pool>,
-    patterns: Vec<Arc<Served>>,
-    slots: Arc<Semaphore>,
+    pub(super) patterns: Vec<Arc<Served>>,
+    /// As many messages are in hand as the component has instances and places for those who wait.
+    pub(super) slots: Arc<Semaphore>,
 }
 
 /// One pattern and the function that answers it.
-struct Served {
+pub(super) struct Served {
     pool: Arc<Pool>,
-    subject: String,
+    /// The pattern as NATS has it.
+    pub subject: String,
     /// Where the function is among the component's.
     position: usize,
     function: Function,
     /// Where messages are stored first, for a function of a durable contract.
     stored: Option<(Queue, Key)>,
-    complaint: Complaint,
+    storing: Complaint,
+    losing: Complaint,
 }
 
 /// Why a message was not answered with what it asked for.
-struct Refusal {
+pub(super) struct Refusal {
     status: u16,
     message: String,
+}
+
+impl Refusal {
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Refusal { status, message: message.into() }
+    }
 }
 
 impl Service {
@@ -104,138 +110,93 @@ impl Service {
                 position,
                 function,
                 stored: queue.filter(|_| durable).map(|queue| (queue.clone(), key())),
-                complaint: Complaint::default(),
+                storing: Complaint::default(),
+                losing: Complaint::default(),
             }));
         }
         let in_hand = usize::try_from(limits.instances.saturating_add(limits.waiting)).unwrap_or(usize::MAX);
         let slots = Arc::new(Semaphore::new(in_hand.min(Semaphore::MAX_PERMITS)));
-        Ok(Service { pool: pool.clone(), patterns: served, slots })
-    }
-}
-
-/// The subscriptions of an application.
-pub struct Bridge {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    nats: Nats,
-}
-
-impl Bridge {
-    /// Answers messages until `stop`.
-    ///
-    /// # Errors
-    /// When NATS takes no subscription.
-    pub async fn start(nats: &Nats, services: &[Service], stop: CancellationToken) -> Result<Self, SubscribeError> {
-        let tasks = TaskTracker::new();
-        for service in services {
-            for served in &service.patterns {
-                let group = service.pool.component().to_string();
-                let messages = nats.client().queue_subscribe(served.subject.clone(), group).await?;
-                let lane = Lane {
-                    served: served.clone(),
-                    slots: service.slots.clone(),
-                    tasks: tasks.clone(),
-                    nats: nats.clone(),
-                };
-                tasks.spawn(lane.run(messages, stop.clone()));
-            }
-        }
-        Ok(Bridge { tasks, stop, nats: nats.clone() })
-    }
-
-    /// Waits until it is stopped, then up to `patience` for what is in hand.
-    pub async fn finish(self, patience: Duration) {
-        self.stop.cancelled().await;
-        self.tasks.close();
-        let flushed = async {
-            self.tasks.wait().await;
-            self.nats.client().flush().await
-        };
-        if !matches!(tokio::time::timeout(patience, flushed).await, Ok(Ok(()))) {
-            tracing::warn!("messages of Nest clients were in hand when the limit `drain` was over; they get no answer");
-        }
-    }
-}
-
-/// The messages of one pattern.
-struct Lane {
-    served: Arc<Served>,
-    slots: Arc<Semaphore>,
-    tasks: TaskTracker,
-    nats: Nats,
-}
-
-impl Lane {
-    async fn run(self, mut messages: Subscriber, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                message = messages.next() => match message {
-                    Some(message) => self.take(message).await,
-                    None => return,
-                },
-                () = stop.cancelled() => break,
-            }
-        }
-        // What the server has sent already is answered, too.
-        if messages.drain().await.is_ok() {
-            while let Some(message) = messages.next().await {
-                self.take(message).await;
-            }
-        }
-    }
-
-    async fn take(&self, message: Message) {
-        let slot = match message.reply {
-            Some(_) => self.slots.clone().try_acquire_owned().ok(),
-            None => self.slots.clone().acquire_owned().await.ok(),
-        };
-        let (served, nats) = (self.served.clone(), self.nats.clone());
-        let Some(slot) = slot else {
-            served.reply(&nats, &message, Err(served.overloaded())).await;
-            return;
-        };
-        self.tasks.spawn(async move {
-            let trace: Arc<str> = Uuid::now_v7().to_string().into();
-            let outcome = served.answer(&message, &trace).await;
-            if let (Err(refusal), None) = (&outcome, &message.reply) {
-                tracing::error!(
-                    component = %served.pool.component(),
-                    trace = %trace,
-                    "an event `{}` is lost: {}",
-                    served.subject,
-                    printable(&refusal.message)
-                );
-            }
-            served.reply(&nats, &message, outcome).await;
-            drop(slot);
-        });
+        Ok(Service { patterns: served, slots })
     }
 }
 
 impl Served {
-    async fn answer(&self, message: &Message, trace: &Arc<str>) -> Result<Answer, Refusal> {
-        if message.payload.len() > MAX_PACKET {
-            return Err(Refusal { status: 413, message: format!("a message has at most {MAX_PACKET} bytes") });
-        }
-        let Some(packet) = Incoming::parse(&message.payload) else {
-            return Err(Refusal {
-                status: 400,
-                message: "the message is no packet of Nest: it is not JSON".to_owned(),
-            });
+    /// The component, whose name is that of the queue group.
+    pub fn component(&self) -> &Arc<str> {
+        self.pool.component()
+    }
+
+    /// Whether its messages are stored, and nothing more.
+    pub fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Answers a request.
+    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8]) {
+        let trace = trace();
+        let outcome = match (self.arguments(payload), &self.stored) {
+            (Ok((arguments, _)), Some(stored)) => match self.store(stored, arguments, &trace).await {
+                Ok(true) => Ok(Answer::Response("null".to_owned())),
+                Ok(false) => Err(self.unavailable("cannot be sent messages now; try again later")),
+                Err(refusal) => Err(refusal),
+            },
+            (Ok((_, params)), None) => self.call(params, &trace).await,
+            (Err(refusal), _) => Err(refusal),
         };
-        let arguments = self.function.arguments(&self.subject, packet.data);
-        let params = self.function.codec.decode_params(arguments.as_bytes());
-        let params = params.map_err(|error| Refusal { status: 400, message: format!("data does not fit: {error}") })?;
-        if let Some((queue, key)) = &self.stored {
-            self.store(queue, key, arguments, trace).await?;
-            return Ok(Answer::Response("null".to_owned()));
+        self.reply(nats, reply, payload, outcome).await;
+    }
+
+    /// Takes an event. One that is to be stored is kept until it is, or is seen to be one that never can be.
+    pub async fn event(&self, payload: Bytes) {
+        let trace = trace();
+        let read = self.arguments(&payload);
+        drop(payload);
+        let outcome = match (read, &self.stored) {
+            (Ok((arguments, _)), Some(stored)) => loop {
+                match self.store(stored, arguments.clone(), &trace).await {
+                    Ok(true) => break Ok(()),
+                    Ok(false) => tokio::time::sleep(AGAIN).await,
+                    Err(refusal) => break Err(refusal),
+                }
+            },
+            (Ok((_, params)), None) => self.call(params, &trace).await.map(|_| ()),
+            (Err(refusal), _) => Err(refusal),
+        };
+        if let Err(refusal) = outcome {
+            self.lost(&refusal);
         }
+    }
+
+    /// Tells the log of an event that nobody will have.
+    pub fn lost(&self, refusal: &Refusal) {
+        self.losing.happened(|more| {
+            tracing::error!(
+                component = %self.component(),
+                "an event `{}` is lost: {} ({more} more since the last such line)",
+                self.subject,
+                printable(&refusal.message)
+            );
+        });
+    }
+
+    /// What the function is called with: as the codec's JSON, and as values, which it fits therefore.
+    fn arguments(&self, payload: &[u8]) -> Result<(String, Vec<Val>), Refusal> {
+        let packet = Incoming::parse(payload)
+            .ok_or_else(|| Refusal::new(400, "the message is no packet of Nest: it is not JSON"))?;
+        let arguments = self.function.arguments(&self.subject, packet.data);
+        match self.function.codec.decode_params(arguments.as_bytes()) {
+            Ok(params) => Ok((arguments, params)),
+            Err(error) => Err(Refusal::new(400, format!("data does not fit: {error}"))),
+        }
+    }
+
+    async fn call(&self, params: Vec<Val>, trace: &Arc<str>) -> Result<Answer, Refusal> {
         let context = CallContext::new(trace.clone(), self.pool.call_deadline());
         match self.pool.call(self.position, params, context).await {
             Ok(results) => match self.function.outcome(&results) {
                 Ok(answer) => Ok(answer),
                 Err(error) => {
-                    tracing::error!(component = %self.pool.component(), trace = %trace, "its answer to `{}`: {error}", self.subject);
+                    tracing::error!(component = %self.component(), trace = %trace, "its answer to `{}`: {error}", self.subject);
                     Ok(Answer::Error(errors::internal()))
                 }
             },
@@ -244,49 +205,55 @@ impl Served {
                     Failure::Overloaded => tracing::debug!(component = %error.component, trace = %trace, "{error}"),
                     _ => tracing::warn!(component = %error.component, trace = %trace, "{error}"),
                 }
-                Err(Refusal { status: 503, message: error.message() })
+                Err(Refusal::new(503, error.message()))
             }
         }
     }
 
-    async fn store(&self, queue: &Queue, key: &Key, arguments: String, trace: &Arc<str>) -> Result<(), Refusal> {
+    /// Stores a message, or says with `false` that it may be possible later.
+    async fn store(&self, (queue, key): &(Queue, Key), arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
         if arguments.len() > MAX_ARGUMENTS {
-            return Err(Refusal { status: 413, message: format!("data has at most {MAX_ARGUMENTS} bytes") });
+            return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS} bytes")));
         }
         let message = NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, arguments };
         let deadline = Instant::now() + self.pool.call_deadline();
-        let cause = match queue.publish(message, deadline).await {
+        let (cause, fix) = match queue.publish(message, deadline).await {
             Ok(Published::Stored(id)) => {
-                self.complaint.ended(|| tracing::info!(component = %key.target, "events are stored again"));
+                self.storing.ended(|| tracing::info!(component = %key.target, "events are stored again"));
                 tracing::debug!(component = %key.target, trace = %trace, "stored message {id} of `{}`", self.subject);
-                return Ok(());
+                return Ok(true);
             }
             Ok(Published::TooLarge(most)) => {
-                return Err(Refusal { status: 413, message: format!("data has at most {most} bytes") });
+                return Err(Refusal::new(413, format!("data has at most {most} bytes")));
             }
             Ok(Published::Full) => {
-                "the queue is full (limit `durable_bytes`); fix: see what waits with `souk events list`".to_owned()
+                ("the queue is full (limit `durable_bytes`)".to_owned(), "see what waits with `souk events list`")
             }
-            Err(error) => format!("{error}; fix: {}", error.fix()),
+            Err(error) => (error.to_string(), error.fix()),
         };
-        self.complaint.happened(|more| {
+        self.storing.happened(|more| {
             tracing::error!(
                 component = %key.target,
-                "events `{}` cannot be stored: {cause} ({more} more since the last such line)",
+                "events `{}` cannot be stored: {cause}; they are kept and tried again ({more} more since the last such \
+                 line); fix: {fix}",
                 self.subject
             );
         });
-        Err(Refusal { status: 503, message: format!("the message for {} cannot be stored now", key.target) })
+        Ok(false)
     }
 
-    fn overloaded(&self) -> Refusal {
-        Refusal { status: 503, message: format!("{} is overloaded; try again shortly", self.pool.component()) }
+    fn unavailable(&self, what: &str) -> Refusal {
+        Refusal::new(503, format!("{} {what}", self.component()))
     }
 
-    /// Sends the reply, if the message asks for one.
-    async fn reply(&self, nats: &Nats, message: &Message, outcome: Result<Answer, Refusal>) {
-        let Some(subject) = message.reply.as_ref().filter(|subject| !is_reserved(subject)) else { return };
-        let id = Incoming::parse(&message.payload).and_then(|packet| packet.id);
+    /// What a request is told that cannot be taken now.
+    pub fn overloaded(&self) -> Refusal {
+        self.unavailable("is overloaded; try again shortly")
+    }
+
+    /// Sends the reply to the request that `payload` is.
+    pub async fn reply(&self, nats: &Nats, to: &Subject, payload: &[u8], outcome: Result<Answer, Refusal>) {
+        let id = Incoming::parse(payload).and_then(|packet| packet.id);
         let packet = match &outcome {
             Ok(Answer::Response(json)) => packet::reply(&Outcome::Response(json), id),
             Ok(Answer::Error(json)) => packet::reply(&Outcome::Error(json), id),
@@ -297,7 +264,7 @@ impl Served {
         let most = nats.client().max_payload();
         let packet = if packet.len() > most {
             tracing::error!(
-                component = %self.pool.component(),
+                component = %self.component(),
                 "an answer to `{}` has {} bytes, and NATS takes {most}; fix: ask for less at a time, or raise the server's \
                  `max_payload`",
                 self.subject,
@@ -308,8 +275,12 @@ impl Served {
         } else {
             packet
         };
-        if let Err(error) = nats.client().publish(subject.clone(), packet.into()).await {
-            tracing::warn!(component = %self.pool.component(), "an answer to `{}` cannot be sent: {error}", self.subject);
+        if let Err(error) = nats.client().publish(to.clone(), packet.into()).await {
+            tracing::warn!(component = %self.component(), "an answer to `{}` cannot be sent: {error}", self.subject);
         }
     }
+}
+
+fn trace() -> Arc<str> {
+    Uuid::now_v7().to_string().into()
 }

@@ -62,6 +62,7 @@ pub use call::{Remote, Target};
 pub use link::{Linked, link};
 pub use micro::Offered;
 pub use serve::Serving;
+pub(in crate::links) use serve::{leave, round_trip};
 
 use std::time::Duration;
 

@@ -344,7 +344,7 @@ impl Drop for Noted {
 /// nine digits, and takes more for none) the server ends it at once, but the client still takes what is on its way. A
 /// round trip later all of it is here. A server that did accept it would go on until the subscription is closed: what
 /// is lost then is what an ordinary end loses.
-async fn leave(calls: &mut Subscriber, nats: &Nats) {
+pub(in crate::links) async fn leave(calls: &mut Subscriber, nats: &Nats) {
     if *nats.outage().borrow() == Outage::None && calls.unsubscribe_after(u64::MAX).await.is_ok() {
         round_trip(nats.client()).await;
     }
@@ -352,7 +352,7 @@ async fn leave(calls: &mut Subscriber, nats: &Nats) {
 }
 
 /// Waits until the server has done all that it was told before, and what it had sent by then has arrived.
-pub(super) async fn round_trip(client: &Client) {
+pub(in crate::links) async fn round_trip(client: &Client) {
     let inbox = client.new_inbox();
     let there_and_back = async {
         let mut messages = client.subscribe(inbox.clone()).await.ok()?;
