@@ -193,7 +193,7 @@ unauthorized = { status = 400, message = "User/Password not valid" }
 
 #[tokio::test]
 async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_the_contract() {
-    let mut nats = Nats::start();
+    let mut nats = Nats::start_with("max_payload: 8MB");
     let app = App::store().replace("\"store:auth/accounts@1.0.0\" = { component = \"auth\" }\n", "").append(ACCOUNTS);
     let host = app.argument("--nats").argument(nats.url()).start().await;
     let http = host.client();
@@ -201,8 +201,8 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
         let proof = json!({ "email": "nest@example.com", "password": password });
         send(&http, Method::POST, "/api/auth/login", "", Some(proof)).await
     };
-    let register = async |email: &str| {
-        let account = json!({ "name": "Nest", "email": email, "password": PASSWORD });
+    let register = async |name: &str, email: &str| {
+        let account = json!({ "name": name, "email": email, "password": PASSWORD });
         send(&http, Method::POST, "/api/auth/register", "", Some(account)).await
     };
     // Nobody is there yet.
@@ -216,8 +216,11 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
     let refused = login("Wrong123!").await.expect(400);
     assert_eq!(refused["message"], "User/Password not valid");
     // Of a stream of responses the last one counts.
-    assert_eq!(register("new@example.com").await.expect(201)["user"]["email"], "new@example.com");
-    assert_eq!(register("taken@example.com").await.expect(400)["message"], "User already exists");
+    assert_eq!(register("Nest", "new@example.com").await.expect(201)["user"]["email"], "new@example.com");
+    assert_eq!(register("Nest", "taken@example.com").await.expect(400)["message"], "User already exists");
+    // An answer of a mebibyte and more.
+    assert_eq!(register("Large", "large@example.com").await.status, 503);
+    host.wait_for_log("answered with more than is read").await;
     // Its status is in no table.
     let verify = send(&http, Method::POST, "/api/auth/verify", "x.y.z", None).await;
     assert_eq!(verify.status, 503);

@@ -2,12 +2,12 @@
 //!
 //! A request has an inbox of its own, as Nest's clients have, because a service may answer in several packets: the last
 //! response counts. Whoever cannot answer becomes the contract's `unavailable` at once: nobody who subscribes to the
-//! pattern, a connection to NATS that is gone, a message that is too large; and at the caller's deadline one who is
-//! late. What went wrong in detail is in the log.
+//! pattern, a connection to NATS that is gone, a message or an answer that is too large; and at the caller's deadline one
+//! who is late. What went wrong in detail is in the log.
 
-use super::NestError;
 use super::function::{Function, Way};
 use super::packet::{self, Outcome, Reply};
+use super::{MAX_PACKET, NestError};
 use crate::bindings::{Ctx, printable};
 use crate::call::CallContext;
 use crate::links::LinkError;
@@ -211,6 +211,10 @@ impl Link {
         while let Some(message) = replies.next().await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(Silence::new("is not there", "nobody subscribes to the pattern; start the service"));
+            }
+            if message.payload.len() > MAX_PACKET {
+                let detail = format!("{} bytes, and a packet has at most {MAX_PACKET}", message.payload.len());
+                return Err(Silence::new("answered with more than is read", detail));
             }
             let Some(reply) = Reply::parse(&message.payload) else {
                 return Err(Silence::new("answered with what is no packet", "not JSON"));
