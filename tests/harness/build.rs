@@ -34,6 +34,8 @@ pub fn guests() {
             "-p",
             "front",
             "-p",
+            "relay",
+            "-p",
             "rogue",
             "-p",
             "sender",

@@ -1,9 +1,11 @@
-//! Events of a NestJS system for components: those that cannot be stored now, and more than a host holds.
+//! Events between a NestJS system and components, in both directions: those that cannot be stored now, more than a host
+//! holds, and Nest services that are away.
 
-use super::nest::{cmd, started};
+use super::durable::{on, send, until_no_messages};
+use super::nest::{Node, cmd, started};
 use crate::harness::nats::Nats;
-use crate::harness::{App, eventually};
-use serde_json::json;
+use crate::harness::{App, Host, eventually};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Two servers of three are gone: no stream has a leader, and the third goes on with what is no stream.
@@ -68,4 +70,72 @@ async fn a_host_holds_so_many_bytes_of_events_says_what_it_loses_and_goes_on_ans
 /// The charge that a line of the log is about.
 fn charge(line: String) -> String {
     line.split('"').find(|part| part.starts_with("ch_")).unwrap_or_else(|| panic!("{line}")).to_owned()
+}
+
+#[tokio::test]
+async fn an_event_reaches_a_nest_service_and_its_sender_is_told_when_nobody_listens() {
+    let mut nats = Nats::start();
+    let app = sender(
+        "",
+        "[component.sender.tool.souk.nest.calls]\n\"account.noted\" = \"souk-test:rogue/events@1.0.0#handle\"",
+    );
+    let host = app.argument("--nats").argument(nats.url()).start().await;
+    let http = host.client();
+    let note = async |id: &str| http.get(&format!("/send/retry/{id}/3")).await;
+    assert_eq!(note("early").await.expect_unavailable(), "the service of `account.noted` is not there");
+    host.wait_for_log("nobody subscribes to the pattern").await;
+    let mut service = Node::start("service.js", &[&nats.url()]).await;
+    noted(&mut service, "one", json!({ "deed": { "retry": 3 } }), async || note("one").await.status == 200).await;
+    nats.kill(0);
+    host.wait_for_log("NATS is gone").await;
+    assert_eq!(note("gone").await.expect_unavailable(), "the service of `account.noted` cannot be reached");
+    nats.resume(0);
+    noted(&mut service, "two", json!({ "deed": { "retry": 3 } }), async || note("two").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_durable_link_keeps_an_event_for_a_nest_service_that_is_away() {
+    const RELAY: &str = r#"
+[component.relay]
+source = "../../../target/wasm32-wasip2/release/relay.wasm"
+
+[component.relay.tool.souk.nest.calls]
+"account.noted" = "nest:microservices/events@1.0.0#handle"
+
+[component.relay.tool.souk.limits]
+delivery_backoff = 20
+delivery_backoff_most = 100
+"#;
+    let nats = Nats::start();
+    let app = on(&nats, sender("\"souk-test:rogue/events@1.0.0\" = { component = \"relay\" }", DURABLE).append(RELAY));
+    let host: Host = app.start().await;
+    let http = host.client();
+    for id in ["one", "two"] {
+        send(&http, &format!("finish/{id}/0")).await;
+        let tried = host.log_count("nobody subscribes to the pattern");
+        eventually("it is tried again", async || {
+            (host.log_count("nobody subscribes to the pattern") > tried).then_some(())
+        })
+        .await;
+        let mut service = Node::start("service.js", &[&nats.url()]).await;
+        noted(&mut service, id, json!({}), async || true).await;
+        until_no_messages(&app).await;
+        service.end().await;
+    }
+}
+
+const DEPENDENCY: &str = "\"souk-test:rogue/events@1.0.0\" = { component = \"rogue\" }";
+const DURABLE: &str = "[component.sender.tool.souk]\ndurable = [\"souk-test:rogue/events@1.0.0\"]";
+
+/// The application `durable`, where other than `rogue` takes the events of `sender`.
+fn sender(dependency: &str, table: &str) -> App {
+    App::new("durable").replace(DEPENDENCY, dependency).replace(DURABLE, table)
+}
+
+/// Waits until `sent`, and then for the service to have noted the event, once.
+async fn noted(service: &mut Node, id: &str, more: Value, sent: impl AsyncFn() -> bool) {
+    eventually("the event is sent", async || sent().await.then_some(())).await;
+    let mut event = json!({ "id": id, "note": "" });
+    event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    assert_eq!(service.line().await, json!({ "event": event }));
 }

@@ -4,6 +4,10 @@
 //! response counts. Whoever cannot answer becomes the contract's `unavailable` at once: nobody who subscribes to the
 //! pattern, a connection to NATS that is gone, a message or an answer that is too large; and at the caller's deadline one
 //! who is late. What went wrong in detail is in the log.
+//!
+//! An event is not answered, so `ok` says that NATS has given it to those who listen, once. Where that cannot be said,
+//! because nobody listens or NATS is gone, it is the contract's `retry`; so a durable link on the way keeps the event for
+//! a service that is away.
 
 use super::function::{Function, Way};
 use super::packet::{self, Outcome, Reply};
@@ -18,6 +22,7 @@ use crate::links::unavailable::Unavailable;
 use crate::manifest::NestPattern;
 use crate::nats::{Nats, Outage};
 use async_nats::StatusCode;
+use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -179,16 +184,12 @@ impl Link {
             let detail = format!("{} bytes, and NATS takes {most}", packet.len());
             return Err(Silence::new("cannot be sent a message of this size", detail));
         }
-        if self.event {
-            let sent = self.nats.client().publish(subject.to_owned(), packet.into()).await;
-            return match sent {
-                Ok(()) => Ok(vec![Val::Result(Ok(None))]),
-                Err(error) => Err(Silence::new("cannot be reached", error)),
-            };
-        }
         let answer = async {
             let _slot = self.slots.acquire().await;
-            self.request(subject, packet, &id).await
+            match self.event {
+                true => self.tell(subject, packet).await,
+                false => self.request(subject, packet, &id).await,
+            }
         };
         tokio::select! {
             answer = tokio::time::timeout_at(context.deadline.into(), answer) => match answer {
@@ -200,17 +201,37 @@ impl Link {
         }
     }
 
+    /// Sends an event. NATS says at once when nobody listens, if there is a subject to say it to; and it is done with the
+    /// event when what was sent there afterwards comes back.
+    async fn tell(&self, subject: &str, packet: String) -> Result<Vec<Val>, Silence> {
+        let client = self.nats.client();
+        let inbox = client.new_inbox();
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
+        let sent = client.publish_with_reply(subject.to_owned(), inbox.clone(), packet.into()).await;
+        sent.map_err(unreachable)?;
+        client.publish(inbox, Bytes::new()).await.map_err(unreachable)?;
+        while let Some(message) = replies.next().await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(nobody());
+            }
+            // A listener that is not Nest may answer.
+            if message.payload.is_empty() {
+                return Ok(vec![Val::Result(Ok(None))]);
+            }
+        }
+        Err(closed())
+    }
+
     async fn request(&self, subject: &str, packet: String, id: &str) -> Result<Vec<Val>, Silence> {
         let client = self.nats.client();
-        let gone = |error: &dyn std::fmt::Display| Silence::new("cannot be reached", error);
         let inbox = client.new_inbox();
-        let mut replies = client.subscribe(inbox.clone()).await.map_err(|error| gone(&error))?;
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
         let sent = client.publish_with_reply(subject.to_owned(), inbox, packet.into()).await;
-        sent.map_err(|error| gone(&error))?;
+        sent.map_err(unreachable)?;
         let mut latest = "null".to_owned();
         while let Some(message) = replies.next().await {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
-                return Err(Silence::new("is not there", "nobody subscribes to the pattern; start the service"));
+                return Err(nobody());
             }
             if message.payload.len() > MAX_PACKET {
                 let detail = format!("{} bytes, and a packet has at most {MAX_PACKET}", message.payload.len());
@@ -232,7 +253,7 @@ impl Link {
                 return self.read(&Outcome::Response(&latest));
             }
         }
-        Err(Silence::new("cannot be reached", "the connection to NATS was closed"))
+        Err(closed())
     }
 
     fn read(&self, outcome: &Outcome<'_>) -> Result<Vec<Val>, Silence> {
@@ -242,4 +263,16 @@ impl Link {
             Err(error) => Err(Silence::new("answered with what the contract does not have", error)),
         }
     }
+}
+
+fn nobody() -> Silence {
+    Silence::new("is not there", "nobody subscribes to the pattern; start the service")
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Silence {
+    Silence::new("cannot be reached", error)
+}
+
+fn closed() -> Silence {
+    unreachable("the connection to NATS was closed")
 }

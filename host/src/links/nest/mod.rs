@@ -17,7 +17,7 @@
 //! A function that returns `result<_, variant { retry(string), reject(string) }>` is for events. A component's is stored
 //! in the queue of durable links before anything else happens, so an event that is stored is not lost; one that cannot
 //! be stored is held and tried again, until the host stops or holds too much ([`bridge`]). A Nest service's gets the
-//! message and answers nothing, and NATS drops it where nobody listens.
+//! message and answers nothing; when none listens, the sender is told `retry` ([`call`]).
 //!
 //! Refused at start-up: a function that is not there, a contract's error that is in no table, an import of which a
 //! function has no pattern, patterns without NATS. What a stranger sends is answered with an error in Nest's shape; what
