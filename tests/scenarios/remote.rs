@@ -155,6 +155,25 @@ async fn a_caller_that_goes_away_cancels_its_call_on_the_other_host() {
 }
 
 #[tokio::test]
+async fn a_call_whose_cancellation_was_read_first_is_not_begun() {
+    let pair = Pair::start().await;
+    let nats = pair.nats().await;
+    nats.publish("souk.rogue.cancel.calm", "call-1".into()).await.unwrap();
+    // Whoever answers these has heard of it.
+    for _ in 0..8 {
+        nats.request(subject("calm", "answer"), r#"{"n":5}"#.into()).await.unwrap();
+    }
+    let headers: HeaderMap = [("Souk-Call".parse().unwrap(), "call-1".parse().unwrap())].into_iter().collect();
+    let insert = subject("calm", "insert-row");
+    let inbox = nats.new_inbox();
+    nats.publish_with_reply_and_headers(insert.clone(), inbox, headers, r#"{"note":"early"}"#.into()).await.unwrap();
+    let later = nats.request(insert, r#"{"note":"later"}"#.into()).await.unwrap();
+    assert!(later.payload.starts_with(br#"{"ok""#), "{later:?}");
+    assert_eq!(pair.client().get("/other/count-rows/early").await.expect(200), 0);
+    assert_eq!(pair.client().get("/other/count-rows/later").await.expect(200), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_larger_than_a_message_is_refused_and_the_log_names_the_fix() {
     let pair = Pair::start().await;
     let message = pair.client().get("/rogue/big/1000000").await.expect_unavailable();

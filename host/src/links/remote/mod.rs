@@ -52,6 +52,7 @@ pub mod http;
 mod inbox;
 mod link;
 mod micro;
+mod running;
 mod serve;
 mod wire;
 
@@ -92,6 +93,8 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("remote: sign of life", millis(WORKING), "milliseconds"),
         ("remote: lost after", millis(LOST_AFTER), "milliseconds"),
         ("remote: attempts", u64::from(ATTEMPTS), "attempts"),
+        ("remote: early cancellations", n(running::EARLY_MOST), "calls"),
+        ("remote: early cancellations are kept", millis(running::EARLY), "milliseconds"),
         ("remote: waits for NATS", millis(GRACE), "milliseconds"),
         ("remote: clock skew", millis(CLOCK_SKEW), "milliseconds"),
         ("remote: head of a message", n(http::HEADROOM), "bytes"),

@@ -11,6 +11,7 @@
 
 use super::micro::{self, Announcing};
 use super::{LEAST, ROOM, WORKING, http, wire};
+use super::running::Running;
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
 use crate::links::signature::signature;
@@ -22,11 +23,9 @@ use async_nats::header::HeaderMap;
 use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -46,8 +45,7 @@ pub struct Serving {
 struct Host {
     nats: Nats,
     room: Arc<Semaphore>,
-    /// The calls under way that can be cancelled.
-    running: Mutex<HashMap<String, AbortHandle>>,
+    running: Running,
     tasks: TaskTracker,
 }
 
@@ -79,7 +77,7 @@ impl Serving {
         let host = Arc::new(Host {
             nats: nats.clone(),
             room: Arc::new(Semaphore::new(ROOM)),
-            running: Mutex::default(),
+            running: Running::default(),
             tasks: TaskTracker::new(),
         });
         let (intakes, mut cancels, mut services) = (TaskTracker::new(), Vec::new(), Vec::new());
@@ -169,31 +167,29 @@ impl Host {
         };
         let read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
         let id = read.as_ref().ok().and_then(|envelope| envelope.id.clone());
-        let payload = call.payload;
-        // Held until the task is noted, so that one which is over at once does not stay there for good.
-        let mut running = self.running();
-        let noted = id.clone();
-        let task = self.tasks.spawn(async move {
-            // Made here: a runtime that ends drops the task within `spawn`, while the lock is held.
-            let _noted = Noted { host: host.clone(), id: noted };
-            host.answer(&endpoint, read, payload, reply, room).await;
-        });
-        if let Some(id) = id {
-            running.insert(id, task.abort_handle());
+        let (payload, noted) = (call.payload, id.clone());
+        let spawn = || {
+            let task = self.tasks.spawn(async move {
+                // Made here: a runtime that ends drops the task within `spawn`, while the lock is held.
+                let _noted = Noted { host: host.clone(), id: noted };
+                host.answer(&endpoint, read, payload, reply, room).await;
+            });
+            task.abort_handle()
+        };
+        let Some(id) = id else {
+            drop(spawn());
+            return;
+        };
+        if !self.running.begin(&id, spawn) {
+            tracing::debug!("call {id} was cancelled by its caller before it was begun");
         }
-    }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<String, AbortHandle>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends calls whose callers have gone away.
     async fn cancel(self: Arc<Self>, mut ids: Subscriber) {
         while let Some(message) = ids.next().await {
-            let Ok(id) = std::str::from_utf8(&message.payload) else { continue };
-            let task = self.running().remove(id);
-            if let Some(task) = task {
-                task.abort();
+            let Some(id) = wire::id(&message.payload) else { continue };
+            if self.running.cancel(id) {
                 tracing::debug!("call {id} was cancelled by its caller");
             }
         }
@@ -332,7 +328,7 @@ struct Noted {
 impl Drop for Noted {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
-            self.host.running().remove(id);
+            self.host.running.end(id);
         }
     }
 }

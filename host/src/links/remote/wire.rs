@@ -91,6 +91,11 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
     })
 }
 
+/// The id of a call that is cancelled; `None` where it is none.
+pub(super) fn id(payload: &[u8]) -> Option<&str> {
+    std::str::from_utf8(payload).ok().filter(|id| is_plain(id))
+}
+
 /// Whether a text is one that ids and names are made of: nothing in it can begin a line, or a field, of the log.
 fn is_plain(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b))

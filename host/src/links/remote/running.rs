@@ -1,0 +1,126 @@
+//! The calls that a host has under way, so that their callers can cancel them.
+//!
+//! Calls and cancellations arrive on different subscriptions, each with a reader of its own: a cancellation may be read
+//! before the call that it is of. So it is kept for [`EARLY`], and its call is not begun. Each host of a component
+//! hears of every cancellation, so most of those kept are of calls that other hosts have; beyond [`EARLY_MOST`] the
+//! oldest is forgotten, and its call then runs to its deadline.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
+
+/// How long a cancellation is kept whose call is not there: longer than the readers' queues are ever apart.
+pub(super) const EARLY: Duration = Duration::from_secs(5);
+/// How many of them are kept: with ids as long as they may be, about a MiB.
+pub(super) const EARLY_MOST: usize = 4096;
+
+/// The calls under way that can be cancelled.
+#[derive(Default)]
+pub(super) struct Running(Mutex<Calls>);
+
+#[derive(Default)]
+struct Calls {
+    under_way: HashMap<String, AbortHandle>,
+    /// Cancelled before they were there.
+    early: HashSet<Arc<str>>,
+    /// The same, the oldest first, and when they are forgotten.
+    order: VecDeque<(Instant, Arc<str>)>,
+}
+
+impl Running {
+    /// Begins the call `id` by `spawn`, unless it was cancelled before; says whether it was begun.
+    pub(super) fn begin(&self, id: &str, spawn: impl FnOnce() -> AbortHandle) -> bool {
+        // Held until the task is noted, so that one which is over at once does not stay there for good.
+        let mut calls = self.calls();
+        calls.forget(Instant::now());
+        if calls.early.contains(id) {
+            return false;
+        }
+        calls.under_way.insert(id.to_owned(), spawn());
+        true
+    }
+
+    /// The call `id` is over.
+    pub(super) fn end(&self, id: &str) {
+        self.calls().under_way.remove(id);
+    }
+
+    /// Ends the call `id`, or keeps in mind that it is not to begin; says whether it was under way.
+    pub(super) fn cancel(&self, id: &str) -> bool {
+        let mut calls = self.calls();
+        match calls.under_way.remove(id) {
+            Some(task) => {
+                task.abort();
+                true
+            }
+            None => {
+                calls.keep(id, Instant::now());
+                false
+            }
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    fn keep(&mut self, id: &str, now: Instant) {
+        self.forget(now);
+        let id: Arc<str> = id.into();
+        if self.early.insert(id.clone()) {
+            self.order.push_back((now + EARLY, id));
+        }
+        if self.order.len() > EARLY_MOST {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.order.front().is_some_and(|(end, _)| *end <= now) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, id)) = self.order.pop_front() {
+            self.early.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task() -> AbortHandle {
+        tokio::spawn(std::future::pending::<()>()).abort_handle()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cancelled_before_it_is_there_is_not_begun() {
+        let running = Running::default();
+        assert!(!running.cancel("a"));
+        assert!(!running.begin("a", task));
+        assert!(running.begin("b", task));
+        assert!(running.cancel("b"));
+        assert!(running.begin("c", task));
+        running.end("c");
+        assert!(running.calls().under_way.is_empty());
+    }
+
+    #[test]
+    fn cancellations_are_forgotten_after_a_while_and_beyond_a_number() {
+        let (mut calls, start) = (Calls::default(), Instant::now());
+        for n in 0..=EARLY_MOST {
+            calls.keep(&n.to_string(), start);
+            calls.keep(&n.to_string(), start);
+        }
+        assert_eq!((calls.early.len(), calls.order.len()), (EARLY_MOST, EARLY_MOST));
+        assert!(!calls.early.contains("0") && calls.early.contains("1"));
+        calls.forget(start + EARLY);
+        assert!(calls.early.is_empty() && calls.order.is_empty());
+    }
+}
