@@ -227,6 +227,8 @@ async fn every_component_is_a_service_of_nats_with_its_functions_types_and_count
     );
     let info = nats.request("$SRV.INFO.rogue-calm", "".into()).await.unwrap();
     let info: Info = serde_json::from_slice(&info.payload).unwrap();
+    let names: std::collections::BTreeSet<_> = info.endpoints.iter().map(|endpoint| &endpoint.name).collect();
+    assert_eq!(names.len(), info.endpoints.len(), "{names:?}");
     let answer = info.endpoints.iter().find(|endpoint| endpoint.name == "deeds-answer").unwrap();
     assert_eq!((answer.subject.as_str(), answer.queue_group.as_str()), (&*subject("calm", "answer"), "calm"));
     assert_eq!(answer.metadata["interface"], DEEDS);

@@ -2,7 +2,12 @@
 //! host, and what `souk call` reads of them.
 //!
 //! A component is a service `APP-COMPONENT`, each host that runs it an instance, and each of its functions an endpoint
-//! with its WIT type in the metadata. The messages are those of `async_nats::service`.
+//! `INTERFACE-FUNCTION` with its WIT type in the metadata. The messages are those of `async_nats::service`.
+//!
+//! **Names** are of letters, digits, `-` and `_`, as the service API asks for, and no two are the same: each part is a
+//! [`token`], and a `-` of the first part is `_2d`, so that the first `-` of a name parts the two. An interface stands
+//! without its package and version, `store-products` and `catalog-get`, unless the component has another one of that
+//! name: then whole.
 
 use super::wire;
 use crate::nats::Nats;
@@ -38,21 +43,20 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of a function.
+    /// The endpoint of a function; `name` as of [`endpoint_name`].
     pub(super) fn function(
         subject: String,
+        name: String,
         group: &str,
         interface: &str,
         function: &str,
         signature: String,
     ) -> Arc<Self> {
-        let unversioned = interface.split('@').next().unwrap_or(interface);
-        let short = unversioned.rsplit('/').next().unwrap_or(unversioned);
         let metadata = [("interface", interface), ("function", function), ("signature", &signature)];
         Arc::new(Endpoint {
             subject,
             stats: Stats::default(),
-            name: format!("{}-{}", token(short), token(function)),
+            name,
             group: group.to_owned(),
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         })
@@ -103,9 +107,27 @@ pub(super) struct Service {
     endpoints: Vec<Arc<Endpoint>>,
 }
 
+/// A name of two parts, of which the first is a token already.
+fn name(first: &str, second: &str) -> String {
+    format!("{}-{}", first.replace('-', "_2d"), token(second))
+}
+
 /// The name of the service of `component`.
 fn service_name(subjects: &Subjects, component: &str) -> String {
-    format!("{}-{}", subjects.application(), token(component))
+    name(subjects.application(), component)
+}
+
+/// The name of the endpoint of a function of `interface`, in a component that has all of these.
+pub(super) fn endpoint_name<'a>(interface: &str, function: &str, all: impl IntoIterator<Item = &'a str>) -> String {
+    let short = short(interface);
+    let shared = all.into_iter().any(|other| other != interface && self::short(other) == short);
+    name(&token(if shared { interface } else { short }), function)
+}
+
+/// An interface's name without its package and version.
+fn short(interface: &str) -> &str {
+    let unversioned = interface.split('@').next().unwrap_or(interface);
+    unversioned.rsplit('/').next().unwrap_or(unversioned)
 }
 
 impl Service {
@@ -250,5 +272,40 @@ impl Offered {
     /// Whether the function returns a `result`.
     pub fn has_result(&self) -> bool {
         self.signature.rsplit_once(") -> ").is_some_and(|(_, returned)| returned.starts_with("result"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_short_where_they_can_be() {
+        let all = ["store:products/catalog@1.0.0", "a:a/same-name", "b:b/same-name@1.0.0"];
+        assert_eq!(service_name(&Subjects::of("store"), "stripe-sandbox"), "store-stripe-sandbox");
+        assert_eq!(endpoint_name(all[0], "get-all", all), "catalog-get-all");
+        assert_eq!(endpoint_name(all[1], "f", all), "a_3aa_2fsame_2dname-f");
+        assert_eq!(endpoint_name(all[2], "f", all), "b_3ab_2fsame_2dname_401_2e0_2e0-f");
+    }
+
+    proptest! {
+        #[test]
+        fn two_components_never_share_a_name(one in "[a-c_-]{1,4}", a in "[a-c_-]{1,4}", two in "[a-c_-]{1,4}", b in "[a-c_-]{1,4}") {
+            let (first, second) = (service_name(&Subjects::of(&one), &a), service_name(&Subjects::of(&two), &b));
+            prop_assert_eq!((&one, &a) == (&two, &b), first == second);
+            prop_assert!(first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        }
+
+        #[test]
+        fn two_functions_of_a_component_never_share_a_name(
+            all in proptest::collection::btree_set(("[ab]:[ab]/[a-]{1,3}(@1)?", "[a-]{1,3}"), 2..5),
+        ) {
+            let name = |(interface, function): &(String, String)| {
+                endpoint_name(interface, function, all.iter().map(|(interface, _)| interface.as_str()))
+            };
+            let names: std::collections::BTreeSet<_> = all.iter().map(name).collect();
+            prop_assert_eq!(names.len(), all.len());
+        }
     }
 }

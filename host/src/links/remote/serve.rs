@@ -134,7 +134,10 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
         let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
         let (interface, name) = (&function.interface, &function.name);
         let subject = nats.subjects().call(component, interface, name);
-        let public = micro::Endpoint::function(subject, component, interface, name, signature(name, &function.ty));
+        let interfaces = exported.functions.iter().map(|function| function.interface.as_str());
+        let public_name = micro::endpoint_name(interface, name, interfaces);
+        let signature = signature(name, &function.ty);
+        let public = micro::Endpoint::function(subject, public_name, component, interface, name, signature);
         endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec }, public });
     }
     if exported.http {
