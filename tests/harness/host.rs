@@ -114,8 +114,22 @@ impl Host {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success(), "SIGTERM was not delivered");
+        self.signal("TERM");
+    }
+
+    /// Lets it hang: it keeps its connections, and does nothing until it is [woken](Self::wake).
+    pub fn hang(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn wake(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "SIG{name} was not delivered");
     }
 
     /// Waits for the end of the process.

@@ -74,6 +74,12 @@ impl Town {
         self.hosts.remove(&(part, copy)).expect("a host that runs").stop().await;
     }
 
+    /// Lets one host hang until it is woken, or wakes it.
+    pub fn hang(&self, part: usize, copy: usize, hangs: bool) {
+        let host = &self.hosts[&(part, copy)];
+        if hangs { host.hang() } else { host.wake() }
+    }
+
     /// Clients of both gateways.
     pub fn gateways(&self) -> Vec<Client> {
         [0, 1].iter().filter_map(|copy| Some(self.hosts.get(&(0, *copy))?.client())).collect()

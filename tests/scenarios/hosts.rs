@@ -59,6 +59,20 @@ async fn a_host_that_is_killed_loses_no_read_and_no_order_while_another_runs_the
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_hangs_and_wakes_again_loses_no_read_and_no_order_while_another_runs_the_same() {
+    endure(Town::start(Nats::start()).await, async |town, load, between| {
+        // A gateway that hangs is for the load balancer to notice.
+        for part in 1..PARTS.len() {
+            town.hang(part, 0, true);
+            load.more(2 * between, between / 10).await;
+            town.hang(part, 0, false);
+            load.more(between, between / 20).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nats_server_of_three_that_is_killed_loses_no_read_and_no_order() {
     endure(Town::start(Nats::cluster()).await, async |town, load, between| {
         for node in 0..3 {

@@ -249,6 +249,52 @@ async fn every_component_is_a_service_of_nats_with_its_functions_types_and_count
 }
 
 #[tokio::test]
+async fn a_host_can_be_called_by_itself_under_the_id_that_it_has_as_a_service() {
+    let pair = Pair::start().await;
+    let nats = pair.nats().await;
+    let pong = nats.request("$SRV.PING.rogue-calm", "".into()).await.unwrap();
+    let pong: PingResponse = serde_json::from_slice(&pong.payload).unwrap();
+    let own = format!("{}.{}", subject("calm", "answer"), pong.id);
+    let answer = nats.request(own.clone(), r#"{"n":5}"#.into()).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&answer.payload).unwrap(), json!({ "ok": 5 }));
+    pair.callee.stop().await;
+    let error = nats.request(own, r#"{"n":5}"#.into()).await.unwrap_err();
+    assert_eq!(error.kind(), RequestErrorKind::NoResponders, "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_permissions_suffice() {
+    let users = |publish: &str, subscribe: &str| {
+        format!(
+            "no_auth_user: host\nauthorization {{ users: [{{ user: host, password: p, permissions: {{ publish: [{publish}], \
+             subscribe: [{subscribe}] }} }}] }}"
+        )
+    };
+    let each = |what: &dyn Fn(&str) -> String| {
+        format!("{CALLERS},{CALLEES}").split(',').map(what).collect::<Vec<_>>().join(", ")
+    };
+    let publish = each(&|name| format!("\"souk.rogue.call.{name}.>\", \"souk.rogue.cancel.{name}\""));
+    let subscribe = each(&|name| format!("\"souk.rogue.http.{name}\", \"souk.rogue.http.{name}.*\""));
+    let publish = format!("\"_INBOX.>\", {publish}");
+    let config = users(
+        &format!("{publish}, \"souk.rogue.http.>\", \"$SRV.PING.*\""),
+        &format!("\"$SRV.>\", {publish}, {subscribe}"),
+    );
+    let pair = Pair::of(App::new("rogue"), Nats::start_with(&config)).await;
+    let client = pair.client();
+    client.get("/rogue/answer/1").await.expect(200);
+    pair.callee.client().get("/other/self/hello").await.expect(200);
+    pair.callee.hang();
+    let message = client.get("/rogue/answer/1").await.expect_unavailable();
+    assert!(message.contains("rogue was lost"), "{message}");
+    pair.callee.wake();
+    eventually("it is called", || async { (client.get("/rogue/answer/2").await.status == 200).then_some(()) }).await;
+    for host in [&pair.caller, &pair.callee] {
+        assert_eq!(host.log_count("Permissions Violation"), 0, "{:#?}", host.log());
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_stops_answers_what_it_has_taken() {
     let Pair { nats: _nats, app: _app, caller, callee } = Pair::start().await;
     let client = caller.client();

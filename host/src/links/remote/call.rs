@@ -1,5 +1,6 @@
 //! The caller's side: a call is sent, its answer awaited, and sent again where that is safe.
 
+use super::hosts::{Hosts, Last};
 use super::inbox::{Expected, Inbox};
 use super::{ATTEMPTS, GRACE, LOST_AFTER, wire};
 use crate::call::CallContext;
@@ -26,8 +27,8 @@ struct Way {
     inbox: Inbox,
     /// When the connection came back.
     back: Arc<Last>,
-    /// When a host of a component answered, whatever was asked of it.
-    answered: Mutex<HashMap<Arc<str>, Arc<Last>>>,
+    /// By component.
+    hosts: Mutex<HashMap<Arc<str>, Arc<Hosts>>>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -40,23 +41,7 @@ pub struct Target {
     /// Where they hear that nobody waits for one any more.
     cancel: Subject,
     idempotent: bool,
-    /// When a host of the component answered.
-    answered: Arc<Last>,
-}
-
-/// When something happened last.
-#[derive(Debug, Default)]
-struct Last(Mutex<Option<Instant>>);
-
-impl Last {
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether that is less than [`GRACE`] ago.
-    fn is_recent(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < GRACE)
-    }
+    hosts: Arc<Hosts>,
 }
 
 impl Target {
@@ -74,10 +59,15 @@ impl Target {
 
     fn of(remote: &Remote, component: &Arc<str>, subject: Subject, idempotent: bool) -> Self {
         let cancel = remote.nats().subjects().cancel(component).into();
-        let mut all = remote.0.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered = all.entry(component.clone()).or_default().clone();
-        Target { component: component.clone(), subject, cancel, idempotent, answered }
+        let mut all = remote.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = all.entry(component.clone()).or_default().clone();
+        Target { component: component.clone(), subject, cancel, idempotent, hosts }
     }
+}
+
+/// Where `host` alone takes what all hosts together take from `subject`.
+pub(super) fn at(subject: &str, host: &str) -> String {
+    format!("{subject}.{host}")
 }
 
 /// Why one attempt has no answer.
@@ -101,8 +91,8 @@ impl Remote {
         let inbox = Inbox::open(nats.client()).await?;
         let back: Arc<Last> = Arc::default();
         let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
-        let answered = Mutex::default();
-        Ok(Remote(Arc::new(Way { nats, inbox, back, answered, _watch: AbortOnDropHandle::new(watch) })))
+        let hosts = Mutex::default();
+        Ok(Remote(Arc::new(Way { nats, inbox, back, hosts, _watch: AbortOnDropHandle::new(watch) })))
     }
 
     /// The connection.
@@ -129,13 +119,25 @@ impl Remote {
         let failed = |failure, detail: &str| CallError::new(&target.component, failure, detail);
         let mut attempt = 1;
         // Whether a host that is not there may be on its way back.
-        let mut shaken = self.0.back.is_recent() || target.answered.is_recent();
+        let mut shaken = self.0.back.is_recent() || target.hosts.answered.is_recent();
+        // Whether a host that was chosen has gone.
+        let mut gone = false;
         loop {
             if target.idempotent {
                 shaken |= self.connected(context).await;
             }
-            let broken = match self.attempt(target, caller, payload.clone(), context).await {
+            let host = if gone { None } else { self.host(target, context).await };
+            let subject = match &host {
+                Some(host) => at(&target.subject, host).into(),
+                None => target.subject.clone(),
+            };
+            let broken = match self.attempt(target, subject, caller, payload.clone(), context).await {
                 Ok(answer) => return Ok(answer),
+                // It began nothing, and there may be others.
+                Err(Broken::NoHost) if host.is_some() => {
+                    gone = true;
+                    continue;
+                }
                 Err(broken) => broken,
             };
             let again = target.idempotent && attempt < ATTEMPTS && !context.remaining().is_zero();
@@ -161,6 +163,15 @@ impl Remote {
         }
     }
 
+    /// The host that is to be called; `None` where that is for NATS to choose.
+    async fn host(&self, target: &Target, context: &CallContext) -> Option<Arc<str>> {
+        if *self.0.nats.outage().borrow() != Outage::None {
+            return None;
+        }
+        let host = target.hosts.choose(&self.0.nats, &target.component);
+        tokio::time::timeout_at(context.deadline.into(), host).await.ok().flatten()
+    }
+
     /// Whether there is a connection, or there may be one soon.
     fn may_return(&self) -> bool {
         match *self.0.nats.outage().borrow() {
@@ -182,6 +193,7 @@ impl Remote {
     async fn attempt(
         &self,
         target: &Target,
+        subject: Subject,
         caller: &str,
         payload: Bytes,
         context: &CallContext,
@@ -194,7 +206,6 @@ impl Remote {
         let fail = |failure, detail: &str| Broken::Failed(CallError::new(&target.component, failure, detail));
         let mut expected = self.0.inbox.expect();
         let headers = wire::call(&expected.id, caller, context);
-        let subject = target.subject.clone();
         let mut cancel = CancelOnDrop { client, subject: Some(target.cancel.clone()), id: expected.id.clone() };
         let answer = {
             let sent = client.publish_with_reply_and_headers(subject, expected.reply.clone(), headers, payload);
@@ -205,7 +216,10 @@ impl Remote {
                 })?;
                 wait(&mut expected, context).await.map_err(|ended| match ended {
                     Ended::Late => fail(Failure::Deadline, "on another host"),
-                    Ended::Lost => Broken::Lost("the host that took the call is not heard of any more"),
+                    Ended::Lost => {
+                        target.hosts.lost.note();
+                        Broken::Lost("the host that took the call is not heard of any more")
+                    }
                 })
             };
             tokio::select! {
@@ -222,7 +236,7 @@ impl Remote {
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Broken::NoHost);
         }
-        target.answered.note();
+        target.hosts.answered.note();
         match wire::failure(answer.headers.as_ref()) {
             None => Ok(answer.payload),
             Some(failure) => Err(fail(failure, "on another host, whose log says more")),

@@ -28,6 +28,9 @@ use uuid::Uuid;
 /// The version of an application that has none, or one that is no semantic version, which the service API asks for.
 const NO_VERSION: &str = "0.0.0";
 
+/// The longest id of a host, in bytes; ours have 32.
+const MAX_ID: usize = 64;
+
 /// How long hosts may take to say what they offer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -130,6 +133,16 @@ fn short(interface: &str) -> &str {
     unversioned.rsplit('/').next().unwrap_or(unversioned)
 }
 
+/// The id of the host of `component` that answers first; `None` when none does within `patience`.
+pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration) -> Option<Arc<str>> {
+    let subject = format!("$SRV.PING.{}", service_name(nats.subjects(), component));
+    let request = async_nats::Request::new().timeout(Some(patience));
+    let answer = nats.client().send_request(subject, request).await.ok()?;
+    let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
+    // It becomes a part of a subject.
+    (token(&id) == id && (1..=MAX_ID).contains(&id.len())).then(|| id.into())
+}
+
 impl Service {
     /// The service of `component`, in `version` of the application.
     pub(super) fn new(subjects: &Subjects, component: &str, version: &str, endpoints: Vec<Arc<Endpoint>>) -> Self {
@@ -141,6 +154,11 @@ impl Service {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             endpoints,
         }
+    }
+
+    /// Which of the component's hosts this is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     fn answer(&self, verb: Verb, started: datetime::DateTime) -> serde_json::Result<Vec<u8>> {

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | hosts that run the component, as a queue group | the parameters as JSON ([`codec`](super::codec)) |
 //! | `souk.APP.http.COMPONENT` | the same | a head as one line of JSON, and the body ([`http`]) |
+//! | one of these two and `.HOST` | that host alone, by the id that it has in `$SRV.PING` | the same ([`hosts`]) |
 //! | `souk.APP.cancel.COMPONENT` | every host that runs it | the id of a call that nobody waits for any more |
 //! | the reply subject | the caller's host alone ([`inbox`]) | the result as JSON, or a response |
 //! | `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS` | every host ([`micro`]) | NATS's service API, for `nats micro` and `souk call` |
@@ -31,7 +32,8 @@
 //! The absolute deadline only keeps it from starting what waited in a buffer while nobody could deliver it.
 //!
 //! **A callee that dies.** Its host says every [`WORKING`] that the call runs. A caller that hears nothing for
-//! [`LOST_AFTER`] takes the call as lost. Calls that are quicker than that cost nothing extra.
+//! [`LOST_AFTER`] takes the call as lost. Calls that are quicker than that cost nothing extra. A host that hangs is still
+//! given calls by NATS; after one was lost, the callers pass it by ([`hosts`]).
 //!
 //! **What is sent again.** A function that the manifest calls `idempotent`, and GET, HEAD and OPTIONS, when the call
 //! was lost: [`ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
@@ -48,6 +50,7 @@
 //! Streams do not cross a remote link: a body is sent whole.
 
 mod call;
+mod hosts;
 pub mod http;
 mod inbox;
 mod link;
@@ -93,6 +96,9 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("remote: sign of life", millis(WORKING), "milliseconds"),
         ("remote: lost after", millis(LOST_AFTER), "milliseconds"),
         ("remote: attempts", u64::from(ATTEMPTS), "attempts"),
+        ("remote: hosts are asked after a loss", millis(hosts::WARY), "milliseconds"),
+        ("remote: their answer counts", millis(hosts::FRESH), "milliseconds"),
+        ("remote: their answer is waited for", millis(hosts::THERE), "milliseconds"),
         ("remote: early cancellations", n(running::EARLY_MOST), "calls"),
         ("remote: early cancellations are kept", millis(running::EARLY), "milliseconds"),
         ("remote: waits for NATS", millis(GRACE), "milliseconds"),

@@ -9,9 +9,10 @@
 //! second and a millisecond to the server, a call at each stop. So the subscriptions are our own, and leave as [`leave`]
 //! says; the API that makes a service visible is in [`micro`](super::micro), with that crate's types.
 
+use super::call::at;
 use super::micro::{self, Announcing};
-use super::{LEAST, ROOM, WORKING, http, wire};
 use super::running::Running;
+use super::{LEAST, ROOM, WORKING, http, wire};
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
 use crate::links::signature::signature;
@@ -87,15 +88,20 @@ impl Serving {
                 continue;
             }
             let public = endpoints.iter().map(|endpoint| endpoint.public.clone()).collect();
-            services.push(micro::Service::new(nats.subjects(), pool.component(), version, public));
+            let service = micro::Service::new(nats.subjects(), pool.component(), version, public);
             // First, so that no call is taken that could not be cancelled.
             let subscriber = client.subscribe(nats.subjects().cancel(pool.component())).await?;
             cancels.push(AbortOnDropHandle::new(tokio::spawn(host.clone().cancel(subscriber))));
             for endpoint in endpoints {
                 let (subject, group) = (endpoint.public.subject.clone(), pool.component().to_string());
-                let subscriber = client.queue_subscribe(subject, group).await?;
-                intakes.spawn(host.clone().intake(Arc::new(endpoint), subscriber, stop.clone()));
+                let own = client.subscribe(at(&subject, service.id())).await?;
+                let shared = client.queue_subscribe(subject, group).await?;
+                let endpoint = Arc::new(endpoint);
+                for subscriber in [own, shared] {
+                    intakes.spawn(host.clone().intake(endpoint.clone(), subscriber, stop.clone()));
+                }
             }
+            services.push(service);
         }
         let announcing = Announcing::start(client, services).await?;
         let stopped = stop.clone();

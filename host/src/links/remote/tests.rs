@@ -6,9 +6,11 @@ use crate::manifest::NatsConfig;
 use crate::nats::Nats;
 use crate::nats_server;
 use crate::runtime::{CallError, Failure};
+use async_nats::service::PingResponse;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use tokio_util::task::AbortOnDropHandle;
 
 async fn nats(server: &nats_server::Nats) -> Nats {
     let config = NatsConfig { servers: vec![server.url().parse().unwrap()], credentials: None, replicas: None };
@@ -134,6 +136,60 @@ async fn a_lost_call_that_may_be_repeated_is_sent_to_another_host_and_only_so_of
     // There was no further one: the next message is this.
     client.publish(target.subject.clone(), "end".into()).await.unwrap();
     assert_eq!(calls.next().await.unwrap().payload, "end");
+}
+
+/// Answers for a host of `target`'s component, by the id `live`, when it is asked who is there.
+async fn there(client: &Client, remote: &Remote) -> AbortOnDropHandle<()> {
+    let mut asked = client.subscribe("$SRV.PING.test-shop").await.unwrap();
+    serve::round_trip(client).await;
+    let name = format!("{}-shop", remote.nats().subjects().application());
+    let answer = PingResponse {
+        kind: "io.nats.micro.v1.ping_response".to_owned(),
+        name,
+        id: "live".to_owned(),
+        version: "1.0.0".to_owned(),
+        metadata: Default::default(),
+    };
+    let (client, answer) = (client.clone(), Bytes::from(serde_json::to_vec(&answer).unwrap()));
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Some(asked) = asked.next().await {
+            client.publish(asked.reply.unwrap(), answer.clone()).await.unwrap();
+        }
+    }))
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_is_passed_by_once_a_call_to_it_was_lost() {
+    let server = nats_server::Nats::start();
+    let (remote, client) = both(&server).await;
+    let (once, often) = (target(&remote, false), target(&remote, true));
+    // NATS has no other to choose.
+    let mut hung = host(&client, &once).await;
+    let _there = there(&client, &remote).await;
+    let mut live = client.subscribe(call::at(&once.subject, "live")).await.unwrap();
+    serve::round_trip(&client).await;
+    let serving = async {
+        for result in ["[1]", "[2]"] {
+            let taken = live.next().await.unwrap();
+            answer(&client, taken, None, result).await;
+        }
+    };
+    let calling = async {
+        assert_eq!(call(&remote, &often).await.unwrap(), "[1]");
+        // One that must not be sent twice goes there at once.
+        assert_eq!(call(&remote, &once).await.unwrap(), "[2]");
+    };
+    tokio::join!(calling, serving);
+    drop(hung.next().await.unwrap());
+    // Who says that it is there and takes no calls any more is no reason to fail.
+    drop(live);
+    serve::round_trip(&client).await;
+    let serving = async {
+        let taken = hung.next().await.unwrap();
+        answer(&client, taken, None, "[3]").await;
+    };
+    let (answered, ()) = tokio::join!(call(&remote, &once), serving);
+    assert_eq!(answered.unwrap(), "[3]");
 }
 
 #[tokio::test]
