@@ -1,7 +1,8 @@
 //! Reading: a shape directs serde's deserializer, with no JSON tree between the text and the value.
 //!
 //! The shape, not the text, decides how deep the reader goes: text that nests where its type does not is refused at
-//! that place.
+//! that place. What a value takes is counted before it is taken: two bytes of text can be a `Val` of forty, and an
+//! object without its optional fields a record of kilobytes.
 
 use super::shape::{Case, Field, Shape, listed};
 use super::{Step, Trail};
@@ -13,7 +14,7 @@ use wasmtime::component::Val;
 #[derive(Clone, Copy)]
 pub(super) struct Seed<'a> {
     pub shape: &'a Shape,
-    pub trail: &'a Trail,
+    pub trail: &'a Trail<'a>,
     /// How one gets here from the value around it.
     pub step: Step<'a>,
 }
@@ -24,9 +25,13 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Val, D::Error> {
         let Seed { shape, trail, step } = self;
         let read = match shape {
-            Shape::Option(inner) => input
-                .deserialize_any(Reader { shape: inner, optional: true, trail })
-                .map(|value| Val::Option(value.map(Box::new))),
+            Shape::Option(inner) => {
+                let reader = Reader { shape: inner, optional: true, trail };
+                input.deserialize_any(reader).and_then(|value| match value {
+                    Some(value) => Ok(Val::Option(Some(reader.boxed(value)?))),
+                    None => Ok(Val::Option(None)),
+                })
+            }
             _ => {
                 let reader = Reader { shape, optional: false, trail };
                 input.deserialize_any(reader).and_then(|value| value.ok_or_else(|| reader.wrong("null")))
@@ -42,7 +47,7 @@ struct Reader<'a> {
     shape: &'a Shape,
     /// Whether a null is expected too, for errors.
     optional: bool,
-    trail: &'a Trail,
+    trail: &'a Trail<'a>,
 }
 
 impl<'de> Visitor<'de> for Reader<'_> {
@@ -94,7 +99,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<Option<Val>, E> {
         let mut chars = text.chars();
         let value = match self.shape {
-            Shape::String => Some(Val::String(text.to_owned())),
+            Shape::String => Some(Val::String(self.text(text)?)),
             Shape::Char => match (chars.next(), chars.next()) {
                 (Some(only), None) => Some(Val::Char(only)),
                 _ => return Err(self.wrong("a string of another length")),
@@ -102,11 +107,11 @@ impl<'de> Visitor<'de> for Reader<'_> {
             Shape::S64 => text.parse().ok().map(Val::S64),
             Shape::U64 => text.parse().ok().map(Val::U64),
             Shape::Enum(names) => match names.iter().find(|name| name.json == text) {
-                Some(name) => Some(Val::Enum(name.wit.clone())),
+                Some(name) => Some(Val::Enum(self.text(&name.wit)?)),
                 None => return Err(self.unknown("name", text, names.iter().map(|name| name.json.as_str()))),
             },
             Shape::Variant(cases) => match cases.iter().find(|case| case.name.json == text) {
-                Some(Case { name, payload: None }) => Some(Val::Variant(name.wit.clone(), None)),
+                Some(Case { name, payload: None }) => Some(Val::Variant(self.text(&name.wit)?, None)),
                 Some(_) => return Err(self.fail(format!(r#"case {text} has a payload: write {{"{text}": payload}}"#))),
                 None => return Err(self.unknown("case", text, cases.iter().map(|case| case.name.json.as_str()))),
             },
@@ -120,7 +125,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             Shape::List(item) => {
                 let mut items = Vec::new();
                 while let Some(value) = seq.next_element_seed(self.seed(item, Step::Index(items.len())))? {
-                    items.push(value);
+                    self.push(&mut items, value)?;
                 }
                 Val::List(items)
             }
@@ -131,7 +136,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             Shape::Map(key, value) => {
                 let mut entries = Vec::new();
                 while let Some(entry) = seq.next_element_seed(Entry { key, value, index: entries.len(), map: self })? {
-                    entries.push(entry);
+                    self.push(&mut entries, entry)?;
                 }
                 Val::Map(entries)
             }
@@ -151,8 +156,11 @@ impl<'de> Visitor<'de> for Reader<'_> {
                         _ => return Err(self.fail("a flag is named twice")),
                     }
                 }
-                let named = names.iter().zip(set).filter(|(_, set)| *set);
-                Val::Flags(named.map(|(name, _)| name.wit.clone()).collect())
+                let mut named = Vec::new();
+                for (name, _) in names.iter().zip(set).filter(|(_, set)| *set) {
+                    self.push(&mut named, self.text(&name.wit)?)?;
+                }
+                Val::Flags(named)
             }
             _ => return Err(self.wrong("array")),
         }))
@@ -161,15 +169,20 @@ impl<'de> Visitor<'de> for Reader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<Val>, A::Error> {
         Ok(Some(match self.shape {
             Shape::Record(fields) => {
+                let names: usize = fields.iter().map(|field| piece(field.name.wit.len())).sum();
+                self.spend(piece(fields.len() * size_of::<(String, Val)>()) + names)?;
                 let values = self.object(map, "field", fields)?;
                 Val::Record(fields.iter().map(|field| field.name.wit.clone()).zip(values).collect())
             }
-            Shape::Params(fields) => Val::Tuple(self.object(map, "parameter", fields)?),
+            Shape::Params(fields) => {
+                self.spend(piece(fields.len() * size_of::<Val>()))?;
+                Val::Tuple(self.object(map, "parameter", fields)?)
+            }
             Shape::Variant(cases) => {
                 let sides = cases.iter().map(|case| (case.name.json.as_str(), case.payload.as_ref()));
                 let (case, payload) = self.tagged(map, "case", sides)?;
                 let case = cases.get(case).ok_or_else(|| self.wrong("object"))?;
-                Val::Variant(case.name.wit.clone(), payload)
+                Val::Variant(self.text(&case.name.wit)?, payload)
             }
             Shape::Result(ok, err) => {
                 let sides = [("ok", ok.as_deref()), ("err", err.as_deref())];
@@ -218,7 +231,7 @@ impl<'a> Reader<'a> {
         let mut values = Vec::new();
         for shape in shapes {
             match seq.next_element_seed(self.seed(shape, Step::Index(values.len())))? {
-                Some(value) => values.push(value),
+                Some(value) => self.push(&mut values, value)?,
                 None => return Err(self.wrong(&format!("an array of {}", values.len()))),
             }
         }
@@ -269,7 +282,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong("an empty object"));
         };
         let value = match sides.clone().nth(index) {
-            Some((name, Some(shape))) => Some(Box::new(map.next_value_seed(self.seed(shape, Step::Key(name)))?)),
+            Some((name, Some(shape))) => Some(self.boxed(map.next_value_seed(self.seed(shape, Step::Key(name)))?)?),
             Some((name, None)) if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
                 return Err(self.fail(format!("{what} `{name}` has no payload: its value must be null")));
             }
@@ -279,6 +292,35 @@ impl<'a> Reader<'a> {
             None => Ok((index, value)),
             Some(_) => Err(self.wrong("an object with more than one key")),
         }
+    }
+
+    /// Counts memory that is about to be taken.
+    fn spend<E: Error>(&self, bytes: usize) -> Result<(), E> {
+        match self.trail.spend(bytes) {
+            true => Ok(()),
+            false => Err(self.fail("there is not enough memory for the value from here on")),
+        }
+    }
+
+    fn text<E: Error>(&self, text: &str) -> Result<String, E> {
+        self.spend(piece(text.len()))?;
+        Ok(text.to_owned())
+    }
+
+    fn boxed<E: Error>(&self, value: Val) -> Result<Box<Val>, E> {
+        self.spend(piece(size_of::<Val>()))?;
+        Ok(Box::new(value))
+    }
+
+    /// Grows as a vector does, and counts it.
+    fn push<T, E: Error>(&self, items: &mut Vec<T>, item: T) -> Result<(), E> {
+        if items.len() == items.capacity() {
+            let more = items.len().max(4);
+            self.spend(piece(more * size_of::<T>()))?;
+            items.reserve_exact(more);
+        }
+        items.push(item);
+        Ok(())
     }
 
     fn fail<E: Error>(&self, message: impl Into<String>) -> E {
@@ -362,6 +404,11 @@ impl<'de> Visitor<'de> for Entry<'_> {
             _ => Err(map.wrong("an entry of another length")),
         }
     }
+}
+
+/// What so many bytes take in one piece: allocators round up, by an eighth at the most where pieces are large.
+fn piece(bytes: usize) -> usize {
+    bytes.next_multiple_of(16) + bytes / 8
 }
 
 fn is_integer(shape: &Shape) -> bool {

@@ -13,7 +13,7 @@ pub(super) const EXACT: u64 = 1 << 53;
 pub(super) struct Typed<'a> {
     pub value: &'a Val,
     pub shape: &'a Shape,
-    pub trail: &'a Trail,
+    pub trail: &'a Trail<'a>,
     /// How one gets here from the value around it.
     pub step: Step<'a>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Typed<'a> {
 pub(super) struct Arguments<'a> {
     pub values: &'a [Val],
     pub fields: &'a [Field],
-    pub trail: &'a Trail,
+    pub trail: &'a Trail<'a>,
 }
 
 impl Serialize for Arguments<'_> {
@@ -161,7 +161,7 @@ fn object<'a, S: Serializer>(
     out: S,
     fields: &'a [Field],
     values: impl Iterator<Item = &'a Val>,
-    trail: &'a Trail,
+    trail: &'a Trail<'a>,
 ) -> Result<S::Ok, S::Error> {
     out.collect_map(fields.iter().zip(values).map(|(field, value)| {
         let step = Step::Key(&field.name.json);

@@ -27,8 +27,8 @@
 //! What it refuses: NaN and infinities (JSON has none), unknown, missing or repeated keys (a misspelt optional field
 //! would otherwise be lost in silence), and, when the codec is made, handles, two names that are the same in camel case
 //! (`a-1` and `a1`) and types nested more than [`MAX_DEPTH`] deep. Errors say where and what kind of value was found,
-//! never the value: it may be a password. The size of the input is for the caller to bound; a byte of JSON can take
-//! about 40 bytes as a value.
+//! never the value: it may be a password. The size of the text is for the caller to bound; what is read of it takes
+//! [`MAX_VALUE`] at the most.
 
 mod decode;
 mod encode;
@@ -42,9 +42,16 @@ use self::decode::Seed;
 use self::encode::{Arguments, Typed};
 use self::shape::{Field, Shape, TypePath};
 use serde::de::DeserializeSeed;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use wasmtime::component::Val;
 use wasmtime::component::types::ComponentFunc;
+
+/// The most memory that a value may take when it is read, in bytes: what wasmtime's default lets a guest hand over in one
+/// call (`Store::set_hostcall_fuel`), so that a call over JSON can carry what one without it can.
+pub const MAX_VALUE: usize = 128 << 20;
+
+/// What is asked for ahead of a value's growth, in bytes.
+const STEP: usize = 4 * 1024;
 
 /// A value that does not fit its type, JSON that does not, or a type that JSON cannot carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,9 +97,22 @@ impl FunctionCodec {
     /// Reads the parameters from an object, or from an array by position.
     ///
     /// # Errors
-    /// When the text is not JSON or does not fit the types.
+    /// When the text is not JSON, does not fit the types, or would take more than [`MAX_VALUE`].
     pub fn decode_params(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        match read(&self.params, json)? {
+        self.params(json, Trail { left: MAX_VALUE.into(), ..Trail::default() })
+    }
+
+    /// The same, with memory that `more` gives: it is asked for bytes that are about to be taken, and says whether
+    /// there are so many.
+    ///
+    /// # Errors
+    /// When the text is not JSON or does not fit the types, or `more` refuses.
+    pub fn decode_params_in(&self, json: &[u8], more: &dyn Fn(usize) -> bool) -> Result<Vec<Val>, CodecError> {
+        self.params(json, Trail { more: Some(more), ..Trail::default() })
+    }
+
+    fn params(&self, json: &[u8], trail: Trail<'_>) -> Result<Vec<Val>, CodecError> {
+        match read(&self.params, json, &trail)? {
             Val::Tuple(values) => Ok(values),
             other => Ok(vec![other]),
         }
@@ -118,10 +138,11 @@ impl FunctionCodec {
     /// Reads the function's result.
     ///
     /// # Errors
-    /// When the text is not JSON or does not fit the type.
+    /// When the text is not JSON, does not fit the type, or would take more than [`MAX_VALUE`].
     pub fn decode_results(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
+        let trail = Trail { left: MAX_VALUE.into(), ..Trail::default() };
         match &self.result {
-            Some(shape) => Ok(vec![read(shape, json)?]),
+            Some(shape) => Ok(vec![read(shape, json, &trail)?]),
             None => match serde_json::from_slice::<()>(json) {
                 Ok(()) => Ok(Vec::new()),
                 Err(_) => Err(CodecError {
@@ -140,7 +161,7 @@ impl FunctionCodec {
     }
 }
 
-fn write(part: &dyn Fn(&Trail, &mut Vec<u8>) -> serde_json::Result<()>) -> Result<Vec<u8>, CodecError> {
+fn write(part: &dyn Fn(&Trail<'_>, &mut Vec<u8>) -> serde_json::Result<()>) -> Result<Vec<u8>, CodecError> {
     let trail = Trail::default();
     let mut out = Vec::with_capacity(128);
     match part(&trail, &mut out) {
@@ -149,10 +170,9 @@ fn write(part: &dyn Fn(&Trail, &mut Vec<u8>) -> serde_json::Result<()>) -> Resul
     }
 }
 
-fn read(shape: &Shape, json: &[u8]) -> Result<Val, CodecError> {
-    let trail = Trail::default();
+fn read(shape: &Shape, json: &[u8], trail: &Trail<'_>) -> Result<Val, CodecError> {
     let mut input = serde_json::Deserializer::from_slice(json);
-    let value = Seed { shape, trail: &trail, step: Step::Root }.deserialize(&mut input);
+    let value = Seed { shape, trail, step: Step::Root }.deserialize(&mut input);
     value.and_then(|value| input.end().map(|()| value)).map_err(|e| trail.error(&e))
 }
 
@@ -166,15 +186,34 @@ enum Step<'a> {
     Entry(usize, usize),
 }
 
-/// Where an error happened: every level that an error passes on its way up adds its step, so success costs nothing.
+/// Where an error happened: every level that an error passes on its way up adds its step, so success costs nothing. And
+/// the memory that there is for what is read.
 #[derive(Default)]
-struct Trail {
+struct Trail<'a> {
     /// From the innermost step to the outermost.
     steps: RefCell<Vec<String>>,
     message: RefCell<Option<String>>,
+    /// Bytes that may still be taken.
+    left: Cell<usize>,
+    /// Gives more of them, or says that there are none.
+    more: Option<&'a dyn Fn(usize) -> bool>,
 }
 
-impl Trail {
+impl Trail<'_> {
+    /// Takes memory; says whether there was so much.
+    fn spend(&self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.left.get());
+        let asked = missing.max(STEP);
+        if missing > 0 {
+            if !self.more.is_some_and(|more| more(asked)) {
+                return false;
+            }
+            self.left.set(self.left.get() + asked);
+        }
+        self.left.set(self.left.get() - bytes);
+        true
+    }
+
     /// Notes what is wrong. Returns a text for serde's error, which [`Trail::error`] drops.
     fn fail(&self, message: impl Into<String>) -> &'static str {
         self.message.replace(Some(message.into()));

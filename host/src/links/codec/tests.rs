@@ -413,3 +413,56 @@ fn handles_are_refused_when_the_codec_is_made() {
     let error = FunctionCodec::of(&imported(&text).unwrap()).unwrap_err();
     assert_eq!(error.to_string(), "parameters.s: a stream");
 }
+
+/// What a value takes beyond its own place, in bytes, the allocator's part left out.
+fn memory(value: &Val) -> usize {
+    let all = |values: &mut dyn Iterator<Item = &Val>| values.map(memory).sum::<usize>();
+    let boxed = |value: &Option<Box<Val>>| value.as_ref().map_or(0, |value| size_of::<Val>() + memory(value));
+    match value {
+        Val::String(text) | Val::Enum(text) => text.capacity(),
+        Val::List(items) | Val::FixedLengthList(items) | Val::Tuple(items) => {
+            items.capacity() * size_of::<Val>() + all(&mut items.iter())
+        }
+        Val::Map(entries) => {
+            entries.capacity() * size_of::<(Val, Val)>() + all(&mut entries.iter().flat_map(|(k, v)| [k, v]))
+        }
+        Val::Record(fields) => {
+            let names: usize = fields.iter().map(|(name, _)| name.capacity()).sum();
+            fields.capacity() * size_of::<(String, Val)>() + names + all(&mut fields.iter().map(|(_, v)| v))
+        }
+        Val::Variant(case, payload) => case.capacity() + boxed(payload),
+        Val::Option(value) | Val::Result(Ok(value) | Err(value)) => boxed(value),
+        Val::Flags(names) => names.capacity() * size_of::<String>() + names.iter().map(String::capacity).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+#[test]
+fn what_would_take_too_much_is_refused_where_it_would() {
+    let codec = FunctionCodec::of(&func(&[("p", list(list(prim("u8"))))], None)).unwrap();
+    let refused = codec.decode_params_in(br#"{"p":[[1,2],[3]]}"#, &|_| false).unwrap_err();
+    assert!(refused.message.contains("not enough memory"), "{refused}");
+    let (given, json) = (std::cell::Cell::new(0), format!(r#"{{"p":[[{}1]]}}"#, "1,".repeat(10_000)));
+    let more = |bytes: usize| given.replace(given.get() + bytes) + bytes < 100_000;
+    let refused = codec.decode_params_in(json.as_bytes(), &more).unwrap_err();
+    assert_eq!(refused.path, "$.p[0]");
+    let many = format!(r#"{{"p":[[{}1]]}}"#, "1,".repeat(super::MAX_VALUE / size_of::<Val>()));
+    assert!(codec.decode_params(many.as_bytes()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_value_takes_more_than_was_asked_for((ty, value) in any_type().prop_flat_map(|ty| (Just(ty.clone()), any_value(&ty)))) {
+        let params = FunctionCodec::of(&func(&[("p", ty)], None));
+        prop_assume!(params.is_ok());
+        let codec = params.unwrap();
+        let json = codec.encode_params(std::slice::from_ref(&value)).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let more = |bytes: usize| {
+            asked.set(asked.get() + bytes);
+            true
+        };
+        let read = codec.decode_params_in(&json, &more).unwrap();
+        prop_assert!(read.iter().map(memory).sum::<usize>() <= asked.get());
+    }
+}

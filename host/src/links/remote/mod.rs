@@ -42,7 +42,8 @@
 //! known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`ROOM`];
-//! those beyond are told `overloaded`, and nothing was started.
+//! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
+//! [`MAX_VALUE`], as that of a call on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -55,6 +56,7 @@ pub mod http;
 mod inbox;
 mod link;
 mod micro;
+mod room;
 mod running;
 mod serve;
 mod wire;
@@ -68,6 +70,7 @@ pub use micro::Offered;
 pub use serve::Serving;
 pub(in crate::links) use serve::{leave, round_trip};
 
+use super::codec::MAX_VALUE;
 use std::time::Duration;
 
 /// How often the host of a running call says that it runs.
@@ -81,8 +84,9 @@ pub const ATTEMPTS: u32 = 3;
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(1);
-/// What the calls that a host has taken may hold together, in KiB of their payloads.
-pub const ROOM: usize = 64 * 1024;
+/// What the calls that a host has taken may hold together, in KiB: of their messages, and of their arguments as values.
+/// One call alone may be as large as one between components of one host.
+pub const ROOM: usize = MAX_VALUE / 1024;
 /// What a call counts for at the least, in KiB: a task with its values takes that much while it runs.
 const LEAST: usize = 16;
 

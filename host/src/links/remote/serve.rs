@@ -1,7 +1,7 @@
 //! The callee's side: the components of this host as NATS services.
 //!
 //! Each call runs in a task of its own, which ends when its caller cancels it. What may be taken at one time is bounded
-//! before anything is read of a call.
+//! before anything is read of a call ([`room`](super::room)).
 //!
 //! **Why not `async_nats::service`'s own endpoints.** A host that stops must leave the queue groups and still answer
 //! what NATS has given it by then. When an endpoint is stopped, and also when a subscription is drained, that client
@@ -11,8 +11,9 @@
 
 use super::call::at;
 use super::micro::{self, Announcing};
+use super::room::{Held, Room};
 use super::running::Running;
-use super::{LEAST, ROOM, WORKING, http, wire};
+use super::{ROOM, WORKING, http, wire};
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
 use crate::links::signature::signature;
@@ -26,7 +27,6 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -45,7 +45,7 @@ pub struct Serving {
 /// What the calls of this host share.
 struct Host {
     nats: Nats,
-    room: Arc<Semaphore>,
+    room: Room,
     running: Running,
     tasks: TaskTracker,
 }
@@ -77,7 +77,7 @@ impl Serving {
         let client = nats.client();
         let host = Arc::new(Host {
             nats: nats.clone(),
-            room: Arc::new(Semaphore::new(ROOM)),
+            room: Room::new(),
             running: Running::default(),
             tasks: TaskTracker::new(),
         });
@@ -169,8 +169,7 @@ impl Host {
         // Nobody can be answered.
         let Some(reply) = call.reply.clone().filter(|reply| !is_reserved(reply)) else { return };
         let (host, endpoint) = (self.clone(), endpoint.clone());
-        let weight = u32::try_from(call.payload.len().div_ceil(1024).max(LEAST)).unwrap_or(u32::MAX);
-        let Ok(room) = self.room.clone().try_acquire_many_owned(weight) else {
+        let Some(room) = self.room.take(call.payload.len()) else {
             self.tasks.spawn(async move { host.refuse(&endpoint, reply).await });
             return;
         };
@@ -218,7 +217,7 @@ impl Host {
         read: Result<wire::Envelope, (Failure, String)>,
         payload: Bytes,
         reply: Subject,
-        _room: OwnedSemaphorePermit,
+        mut room: Held,
     ) {
         let start = Instant::now();
         let component = endpoint.pool.component();
@@ -226,7 +225,7 @@ impl Host {
         let outcome = match read {
             Ok(envelope) => {
                 trace = envelope.context.trace.clone();
-                let outcome = self.perform(endpoint, payload, envelope.context, &reply).await;
+                let outcome = self.perform(endpoint, payload, &mut room, envelope.context, &reply).await;
                 if let Err(error) = &outcome {
                     log(error, &trace, &envelope.caller);
                 }
@@ -264,10 +263,11 @@ impl Host {
         &self,
         endpoint: &Endpoint,
         payload: Bytes,
+        room: &mut Held,
         context: CallContext,
         reply: &Subject,
     ) -> Result<Bytes, CallError> {
-        let mut call = std::pin::pin!(endpoint.call(payload, context, self.nats.client().max_payload()));
+        let mut call = std::pin::pin!(endpoint.call(payload, room, context, self.nats.client().max_payload()));
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + WORKING, WORKING);
         loop {
             tokio::select! {
@@ -296,13 +296,21 @@ impl Host {
 }
 
 impl Endpoint {
-    async fn call(&self, payload: Bytes, context: CallContext, most: usize) -> Result<Bytes, CallError> {
+    async fn call(
+        &self,
+        payload: Bytes,
+        room: &mut Held,
+        context: CallContext,
+        most: usize,
+    ) -> Result<Bytes, CallError> {
         let wrong = |what: &str, error: &dyn std::fmt::Display| {
             CallError::new(self.pool.component(), Failure::Mismatch, format_args!("{what}: {error}"))
         };
         match &self.kind {
             Kind::Function { position, codec } => {
-                let params = codec.decode_params(&payload).map_err(|e| wrong("the arguments do not fit", &e))?;
+                let params = room.read(codec, &payload);
+                let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
+                room.drop_message(payload.len());
                 drop(payload);
                 let results = self.pool.call(*position, params, context).await?;
                 let results = codec.encode_results(&results).map_err(|e| wrong("the result cannot be sent", &e))?;
