@@ -64,9 +64,14 @@ impl App {
             .variable("products_database_url", Postgres::shared().database())
             .variable("orders_database_url", Postgres::shared().database())
             .variable("public_url", format!("http://127.0.0.1:{}", spread.port))
-            .variable("jwt_secret", super::store::JWT_SECRET)
-            .variable("stripe_endpoint_secret", super::store::STRIPE_SECRET);
+            .shared_secrets();
         App { spread: Some(spread), ..app }
+    }
+
+    /// The application with the secrets that its hosts share: where they meet on NATS, none is made.
+    pub fn shared_secrets(self) -> App {
+        self.variable("jwt_secret", super::store::JWT_SECRET)
+            .variable("stripe_endpoint_secret", super::store::STRIPE_SECRET)
     }
 
     /// Lets none of several hosts run `component`, or one again.

@@ -39,7 +39,7 @@ impl Shop {
 
     /// Starts `app`, a variation of the repository's own application, with the secrets of this module.
     pub async fn of(app: App) -> Shop {
-        let app = app.variable("jwt_secret", JWT_SECRET).variable("stripe_endpoint_secret", STRIPE_SECRET);
+        let app = app.shared_secrets();
         let host = app.start().await;
         let client = host.client();
         Shop { app, host, client }

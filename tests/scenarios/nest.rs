@@ -74,7 +74,7 @@ async fn nest_clients_get_from_the_catalogue_what_the_original_service_answered(
 #[tokio::test]
 async fn nest_clients_log_in_order_and_pay_with_all_services_replaced() {
     let nats = Nats::start();
-    let (host, mut client) = started(App::nest("services"), &nats).await;
+    let (host, mut client) = started(App::nest("services").shared_secrets(), &nats).await;
     let email = fresh_email();
     let account = json!({ "name": "Wire", "email": email, "password": PASSWORD });
     let made = client.send(json!("auth.register.user"), account.clone()).await.unwrap();
@@ -195,7 +195,8 @@ unauthorized = { status = 400, message = "User/Password not valid" }
 #[tokio::test]
 async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_the_contract() {
     let mut nats = Nats::start_with("max_payload: 8MB");
-    let app = App::store().replace("\"store:auth/accounts@1.0.0\" = { component = \"auth\" }\n", "").append(ACCOUNTS);
+    let app = App::store().shared_secrets();
+    let app = app.replace("\"store:auth/accounts@1.0.0\" = { component = \"auth\" }\n", "").append(ACCOUNTS);
     let host = app.argument("--nats").argument(nats.url()).start().await;
     let http = host.client();
     let login = async |password: &str| {
@@ -312,7 +313,7 @@ async fn two_hosts_share_the_messages_of_a_pattern_and_one_goes_on_alone() {
 #[tokio::test]
 async fn a_nest_service_in_the_components_queue_group_takes_its_share_until_it_is_stopped() {
     let nats = Nats::start();
-    let (_host, mut client) = started(App::nest("services"), &nats).await;
+    let (_host, mut client) = started(App::nest("services").shared_secrets(), &nats).await;
     let service = Node::start("service.js", &[&nats.url(), "auth"]).await;
     // A token that the service takes, and our accounts do not.
     let (mut theirs, mut ours) = (0, 0);
@@ -336,7 +337,7 @@ async fn a_nest_service_in_the_components_queue_group_takes_its_share_until_it_i
 async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
     let nats = Nats::start();
     let products = || App::nest("products").argument("--nats").argument(nats.url());
-    let services = || App::nest("services").argument("--nats").argument(nats.url());
+    let services = || App::nest("services").shared_secrets().argument("--nats").argument(nats.url());
     let one = r#"'{"cmd":"find_one_product"}' = "nest:microservices/requests@1.0.0#handle""#;
     for (app, fragments) in [
         (App::nest("products"), ["this host knows no NATS", "`--nats nats://HOST:4222`"]),

@@ -473,7 +473,11 @@ async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
     // Who does not use it may be without.
     let caller = caller(&app, &nats).await;
     caller.stop().await;
-    let callee = app.argument("--nats").argument(nats.url()).argument("--only").argument("rogue");
+    let all = app.argument("--nats").argument(nats.url());
+    let error = all.start_fails().await;
+    assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");
+    let callee = all.argument("--only").argument("rogue");
     let error = callee.start_fails().await;
     assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");
+    callee.variable("token", "swordfish").start().await;
 }

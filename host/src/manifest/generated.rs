@@ -7,8 +7,8 @@
 //! An empty value counts as none here, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` left over
 //! in a `.env` file must not become an empty key that signs something.
 //!
-//! Where hosts share an application and each runs a part of it (`--only`), no secret is made: each host would make
-//! another. The URL stays each host's own.
+//! Where hosts share an application, because each runs a part of it (`--only`) or they meet on NATS, no secret is made:
+//! each host would make another. The URL stays each host's own.
 //!
 //! Nothing is made while anything else is wrong, and nothing by `souk build`, which asks for no values.
 
@@ -235,6 +235,17 @@ mod tests {
         assert!(errors.to_string().contains("fix: set SPIN_VARIABLE_KEY to the same value at every host"), "{errors}");
         let given = only("a").env("SPIN_VARIABLE_KEY", "given");
         assert_eq!(given.component("a").variables["key"].expose(), "given");
+        // Whoever meets others on NATS shares it too, wherever that stands.
+        let mut named = app(&with_secret());
+        named.options.nats = vec!["nats://127.0.0.1:1".parse().unwrap()];
+        let config = "[nats]\nservers = [\"nats://127.0.0.1:1\"]\n";
+        for met in [named, app(&with_secret()).file("runtime-config.toml", config)] {
+            let errors = met.errors();
+            assert_eq!((errors.0.len(), errors.0[0].line), (1, Some(5)), "{errors}");
+            assert!(errors.to_string().contains("fix: set SPIN_VARIABLE_KEY to the same value"), "{errors}");
+            let given = met.env("SPIN_VARIABLE_KEY", "given");
+            assert_eq!(given.component("a").variables["key"].expose(), "given");
+        }
         assert!(only("b").component("a").variables.is_empty());
         let required = with_secret().replace("[application.tool.souk.variables]\nkey", "[application.tool.none]\nkey");
         let mut without = app(&format!("{required}[component.b]\nsource = \"b.wasm\"\n"));

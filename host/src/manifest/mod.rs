@@ -363,7 +363,8 @@ impl Manifest {
         let Manifest { mut draft, source, providers, environment, process_env, report } = self;
         let file = File { source: &source, report: &report };
         let here = component::variables_here(&draft);
-        let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), file);
+        let shared = here.is_some() || draft.application.nats.is_some();
+        let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
         warnings::report(&draft.declared, &values, file);
         component::turn_off(&mut draft, &values, file);
         component::fill_in(&mut draft, &values, file);

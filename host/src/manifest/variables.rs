@@ -132,13 +132,15 @@ pub(super) fn environment_name(prefix: &str, variable: &str) -> String {
 /// The value of every declared variable, asked of the `providers` in their order and then of the `host`.
 ///
 /// A variable without a value is an error that names the environment variable to set. Where other hosts run a part of
-/// the application, `here` names the variables that this host's part uses: the others may be without.
+/// the application, `here` names the variables that this host's part uses: the others may be without. No secret is made
+/// of an application that several hosts run, which is `shared`.
 pub(super) fn resolve(
     declared: &BTreeMap<String, Declared>,
     providers: &[Provider],
     process_env: &BTreeMap<String, String>,
     host: &HostValues,
     here: Option<&BTreeSet<&str>>,
+    shared: bool,
     manifest: File<'_>,
 ) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
@@ -162,7 +164,7 @@ pub(super) fn resolve(
         let fix = format!("set {key} in the environment or in `.env`, or give the variable a `default`");
         manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
     }
-    generated::make(missing, host, here.is_some(), &mut values, manifest);
+    generated::make(missing, host, shared, &mut values, manifest);
     values
 }
 
