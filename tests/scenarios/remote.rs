@@ -214,16 +214,26 @@ async fn every_component_is_a_service_of_nats_with_its_functions_types_and_count
     let mut pongs = nats.subscribe(inbox.clone()).await.unwrap();
     nats.publish_with_reply("$SRV.PING", inbox, "".into()).await.unwrap();
     let mut names = std::collections::BTreeSet::new();
-    while names.len() < 7 {
+    while names.len() < 8 {
         let pong: PingResponse = serde_json::from_slice(&pongs.next().await.unwrap().payload).unwrap();
         assert_eq!((pong.kind.as_str(), pong.version.as_str()), ("io.nats.micro.v1.ping_response", "1.0.0"));
-        assert_eq!(format!("rogue-{}", pong.metadata["component"]), pong.name);
+        let named = pong.metadata.get("component").map_or("rogue_host".to_owned(), |name| format!("rogue-{name}"));
+        assert_eq!(named, pong.name);
         names.insert(pong.name);
     }
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["rogue-calm", "rogue-fresh", "rogue-front", "rogue-front-fresh", "rogue-hasty", "rogue-other", "rogue-rogue"]
+        [
+            "rogue-calm",
+            "rogue-fresh",
+            "rogue-front",
+            "rogue-front-fresh",
+            "rogue-hasty",
+            "rogue-other",
+            "rogue-rogue",
+            "rogue_host"
+        ]
     );
     let info = nats.request("$SRV.INFO.rogue-calm", "".into()).await.unwrap();
     let info: Info = serde_json::from_slice(&info.payload).unwrap();
@@ -480,4 +490,35 @@ async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
     let error = callee.start_fails().await;
     assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");
     callee.variable("token", "swordfish").start().await;
+}
+
+#[tokio::test]
+async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_stops_the_start() {
+    let host = |nats: &Nats, bank: &str, only: &str| {
+        let conditional = "[component.hasty.tool.souk]\nunless = \"bank\"";
+        let app = App::new("rogue").replace("[variables]\n", "[variables]\nbank = { default = \"\" }\n");
+        let app = app.append(conditional).variable("bank", bank).argument("--nats").argument(nats.url());
+        app.argument("--only").argument(only)
+    };
+    let (set, empty) = ("bank-s3cret", "");
+    for (first, second, said) in [
+        (empty, set, "component `hasty` is off at this host, because `bank` is set"),
+        (set, empty, "component `hasty` takes part at this host, because `bank` is empty"),
+    ] {
+        let nats = Nats::start();
+        let app = host(&nats, first, "calm");
+        let there = app.start().await;
+        let error = host(&nats, second, "other").start_fails().await;
+        assert!(error.contains(said) && error.contains("fix: give all hosts the same variables"), "{error}");
+        let one_more = host(&nats, first, "other").start().await;
+        assert_eq!(one_more.client().get("/other/answer/3").await.expect(200), 3);
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let info = client.request("$SRV.INFO.rogue_host", "".into()).await.unwrap();
+        let info = String::from_utf8(info.payload.to_vec()).unwrap();
+        assert!(info.contains("\"unless.hasty\"") && !error.contains(set) && !info.contains(set), "{info}");
+        // Nobody is left who says otherwise.
+        there.stop().await;
+        one_more.stop().await;
+        host(&nats, second, "calm").start().await;
+    }
 }

@@ -14,7 +14,7 @@ mod summary;
 
 use crate::links::durable::{Deliveries, Queue, QueueError};
 use crate::links::nest::{Bridge, Service};
-use crate::links::remote::{Remote, Serving};
+use crate::links::remote::{Presence, Remote, Serving};
 use crate::manifest::Application;
 use crate::nats::NatsError;
 use crate::runtime::{Engine, Pool};
@@ -41,6 +41,8 @@ pub struct App {
     queue: Option<Queue>,
     /// What the components answer of a NestJS system.
     services: Vec<Service>,
+    /// Lets other hosts see this one; none without NATS.
+    _presence: Option<Presence>,
     /// Drops instances that nobody uses.
     _sweeper: AbortOnDropHandle<()>,
     // Last: the pools' stores belong to it.

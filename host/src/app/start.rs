@@ -7,7 +7,7 @@ use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
 use crate::limits::millis;
 use crate::links::durable::{self, Queue};
-use crate::links::remote::{self, Linked, Remote};
+use crate::links::remote::{self, Linked, PeerError, Presence, Remote};
 use crate::links::{Import, LinkError, Target, local};
 use crate::manifest::{Application, Component as Declared, Dependency};
 use crate::nats::{Nats, NatsError};
@@ -54,6 +54,9 @@ pub enum StartError {
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] NatsError),
+    /// The other hosts do not agree.
+    #[error(transparent)]
+    Peers(#[from] PeerError),
     /// A component's code is missing or wrong.
     #[error("{manifest}:{line}: {error}")]
     Compile {
@@ -136,8 +139,18 @@ impl App {
             Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
             None => None,
         };
+        let presence = match remote.as_ref().filter(|_| !trial) {
+            Some(remote) => Some(Presence::start(remote.nats(), &application).await?),
+            None => None,
+        };
         let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
-        let codes = compile(&engine, &application, &progress).await?;
+        let agreed = async {
+            match &remote {
+                Some(remote) => Ok(remote::agree(remote.nats(), &application, !trial).await?),
+                None => Ok(()),
+            }
+        };
+        let (codes, ()) = tokio::try_join!(compile(&engine, &application, &progress), agreed)?;
         let shared = Shared::open(&application, state, remote.as_ref().map(Remote::nats)).await?;
         for (component, count) in migrations::run(&application, &shared).await? {
             progress(Progress::Migrated { component, count });
@@ -164,8 +177,17 @@ impl App {
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
-        let app =
-            Arc::new(App { application, pools, handlers, remote, queue, services, _sweeper: sweeper, _engine: engine });
+        let app = Arc::new(App {
+            application,
+            pools,
+            handlers,
+            remote,
+            queue,
+            services,
+            _presence: presence,
+            _sweeper: sweeper,
+            _engine: engine,
+        });
         shared.internal(dispatch(&app));
         Ok(app)
     }

@@ -397,7 +397,9 @@ pub(super) fn variables_here(draft: &Draft) -> Option<BTreeSet<&str>> {
 pub(super) fn turn_off(draft: &mut Draft, values: &BTreeMap<String, Value>, file: File<'_>) {
     let application = &mut draft.application;
     for (name, templates) in &mut draft.templates {
-        if let Some(unless) = templates.unless.take_if(|unless| is_set(values, unless)) {
+        let Some(unless) = templates.unless.take() else { continue };
+        application.conditional.insert(name.clone(), unless.clone());
+        if is_set(values, &unless) {
             application.components.remove(name);
             application.off.insert(name.clone(), unless);
         }

@@ -270,12 +270,14 @@ mod tests {
             |bank: &str| app(&text(bank)).file("runtime-config.toml", config).env("SPIN_VARIABLE_BANK", bank).load();
 
         let on = loaded("").application;
+        let conditional = BTreeMap::from([("stand-in".to_owned(), "bank".to_owned())]);
+        assert_eq!(on.conditional, conditional);
         assert!(on.components.contains_key("stand-in") && on.routes.len() == 2 && on.off.is_empty());
         let off = loaded("b");
         assert!(off.warnings.is_empty(), "{:#?}", off.warnings);
         let off = off.application;
         assert_eq!(off.components.keys().collect::<Vec<_>>(), ["a", "helper"]);
-        assert_eq!(off.off, BTreeMap::from([("stand-in".to_owned(), "bank".to_owned())]));
+        assert_eq!((&off.off, &off.conditional), (&conditional, &conditional));
         assert_eq!(*off.router().route("/stand-in/x").unwrap().target, "a");
     }
 }

@@ -127,6 +127,8 @@ pub struct Application {
     pub state_dir: Option<PathBuf>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
+    /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
+    pub conditional: BTreeMap<String, String>,
     /// How to reach other hosts of the application; `None` when there are none.
     pub nats: Option<NatsConfig>,
     /// The components that run here; `None` when all do. The others run on other hosts.

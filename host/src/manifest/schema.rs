@@ -39,6 +39,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
         off: BTreeMap::new(),
+        conditional: BTreeMap::new(),
         nats: None,
         only: None,
     };

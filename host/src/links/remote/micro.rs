@@ -2,7 +2,8 @@
 //! host, and what `souk call` reads of them.
 //!
 //! A component is a service `APP-COMPONENT`, each host that runs it an instance, and each of its functions an endpoint
-//! `INTERFACE-FUNCTION` with its WIT type in the metadata. The messages are those of `async_nats::service`.
+//! `INTERFACE-FUNCTION` with its WIT type in the metadata. Each host is an instance of `APP_host` too ([`peers`](super::peers)).
+//! The messages are those of `async_nats::service`.
 //!
 //! **Names** are of letters, digits, `-` and `_`, as the service API asks for, and no two are the same: each part is a
 //! [`token`], and a `-` of the first part is `_2d`, so that the first `-` of a name parts the two. An interface stands
@@ -143,15 +144,36 @@ pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration)
     (token(&id) == id && (1..=MAX_ID).contains(&id.len())).then(|| id.into())
 }
 
+/// The name of the service that every host is: no component's, since a token has no `_h`.
+fn host_name(subjects: &Subjects) -> String {
+    format!("{}_host", subjects.application())
+}
+
 impl Service {
     /// The service of `component`, in `version` of the application.
     pub(super) fn new(subjects: &Subjects, component: &str, version: &str, endpoints: Vec<Arc<Endpoint>>) -> Self {
         let metadata = [("application", subjects.application()), ("component", component)];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Service::named(service_name(subjects, component), version, metadata, endpoints)
+    }
+
+    /// The service of a host, which says `metadata` of itself.
+    pub(super) fn host(subjects: &Subjects, version: &str, mut metadata: HashMap<String, String>) -> Self {
+        metadata.insert("application".to_owned(), subjects.application().to_owned());
+        Service::named(host_name(subjects), version, metadata, Vec::new())
+    }
+
+    /// Where the hosts of an application say of themselves what there is to say.
+    pub(super) fn host_subject(subjects: &Subjects) -> String {
+        format!("$SRV.INFO.{}", host_name(subjects))
+    }
+
+    fn named(name: String, version: &str, metadata: HashMap<String, String>, endpoints: Vec<Arc<Endpoint>>) -> Self {
         Service {
-            name: service_name(subjects, component),
+            name,
             id: Uuid::now_v7().simple().to_string(),
             version: semver::Version::parse(version).map_or_else(|_| NO_VERSION.to_owned(), |v| v.to_string()),
-            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            metadata,
             endpoints,
         }
     }

@@ -12,7 +12,7 @@
 //! | one of these two and `.HOST` | that host alone, by the id that it has in `$SRV.PING` | the same ([`hosts`]) |
 //! | `souk.APP.cancel.COMPONENT` | every host that runs it | the id of a call that nobody waits for any more |
 //! | the reply subject | the caller's host alone ([`inbox`]) | the result as JSON, or a response |
-//! | `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS` | every host ([`micro`]) | NATS's service API, for `nats micro` and `souk call` |
+//! | `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS` | every host ([`micro`]) | NATS's service API, for `nats micro`, `souk call` and hosts that start ([`peers`]) |
 //!
 //! | header of a call | meaning; without it |
 //! |---|---|
@@ -56,6 +56,7 @@ pub mod http;
 mod inbox;
 mod link;
 mod micro;
+mod peers;
 mod room;
 mod running;
 mod serve;
@@ -67,6 +68,7 @@ mod tests;
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
 pub use micro::Offered;
+pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(in crate::links) use serve::{leave, round_trip};
 
@@ -108,6 +110,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("remote: waits for NATS", millis(GRACE), "milliseconds"),
         ("remote: clock skew", millis(CLOCK_SKEW), "milliseconds"),
         ("remote: head of a message", n(http::HEADROOM), "bytes"),
+        ("remote: other hosts asked", millis(peers::ANSWER), "milliseconds"),
         ("nats: messages not yet read", n(crate::nats::CAPACITY), "messages"),
     ]
 }
