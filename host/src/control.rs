@@ -9,10 +9,11 @@ use crate::app::App;
 use crate::call::CallContext;
 use crate::limits::millis;
 use crate::links::codec::FunctionCodec;
-use crate::links::durable::operator;
-use crate::links::remote::{Offered, Remote, Target};
+use crate::links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
+use crate::links::remote::{Offered, Remote, Target, Unanswered};
 use crate::links::signature::signature_lines;
 use crate::manifest::Component;
+use crate::nats::ALLOW;
 use crate::runtime::{Failure, Function};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -137,11 +138,15 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
 /// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
 async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, String> {
     let CallRequest { component, function, arguments } = call;
-    let Some(offered) = Offered::of(remote.nats(), &component).await else {
-        return Err(format!(
+    let offered = Offered::of(remote.nats(), &component).await.map_err(|why| match why {
+        Unanswered::Nobody => format!(
             "component `{component}` runs on another host, and none answers\n  fix: start one: `souk up --only {component}`"
-        ));
-    };
+        ),
+        Unanswered::Denied(subject) => format!(
+            "component `{component}` runs on another host, and this host may not ask there: its NATS user may not publish to \
+             `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
+        ),
+    })?;
     let mut named = offered.iter().filter(|f| is_named(&f.interface, &f.function, &function));
     let Some(called) = named.next() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
@@ -217,7 +222,14 @@ pub async fn list(app: &App) -> Vec<Listed> {
 }
 
 async fn list_elsewhere(remote: &Remote, component: &str) -> Vec<Listed> {
-    let Some(offered) = Offered::of(remote.nats(), component).await else { return vec![nobody(component)] };
+    let offered = match Offered::of(remote.nats(), component).await {
+        Ok(offered) => offered,
+        Err(Unanswered::Nobody) => return vec![nobody(component)],
+        Err(Unanswered::Denied(subject)) => {
+            let signature = format!("this host's NATS user may not publish to `{subject}`");
+            return vec![Listed { signature, ..nobody(component) }];
+        }
+    };
     let listed = offered.into_iter().map(|f| Listed {
         component: component.to_owned(),
         interface: f.interface,
@@ -312,7 +324,10 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
         }
         (&Method::POST, "/events") => {
             let reply = match parse(request).await {
-                Ok(events_request) => operator::run(app.queue(), events_request).await,
+                Ok(events_request) => match queue(&app).await {
+                    Ok(queue) => operator::run(queue.as_ref(), events_request).await,
+                    Err(error) => operator::Reply::Failed(error.to_string()),
+                },
                 Err(message) => operator::Reply::Failed(message),
             };
             serde_json::to_vec(&reply)
@@ -325,6 +340,17 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
     };
     let body = reply.unwrap_or_else(|e| serde_json::json!({ "failed": e.to_string() }).to_string().into_bytes());
     Ok(Response::new(Full::from(body)))
+}
+
+/// The messages of durable links: this host's, or where it has none to do with them, those that other hosts keep on NATS.
+async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
+    match (app.queue(), app.remote()) {
+        (None, Some(remote)) => {
+            let limit = app.application().limits.durable_bytes;
+            Ok(JetStreamQueue::find(remote.nats().clone(), limit).await?.map(Queue::JetStream))
+        }
+        (queue, _) => Ok(queue.cloned()),
+    }
 }
 
 async fn parse<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, String> {

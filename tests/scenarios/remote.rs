@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CALLERS: &str = "front,front-fresh,other,hasty";
@@ -520,5 +521,37 @@ async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_st
         there.stop().await;
         one_more.stop().await;
         host(&nats, second, "calm").start().await;
+    }
+}
+
+#[tokio::test]
+async fn souk_call_says_when_this_host_may_not_reach_the_other() {
+    for refused in ["$SRV.INFO.rogue-rogue", "souk.rogue.call.rogue.>"] {
+        let nats = Nats::start_with(&format!(
+            "authorization {{ users: [ {{ user: all, password: a }}, {{ user: few, password: f, permissions: {{ publish: {{ deny: \
+             [\"{refused}\"] }} }} }} ] }}"
+        ));
+        let app = App::new("rogue");
+        for (user, login) in [("all", "all:a"), ("few", "few:f")] {
+            fs::write(
+                app.path(&format!("{user}.toml")),
+                format!("[nats]\nservers = [\"nats://{login}@127.0.0.1:{}\"]", nats.port(0)),
+            )
+            .unwrap();
+        }
+        let (all, few) = (app.path("all.toml"), app.path("few.toml"));
+        let config = |file: &std::path::PathBuf| file.to_str().unwrap().to_owned();
+        let start = async |state: &str, file: &str, only: &str| {
+            app.start_at("127.0.0.1:0", state, &["--runtime-config-file", file, "--only", only]).await
+        };
+        let callee = start("state-1", &config(&all), CALLEES).await;
+        let caller = start("state", &config(&few), CALLERS).await;
+        let output = app.call("rogue", "souk-test:rogue/deeds#answer", Some(json!({ "n": 7 }))).await;
+        let (_, error) = texts(&output);
+        let said = format!("NATS user may not publish to `{}", refused.trim_end_matches('>'));
+        assert!(!output.status.success() && error.contains(&said) && error.contains("fix: "), "{error}");
+        assert!(!error.contains("none answers"), "{error}");
+        caller.stop().await;
+        callee.stop().await;
     }
 }

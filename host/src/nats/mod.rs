@@ -5,18 +5,22 @@
 //! [`Nats::outage`] says at every time whether there is a connection, and since when there is none, so that nobody waits
 //! for a reply that cannot come.
 
+mod denied;
 pub mod room;
 pub mod subject;
 
 use crate::manifest::{NatsConfig, NatsServer};
 use async_nats::connection::State;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, SubscribeError, jetstream};
+use denied::Denied;
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use subject::Subjects;
 use tokio::sync::watch;
+use tokio_rustls::rustls;
 
 /// How long one server is tried.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -46,7 +50,7 @@ pub enum NatsError {
         error: io::Error,
     },
     /// No server took the connection.
-    #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", error.kind(), mend(error))]
+    #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", reason(error), mend(error))]
     Connect {
         /// The servers, without secrets.
         servers: String,
@@ -58,13 +62,34 @@ pub enum NatsError {
     Subscribe(#[from] SubscribeError),
 }
 
+/// What went wrong; of TLS, what exactly.
+fn reason(error: &ConnectError) -> String {
+    tls(error).map_or_else(|| error.kind().to_string(), |tls| format!("TLS error: {tls}"))
+}
+
+/// The error of TLS that is the cause of `error`, which the client takes for one of the network.
+fn tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    // What an I/O error was made of is not among its sources.
+    let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.downcast_ref().or_else(|| tls(made_of?)).or_else(|| tls(error.source()?))
+}
+
+/// What mends a subject that the server refuses.
+pub const ALLOW: &str = "give the host's user this permission at the NATS server (docs/run-on-several-hosts.md has those that \
+                         a host needs)";
+
 fn mend(error: &ConnectError) -> &'static str {
+    const TLS: &str = "let the server's certificate be for this name, and signed by an authority that this machine trusts; \
+                       `SSL_CERT_FILE=ca.pem` in the host's environment names one of your own";
+    if tls(error).is_some() {
+        return TLS;
+    }
     match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             "give credentials that the server knows: `--creds FILE`, or `credentials` or a URL with user and password under \
              [nats] of runtime-config.toml"
         }
-        ConnectErrorKind::Tls => "let the server's certificate be signed by an authority that this machine trusts",
+        ConnectErrorKind::Tls => TLS,
         _ => "start it (`nats-server -js`), or name where it is: `--nats nats://HOST:4222`",
     }
 }
@@ -84,6 +109,7 @@ pub struct Nats {
     client: Client,
     subjects: Arc<Subjects>,
     outage: watch::Receiver<Outage>,
+    denied: Arc<Denied>,
     replicas: Option<usize>,
 }
 
@@ -94,7 +120,7 @@ impl Nats {
     /// When no server can be reached, or it refuses.
     pub async fn connect(config: &NatsConfig, application: &str) -> Result<Self, NatsError> {
         let (tell, outage) = watch::channel(Outage::None);
-        let tell = Arc::new(tell);
+        let (tell, denied) = (Arc::new(tell), Arc::new(Denied::default()));
         let mut options = ConnectOptions::new()
             .name(format!("souk {application}"))
             .connection_timeout(CONNECT)
@@ -108,8 +134,11 @@ impl Nats {
                 Err(_) => AGAIN,
             })
             .event_callback({
-                let tell = tell.clone();
+                let (tell, denied) = (tell.clone(), denied.clone());
                 move |event| {
+                    if let Event::ServerError(error) = &event {
+                        denied.note(&error.to_string());
+                    }
                     happened(&event, &tell);
                     std::future::ready(())
                 }
@@ -138,7 +167,8 @@ impl Nats {
                  permissions at the server"
             );
         }
-        Ok(Nats { client, subjects: Arc::new(Subjects::of(application)), outage, replicas: config.replicas })
+        let subjects = Arc::new(Subjects::of(application));
+        Ok(Nats { client, subjects, outage, denied, replicas: config.replicas })
     }
 
     /// The client.
@@ -159,6 +189,16 @@ impl Nats {
     /// Whether there is a connection; changes are told.
     pub fn outage(&self) -> watch::Receiver<Outage> {
         self.outage.clone()
+    }
+
+    /// Whether the server has refused since `since` that this host publishes to `subject`: no answer will come.
+    pub fn is_denied(&self, subject: &str, since: Instant) -> bool {
+        self.denied.publish(subject, since)
+    }
+
+    /// What the server has refused since `since`, for a sentence: `publish to X`.
+    pub fn denied(&self, since: Instant) -> Option<String> {
+        self.denied.since(since)
     }
 
     /// On how many servers a stream is kept: as configured, or else on three of a cluster, and on one server alone
@@ -257,6 +297,18 @@ mod tests {
             assert!(!error.contains("wr0ng"), "{error}");
         }
         Nats::connect(&config(&server.url().replace("://", "://u:r%3Aght@")), "a").await.unwrap();
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name).display().to_string()
+        };
+        let (certificate, key) = (file("tls.pem", made.cert.pem()), file("tls.key", made.signing_key.serialize_pem()));
+        let server = Server::start_with(&format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}"));
+        for url in [server.url(), server.url().replace("nats://", "tls://")] {
+            let error = Nats::connect(&config(&url), "a").await.err().unwrap().to_string();
+            assert!(error.contains("TLS error: ") && error.contains("fix: let the server's certificate"), "{error}");
+        }
         let config = NatsConfig { credentials: Some("/no/such.creds".into()), ..config(&server.url()) };
         let error = Nats::connect(&config, "a").await.err().unwrap().to_string();
         assert!(error.contains("/no/such.creds") && error.contains("fix: "), "{error}");

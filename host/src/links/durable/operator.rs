@@ -2,8 +2,10 @@
 //! socket of the running host or, when none runs, on the queue itself.
 
 use super::queue::{Queue, QueueError};
+use crate::nats::ALLOW;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::time::Instant;
 
 /// The most messages that one answer names.
 pub const MOST: usize = 10_000;
@@ -96,9 +98,13 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
             _ => Reply::Events(Found::default()),
         };
     };
-    match try_run(queue, request).await {
-        Ok(reply) => reply,
-        Err(error) => Reply::Failed(format!("{error}\n  fix: {}", error.fix())),
+    let start = Instant::now();
+    match (try_run(queue, request).await, queue.denied(start)) {
+        (Ok(reply), _) => reply,
+        (Err(error), None) => Reply::Failed(format!("{error}\n  fix: {}", error.fix())),
+        (Err(error), Some(denied)) => {
+            Reply::Failed(format!("{error}: this host's NATS user may not {denied}\n  fix: {ALLOW}"))
+        }
     }
 }
 

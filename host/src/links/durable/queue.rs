@@ -134,6 +134,14 @@ impl Queue {
         }
     }
 
+    /// What the NATS server has refused this host since `since`, for a sentence; nothing of a file.
+    pub fn denied(&self, since: Instant) -> Option<String> {
+        match self {
+            Queue::File(_) => None,
+            Queue::JetStream(queue) => queue.denied(since),
+        }
+    }
+
     /// Stores a message, if that is done by `deadline`. Once this returns, it is on disk; it may be stored too when the
     /// caller goes away before that, or when this fails.
     ///

@@ -4,7 +4,7 @@ use super::hosts::{Hosts, Last};
 use super::inbox::{Expected, Inbox};
 use super::{ATTEMPTS, GRACE, LOST_AFTER, wire};
 use crate::call::CallContext;
-use crate::nats::{Nats, NatsError, Outage};
+use crate::nats::{ALLOW, Nats, NatsError, Outage};
 use crate::runtime::{CallError, Failure};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject};
@@ -198,7 +198,7 @@ impl Remote {
         payload: Bytes,
         context: &CallContext,
     ) -> Result<Bytes, Broken> {
-        let (client, mut outage) = (self.0.nats.client(), self.0.nats.outage());
+        let (client, mut outage, start) = (self.0.nats.client(), self.0.nats.outage(), Instant::now());
         // Published now, it would be delivered whenever NATS is back.
         if *outage.borrow_and_update() != Outage::None {
             return Err(Broken::Disconnected);
@@ -230,7 +230,13 @@ impl Remote {
                 () = tokio::time::sleep_until(context.deadline.into()) => Err(fail(Failure::Deadline, "on another host")),
             }
         };
-        let answer = answer?;
+        let answer = match answer {
+            Err(Broken::Lost(_)) if self.0.nats.is_denied(&target.subject, start) => {
+                let detail = format!("this host's NATS user may not publish to `{}`; fix: {ALLOW}", target.subject);
+                return Err(fail(Failure::Unreachable, &detail));
+            }
+            answer => answer?,
+        };
         // It is over there too.
         cancel.subject = None;
         if answer.status == Some(StatusCode::NO_RESPONDERS) {

@@ -22,7 +22,7 @@ use futures::StreamExt as _;
 use futures::stream::SelectAll;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -281,6 +281,15 @@ impl Announcing {
     }
 }
 
+/// Why it is not known what a component on another host offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// No host that runs it answers.
+    Nobody,
+    /// This host's user may not publish to this subject.
+    Denied(String),
+}
+
 /// A function that a component on another host offers.
 #[derive(Debug, Clone)]
 pub struct Offered {
@@ -293,20 +302,25 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// Asks the hosts that run `component` what it offers; `None` when none answers. All run the same application, so
-    /// the first answer counts.
-    pub async fn of(nats: &Nats, component: &str) -> Option<Vec<Offered>> {
-        let subject = format!("$SRV.INFO.{}", service_name(nats.subjects(), component));
+    /// Asks the hosts that run `component` what it offers. All run the same application, so the first answer counts.
+    ///
+    /// # Errors
+    /// When none answers, or this one may not ask.
+    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<Offered>, Unanswered> {
+        let (subject, start) = (format!("$SRV.INFO.{}", service_name(nats.subjects(), component)), Instant::now());
         let request = async_nats::Request::new().timeout(Some(ANSWER));
-        let answer = nats.client().send_request(subject, request).await.ok()?;
-        let info: Info = serde_json::from_slice(&answer.payload).ok()?;
+        let Ok(answer) = nats.client().send_request(subject.clone(), request).await else {
+            let denied = nats.is_denied(&subject, start);
+            return Err(if denied { Unanswered::Denied(subject) } else { Unanswered::Nobody });
+        };
+        let info: Info = serde_json::from_slice(&answer.payload).map_err(|_| Unanswered::Nobody)?;
         let offered = info.endpoints.into_iter().filter_map(|mut endpoint| {
             let mut take = |key: &str| endpoint.metadata.remove(key);
             Some(Offered { interface: take("interface")?, function: take("function")?, signature: take("signature")? })
         });
         let mut offered: Vec<_> = offered.collect();
         offered.sort_by(|a, b| (&a.interface, &a.function).cmp(&(&b.interface, &b.function)));
-        Some(offered)
+        Ok(offered)
     }
 
     /// Whether the function returns a `result`.

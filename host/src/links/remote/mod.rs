@@ -67,7 +67,7 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
-pub use micro::Offered;
+pub use micro::{Offered, Unanswered};
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(in crate::links) use serve::{leave, round_trip};

@@ -107,8 +107,8 @@ impl JetStreamQueue {
     /// # Errors
     /// When JetStream is not there, or the streams cannot be what they must be.
     pub async fn open(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
-        let queue = Self::on(nats, limit, components).await?;
-        queue.make_streams(streams::START).await?;
+        let (queue, start) = (Self::on(nats, limit, components).await?, Instant::now());
+        queue.make_streams(streams::START).await.map_err(|error| error.or_denied(queue.denied(start)))?;
         Ok(queue)
     }
 
@@ -117,8 +117,9 @@ impl JetStreamQueue {
     /// # Errors
     /// When JetStream does not answer.
     pub async fn find(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Option<Self>, JetStreamError> {
-        let queue = Self::on(nats, limit, components).await?;
-        Ok(queue.has_streams().await?.then_some(queue))
+        let (queue, start) = (Self::on(nats, limit, components).await?, Instant::now());
+        let found = queue.has_streams().await.map_err(|error| error.or_denied(queue.denied(start)))?;
+        Ok(found.then_some(queue))
     }
 
     async fn on(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
@@ -141,6 +142,11 @@ impl JetStreamQueue {
                 dead_room: Room::new(Some(limit)),
             }),
         })
+    }
+
+    /// What the server has refused this host since `since`, as [`Nats::denied`] says it.
+    pub fn denied(&self, since: Instant) -> Option<String> {
+        self.shared.nats.denied(since)
     }
 
     /// The most bytes of messages.

@@ -6,7 +6,7 @@
 use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
 use crate::links::durable::deliver::AGAIN;
 use crate::links::durable::queue::QueueError;
-use crate::nats::{room::SLACK, subject};
+use crate::nats::{ALLOW, room::SLACK, subject};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
@@ -51,6 +51,12 @@ impl JetStreamError {
 
     fn passing(cause: impl Into<String>) -> Self {
         JetStreamError { passing: true, ..JetStreamError::fixed(cause, FIX) }
+    }
+
+    /// The same, when it may be because the server has refused what is `denied`.
+    pub(super) fn or_denied(self, denied: Option<String>) -> Self {
+        let Some(denied) = denied else { return self };
+        JetStreamError::fixed(format!("{}: this host's NATS user may not {denied}", self.cause), ALLOW)
     }
 
     fn missing(cause: &str) -> Self {
@@ -149,7 +155,9 @@ impl JetStreamQueue {
             let start = Instant::now();
             let info = loop {
                 match self.make(&wanted).await {
-                    Err(error) if error.passing && start.elapsed() < patience => tokio::time::sleep(AGAIN).await,
+                    Err(error) if error.passing && start.elapsed() < patience && self.denied(start).is_none() => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
                     made => break made?,
                 }
             };
@@ -209,7 +217,11 @@ impl JetStreamQueue {
             max_waiting: MAX_WAITING,
             ..pull::Config::default()
         };
-        self.shared.durable.create_consumer(config).await.map_err(super::failed)
+        let start = Instant::now();
+        self.shared.durable.create_consumer(config).await.map_err(|error| match self.denied(start) {
+            Some(denied) => super::failed(format_args!("{error}: this host's NATS user may not {denied}")),
+            None => super::failed(error),
+        })
     }
 }
 
