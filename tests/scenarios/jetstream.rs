@@ -2,6 +2,7 @@
 //! has for both kinds of queue.
 
 use super::durable::{Place, counted, events, messages, on, send, start, text, until_done, until_no_messages};
+use crate::harness::app::texts;
 use crate::harness::database::number;
 use crate::harness::nats::Nats;
 use crate::harness::store::{STRIPE_SECRET, Shop, cents};
@@ -340,6 +341,38 @@ async fn events_are_looked_at_from_a_machine_that_has_no_host() {
     let listed = events(&elsewhere, &["list", "--nats", &nats.url(), "--json"]).await;
     let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
     assert_eq!((listed.len(), text(&listed[0], "state")), (1, "dead"), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_host_without_durable_messages_needs_no_jetstream_and_says_what_its_user_lacks_to_see_them() {
+    let nats = Nats::start_with(
+        "authorization { users: [ { user: all, password: a }, { user: few, password: f, permissions: { publish: { deny: \
+         [\"$JS.API.>\"] } } } ] }",
+    );
+    let login = |user: &str| format!("[nats]\nservers = [\"nats://{user}@127.0.0.1:{}\"]\n", nats.port(0));
+    let app = App::new("durable").file("runtime-config.toml", login("few:f")).file("all.toml", login("all:a"));
+    let all = app.path("all.toml");
+    let refused = async || {
+        let output = app.souk("events", &["list"]).await;
+        let (_, error) = texts(&output);
+        assert!(!output.status.success(), "{error}");
+        for fragment in ["may not publish to `$JS.API.STREAM.INFO.souk_durable_durable`", "fix: give the host's user"] {
+            assert!(error.contains(fragment), "{fragment} is missing: {error}");
+        }
+    };
+    let front = app.start_at("127.0.0.1:0", "state", &["--only", "front"]).await;
+    refused().await;
+    front.stop().await;
+    // Without a host, by the command itself.
+    refused().await;
+    // Who may sees what other hosts store, though it was there before them.
+    let full = ["--runtime-config-file", all.to_str().unwrap(), "--only"];
+    let front = app.start_at("127.0.0.1:0", "state", &[full[0], full[1], full[2], "front"]).await;
+    assert_eq!(messages(&app).await.len(), 0);
+    let rest = app.start_at("127.0.0.1:0", "state-1", &[full[0], full[1], full[2], "sender,rogue"]).await;
+    send(&rest.client(), "reject/odd/0").await;
+    eventually("it is dead", || async { (dead(&app).await == 1).then_some(()) }).await;
+    front.stop().await;
 }
 
 /// How many dead letters there are.

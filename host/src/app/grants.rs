@@ -166,16 +166,20 @@ impl Shared {
     }
 }
 
-/// Opens the queue of durable messages, where a component has a durable link, `events` of another system are to be
-/// stored, or an earlier manifest has left messages: on `nats`, where there is one, or else in the state folder.
+/// Opens the queue of durable messages, where a component of this host has a durable link, `events` of another system are
+/// to be stored, messages may come for a component here (`receives`), or an earlier manifest has left some: on `nats`,
+/// where there is one, or else in the state folder.
 pub(super) async fn queue(
     application: &Application,
     state: &StateFolder,
     nats: Option<&Nats>,
     events: bool,
+    receives: bool,
 ) -> Result<Option<Queue>, GrantError> {
     let (path, limit) = (state.messages(), application.limits.durable_bytes);
-    let durable = events || application.components.values().any(|component| !component.durable.is_empty());
+    let sends = application.here().any(|component| !component.durable.is_empty());
+    let sent = || application.components.values().any(|component| !component.durable.is_empty());
+    let durable = events || sends || (receives && sent());
     let file = if path.exists() || (durable && nats.is_none()) {
         Some(FileQueue::open(&path, limit).map_err(|error| GrantError::Queue { path, error })?)
     } else {
@@ -193,13 +197,14 @@ pub(super) async fn queue(
         }
     }
     let (nats, components) = (nats.clone(), application.components.keys().cloned().collect());
-    Ok(match durable {
-        true => Some(JetStreamQueue::open(nats, limit, components).await?),
-        // Without durable links it needs no JetStream.
-        false => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
+    Ok(match (durable, receives) {
+        (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
+        // What an earlier manifest has left. Without durable links it needs no JetStream.
+        (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
             tracing::debug!("{error}");
             None
         }),
+        (false, false) => None,
     }
     .map(Queue::JetStream))
 }

@@ -11,7 +11,7 @@ use crate::links::remote::{self, Linked, PeerError, Presence, Remote};
 use crate::links::{Import, LinkError, Target, local};
 use crate::manifest::{Application, Component as Declared, Dependency};
 use crate::nats::{Nats, NatsError};
-use crate::runtime::{CompileError, Compiled, Engine, EngineError, Failure, Fairness, Pool, PoolConfig};
+use crate::runtime::{CompileError, Compiled, Engine, EngineError, Exported, Failure, Fairness, Pool, PoolConfig};
 use crate::state::StateFolder;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Request;
@@ -157,7 +157,8 @@ impl App {
         }
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
-        let queue = grants::queue(&application, state, streams, events).await?;
+        let receives = codes.values().any(|code| durable::receives(&Exported::of(engine.wasmtime(), code)));
+        let queue = grants::queue(&application, state, streams, events, receives).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,

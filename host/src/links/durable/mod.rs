@@ -56,6 +56,7 @@ pub use link::link;
 pub(in crate::links) use queue::{Key, NewMessage, Published};
 pub use queue::{Queue, QueueError};
 
+use crate::runtime::Exported;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The most bytes of arguments, as JSON, that one message may have: they are held in memory while they are stored and
@@ -73,6 +74,11 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("durable: waiting again", jetstream::MAX_ACK_PENDING.unsigned_abs(), "messages of a component, on NATS"),
         ("durable: a silent host", jetstream::ACK_WAIT.as_secs(), "seconds, then others deliver, on NATS"),
     ]
+}
+
+/// Whether messages can be for a component that exports this.
+pub fn receives(exported: &Exported) -> bool {
+    exported.functions.iter().any(|function| is_delivery(&function.ty))
 }
 
 /// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.
