@@ -524,6 +524,49 @@ async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_st
     }
 }
 
+/// The first component of another build: what `front` takes for `u32` is `s32` here, and JSON would not show it.
+const OTHER_ROGUE: &str = r#"(component
+    (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
+    (core instance $i (instantiate $m))
+    (func $answer async (param "n" u32) (result s32) (canon lift (core func $i "answer")))
+    (instance $contract (export "answer" (func $answer)))
+    (export "souk-test:rogue/bare@1.0.0" (instance $contract)))"#;
+
+#[tokio::test]
+async fn a_host_with_another_contract_is_named_at_the_start_and_its_calls_are_not_begun() {
+    let nats = Nats::start();
+    let manifest =
+        "spin_manifest_version = 2\n[application]\nname = \"rogue\"\n[component.rogue]\nsource = \"r.wasm\"\n";
+    let other = App::inline(manifest).component("r.wasm", OTHER_ROGUE).argument("--nats").argument(nats.url());
+    let callee = other.start().await;
+    let caller = caller(&App::new("rogue"), &nats).await;
+    let line = caller.wait_for_log("`souk-test:rogue/bare@1.0.0#answer` of `rogue`").await;
+    for fragment in ["ERROR", "`front` calls", "-> s32` there", "-> u32` here", "fix: build both from the same version"]
+    {
+        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    }
+    // The contract has no error for it.
+    caller.client().get("/rogue/bare/42").await.expect(500);
+    let line = callee.wait_for_log("built with another type").await;
+    for fragment in ["component `rogue`", "`front`", "souk-test:rogue/bare@1.0.0#answer", "-> s32`", "fix: build both"]
+    {
+        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    }
+    caller.stop().await;
+    callee.stop().await;
+    // One whose contract is the same, and who says otherwise for itself.
+    let pair = Pair::of(App::new("rogue"), nats).await;
+    assert_eq!(pair.client().get("/rogue/bare/42").await.expect(200), 42);
+    let client = pair.nats().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Souk-Type", "0123456789abcdef0123456789abcdef");
+    headers.insert("Souk-Caller", "someone");
+    let call = client.request_with_headers(subject("rogue", "answer"), headers, "{\"n\":1}".into()).await.unwrap();
+    assert_eq!(call.headers.unwrap().get("Nats-Service-Error").unwrap().as_str(), "mismatch");
+    pair.callee.wait_for_log("its caller `someone` was built with another type").await;
+    assert_eq!(pair.caller.log_count("ERROR"), 0);
+}
+
 #[tokio::test]
 async fn souk_call_says_when_this_host_may_not_reach_the_other() {
     for refused in ["$SRV.INFO.rogue-rogue", "souk.rogue.call.rogue.>"] {

@@ -7,7 +7,7 @@ use crate::bindings::{self, Ctx};
 use crate::call::CallContext;
 use crate::limits::millis;
 use crate::links::durable::{self, Queue};
-use crate::links::remote::{self, Linked, PeerError, Presence, Remote};
+use crate::links::remote::{self, Linked, PeerError, Presence, Remote, Wanted};
 use crate::links::{Import, LinkError, Target, local};
 use crate::manifest::{Application, Component as Declared, Dependency};
 use crate::nats::{Nats, NatsError};
@@ -169,11 +169,12 @@ impl App {
             remote: remote.as_ref(),
             codes,
             pools: BTreeMap::new(),
+            wanted: Vec::new(),
         };
         for name in application.components.keys() {
             wiring.pool(name)?;
         }
-        let pools = wiring.pools;
+        let (pools, wanted) = (wiring.pools, wiring.wanted);
         check_routes(&application, &pools)?;
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
@@ -190,6 +191,9 @@ impl App {
             _engine: engine,
         });
         shared.internal(dispatch(&app));
+        if let Some(remote) = &app.remote {
+            tokio::spawn(remote::compare(remote.nats().clone(), wanted));
+        }
         Ok(app)
     }
 }
@@ -238,6 +242,8 @@ struct Wiring<'a> {
     remote: Option<&'a Remote>,
     codes: BTreeMap<String, Component>,
     pools: BTreeMap<String, Arc<Pool>>,
+    /// What is called at other hosts.
+    wanted: Vec<Wanted>,
 }
 
 impl Wiring<'_> {
@@ -285,14 +291,15 @@ impl Wiring<'_> {
     }
 
     fn link(
-        &self,
+        &mut self,
         linker: &mut Linker<Ctx>,
         declared: &Declared,
         code: &Component,
         dependency: &Dependency,
         target: Target<'_>,
     ) -> Result<(), StartError> {
-        let manifest = || self.application.manifest.display().to_string();
+        let application = self.application;
+        let manifest = || application.manifest.display().to_string();
         let component_type = code.component_type();
         let wanted: Vec<String> = component_type
             .imports(self.engine)
@@ -334,7 +341,7 @@ impl Wiring<'_> {
     }
 
     fn link_remotely(
-        &self,
+        &mut self,
         linker: &mut Linker<Ctx>,
         import: &Import<'_>,
         declared: &Declared,
@@ -347,6 +354,7 @@ impl Wiring<'_> {
             call_deadline: millis(target.limits.call_deadline),
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
         };
+        self.wanted.extend(remote::wanted(import, &declared.name)?);
         remote::link(linker, import, &linked)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! wasmtime keeps the structure of types but not their names, so records and variants are spelt out where they stand.
 
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write;
 use wasmtime::component::types::{ComponentFunc, Type};
 
@@ -13,6 +14,17 @@ pub fn signature(name: &str, func: &ComponentFunc) -> String {
     let mut printer = Printer::new(usize::MAX);
     printer.function(name, func);
     printer.out
+}
+
+/// A short text that is the same for two functions of the same signature, and for no others: the first 16 bytes of its
+/// SHA-256, in hexadecimal.
+pub fn digest(name: &str, func: &ComponentFunc) -> String {
+    let hash = Sha256::digest(signature(name, func));
+    hash.iter().take(16).fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The signature with records, variants and parameters on lines of their own where one line would be too long.

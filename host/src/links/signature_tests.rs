@@ -1,4 +1,4 @@
-use super::{signature, signature_lines};
+use super::{digest, signature, signature_lines};
 use crate::links::testing::{
     STRING, Ty, U64, any_type, async_func, func, imported, list, option, record, result, variant,
 };
@@ -15,6 +15,21 @@ fn product() -> Ty {
 
 fn error() -> Ty {
     variant([("not-found", None), ("invalid", Some(STRING)), ("unavailable", Some(STRING))])
+}
+
+#[test]
+fn a_digest_is_the_same_for_the_same_signature_alone() {
+    let get = async_func(&[("id", U64)], Some(&product()));
+    assert_eq!(digest("get", &get), digest("get", &async_func(&[("id", U64)], Some(&product()))));
+    assert_eq!(digest("get", &get).len(), 32);
+    for other in [
+        digest("got", &get),
+        digest("get", &func(&[("id", U64)], Some(&product()))),
+        digest("get", &async_func(&[("id", Ty::Prim("s64"))], Some(&product()))),
+        digest("get", &async_func(&[("id", U64)], Some(&option(product())))),
+    ] {
+        assert_ne!(digest("get", &get), other);
+    }
 }
 
 #[test]

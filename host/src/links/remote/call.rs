@@ -40,6 +40,8 @@ pub struct Target {
     pub(super) subject: Subject,
     /// Where they hear that nobody waits for one any more.
     cancel: Subject,
+    /// The digest of the function's type, as the caller knows it.
+    ty: Option<Arc<str>>,
     idempotent: bool,
     hosts: Arc<Hosts>,
 }
@@ -52,6 +54,11 @@ impl Target {
         Target::of(remote, component, subject, idempotent)
     }
 
+    /// The same, as calls of a function of the type with this digest: a host at which it is another refuses them.
+    pub(super) fn of_type(self, digest: &str) -> Self {
+        Target { ty: Some(digest.into()), ..self }
+    }
+
     /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
     pub(super) fn http(remote: &Remote, component: &Arc<str>, idempotent: bool) -> Self {
         Target::of(remote, component, remote.nats().subjects().http(component).into(), idempotent)
@@ -61,7 +68,7 @@ impl Target {
         let cancel = remote.nats().subjects().cancel(component).into();
         let mut all = remote.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let hosts = all.entry(component.clone()).or_default().clone();
-        Target { component: component.clone(), subject, cancel, idempotent, hosts }
+        Target { component: component.clone(), subject, cancel, ty: None, idempotent, hosts }
     }
 }
 
@@ -205,7 +212,7 @@ impl Remote {
         }
         let fail = |failure, detail: &str| Broken::Failed(CallError::new(&target.component, failure, detail));
         let mut expected = self.0.inbox.expect();
-        let headers = wire::call(&expected.id, caller, context);
+        let headers = wire::call(&expected.id, caller, target.ty.as_deref(), context);
         let mut cancel = CancelOnDrop { client, subject: Some(target.cancel.clone()), id: expected.id.clone() };
         let answer = {
             let sent = client.publish_with_reply_and_headers(subject, expected.reply.clone(), headers, payload);

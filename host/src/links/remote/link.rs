@@ -6,6 +6,7 @@ use crate::call::CallContext;
 use crate::links::check::LinkTypeError;
 use crate::links::codec::FunctionCodec;
 use crate::links::import::{Import, LinkError, define};
+use crate::links::signature::digest;
 use crate::links::unavailable::{Unavailable, settle};
 use crate::runtime::{CallError, Failure};
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
                 import.export,
                 &function.name,
                 (linked.idempotent)(&function.name),
-            ),
+            )
+            .of_type(&digest(&function.name, &function.ty)),
             call_deadline: linked.call_deadline,
             codec,
             unavailable,

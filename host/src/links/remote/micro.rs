@@ -66,6 +66,12 @@ impl Endpoint {
         })
     }
 
+    /// The function and its type, for the log.
+    pub(super) fn described(&self) -> String {
+        let said = |key: &str| self.metadata.get(key).map_or("", String::as_str);
+        format!("`{}#{}`, which is `{}` here", said("interface"), said("function"), said("signature"))
+    }
+
     /// The endpoint of HTTP requests.
     pub(super) fn http(subject: String, group: &str) -> Arc<Self> {
         let (name, group) = ("http".to_owned(), group.to_owned());

@@ -22,6 +22,7 @@
 //! | `Souk-Trace` | the trace id; a new one |
 //! | `Souk-Hops` | links crossed so far, at most [`MAX_HOPS`](crate::call::MAX_HOPS); 1 |
 //! | `Souk-Caller` | the component that calls, for logs; `-` |
+//! | `Souk-Type` | a digest of the function's type as its caller knows it, which must be the callee's; not compared |
 //!
 //! | header of an answer | meaning |
 //! |---|---|
@@ -40,6 +41,10 @@
 //! than [`GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
 //! there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that it is not
 //! known whether it was done: the caller repeats it with an idempotency key of its own.
+//!
+//! **Types.** What the other host runs is not seen at the start, and values of another contract may be read as something
+//! that they are not. So each call names the type that it was made for. A host that starts asks for the types of those
+//! that are there as well, and its log has both ([`types`]).
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`ROOM`];
 //! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
@@ -60,6 +65,7 @@ mod peers;
 mod room;
 mod running;
 mod serve;
+mod types;
 mod wire;
 
 #[cfg(test)]
@@ -71,6 +77,7 @@ pub use micro::{Offered, Unanswered};
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(in crate::links) use serve::{leave, round_trip};
+pub use types::{Wanted, compare, wanted};
 
 use super::codec::MAX_VALUE;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use super::running::Running;
 use super::{ROOM, WORKING, http, wire};
 use crate::call::CallContext;
 use crate::links::codec::FunctionCodec;
-use crate::links::signature::signature;
+use crate::links::signature::{digest, signature};
 use crate::nats::subject::is_reserved;
 use crate::nats::{Nats, NatsError, Outage};
 use crate::runtime::{CallError, Failure, Pool};
@@ -58,7 +58,7 @@ struct Endpoint {
 }
 
 enum Kind {
-    Function { position: usize, codec: FunctionCodec },
+    Function { position: usize, codec: FunctionCodec, ty: String },
     Http,
 }
 
@@ -143,8 +143,9 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
         let interfaces = exported.functions.iter().map(|function| function.interface.as_str());
         let public_name = micro::endpoint_name(interface, name, interfaces);
         let signature = signature(name, &function.ty);
+        let ty = digest(name, &function.ty);
         let public = micro::Endpoint::function(subject, public_name, component, interface, name, signature);
-        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec }, public });
+        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec, ty }, public });
     }
     if exported.http {
         let public = micro::Endpoint::http(nats.subjects().http(component), component);
@@ -225,7 +226,10 @@ impl Host {
         let outcome = match read {
             Ok(envelope) => {
                 trace = envelope.context.trace.clone();
-                let outcome = self.perform(endpoint, payload, &mut room, envelope.context, &reply).await;
+                let outcome = match endpoint.misunderstood(&envelope) {
+                    None => self.perform(endpoint, payload, &mut room, envelope.context, &reply).await,
+                    Some(error) => Err(error),
+                };
                 if let Err(error) = &outcome {
                     log(error, &trace, &envelope.caller);
                 }
@@ -296,6 +300,22 @@ impl Host {
 }
 
 impl Endpoint {
+    /// Why a call must not be begun whose caller was built with another contract: its values might fit all the same, and
+    /// mean something else.
+    fn misunderstood(&self, call: &wire::Envelope) -> Option<CallError> {
+        let Kind::Function { ty, .. } = &self.kind else { return None };
+        if call.ty.as_ref().is_none_or(|theirs| theirs == ty) {
+            return None;
+        }
+        let detail = format!(
+            "its caller `{}` was built with another type of {}; fix: build both from the same version of the contract, and \
+             let all hosts have that build",
+            call.caller,
+            self.public.described(),
+        );
+        Some(CallError::new(self.pool.component(), Failure::Mismatch, detail))
+    }
+
     async fn call(
         &self,
         payload: Bytes,
@@ -307,7 +327,7 @@ impl Endpoint {
             CallError::new(self.pool.component(), Failure::Mismatch, format_args!("{what}: {error}"))
         };
         match &self.kind {
-            Kind::Function { position, codec } => {
+            Kind::Function { position, codec, .. } => {
                 let params = room.read(codec, &payload);
                 let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
                 room.drop_message(payload.len());

@@ -51,12 +51,13 @@ async fn answer(client: &Client, call: Message, headers: Option<HeaderMap>, payl
 async fn a_call_carries_its_context_and_its_answer_comes_back() {
     let server = nats_server::Nats::start();
     let (remote, client) = both(&server).await;
-    let target = target(&remote, false);
+    let target = target(&remote, false).of_type("0a1b");
     let mut calls = host(&client, &target).await;
     let serving = async {
         let taken = calls.next().await.unwrap();
         let envelope = wire::read(taken.headers.as_ref(), Duration::from_secs(5)).unwrap();
         assert_eq!((&*envelope.context.trace, envelope.caller.as_str()), ("trace-1", "caller"));
+        assert_eq!(envelope.ty.as_deref(), Some("0a1b"));
         assert_eq!(taken.payload, "{}");
         answer(&client, taken, None, "[1]").await;
     };
