@@ -10,10 +10,12 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 /// An application, ready to be started.
 pub struct App {
@@ -30,6 +32,12 @@ pub struct App {
 impl App {
     /// The application of `tests/apps/NAME`.
     pub fn new(name: &str) -> App {
+        let app = App::alone(name);
+        if spread::wanted() { app.meet(Spread::new(name)) } else { app }
+    }
+
+    /// The application of `tests/apps/NAME` on one host, whatever is wanted of others.
+    pub fn alone(name: &str) -> App {
         build::guests();
         let folder = folder();
         let place = Path::new("tests/apps").join(name);
@@ -40,10 +48,10 @@ impl App {
     /// The repository's own application.
     pub fn store() -> App {
         let app = App::store_alone();
-        if spread::wanted() { app.spread() } else { app }
+        if spread::wanted() { app.spread_as(Spread::new("store")) } else { app }
     }
 
-    /// The repository's own application, whatever is wanted of others.
+    /// The repository's own application on one host, whatever is wanted of others.
     pub fn store_alone() -> App {
         build::components();
         let folder = folder();
@@ -52,26 +60,32 @@ impl App {
         App::at(folder, "spin.toml".into())
     }
 
-    /// The application on several hosts, with what these must share.
-    fn spread(self) -> App {
-        self.spread_as(Spread::new())
-    }
-
-    /// The application under a name of its own, on databases that its hosts share.
+    /// The repository's own application under a name of its own, on databases that its hosts share.
     pub fn spread_as(self, spread: Spread) -> App {
-        let app = self
-            .replace("name = \"store\"", &format!("name = \"{}\"", spread.name))
-            .variable("products_database_url", Postgres::shared().database())
+        self.variable("products_database_url", Postgres::shared().database())
             .variable("orders_database_url", Postgres::shared().database())
             .variable("public_url", format!("http://127.0.0.1:{}", spread.port))
-            .shared_secrets();
-        App { spread: Some(spread), ..app }
+            .shared_secrets()
+            .meet(spread)
     }
 
     /// The application with the secrets that its hosts share: where they meet on NATS, none is made.
     pub fn shared_secrets(self) -> App {
         self.variable("jwt_secret", super::store::JWT_SECRET)
             .variable("stripe_endpoint_secret", super::store::STRIPE_SECRET)
+    }
+
+    /// The application under a name of its own, on several hosts.
+    fn meet(self, spread: Spread) -> App {
+        let name = |name: &str| format!("name = \"{name}\"");
+        let app = self.replace(&name(spread.application), &name(&spread.name)).on_nats(&spread.nats);
+        App { spread: Some(spread), ..app }
+    }
+
+    /// The application with these servers of NATS in its runtime-config.toml, whoever runs it.
+    pub fn on_nats(self, urls: &str) -> App {
+        let servers: Vec<_> = urls.split(',').map(|url| format!("{url:?}")).collect();
+        self.file("runtime-config.toml", format!("[nats]\nservers = [{}]\n", servers.join(", ")))
     }
 
     /// Lets none of several hosts run `component`, or one again.
@@ -106,7 +120,8 @@ impl App {
         App::store().variable("open_access", true)
     }
 
-    /// An application with this manifest.
+    /// An application with this manifest. It runs on one host, whatever is wanted of others: such an application has one
+    /// component, or its start is refused.
     pub fn inline(manifest: &str) -> App {
         let app = App::at(folder(), "spin.toml".into());
         fs::write(&app.manifest, manifest).unwrap();
@@ -118,7 +133,7 @@ impl App {
         // Compiled code is all that applications share: most of a start would else go into compiling the same components.
         let cache = build::target().join("scenarios-cache");
         fs::create_dir_all(&cache).unwrap();
-        for host in 0..spread::HOSTS.len() {
+        for host in 0..spread::ADDRESSES.len() {
             let state = state(&folder, host);
             fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
             symlink(&cache, state.join("cache")).unwrap();
@@ -168,6 +183,12 @@ impl App {
         self
     }
 
+    /// Sets no value for a variable of the application after all.
+    pub fn unset(mut self, name: &str) -> App {
+        self.variables.remove(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
+        self
+    }
+
     /// The value that a variable was set to.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.variables.get(&format!("SPIN_VARIABLE_{}", name.to_uppercase())).map(String::as_str)
@@ -195,22 +216,15 @@ impl App {
         state(&self.folder, 0)
     }
 
+    /// The state folder of the host that runs `component`.
+    pub fn state_of(&self, component: &str) -> PathBuf {
+        let host = self.spread.as_ref().and_then(|s| s.parts.iter().position(|part| part.contains(component)));
+        state(&self.folder, host.unwrap_or(0))
+    }
+
     /// Starts the host, or all of them, and waits until it answers.
     pub async fn start(&self) -> Host {
-        let Some(spread) = &self.spread else {
-            return Host::start(self.up("127.0.0.1:0"), Arc::clone(&self.folder)).await;
-        };
-        let parts = spread::HOSTS.map(|(address, only)| {
-            let runs: Vec<_> = only.split(',').filter(|component| !spread.down.contains(*component)).collect();
-            (address, runs.join(","))
-        });
-        let parts = parts.iter().enumerate().filter(|(_, (_, only))| !only.is_empty());
-        let starts = parts.map(|(host, (address, only))| {
-            let port = if host == 0 { spread.port } else { 0 };
-            let mut souk = self.up_with_state(&format!("{address}:{port}"), &state(&self.folder, host));
-            souk.args(["--nats", &spread.nats, "--only", only]);
-            Host::start(souk, Arc::clone(&self.folder))
-        });
+        let starts = self.ups().into_iter().map(|souk| Host::start(souk, Arc::clone(&self.folder)));
         let mut hosts = futures::future::join_all(starts).await;
         let first = hosts.remove(0);
         first.with(hosts)
@@ -223,17 +237,15 @@ impl App {
         Host::start(souk, Arc::clone(&self.folder)).await
     }
 
-    /// Starts a host that must refuse; returns what it said on standard error.
+    /// Starts a host that must refuse, or several of which one must at least; returns what those that did said on
+    /// standard error.
     ///
-    /// It must end by itself and say no address at which it would serve: nothing is started by halves.
+    /// Each must end by itself and say no address at which it would serve: nothing is started by halves.
     pub async fn start_fails(&self) -> String {
-        let output = run(self.up("127.0.0.1:0")).await;
-        let (out, err) = texts(&output);
-        assert!(!output.status.success(), "the host started although it must not:\n{out}\n{err}");
-        assert!(output.status.code().is_some(), "the host was killed by a signal:\n{out}\n{err}");
-        assert!(!err.contains("panicked"), "the host panicked:\n{err}");
-        assert!(!out.contains("Serving"), "the host announced an address before it failed:\n{out}");
-        err
+        let ends = futures::future::join_all(self.ups().into_iter().map(refusal)).await;
+        let refusals: Vec<_> = ends.into_iter().flatten().collect();
+        assert!(!refusals.is_empty(), "the host started although it must not");
+        refusals.concat()
     }
 
     /// Runs `souk COMMAND` on this application.
@@ -243,16 +255,26 @@ impl App {
         run(souk).await
     }
 
-    /// Runs `souk call COMPONENT FUNCTION [JSON]`.
+    /// Runs `souk call COMPONENT FUNCTION [JSON]`: at the first host, whichever runs the component; where none runs, on
+    /// the state of the one that does when they do.
     pub async fn call(&self, component: &str, function: &str, json: Option<Value>) -> Output {
-        let json = json.map(|j| j.to_string());
-        let mut arguments = vec![component, function];
-        arguments.extend(json.as_deref());
-        self.souk("call", &arguments).await
+        let running = UnixStream::connect(self.state().join("run/control.sock")).is_ok();
+        let mut souk = self.command_with_state("call", &if running { self.state() } else { self.state_of(component) });
+        souk.args([component, function]).args(json.map(|json| json.to_string()));
+        run(souk).await
     }
 
-    fn up(&self, listen: &str) -> Command {
-        self.up_with_state(listen, &self.state())
+    /// What starts the host, or each of them.
+    fn ups(&self) -> Vec<Command> {
+        let Some(spread) = &self.spread else { return vec![self.up_with_state("127.0.0.1:0", &self.state())] };
+        let up = |(host, address): (usize, &&str)| {
+            let only = spread.only(host);
+            let port = if host == 0 { spread.port } else { 0 };
+            let mut souk = self.up_with_state(&format!("{address}:{port}"), &state(&self.folder, host));
+            souk.args(["--only", &only]);
+            (!only.is_empty()).then_some(souk)
+        };
+        spread::ADDRESSES.iter().enumerate().filter_map(up).collect()
     }
 
     fn up_with_state(&self, listen: &str, state: &Path) -> Command {
@@ -287,6 +309,39 @@ impl App {
 pub fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
+}
+
+/// What a host says on standard error that refuses to start; `None` of one that starts, which is killed then.
+async fn refusal(command: Command) -> Option<String> {
+    let mut souk = tokio::process::Command::from(command);
+    let souk = souk.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut souk = souk.spawn().expect("souk runs");
+    let (mut lines, mut stderr) = (BufReader::new(souk.stdout.take().unwrap()).lines(), souk.stderr.take().unwrap());
+    let serves = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("Serving") {
+                return true;
+            }
+        }
+        false
+    };
+    let mut err = String::new();
+    let end = async {
+        tokio::select! {
+            true = serves => None,
+            (read, status) = async { (stderr.read_to_string(&mut err).await, souk.wait().await) } => {
+                read.unwrap();
+                Some(status.unwrap())
+            }
+        }
+    };
+    let Some(status) = tokio::time::timeout(super::PATIENCE, end).await.expect("souk neither serves nor ends") else {
+        souk.kill().await.unwrap();
+        return None;
+    };
+    assert!(status.code().is_some_and(|code| code != 0), "the host ended with {status}:\n{err}");
+    assert!(!err.contains("panicked"), "the host panicked:\n{err}");
+    Some(err)
 }
 
 async fn run(mut command: Command) -> Output {

@@ -10,10 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// What a host has printed, and when.
+type Lines = Arc<Mutex<Vec<(Instant, String)>>>;
+
 /// A host that serves.
 pub struct Host {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Lines,
     address: String,
     tls: bool,
     /// Its state must outlive it, whether or not the scenario still holds the application.
@@ -79,11 +82,18 @@ impl Host {
         first
     }
 
-    /// Everything it has printed; of several hosts, what all of them have.
+    /// Everything it has printed; of several hosts, what all of them have, in the order in which they did.
     pub fn log(&self) -> Vec<String> {
-        let mut lines = self.lines.lock().unwrap().clone();
-        lines.extend(self.others.iter().flat_map(Host::log));
-        lines
+        let hosts = std::iter::once(self).chain(&self.others);
+        let mut lines: Vec<_> = hosts.flat_map(|host| host.lines.lock().unwrap().clone()).collect();
+        lines.sort_by_key(|(when, _)| *when);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// What each host has printed; the first is this one.
+    pub fn logs(&self) -> Vec<Vec<String>> {
+        let own = self.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect();
+        std::iter::once(own).chain(self.others.iter().flat_map(Host::logs)).collect()
     }
 
     /// How many of its lines contain `fragment`.
@@ -97,19 +107,21 @@ impl Host {
         eventually(&what, || async { self.log().into_iter().find(|line| line.contains(fragment)) }).await
     }
 
-    /// Memory that is resident now, in bytes.
+    /// Memory that is resident now, in bytes; of several hosts, in all of them.
     pub fn rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let own = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+        own + self.others.iter().map(Host::rss_bytes).sum::<u64>()
     }
 
-    /// Processor time used so far, in clock ticks (a hundredth of a second).
+    /// Processor time used so far, in clock ticks (a hundredth of a second); of several hosts, by all of them.
     pub fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // The name in brackets may hold spaces; user and system time are the 12th and 13th field after it.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        let own = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        own + self.others.iter().map(Host::cpu_ticks).sum::<u64>()
     }
 
     /// Sends SIGTERM.
@@ -162,8 +174,9 @@ impl Drop for Host {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.lines.lock().map(|l| l.join("\n")).unwrap_or_default();
-            eprintln!("--- the host's log ---\n{log}");
+            let log: Vec<_> = self.lines.lock().map(|l| l.clone()).unwrap_or_default();
+            eprintln!("--- the host's log ---");
+            log.iter().for_each(|(_, line)| eprintln!("{line}"));
         }
     }
 }
@@ -176,11 +189,11 @@ fn announced(line: &str) -> Option<(bool, String)> {
     Some((tls, rest.chars().take_while(|c| c.is_ascii_digit() || ['.', ':'].contains(c)).collect()))
 }
 
-fn collect(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+fn collect(output: impl Read + Send + 'static, lines: &Lines) {
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            lines.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+            lines.lock().unwrap().push((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
         }
     });
 }

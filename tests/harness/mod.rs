@@ -6,6 +6,7 @@ pub mod client;
 pub mod database;
 pub mod debian;
 pub mod disk;
+pub mod door;
 pub mod host;
 pub mod nats;
 pub mod postgres;

@@ -71,8 +71,9 @@ impl Nats {
                 place.join("data").display()
             );
             if count > 1 {
+                // Clients are told of no others: who is given a proxy stays behind it.
                 text.push_str(&format!(
-                    "cluster {{ name: souk, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+                    "cluster {{ name: souk, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
                     routes[node],
                     peers.join(", ")
                 ));

@@ -1,7 +1,8 @@
 //! The durable messages of an application, as they lie in its state folder, or in JetStream where it has several hosts.
 
 use super::App;
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::Stream};
+use futures::TryStreamExt as _;
 use std::path::PathBuf;
 
 /// Where the messages are; `None` when the application has no durable link, or keeps them elsewhere.
@@ -17,8 +18,13 @@ pub async fn waiting(app: &App, text: &str) -> usize {
     count(app, "SELECT count(*) FROM message WHERE state IN ('pending', 'delivering') AND instr(arguments, ?1)", text)
 }
 
-/// Whether a message is being delivered, by a host that keeps its messages itself.
-pub fn delivering(app: &App) -> bool {
+/// Whether a message is being delivered.
+pub async fn delivering(app: &App) -> bool {
+    if app.spread_over().is_some() {
+        let Some(stream) = find(app, "durable").await else { return false };
+        let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
+        return consumers.iter().any(|consumer| consumer.num_ack_pending > 0);
+    }
     count(app, "SELECT count(*) FROM message WHERE state = 'delivering' AND instr(arguments, ?1)", "") > 0
 }
 
@@ -38,10 +44,7 @@ fn count(app: &App, query: &str, text: &str) -> usize {
 
 /// How many messages with this text are in one of the application's streams.
 async fn stream(app: &App, what: &str, text: &str) -> usize {
-    let spread = app.spread_over().unwrap();
-    let servers: Vec<_> = spread.nats.split(',').map(str::to_owned).collect();
-    let jetstream = jetstream::new(async_nats::connect(servers).await.unwrap());
-    let Ok(stream) = jetstream.get_stream(format!("souk_{}_{what}", spread.name)).await else { return 0 };
+    let Some(stream) = find(app, what).await else { return 0 };
     let state = stream.get_info().await.unwrap().state;
     let mut found = 0;
     for sequence in state.first_sequence..=state.last_sequence {
@@ -50,4 +53,12 @@ async fn stream(app: &App, what: &str, text: &str) -> usize {
         found += usize::from(String::from_utf8_lossy(&message.payload).contains(text));
     }
     found
+}
+
+/// One of the application's streams, where there is one.
+async fn find(app: &App, what: &str) -> Option<Stream> {
+    let spread = app.spread_over().unwrap();
+    let servers: Vec<_> = spread.nats.split(',').map(str::to_owned).collect();
+    let jetstream = jetstream::new(async_nats::connect(servers).await.unwrap());
+    jetstream.get_stream(format!("souk_{}_{what}", spread.name)).await.ok()
 }

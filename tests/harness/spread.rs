@@ -1,8 +1,10 @@
-//! The store on three hosts: what runs where, and the servers that they share.
+//! An application on three hosts: what runs where, and the servers that they share.
 //!
-//! With `SOUK_HOSTS=3` in the environment every scenario of the store runs on three processes instead of one, each with
-//! its own state folder and loopback address: a cluster of three NATS servers between them, one PostgreSQL server below.
-//! The scenarios do not know; they talk to the first host, and to `souk` on its state folder, as they always do.
+//! With `SOUK_HOSTS=3` in the environment every scenario runs on three processes instead of one, each with its own state
+//! folder and loopback address: a cluster of three NATS servers between them, one PostgreSQL server below the store. The
+//! scenarios do not know; they talk to the first host, and to `souk` on its state folder, as they always do. One that is
+//! about a single host takes [`App::alone`](super::App::alone) or [`App::store_alone`](super::App::store_alone), and says
+//! why.
 
 use super::nats::Nats;
 use std::collections::BTreeSet;
@@ -10,27 +12,37 @@ use std::net::TcpListener;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What each host runs, and its address. The first is the one that scenarios talk to.
-pub const HOSTS: [(&str, &str); 3] = [
-    ("127.0.0.1", "gateway,auth,passwords"),
-    ("127.0.0.2", "products"),
-    ("127.0.0.3", "orders,payments,webhook,stripe-sandbox"),
+/// The addresses of the hosts. The first is the one that scenarios talk to.
+pub const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+
+/// What each host runs. The first has a part of the routes at least; a file is of one host, so `rogue` and `calm`, which
+/// share a database, are on one.
+const PARTS: [(&str, [&str; 3]); 5] = [
+    ("store", ["gateway,auth,passwords", "products", "orders,payments,webhook,stripe-sandbox"]),
+    ("edge", ["front", "second,inner", "rogue"]),
+    ("rogue", ["front,front-fresh,other", "rogue,calm", "fresh,hasty"]),
+    ("durable", ["front", "sender", "rogue"]),
+    ("probe", ["front", "rogue", ""]),
 ];
 
 /// Where an application's hosts meet.
 #[derive(Clone)]
 pub struct Spread {
-    /// The servers of NATS, as `--nats` takes them.
+    /// The servers of NATS, with commas between them.
     pub nats: String,
-    /// The application's name, which no other has: the hosts of one name are one application.
+    /// The application's name in its manifest.
+    pub application: &'static str,
+    /// The name that it is given, which no other has: the hosts of one name are one application.
     pub name: String,
-    /// The port of the first host, which browsers and the payment provider are told.
+    /// The port of the first host, which browsers and the payment provider are told; 0 where nobody is.
     pub port: u16,
+    /// What each host runs.
+    pub parts: [BTreeSet<&'static str>; 3],
     /// Components that no host runs.
     pub down: BTreeSet<String>,
 }
 
-/// Whether scenarios of the store run on three hosts.
+/// Whether scenarios run on three hosts.
 pub fn wanted() -> bool {
     match std::env::var("SOUK_HOSTS").as_deref() {
         Err(_) | Ok("1") => false,
@@ -40,17 +52,28 @@ pub fn wanted() -> bool {
 }
 
 impl Spread {
-    /// A place on the servers that all tests of the process share.
-    pub fn new() -> Spread {
+    /// A place for the application of this name on the servers that all tests of the process share.
+    pub fn new(application: &str) -> Spread {
         static SERVERS: OnceLock<Nats> = OnceLock::new();
-        Spread::over(SERVERS.get_or_init(Nats::cluster).url())
+        Spread::over(application, SERVERS.get_or_init(Nats::cluster).url())
     }
 
-    /// A place on these servers.
-    pub fn over(nats: String) -> Spread {
+    /// A place for the application of this name on these servers.
+    pub fn over(application: &str, nats: String) -> Spread {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let name = format!("store-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Spread { nats, name, port, down: BTreeSet::new() }
+        let (application, parts) = PARTS.iter().find(|(name, _)| *name == application).expect("parts of it");
+        let port = match *application {
+            "store" => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+            _ => 0,
+        };
+        let name = format!("{application}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let parts = parts.map(|part| part.split(',').filter(|component| !component.is_empty()).collect());
+        Spread { nats, application, name, port, parts, down: BTreeSet::new() }
+    }
+
+    /// What host number `host` runs, as `--only` takes it; nothing, where it has nothing to run.
+    pub fn only(&self, host: usize) -> String {
+        let runs = self.parts[host].iter().copied().filter(|component| !self.down.contains(*component));
+        runs.collect::<Vec<_>>().join(",")
     }
 }

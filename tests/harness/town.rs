@@ -36,7 +36,7 @@ impl Town {
     /// Starts everything; `nats` is new.
     pub async fn start(nats: Nats) -> Town {
         let (postgres, stripe) = (Postgres::start(), StripeApi::start().await);
-        let spread = Spread::over(nats.url());
+        let spread = Spread::over("store", nats.url());
         let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
         let config = format!("[nats]\nservers = [{}]\n\n[key_value_store.auth]\ntype = \"nats\"\n", servers.join(", "));
         let app = stripe

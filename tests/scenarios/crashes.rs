@@ -2,12 +2,13 @@
 //! again on the same state. Then the provider sends again what was not acknowledged, clients repeat what was not
 //! answered, and the books must be right to the cent.
 //!
-//! Nothing in the product helps: a point is held open from outside, by a lock on a database or by a provider that does
-//! not answer. What else is under way at that moment, a seed decides. The seeds of a point run one after the other on
+//! Nothing in the product helps: a point is held open from outside, by a lock on a database, by a way to NATS that leads
+//! nowhere, or by a provider that does not answer. Of several hosts all are killed at once. What else is under way at that moment, a seed decides. The seeds of a point run one after the other on
 //! one state, so that each has all crashes before it behind it. The full matrix is
 //! `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
 
 use crate::harness::database::{Database, Held, number};
+use crate::harness::door::Door;
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, try_order};
 use crate::harness::stripe::{charge_refunded, charge_succeeded, checkout_session_expired, try_deliver};
 use crate::harness::stripe_api::{Next, StripeApi};
@@ -53,8 +54,10 @@ async fn matrix(point: Point, database: Database) {
     let seeds = std::env::var("CRASH_SEEDS").map_or(2, |n| n.parse().expect("CRASH_SEEDS is a number"));
     let stripe = StripeApi::start().await;
     // Each host has another port, and Stripe's key stands for one bill with one pair of return addresses.
-    let mut shop = Shop::of(database.of(stripe.store().variable("public_url", "https://shop.example"))).await;
-    let mut books = Books { stripe, token: shop.customer().await, orders: Vec::new(), events: 0 };
+    let app = database.of(stripe.store().variable("public_url", "https://shop.example"));
+    let (queue, app) = Door::before(app).await;
+    let mut shop = Shop::of(app).await;
+    let mut books = Books { stripe, queue, token: shop.customer().await, orders: Vec::new(), events: 0 };
     for seed in 0..seeds {
         println!("{point:?} on {database:?}: seed {seed}");
         shop = books.crash(shop, point, &mut Random::new(seed << 8 | point as u64)).await;
@@ -64,6 +67,7 @@ async fn matrix(point: Point, database: Database) {
 /// What must be true in the end.
 struct Books {
     stripe: StripeApi,
+    queue: Door,
     token: String,
     orders: Vec<Placed>,
     /// How many different events there were.
@@ -205,13 +209,13 @@ impl Books {
         self.order_more(&shop, &mut under_way, 1);
         under_way.acknowledged().await;
         let queued = queue::waiting(&shop.app, "").await;
-        eventually("a handler is at work", || async { queue::delivering(&shop.app).then_some(()) }).await;
-        let queue = Held::file(&queue::file(&shop.app).expect("a queue")).await;
+        eventually("a handler is at work", || async { queue::delivering(&shop.app).await.then_some(()) }).await;
+        self.queue.shut(&shop.app).await;
         held.release().await;
         eventually("a handler has committed", || async { (applied(&shop.app).await > before).then_some(()) }).await;
         pass_some_time(&shop, chance).await;
         let app = shop.kill();
-        queue.release().await;
+        self.queue.open().await;
         assert_eq!(queue::waiting(&app, "").await, queued, "this was to be before the acknowledgement");
         (app, under_way)
     }

@@ -28,7 +28,8 @@ async fn a_full_disk_refuses_and_loses_nothing_on_postgres() {
 
 async fn full(database: Database) {
     let stripe = StripeApi::start().await;
-    let app = stripe.store().variable("public_url", "https://shop.example");
+    // On one host, whose disk has its queue: that of several is not on their disks.
+    let app = stripe.store_with(App::store_alone()).variable("public_url", "https://shop.example");
     let (mut disk, app) = Disk::under(database.of(app), ROOM);
     let shop = Shop::of(app).await;
     let token = shop.customer().await;

@@ -1,39 +1,46 @@
 //! Durable links: a call that was acknowledged is made, whatever happens to host and target meanwhile.
 //!
-//! Most of it is promised alike of the queue in a file and of the one on JetStream, and those scenarios run on both.
+//! Most of it is promised alike of the queue in a file and of the one on JetStream, and those scenarios run on both. Where
+//! applications have several hosts, those on JetStream have them; a queue in a file is of one host.
 //!
 //! `/send/DEED/ID/N` stores an event by a durable link; its handler counts its deliveries under `tries:ID`, and those
 //! that it has finished under `done:ID`.
 
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
-use crate::harness::{App, Client, Host, eventually};
+use crate::harness::{App, Client, Host, eventually, spread};
 use serde_json::{Value, json};
 use std::process::Output;
 
 const OUTBOX: &str = "souk-test:rogue/outbox@1.0.0#send";
 
 /// Where the messages are.
-pub struct Place {
-    nats: Option<Nats>,
+pub enum Place {
+    /// In the state folder.
+    File,
+    /// On a NATS server of the scenario's own.
+    Server(Nats),
+    /// On the servers that three hosts share.
+    Cluster,
 }
 
 impl Place {
-    /// In the state folder.
+    /// In the state folder of the one host.
     pub fn file() -> Place {
-        Place { nats: None }
+        Place::File
     }
 
-    /// On a NATS server of the scenario's own.
+    /// On JetStream.
     pub fn jetstream() -> Place {
-        Place { nats: Some(Nats::start()) }
+        if spread::wanted() { Place::Cluster } else { Place::Server(Nats::start()) }
     }
 
     /// The application, with its messages there.
     pub fn app(&self) -> App {
-        match &self.nats {
-            Some(nats) => on(nats, App::new("durable")),
-            None => App::new("durable"),
+        match self {
+            Place::File => App::alone("durable"),
+            Place::Server(nats) => on(nats),
+            Place::Cluster => App::new("durable"),
         }
     }
 
@@ -43,10 +50,9 @@ impl Place {
     }
 }
 
-/// The application, with its messages on these servers.
-pub fn on(nats: &Nats, app: App) -> App {
-    let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
-    app.file("runtime-config.toml", format!("[nats]\nservers = [{}]\n", servers.join(", ")))
+/// The application on one host, with its messages on these servers.
+pub fn on(nats: &Nats) -> App {
+    App::alone("durable").on_nats(&nats.url())
 }
 
 /// Runs each scenario with its messages in a file, and with them on JetStream.
@@ -308,6 +314,7 @@ async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(pl
     assert_eq!((counted(&client, "tries:under-way").await, counted(&client, "done:under-way").await), (1, 1));
 }
 
+// A stream has its own bound, and its dead letters are not in it: `jetstream` has that.
 #[tokio::test]
 async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room() {
     let app = Place::file().app();
@@ -388,6 +395,7 @@ async fn an_unknown_message_is_an_error_with_and_without_a_host(place: Place) {
     }
 }
 
+// Of messages on JetStream no host knows whether another has their component.
 #[tokio::test]
 async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_with_it() {
     let app = Place::file().app();
@@ -456,16 +464,14 @@ async fn a_durable_link_of_a_function_that_answers_something_is_refused_with_lin
 
 #[tokio::test]
 async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
-    let message = Place::file()
-        .app()
+    let message = App::new("durable")
         .replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/event@1.0.0\"]");
     let message = message.start_fails().await;
     for fragment in ["component `sender`", "is not a dependency", "fix: did you mean `souk-test:rogue/events@1.0.0`?"] {
         assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
     }
     // All of the package, of which it imports one interface, and one that it does not.
-    let app = Place::file()
-        .app()
+    let app = App::new("durable")
         .replace("\"souk-test:rogue/events@1.0.0\" = {", "\"souk-test:rogue\" = {")
         .replace("durable = [\"souk-test:rogue/events@1.0.0\"]", "durable = [\"souk-test:rogue/deeds@1.0.0\"]");
     let message = app.start_fails().await;
@@ -476,7 +482,7 @@ async fn a_durable_link_that_is_no_dependency_or_is_not_imported_is_refused() {
 
 #[tokio::test]
 async fn doctor_and_the_start_say_which_links_are_durable_and_what_their_limits_are() {
-    let app = Place::file().app();
+    let app = App::new("durable");
     let (out, err) = texts(&app.souk("doctor", &[]).await);
     for fragment in [
         "durable   souk-test:rogue/events@1.0.0",

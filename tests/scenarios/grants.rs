@@ -6,6 +6,7 @@ use crate::harness::stripe_api::{self, StripeApi, refusal, store_with_key};
 use crate::harness::{App, Host, app, build};
 use http::Method;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// What the host says that it grants, where nothing is set.
 const GRANTS: &str = "  auth
@@ -63,22 +64,45 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("open_access", &["gateway"]),
 ];
 
-/// The lines of a block that the host prints when it starts.
-fn block(host: &Host, title: &str) -> Vec<String> {
-    let log = host.log();
+/// The lines of a block that a host prints when it starts.
+fn block<'l>(log: &'l [String], title: &str) -> impl Iterator<Item = &'l str> {
     let start = log.iter().position(|line| line == title).unwrap_or_else(|| panic!("no {title:?} in {log:?}"));
-    log[start + 1..].iter().take_while(|line| !line.is_empty()).cloned().collect()
+    log[start + 1..].iter().take_while(|line| !line.is_empty()).map(String::as_str)
+}
+
+/// What a host says of a component that it does not run.
+const ELSEWHERE: &str = " (on another host)";
+
+/// The components with their grants; of several hosts, as the one says that runs them.
+fn components(host: &Host) -> Vec<String> {
+    let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for log in host.logs() {
+        let mut component = None;
+        for line in block(&log, "Components:") {
+            match line.strip_prefix("    ") {
+                Some(_) => components.entry(component.clone().unwrap()).or_default().push(line.replace(ELSEWHERE, "")),
+                None if line.ends_with(ELSEWHERE) => {}
+                None => drop(components.entry(component.insert(line.to_owned()).clone()).or_default()),
+            }
+        }
+    }
+    components.into_iter().flat_map(|(name, grants)| std::iter::once(name).chain(grants)).collect()
 }
 
 /// The public routes: patterns with their components.
 fn routes(host: &Host) -> Vec<(String, String)> {
     let url = format!("http://{}", host.address());
-    let lines = block(host, "Routes:");
-    let pair = |line: &String| {
+    let pair = |line: &str| {
         let (route, component) = line.trim().split_once(' ').expect("a route and its component");
-        (route.strip_prefix(&url).expect("a route of this host").to_owned(), component.trim().to_owned())
+        let route = route.strip_prefix(&url).expect("a route of this host");
+        (route.to_owned(), component.trim().replace(ELSEWHERE, ""))
     };
-    lines.iter().map(pair).collect()
+    block(&host.logs()[0], "Routes:").map(pair).collect()
+}
+
+/// The store as it comes: on its own databases, wherever it runs.
+fn as_it_comes(app: App) -> App {
+    app.unset("products_database_url").unset("orders_database_url")
 }
 
 fn owned(routes: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -87,8 +111,8 @@ fn owned(routes: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn each_component_reaches_what_it_needs_and_nothing_else() {
-    let shop = Shop::start().await;
-    assert_eq!(block(&shop.host, "Components:"), GRANTS.lines().collect::<Vec<_>>());
+    let shop = Shop::of(as_it_comes(App::store())).await;
+    assert_eq!(components(&shop.host), GRANTS.lines().collect::<Vec<_>>());
     assert_eq!(routes(&shop.host), owned(ROUTES));
 }
 
@@ -128,10 +152,10 @@ fn each_variable_is_granted_to_those_alone_that_need_it() {
 #[tokio::test]
 async fn with_a_key_for_stripe_there_is_no_sandbox() {
     let stripe = StripeApi::start().await;
-    let shop = Shop::of(stripe.store()).await;
+    let shop = Shop::of(as_it_comes(stripe.store())).await;
     let expected: Vec<_> = ROUTES.iter().copied().filter(|(_, component)| *component != "stripe-sandbox").collect();
     assert_eq!(routes(&shop.host), owned(&expected));
-    let components = block(&shop.host, "Components:");
+    let components = components(&shop.host);
     let about: Vec<_> = components.iter().filter(|line| line.starts_with("  stripe-sandbox")).collect();
     assert_eq!(about, ["  stripe-sandbox: off, because `stripe_secret` is set"]);
     // With another address for Stripe, Stripe's own is not granted, and nothing but that address is.
@@ -145,7 +169,8 @@ async fn with_a_key_for_stripe_there_is_no_sandbox() {
 
 #[tokio::test]
 async fn with_a_key_for_stripe_the_secret_of_its_events_must_be_set_too() {
-    for app in [store_with_key(), store_with_key().variable("stripe_endpoint_secret", "")] {
+    let without = store_with_key().unset("stripe_endpoint_secret");
+    for app in [without, store_with_key().variable("stripe_endpoint_secret", "")] {
         let message = app.start_fails().await;
         assert!(message.contains("stripe_endpoint_secret") && message.contains("stripe_secret"), "{message}");
         assert!(message.contains("SPIN_VARIABLE_STRIPE_ENDPOINT_SECRET"), "it names no fix: {message}");
@@ -156,7 +181,7 @@ async fn with_a_key_for_stripe_the_secret_of_its_events_must_be_set_too() {
 
 #[tokio::test]
 async fn a_store_with_no_secret_to_sign_with_does_not_start() {
-    let app = App::store().replace("jwt_secret = { generate = \"secret\" }\n", "");
+    let app = App::store().unset("jwt_secret").replace("jwt_secret = { generate = \"secret\" }\n", "");
     let message = app.start_fails().await;
     assert!(message.contains("jwt_secret") && message.contains("SPIN_VARIABLE_JWT_SECRET"), "{message}");
 }

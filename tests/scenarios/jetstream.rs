@@ -41,7 +41,7 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
     let app = App::store_alone().variable("open_access", true);
     let app =
         app.replace("[component.orders.tool.souk.limits]", "[component.orders.tool.souk.limits]\ncall_deadline = 5000");
-    let shop = Shop::of(on(&nats, app)).await;
+    let shop = Shop::of(app.on_nats(&nats.url())).await;
     let mut orders = Vec::new();
     for _ in 0..count / 50 {
         let made = shop.order("", &[(1, 2)]).await;
@@ -116,7 +116,7 @@ async fn nats_that_is_killed_again_and_again_loses_no_event_and_none_is_applied_
 #[tokio::test]
 async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_made_again() {
     let mut nats = Nats::start();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     let (host, client) = start(&app).await;
     send(&client, "wait/slow/1500").await;
     host.wait_for_log("handling slow").await;
@@ -142,7 +142,7 @@ async fn deliveries_go_on_when_nats_comes_back_and_what_ended_meanwhile_is_not_m
 #[tokio::test]
 async fn an_event_of_a_host_that_is_killed_goes_to_another() {
     let nats = Nats::start();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     let (one, client) = start(&app).await;
     send(&client, "wait/moving/600000").await;
     one.wait_for_log("handling moving").await;
@@ -226,7 +226,7 @@ async fn events_for_a_component_that_has_left_the_application_are_stranded() {
 #[tokio::test]
 async fn two_hosts_share_the_events() {
     let nats = Nats::start();
-    let app = on(&nats, App::new("durable").append("deliveries = 1"));
+    let app = on(&nats).append("deliveries = 1");
     let (one, client) = start(&app).await;
     let other = app.start_at("127.0.0.1:0", "state-1", &[]).await;
     // Each has room for one.
@@ -264,7 +264,7 @@ async fn an_event_that_waits_for_its_next_attempt_can_be_retried_now_by_any_host
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_loses_each_of_its_servers_in_turn_loses_no_event() {
     let mut nats = Nats::cluster();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     let (_host, client) = start(&app).await;
     let mut sent = Vec::new();
     for node in 0..3 {
@@ -288,7 +288,7 @@ async fn a_cluster_that_loses_each_of_its_servers_in_turn_loses_no_event() {
 #[tokio::test]
 async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_letters_are_dropped() {
     let nats = Nats::start();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     let (host, client) = start(&app).await;
     // Rejected, they are dead letters: three of 600 KiB fit into 2 MiB, and three more stay among the messages.
     let mut stored = 0;
@@ -322,7 +322,7 @@ async fn a_full_stream_asks_callers_to_try_again_and_takes_events_once_dead_lett
 async fn a_server_without_jetstream_is_named_with_the_fix() {
     let nats =
         Nats::start_with("accounts { PLAIN { users: [ { user: plain, password: plain } ] } }\nno_auth_user: plain");
-    let message = on(&nats, App::new("durable")).start_fails().await;
+    let message = on(&nats).start_fails().await;
     for fragment in ["durable links on NATS", "JetStream not enabled", "fix: ", "nats-server -js", "account"] {
         assert!(message.contains(fragment), "{fragment} is missing:\n{message}");
     }
@@ -331,13 +331,13 @@ async fn a_server_without_jetstream_is_named_with_the_fix() {
 #[tokio::test]
 async fn events_are_looked_at_from_a_machine_that_has_no_host() {
     let nats = Nats::start();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     let (host, client) = start(&app).await;
     send(&client, "reject/odd/0").await;
     eventually("it is dead", || async { (dead(&app).await == 1).then_some(()) }).await;
     host.stop().await;
     // Without the state folder, and where the servers are by the command line.
-    let elsewhere = App::new("durable");
+    let elsewhere = App::alone("durable");
     let listed = events(&elsewhere, &["list", "--nats", &nats.url(), "--json"]).await;
     let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
     assert_eq!((listed.len(), text(&listed[0], "state")), (1, "dead"), "{listed:?}");

@@ -29,7 +29,7 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Pair {
-        Pair::of(App::new("rogue"), Nats::start()).await
+        Pair::of(App::alone("rogue"), Nats::start()).await
     }
 
     async fn of(app: App, nats: Nats) -> Pair {
@@ -73,7 +73,7 @@ async fn a_call_to_another_host_hands_values_both_ways() {
 
 #[tokio::test]
 async fn a_caller_is_told_the_same_of_a_callee_that_fails_here_and_elsewhere() {
-    let alone = App::new("rogue").start().await;
+    let alone = App::alone("rogue").start().await;
     let pair = Pair::start().await;
     for path in ["/rogue/boom", "/rogue/hold/600000", "/rogue/forever", "/rogue/grow/4096"] {
         let (here, elsewhere) = (alone.client().get(path).await, pair.client().get(path).await);
@@ -372,7 +372,7 @@ async fn a_route_is_answered_by_any_host_and_the_request_arrives_as_it_was() {
 
 #[tokio::test]
 async fn a_body_that_no_message_holds_is_413_and_a_response_502() {
-    let pair = Pair::of(App::new("rogue"), Nats::start_with("max_payload: 65536")).await;
+    let pair = Pair::of(App::alone("rogue"), Nats::start_with("max_payload: 65536")).await;
     let client = pair.callee.client();
     let post = |size: usize| client.send(Method::POST, "/other/self/length", &[], Some(vec![b'x'; size]));
     assert_eq!(post(50_000).await.expect(200), 50_000);
@@ -399,7 +399,7 @@ async fn a_route_whose_component_no_host_runs_is_503_and_its_hosts_death_502() {
 
 #[tokio::test]
 async fn an_internal_request_reaches_a_component_on_another_host() {
-    let app = App::new("rogue").replace(
+    let app = App::alone("rogue").replace(
         "[component.front.dependencies]",
         "allowed_outbound_hosts = [\"http://other.spin.internal\"]\n[component.front.dependencies]",
     );
@@ -447,7 +447,7 @@ async fn souk_call_reaches_components_on_other_hosts() {
 async fn a_link_can_be_remote_although_its_target_runs_here() {
     let marked = format!("[component.front.tool.souk]\nremote = [\"{DEEDS}\"]");
     let nats = Nats::start();
-    let app = App::new("rogue").append(&marked).argument("--nats").argument(nats.url());
+    let app = App::alone("rogue").append(&marked).argument("--nats").argument(nats.url());
     let host = app.start().await;
     assert_eq!(host.client().get("/rogue/answer/7").await.expect(200), 7);
     let client = async_nats::connect(nats.url()).await.unwrap();
@@ -455,19 +455,19 @@ async fn a_link_can_be_remote_although_its_target_runs_here() {
     let stats: Stats = serde_json::from_slice(&stats.payload).unwrap();
     assert_eq!(stats.endpoints.iter().map(|endpoint| endpoint.requests).sum::<usize>(), 1);
 
-    let error = App::new("rogue").append(&marked).start_fails().await;
+    let error = App::alone("rogue").append(&marked).start_fails().await;
     assert!(error.contains("in `remote`, and there is no NATS") && error.contains("fix: "), "{error}");
 }
 
 #[tokio::test]
 async fn what_cannot_be_reached_is_refused_at_start_up() {
-    let nobody = App::new("rogue").argument("--only").argument("front");
+    let nobody = App::alone("rogue").argument("--only").argument("front");
     let error = nobody.start_fails().await;
     assert!(error.contains("`front` depends on `rogue`") && error.contains("--nats nats://HOST:4222"), "{error}");
-    let unknown = App::new("rogue").argument("--only").argument("fromt").start_fails().await;
+    let unknown = App::alone("rogue").argument("--only").argument("fromt").start_fails().await;
     assert!(unknown.contains("did you mean `front`?"), "{unknown}");
     let exported = format!("[component.fresh.tool.souk]\nidempotent = [\"{DEEDS}#answers\"]");
-    let app = App::new("rogue").replace("[component.fresh.tool.souk.limits]\nmax_reuse = 1", &exported);
+    let app = App::alone("rogue").replace("[component.fresh.tool.souk.limits]\nmax_reuse = 1", &exported);
     let error = app.start_fails().await;
     assert!(error.contains("answers` in `idempotent`, but does not export it"), "{error}");
     assert!(error.contains("souk-test:rogue/deeds@1.0.0#answer"), "{error}");
@@ -477,7 +477,7 @@ async fn what_cannot_be_reached_is_refused_at_start_up() {
 async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
     let nats = Nats::start();
     let own = "[application.tool.souk.variables]\ntoken = { generate = \"secret\" }\n[variables]\n";
-    let app = App::new("rogue")
+    let app = App::alone("rogue")
         .replace("[variables]\n", own)
         .replace("token = { default = \"swordfish\", secret = true }", "token = { required = true, secret = true }")
         .replace("{ greeting = \"{{ greeting }}\" }", "{ greeting = \"{{ greeting }}\", token = \"{{ token }}\" }");

@@ -196,7 +196,7 @@ async fn a_required_variable_without_a_value_stops_start_up_and_says_how_to_set_
 async fn a_file_that_is_no_database_is_refused_with_a_fix() {
     let app = App::new("rogue");
     for (folder, what) in [("sqlite", "database `default`"), ("key_value", "key-value store `default`")] {
-        let path = app.state().join(folder).join("default.db");
+        let path = app.state_of("rogue").join(folder).join("default.db");
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "no database at all\n".repeat(500)).unwrap();
         let message = app.start_fails().await;
@@ -216,9 +216,10 @@ async fn an_address_that_is_taken_is_refused_by_name() {
     assert_names(&message, &[&address]);
 }
 
-/// An application whose `rogue` reads a secret and a URL that the host gives, and whose `fresh` is off with `bank` set.
+/// An application whose `rogue` reads a secret and a URL that the host gives, and whose `fresh` is off with `bank` set. It
+/// is on one host: several would each give another URL, and make no secret.
 fn given() -> App {
-    App::new("rogue")
+    App::alone("rogue")
         .replace(r#"token = { default = "swordfish", secret = true }"#, "token = { required = true, secret = true }")
         .replace("[variables]", "[variables]\nown_url = { required = true }\nbank = { default = \"\" }")
         .replace(

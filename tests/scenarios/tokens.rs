@@ -222,6 +222,7 @@ async fn a_renewed_token_carries_its_login_on_and_ends_with_its_30_days() {
 }
 
 /// The store with the secrets that the host makes.
+/// On one host: several make no secrets, as each would make another.
 async fn own_secrets(app: App) -> Shop {
     let host = app.start().await;
     let client = host.client();
@@ -230,10 +231,10 @@ async fn own_secrets(app: App) -> Shop {
 
 #[tokio::test]
 async fn secrets_that_the_host_makes_outlive_it_and_are_no_other_stores() {
-    let shop = own_secrets(App::store()).await;
+    let shop = own_secrets(App::store_alone()).await;
     let email = fresh_email();
     let before = token(&shop.register(&email).await);
-    let other = own_secrets(App::store()).await;
+    let other = own_secrets(App::store_alone()).await;
     // The same account, but for its number: what is refused is the signature.
     other.register(&email).await.expect(201);
     assert_eq!(other.verify(&before).await.expect(401)["message"], "Unauthorized");

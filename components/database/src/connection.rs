@@ -145,6 +145,9 @@ pub(crate) fn class(code: &str) -> Error {
         "40001" | "40003" | "40P01" | "55P03" => Error::Unavailable,
         // The server takes no writes: another one is about to take over. A transaction was left alone for too long.
         "25006" | "25P03" => Error::Unavailable,
+        // A table is not there, which was when the migrations ran: the database is being restored, or is the wrong one.
+        // SQLite's refusal cannot be told from an outage, so this is one too.
+        "42P01" => Error::Unavailable,
         // Connection exception, insufficient resources (disk, memory, connections), operator intervention.
         _ if matches!(code.get(..2), Some("08" | "53" | "57")) => Error::Unavailable,
         _ => Error::Internal,

@@ -237,10 +237,10 @@ fn a_transaction_has_the_level_that_is_documented_whatever_the_default_is() {
 
 #[test]
 fn a_sqlstate_says_whether_the_same_call_may_succeed_later() {
-    for later in ["08006", "53100", "53300", "57014", "57P01", "40001", "40P01", "55P03", "25006"] {
+    for later in ["08006", "53100", "53300", "57014", "57P01", "40001", "40P01", "55P03", "25006", "42P01"] {
         assert_eq!(class(later), Error::Unavailable, "{later}");
     }
-    for never in ["23505", "23503", "42P01", "22021", "28P01", "3D000", "25P02", "40002", "XX000", "", "5"] {
+    for never in ["23505", "23503", "42601", "22021", "28P01", "3D000", "25P02", "40002", "XX000", "", "5"] {
         assert_eq!(class(never), Error::Internal, "{never}");
     }
 }
