@@ -99,6 +99,12 @@ impl App {
         self
     }
 
+    /// Lets the last of several hosts, which takes the durable messages, reach NATS at these addresses.
+    pub fn door(mut self, servers: String) -> App {
+        self.spread.as_mut().expect("an application on several hosts").door = Some(servers);
+        self
+    }
+
     /// Where its hosts meet, when it has several.
     pub fn spread_over(&self) -> Option<&Spread> {
         self.spread.as_ref()
@@ -272,6 +278,9 @@ impl App {
             let port = if host == 0 { spread.port } else { 0 };
             let mut souk = self.up_with_state(&format!("{address}:{port}"), &state(&self.folder, host));
             souk.args(["--only", &only]);
+            if let Some(servers) = spread.door.as_ref().filter(|_| host + 1 == spread::ADDRESSES.len()) {
+                souk.args(["--nats", servers]);
+            }
             (!only.is_empty()).then_some(souk)
         };
         spread::ADDRESSES.iter().enumerate().filter_map(up).collect()

@@ -1,9 +1,9 @@
-//! The way from an application to the queue of its durable messages, which a scenario can shut: what hosts say does not
-//! arrive any more, so no message is taken from the queue, and what they are told still does.
+//! The way from an application to the queue of its durable messages, which a scenario can shut: what is said to it does
+//! not arrive any more, so no message is taken from it, and what it says still does.
 //!
 //! Of one host it is the write lock of the queue's file. Of several it is a proxy before each server of NATS, which the
-//! application is given in its place; while the door is shut it loses what comes from the hosts, and a connection that
-//! has lost something ends when it is open again.
+//! host that takes the messages is given in its place. While the door is shut it loses what comes from that host, and a
+//! connection that has lost something ends when it is open again.
 
 use super::database::Held;
 use super::{App, queue};
@@ -41,7 +41,7 @@ impl Door {
                 }
             }));
         }
-        (door, app.on_nats(&urls.join(",")))
+        (door, app.door(urls.join(",")))
     }
 
     /// Shuts it.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The addresses of the hosts. The first is the one that scenarios talk to.
 pub const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
 
-/// What each host runs. The first has a part of the routes at least; a file is of one host, so `rogue` and `calm`, which
+/// What each host runs: the first a part of the routes at least, the last what takes durable messages. A file is of one host, so `rogue` and `calm`, which
 /// share a database, are on one.
 const PARTS: [(&str, [&str; 3]); 5] = [
     ("store", ["gateway,auth,passwords", "products", "orders,payments,webhook,stripe-sandbox"]),
@@ -30,6 +30,8 @@ const PARTS: [(&str, [&str; 3]); 5] = [
 pub struct Spread {
     /// The servers of NATS, with commas between them.
     pub nats: String,
+    /// The same for the last host, which takes the durable messages, where it is to reach them in another way.
+    pub door: Option<String>,
     /// The application's name in its manifest.
     pub application: &'static str,
     /// The name that it is given, which no other has: the hosts of one name are one application.
@@ -68,7 +70,7 @@ impl Spread {
         };
         let name = format!("{application}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let parts = parts.map(|part| part.split(',').filter(|component| !component.is_empty()).collect());
-        Spread { nats, application, name, port, parts, down: BTreeSet::new() }
+        Spread { nats, door: None, application, name, port, parts, down: BTreeSet::new() }
     }
 
     /// What host number `host` runs, as `--only` takes it; nothing, where it has nothing to run.
