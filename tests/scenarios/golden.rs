@@ -48,8 +48,8 @@ const LEFT_OUT: &[(&str, &str, &str, &str, &str, u16)] = &[
     ),
 ];
 
-/// The orders' database, as `service_down` calls it. It was PostgreSQL, in a process of its own. Here it is a file, which
-/// must be well when the host starts, so it is put out of order after that: each statement fails.
+/// The orders' database, as `service_down` calls it. It was PostgreSQL, and stopped. Here it must be well when the host
+/// starts, and may be a file, so it is put out of order after that: its table is away, and each statement fails.
 const DATABASE: &str = "pg";
 
 /// The recorded numbers of orders that are named in bodies.

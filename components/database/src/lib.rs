@@ -93,8 +93,8 @@ const VARIABLE: &str = "database_url";
 /// Why a statement gave no answer. What the database said is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// The database does not answer, is busy or full, or let another transaction go first: the same call may succeed
-    /// later. Of a transaction: it may be stored even so.
+    /// The database does not answer, is busy or full, lacks a table, or let another transaction go first: the same call
+    /// may succeed later. Of a transaction: it may be stored even so.
     Unavailable,
     /// The database cannot be opened as the component is configured, refuses the statement, or holds what its schema
     /// rules out: someone must look at it.
