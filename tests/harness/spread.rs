@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The addresses of the hosts. The first is the one that scenarios talk to.
 pub const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
 
-/// What each host runs: the first a part of the routes at least, the last what takes durable messages. A file is of one host, so `rogue` and `calm`, which
-/// share a database, are on one.
+/// What each host runs: the first one a part of the routes at least, the last one what takes durable messages. A file is
+/// of one host, so `rogue` and `calm`, which share a database, are on one.
 const PARTS: [(&str, [&str; 3]); 5] = [
     ("store", ["gateway,auth,passwords", "products", "orders,payments,webhook,stripe-sandbox"]),
     ("edge", ["front", "second,inner", "rogue"]),

@@ -3,9 +3,9 @@
 //! answered, and the books must be right to the cent.
 //!
 //! Nothing in the product helps: a point is held open from outside, by a lock on a database, by a way to NATS that leads
-//! nowhere, or by a provider that does not answer. Of several hosts all are killed at once. What else is under way at that moment, a seed decides. The seeds of a point run one after the other on
-//! one state, so that each has all crashes before it behind it. The full matrix is
-//! `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
+//! nowhere, or by a provider that does not answer. Of several hosts all are killed. What else is under way at that moment,
+//! a seed decides. The seeds of a point run one after the other on one state, so that each has all crashes before it
+//! behind it. The full matrix is `CRASH_SEEDS=25 cargo test --release --test scenarios -- crash`.
 
 use crate::harness::database::{Database, Held, number};
 use crate::harness::door::Door;

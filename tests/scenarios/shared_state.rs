@@ -7,7 +7,7 @@ use crate::harness::{Answer, App, eventually};
 use futures::future::{join, join_all};
 use serde_json::json;
 
-/// A host of the store whose accounts are kept as this runtime configuration says.
+/// A host of the store, all of it, whose accounts are kept as this runtime configuration says.
 async fn host(config: &str) -> Shop {
     Shop::of(App::store_alone().file("runtime-config.toml", config)).await
 }
