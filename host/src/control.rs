@@ -346,8 +346,9 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
 async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
     match (app.queue(), app.remote()) {
         (None, Some(remote)) => {
-            let limit = app.application().limits.durable_bytes;
-            Ok(JetStreamQueue::find(remote.nats().clone(), limit).await?.map(Queue::JetStream))
+            let (limit, components) = (app.application().limits.durable_bytes, &app.application().components);
+            let components = components.keys().cloned().collect();
+            Ok(JetStreamQueue::find(remote.nats().clone(), limit, components).await?.map(Queue::JetStream))
         }
         (queue, _) => Ok(queue.cloned()),
     }
