@@ -86,6 +86,9 @@ async fn an_event_reaches_a_nest_service_and_its_sender_is_told_when_nobody_list
     host.wait_for_log("nobody subscribes to the pattern").await;
     let mut service = Node::start("service.js", &[&nats.url()]).await;
     noted(&mut service, "one", json!({ "deed": { "retry": 3 } }), async || note("one").await.status == 200).await;
+    // What no server takes is of no use later either.
+    let large = http.get("/send/note/large/2000000").await.expect_failed();
+    assert_eq!(large, "the service of `account.noted` cannot be sent a message of this size");
     nats.kill(0);
     host.wait_for_log("NATS is gone").await;
     assert_eq!(note("gone").await.expect_unavailable(), "the service of `account.noted` cannot be reached");

@@ -81,7 +81,7 @@ pub(super) fn retry(text: String) -> Val {
 }
 
 /// The answer to a caller whose message can never be stored.
-pub(super) fn reject(text: String) -> Val {
+pub(in crate::links) fn reject(text: String) -> Val {
     error(REJECT, text)
 }
 

@@ -48,7 +48,7 @@ mod queue;
 mod watch;
 
 pub(in crate::links) use complaint::Complaint;
-pub(in crate::links) use contract::is_delivery;
+pub(in crate::links) use contract::{is_delivery, reject};
 pub use deliver::Deliveries;
 pub use file::FileQueue;
 pub use jetstream::{JetStreamError, JetStreamQueue};

@@ -7,7 +7,7 @@
 //!
 //! An event is not answered, so `ok` says that NATS has given it to those who listen, once. Where that cannot be said,
 //! because nobody listens or NATS is gone, it is the contract's `retry`; so a durable link on the way keeps the event for
-//! a service that is away.
+//! a service that is away. What can never be sent is its `reject`.
 
 use super::function::{Function, Way};
 use super::packet::{self, Outcome, Reply};
@@ -16,7 +16,7 @@ use crate::bindings::{Ctx, printable};
 use crate::call::CallContext;
 use crate::links::LinkError;
 use crate::links::check::LinkTypeError;
-use crate::links::durable::is_delivery;
+use crate::links::durable::{is_delivery, reject};
 use crate::links::import::define;
 use crate::links::unavailable::Unavailable;
 use crate::manifest::NestPattern;
@@ -128,11 +128,17 @@ struct Link {
 struct Silence {
     what: &'static str,
     detail: String,
+    /// Whether the same message has no better chance later.
+    lasting: bool,
 }
 
 impl Silence {
     fn new(what: &'static str, detail: impl std::fmt::Display) -> Self {
-        Silence { what, detail: detail.to_string() }
+        Silence { what, detail: detail.to_string(), lasting: false }
+    }
+
+    fn lasting(what: &'static str, detail: impl std::fmt::Display) -> Self {
+        Silence { lasting: true, ..Silence::new(what, detail) }
     }
 }
 
@@ -147,9 +153,9 @@ impl Link {
             }
             Ok((Some(named), _)) => {
                 let detail = format!("fix: add '{named}' to `calls` of `{}`", self.caller);
-                (named, Err(Silence::new("is not one that this component may call", detail)))
+                (named, Err(Silence::lasting("is not one that this component may call", detail)))
             }
-            Err(error) => (first.to_owned(), Err(Silence::new("cannot be sent this message", error))),
+            Err(error) => (first.to_owned(), Err(Silence::lasting("cannot be sent this message", error))),
         };
         match outcome {
             Ok(values) => {
@@ -158,10 +164,14 @@ impl Link {
                 }
                 Ok(())
             }
-            Err(Silence { what, detail }) => {
+            Err(Silence { what, detail, lasting }) => {
                 let message = format!("the service of `{}` {what}", printable(&subject));
                 tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", printable(&detail));
                 match (&self.unavailable, results.first_mut()) {
+                    (_, Some(slot)) if self.event && lasting => {
+                        *slot = reject(message);
+                        Ok(())
+                    }
                     (Some(unavailable), Some(slot)) => {
                         *slot = unavailable.value(&message);
                         Ok(())
@@ -182,7 +192,7 @@ impl Link {
         let most = self.nats.client().max_payload();
         if packet.len() > most {
             let detail = format!("{} bytes, and NATS takes {most}", packet.len());
-            return Err(Silence::new("cannot be sent a message of this size", detail));
+            return Err(Silence::lasting("cannot be sent a message of this size", detail));
         }
         let answer = async {
             let _slot = self.slots.acquire().await;
