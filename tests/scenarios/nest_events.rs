@@ -4,7 +4,7 @@
 use super::durable::{on, send, until_no_messages};
 use super::nest::{Node, cmd, started};
 use crate::harness::nats::Nats;
-use crate::harness::{App, Host, eventually};
+use crate::harness::{App, PATIENCE, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -46,7 +46,9 @@ async fn events_that_cannot_be_stored_are_kept_until_they_can_and_a_host_that_st
 }
 
 #[tokio::test]
-async fn a_host_holds_so_many_bytes_of_events_says_what_it_loses_and_goes_on_answering() {
+async fn a_host_holds_so_many_bytes_of_events_and_of_requests_and_says_what_it_loses() {
+    // Of messages of 879 KiB.
+    const HELD: usize = 65536 / 879;
     let mut nats = Nats::cluster();
     let (host, mut client) = started(App::nest("services"), &nats).await;
     leaderless(&mut nats);
@@ -57,19 +59,28 @@ async fn a_host_holds_so_many_bytes_of_events_says_what_it_loses_and_goes_on_ans
     let line = host.wait_for_log("is lost").await;
     assert!(line.contains("`payment.succeeded`") && line.contains("hold 65536 KiB"), "{line}");
     assert_eq!(client.send(cmd("find_one_product"), json!({ "id": 1 })).await.unwrap()["name"], "Teclado");
+    // Requests have a bound of their own; so many wait in vain to be stored, and the others are refused at once.
+    let asking = async_nats::connect(format!("nats://127.0.0.1:{}", nats.port(0))).await.unwrap();
+    let ask = async || {
+        let packet = json!({ "data": { "stripeChargeId": "asked", "pad": pad }, "id": "x" }).to_string();
+        let request = async_nats::Request::new().payload(packet.into()).timeout(Some(PATIENCE));
+        let reply = asking.send_request("payment.succeeded", request).await.unwrap();
+        String::from_utf8(reply.payload.to_vec()).unwrap()
+    };
+    let answers = futures::future::join_all((0..90).map(|_| ask())).await;
+    let refused = |why: &str| answers.iter().filter(|answer| answer.contains(why)).count();
+    let (at_once, in_the_end) = (refused("is overloaded"), refused("cannot be sent messages now"));
+    assert!(at_once > 0 && at_once + in_the_end == 90, "{answers:?}");
     whole(&mut nats);
-    // Of 879 KiB each.
-    let passed = || host.log().into_iter().filter(|line| line.contains("names no order")).map(charge).collect();
+    let passed = || {
+        let charge = |line: &String| Some(line.split('"').find(|part| part.starts_with("ch_"))?.to_owned());
+        host.log().iter().filter(|line| line.contains("names no order")).filter_map(charge).collect()
+    };
     let all = eventually("all that was held is delivered", async || {
-        Some(passed()).filter(|passed: &BTreeSet<String>| passed.len() >= 65536 / 879)
+        Some(passed()).filter(|passed: &BTreeSet<String>| passed.len() >= HELD)
     })
     .await;
-    assert_eq!(all.len(), 65536 / 879, "{all:?}");
-}
-
-/// The charge that a line of the log is about.
-fn charge(line: String) -> String {
-    line.split('"').find(|part| part.starts_with("ch_")).unwrap_or_else(|| panic!("{line}")).to_owned()
+    assert_eq!(all.len(), HELD, "{all:?}");
 }
 
 #[tokio::test]
@@ -111,7 +122,7 @@ delivery_backoff_most = 100
 "#;
     let nats = Nats::start();
     let app = on(&nats, sender("\"souk-test:rogue/events@1.0.0\" = { component = \"relay\" }", DURABLE).append(RELAY));
-    let host: Host = app.start().await;
+    let host = app.start().await;
     let http = host.client();
     for id in ["one", "two"] {
         send(&http, &format!("finish/{id}/0")).await;
