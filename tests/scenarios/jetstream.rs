@@ -9,8 +9,12 @@ use crate::harness::store::{STRIPE_SECRET, Shop, cents};
 use crate::harness::{App, eventually, queue, stripe};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// What a host says when its connection has ended.
 const LOST: &str = "calls to other hosts fail until it is there again";
@@ -204,6 +208,70 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
     // With its only attempt used up it would be a dead letter. The target is not asked meanwhile: it has one instance.
     until_no_messages(&app).await;
     assert_eq!(counted(&other.client(), "done:turned-away").await, 1);
+}
+
+#[tokio::test]
+async fn an_event_that_waits_for_its_next_attempt_still_waits_when_nats_was_started_again() {
+    let mut nats = Nats::start();
+    let app = on(&nats, App::new("durable"))
+        .replace("delivery_backoff = 20", "delivery_backoff = 3600000")
+        .replace("delivery_backoff_most = 100", "delivery_backoff_most = 3600000");
+    let (host, client) = start(&app).await;
+    send(&client, "retry/patient/1").await;
+    let waits = eventually("it has failed once", || async {
+        messages(&app).await.pop().filter(|waits| waits["reason"] == "try 1 is too early")
+    })
+    .await;
+    nats.kill(0);
+    host.wait_for_log("NATS is gone").await;
+    nats.resume(0);
+    host.wait_for_log("NATS is there again").await;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let notes = jetstream.get_stream("souk_durable_notes").await.unwrap();
+    let subject = format!("souk.durable.note.{}", text(&waits, "id"));
+    let note = eventually("it has come before its time", || async {
+        let note = notes.get_last_raw_message_by_subject(&subject).await.expect("it waits");
+        let note: Value = serde_json::from_slice(&note.payload).unwrap();
+        (note["uncounted"] != json!(0)).then_some(note)
+    })
+    .await;
+    assert_eq!((text(&note, "state"), &note["attempts"]), ("waiting", &json!(1)), "{note}");
+    let still = messages(&app).await.pop().unwrap();
+    assert_eq!((&still["state"], &still["attempts"], &still["dueAt"]), (&json!("pending"), &json!(1), &waits["dueAt"]));
+    assert_eq!(counted(&client, "tries:patient").await, 1);
+}
+
+#[tokio::test]
+async fn a_host_whose_connection_broke_takes_no_more_events_than_it_has_room_for() {
+    let nats = Nats::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (way, port, cut) = (listener.local_addr().unwrap(), nats.port(0), Arc::new(Notify::new()));
+    tokio::spawn({
+        let cut = cut.clone();
+        async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let cut = cut.clone();
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        () = cut.notified() => {}
+                    }
+                });
+            }
+        }
+    });
+    let app = App::new("durable").append("deliveries = 1");
+    let app = app.file("runtime-config.toml", format!("[nats]\nservers = [\"nats://{way}\"]\n"));
+    let (host, client) = start(&app).await;
+    cut.notify_waiters();
+    host.wait_for_log("NATS is there again").await;
+    send(&client, "wait/first/600000").await;
+    host.wait_for_log("handling first").await;
+    send(&client, "wait/second/600000").await;
+    let states: Vec<_> = messages(&app).await.iter().map(|message| text(message, "state").to_owned()).collect();
+    assert_eq!(states, ["delivering", "pending"]);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 //!
 //! **Attempts** are counted by the server, which says of each message how often it has handed it out. What was handed
 //! out and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
+//! So is what was handed out before its time: until when a message waits, a server that is started again has forgotten, and
+//! so has the next leader of a cluster.
 //!
 //! **The end** of a delivery is said until the server confirms it, however long NATS is away meanwhile. Of a dead letter
 //! the dead-letter stream has acknowledged its copy before. Where the end is lost all the same, with its host, the
@@ -40,6 +42,8 @@ const PULL: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(1);
 /// When a message whose function is not here is handed out again, perhaps to a host that has it.
 const ELSEWHERE: Duration = Duration::from_secs(60);
+/// How much too early a message may come, in milliseconds: the clocks of two hosts differ.
+const EARLY: i64 = 1000;
 /// How long a worker that stops waits for a message that is on its way to it.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -81,6 +85,8 @@ struct Runner {
 struct Inbox {
     subject: Subject,
     messages: Subscriber,
+    /// A request that nobody waits for any more may be answered here.
+    stale: bool,
 }
 
 /// A message that was handed out.
@@ -167,7 +173,7 @@ impl Runner {
         loop {
             let subject = Subject::from(client.new_inbox());
             match client.subscribe(subject.clone()).await {
-                Ok(messages) => return Some(Inbox { subject, messages }),
+                Ok(messages) => return Some(Inbox { subject, messages, stale: false }),
                 Err(error) => self.complain(&failed(error)),
             }
             stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await?;
@@ -184,6 +190,14 @@ impl Runner {
                 None => return Err(QueueError::Stopped),
             }
         }
+        if inbox.stale {
+            // Two requests would bring two messages, one of which nobody would look after. Where nobody listens, the server
+            // forgets.
+            match self.inbox(stop).await {
+                Some(fresh) => *inbox = fresh,
+                None => return Ok(None),
+            }
+        }
         let mut outage = self.queue.shared.nats.outage();
         let there = stop.run_until_cancelled(outage.wait_for(|now| *now == Outage::None)).await.map(|now| now.is_ok());
         match there {
@@ -197,10 +211,14 @@ impl Runner {
             biased;
             () = stop.cancelled() => return Ok(None),
             message = inbox.messages.next() => message.ok_or(QueueError::Stopped)?,
-            // The server forgets the requests of a connection that has ended.
-            _ = outage.changed() => return Ok(None),
+            // The server may or may not have forgotten the request with the connection.
+            _ = outage.changed() => {
+                inbox.stale = true;
+                return Ok(None);
+            }
             // Nobody has answered: the server has forgotten the request, or there is no consumer to make it of.
             () = tokio::time::sleep(PULL + SLACK) => {
+                inbox.stale = true;
                 self.consumer.get_info().await.map_err(failed)?;
                 return Ok(None);
             }
@@ -250,10 +268,14 @@ impl Runner {
         let mut reason = handed.stored.reason.clone();
         if handed.times > 1 {
             let note = self.insist(|| self.queue.shared.notes.get(&handed.stored.id)).await;
+            let early = note.as_ref().and_then(|note| early(note, now()));
             reason = handed.recall(note);
+            if let Some((state, due)) = early {
+                return self.give_back(&handed, state, reason, due).await;
+            }
         }
         if stop.is_cancelled() {
-            return self.give_back(&handed, reason).await;
+            return self.give_back(&handed, State::Waiting, reason, now()).await;
         }
         if handed.times > 1 {
             // For the operator, and for the next attempt, should this be the host's last.
@@ -267,7 +289,7 @@ impl Runner {
                     // Nothing was started. It is held here, and the server goes on hearing of it; should the host end
                     // meanwhile, it was no attempt.
                     let pause = self.lane.backoff.pause(message.attempt);
-                    let note = handed.given_back(State::Waiting, Some(kept(&reason)), now().saturating_add(pause));
+                    let note = handed.given_back(State::Held, Some(kept(&reason)), now().saturating_add(pause));
                     handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
                     let again = async {
                         tokio::time::sleep(millis(u64::try_from(pause).unwrap_or_default())).await;
@@ -276,7 +298,7 @@ impl Runner {
                         self.insist(|| self.queue.shared.notes.put(&handed.stored.id, &note)).await;
                     };
                     if stop.run_until_cancelled(again).await.is_none() {
-                        return self.give_back(&handed, Some(reason)).await;
+                        return self.give_back(&handed, State::Waiting, Some(reason), now()).await;
                     }
                 }
                 end => break end,
@@ -313,18 +335,17 @@ impl Runner {
             }
             End::Stranded => {
                 let due = now().saturating_add(i64::try_from(ELSEWHERE.as_millis()).unwrap_or_default());
-                let note = handed.given_back(State::Stranded, Some("its function is not there".to_owned()), due);
-                self.insist(|| notes.put(&id, &note)).await;
-                self.insist(|| self.confirm(&handed.reply, AckKind::Nak(Some(ELSEWHERE)))).await;
+                self.give_back(handed, State::Stranded, Some("its function is not there".to_owned()), due).await;
             }
         }
     }
 
-    /// Leaves a message to another host, or to the next one, without an attempt.
-    async fn give_back(&self, handed: &Handed, reason: Option<String>) {
-        let note = handed.given_back(State::Waiting, reason.as_deref().map(kept), now());
+    /// Leaves a message to another host, or to the next one, without an attempt: at once, or when it is `due`.
+    async fn give_back(&self, handed: &Handed, state: State, reason: Option<String>, due: i64) {
+        let note = handed.given_back(state, reason.as_deref().map(kept), due);
         self.insist(|| self.queue.shared.notes.put(&handed.stored.id, &note)).await;
-        self.insist(|| self.confirm(&handed.reply, AckKind::Nak(None))).await;
+        let pause = u64::try_from(due.saturating_sub(now())).ok().filter(|pause| *pause > 0).map(millis);
+        self.insist(|| self.confirm(&handed.reply, AckKind::Nak(pause))).await;
     }
 
     /// Stores a dead letter; `false` when there is no room for it, and it stays where it is.
@@ -407,6 +428,12 @@ impl Runner {
     }
 }
 
+/// How a message waits and until when, if that is not yet over at `now`.
+fn early(note: &Note, now: i64) -> Option<(State, i64)> {
+    let due = note.due.filter(|due| due.saturating_sub(now) > EARLY)?;
+    matches!(note.state, State::Waiting | State::Stranded).then_some((note.state, due))
+}
+
 /// Tells the server that a message is being delivered, until this is dropped.
 async fn progress(queue: JetStreamQueue, reply: Subject) {
     let mut tick = tokio::time::interval(PROGRESS);
@@ -431,11 +458,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_waits_comes_early_and_one_that_a_dead_host_had_does_not() {
+        let note = |state, due| Note { state, due: Some(due), ..Note::default() };
+        for state in [State::Waiting, State::Stranded] {
+            assert_eq!(early(&note(state, 60_000), 0), Some((state, 60_000)));
+            assert_eq!(early(&note(state, 60_000), 59_500), None);
+        }
+        for state in [State::Held, State::Delivering] {
+            assert_eq!(early(&note(state, 60_000), 0), None);
+        }
+        assert_eq!(early(&Note::default(), 0), None);
+    }
+
+    #[test]
     fn what_was_given_back_is_no_attempt_and_what_its_host_did_not_live_to_note_is_one() {
         let mut again = handed(2);
         assert_eq!(again.recall(None).as_deref(), Some(INTERRUPTED));
         assert_eq!(again.attempt(), 2);
-        let held = handed(1).given_back(State::Waiting, Some("overloaded".to_owned()), 0);
+        let held = handed(1).given_back(State::Held, Some("overloaded".to_owned()), 0);
         assert_eq!((held.attempts, held.uncounted), (0, 1));
         let mut again = handed(2);
         assert_eq!(again.recall(Some(held)).as_deref(), Some("overloaded"));

@@ -31,6 +31,8 @@ pub(super) enum State {
     /// It waits until it is due.
     #[default]
     Waiting,
+    /// It waits on a host that has no room for it, and is due at once when that host ends.
+    Held,
     /// It is being delivered.
     Delivering,
     /// It waits for a host whose target has its function.

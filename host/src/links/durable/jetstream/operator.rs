@@ -288,7 +288,7 @@ impl JetStreamQueue {
                 None => ("delivering", attempts + 1, reason, None),
                 Some(Note { state, attempts, reason, due, .. }) => {
                     let state = match state {
-                        State::Waiting => "pending",
+                        State::Waiting | State::Held => "pending",
                         State::Delivering => "delivering",
                         State::Stranded => "stranded",
                     };
