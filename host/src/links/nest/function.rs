@@ -30,6 +30,8 @@ pub(super) struct Function {
     fallible: bool,
     /// Whether the whole parameter list is empty, so that `data` says nothing.
     empty: bool,
+    /// Whether it returns no value, so that a response says nothing.
+    silent: bool,
 }
 
 #[derive(Debug)]
@@ -97,7 +99,11 @@ impl Function {
             let errors = Errors::of(pattern, result.is_some(), error.as_ref(), way).map_err(wrong)?;
             Form::Values { whole, errors }
         };
-        Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0 })
+        let silent = match &result {
+            Some(result) => result.ok().is_none(),
+            None => ty.results().len() == 0,
+        };
+        Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0, silent })
     }
 
     /// The arguments that `data` stands for, as the codec's JSON.
@@ -169,8 +175,11 @@ impl Function {
             (Form::Json, Outcome::Error(json)) => {
                 format!(r#"{{"err":{{"exception":{}}}}}"#, super::packet::text(json))
             }
-            (Form::Values { .. }, Outcome::Response(json)) if self.fallible => format!(r#"{{"ok":{json}}}"#),
-            (Form::Values { .. }, Outcome::Response(json)) => (*json).to_owned(),
+            (Form::Values { .. }, Outcome::Response(json)) => {
+                // Nest's handlers return what they like.
+                let json = if self.silent { "null" } else { json };
+                if self.fallible { format!(r#"{{"ok":{json}}}"#) } else { json.to_owned() }
+            }
             (Form::Values { errors, .. }, Outcome::Error(json)) => match errors.case_of(json) {
                 Some(error) => format!(r#"{{"err":{error}}}"#),
                 None => return Ok(None),

@@ -110,6 +110,19 @@ fn a_result_becomes_a_response_or_an_error_of_the_table_and_back() {
 }
 
 #[test]
+fn what_a_service_returns_for_a_function_without_a_value_is_passed_over() {
+    let fallible = async_func(&[], Some(&result(None, Some(error()))));
+    for (ty, errors, expected) in
+        [(fallible, ERRORS, vec![Val::Result(Ok(None))]), (async_func(&[], None), &[][..], Vec::new())]
+    {
+        let function = Function::of(&pattern(None, errors), &ty, Way::Out).unwrap();
+        for json in ["null", "true", r#"{"affected":1}"#] {
+            assert_eq!(function.results(&Outcome::Response(json)).unwrap().as_ref(), Some(&expected), "{json}");
+        }
+    }
+}
+
+#[test]
 fn an_error_of_nest_becomes_the_case_that_fits_best_or_none() {
     let function = Function::of(&pattern(None, ERRORS), &login(), Way::Out).unwrap();
     let read = |json: &str| function.results(&Outcome::Error(json)).unwrap();
