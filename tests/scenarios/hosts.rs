@@ -64,7 +64,8 @@ async fn a_host_that_hangs_and_wakes_again_loses_no_read_and_no_order_while_anot
         // A gateway that hangs is for the load balancer to notice.
         for part in 1..PARTS.len() {
             town.hang(part, 0, true);
-            load.more(2 * between, between / 10).await;
+            // Longer than three attempts at it would take.
+            load.more(5 * between, between / 4).await;
             town.hang(part, 0, false);
             load.more(between, between / 20).await;
         }

@@ -121,6 +121,23 @@ async fn a_callee_whose_host_is_killed_is_lost_and_its_caller_is_told() {
     assert!(message.contains("calm was lost"), "{message}");
 }
 
+#[tokio::test]
+async fn a_caller_that_stood_still_takes_the_answer_that_came_meanwhile() {
+    let pair = Pair::start().await;
+    let (client, nats) = (pair.client(), pair.nats().await);
+    // Longer than a call may be silent.
+    let call = tokio::spawn(async move { client.get("/other/insert-and-hold/meanwhile/2000").await });
+    pair.callee.wait_for_log("holding meanwhile").await;
+    pair.caller.hang();
+    eventually("it is done", || async {
+        let rows = nats.request(subject("calm", "count-rows"), r#"{"note":"meanwhile"}"#.into()).await.unwrap();
+        (rows.payload == r#"{"ok":1}"#).then_some(())
+    })
+    .await;
+    pair.caller.wake();
+    call.await.unwrap().expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_that_is_gone_makes_calls_fail_at_once_and_its_return_needs_no_restart() {
     let Pair { mut nats, app: _app, caller, callee: _callee } = Pair::start().await;
@@ -286,7 +303,7 @@ async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_perm
     };
     let publish = each(&|name| format!("\"souk.rogue.call.{name}.>\", \"souk.rogue.cancel.{name}\""));
     let subscribe = each(&|name| format!("\"souk.rogue.http.{name}\", \"souk.rogue.http.{name}.*\""));
-    let publish = format!("\"_INBOX.>\", {publish}");
+    let publish = format!("\"_INBOX.>\", \"$JS.API.STREAM.INFO.*\", {publish}");
     let config = users(
         &format!("{publish}, \"souk.rogue.http.>\", \"$SRV.PING.*\""),
         &format!("\"$SRV.>\", {publish}, {subscribe}"),

@@ -2,7 +2,7 @@
 
 use super::hosts::{Hosts, Last};
 use super::inbox::{Expected, Inbox};
-use super::{ATTEMPTS, GRACE, LOST_AFTER, wire};
+use super::{ATTEMPTS, GRACE, LOST_AFTER, WORKING, wire};
 use crate::call::CallContext;
 use crate::nats::{ALLOW, Nats, NatsError, Outage};
 use crate::runtime::{CallError, Failure};
@@ -267,14 +267,17 @@ enum Ended {
 
 /// Waits for the answer for as long as the call is heard of.
 async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message, Ended> {
+    let mut awake = expected.heard();
     loop {
-        let lost = expected.heard() + LOST_AFTER;
+        let lost = expected.heard().max(awake) + LOST_AFTER;
         let until = lost.min(context.deadline);
         match tokio::time::timeout_at(until.into(), &mut expected.answered).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(_)) => return Err(Ended::Lost),
             Err(_) if context.deadline <= lost => return Err(Ended::Late),
-            Err(_) if expected.heard() + LOST_AFTER <= Instant::now() => return Err(Ended::Lost),
+            // It is this host that stood still: what came meanwhile has not been read.
+            Err(_) if until.elapsed() > WORKING => awake = Instant::now(),
+            Err(_) if expected.heard().max(awake) + LOST_AFTER <= Instant::now() => return Err(Ended::Lost),
             Err(_) => {}
         }
     }

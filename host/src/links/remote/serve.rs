@@ -27,6 +27,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -273,6 +274,8 @@ impl Host {
     ) -> Result<Bytes, CallError> {
         let mut call = std::pin::pin!(endpoint.call(payload, room, context, self.nats.client().max_payload()));
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + WORKING, WORKING);
+        // A host that stood still says it once.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
