@@ -213,7 +213,7 @@ impl Remote {
         let fail = |failure, detail: &str| Broken::Failed(CallError::new(&target.component, failure, detail));
         let mut expected = self.0.inbox.expect();
         let headers = wire::call(&expected.id, caller, target.ty.as_deref(), context);
-        let mut cancel = CancelOnDrop { client, subject: Some(target.cancel.clone()), id: expected.id.clone() };
+        let mut cancel = CancelOnDrop { client, subject: None, id: expected.id.clone() };
         let answer = {
             let sent = client.publish_with_reply_and_headers(subject, expected.reply.clone(), headers, payload);
             let answer = async {
@@ -221,6 +221,7 @@ impl Remote {
                     PublishErrorKind::MaxPayloadExceeded => fail(Failure::RequestTooLarge, TOO_LARGE),
                     _ => Broken::Disconnected,
                 })?;
+                cancel.subject = Some(target.cancel.clone());
                 wait(&mut expected, context).await.map_err(|ended| match ended {
                     Ended::Late => fail(Failure::Deadline, "on another host"),
                     Ended::Lost => {
@@ -286,7 +287,7 @@ async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message,
 /// Tells the callee's hosts when nobody waits for a call any more.
 struct CancelOnDrop<'a> {
     client: &'a Client,
-    /// `None` once there is nothing to cancel.
+    /// `None` before the call is sent and once it is answered: there is nothing to cancel.
     subject: Option<Subject>,
     id: String,
 }

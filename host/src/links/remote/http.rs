@@ -24,6 +24,9 @@ use wasmtime_wasi_http::Error;
 /// What a message leaves to its own headers, in bytes.
 pub const HEADROOM: usize = 1024;
 
+/// The most bytes that a head may have: twice what the HTTP edge may be made to take. Read, it is many times as much.
+pub const MAX_HEAD: usize = 2 << 20;
+
 /// A message that holds no request or response.
 #[derive(Debug, thiserror::Error)]
 #[error("is none: {0}")]
@@ -75,7 +78,8 @@ fn join(head: &impl Serialize, body: &[u8]) -> Bytes {
 }
 
 fn split<H: serde::de::DeserializeOwned>(mut message: Bytes) -> Result<(H, Bytes), Malformed> {
-    let end = message.iter().position(|byte| *byte == b'\n').ok_or_else(|| Malformed::new("it has no head"))?;
+    let end = message.iter().take(MAX_HEAD + 1).position(|byte| *byte == b'\n');
+    let end = end.ok_or_else(|| Malformed::new(format_args!("it has no head of {MAX_HEAD} bytes at the most")))?;
     let head = message.split_to(end);
     let body = message.split_off(1);
     Ok((serde_json::from_slice(&head).map_err(Malformed::new)?, body))
@@ -247,6 +251,7 @@ mod tests {
     #[test]
     fn what_is_no_head_is_refused() {
         let headers: Vec<_> = (0..40_000).map(|n| format!("[\"h{n}\",\"\"]")).collect();
+        let long = format!("{{\"status\":200,\"headers\":[]{}}}\n", " ".repeat(MAX_HEAD));
         let many = format!("{{\"status\":200,\"headers\":[{}]}}\n", headers.join(","));
         for message in [
             "",
@@ -257,6 +262,7 @@ mod tests {
             "{\"status\":200,\"headers\":[[\"a\",\"\\n\"]]}\n",
             "{\"status\":200,\"headers\":[[\"a\",\"\u{100}\"]]}\n",
             many.as_str(),
+            long.as_str(),
         ] {
             assert!(read_response(Bytes::copy_from_slice(message.as_bytes())).is_err(), "{message:.60}");
         }

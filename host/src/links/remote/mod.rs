@@ -117,6 +117,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("remote: waits for NATS", millis(GRACE), "milliseconds"),
         ("remote: clock skew", millis(CLOCK_SKEW), "milliseconds"),
         ("remote: head of a message", n(http::HEADROOM), "bytes"),
+        ("remote: head of a request", n(http::MAX_HEAD), "bytes"),
         ("remote: other hosts asked", millis(peers::ANSWER), "milliseconds"),
         ("nats: messages not yet read", n(crate::nats::CAPACITY), "messages"),
     ]
