@@ -30,6 +30,7 @@ mod scenarios {
     mod nest_events;
     mod outages;
     mod payments;
+    mod permissions;
     mod permutations;
     mod postgres;
     mod reconcile;

@@ -261,6 +261,13 @@ impl App {
         run(souk).await
     }
 
+    /// Runs `souk COMMAND` on the host of this application whose state folder is `state` beside the others.
+    pub async fn souk_at(&self, state: &str, command: &str, arguments: &[&str]) -> Output {
+        let mut souk = self.command_with_state(command, &self.folder.path().join(state));
+        souk.args(arguments);
+        run(souk).await
+    }
+
     /// Runs `souk call COMPONENT FUNCTION [JSON]`: at the first host, whichever runs the component; where none runs, on
     /// the state of the one that does when they do.
     pub async fn call(&self, component: &str, function: &str, json: Option<Value>) -> Output {

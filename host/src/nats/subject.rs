@@ -11,8 +11,8 @@
 //!
 //! Each name is one token, so that permissions at the server can be given by application and by component. A host that
 //! runs `orders` subscribes to `souk.store.call.orders.>`, `souk.store.http.orders`, `souk.store.http.orders.*` and
-//! `souk.store.cancel.orders`, to `$SRV.>` and to `_INBOX.>`; it publishes to the same subjects of what it calls, and to
-//! `$SRV.PING.*`, `_INBOX.>`, `$JS.API.>` and `$JS.ACK.>`.
+//! `souk.store.cancel.orders`, to `$SRV.>` and to `_INBOX.>`; it publishes to the same subjects of what it calls, to
+//! `_INBOX.>`, `$SRV.INFO.*` and `$SRV.PING.*`, and where it has messages or stores on NATS, to `$JS.API.>` and `$JS.ACK.>`.
 //! Streams and buckets are named `souk_APP_...`, which is what JetStream takes: letters, digits, `-` and `_`.
 
 use std::fmt::Write;
