@@ -2,21 +2,22 @@
 //! not arrive any more, so no message is taken from it, and what it says still does.
 //!
 //! Of one host it is the write lock of the queue's file. Of several it is a proxy before each server of NATS, which the
-//! host that takes the messages is given in its place. While the door is shut it loses what comes from that host, and a
-//! connection that has lost something ends when it is open again.
+//! host that takes the messages is given in its place. While the door is shut it loses what comes from that host, and
+//! when it is opened, all connections from before end.
 
 use super::database::Held;
 use super::{App, queue};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// The door, which is open at first.
 pub struct Door {
-    shut: Arc<AtomicBool>,
+    /// How often it was moved: at an odd number it is shut.
+    moved: Arc<AtomicUsize>,
     proxies: Vec<JoinHandle<()>>,
     held: Option<Held>,
 }
@@ -24,20 +25,20 @@ pub struct Door {
 impl Door {
     /// Puts a door before the queue of an application that has not been started.
     pub async fn before(app: App) -> (Door, App) {
-        let mut door = Door { shut: Arc::default(), proxies: Vec::new(), held: None };
+        let mut door = Door { moved: Arc::default(), proxies: Vec::new(), held: None };
         let Some(servers) = app.spread_over().map(|spread| spread.nats.clone()) else { return (door, app) };
         let mut urls = Vec::new();
         for server in servers.split(',') {
             let server = server.trim_start_matches("nats://").to_owned();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             urls.push(format!("nats://{}", listener.local_addr().unwrap()));
-            let shut = Arc::clone(&door.shut);
+            let moved = Arc::clone(&door.moved);
             door.proxies.push(tokio::spawn(async move {
                 loop {
                     let (host, _) = listener.accept().await.unwrap();
-                    let (server, shut) = (server.clone(), Arc::clone(&shut));
+                    let (server, moved) = (server.clone(), Arc::clone(&moved));
                     // Whichever side ends it, there is nothing to say about it.
-                    tokio::spawn(async move { drop(pass(host, &server, &shut).await) });
+                    tokio::spawn(async move { drop(pass(host, &server, &moved).await) });
                 }
             }));
         }
@@ -46,7 +47,7 @@ impl Door {
 
     /// Shuts it.
     pub async fn shut(&mut self, app: &App) {
-        self.shut.store(true, Ordering::SeqCst);
+        self.moved.fetch_add(1, Ordering::SeqCst);
         if self.proxies.is_empty() {
             self.held = Some(Held::file(&queue::file(app).expect("a queue")).await);
         }
@@ -54,7 +55,7 @@ impl Door {
 
     /// Opens it again.
     pub async fn open(&mut self) {
-        self.shut.store(false, Ordering::SeqCst);
+        self.moved.fetch_add(1, Ordering::SeqCst);
         if let Some(held) = self.held.take() {
             held.release().await;
         }
@@ -68,7 +69,8 @@ impl Drop for Door {
 }
 
 /// Serves one connection to its end. When this returns both sides are closed.
-async fn pass(host: TcpStream, server: &str, shut: &AtomicBool) -> io::Result<()> {
+async fn pass(host: TcpStream, server: &str, moved: &AtomicUsize) -> io::Result<()> {
+    let begun = moved.load(Ordering::SeqCst);
     let server = TcpStream::connect(server).await?;
     for stream in [&host, &server] {
         stream.set_nodelay(true)?;
@@ -76,14 +78,15 @@ async fn pass(host: TcpStream, server: &str, shut: &AtomicBool) -> io::Result<()
     let (mut from_host, mut to_host) = host.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let said = async {
-        let (mut bytes, mut lost) = (vec![0; 1 << 16], false);
+        let mut bytes = vec![0; 1 << 16];
         loop {
             let count = from_host.read(&mut bytes).await?;
-            let shut = shut.load(Ordering::SeqCst);
-            if count == 0 || lost && !shut {
+            let now = moved.load(Ordering::SeqCst);
+            let shut = now % 2 == 1;
+            // What was said while it was shut may be read only now.
+            if count == 0 || now != begun && !shut {
                 return Ok(());
             }
-            lost |= shut;
             if !shut {
                 to_server.write_all(&bytes[..count]).await?;
             }

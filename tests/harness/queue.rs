@@ -1,7 +1,8 @@
 //! The durable messages of an application, as they lie in its state folder, or in JetStream where it has several hosts.
 
-use super::App;
-use async_nats::jetstream::{self, stream::Stream};
+use super::{App, eventually};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::{self, stream::RawMessageErrorKind, stream::Stream};
 use futures::TryStreamExt as _;
 use std::path::PathBuf;
 
@@ -48,9 +49,16 @@ async fn stream(app: &App, what: &str, text: &str) -> usize {
     let state = stream.get_info().await.unwrap().state;
     let mut found = 0;
     for sequence in state.first_sequence..=state.last_sequence {
-        // Most are gone: delivered.
-        let Ok(message) = stream.get_raw_message(sequence).await else { continue };
-        found += usize::from(String::from_utf8_lossy(&message.payload).contains(text));
+        let message = eventually("the stream answers", || async {
+            match stream.get_raw_message(sequence).await {
+                Ok(message) => Some(Some(message)),
+                // As most are: delivered.
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Some(None),
+                Err(_) => None,
+            }
+        });
+        let contains = |message: StreamMessage| String::from_utf8_lossy(&message.payload).contains(text);
+        found += usize::from(message.await.is_some_and(contains));
     }
     found
 }
