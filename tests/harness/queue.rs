@@ -48,7 +48,7 @@ async fn stream(app: &App, what: &str, text: &str) -> usize {
     let Some(stream) = find(app, what).await else { return 0 };
     let state = stream.get_info().await.unwrap().state;
     let mut found = 0;
-    for sequence in state.first_sequence..=state.last_sequence {
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
         let message = eventually("the stream answers", || async {
             match stream.get_raw_message(sequence).await {
                 Ok(message) => Some(Some(message)),
