@@ -17,10 +17,11 @@ use tempfile::TempDir;
 /// How long a server may take to be ready: a cluster elects a leader first.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the server, and ends it when its standard input ends: a test that is killed leaves nothing behind.
+/// Runs the server, and ends it by the signal that it is told, or when its standard input ends: a test that is killed
+/// leaves nothing behind.
 const KEEPER: &str = r#""$@" </dev/null & server=$!
-read -r _; told=$?
-kill -KILL $server 2>/dev/null; wait $server
+read -r signal; told=$?
+kill -${signal:-KILL} $server 2>/dev/null; wait $server
 [ $told = 0 ] || rm -rf "$PWD""#;
 
 /// One server, or a cluster.
@@ -104,8 +105,17 @@ impl Nats {
 
     /// Ends server `node` at once, as `kill -9` does; its data stays.
     pub fn kill(&mut self, node: usize) {
+        self.end(node, "KILL");
+    }
+
+    /// Ends server `node` as an operator does: it writes all that it knows.
+    pub fn stop(&mut self, node: usize) {
+        self.end(node, "TERM");
+    }
+
+    fn end(&mut self, node: usize, signal: &str) {
         if let Some(mut keeper) = self.nodes[node].keeper.take() {
-            keeper.stdin.take().unwrap().write_all(b"\n").unwrap();
+            writeln!(keeper.stdin.take().unwrap(), "{signal}").unwrap();
             keeper.wait().unwrap();
         }
     }

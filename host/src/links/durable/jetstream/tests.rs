@@ -362,14 +362,15 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     take(&queue).await.double_ack().await.unwrap();
     take(&queue).await.double_ack().await.unwrap();
     assert_eq!(queue.stats().await.unwrap().waiting, 0);
-    server.kill(0);
+    let mut outage = queue.shared.nats.outage();
+    server.stop(0);
+    outage.wait_for(|now| *now != crate::nats::Outage::None).await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     std::fs::create_dir(&folder).unwrap();
     for (bytes, path) in stored {
         std::fs::write(path, bytes).unwrap();
     }
     server.resume(0);
-    let mut outage = queue.shared.nats.outage();
     outage.wait_for(|now| *now == crate::nats::Outage::None).await.unwrap();
     assert_eq!(queue.stats().await.unwrap().waiting, 2);
     let mut still = Still::new();
