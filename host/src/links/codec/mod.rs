@@ -28,7 +28,7 @@
 //! would otherwise be lost in silence), and, when the codec is made, handles, two names that are the same in camel case
 //! (`a-1` and `a1`) and types nested more than [`MAX_DEPTH`] deep. Errors say where and what kind of value was found,
 //! never the value: it may be a password. The size of the text is for the caller to bound; what is read of it takes
-//! [`MAX_VALUE`] at the most.
+//! [`MAX_VALUE`] at the most, and what is written is no longer.
 
 mod decode;
 mod encode;
@@ -43,6 +43,7 @@ use self::encode::{Arguments, Typed};
 use self::shape::{Field, Shape, TypePath};
 use serde::de::DeserializeSeed;
 use std::cell::{Cell, RefCell};
+use std::io;
 use wasmtime::component::Val;
 use wasmtime::component::types::ComponentFunc;
 
@@ -89,9 +90,17 @@ impl FunctionCodec {
     /// Writes the parameters as an object.
     ///
     /// # Errors
-    /// When a value does not fit its type, or is a NaN or an infinity.
+    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE`].
     pub fn encode_params(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        write(&|trail, out| serde_json::to_writer(out, &Arguments { values, fields: self.fields(), trail }))
+        self.encode_params_within(MAX_VALUE, values)?.ok_or_else(too_much)
+    }
+
+    /// The same; `None` when it would be more than `most` bytes.
+    ///
+    /// # Errors
+    /// When a value does not fit its type, or is a NaN or an infinity.
+    pub fn encode_params_within(&self, most: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
+        write(most, &|trail, out| serde_json::to_writer(out, &Arguments { values, fields: self.fields(), trail }))
     }
 
     /// Reads the parameters from an object, or from an array by position.
@@ -121,12 +130,20 @@ impl FunctionCodec {
     /// Writes the function's result; `null` when it has none.
     ///
     /// # Errors
-    /// When the value does not fit its type, or is a NaN or an infinity.
+    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE`].
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
+        self.encode_results_within(MAX_VALUE, values)?.ok_or_else(too_much)
+    }
+
+    /// The same; `None` when it would be more than `most` bytes.
+    ///
+    /// # Errors
+    /// When the value does not fit its type, or is a NaN or an infinity.
+    pub fn encode_results_within(&self, most: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
         match (values, &self.result) {
-            ([], None) => Ok(b"null".to_vec()),
+            ([], None) => Ok(Some(b"null".to_vec())),
             ([value], Some(shape)) => {
-                write(&|trail, out| serde_json::to_writer(out, &Typed { value, shape, trail, step: Step::Root }))
+                write(most, &|trail, out| serde_json::to_writer(out, &Typed { value, shape, trail, step: Step::Root }))
             }
             (values, shape) => Err(CodecError {
                 path: "$".to_owned(),
@@ -161,12 +178,40 @@ impl FunctionCodec {
     }
 }
 
-fn write(part: &dyn Fn(&Trail<'_>, &mut Vec<u8>) -> serde_json::Result<()>) -> Result<Vec<u8>, CodecError> {
+fn too_much() -> CodecError {
+    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {MAX_VALUE} bytes") }
+}
+
+/// JSON up to a length: a string can be six times as long in it.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if more.len() > self.most - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(
+    most: usize,
+    part: &dyn Fn(&Trail<'_>, &mut Bounded) -> serde_json::Result<()>,
+) -> Result<Option<Vec<u8>>, CodecError> {
     let trail = Trail::default();
-    let mut out = Vec::with_capacity(128);
+    let mut out = Bounded { bytes: Vec::with_capacity(128), most };
     match part(&trail, &mut out) {
-        Ok(()) => Ok(out),
-        Err(e) => Err(trail.error(&e)),
+        Ok(()) => Ok(Some(out.bytes)),
+        Err(error) if error.is_io() => Ok(None),
+        Err(error) => Err(trail.error(&error)),
     }
 }
 

@@ -450,6 +450,17 @@ fn what_would_take_too_much_is_refused_where_it_would() {
     assert!(codec.decode_params(many.as_bytes()).is_err());
 }
 
+#[test]
+fn what_would_be_too_long_is_not_written() {
+    let codec = FunctionCodec::of(&func(&[("p", STRING)], Some(&STRING))).unwrap();
+    // Six bytes each, two quotation marks, and `{"p":}`.
+    let value = [text(&"\u{1}".repeat(10))];
+    assert_eq!(codec.encode_results_within(61, &value).unwrap(), None);
+    assert_eq!(codec.encode_results_within(62, &value).unwrap().map(|json| json.len()), Some(62));
+    assert_eq!(codec.encode_params_within(67, &value).unwrap(), None);
+    assert_eq!(codec.encode_params_within(68, &value).unwrap().map(|json| json.len()), Some(68));
+}
+
 proptest! {
     #[test]
     fn no_value_takes_more_than_was_asked_for((ty, value) in any_type().prop_flat_map(|ty| (Just(ty.clone()), any_value(&ty)))) {

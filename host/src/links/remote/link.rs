@@ -1,5 +1,6 @@
 //! The caller's side of a remote link: an import whose functions send what they are called with.
 
+use super::call::TOO_LARGE;
 use super::{Remote, Target};
 use crate::bindings::Ctx;
 use crate::call::CallContext;
@@ -84,8 +85,9 @@ impl Link {
         let Some(context) = context.next(self.call_deadline) else {
             return Err(failed(Failure::TooManyHops, String::new()));
         };
-        let params = self.codec.encode_params(params);
+        let params = self.codec.encode_params_within(self.remote.max_payload(), params);
         let params = params.map_err(|error| failed(Failure::Mismatch, format!("the arguments: {error}")))?;
+        let params = params.ok_or_else(|| failed(Failure::RequestTooLarge, TOO_LARGE.to_owned()))?;
         let answer = self.remote.call(&self.target, &self.caller, params.into(), &context).await?;
         self.codec.decode_results(&answer).map_err(|error| failed(Failure::Mismatch, format!("the result: {error}")))
     }

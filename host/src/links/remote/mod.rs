@@ -106,6 +106,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     vec![
         ("remote: calls taken", n(ROOM) * 1024, "bytes"),
         ("remote: least of a call", n(LEAST) * 1024, "bytes"),
+        ("remote: refusals not yet sent", n(serve::REFUSALS), "answers"),
         ("remote: sign of life", millis(WORKING), "milliseconds"),
         ("remote: lost after", millis(LOST_AFTER), "milliseconds"),
         ("remote: attempts", u64::from(ATTEMPTS), "attempts"),

@@ -27,12 +27,16 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// How long NATS may take to confirm that this host has left the queue groups.
 const LEAVING: Duration = Duration::from_secs(2);
+
+/// Refusals that wait to be sent, when there is no room for more calls.
+pub(super) const REFUSALS: usize = 1024;
 
 /// The services of this host, while they take calls.
 pub struct Serving {
@@ -47,6 +51,7 @@ pub struct Serving {
 struct Host {
     nats: Nats,
     room: Room,
+    refusals: Arc<Semaphore>,
     running: Running,
     tasks: TaskTracker,
 }
@@ -79,6 +84,7 @@ impl Serving {
         let host = Arc::new(Host {
             nats: nats.clone(),
             room: Room::new(),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
             running: Running::default(),
             tasks: TaskTracker::new(),
         });
@@ -172,7 +178,13 @@ impl Host {
         let Some(reply) = call.reply.clone().filter(|reply| !is_reserved(reply)) else { return };
         let (host, endpoint) = (self.clone(), endpoint.clone());
         let Some(room) = self.room.take(call.payload.len()) else {
-            self.tasks.spawn(async move { host.refuse(&endpoint, reply).await });
+            // Whoever floods a host need not be answered: such a call is lost to its caller.
+            if let Ok(refusal) = self.refusals.clone().try_acquire_owned() {
+                self.tasks.spawn(async move {
+                    host.refuse(&endpoint, reply).await;
+                    drop(refusal);
+                });
+            }
             return;
         };
         let read = wire::read(call.headers.as_ref(), endpoint.pool.call_deadline());
@@ -227,10 +239,15 @@ impl Host {
         let outcome = match read {
             Ok(envelope) => {
                 trace = envelope.context.trace.clone();
+                let most = self.nats.client().max_payload();
                 let outcome = match endpoint.misunderstood(&envelope) {
                     None => self.perform(endpoint, payload, &mut room, envelope.context, &reply).await,
                     Some(error) => Err(error),
                 };
+                let outcome = outcome.and_then(|answer| match answer.len() > most {
+                    false => Ok(answer),
+                    true => Err(too_large(component, most)),
+                });
                 if let Err(error) = &outcome {
                     log(error, &trace, &envelope.caller);
                 }
@@ -242,20 +259,6 @@ impl Host {
                 Err(error)
             }
         };
-        let most = self.nats.client().max_payload();
-        let outcome = outcome.and_then(|answer| match answer.len() > most {
-            false => Ok(answer),
-            true => {
-                let detail = format!(
-                    "the answer has {} bytes, and a message may have {most}; raise `max_payload` of the NATS server, or \
-                     let it answer in parts",
-                    answer.len()
-                );
-                let error = CallError::new(component, Failure::ResponseTooLarge, detail);
-                tracing::error!(component = %component, trace = %trace, "{error}");
-                Err(error)
-            }
-        });
         endpoint.public.stats.note(start.elapsed(), outcome.as_ref().err().map(|error| error.failure));
         match outcome {
             Ok(answer) => self.publish(&reply, None, answer).await,
@@ -336,8 +339,9 @@ impl Endpoint {
                 room.drop_message(payload.len());
                 drop(payload);
                 let results = self.pool.call(*position, params, context).await?;
-                let results = codec.encode_results(&results).map_err(|e| wrong("the result cannot be sent", &e))?;
-                Ok(results.into())
+                let results = codec.encode_results_within(most, &results);
+                let results = results.map_err(|e| wrong("the result cannot be sent", &e))?;
+                results.map(Bytes::from).ok_or_else(|| too_large(self.pool.component(), most))
             }
             Kind::Http => {
                 let request = http::read_request(payload).map_err(|e| wrong("the request", &e))?;
@@ -349,12 +353,22 @@ impl Endpoint {
     }
 }
 
+fn too_large(component: &Arc<str>, most: usize) -> CallError {
+    let detail = format!(
+        "the answer is larger than a message may be, which is {most} bytes; raise `max_payload` of the NATS server, or let \
+         it answer in parts"
+    );
+    CallError::new(component, Failure::ResponseTooLarge, detail)
+}
+
 /// Failures at the callee, as a local link logs them at its caller.
 fn log(error: &CallError, trace: &str, caller: &str) {
     let component = &error.component;
     match error.failure {
         // There may be thousands of them, and each caller hears of its own.
         Failure::Overloaded => tracing::debug!(component = %component, trace, caller, "{error}"),
+        // A server's setting mends it.
+        Failure::ResponseTooLarge => tracing::error!(component = %component, trace, caller, "{error}"),
         _ => tracing::warn!(component = %component, trace, caller, "{error}"),
     }
 }
