@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::call::CallContext;
-use crate::manifest::NatsConfig;
+use crate::manifest::{self, Application, HostValues, LoadOptions, NatsConfig};
 use crate::nats::Nats;
 use crate::nats_server;
 use crate::runtime::{CallError, Failure};
+use crate::state;
 use async_nats::service::PingResponse;
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
@@ -284,4 +285,46 @@ async fn calls_fail_when_nats_goes_and_work_again_when_it_is_back() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     serving.abort();
+}
+
+/// An application whose component `stand-in` is off while `bank` is set.
+fn conditional(bank: &str) -> Application {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "spin_manifest_version = 2\n[application]\nname = \"test\"\n[variables]\nbank = { default = \"\" }\n\
+                [component.stand-in]\nsource = \"s.wasm\"\n[component.stand-in.tool.souk]\nunless = \"bank\"\n";
+    std::fs::write(folder.path().join("spin.toml"), text).unwrap();
+    let options = LoadOptions {
+        manifest: folder.path().to_owned(),
+        runtime_config: None,
+        environment: Vec::new(),
+        process_env: [("SPIN_VARIABLE_BANK".to_owned(), bank.to_owned())].into(),
+        nats: Vec::new(),
+        credentials: None,
+        only: Vec::new(),
+    };
+    let secrets = state::secrets_of(folder.path());
+    let host = HostValues { url: "http://localhost".to_owned(), secrets };
+    manifest::read(&options).unwrap().fill_in(&host).unwrap().application
+}
+
+#[tokio::test]
+async fn hosts_that_start_together_learn_of_each_other_and_nobody_is_waited_for_who_says_nothing() {
+    let server = nats_server::Nats::start();
+    let (one, other) = (nats(&server).await, nats(&server).await);
+    let (set, empty) = (conditional("b"), conditional(""));
+    // Nobody is there, and then a service of the same name that never answers.
+    agree(&one, &set, false).await.unwrap();
+    let silent = async_nats::connect(server.url()).await.unwrap();
+    let _silent = silent.subscribe("$SRV.INFO.test_host").await.unwrap();
+    serve::round_trip(&silent).await;
+    agree(&one, &set, false).await.unwrap();
+
+    let _here = Presence::start(&one, &set).await.unwrap();
+    agree(&one, &set, true).await.unwrap();
+    let _there = Presence::start(&other, &empty).await.unwrap();
+    // Where one asks before the other is there, the other alone learns of it.
+    serve::round_trip(other.client()).await;
+    let (one_says, other_says) = tokio::join!(agree(&one, &set, true), agree(&other, &empty, true));
+    assert!(one_says.unwrap_err().to_string().contains("`stand-in` is off at this host"));
+    assert!(other_says.unwrap_err().to_string().contains("`stand-in` takes part at this host"));
 }
