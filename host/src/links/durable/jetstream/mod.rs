@@ -21,6 +21,7 @@
 //! then stay where they are.
 
 pub(super) mod deliver;
+mod handed;
 mod message;
 mod note;
 mod operator;
