@@ -7,6 +7,7 @@ use super::{Client, PATIENCE, eventually};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -30,8 +31,7 @@ impl Host {
     pub(super) async fn start(mut command: Command, folder: Arc<TempDir>) -> Host {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk starts");
         let lines = Arc::default();
-        collect(child.stdout.take().unwrap(), &lines);
-        collect(child.stderr.take().unwrap(), &lines);
+        let outputs = [collect(child.stdout.take().unwrap(), &lines), collect(child.stderr.take().unwrap(), &lines)];
         let mut host = Host { child, lines, address: String::new(), tls: false, folder, others: Vec::new() };
         let start = Instant::now();
         loop {
@@ -42,7 +42,10 @@ impl Host {
                 host.address = address;
                 break;
             }
-            assert!(ended.is_none(), "souk ended with {ended:?}:\n{}", host.log().join("\n"));
+            if let Some(status) = ended {
+                outputs.into_iter().for_each(|output| output.join().unwrap());
+                panic!("souk ended with {status}:\n{}", host.log().join("\n"));
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if !host.tls {
@@ -189,11 +192,11 @@ fn announced(line: &str) -> Option<(bool, String)> {
     Some((tls, rest.chars().take_while(|c| c.is_ascii_digit() || ['.', ':'].contains(c)).collect()))
 }
 
-fn collect(output: impl Read + Send + 'static, lines: &Lines) {
+fn collect(output: impl Read + Send + 'static, lines: &Lines) -> JoinHandle<()> {
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             lines.lock().unwrap().push((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
         }
-    });
+    })
 }

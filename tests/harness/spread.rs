@@ -10,7 +10,7 @@ use super::nats::Nats;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The addresses of the hosts. The first is the one that scenarios talk to.
 pub const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
@@ -65,7 +65,7 @@ impl Spread {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let (application, parts) = PARTS.iter().find(|(name, _)| *name == application).expect("parts of it");
         let port = match *application {
-            "store" => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+            "store" => free_port(),
             _ => 0,
         };
         let name = format!("{application}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -78,4 +78,15 @@ impl Spread {
         let runs = self.parts[host].iter().copied().filter(|component| !self.down.contains(*component));
         runs.collect::<Vec<_>>().join(",")
     }
+}
+
+/// A port on which a host can be started again and again: below those that the system gives to whoever asks for any one,
+/// as it would give this one away while the host is down.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Tests that run at one time, in processes of their own, begin at different places.
+    let first = std::process::id() % 10_000 * 97;
+    let ports = std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    let mut ports = ports.map(|port| u16::try_from(port).unwrap());
+    ports.find(|port| TcpListener::bind((ADDRESSES[0], *port)).is_ok()).unwrap()
 }
