@@ -195,8 +195,7 @@ unauthorized = { status = 400, message = "User/Password not valid" }
 #[tokio::test]
 async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_the_contract() {
     let mut nats = Nats::start_with("max_payload: 8MB");
-    // On one host, which shares its server with the service alone.
-    let app = App::store_alone().shared_secrets();
+    let app = App::store().shared_secrets();
     let app = app.replace("\"store:auth/accounts@1.0.0\" = { component = \"auth\" }\n", "").append(ACCOUNTS);
     let host = app.argument("--nats").argument(nats.url()).start().await;
     let http = host.client();
