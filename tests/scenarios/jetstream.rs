@@ -162,7 +162,7 @@ async fn an_event_of_a_host_that_is_killed_goes_to_another() {
 #[tokio::test]
 async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_delivery() {
     let mut nats = Nats::start();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     // Nobody runs the target.
     let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
     send(&sender.client(), "finish/early/0").await;
@@ -181,7 +181,7 @@ async fn an_event_that_is_acknowledged_outlives_the_death_of_nats_before_its_del
 #[tokio::test]
 async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used_up_no_attempt() {
     let nats = Nats::start();
-    let app = on(&nats, App::new("durable").append("delivery_attempts = 1\ninstances = 1\nwaiting = 0"));
+    let app = on(&nats).append("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
     let app = app.replace("delivery_backoff = 20", "delivery_backoff = 600000");
     let app = app.replace("delivery_backoff_most = 100", "delivery_backoff_most = 600000");
     let (one, client) = start(&app).await;
@@ -213,7 +213,7 @@ async fn an_event_that_a_full_host_could_not_begin_before_it_was_killed_has_used
 #[tokio::test]
 async fn an_event_that_waits_for_its_next_attempt_still_waits_when_nats_was_started_again() {
     let mut nats = Nats::start();
-    let app = on(&nats, App::new("durable"))
+    let app = on(&nats)
         .replace("delivery_backoff = 20", "delivery_backoff = 3600000")
         .replace("delivery_backoff_most = 100", "delivery_backoff_most = 3600000");
     let (host, client) = start(&app).await;
@@ -262,7 +262,7 @@ async fn a_host_whose_connection_broke_takes_no_more_events_than_it_has_room_for
             }
         }
     });
-    let app = App::new("durable").append("deliveries = 1");
+    let app = App::alone("durable").append("deliveries = 1");
     let app = app.file("runtime-config.toml", format!("[nats]\nservers = [\"nats://{way}\"]\n"));
     let (host, client) = start(&app).await;
     cut.notify_waiters();
@@ -277,7 +277,7 @@ async fn a_host_whose_connection_broke_takes_no_more_events_than_it_has_room_for
 #[tokio::test]
 async fn events_for_a_component_that_has_left_the_application_are_stranded() {
     let nats = Nats::start();
-    let app = on(&nats, App::new("durable"));
+    let app = on(&nats);
     let sender = app.start_at("127.0.0.1:0", "state", &["--only", "sender"]).await;
     send(&sender.client(), "finish/left/0").await;
     assert_eq!(text(&messages(&app).await[0], "state"), "pending");
@@ -287,7 +287,7 @@ async fn events_for_a_component_that_has_left_the_application_are_stranded() {
         "spin_manifest_version = 2\n[application]\nname = \"durable\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \
          \"other\"\n[component.other]\nsource = \"other.wasm\"\n",
     );
-    let seen = messages(&on(&nats, other)).await;
+    let seen = messages(&other.on_nats(&nats.url())).await;
     assert_eq!((seen.len(), text(&seen[0], "state"), &seen[0]["dueAt"]), (1, "stranded", &json!(null)), "{seen:?}");
 }
 
@@ -418,7 +418,7 @@ async fn a_host_without_durable_messages_needs_no_jetstream_and_says_what_its_us
          [\"$JS.API.>\"] } } } ] }",
     );
     let login = |user: &str| format!("[nats]\nservers = [\"nats://{user}@127.0.0.1:{}\"]\n", nats.port(0));
-    let app = App::new("durable").file("runtime-config.toml", login("few:f")).file("all.toml", login("all:a"));
+    let app = App::alone("durable").file("runtime-config.toml", login("few:f")).file("all.toml", login("all:a"));
     let all = app.path("all.toml");
     let refused = async || {
         let output = app.souk("events", &["list"]).await;

@@ -1,7 +1,7 @@
 //! Events between a NestJS system and components, in both directions: those that cannot be stored now, more than a host
 //! holds, and Nest services that are away.
 
-use super::durable::{on, send, until_no_messages};
+use super::durable::{send, until_no_messages};
 use super::nest::{Node, cmd, started};
 use crate::harness::nats::Nats;
 use crate::harness::{App, PATIENCE, eventually};
@@ -121,7 +121,9 @@ delivery_backoff = 20
 delivery_backoff_most = 100
 "#;
     let nats = Nats::start();
-    let app = on(&nats, sender("\"souk-test:rogue/events@1.0.0\" = { component = \"relay\" }", DURABLE).append(RELAY));
+    let app = sender("\"souk-test:rogue/events@1.0.0\" = { component = \"relay\" }", DURABLE)
+        .append(RELAY)
+        .on_nats(&nats.url());
     let host = app.start().await;
     let http = host.client();
     for id in ["one", "two"] {
@@ -143,7 +145,7 @@ const DURABLE: &str = "[component.sender.tool.souk]\ndurable = [\"souk-test:rogu
 
 /// The application `durable`, where other than `rogue` takes the events of `sender`.
 fn sender(dependency: &str, table: &str) -> App {
-    App::new("durable").replace(DEPENDENCY, dependency).replace(DURABLE, table)
+    App::alone("durable").replace(DEPENDENCY, dependency).replace(DURABLE, table)
 }
 
 /// Waits until `sent`, and then for the service to have noted the event, once.

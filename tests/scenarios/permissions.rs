@@ -3,7 +3,7 @@
 use crate::harness::app::texts;
 use crate::harness::nats::Nats;
 use crate::harness::postgres::Postgres;
-use crate::harness::spread::{HOSTS, Spread};
+use crate::harness::spread::{ADDRESSES, Spread};
 use crate::harness::store::{PASSWORD, fresh_email, order_body, send, token};
 use crate::harness::{App, build, eventually};
 use http::Method;
@@ -24,7 +24,8 @@ fn documented() -> String {
 async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_the_rest() {
     let nats = Nats::start_with(&format!("max_payload: 8MB\n{}", documented()));
     let login = |(user, password): (&str, &str)| format!("nats://{user}:{password}@127.0.0.1:{}", nats.port(0));
-    let port = Spread::over(nats.url()).port;
+    let spread = Spread::over("store", nats.url());
+    let port = spread.port;
     let mut app = App::store_alone()
         .shared_secrets()
         .variable("products_database_url", Postgres::shared().database())
@@ -35,10 +36,11 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
         app = app.file(&format!("{}.toml", user.0), config);
     }
     let app = &app;
-    let start = HOSTS.iter().zip(USERS).map(async |((address, only), (user, _))| {
+    let parts = ADDRESSES.iter().zip((0..).map(|host| spread.only(host)));
+    let start = parts.zip(USERS).map(async |((address, only), (user, _))| {
         let port = if user == "front" { port } else { 0 };
         let config = app.path(&format!("{user}.toml")).to_str().unwrap().to_owned();
-        let arguments = ["--runtime-config-file", config.as_str(), "--only", only];
+        let arguments = ["--runtime-config-file", config.as_str(), "--only", only.as_str()];
         app.start_at(&format!("{address}:{port}"), user, &arguments).await
     });
     let hosts = futures::future::join_all(start).await;

@@ -308,7 +308,7 @@ async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_perm
         &format!("{publish}, \"souk.rogue.http.>\", \"$SRV.PING.*\""),
         &format!("\"$SRV.>\", {publish}, {subscribe}"),
     );
-    let pair = Pair::of(App::new("rogue"), Nats::start_with(&config)).await;
+    let pair = Pair::of(App::alone("rogue"), Nats::start_with(&config)).await;
     let client = pair.client();
     client.get("/rogue/answer/1").await.expect(200);
     pair.callee.client().get("/other/self/hello").await.expect(200);
@@ -514,7 +514,7 @@ async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
 async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_stops_the_start() {
     let host = |nats: &Nats, bank: &str, only: &str| {
         let conditional = "[component.hasty.tool.souk]\nunless = \"bank\"";
-        let app = App::new("rogue").replace("[variables]\n", "[variables]\nbank = { default = \"\" }\n");
+        let app = App::alone("rogue").replace("[variables]\n", "[variables]\nbank = { default = \"\" }\n");
         let app = app.append(conditional).variable("bank", bank).argument("--nats").argument(nats.url());
         app.argument("--only").argument(only)
     };
@@ -556,7 +556,7 @@ async fn a_host_with_another_contract_is_named_at_the_start_and_its_calls_are_no
         "spin_manifest_version = 2\n[application]\nname = \"rogue\"\n[component.rogue]\nsource = \"r.wasm\"\n";
     let other = App::inline(manifest).component("r.wasm", OTHER_ROGUE).argument("--nats").argument(nats.url());
     let callee = other.start().await;
-    let caller = caller(&App::new("rogue"), &nats).await;
+    let caller = caller(&App::alone("rogue"), &nats).await;
     let line = caller.wait_for_log("`souk-test:rogue/bare@1.0.0#answer` of `rogue`").await;
     for fragment in ["ERROR", "`front` calls", "-> s32` there", "-> u32` here", "fix: build both from the same version"]
     {
@@ -572,7 +572,7 @@ async fn a_host_with_another_contract_is_named_at_the_start_and_its_calls_are_no
     caller.stop().await;
     callee.stop().await;
     // One whose contract is the same, and who says otherwise for itself.
-    let pair = Pair::of(App::new("rogue"), nats).await;
+    let pair = Pair::of(App::alone("rogue"), nats).await;
     assert_eq!(pair.client().get("/rogue/bare/42").await.expect(200), 42);
     let client = pair.nats().await;
     let mut headers = HeaderMap::new();
@@ -591,7 +591,7 @@ async fn souk_call_says_when_this_host_may_not_reach_the_other() {
             "authorization {{ users: [ {{ user: all, password: a }}, {{ user: few, password: f, permissions: {{ publish: {{ deny: \
              [\"{refused}\"] }} }} }} ] }}"
         ));
-        let app = App::new("rogue");
+        let app = App::alone("rogue");
         for (user, login) in [("all", "all:a"), ("few", "few:f")] {
             fs::write(
                 app.path(&format!("{user}.toml")),
