@@ -246,7 +246,8 @@ impl App {
     /// Starts a host that must refuse, or several of which one must at least; returns what those that did said on
     /// standard error.
     ///
-    /// Each must end by itself and say no address at which it would serve: nothing is started by halves.
+    /// Each of those must end by itself and say no address at which it would serve: nothing is started by halves. The others
+    /// may serve what they run.
     pub async fn start_fails(&self) -> String {
         let ends = futures::future::join_all(self.ups().into_iter().map(refusal)).await;
         let refusals: Vec<_> = ends.into_iter().flatten().collect();

@@ -395,7 +395,7 @@ async fn an_unknown_message_is_an_error_with_and_without_a_host(place: Place) {
     }
 }
 
-// Of messages on JetStream no host knows whether another has their component.
+// Of messages in a file; `jetstream` has the same of those on NATS.
 #[tokio::test]
 async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_with_it() {
     let app = Place::file().app();

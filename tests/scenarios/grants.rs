@@ -70,18 +70,21 @@ fn block<'l>(log: &'l [String], title: &str) -> impl Iterator<Item = &'l str> {
     log[start + 1..].iter().take_while(|line| !line.is_empty()).map(String::as_str)
 }
 
-/// What a host says of a component that it does not run.
-const ELSEWHERE: &str = " (on another host)";
+/// What a host says of a component that it does not run: nothing where there is one host.
+fn elsewhere(host: &Host) -> &'static str {
+    if host.logs().len() > 1 { " (on another host)" } else { "" }
+}
 
 /// The components with their grants; of several hosts, as the one says that runs them.
 fn components(host: &Host) -> Vec<String> {
     let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let elsewhere = elsewhere(host);
     for log in host.logs() {
         let mut component = None;
         for line in block(&log, "Components:") {
             match line.strip_prefix("    ") {
-                Some(_) => components.entry(component.clone().unwrap()).or_default().push(line.replace(ELSEWHERE, "")),
-                None if line.ends_with(ELSEWHERE) => {}
+                Some(_) => components.entry(component.clone().unwrap()).or_default().push(line.replace(elsewhere, "")),
+                None if !elsewhere.is_empty() && line.ends_with(elsewhere) => {}
                 None => drop(components.entry(component.insert(line.to_owned()).clone()).or_default()),
             }
         }
@@ -91,11 +94,11 @@ fn components(host: &Host) -> Vec<String> {
 
 /// The public routes: patterns with their components.
 fn routes(host: &Host) -> Vec<(String, String)> {
-    let url = format!("http://{}", host.address());
+    let (url, elsewhere) = (format!("http://{}", host.address()), elsewhere(host));
     let pair = |line: &str| {
         let (route, component) = line.trim().split_once(' ').expect("a route and its component");
         let route = route.strip_prefix(&url).expect("a route of this host");
-        (route.to_owned(), component.trim().replace(ELSEWHERE, ""))
+        (route.to_owned(), component.trim().replace(elsewhere, ""))
     };
     block(&host.logs()[0], "Routes:").map(pair).collect()
 }

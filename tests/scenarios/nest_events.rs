@@ -20,7 +20,7 @@ fn whole(nats: &mut Nats) {
 #[tokio::test]
 async fn events_that_cannot_be_stored_are_kept_until_they_can_and_a_host_that_stops_says_how_many_it_loses() {
     let mut nats = Nats::cluster();
-    let app = App::nest("services").append("[application.tool.souk.limits]\ndrain = 1000\n");
+    let app = App::nest("services").shared_secrets().append("[application.tool.souk.limits]\ndrain = 1000\n");
     let (host, mut client) = started(app, &nats).await;
     let items = json!({ "items": [{ "productId": 1, "quantity": 2 }] });
     let made = client.send(cmd("create_order"), items).await.unwrap();
@@ -35,11 +35,12 @@ async fn events_that_cannot_be_stored_are_kept_until_they_can_and_a_host_that_st
     client.until(cmd("find_one_order"), json!({ "id": id }), |order| order["status"] == "PAID").await;
     host.wait_for_log("events are stored again").await;
 
+    let before = host.log_count("cannot be stored");
     leaderless(&mut nats);
     for charge in ["ch_1", "ch_2", "ch_3"] {
         client.emit("payment.succeeded", json!({ "stripeChargeId": charge })).await;
     }
-    eventually("events cannot be stored", async || (host.log_count("cannot be stored") == 2).then_some(())).await;
+    eventually("events cannot be stored", async || (host.log_count("cannot be stored") > before).then_some(())).await;
     assert_eq!(host.log_count("is lost"), 0);
     host.terminate();
     host.wait_for_log("3 events of Nest clients are lost").await;
@@ -50,7 +51,7 @@ async fn a_host_holds_so_many_bytes_of_events_and_of_requests_and_says_what_it_l
     // Of messages of 879 KiB.
     const HELD: usize = 65536 / 879;
     let mut nats = Nats::cluster();
-    let (host, mut client) = started(App::nest("services"), &nats).await;
+    let (host, mut client) = started(App::nest("services").shared_secrets(), &nats).await;
     leaderless(&mut nats);
     let pad = "x".repeat(900_000);
     for n in 0..90 {

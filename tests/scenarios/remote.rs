@@ -305,7 +305,7 @@ async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_perm
     let subscribe = each(&|name| format!("\"souk.rogue.http.{name}\", \"souk.rogue.http.{name}.*\""));
     let publish = format!("\"_INBOX.>\", \"$JS.API.STREAM.INFO.*\", {publish}");
     let config = users(
-        &format!("{publish}, \"souk.rogue.http.>\", \"$SRV.PING.*\""),
+        &format!("{publish}, \"souk.rogue.http.>\", \"$SRV.PING.*\", \"$SRV.INFO.*\""),
         &format!("\"$SRV.>\", {publish}, {subscribe}"),
     );
     let pair = Pair::of(App::alone("rogue"), Nats::start_with(&config)).await;

@@ -201,7 +201,10 @@ pub(super) async fn queue(
         (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
         // What an earlier manifest has left. Without durable links it needs no JetStream.
         (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
-            tracing::debug!("{error}");
+            match error.is_passing() {
+                true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),
+                false => tracing::debug!("{error}"),
+            }
             None
         }),
         (false, false) => None,

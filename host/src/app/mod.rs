@@ -37,7 +37,7 @@ pub struct App {
     handlers: BTreeMap<String, Handler>,
     /// The way to components on other hosts; none without NATS.
     remote: Option<Remote>,
-    /// Of durable links; none while the application has and had no such link.
+    /// Of durable links; none where nothing here sends or receives on one, and none did.
     queue: Option<Queue>,
     /// What the components answer of a NestJS system.
     services: Vec<Service>,

@@ -40,13 +40,15 @@ impl Denied {
         all.iter().any(|one| one.publish && one.subject == subject && one.at >= since)
     }
 
-    /// All that was refused since `since`, for a sentence: `publish to X, subscribe to Y`.
-    pub(super) fn since(&self, since: Instant) -> Option<String> {
+    /// What was refused since `since` of the subjects that are `meant`, for a sentence: `publish to X, subscribe to Y`.
+    pub(super) fn since(&self, since: Instant, meant: impl Fn(&str) -> bool) -> Option<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = all.iter().filter(|one| one.at >= since).map(|Refusal { publish, subject, .. }| {
-            let verb = if *publish { "publish" } else { "subscribe" };
-            format!("{verb} to `{subject}`")
-        });
+        let said = all.iter().filter(|one| one.at >= since && meant(&one.subject)).map(
+            |Refusal { publish, subject, .. }| {
+                let verb = if *publish { "publish" } else { "subscribe" };
+                format!("{verb} to `{subject}`")
+            },
+        );
         let said: Vec<String> = said.collect();
         (!said.is_empty()).then(|| said.join(", "))
     }
@@ -64,8 +66,9 @@ mod tests {
         denied.note("nats: Permissions Violation for Publish to \"a.b\"");
         denied.note("nats: Stale Connection");
         assert!(denied.publish("a.b", start) && !denied.publish("c", start) && !denied.publish("a", start));
-        assert_eq!(denied.since(start).unwrap(), "subscribe to `c`, publish to `a.b`");
-        assert_eq!(denied.since(Instant::now()), None);
+        assert_eq!(denied.since(start, |_| true).unwrap(), "subscribe to `c`, publish to `a.b`");
+        assert_eq!(denied.since(start, |subject| subject != "c").unwrap(), "publish to `a.b`");
+        assert_eq!(denied.since(Instant::now(), |_| true), None);
         for n in 0..2 * MOST {
             denied.note(&format!("Permissions Violation for Publish to \"s.{n}\""));
         }

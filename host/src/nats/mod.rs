@@ -196,9 +196,9 @@ impl Nats {
         self.denied.publish(subject, since)
     }
 
-    /// What the server has refused since `since`, for a sentence: `publish to X`.
+    /// What the server has refused since `since` of what streams and buckets need, for a sentence: `publish to X`.
     pub fn denied(&self, since: Instant) -> Option<String> {
-        self.denied.since(since)
+        self.denied.since(since, |subject| !subject.starts_with("$SRV.") && !self.subjects.is_call(subject))
     }
 
     /// On how many servers a stream is kept: as configured, or else on three of a cluster, and on one server alone

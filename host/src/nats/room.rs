@@ -18,6 +18,8 @@ pub const SLACK: u64 = 64 << 20;
 const SHARES: u64 = 16;
 /// How long what the server has said of a stream is gone by, with what this host has sent since.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long it is gone by that a stream is full: each refusal would else be a question too.
+const FULL: Duration = Duration::from_millis(100);
 /// How long the server is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
 /// What a record takes beside its headers, its subject and its payload, and more.
@@ -27,6 +29,8 @@ const RECORD: usize = 64;
 pub struct Room {
     limit: Option<u64>,
     known: Mutex<Known>,
+    /// Held while the server is asked: whoever comes meanwhile waits for the same answer.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// What is known of a stream.
@@ -44,6 +48,8 @@ struct Known {
     sent: u64,
     /// What it sends now: the server may or may not have counted it.
     under_way: u64,
+    /// All that it has ever sent.
+    total: u64,
 }
 
 /// Room for a message, for as long as it is being sent.
@@ -63,7 +69,7 @@ impl Room {
     /// The room of a stream that is to hold at most `limit` bytes, and whose own bound is [`SLACK`] above it; or without a
     /// limit, of one that has the bound that somebody gave it.
     pub fn new(limit: Option<u64>) -> Self {
-        Room { limit, known: Mutex::default() }
+        Room { limit, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
     /// Takes room in `stream` for one more message; `None` when there is none. Where the server does not say how full it
@@ -76,40 +82,60 @@ impl Room {
         payload: usize,
     ) -> Option<Taken<'_>> {
         let bytes = u64::try_from(RECORD + subject.len() + headers + payload).unwrap_or(u64::MAX);
-        if let Some(taken) = self.take_known(bytes) {
-            return Some(taken);
+        if let Some(known) = self.take_known(bytes) {
+            return known;
         }
+        let _asking = self.asking.lock().await;
+        if let Some(known) = self.take_known(bytes) {
+            return known;
+        }
+        let before = {
+            let known = self.known();
+            known.total.saturating_sub(known.under_way)
+        };
         let Ok(Ok(info)) = timeout(ANSWER, stream.get_info()).await else {
             return Some(self.count(self.known(), bytes));
         };
         let mut known = self.known();
-        self.learn(&mut known, &info);
+        self.learn(&mut known, &info, before);
         known.has(bytes).then(|| self.count(known, bytes))
     }
 
-    /// Takes room without asking the server, where that may be.
-    fn take_known(&self, bytes: u64) -> Option<Taken<'_>> {
-        let known = self.known();
-        let fresh = known.asked.is_some_and(|asked| asked.elapsed() < FRESH);
-        (fresh && known.sent < known.share && known.has(bytes)).then(|| self.count(known, bytes))
+    /// Something was deleted: the server is asked again.
+    pub fn forget(&self) {
+        self.known().asked = None;
     }
 
-    fn learn(&self, known: &mut Known, info: &Info) {
+    /// Takes room without asking the server, or is told that there is none; `None` where the server is to be asked.
+    fn take_known(&self, bytes: u64) -> Option<Option<Taken<'_>>> {
+        let known = self.known();
+        let age = known.asked?.elapsed();
+        match known.has(bytes) {
+            true if age < FRESH && known.sent < known.share => Some(Some(self.count(known, bytes))),
+            false if age < FULL => Some(None),
+            _ => None,
+        }
+    }
+
+    /// What the server says, which has counted all that was sent `before` it was asked, and perhaps more.
+    fn learn(&self, known: &mut Known, info: &Info, before: u64) {
         let bound = u64::try_from(info.config.max_bytes).ok().filter(|bound| *bound > 0);
         let slack = bound.map_or(SLACK, slack);
         *known = Known {
             asked: Some(Instant::now()),
-            held: info.state.bytes.saturating_add(known.under_way),
+            held: info.state.bytes.saturating_add(known.total.saturating_sub(before)),
             limit: self.limit.unwrap_or_else(|| bound.map_or(u64::MAX, |bound| bound - slack)),
             share: slack / SHARES,
             sent: 0,
             under_way: known.under_way,
+            total: known.total,
         };
     }
 
     fn count(&self, mut known: MutexGuard<'_, Known>, bytes: u64) -> Taken<'_> {
         known.held = known.held.saturating_add(bytes);
         known.sent = known.sent.saturating_add(bytes);
+        known.total = known.total.saturating_add(bytes);
         known.under_way = known.under_way.saturating_add(bytes);
         Taken { room: self, bytes }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | calls of one function |
 //! | `souk.APP.http.COMPONENT` | HTTP requests for a component |
+//! | one of these two and `.HOST` | the same, for one host alone |
 //! | `souk.APP.cancel.COMPONENT` | ids of calls whose caller has gone away |
 //! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | messages of durable links |
 //! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION.ID` | those that were given up |
@@ -12,7 +13,8 @@
 //! Each name is one token, so that permissions at the server can be given by application and by component. A host that
 //! runs `orders` subscribes to `souk.store.call.orders.>`, `souk.store.http.orders`, `souk.store.http.orders.*` and
 //! `souk.store.cancel.orders`, to `$SRV.>` and to `_INBOX.>`; it publishes to the same subjects of what it calls, to
-//! `_INBOX.>`, `$SRV.INFO.*` and `$SRV.PING.*`, and where it has messages or stores on NATS, to `$JS.API.>` and `$JS.ACK.>`.
+//! `_INBOX.>`, `$SRV.INFO.*` and `$SRV.PING.*`, and where it has messages or stores on NATS, to their own subjects, to
+//! `$KV.BUCKET.>`, `$JS.API.>` and `$JS.ACK.>`.
 //! Streams and buckets are named `souk_APP_...`, which is what JetStream takes: letters, digits, `-` and `_`.
 
 use std::fmt::Write;
@@ -165,6 +167,12 @@ impl Subjects {
     /// The name of a stream or bucket, `what` being of letters, digits, `-` and `_`.
     pub fn stream(&self, what: &str) -> String {
         format!("souk_{}_{what}", self.application)
+    }
+
+    /// Whether it is one of calls, requests or cancellations.
+    pub fn is_call(&self, subject: &str) -> bool {
+        let kind = subject.strip_prefix("souk.").and_then(|rest| rest.strip_prefix(self.application.as_str()));
+        kind.is_some_and(|kind| [".call.", ".http.", ".cancel."].iter().any(|call| kind.starts_with(call)))
     }
 
     /// The name of the bucket for the key-value store `label`, where no other is given.

@@ -161,7 +161,9 @@ impl Bucket {
         let deletes = keys.into_iter().map(|key| async move {
             let purge = self.bucket.stream.purge().filter(self.subject(&key));
             if !self.replicated {
-                return purge.await.map(drop).map_err(|error| self.failed(&error));
+                let purged = purge.await.map(drop).map_err(|error| self.failed(&error));
+                self.room.forget();
+                return purged;
             }
             // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
             let mut conflicts = Conflicts::default();
@@ -171,7 +173,9 @@ impl Bucket {
                     return Ok(());
                 }
                 if let Some(mark) = self.publish(&key, Bytes::new(), Some(revision), deletion()).await? {
-                    return purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
+                    let purged = purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
+                    self.room.forget();
+                    return purged;
                 }
                 conflicts.again(&self.label).await?;
             }

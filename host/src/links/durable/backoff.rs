@@ -23,6 +23,11 @@ impl Backoff {
         self.pause_with(attempt, getrandom::u64().unwrap_or(0))
     }
 
+    /// The longest pause, in milliseconds.
+    pub(super) fn most(&self) -> i64 {
+        i64::try_from(self.most).unwrap_or(i64::MAX)
+    }
+
     fn pause_with(&self, attempt: u32, random: u64) -> i64 {
         let doubled = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX);
         let pause = self.first.saturating_mul(doubled).min(self.most);

@@ -10,6 +10,7 @@
 
 use super::serve::{Refusal, Served, Service};
 use super::{MAX_PACKET, ROOM, STORING};
+use crate::links::remote::room::Room;
 use crate::links::remote::{leave, round_trip};
 use crate::nats::Nats;
 use crate::nats::subject::is_reserved;
@@ -34,6 +35,8 @@ struct Hold {
     /// Subscriptions and requests.
     tasks: TaskTracker,
     requests: Arc<Semaphore>,
+    /// For what requests and events are as values.
+    values: Room,
     /// The events that are held, each a task.
     events: TaskTracker,
     room: Arc<Semaphore>,
@@ -51,6 +54,7 @@ impl Bridge {
             nats: nats.clone(),
             tasks: TaskTracker::new(),
             requests: Arc::new(Semaphore::new(ROOM)),
+            values: Room::new(),
             events: TaskTracker::new(),
             room: Arc::new(Semaphore::new(ROOM)),
             storing: Arc::new(Semaphore::new(STORING)),
@@ -130,9 +134,9 @@ impl Lane {
         let Some(place) = place else {
             return served.reply(nats, &reply, &payload, Err(served.overloaded())).await;
         };
-        let (served, nats, payload) = (served.clone(), nats.clone(), own(&payload));
+        let (served, nats, payload, values) = (served.clone(), nats.clone(), own(&payload), self.hold.values.clone());
         self.hold.tasks.spawn(async move {
-            served.request(&nats, &reply, &payload).await;
+            served.request(&nats, &reply, &payload, &values).await;
             drop(place);
         });
     }
@@ -144,10 +148,11 @@ impl Lane {
         };
         let turns = if self.served.is_stored() { &self.hold.storing } else { &self.slots };
         let (served, turns, payload) = (self.served.clone(), turns.clone(), own(payload));
+        let values = self.hold.values.clone();
         self.hold.events.spawn(async move {
             let turn = turns.acquire_owned().await;
             // Boxed, so that an event is small while it waits for its turn.
-            Box::pin(served.event(payload)).await;
+            Box::pin(served.event(payload, &values)).await;
             drop((turn, room));
         });
     }

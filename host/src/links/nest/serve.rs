@@ -13,6 +13,7 @@ use crate::call::CallContext;
 use crate::limits::ComponentLimits;
 use crate::links::LinkError;
 use crate::links::durable::{Complaint, Key, MAX_ARGUMENTS, NewMessage, Published, Queue, is_delivery};
+use crate::links::remote::room::{Held, Room};
 use crate::manifest::NestPattern;
 use crate::nats::Nats;
 use crate::runtime::{Exported, Failure, Pool};
@@ -26,6 +27,9 @@ use wasmtime::component::Val;
 
 /// The pause before an event that could not be stored is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a function is called with, and its place among what all such calls hold.
+type Params = (Vec<Val>, Held);
 
 /// Whether one of `patterns` is answered by a function of a durable contract, which needs a queue.
 pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
@@ -132,14 +136,17 @@ impl Served {
     }
 
     /// Answers a request.
-    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8]) {
+    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &Room) {
         let trace = trace();
-        let outcome = match (self.arguments(payload), &self.stored) {
-            (Ok((arguments, _)), Some(stored)) => match self.store(stored, arguments, &trace).await {
-                Ok(true) => Ok(Answer::Response("null".to_owned())),
-                Ok(false) => Err(self.unavailable("cannot be sent messages now; try again later")),
-                Err(refusal) => Err(refusal),
-            },
+        let outcome = match (self.arguments(payload, values), &self.stored) {
+            (Ok((arguments, params)), Some(stored)) => {
+                drop(params);
+                match self.store(stored, arguments, &trace).await {
+                    Ok(true) => Ok(Answer::Response("null".to_owned())),
+                    Ok(false) => Err(self.unavailable("cannot be sent messages now; try again later")),
+                    Err(refusal) => Err(refusal),
+                }
+            }
             (Ok((_, params)), None) => self.call(params, &trace).await,
             (Err(refusal), _) => Err(refusal),
         };
@@ -147,18 +154,21 @@ impl Served {
     }
 
     /// Takes an event. One that is to be stored is kept until it is, or is seen to be one that never can be.
-    pub async fn event(&self, payload: Bytes) {
+    pub async fn event(&self, payload: Bytes, values: &Room) {
         let trace = trace();
-        let read = self.arguments(&payload);
+        let read = self.arguments(&payload, values);
         drop(payload);
         let outcome = match (read, &self.stored) {
-            (Ok((arguments, _)), Some(stored)) => loop {
-                match self.store(stored, arguments.clone(), &trace).await {
-                    Ok(true) => break Ok(()),
-                    Ok(false) => tokio::time::sleep(AGAIN).await,
-                    Err(refusal) => break Err(refusal),
+            (Ok((arguments, params)), Some(stored)) => {
+                drop(params);
+                loop {
+                    match self.store(stored, arguments.clone(), &trace).await {
+                        Ok(true) => break Ok(()),
+                        Ok(false) => tokio::time::sleep(AGAIN).await,
+                        Err(refusal) => break Err(refusal),
+                    }
                 }
-            },
+            }
             (Ok((_, params)), None) => self.call(params, &trace).await.map(|_| ()),
             (Err(refusal), _) => Err(refusal),
         };
@@ -179,18 +189,22 @@ impl Served {
         });
     }
 
-    /// What the function is called with: as the codec's JSON, and as values, which it fits therefore.
-    fn arguments(&self, payload: &[u8]) -> Result<(String, Vec<Val>), Refusal> {
+    /// What the function is called with: as the codec's JSON, and as values, which it fits therefore and for which there is
+    /// room among `values`.
+    fn arguments(&self, payload: &[u8], values: &Room) -> Result<(String, Params), Refusal> {
         let packet = Incoming::parse(payload)
             .ok_or_else(|| Refusal::new(400, "the message is no packet of Nest: it is not JSON"))?;
         let arguments = self.function.arguments(&self.subject, packet.data);
-        match self.function.codec.decode_params(arguments.as_bytes()) {
-            Ok(params) => Ok((arguments, params)),
-            Err(error) => Err(Refusal::new(400, format!("data does not fit: {error}"))),
+        let mut room = values.take(0).ok_or_else(|| self.overloaded())?;
+        match room.read(&self.function.codec, arguments.as_bytes()) {
+            Ok(params) => Ok((arguments, (params, room))),
+            Err((Failure::Overloaded, _)) => Err(self.overloaded()),
+            Err((Failure::RequestTooLarge, error)) => Err(Refusal::new(413, error)),
+            Err((_, error)) => Err(Refusal::new(400, format!("data does not fit: {error}"))),
         }
     }
 
-    async fn call(&self, params: Vec<Val>, trace: &Arc<str>) -> Result<Answer, Refusal> {
+    async fn call(&self, (params, _room): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
         let context = CallContext::new(trace.clone(), self.pool.call_deadline());
         match self.pool.call(self.position, params, context).await {
             Ok(results) => match self.function.outcome(&results) {

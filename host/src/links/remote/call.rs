@@ -72,6 +72,9 @@ impl Target {
     }
 }
 
+/// How many hosts are chosen for one attempt, should those chosen have gone, before the choice is left to NATS.
+const CHOICES: u32 = 2;
+
 /// Where `host` alone takes what all hosts together take from `subject`.
 pub(super) fn at(subject: &str, host: &str) -> String {
     format!("{subject}.{host}")
@@ -84,7 +87,11 @@ enum Broken {
     /// No host runs the component; nothing was started.
     NoHost,
     /// It was sent, and nobody knows what became of it.
-    Lost(&'static str),
+    Lost {
+        how: &'static str,
+        /// Whether it is the host that is not heard of.
+        silent: bool,
+    },
     /// Sending again would not help.
     Failed(CallError),
 }
@@ -127,13 +134,13 @@ impl Remote {
         let mut attempt = 1;
         // Whether a host that is not there may be on its way back.
         let mut shaken = self.0.back.is_recent() || target.hosts.answered.is_recent();
-        // Whether a host that was chosen has gone.
-        let mut gone = false;
+        // How many hosts that were chosen have gone.
+        let mut gone = 0;
         loop {
             if target.idempotent {
                 shaken |= self.connected(context).await;
             }
-            let host = if gone { None } else { self.host(target, context).await };
+            let host = if gone < CHOICES { self.host(target, context).await } else { None };
             let subject = match &host {
                 Some(host) => at(&target.subject, host).into(),
                 None => target.subject.clone(),
@@ -142,24 +149,31 @@ impl Remote {
                 Ok(answer) => return Ok(answer),
                 // It began nothing, and there may be others.
                 Err(Broken::NoHost) if host.is_some() => {
-                    gone = true;
+                    target.hosts.forget().await;
+                    gone += 1;
                     continue;
                 }
-                Err(broken) => broken,
+                Err(broken) => {
+                    if let Broken::Lost { silent: true, .. } = broken {
+                        target.hosts.lost.note();
+                    }
+                    broken
+                }
             };
             let again = target.idempotent && attempt < ATTEMPTS && !context.remaining().is_zero();
             let pause = match (broken, again) {
                 (Broken::Failed(error), _) => return Err(error),
-                (Broken::Lost(_), true) | (Broken::Disconnected, true) if self.may_return() => Duration::ZERO,
+                (Broken::Lost { .. } | Broken::Disconnected, true) if self.may_return() => Duration::ZERO,
                 (Broken::NoHost, true) if shaken && attempt == 1 => PAUSES.0,
                 (Broken::NoHost, true) if shaken => PAUSES.1,
-                (Broken::Lost(how), _) => return Err(failed(Failure::Lost, how)),
+                (Broken::Lost { how, .. }, _) => return Err(failed(Failure::Lost, how)),
                 (Broken::Disconnected, _) => {
                     return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
                 }
                 (Broken::NoHost, _) => return Err(failed(Failure::Unreachable, "no host runs it")),
             };
             shaken = true;
+            gone = 0;
             attempt += 1;
             tracing::info!(
                 component = %target.component,
@@ -215,7 +229,7 @@ impl Remote {
         let headers = wire::call(&expected.id, caller, target.ty.as_deref(), context);
         let mut cancel = CancelOnDrop { client, subject: None, id: expected.id.clone() };
         let answer = {
-            let sent = client.publish_with_reply_and_headers(subject, expected.reply.clone(), headers, payload);
+            let sent = client.publish_with_reply_and_headers(subject.clone(), expected.reply.clone(), headers, payload);
             let answer = async {
                 sent.await.map_err(|error| match error.kind() {
                     PublishErrorKind::MaxPayloadExceeded => fail(Failure::RequestTooLarge, TOO_LARGE),
@@ -225,22 +239,26 @@ impl Remote {
                 wait(&mut expected, context).await.map_err(|ended| match ended {
                     Ended::Late => fail(Failure::Deadline, "on another host"),
                     Ended::Lost => {
-                        target.hosts.lost.note();
-                        Broken::Lost("the host that took the call is not heard of any more")
+                        Broken::Lost { how: "the host that took the call is not heard of any more", silent: true }
                     }
                 })
             };
             tokio::select! {
                 biased;
                 answer = answer => answer,
-                _ = outage.changed() => Err(Broken::Lost("the connection to NATS broke during the call")),
+                _ = outage.changed() => Err(Broken::Lost { how: "the connection to NATS broke during the call", silent: false }),
                 // A connection that has stalled takes nothing, and nobody hears of it before its pings fail.
                 () = tokio::time::sleep_until(context.deadline.into()) => Err(fail(Failure::Deadline, "on another host")),
             }
         };
         let answer = match answer {
-            Err(Broken::Lost(_)) if self.0.nats.is_denied(&target.subject, start) => {
-                let detail = format!("this host's NATS user may not publish to `{}`; fix: {ALLOW}", target.subject);
+            Err(Broken::Lost { .. }) if self.0.nats.is_denied(&subject, start) => {
+                // It has reached nobody.
+                cancel.subject = None;
+                if subject != target.subject {
+                    return Err(Broken::NoHost);
+                }
+                let detail = format!("this host's NATS user may not publish to `{subject}`; fix: {ALLOW}");
                 return Err(fail(Failure::Unreachable, &detail));
             }
             answer => answer?,

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 pub(super) const WARY: Duration = Duration::from_secs(30);
 /// How long the first answer counts.
 pub(super) const FRESH: Duration = Duration::from_millis(100);
+/// How long it counts that nobody answered, or may be asked: each call would else wait for an answer in vain.
+pub(super) const UNKNOWN: Duration = Duration::from_secs(2);
 /// How long a host may take to answer.
 pub(super) const THERE: Duration = Duration::from_millis(500);
 
@@ -62,12 +64,17 @@ impl Hosts {
         // Held while it is asked: whoever comes meanwhile waits for the same answer.
         let mut first = self.first.lock().await;
         if let Some((asked, host)) = &*first
-            && asked.elapsed() < FRESH
+            && asked.elapsed() < if host.is_some() { FRESH } else { UNKNOWN }
         {
             return host.clone();
         }
         let host = micro::first_host(nats, component, THERE).await;
         *first = Some((Instant::now(), host.clone()));
         host
+    }
+
+    /// The one who was the first has gone.
+    pub(super) async fn forget(&self) {
+        *self.first.lock().await = None;
     }
 }

@@ -27,6 +27,9 @@ pub const HEADROOM: usize = 1024;
 /// The most bytes that a head may have: twice what the HTTP edge may be made to take. Read, it is many times as much.
 pub const MAX_HEAD: usize = 2 << 20;
 
+/// The most headers of a request or a response; each takes many times its bytes.
+pub(super) const MAX_HEADERS: usize = 1024;
+
 /// A message that holds no request or response.
 #[derive(Debug, thiserror::Error)]
 #[error("is none: {0}")]
@@ -57,6 +60,9 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 fn headers(texts: Vec<(String, String)>) -> Result<HeaderMap, Malformed> {
+    if texts.len() > MAX_HEADERS {
+        return Err(Malformed::new(format_args!("it has more than {MAX_HEADERS} headers")));
+    }
     let mut headers = HeaderMap::new();
     for (name, text) in texts {
         let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();

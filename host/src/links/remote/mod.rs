@@ -62,7 +62,7 @@ mod inbox;
 mod link;
 mod micro;
 mod peers;
-mod room;
+pub(in crate::links) mod room;
 mod running;
 mod serve;
 mod types;
@@ -120,6 +120,8 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("remote: head of a message", n(http::HEADROOM), "bytes"),
         ("remote: head of a request", n(http::MAX_HEAD), "bytes"),
         ("remote: other hosts asked", millis(peers::ANSWER), "milliseconds"),
+        ("remote: next of them to answer", millis(peers::QUIET), "milliseconds"),
+        ("remote: headers of a message", n(http::MAX_HEADERS), "headers"),
         ("nats: messages not yet read", n(crate::nats::CAPACITY), "messages"),
     ]
 }

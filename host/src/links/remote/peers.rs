@@ -6,8 +6,9 @@
 //! stand-in that runs at one host beside the real thing at another would be worse than no host, so a host that finds
 //! one that says otherwise does not start.
 //!
-//! It says so first and asks then: of two that start together, at least one learns of the other. Nobody is waited for
-//! who does not answer: a host that hangs, or that is cut off, is not seen.
+//! It says so first and asks then: of two that start together at one server, at least one learns of the other. Nobody is
+//! waited for who does not answer within [`QUIET`]: a host that hangs, that is cut off, or that has come to another server
+//! of the cluster in the same moment, is not seen.
 
 use super::micro::{Announcing, Service};
 use crate::manifest::Application;
@@ -22,8 +23,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long the hosts may take to answer, all together.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
-/// How long after one answer the next may take.
-const QUIET: Duration = Duration::from_millis(500);
+/// How long after one answer, its own included, the next may take.
+pub(super) const QUIET: Duration = Duration::from_millis(500);
 
 /// The hosts do not agree on what runs.
 #[derive(Debug, thiserror::Error)]

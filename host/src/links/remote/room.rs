@@ -14,10 +14,10 @@ use wasmtime::component::Val;
 
 /// All of it.
 #[derive(Clone)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(in crate::links) struct Room(Arc<Semaphore>);
 
 /// What one call has of it; free again when this is dropped.
-pub(super) struct Held {
+pub(in crate::links) struct Held {
     all: Arc<Semaphore>,
     /// For the message or [`LEAST`], whichever is more, and for what the arguments take above `LEAST`.
     permit: OwnedSemaphorePermit,
@@ -25,12 +25,12 @@ pub(super) struct Held {
 
 impl Room {
     /// All of it free.
-    pub(super) fn new() -> Self {
+    pub(in crate::links) fn new() -> Self {
         Room(Arc::new(Semaphore::new(ROOM)))
     }
 
     /// Room for a message of so many bytes; `None` when there is not so much.
-    pub(super) fn take(&self, message: usize) -> Option<Held> {
+    pub(in crate::links) fn take(&self, message: usize) -> Option<Held> {
         let weight = u32::try_from(message.div_ceil(1024).max(LEAST)).ok()?;
         let permit = self.0.clone().try_acquire_many_owned(weight).ok()?;
         Some(Held { all: self.0.clone(), permit })
@@ -42,7 +42,11 @@ impl Held {
     ///
     /// # Errors
     /// What to tell the caller, and for the log: when they do not fit the function, or there is no room.
-    pub(super) fn read(&mut self, codec: &FunctionCodec, message: &[u8]) -> Result<Vec<Val>, (Failure, String)> {
+    pub(in crate::links) fn read(
+        &mut self,
+        codec: &FunctionCodec,
+        message: &[u8],
+    ) -> Result<Vec<Val>, (Failure, String)> {
         let all = &self.all;
         let (permit, spare, refused) = (RefCell::new(&mut self.permit), Cell::new(LEAST), Cell::new(None));
         let more = |bytes: usize| {
@@ -69,7 +73,7 @@ impl Held {
     }
 
     /// The message is no longer held.
-    pub(super) fn drop_message(&mut self, message: usize) {
+    pub(in crate::links) fn drop_message(&mut self, message: usize) {
         drop(self.permit.split(message.div_ceil(1024).saturating_sub(LEAST)));
     }
 }

@@ -106,6 +106,11 @@ impl Runner {
         self.close(inbox, &stop).await;
     }
 
+    /// The longest that a message waits, in milliseconds.
+    fn longest(&self) -> i64 {
+        self.lane.backoff.most().max(i64::try_from(ELSEWHERE.as_millis()).unwrap_or(i64::MAX))
+    }
+
     fn component(&self) -> &Arc<str> {
         self.lane.pool.component()
     }
@@ -136,7 +141,15 @@ impl Runner {
             // Two requests would bring two messages, one of which nobody would look after. Where nobody listens, the server
             // forgets.
             match self.inbox(stop).await {
-                Some(fresh) => *inbox = fresh,
+                Some(fresh) => {
+                    // The last moment in which one may have come to the old.
+                    if let Some(Some(message)) = inbox.messages.next().now_or_never()
+                        && message.status.is_none()
+                    {
+                        return Ok(Some(message));
+                    }
+                    *inbox = fresh;
+                }
                 None => return Ok(None),
             }
         }
@@ -210,7 +223,7 @@ impl Runner {
         let mut reason = handed.stored.reason.clone();
         if handed.times > 1 {
             let note = self.insist(|| self.queue.shared.notes.get(&handed.stored.id)).await;
-            let early = note.as_ref().and_then(|note| early(note, now()));
+            let early = note.as_ref().and_then(|note| early(note, now(), self.longest()));
             reason = handed.recall(note);
             if let Some((state, due)) = early {
                 return self.give_back(&handed, state, reason, due).await;

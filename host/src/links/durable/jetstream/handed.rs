@@ -64,9 +64,10 @@ impl Handed {
     }
 }
 
-/// How a message waits and until when, if that is not yet over at `now`.
-pub(super) fn early(note: &Note, now: i64) -> Option<(State, i64)> {
-    let due = note.due.filter(|due| due.saturating_sub(now) > EARLY)?;
+/// How a message waits and until when, if that is not yet over at `now`. Nobody makes one wait for more than `longest`: a
+/// note that says so was written by a host whose clock is wrong.
+pub(super) fn early(note: &Note, now: i64, longest: i64) -> Option<(State, i64)> {
+    let due = note.due.filter(|due| (EARLY + 1..=longest.saturating_add(EARLY)).contains(&due.saturating_sub(now)))?;
     matches!(note.state, State::Waiting | State::Stranded).then_some((note.state, due))
 }
 
@@ -86,13 +87,14 @@ mod tests {
     fn a_message_that_waits_comes_early_and_one_that_a_dead_host_had_does_not() {
         let note = |state, due| Note { state, due: Some(due), ..Note::default() };
         for state in [State::Waiting, State::Stranded] {
-            assert_eq!(early(&note(state, 60_000), 0), Some((state, 60_000)));
-            assert_eq!(early(&note(state, 60_000), 59_500), None);
+            assert_eq!(early(&note(state, 60_000), 0, 60_000), Some((state, 60_000)));
+            assert_eq!(early(&note(state, 60_000), 0, 50_000), None);
+            assert_eq!(early(&note(state, 60_000), 59_500, 60_000), None);
         }
         for state in [State::Held, State::Delivering] {
-            assert_eq!(early(&note(state, 60_000), 0), None);
+            assert_eq!(early(&note(state, 60_000), 0, 60_000), None);
         }
-        assert_eq!(early(&Note::default(), 0), None);
+        assert_eq!(early(&Note::default(), 0, 60_000), None);
     }
 
     #[test]

@@ -170,8 +170,15 @@ impl JetStreamQueue {
         if arguments.len() + room::size(&headers) > most {
             return Ok(Published::TooLarge(most));
         }
+        if let Outage::Since(since) = *self.shared.nats.outage().borrow()
+            && since.elapsed() >= GONE
+        {
+            return Err(failed("NATS is gone"));
+        }
         let size = room::size(&headers);
-        let Some(_room) = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await else {
+        let room = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len());
+        let room = tokio::time::timeout_at(until.into(), room).await;
+        let Some(_room) = room.map_err(|_| failed("JetStream gives no answer"))? else {
             return Ok(Published::Full);
         };
         Ok(match self.send(subject, headers, arguments, until).await? {

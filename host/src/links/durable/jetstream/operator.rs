@@ -39,6 +39,8 @@ pub(super) struct Entry {
     bytes: u64,
     sequence: u64,
     state: &'static str,
+    /// Whether a host holds it meanwhile.
+    held: bool,
     attempts: u32,
     reason: Option<String>,
     due: Option<i64>,
@@ -185,7 +187,8 @@ impl JetStreamQueue {
     async fn retry(&self, entry: &Entry) -> Result<(), QueueError> {
         let (attempts, reason) = match entry.state {
             "dead" => (0, None),
-            "pending" if entry.attempts > 0 => (entry.attempts, entry.reason.clone()),
+            // One that a host holds would be delivered by it as well.
+            "pending" if entry.attempts > 0 && !entry.held => (entry.attempts, entry.reason.clone()),
             // It is due, or it is not for now.
             _ => return Ok(()),
         };
@@ -193,7 +196,7 @@ impl JetStreamQueue {
         // It may be gone: delivered, or dropped by somebody else.
         let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
         let anew = Stored { attempts, reason, ..read(message).0 };
-        self.send_anew(anew, &Uuid::now_v7().to_string()).await?;
+        self.send_anew(anew, &Uuid::now_v7().to_string(), true).await?;
         self.delete(stream, entry.sequence).await
     }
 
@@ -207,13 +210,21 @@ impl JetStreamQueue {
     }
 
     /// Stores a message a second time, under an id that the stream does not know yet.
-    pub(super) async fn send_anew(&self, anew: Stored, message_id: &str) -> Result<(), QueueError> {
+    /// Where `checked`, only if there is room.
+    pub(super) async fn send_anew(&self, anew: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
         let subject = anew.durable_subject(self.shared.nats.subjects());
         let headers = anew.headers(message_id);
         let arguments = anew.arguments.clone();
-        let size = room::size(&headers);
-        let Some(_room) = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await else {
-            return Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into()));
+        // What the sweep sends takes the place of one that nobody could end otherwise, so it may go beyond the limit.
+        let _room = match checked {
+            false => None,
+            true => {
+                let size = room::size(&headers);
+                let room = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await;
+                Some(room.ok_or_else(|| {
+                    QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())
+                })?)
+            }
         };
         // What was noted of the old one would be taken for the new one's.
         self.shared.notes.delete(&anew.id).await?;
@@ -225,7 +236,10 @@ impl JetStreamQueue {
     }
 
     pub(super) async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
-        match stream.delete_message(sequence).await.map_err(|error| (error.kind(), error)) {
+        let deleted = stream.delete_message(sequence).await.map_err(|error| (error.kind(), error));
+        self.shared.room.forget();
+        self.shared.dead_room.forget();
+        match deleted {
             Ok(_) => Ok(()),
             // It is gone already: delivered meanwhile.
             Err((DeleteMessageErrorKind::JetStream(answer), _)) if is_gone(&answer) => Ok(()),
@@ -281,12 +295,14 @@ impl JetStreamQueue {
             }
         };
         let (attempts, reason, due) = (stored.attempts, stored.reason.clone(), Some(stored.stored));
+        let mut held = false;
         let (state, attempts, reason, due) = if sequence > reached {
             ("pending", attempts, reason, due)
         } else {
             match self.shared.notes.get(&stored.id).await? {
                 None => ("delivering", attempts + 1, reason, None),
                 Some(Note { state, attempts, reason, due, .. }) => {
+                    held = state == State::Held;
                     let state = match state {
                         State::Waiting | State::Held => "pending",
                         State::Delivering => "delivering",
@@ -298,7 +314,7 @@ impl JetStreamQueue {
         };
         let there = self.shared.components.contains(&*stored.key.target);
         let (state, due) = if there { (state, due) } else { ("stranded", None) };
-        Ok(Entry { stored, bytes, sequence, state, attempts, reason, due })
+        Ok(Entry { stored, bytes, sequence, state, held, attempts, reason, due })
     }
 
     /// The last message that the consumer of `component` has handed out; 0 when it has none.
@@ -313,7 +329,7 @@ impl JetStreamQueue {
 
 fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
     let (attempts, reason) = (stored.attempts, stored.reason.clone());
-    Entry { stored, bytes, sequence, state: "dead", attempts, reason, due: None }
+    Entry { stored, bytes, sequence, state: "dead", held: false, attempts, reason, due: None }
 }
 
 /// The `most` oldest messages of `stream`, whose subjects are `all`.

@@ -59,6 +59,11 @@ impl JetStreamError {
         JetStreamError::fixed(format!("{}: this host's NATS user may not {denied}", self.cause), ALLOW)
     }
 
+    /// Whether waiting may help.
+    pub fn is_passing(&self) -> bool {
+        self.passing
+    }
+
     fn missing(cause: &str) -> Self {
         let fix = "start nats-server with JetStream (`nats-server -js`, or `jetstream { store_dir: ... }` in its \
                    configuration), and enable it for this host's account";
@@ -235,8 +240,9 @@ fn is_there(error: &CreateStreamError) -> bool {
 
 /// What `found` must be changed into; `None` when it is as it should be.
 fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamError> {
-    // A bound below what is there would delete acknowledged messages.
-    let held = i64::try_from(found.state.bytes.saturating_add(SLACK)).unwrap_or(i64::MAX);
+    // A bound below what is there would delete acknowledged messages. Of notes the oldest may go.
+    let keeps = wanted.discard == DiscardPolicy::New;
+    let held = if keeps { i64::try_from(found.state.bytes.saturating_add(SLACK)).unwrap_or(i64::MAX) } else { 0 };
     let found = &found.config;
     let name = &wanted.name;
     let wrong = |what: &str| {

@@ -106,7 +106,7 @@ impl JetStreamQueue {
             // Another host looks too; the stream takes it once.
             let message_id = format!("{}.{sequence}", stored.id);
             let anew = Stored { attempts: note.attempts.max(stored.attempts), reason: note.reason, ..stored };
-            self.send_anew(anew, &message_id).await?;
+            self.send_anew(anew, &message_id, false).await?;
             self.delete(durable, sequence).await?;
             found += 1;
         }
