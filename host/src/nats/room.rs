@@ -50,6 +50,8 @@ struct Known {
     under_way: u64,
     /// All that it has ever sent.
     total: u64,
+    /// Whether something had no room since the server was asked.
+    full: bool,
 }
 
 /// Room for a message, for as long as it is being sent.
@@ -98,12 +100,16 @@ impl Room {
         };
         let mut known = self.known();
         self.learn(&mut known, &info, before);
-        known.has(bytes).then(|| self.count(known, bytes))
+        known.full = !known.has(bytes);
+        (!known.full).then(|| self.count(known, bytes))
     }
 
-    /// Something was deleted: the server is asked again.
+    /// Something was deleted, or has been delivered: where there was no room, the server is asked again.
     pub fn forget(&self) {
-        self.known().asked = None;
+        let mut known = self.known();
+        if std::mem::take(&mut known.full) {
+            known.asked = None;
+        }
     }
 
     /// Takes room without asking the server, or is told that there is none; `None` where the server is to be asked.
@@ -129,6 +135,7 @@ impl Room {
             sent: 0,
             under_way: known.under_way,
             total: known.total,
+            full: false,
         };
     }
 

@@ -269,6 +269,7 @@ impl Runner {
         match end {
             End::Delivered => {
                 self.insist(|| self.confirm(&handed.reply, AckKind::Ack)).await;
+                self.queue.shared.room.forget();
                 if handed.noted {
                     // One that stays is of no harm, and goes with time.
                     let _ = notes.delete(&id).await;
@@ -276,6 +277,7 @@ impl Runner {
             }
             End::Dead(reason) if self.buried(handed, &reason).await => {
                 self.insist(|| self.confirm(&handed.reply, AckKind::Term)).await;
+                self.queue.shared.room.forget();
                 if handed.noted {
                     let _ = notes.delete(&id).await;
                 }

@@ -69,6 +69,7 @@ async fn bury(queue: &JetStreamQueue, reason: &str) {
     let sent = queue.send(subject, dead.headers(&message_id), dead.arguments.clone(), soon()).await;
     assert_eq!(sent.unwrap(), Sent::Stored);
     taken.double_ack_with(AckKind::Term).await.unwrap();
+    queue.shared.room.forget();
 }
 
 async fn state(queue: &JetStreamQueue, id: &str) -> (String, u32) {
