@@ -50,7 +50,7 @@ struct Known {
     under_way: u64,
     /// All that it has ever sent.
     total: u64,
-    /// Whether something had no room since the server was asked.
+    /// Whether something had no room when the server was asked.
     full: bool,
 }
 
@@ -118,7 +118,7 @@ impl Room {
         let age = known.asked?.elapsed();
         match known.has(bytes) {
             true if age < FRESH && known.sent < known.share => Some(Some(self.count(known, bytes))),
-            false if age < FULL => Some(None),
+            false if known.full && age < FULL => Some(None),
             _ => None,
         }
     }
