@@ -65,10 +65,15 @@ async fn bury(queue: &JetStreamQueue, reason: &str) {
     let read = Stored::read(&taken.subject, taken.headers.as_ref().unwrap(), taken.payload.clone());
     let dead = Stored { attempts: 3, reason: Some(reason.to_owned()), ..read };
     let subject = dead.dead_subject(queue.shared.nats.subjects());
-    let message_id = format!("{}.{}", dead.id, taken.info().unwrap().stream_sequence);
+    let sequence = taken.info().unwrap().stream_sequence;
+    let message_id = format!("{}.{sequence}", dead.id);
     let sent = queue.send(subject, dead.headers(&message_id), dead.arguments.clone(), soon()).await;
     assert_eq!(sent.unwrap(), Sent::Stored);
     taken.double_ack_with(AckKind::Term).await.unwrap();
+    // The server has noted the end, and may delete the message a moment later.
+    while queue.shared.durable.get_raw_message(sequence).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
     queue.shared.room.forget();
 }
 
