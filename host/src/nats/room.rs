@@ -29,7 +29,8 @@ const RECORD: usize = 64;
 pub struct Room {
     limit: Option<u64>,
     known: Mutex<Known>,
-    /// Held while the server is asked: whoever comes meanwhile waits for the same answer.
+    /// Held while the server is asked: whoever comes meanwhile goes by the same answer. Where there is none, each asks in its
+    /// turn, within the deadline of its caller.
     asking: tokio::sync::Mutex<()>,
 }
 
