@@ -135,6 +135,14 @@ impl Host {
     /// Lets it hang: it keeps its connections, and does nothing until it is [woken](Self::wake).
     pub fn hang(&self) {
         self.signal("STOP");
+        // The signal is on its way until every thread has stopped.
+        let runs = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('T'))
+        };
+        while std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().any(runs) {
+            std::thread::yield_now();
+        }
     }
 
     /// Lets it go on.
