@@ -12,35 +12,23 @@ pub const SOUK: &str = env!("CARGO_BIN_EXE_souk");
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host/ lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("host/souk lies in the repository")
 }
 
 /// Cargo's target folder.
 pub fn target() -> PathBuf {
-    Path::new(SOUK).ancestors().nth(2).expect("target/release/souk").to_owned()
+    Path::new(SOUK).ancestors().nth(2).expect("target/debug/souk").to_owned()
 }
 
 /// Builds the components of `tests/guests`.
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args([
-            "build",
-            "--quiet",
-            "--release",
-            "--target",
-            "wasm32-wasip2",
-            "-p",
-            "front",
-            "-p",
-            "relay",
-            "-p",
-            "rogue",
-            "-p",
-            "sender",
-        ]);
-        run(cargo);
+        for guest in ["front", "relay", "rogue", "sender"] {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["rustc", "--quiet", "-p", guest, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
+            run(cargo);
+        }
     });
 }
 

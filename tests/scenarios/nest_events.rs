@@ -112,7 +112,7 @@ async fn an_event_reaches_a_nest_service_and_its_sender_is_told_when_nobody_list
 async fn a_durable_link_keeps_an_event_for_a_nest_service_that_is_away() {
     const RELAY: &str = r#"
 [component.relay]
-source = "../../../target/wasm32-wasip2/release/relay.wasm"
+source = "../../../target/wasm32-wasip2/debug/relay.wasm"
 
 [component.relay.tool.souk.nest.calls]
 "account.noted" = "nest:microservices/events@1.0.0#handle"

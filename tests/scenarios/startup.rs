@@ -308,7 +308,7 @@ async fn a_variable_turns_a_component_off() {
 async fn a_component_that_is_off_is_neither_compiled_nor_reached_nor_linked() {
     let switch = "[variables]\nbank = { default = \"\" }\n";
     // Its file is missing, which stops start-up only while the component takes part.
-    let inner = "[component.inner]\nsource = \"../../../target/wasm32-wasip2/release/front.wasm\"";
+    let inner = "[component.inner]\nsource = \"../../../target/wasm32-wasip2/debug/front.wasm\"";
     let app = App::new("edge")
         .replace(inner, "[component.inner]\nsource = \"missing.wasm\"")
         .append(&format!("{switch}[component.inner.tool.souk]\nunless = \"bank\"\n"));

@@ -8,8 +8,8 @@ mod bindings;
 
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
 use bindings::requests;
-use nest::Decimal;
 use serde::{Deserialize, Serialize};
+use souk_nest::Decimal;
 use time::{Duration, OffsetDateTime};
 
 const PATTERN: &str = "create.payment.session";
@@ -73,7 +73,7 @@ fn message(request: &SessionRequest) -> String {
     let item = |item: &'_ bindings::checkout::LineItem| (item.name.clone(), item.unit_price, item.quantity);
     let lines: Vec<_> = request.items.iter().map(item).collect();
     let items = lines.iter().map(|(name, price, quantity)| Item { name, price: Decimal(*price), quantity: *quantity });
-    nest::json(&Create { order_id: &request.order_id, currency: &request.currency, items: items.collect() })
+    souk_nest::json(&Create { order_id: &request.order_id, currency: &request.currency, items: items.collect() })
 }
 
 fn session(request: &SessionRequest, response: &str) -> Result<Session, Error> {
@@ -86,7 +86,7 @@ fn session(request: &SessionRequest, response: &str) -> Result<Session, Error> {
         url: page.url,
         success_url: page.success_url,
         cancel_url: page.cancel_url,
-        expires_at: nest::timestamp(OffsetDateTime::now_utc().saturating_add(LIFE)),
+        expires_at: souk_nest::timestamp(OffsetDateTime::now_utc().saturating_add(LIFE)),
     })
 }
 

@@ -41,7 +41,7 @@ pub async fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
         amount,
         refunded_cents: 0,
         receipt_url: payment.receipt_url,
-        at: nest::timestamp(OffsetDateTime::now_utc()),
+        at: souk_nest::timestamp(OffsetDateTime::now_utc()),
     };
     payment_events::payment_succeeded(charge).await.map_err(|error| match error {
         payment_events::DeliveryError::Retry(text) => DeliveryError::Retry(text),

@@ -12,8 +12,8 @@ mod view;
 use bindings::orders::{self, Actor, NewItem, NewOrder, Query, Status};
 use bindings::requests::Error;
 use bindings::{events, requests};
-use nest::{Paging, exception};
 use serde::Deserialize;
+use souk_nest::{Paging, exception};
 
 /// The component. It remembers nothing between calls.
 struct Orders;
@@ -25,7 +25,7 @@ impl requests::Guest for Orders {
             r#"{"cmd":"find_all_orders"}"# => list(&data).await,
             r#"{"cmd":"find_one_order"}"# => get(&data).await,
             r#"{"cmd":"change_order_status"}"# => change_status(&data).await,
-            unknown => Err(Error::Exception(nest::unknown(unknown))),
+            unknown => Err(Error::Exception(souk_nest::unknown(unknown))),
         }
     }
 }
@@ -34,7 +34,7 @@ impl events::Guest for Orders {
     async fn handle(pattern: String, data: String) -> Result<(), events::DeliveryError> {
         match pattern.as_str() {
             "payment.succeeded" => event::payment_succeeded(&data).await,
-            unknown => Err(events::DeliveryError::Reject(nest::unknown(unknown))),
+            unknown => Err(events::DeliveryError::Reject(souk_nest::unknown(unknown))),
         }
     }
 }
@@ -94,7 +94,7 @@ impl From<StatusName> for Status {
 }
 
 async fn create(data: &str) -> Result<String, Error> {
-    let Create { items } = nest::data(data).map_err(Error::Exception)?;
+    let Create { items } = souk_nest::data(data).map_err(Error::Exception)?;
     let items = items.into_iter().map(|item| NewItem { product_id: item.product_id, quantity: item.quantity });
     let order = NewOrder { items: items.collect(), idempotency_key: None };
     let made = orders::create(Actor::Anyone, order).await.map_err(|error| refused(error, ""))?;
@@ -102,20 +102,20 @@ async fn create(data: &str) -> Result<String, Error> {
 }
 
 async fn list(data: &str) -> Result<String, Error> {
-    let Find { paging, status } = nest::data(data).map_err(Error::Exception)?;
+    let Find { paging, status } = souk_nest::data(data).map_err(Error::Exception)?;
     let query = Query { page: paging.page, limit: paging.limit, status: status.map(Status::from) };
     let found = orders::list(Actor::Anyone, query).await.map_err(|error| refused(error, ""))?;
     Ok(view::list(&found, &paging))
 }
 
 async fn get(data: &str) -> Result<String, Error> {
-    let Id { id } = nest::data(data).map_err(Error::Exception)?;
+    let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
     let order = orders::get(Actor::Anyone, id.clone()).await.map_err(|error| refused(error, &id))?;
     Ok(view::whole(&order))
 }
 
 async fn change_status(data: &str) -> Result<String, Error> {
-    let Change { id, status } = nest::data(data).map_err(Error::Exception)?;
+    let Change { id, status } = souk_nest::data(data).map_err(Error::Exception)?;
     let changed = orders::change_status(Actor::Anyone, id.clone(), status.into()).await;
     Ok(view::line(&changed.map_err(|error| refused(error, &id))?))
 }

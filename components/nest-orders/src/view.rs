@@ -1,8 +1,8 @@
 //! Orders as the system's services know them, with its names and its order of keys.
 
 use crate::bindings::orders::{Checkout, Item, Order, Page, Status};
-use nest::{Decimal, Paging};
 use serde::Serialize;
+use souk_nest::{Decimal, Paging};
 
 /// An order; lists and changes of status leave out what is bought.
 #[derive(Serialize)]
@@ -62,19 +62,19 @@ struct Pagination {
 
 /// An order with what is bought.
 pub fn whole(order: &Order) -> String {
-    nest::json(&with_items(order))
+    souk_nest::json(&with_items(order))
 }
 
 /// An order without it.
 pub fn line(order: &Order) -> String {
-    nest::json(&without_items(order))
+    souk_nest::json(&without_items(order))
 }
 
 /// One page of orders.
 pub fn list(found: &Page, paging: &Paging) -> String {
     let (page, limit) = (paging.page, paging.limit);
     let pagination = Pagination { page, limit, total_records: found.total, last_page: paging.last_page(found.total) };
-    nest::json(&List { data: found.orders.iter().map(without_items).collect(), pagination })
+    souk_nest::json(&List { data: found.orders.iter().map(without_items).collect(), pagination })
 }
 
 /// An order, and where to pay it.
@@ -82,7 +82,7 @@ pub fn checkout(made: &Checkout) -> String {
     let session = &made.payment_session;
     let payment_session =
         SessionView { cancel_url: &session.cancel_url, success_url: &session.success_url, url: &session.url };
-    nest::json(&CheckoutView { order: with_items(&made.order), payment_session })
+    souk_nest::json(&CheckoutView { order: with_items(&made.order), payment_session })
 }
 
 fn with_items(order: &Order) -> OrderView<'_> {

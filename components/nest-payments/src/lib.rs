@@ -7,8 +7,8 @@ mod bindings;
 
 use bindings::checkout::{self, LineItem, SessionRequest};
 use bindings::requests::{Error, Guest};
-use nest::{decimal, exception};
 use serde::{Deserialize, Serialize};
+use souk_nest::{decimal, exception};
 
 /// The component. It remembers nothing between calls.
 struct Payments;
@@ -17,7 +17,7 @@ impl Guest for Payments {
     async fn handle(pattern: String, data: String) -> Result<String, Error> {
         match pattern.as_str() {
             "create.payment.session" => create_session(&data).await,
-            unknown => Err(Error::Exception(nest::unknown(unknown))),
+            unknown => Err(Error::Exception(souk_nest::unknown(unknown))),
         }
     }
 }
@@ -47,13 +47,13 @@ struct View {
 }
 
 async fn create_session(data: &str) -> Result<String, Error> {
-    let Create { order_id, currency, items } = nest::data(data).map_err(Error::Exception)?;
+    let Create { order_id, currency, items } = souk_nest::data(data).map_err(Error::Exception)?;
     let items = items.into_iter().map(|Item { name, price, quantity }| LineItem { name, unit_price: price, quantity });
     let request = SessionRequest { order_id, attempt: 1, currency, items: items.collect() };
     match checkout::create_session(request).await {
         Ok(session) => {
             let checkout::Session { cancel_url, success_url, url, .. } = session;
-            Ok(nest::json(&View { cancel_url, success_url, url }))
+            Ok(souk_nest::json(&View { cancel_url, success_url, url }))
         }
         Err(checkout::Error::Invalid(text)) => Err(Error::Exception(exception(400, text))),
         Err(checkout::Error::Unavailable(text)) => Err(Error::Unavailable(text)),

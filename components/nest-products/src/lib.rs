@@ -8,8 +8,8 @@ mod bindings;
 
 use bindings::catalog::{self, Money, NewProduct, Product, ProductChanges};
 use bindings::requests::{Error, Guest};
-use nest::{Decimal, Paging, decimal, exception, number};
 use serde::{Deserialize, Serialize};
+use souk_nest::{Decimal, Paging, decimal, exception, number};
 
 /// The component. It remembers nothing between calls.
 struct Products;
@@ -23,7 +23,7 @@ impl Guest for Products {
             r#"{"cmd":"update_product"}"# => update(&data).await,
             r#"{"cmd":"delete_product"}"# => delete(&data).await,
             r#"{"cmd":"validate_products"}"# => validate(&data).await,
-            unknown => Err(Error::Exception(nest::unknown(unknown))),
+            unknown => Err(Error::Exception(souk_nest::unknown(unknown))),
         }
     }
 }
@@ -101,26 +101,26 @@ impl From<Product> for View {
 }
 
 async fn create(data: &str) -> Result<String, Error> {
-    let Create { name, price } = nest::data(data).map_err(Error::Exception)?;
+    let Create { name, price } = souk_nest::data(data).map_err(Error::Exception)?;
     let product = catalog::create(NewProduct { name, price: Money { cents: price } }).await;
     one(product, None)
 }
 
 async fn list(data: &str) -> Result<String, Error> {
-    let paging: Paging = nest::data(data).map_err(Error::Exception)?;
+    let paging: Paging = souk_nest::data(data).map_err(Error::Exception)?;
     let found = catalog::list(paging.page, paging.limit).await.map_err(|error| refused(error, None))?;
     let last_page = paging.last_page(found.total);
     let pagination = Pagination { page: paging.page, limit: paging.limit, total_pages: found.total, last_page };
-    Ok(nest::json(&List { data: views(found.products), pagination }))
+    Ok(souk_nest::json(&List { data: views(found.products), pagination }))
 }
 
 async fn get(data: &str) -> Result<String, Error> {
-    let Id { id } = nest::data(data).map_err(Error::Exception)?;
+    let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
     one(catalog::get(id).await, Some(id))
 }
 
 async fn update(data: &str) -> Result<String, Error> {
-    let Update { id, name, price } = nest::data(data).map_err(Error::Exception)?;
+    let Update { id, name, price } = souk_nest::data(data).map_err(Error::Exception)?;
     if name.is_none() && price.is_none() {
         return Err(Error::Exception(exception(400, "No data provided")));
     }
@@ -129,19 +129,19 @@ async fn update(data: &str) -> Result<String, Error> {
 }
 
 async fn delete(data: &str) -> Result<String, Error> {
-    let Id { id } = nest::data(data).map_err(Error::Exception)?;
+    let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
     one(catalog::delete(id).await, Some(id))
 }
 
 async fn validate(data: &str) -> Result<String, Error> {
-    let Ids { ids } = nest::data(data).map_err(Error::Exception)?;
+    let Ids { ids } = souk_nest::data(data).map_err(Error::Exception)?;
     let products = catalog::validate(ids).await.map_err(|error| refused(error, None))?;
-    Ok(nest::json(&views(products)))
+    Ok(souk_nest::json(&views(products)))
 }
 
 fn one(product: Result<Product, catalog::Error>, id: Option<u64>) -> Result<String, Error> {
     match product {
-        Ok(product) => Ok(nest::json(&View::from(product))),
+        Ok(product) => Ok(souk_nest::json(&View::from(product))),
         Err(error) => Err(refused(error, id)),
     }
 }

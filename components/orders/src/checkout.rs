@@ -7,7 +7,7 @@ use crate::bindings::orders::{Actor, Checkout, Error, NewOrder, Order, OrderId};
 use crate::key::{Key, Used};
 use crate::page::{self, NoPage};
 use crate::{currency, draft, session, sql, store};
-use database::Database;
+use souk_database::Database;
 
 /// Makes an order and opens its page.
 pub async fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {

@@ -13,7 +13,7 @@ use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
 use crate::settle::{Charge, settle};
 use crate::{rows, session, sql, status, store, time};
-use database::{Database, Row, Transaction, Value};
+use souk_database::{Database, Row, Transaction, Value};
 
 /// The longest id of an event, a charge or a session, in bytes; a provider's have less than half of it.
 const MAX_ID: usize = 255;
@@ -179,7 +179,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
 }
 
 /// A charge as the database keeps it.
-pub fn known_charge(mut row: Row) -> Result<Charge, database::Error> {
+pub fn known_charge(mut row: Row) -> Result<Charge, souk_database::Error> {
     Ok(Charge {
         id: row.text()?,
         amount_cents: row.integer()?,

@@ -7,8 +7,8 @@
 
 use crate::bindings::orders::{Error, NewItem};
 use crate::sql;
-use database::{Database, Transaction, Value};
 use sha2::{Digest, Sha256};
+use souk_database::{Database, Transaction, Value};
 
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
@@ -54,7 +54,7 @@ impl Key {
     }
 
     /// Takes the key for an order that the transaction is about to store; false when another has it.
-    pub fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, database::Error> {
+    pub fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, souk_database::Error> {
         let [owner, text, hash] = self.columns();
         let parameters = [owner, text, hash, order_id.into()];
         if transaction.query(sql::TAKE_KEY, &parameters)?.next().is_none() {
@@ -65,7 +65,7 @@ impl Key {
     }
 
     /// Notes that the order's bill was refused, so that the key gets the same answer again.
-    pub fn refuse(&self, transaction: &Transaction<'_>, order_id: &str, why: &str) -> Result<(), database::Error> {
+    pub fn refuse(&self, transaction: &Transaction<'_>, order_id: &str, why: &str) -> Result<(), souk_database::Error> {
         let [owner, text] = self.place();
         transaction.query(sql::REFUSE_KEY, &[owner, text, order_id.into(), why.into()]).map(drop)
     }

@@ -38,7 +38,7 @@ mod time;
 use bindings::administration::{self, Report};
 use bindings::orders::{self, Actor, Checkout, Error, NewOrder, Order, OrderId, Page, Query, Status};
 use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
-use database::Database;
+use souk_database::Database;
 
 /// The component: it has no state of its own.
 struct Component;

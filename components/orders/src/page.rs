@@ -10,7 +10,7 @@ use crate::bindings::orders::{Checkout, Error, Money, Order, PaymentSession, Sta
 use crate::bindings::payment_events::{Charge, DeliveryError};
 use crate::session::{Attempt, Page, Saved};
 use crate::{event, session, status, store};
-use database::Database;
+use souk_database::Database;
 
 /// How many attempts one call looks at: one that has ended, and the next.
 const ATTEMPTS: usize = 2;
@@ -43,8 +43,8 @@ impl From<Error> for NoPage {
     }
 }
 
-impl From<database::Error> for NoPage {
-    fn from(error: database::Error) -> NoPage {
+impl From<souk_database::Error> for NoPage {
+    fn from(error: souk_database::Error) -> NoPage {
         NoPage::Error(error.into())
     }
 }

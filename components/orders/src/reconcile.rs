@@ -15,7 +15,7 @@ use crate::bindings::checkout::{self, SessionState};
 use crate::bindings::orders::{Error, Order, Status};
 use crate::page::{self, NoPage};
 use crate::{session, sql, store};
-use database::{Database, Row};
+use souk_database::{Database, Row};
 use std::time::{Duration, Instant};
 
 /// How many orders one call looks at.
@@ -142,6 +142,6 @@ struct OpenPage {
     session_id: Option<String>,
 }
 
-fn open_page(mut row: Row) -> Result<OpenPage, database::Error> {
+fn open_page(mut row: Row) -> Result<OpenPage, souk_database::Error> {
     Ok(OpenPage { order_id: row.text()?, attempt: row.integer()?, session_id: row.optional_text()? })
 }

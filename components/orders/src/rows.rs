@@ -2,7 +2,7 @@
 
 use crate::bindings::orders::{Item, Money, Order, Status};
 use crate::status;
-use database::{Error, Row, Rows, Value};
+use souk_database::{Error, Row, Rows, Value};
 
 /// An order, from the first columns of a row; without its lines.
 pub fn order(row: &mut Row) -> Result<Order, Error> {

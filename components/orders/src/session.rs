@@ -4,7 +4,7 @@
 use crate::bindings::checkout::Session;
 use crate::bindings::orders::{PaymentSession, Status};
 use crate::{rows, sql, time};
-use database::{Database, Error, Row, Value};
+use souk_database::{Database, Error, Row, Value};
 
 /// What is known of a page.
 #[derive(Debug)]

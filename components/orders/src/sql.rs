@@ -19,7 +19,7 @@
 //! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
 //! stand in the way of these.
 
-use database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};
+use souk_database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};
 
 /// The columns of an order.
 const COLUMNS: Statement = statement!(

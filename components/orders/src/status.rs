@@ -2,7 +2,7 @@
 
 use crate::bindings::orders::{Actor, Error, Order, Status};
 use crate::{rows, sql, store};
-use database::Database;
+use souk_database::Database;
 
 /// Every status.
 pub const ALL: [Status; 5] = [Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];

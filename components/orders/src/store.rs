@@ -4,7 +4,7 @@ use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::{rows, session, sql, status};
-use database::{Database, Dialect, Rows, Transaction, Value};
+use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
 /// The most orders on one page.
@@ -73,7 +73,7 @@ fn in_a_transaction(
     order: &[Value],
     lines: Value,
     key: Option<&Key>,
-) -> Result<Option<String>, database::Error> {
+) -> Result<Option<String>, souk_database::Error> {
     database.transaction(|transaction| {
         if let Some(key) = key
             && !key.take(transaction, id)?
@@ -93,7 +93,7 @@ fn at_once(
     order: [Value; 5],
     lines: Value,
     key: Option<&Key>,
-) -> Result<Option<String>, database::Error> {
+) -> Result<Option<String>, souk_database::Error> {
     let key = match key {
         Some(key) => {
             database.query(sql::PURGE_KEYS, &[])?;
@@ -105,7 +105,7 @@ fn at_once(
     made_at(database.query(sql::CREATE_AT_ONCE, &parameters)?)
 }
 
-fn made_at(mut rows: Rows) -> Result<Option<String>, database::Error> {
+fn made_at(mut rows: Rows) -> Result<Option<String>, souk_database::Error> {
     rows.next().map(|mut row| row.text()).transpose()
 }
 
@@ -168,7 +168,7 @@ pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result
     if page.orders.is_empty() {
         parameters.truncate(filters);
         let mut count = database.query(list.count, &parameters)?;
-        page.total = count.next().map_or(Err(database::Error::Internal), |mut row| row.integer())?;
+        page.total = count.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())?;
     }
     Ok(page)
 }

@@ -7,12 +7,8 @@ use crate::draft::Draft;
 use crate::key::Key;
 use crate::session::Saved;
 use crate::{event, page, rows, session, sql, status, store};
-use database::{Database, Dialect, Row, Statement, Value, statement};
-
-#[path = "../../../tests/harness/debian.rs"]
-mod debian;
-#[path = "../../../tests/harness/postgres.rs"]
-pub mod postgres;
+use souk_database::{Database, Dialect, Row, Statement, Value, statement};
+pub use souk_test::postgres;
 
 mod at_once;
 
@@ -297,7 +293,7 @@ fn an_operator_is_told_of_the_pages_that_may_be_open_oldest_order_first() {
         status::change(&db, &Actor::Anyone, &made[3], Status::Cancelled).unwrap();
         let open = |minutes: u32, after: Option<&str>, most: u32| -> Vec<String> {
             let pages = db.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), most.into()]).unwrap();
-            let page = |mut row: database::Row| {
+            let page = |mut row: souk_database::Row| {
                 row.text().unwrap();
                 let attempt: u32 = row.integer().unwrap();
                 row.optional_text().unwrap().unwrap_or_else(|| format!("unknown {attempt}"))

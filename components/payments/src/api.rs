@@ -16,13 +16,13 @@ use crate::bindings::checkout::Error;
 use crate::config::Api;
 use crate::{bill, refusal};
 use futures_util::future::{Either, select};
+use souk_web::{BodyError, SendError};
 use spin_sdk::time::sleep;
 use spin_sdk::wasip3::http::types::{ErrorCode, Method};
 use spin_sdk::wasip3::random::random::get_random_u64;
 use std::pin::pin;
 use std::time::Duration;
 use stripe_client_core::{IdempotencyKey, Outcome, RequestBuilder, RequestStrategy, StripeMethod, VERSION};
-use web::{BodyError, SendError};
 
 /// How long one try may take, with the whole of its answer. Stripe takes one second for a session.
 const TRY: Duration = Duration::from_secs(8);
@@ -133,8 +133,8 @@ async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyK
         StripeMethod::Delete => Method::Delete,
     };
     let body = request.body.clone().map(String::into_bytes);
-    let sent = web::send(&method, &url(api, request), &headers(api, request, key), body, MAX_ANSWER).await;
-    let web::Answer { status, headers, body } = sent.map_err(|error| match error {
+    let sent = souk_web::send(&method, &url(api, request), &headers(api, request, key), body, MAX_ANSWER).await;
+    let souk_web::Answer { status, headers, body } = sent.map_err(|error| match error {
         SendError::Host(code) => fault(code),
         SendError::Body(BodyError::TooLarge) => Fault::Transient("the answer is too large".into()),
         SendError::Body(BodyError::Aborted) => Fault::Transient("the answer broke off".into()),
@@ -143,7 +143,7 @@ async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyK
         // Nobody asks what else it says, and each header is a call into the host.
         return Ok(Answer { status, should_retry: None, replayed: false, request_id: String::new(), body });
     }
-    let header = |name| web::header(&headers, name);
+    let header = |name| souk_web::header(&headers, name);
     let should_retry = match header("stripe-should-retry").as_deref() {
         Some("true") => Some(true),
         Some("false") => Some(false),

@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
-use web::etag;
+use souk_web::etag;
 
 #[derive(Serialize)]
 struct Outcome {

@@ -10,7 +10,7 @@ mod rows;
 mod sql;
 
 use bindings::catalog::{Error, Guest, Money, NewProduct, Page, Product, ProductChanges, ProductId};
-use database::{Database, Value};
+use souk_database::{Database, Value};
 
 /// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
 const MAX_PRICE_CENTS: u64 = 1_000_000_000_000;

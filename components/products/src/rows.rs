@@ -1,7 +1,7 @@
 //! Rows to products: the one place that knows what the columns of [`crate::sql`] hold.
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
-use database::{Row, Rows};
+use souk_database::{Row, Rows};
 
 /// The product of a statement that returns at most one row.
 pub fn one(mut rows: Rows) -> Result<Product, Error> {
@@ -25,11 +25,11 @@ pub fn page(rows: Rows) -> Result<Page, Error> {
 
 /// The number of [`crate::sql::COUNT`].
 pub fn count(mut rows: Rows) -> Result<u64, Error> {
-    Ok(rows.next().map_or(Err(database::Error::Internal), |mut row| row.integer())?)
+    Ok(rows.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())?)
 }
 
 /// One product, from the first columns of a row.
-pub fn product(row: &mut Row) -> Result<Product, database::Error> {
+pub fn product(row: &mut Row) -> Result<Product, souk_database::Error> {
     Ok(Product {
         id: row.integer()?,
         name: row.text()?,
@@ -40,11 +40,11 @@ pub fn product(row: &mut Row) -> Result<Product, database::Error> {
     })
 }
 
-impl From<database::Error> for Error {
-    fn from(error: database::Error) -> Error {
+impl From<souk_database::Error> for Error {
+    fn from(error: souk_database::Error) -> Error {
         match error {
-            database::Error::Unavailable => Error::Unavailable("the catalogue's database does not answer".into()),
-            database::Error::Internal => {
+            souk_database::Error::Unavailable => Error::Unavailable("the catalogue's database does not answer".into()),
+            souk_database::Error::Internal => {
                 Error::Internal("the catalogue's database is not as the catalogue needs it".into())
             }
         }

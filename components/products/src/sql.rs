@@ -6,7 +6,7 @@
 //! row again: an update of a product that is being deleted finds none, and two updates both count, as each sets only
 //! what it names.
 
-use database::{NOW, Statement, statement, time};
+use souk_database::{NOW, Statement, statement, time};
 
 /// The columns of a product.
 const COLUMNS: Statement =

@@ -2,12 +2,8 @@
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
 use crate::{cents, key, name, rows, sql};
-use database::{Database, Dialect, Row, Rows, Statement, Value};
-
-#[path = "../../../tests/harness/debian.rs"]
-mod debian;
-#[path = "../../../tests/harness/postgres.rs"]
-mod postgres;
+use souk_database::{Database, Dialect, Row, Rows, Statement, Value};
+use souk_test::postgres;
 
 struct Catalogue(Database);
 
@@ -189,5 +185,5 @@ fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
         Value::Text("t".into()),
         Value::Text("t".into()),
     ];
-    assert_eq!(rows::product(&mut Row::new(negative)).map(|p| p.id), Err(database::Error::Internal));
+    assert_eq!(rows::product(&mut Row::new(negative)).map(|p| p.id), Err(souk_database::Error::Internal));
 }

@@ -33,7 +33,7 @@ pub async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
 }
 
 async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
-    let key = web::header(call.headers, "authorization");
+    let key = souk_web::header(call.headers, "authorization");
     if key.as_deref().and_then(|value| value.strip_prefix("Bearer ")).is_none_or(|key| key.trim().is_empty()) {
         return Err(Refusal::no_key());
     }
@@ -54,7 +54,7 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
 }
 
 async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
-    let key = web::header(call.headers, "idempotency-key");
+    let key = souk_web::header(call.headers, "idempotency-key");
     if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
         let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
         return Err(Refusal::invalid("", None, message));

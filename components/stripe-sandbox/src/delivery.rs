@@ -12,12 +12,12 @@ use crate::signature;
 use crate::sql;
 use crate::store::{self, Waiting};
 use futures_util::future::{Either, select};
+use souk_web::SendError;
 use spin_sdk::sqlite::Value;
 use spin_sdk::time::sleep;
 use spin_sdk::wasip3::http::types::Method;
 use std::pin::pin;
 use std::time::Duration;
-use web::SendError;
 
 /// The application's webhook.
 const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
@@ -134,7 +134,7 @@ async fn send(payload: &str, secret: &str) -> Result<(), String> {
         ("stripe-signature", &signature),
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-    match web::send(&Method::Post, WEBHOOK, &headers, Some(payload.into()), MAX_ANSWER).await {
+    match souk_web::send(&Method::Post, WEBHOOK, &headers, Some(payload.into()), MAX_ANSWER).await {
         Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
         Ok(answer) => Err(format!("status {}", answer.status)),
         Err(SendError::Host(code)) => Err(code.to_string()),

@@ -51,9 +51,9 @@ impl handler::Guest for Sandbox {
         let (method, headers) = (request.get_method(), request.get_headers());
         let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let method = Method::from_bytes(web::method_name(&method).as_bytes())
+        let method = Method::from_bytes(souk_web::method_name(&method).as_bytes())
             .map_err(|_| types::ErrorCode::HttpRequestMethodInvalid)?;
-        let body = web::read(request, &headers, MAX_BODY).await;
+        let body = souk_web::read(request, &headers, MAX_BODY).await;
         let reply = if path == "/v1" || path.starts_with("/v1/") {
             match body {
                 Ok(body) => api::answer(&api::Call { method: &method, path, query, headers: &headers }, &body).await,

@@ -79,7 +79,7 @@ impl Reply {
     /// When the host refuses it, which is a mistake in this module.
     pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
         let (status, headers, body) = self.parts(method);
-        web::respond(status, &headers, body)
+        souk_web::respond(status, &headers, body)
     }
 
     /// Status, headers, and the body where the response has one.

@@ -16,10 +16,10 @@ mod signature;
 use event::Event;
 use http::reply::Reply;
 use signature::{Secret, Signature};
+use souk_web::BodyError;
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::types::{ErrorCode, Method, Request, Response};
 use std::time::{SystemTime, UNIX_EPOCH};
-use web::BodyError;
 
 /// The application variable with which the provider signs: the endpoint's own secret, not the API key.
 const SECRET: &str = "stripe_endpoint_secret";
@@ -39,7 +39,7 @@ impl Guest for Webhook {
         let reply = if matches!(method, Method::Post) && http::is_webhook(&target) {
             accept(request).await.unwrap_or_else(|refusal| refusal)
         } else {
-            Reply::no_route(web::method_name(&method), &target)
+            Reply::no_route(souk_web::method_name(&method), &target)
         };
         reply.send(&method)
     }
@@ -48,9 +48,9 @@ impl Guest for Webhook {
 /// Takes one event: the answer, or the refusal that stopped it.
 async fn accept(request: Request) -> Result<Reply, Reply> {
     let headers = request.get_headers();
-    let header = web::header(&headers, "stripe-signature").unwrap_or_default();
+    let header = souk_web::header(&headers, "stripe-signature").unwrap_or_default();
     let signature = Signature::parse(&header).map_err(refused)?;
-    let body = web::read(request, &headers, MAX_EVENT).await.map_err(unread)?;
+    let body = souk_web::read(request, &headers, MAX_EVENT).await.map_err(unread)?;
     signature.verify(&body, &secret().await?, now()?).map_err(refused)?;
     let event = Event::parse(&body).map_err(not_an_event)?;
     delivery::deliver(&event).await?;

@@ -8,9 +8,9 @@
 use super::error::Error;
 use super::query;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use souk_web::{BodyError, header};
 use spin_sdk::wasip3::http::types::{Fields as Headers, Request};
 use std::io::Read;
-use web::{BodyError, header};
 
 /// The most bytes of a body, inflated: body-parser's default.
 const LIMIT: usize = 100 * 1024;
@@ -99,7 +99,7 @@ pub async fn read(request: Request, headers: &Headers) -> Result<String, Error> 
     let Some(format) = Format::of(&content_type, header(headers, "content-encoding").as_deref())? else {
         return Ok(String::new());
     };
-    let raw = web::read(request, headers, LIMIT).await.map_err(|error| match error {
+    let raw = souk_web::read(request, headers, LIMIT).await.map_err(|error| match error {
         BodyError::TooLarge => too_large(),
         BodyError::Aborted => Error::protocol(400, "request aborted"),
     })?;

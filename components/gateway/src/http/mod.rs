@@ -30,7 +30,7 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// The value of a header. Each costs a call into the host, so a route asks for what it needs.
     pub fn header(&self, name: &str) -> Option<String> {
-        web::header(self.headers, name)
+        souk_web::header(self.headers, name)
     }
 }
 

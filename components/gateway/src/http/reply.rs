@@ -3,8 +3,8 @@
 
 use super::error::Error;
 use serde::Serialize;
+use souk_web::{etag, header, respond};
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
-use web::{etag, header, respond};
 
 /// How long a client should wait before it tries an outage again, in seconds.
 const RETRY_AFTER: &[u8] = b"1";

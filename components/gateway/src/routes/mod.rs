@@ -33,5 +33,5 @@ pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
 
 /// 404 for a method and path that no route takes.
 fn no_route(request: &Request<'_>) -> Error {
-    Error::no_route(web::method_name(request.method), request.target)
+    Error::no_route(souk_web::method_name(request.method), request.target)
 }

@@ -4,9 +4,9 @@ use crate::bindings::orders::{Actor, Money, Order, Status};
 use crate::bindings::payment_events::{Charge, DeliveryError, ExpiredSession};
 use crate::tests::{both, number, on_postgres, order, sqlite};
 use crate::{event, status, store};
-use database::{Database, Statement, statement};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use souk_database::{Database, Statement, statement};
 
 const TOTAL: u64 = 7525;
 

@@ -7,7 +7,7 @@ use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSes
 use crate::session::Saved;
 use crate::settle::{Charge, settle};
 use crate::{event, session, sql, status, store};
-use database::{Database, Error};
+use souk_database::{Database, Error};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,10 +61,10 @@ fn of_two_charges_for_one_order_the_second_sees_the_first() {
     // The first event, as far as its charge; it leaves the order to the second.
     let first = |db: &Database| {
         assert_eq!(db.query(sql::LOCK, &[made.id.as_str().into()])?.len(), 1);
-        let charge = [5, 0].map(database::Value::Integer);
+        let charge = [5, 0].map(souk_database::Value::Integer);
         let [amount, refunded] = charge;
         let at = "2024-02-27T15:50:01.000Z";
-        let noted = ["ch_1".into(), made.id.as_str().into(), amount, refunded, database::Value::Null, at.into()];
+        let noted = ["ch_1".into(), made.id.as_str().into(), amount, refunded, souk_database::Value::Null, at.into()];
         db.query(sql::NOTE_CHARGE, &noted).map(drop)
     };
     while_it_waits(&server, first, true, |db| event::charge(db, &payment("e2", &made, "ch_2", 2))).unwrap();
@@ -93,7 +93,7 @@ fn an_order_that_is_being_paid_cannot_be_cancelled() {
     let pay = |db: &Database| {
         let status = |text: &str| text.into();
         let paid = [made.id.as_str().into(), status("PAID"), "2024-02-27T15:50:01.000Z".into(), "ch_1".into()];
-        let rest = [database::Value::Null, database::Value::Integer(0), database::Value::Integer(0)];
+        let rest = [souk_database::Value::Null, souk_database::Value::Integer(0), souk_database::Value::Integer(0)];
         db.query(sql::SETTLE, &[paid.as_slice(), &rest].concat()).map(drop)
     };
     let refused = while_it_waits(&server, pay, true, |db| {

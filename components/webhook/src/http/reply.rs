@@ -90,13 +90,13 @@ impl Reply {
             // With its length the body goes out in one write with the headers, not in chunks.
             ("content-length".to_owned(), self.body.len().to_string().into_bytes()),
             // No client asks for a webhook's answer again; the recorded answers have tags.
-            ("etag".to_owned(), web::etag::of(&self.body).into_bytes()),
+            ("etag".to_owned(), souk_web::etag::of(&self.body).into_bytes()),
         ];
         if self.retry_after {
             headers.push(("retry-after".to_owned(), RETRY_AFTER.into()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
-        web::respond(self.status, &headers, body)
+        souk_web::respond(self.status, &headers, body)
     }
 }
 

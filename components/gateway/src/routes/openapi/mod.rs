@@ -1,7 +1,7 @@
 //! The API's description, made from the types of the routes. It exists in tests alone: the component carries what comes
 //! out, `openapi.json` and `docs.html` beside `Cargo.toml`, and the tests here say when these no longer fit.
 //!
-//! `UPDATE_SNAPSHOTS=1 cargo test --release -p gateway` writes them anew.
+//! `UPDATE_SNAPSHOTS=1 cargo test -p gateway` writes them anew.
 
 pub mod bodies;
 mod page;

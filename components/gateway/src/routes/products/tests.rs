@@ -92,7 +92,7 @@ fn a_product_is_shown_as_recorded_to_the_byte() {
         updated_at: "2024-02-27T15:50:27.545Z".into(),
     };
     let reply = Reply::json(200, &View::of(&product)).unwrap();
-    assert_eq!(web::etag::of(&reply.body), "W/\"86-KXhe5yuE9VMkoija1+EELTuPETU\"");
+    assert_eq!(souk_web::etag::of(&reply.body), "W/\"86-KXhe5yuE9VMkoija1+EELTuPETU\"");
 }
 
 #[test]

@@ -1,0 +1,177 @@
+//! The `files` of a component: copied at start-up into `<state>/files/COMPONENT/`, which the guest sees read-only as
+//! `/`, as in Spin's copy mode.
+//!
+//! The manifest says which files; a copy holds them still: what the guest sees is what was there at start-up, and there
+//! is no link in it that could lead out. Everything copied must lie inside the manifest's folder once symbolic links
+//! are followed, and outside the state folder, which holds the data of other components.
+
+use souk_manifest::Files;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component as Part, Path, PathBuf};
+
+/// Why the files of a component cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The manifest names files that are not there.
+    #[error("{0}")]
+    Manifest(souk_manifest::Diagnostic),
+    /// A file may not or cannot be copied.
+    #[error("component `{component}`: `files`: {what}")]
+    Copy {
+        /// Whose files.
+        component: String,
+        /// What is wrong, and the fix.
+        what: String,
+    },
+}
+
+/// Copies the files of `component` and returns their folder; `None` when its manifest has none.
+///
+/// `root` is the manifest's folder. It blocks: for start-up.
+///
+/// # Errors
+/// When an entry names nothing or leads out of `root`, and when copying fails.
+pub fn prepare(root: &Path, state: &Path, component: &str, files: &Files) -> Result<Option<PathBuf>, FilesError> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let files = files.resolve().map_err(FilesError::Manifest)?;
+    copy(root, state, component, &files)
+        .map(Some)
+        .map_err(|what| FilesError::Copy { component: component.to_owned(), what })
+}
+
+/// Copies `files`, from the guest's paths to the host's, and returns the folder that holds them.
+fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, PathBuf>) -> Result<PathBuf, String> {
+    let mut name = Path::new(component).components();
+    let (Some(Part::Normal(name)), None) = (name.next(), name.next()) else {
+        return Err(
+            "the component's name cannot be the name of a folder\n  fix: use letters, digits and dashes".to_owned()
+        );
+    };
+    let folder = state.join("files").join(name);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_fault(&folder, &error)),
+        _ => fs::create_dir_all(&folder).map_err(|error| io_fault(&folder, &error))?,
+    }
+    let root = fs::canonicalize(root).map_err(|error| io_fault(root, &error))?;
+    let state = fs::canonicalize(state).map_err(|error| io_fault(state, &error))?;
+    for (guest, file) in files {
+        let real = fs::canonicalize(file).map_err(|error| io_fault(file, &error))?;
+        if real.starts_with(&state) {
+            // A wide pattern such as `**/*` meets the state folder without meaning it.
+            continue;
+        }
+        let shown = file.strip_prefix(&root).unwrap_or(file).display();
+        if !real.starts_with(&root) {
+            return Err(format!("`{shown}` is outside the manifest's folder\n  fix: copy the file into the folder"));
+        }
+        let inside = Path::new(guest.trim_start_matches('/'));
+        if !inside.components().all(|part| matches!(part, Part::Normal(_))) {
+            return Err(format!("the destination `{guest}` of `{shown}` must be an absolute path without `..`"));
+        }
+        let target = folder.join(inside);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(|error| io_fault(parent, &error))?;
+        }
+        fs::copy(&real, &target).map_err(|error| io_fault(&real, &error))?;
+    }
+    Ok(folder)
+}
+
+fn io_fault(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    /// An application with some files and, beside it, one that is none of its business.
+    fn application() -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("app/static/a.txt", "a"),
+            ("app/static/deep/b.txt", "b"),
+            ("app/.souk/key_value/default.db", "secret of another component"),
+            ("outside.txt", "outside"),
+        ] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    /// Copies `files`, given as (guest's path, path from the application's folder), and lists what is there then.
+    fn run(dir: &TempDir, component: &str, files: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let root = dir.path().join("app");
+        let files = files.iter().map(|(guest, host)| ((*guest).to_owned(), root.join(host))).collect();
+        let folder = copy(&root, &root.join(".souk"), component, &files)?;
+        let all = glob::glob(&format!("{}/**/*", folder.display())).unwrap().map(Result::unwrap);
+        let all = all.filter(|path| path.is_file());
+        Ok(all.map(|path| path.strip_prefix(&folder).unwrap().display().to_string()).collect())
+    }
+
+    #[test]
+    fn files_are_copied_to_where_the_guest_wants_them() {
+        let dir = application();
+        let files = [("/docs/a.txt", "static/a.txt"), ("/b.txt", "static/deep/b.txt")];
+        assert_eq!(run(&dir, "web", &files).unwrap(), ["b.txt", "docs/a.txt"]);
+        assert_eq!(fs::read_to_string(dir.path().join("app/.souk/files/web/docs/a.txt")).unwrap(), "a");
+    }
+
+    #[test]
+    fn what_an_earlier_start_left_is_gone() {
+        let dir = application();
+        run(&dir, "web", &[("/a.txt", "static/a.txt")]).unwrap();
+        assert_eq!(run(&dir, "web", &[("/b.txt", "static/a.txt")]).unwrap(), ["b.txt"]);
+        assert_eq!(run(&dir, "web", &[]).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_state_folder_is_never_among_the_files() {
+        let dir = application();
+        let files = [("/a.txt", "static/a.txt"), ("/default.db", ".souk/key_value/default.db")];
+        assert_eq!(run(&dir, "web", &files).unwrap(), ["a.txt"]);
+    }
+
+    #[test]
+    fn what_lies_outside_the_folder_and_names_that_lead_out_are_refused() {
+        let dir = application();
+        for (component, guest, host, expected) in [
+            ("web", "/x", "../outside.txt", "outside the manifest's folder"),
+            ("web", "/x", "absent.txt", "absent.txt"),
+            ("web", "/../x", "static/a.txt", "must be an absolute path without `..`"),
+            ("..", "/x", "static/a.txt", "name of a folder"),
+            ("a/b", "/x", "static/a.txt", "name of a folder"),
+            ("", "/x", "static/a.txt", "name of a folder"),
+        ] {
+            let error = run(&dir, component, &[(guest, host)]).unwrap_err();
+            assert!(error.contains(expected), "{component} {guest} {host}: {error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_symbolic_link_may_point_inside_but_not_out() {
+        use std::os::unix::fs::symlink;
+        let dir = application();
+        symlink("a.txt", dir.path().join("app/static/inside.txt")).unwrap();
+        run(&dir, "web", &[("/inside.txt", "static/inside.txt")]).unwrap();
+        let copied = dir.path().join("app/.souk/files/web/inside.txt");
+        assert!(!fs::symlink_metadata(&copied).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(copied).unwrap(), "a");
+
+        symlink("../../outside.txt", dir.path().join("app/static/escape.txt")).unwrap();
+        symlink("../..", dir.path().join("app/static/up")).unwrap();
+        symlink("../.souk", dir.path().join("app/static/state")).unwrap();
+        for host in ["static/escape.txt", "static/up/outside.txt"] {
+            let error = run(&dir, "web", &[("/x", host)]).unwrap_err();
+            assert!(error.contains("outside the manifest's folder"), "{host}: {error}");
+        }
+        assert_eq!(run(&dir, "web", &[("/x", "static/state/key_value/default.db")]).unwrap(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,294 @@
+//! `wasi:http`'s client: requests of a component to the outside, and to other components of its application.
+//!
+//! Denied by default. A request passes the component's allow-list by scheme, host and port, and the address that its
+//! name resolves to is checked again where the connection is made ([`connect`]). Redirects are the guest's to follow,
+//! and each is asked for anew. `CONNECT` is refused: a tunnel would pass both checks and carry anything.
+//!
+//! One [`Client`] a component, made at start-up, with a pool of its own; HTTP/2 where the server offers it over TLS.
+//! The number of requests under way is bounded, and every wait ends at the call's deadline at the latest.
+//!
+//! `http://NAME.spin.internal` does not leave the process: the request goes to the component NAME, as one more hop of
+//! the same call. Only such requests carry the call's trace id, as `x-request-id`: to strangers it is nobody's business.
+//! Spin's `http://self` is not supported; `http://NAME.spin.internal` serves.
+
+mod address;
+mod allow;
+mod body;
+mod connect;
+mod error;
+
+pub(crate) use address::special;
+pub use allow::AllowedHosts;
+pub use connect::tls_config;
+pub(crate) use connect::{Resolve, system_resolver};
+pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
+
+use crate::call::CallContext;
+use allow::{INTERNAL, Target};
+use body::Limited;
+use connect::{CONNECT_TIMEOUT, Connector};
+use futures::future::BoxFuture;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt as _;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// How long an idle connection is kept; most servers close theirs after a minute.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+/// Idle connections kept a host.
+const POOL_IDLE_PER_HOST: usize = 32;
+/// How often an HTTP/2 connection that is in use is asked whether it still lives, and how long it may take to answer.
+const HTTP2_PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// The most bytes that one write of a guest's body may copy; the host holds up to two of them a request.
+const BODY_CHUNK: usize = 64 * 1024;
+/// How many refused hosts a component's log warns of, once each.
+const MAX_REPORTED: usize = 64;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Hands a request to the component of the given name and returns its response.
+///
+/// It must run the component in a task of its own: wasmtime refuses to run one store from within another. A component
+/// that does not exist is [`Error::DestinationNotFound`].
+pub type InternalDispatch = Arc<
+    dyn Fn(String, Request<WasiBody>, CallContext) -> BoxFuture<'static, Result<Response<WasiBody>, Error>>
+        + Send
+        + Sync,
+>;
+
+/// The way to the application's own components: clients are made before the components are, so it is set later.
+#[derive(Clone, Default)]
+pub struct Internal(Arc<OnceLock<InternalDispatch>>);
+
+impl Internal {
+    /// Opens the way, for all clients that share it; the first call counts.
+    pub fn set(&self, dispatch: InternalDispatch) {
+        let _ = self.0.set(dispatch);
+    }
+}
+
+/// The HTTP client of one component; shared by its instances.
+pub struct Client {
+    component: Arc<str>,
+    allowed: AllowedHosts,
+    client: legacy::Client<Connector, WasiBody>,
+    under_way: Arc<Semaphore>,
+    internal: Internal,
+    reported: Mutex<BTreeSet<String>>,
+}
+
+impl Client {
+    /// A client for `component` that sends to the hosts of `allowed` only, with at most `requests` under way.
+    pub fn new(
+        component: Arc<str>,
+        allowed: AllowedHosts,
+        requests: u64,
+        internal: Internal,
+        tls: Arc<TlsConfig>,
+    ) -> Self {
+        Self::with_resolver(component, allowed, requests, internal, tls, connect::system_resolver())
+    }
+
+    fn with_resolver(
+        component: Arc<str>,
+        allowed: AllowedHosts,
+        requests: u64,
+        internal: Internal,
+        tls: Arc<TlsConfig>,
+        resolve: Resolve,
+    ) -> Self {
+        let (ping, pong) = HTTP2_PING;
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
+            .http2_keep_alive_interval(ping)
+            .http2_keep_alive_timeout(pong)
+            .build(Connector::new(allowed.clone(), resolve, tls));
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Client {
+            component,
+            allowed,
+            client,
+            under_way: Arc::new(Semaphore::new(requests)),
+            internal,
+            reported: Mutex::default(),
+        }
+    }
+
+    /// Sends `request` and waits for the head of its response.
+    async fn send(
+        &self,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+        call: &CallContext,
+    ) -> Result<Response<WasiBody>, Error> {
+        let target = Target::of(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
+        if ["self", "self.alt"].contains(&target.host.as_str()) {
+            let why = "`self` is not supported; send to http://COMPONENT.spin.internal";
+            return Err(self.failed(&target, call, why, Error::HttpRequestDenied));
+        }
+        if request.method() == Method::CONNECT {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        let deadline = Instant::from_std(call.deadline);
+        let sent = async {
+            match target.host.strip_suffix(INTERNAL).map(str::to_owned) {
+                Some(name) => self.send_inside(name, &target, request, options, call).await,
+                None if self.allowed.allows(&target) => self.send_outside(&target, request, options, call).await,
+                None => Err(self.denied(&target, call)),
+            }
+        };
+        timeout_at(deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout))
+    }
+
+    async fn send_outside(
+        &self,
+        target: &Target,
+        mut request: Request<WasiBody>,
+        options: RequestOptions,
+        call: &CallContext,
+    ) -> Result<Response<WasiBody>, Error> {
+        let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT).min(CONNECT_TIMEOUT);
+        // The guest waits for its turn as long as it would for a connection.
+        let permit = match timeout(connect_timeout, self.under_way.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) | Err(_) => {
+                let component = &self.component;
+                tracing::warn!(
+                    %component, trace = %call.trace,
+                    "component `{component}` has too many HTTP requests under way; \
+                     raise `outbound_requests` under [component.{component}.tool.souk.limits] in spin.toml if it needs more"
+                );
+                return Err(Error::ConnectionLimitReached);
+            }
+        };
+        let mut connection = capture_connection(&mut request);
+        let mut response = pin!(self.client.request(request));
+        let early = tokio::select! {
+            biased;
+            response = &mut response => Some(response),
+            _ = connection.wait_for_connection_metadata() => None,
+            () = tokio::time::sleep(connect_timeout) => {
+                return Err(self.failed(target, call, "no connection in time", Error::ConnectionTimeout));
+            }
+        };
+        let response = match (early, options.first_byte_timeout) {
+            (Some(response), _) => Ok(response),
+            (None, Some(time)) => timeout(time, response).await,
+            (None, None) => Ok(response.await),
+        };
+        let response = response
+            .map_err(|_| self.failed(target, call, "no response in time", Error::ConnectionReadTimeout))?
+            .map_err(|error| self.failed(target, call, &error::chain(&error), error::of_request(&error)))?;
+        let deadline = Instant::from_std(call.deadline);
+        let limit = |body| Limited::new(body, options.between_bytes_timeout, deadline, Some(permit)).boxed_unsync();
+        Ok(response.map(limit))
+    }
+
+    /// Sends a request to a component of the same application. It takes no place among the requests under way: it
+    /// holds no socket, and the callee's own pool bounds it.
+    async fn send_inside(
+        &self,
+        name: String,
+        target: &Target,
+        mut request: Request<WasiBody>,
+        options: RequestOptions,
+        call: &CallContext,
+    ) -> Result<Response<WasiBody>, Error> {
+        if name.is_empty() || target.scheme != "http" || target.port != 80 || !self.allowed.allows_internal(&name) {
+            return Err(self.denied(target, call));
+        }
+        let Some(next) = call.next(call.remaining()) else {
+            return Err(self.failed(target, call, "the call has crossed too many components", Error::LoopDetected));
+        };
+        let Some(dispatch) = self.internal.0.get() else {
+            return Err(self.failed(target, call, "the application has not started", Error::DestinationUnavailable));
+        };
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::try_from(&target.host) {
+            headers.insert(header::HOST, host);
+        }
+        if let (false, Ok(id)) = (headers.contains_key(REQUEST_ID), HeaderValue::try_from(&*call.trace)) {
+            headers.insert(REQUEST_ID, id);
+        }
+        let response = timeout(options.first_byte_timeout.unwrap_or(Duration::MAX), dispatch(name, request, next));
+        let response = response.await.unwrap_or(Err(Error::ConnectionReadTimeout))?;
+        let deadline = Instant::from_std(call.deadline);
+        Ok(response.map(|body| Limited::new(body, options.between_bytes_timeout, deadline, None).boxed_unsync()))
+    }
+
+    /// The error for a request that is not on the list, with a line in the log that says what to add. A guest chooses
+    /// the hosts, so it is warned of each once, and of a bounded number.
+    fn denied(&self, target: &Target, call: &CallContext) -> Error {
+        let (component, entry) = (&self.component, target.entry());
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < MAX_REPORTED && reported.insert(entry.clone()) {
+            tracing::warn!(
+                %component, trace = %call.trace,
+                "component `{component}` was refused a request to {entry}; \
+                 to allow it add {entry:?} to allowed_outbound_hosts of [component.{component}] in spin.toml"
+            );
+        }
+        Error::HttpRequestDenied
+    }
+
+    /// `code`, with what the guest does not learn in the log. The path stays out of it: it may hold secrets.
+    fn failed(&self, target: &Target, call: &CallContext, why: &str, code: Error) -> Error {
+        let component = &self.component;
+        tracing::warn!(%component, trace = %call.trace, to = target.entry(), why, "an HTTP request failed: {code}");
+        code
+    }
+}
+
+/// The `wasi:http` hooks of one instance.
+pub(super) struct Hooks {
+    client: Arc<Client>,
+    /// The call that the instance serves now.
+    pub(super) call: CallContext,
+}
+
+impl Hooks {
+    pub(super) fn new(client: Arc<Client>, call: CallContext) -> Self {
+        Hooks { client, call }
+    }
+}
+
+type Processing = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for Hooks {
+    /// The client sets `host` from the URI where the protocol needs it.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Processing,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Processing), Error>> + Send> {
+        let (client, call) = (self.client.clone(), self.call.clone());
+        Box::new(async move {
+            let response = client.send(request, options.unwrap_or_default(), &call).await?;
+            // The pool drives the connection, so there is nothing left for the guest's store to drive.
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Processing))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

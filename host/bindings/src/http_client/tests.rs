@@ -1,0 +1,517 @@
+//! The client against real servers on the loopback interface.
+//!
+//! Time limits are tested with servers that never answer, so a test waits for a limit and asserts no time.
+
+use super::*;
+use crate::tests::Log;
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{Empty, Full, StreamBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use souk_manifest::AllowedHost;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio_rustls::rustls;
+
+const SHORT: Duration = Duration::from_millis(20);
+
+/// The allow-list of these entries, as the manifest reads them.
+pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
+    entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap()).collect::<Vec<_>>().into()
+}
+
+fn loopback() -> AllowedHosts {
+    allow(&["http://127.0.0.0/8:*", "https://127.0.0.0/8:*"])
+}
+
+fn name(name: &str) -> AllowedHosts {
+    allow(&[&format!("http://{name}:*")])
+}
+
+/// A client whose resolver answers every name with `addresses`.
+fn resolving(allowed: AllowedHosts, addresses: &[&str]) -> Client {
+    let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let resolve: Resolve = Arc::new(move |_| Box::pin(std::future::ready(Ok(addresses.clone()))));
+    Client::with_resolver("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap(), resolve)
+}
+
+fn client(allowed: AllowedHosts) -> Client {
+    Client::new("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap())
+}
+
+fn call() -> CallContext {
+    CallContext::new("trace-1", Duration::from_secs(60))
+}
+
+fn get(uri: impl AsRef<str>) -> Request<WasiBody> {
+    let body = Empty::new().map_err(Error::from).boxed_unsync();
+    Request::get(uri.as_ref()).body(body).unwrap()
+}
+
+fn post(uri: &str, body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static) -> Request<WasiBody> {
+    Request::post(uri).body(body.boxed_unsync()).unwrap()
+}
+
+async fn send(client: &Client, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+    client.send(request, RequestOptions::default(), &call()).await
+}
+
+async fn text(response: Response<WasiBody>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// Serves HTTP/1.1 with `handler` and returns where.
+async fn serve<F, B>(handler: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> String
+where
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let handler = handler.clone();
+            let service = service_fn(move |request| {
+                let response = handler(request);
+                async move { Ok::<_, Infallible>(response.await) }
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Answers every connection with `bytes` once a request has begun, then closes it or, with `stall`, keeps it open.
+async fn serve_bytes(bytes: &'static [u8], stall: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await;
+                let _ = socket.write_all(bytes).await;
+                if stall {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn a_request_and_its_response_pass_whole() {
+    let server = serve(async |request: Request<Incoming>| {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let seen = format!("{} {} {:?}", parts.method, parts.uri, parts.headers.get("content-length"));
+        let echo = format!("{seen} {:?} {}", parts.headers.get("x-mine"), String::from_utf8_lossy(&body));
+        Response::builder().status(418).header("x-theirs", "yes").body(Full::from(echo)).unwrap()
+    })
+    .await;
+    let mut request = post(&format!("{server}/path?query=1"), Full::from("the body").map_err(Error::from));
+    request.headers_mut().insert("x-mine", HeaderValue::from_static("1"));
+    let response = send(&client(loopback()), request).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["x-theirs"]), (418, &HeaderValue::from_static("yes")));
+    assert_eq!(text(response).await, r#"POST /path?query=1 Some("8") Some("1") the body"#);
+}
+
+#[tokio::test]
+async fn no_trace_id_is_sent_to_strangers() {
+    let server = serve(async |request: Request<Incoming>| {
+        let mut names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+        names.sort();
+        Response::new(Full::from(names.join(",")))
+    })
+    .await;
+    assert_eq!(text(send(&client(loopback()), get(&server)).await.unwrap()).await, "host");
+}
+
+#[tokio::test]
+async fn bodies_are_streamed_both_ways_and_not_collected() {
+    // The server echoes frame by frame, so this hangs if either side waits for the end of a body.
+    let server = serve(async |request: Request<Incoming>| {
+        let frames = http_body_util::BodyStream::new(request.into_body());
+        Response::new(StreamBody::new(futures::StreamExt::map(frames, |frame| Ok::<_, Infallible>(frame.unwrap()))))
+    })
+    .await;
+    let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Error>>(1);
+    let stream = futures::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+    let mut body = send(&client(loopback()), post(&server, StreamBody::new(stream))).await.unwrap().into_body();
+    for part in ["one", "two", "three"] {
+        sender.send(Ok(Frame::data(part.into()))).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), part);
+    }
+    drop(sender);
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn trailers_arrive() {
+    let response =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n";
+    let server = serve_bytes(response, true).await;
+    let body = send(&client(loopback()), get(&server)).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-sum"], "7");
+    assert_eq!(body.to_bytes(), "hi");
+}
+
+#[tokio::test]
+async fn a_body_shorter_than_its_content_length_is_an_error() {
+    let server = serve_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort", false).await;
+    let body = send(&client(loopback()), get(&server)).await.unwrap().into_body().collect().await;
+    assert!(matches!(body, Err(Error::HttpResponseIncomplete | Error::ConnectionTerminated)), "{body:?}");
+}
+
+#[tokio::test]
+async fn an_error_of_the_guests_own_body_comes_back_to_it() {
+    let server = serve_bytes(b"", true).await;
+    let parts = [Ok(Frame::data(Bytes::from("x"))), Err(Error::HttpRequestBodySize(Some(1)))];
+    let body = StreamBody::new(futures::stream::iter(parts));
+    let error = send(&client(loopback()), post(&server, body)).await.unwrap_err();
+    assert!(matches!(error, Error::HttpRequestBodySize(Some(1))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_the_guests_to_follow() {
+    let server = serve(async |_| {
+        let location = "http://169.254.169.254/latest/meta-data";
+        Response::builder().status(302).header("location", location).body(Full::from("")).unwrap()
+    })
+    .await;
+    assert_eq!(send(&client(loopback()), get(&server)).await.unwrap().status(), 302);
+}
+
+#[tokio::test]
+async fn what_is_not_on_the_list_is_denied_before_anything_is_resolved() {
+    let resolve: Resolve = Arc::new(|name| panic!("{name} was resolved"));
+    let tls = tls_config().unwrap();
+    let client = Client::with_resolver("tested".into(), name("ok.test"), 2, Internal::default(), tls, resolve);
+    for uri in ["http://other.test", "https://ok.test", "http://127.0.0.1", "http://ok.test.other.test", "http://self"]
+    {
+        assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
+    }
+    let mut connect = get("http://ok.test");
+    *connect.method_mut() = Method::CONNECT;
+    assert!(matches!(send(&client, connect).await, Err(Error::HttpRequestMethodInvalid)));
+    assert!(matches!(send(&client, get("http://user@ok.test")).await, Err(Error::HttpRequestUriInvalid)));
+    assert!(matches!(send(&client, get("/relative")).await, Err(Error::HttpRequestUriInvalid)));
+}
+
+#[tokio::test]
+async fn a_denial_is_logged_once_a_host_with_the_entry_to_add_and_no_path() {
+    let log = Log::capture();
+    let client = client(name("ok.test"));
+    for uri in ["http://other.test/secret?token=1", "http://other.test/again", "https://other.test:8443"] {
+        send(&client, get(uri)).await.unwrap_err();
+    }
+    let lines = log.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, entry) in lines.iter().zip(["\"http://other.test\"", "\"https://other.test:8443\""]) {
+        assert!(line.contains(entry) && line.contains("allowed_outbound_hosts of [component.tested]"), "{line}");
+        assert!(!line.contains("secret") && line.contains("trace=trace-1"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_name_that_leads_to_a_special_address_is_refused() {
+    for address in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1", "0.0.0.0"] {
+        let error = send(&resolving(name("rebound.test"), &[address]), get("http://rebound.test")).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationIpProhibited), "{address}: {error:?}");
+    }
+    // A wildcard grants names, never the host's own network; nor does it grant a literal address there.
+    let any = allow(&["http://*:*"]);
+    for uri in
+        ["http://rebound.test", "http://127.0.0.1", "http://[::1]", "http://[::ffff:10.0.0.1]", "http://localhost"]
+    {
+        let error = send(&resolving(any.clone(), &["127.0.0.1"]), get(uri)).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationIpProhibited), "{uri}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_names_addresses_only_those_that_are_granted_are_tried() {
+    let server = serve(async |_| Response::new(Full::from("here"))).await;
+    let port = server.rsplit(':').next().unwrap().to_owned();
+    let hosts = allow(&["http://both.test:*", "http://127.0.0.1:*"]);
+    // The first two would not connect here; the test is that they are not even refused by the network.
+    let client = resolving(hosts, &["10.255.255.1", "::1", "127.0.0.1"]);
+    let response = send(&client, get(format!("http://both.test:{port}"))).await.unwrap();
+    assert_eq!(text(response).await, "here");
+}
+
+#[tokio::test]
+async fn localhost_is_granted_by_its_name() {
+    let server = serve(async |_| Response::new(Full::from("here"))).await;
+    let uri = server.replace("127.0.0.1", "localhost");
+    assert_eq!(text(send(&client(name("localhost")), get(&uri)).await.unwrap()).await, "here");
+    // A numeric form that only the resolver understands is a name, and its address is checked like any other.
+    let error = send(&client(name("2130706433")), get("http://2130706433")).await.unwrap_err();
+    assert!(matches!(error, Error::DestinationIpProhibited | Error::DnsError { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_failed_look_up_and_a_closed_port_are_told_apart() {
+    let resolve: Resolve = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
+    let tls = tls_config().unwrap();
+    let unknown = Client::with_resolver("tested".into(), name("gone.test"), 2, Internal::default(), tls, resolve);
+    assert!(matches!(send(&unknown, get("http://gone.test")).await, Err(Error::DnsError { .. })));
+    assert!(matches!(
+        send(&resolving(name("none.test"), &[]), get("http://none.test")).await,
+        Err(Error::DnsError { .. })
+    ));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    assert!(matches!(send(&client(loopback()), get(&closed)).await, Err(Error::ConnectionRefused)));
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_a_protocol_error() {
+    let server = serve_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", true).await;
+    assert!(matches!(send(&client(loopback()), get(&server)).await, Err(Error::HttpProtocolError)));
+}
+
+#[tokio::test]
+async fn each_time_limit_has_its_own_error() {
+    let never: Resolve = Arc::new(|_| Box::pin(std::future::pending()));
+    let tls = tls_config().unwrap();
+    let unresolved = Client::with_resolver("tested".into(), name("slow.test"), 2, Internal::default(), tls, never);
+    let connect = RequestOptions { connect_timeout: Some(SHORT), ..Default::default() };
+    let error = unresolved.send(get("http://slow.test"), connect, &call()).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionTimeout), "{error:?}");
+
+    let silent = serve_bytes(b"", true).await;
+    let first = RequestOptions { first_byte_timeout: Some(SHORT), ..Default::default() };
+    let error = client(loopback()).send(get(&silent), first, &call()).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionReadTimeout), "{error:?}");
+
+    let soon = CallContext::new("t", SHORT);
+    let error = client(loopback()).send(get(&silent), RequestOptions::default(), &soon).await.unwrap_err();
+    assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_fails_by_the_time_between_bytes_or_by_the_deadline() {
+    let stalled = serve_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", true).await;
+    let between = RequestOptions { between_bytes_timeout: Some(SHORT), ..Default::default() };
+    let client = client(loopback());
+    let mut body = client.send(get(&stalled), between, &call()).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+    assert!(matches!(body.frame().await, Some(Err(Error::ConnectionReadTimeout))));
+    assert!(body.frame().await.is_none(), "nothing comes after the error");
+
+    let never = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, Error>>());
+    let body = Limited::new(never, between.between_bytes_timeout, Instant::now(), None);
+    assert!(matches!(body.collect().await, Err(Error::HttpResponseTimeout)));
+}
+
+#[tokio::test]
+async fn requests_under_way_are_bounded_until_their_bodies_end() {
+    let open = Arc::new(Notify::new());
+    let server = {
+        let open = open.clone();
+        serve(move |request: Request<Incoming>| {
+            let open = open.clone();
+            let wait = request.uri().path() == "/wait";
+            let body = StreamBody::new(futures::stream::once(async move {
+                if wait {
+                    open.notified().await;
+                }
+                Ok::<_, Infallible>(Frame::data(Bytes::from("end")))
+            }));
+            std::future::ready(Response::new(body))
+        })
+        .await
+    };
+    let client = client(loopback());
+    let hurried = RequestOptions { connect_timeout: Some(SHORT), ..Default::default() };
+    let first = send(&client, get(format!("{server}/wait"))).await.unwrap();
+    let second = send(&client, get(format!("{server}/wait"))).await.unwrap();
+    let third = client.send(get(&server), hurried, &call()).await.unwrap_err();
+    assert!(matches!(third, Error::ConnectionLimitReached), "{third:?}");
+
+    // One body is read to its end, another is dropped: both make room.
+    open.notify_one();
+    let mut first = first.into_body();
+    let mut second = second.into_body();
+    let ended = tokio::select! {
+        frame = first.frame() => { frame.unwrap().unwrap(); assert!(first.frame().await.is_none()); second }
+        frame = second.frame() => { frame.unwrap().unwrap(); assert!(second.frame().await.is_none()); first }
+    };
+    assert_eq!(client.under_way.available_permits(), 1);
+    drop(ended);
+    assert_eq!(client.under_way.available_permits(), 2);
+    assert_eq!(text(send(&client, get(&server)).await.unwrap()).await, "end");
+}
+
+#[tokio::test]
+async fn a_response_without_a_body_takes_no_place() {
+    let server = serve(async |_| Response::new(Full::from(""))).await;
+    let client = client(loopback());
+    let _response = send(&client, get(&server)).await.unwrap();
+    assert_eq!(client.under_way.available_permits(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request_of_the_same_component_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let service = service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("x"))));
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+        }
+    });
+    let (one, other) = (client(loopback()), client(loopback()));
+    const REQUESTS: usize = 20;
+    for _ in 0..REQUESTS {
+        text(send(&one, get(&server)).await.unwrap()).await;
+        // A connection returns to the pool in a task of its own, after the body has ended.
+        tokio::task::yield_now().await;
+    }
+    let by_one = accepted.load(Ordering::SeqCst);
+    assert!(by_one < REQUESTS, "no connection was kept");
+    text(send(&other, get(&server)).await.unwrap()).await;
+    assert_eq!(accepted.load(Ordering::SeqCst), by_one + 1);
+}
+
+#[tokio::test]
+async fn a_server_without_tls_or_with_a_certificate_of_its_own_is_refused() {
+    let plain = serve_bytes(b"HTTP/1.1 200 OK\r\n\r\n", true).await.replace("http:", "https:");
+    let error = send(&client(loopback()), get(&plain)).await.unwrap_err();
+    assert!(matches!(error, Error::TlsProtocolError), "{error:?}");
+
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let _ = acceptor.accept(socket).await;
+        }
+    });
+    let error = send(&client(loopback()), get(format!("https://{address}"))).await.unwrap_err();
+    assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
+}
+
+mod inside {
+    use super::*;
+
+    /// A component that says what it got.
+    fn echo() -> InternalDispatch {
+        Arc::new(|name, request, call| {
+            Box::pin(async move {
+                if name == "absent" {
+                    return Err(Error::DestinationNotFound);
+                }
+                let header =
+                    |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+                let seen = format!("{name} {:?} {:?} {} hops", header("host"), header("x-request-id"), call.hops);
+                Ok(Response::new(Full::from(seen).map_err(Error::from).boxed_unsync()))
+            })
+        })
+    }
+
+    fn client(entry: &str, dispatch: Option<InternalDispatch>) -> Client {
+        let internal = Internal::default();
+        let client = Client::new("tested".into(), allow(&[entry]), 1, internal.clone(), tls_config().unwrap());
+        // After the client is made, as at start-up.
+        dispatch.into_iter().for_each(|dispatch| internal.set(dispatch));
+        client
+    }
+
+    const ALL: &str = "http://*.spin.internal";
+
+    #[tokio::test]
+    async fn a_request_goes_to_the_component_as_the_next_hop_with_the_trace_id() {
+        let client = client(ALL, Some(echo()));
+        let response = send(&client, get("http://web.spin.internal/path")).await.unwrap();
+        assert_eq!(text(response).await, r#"web Some("web.spin.internal") Some("trace-1") 1 hops"#);
+
+        let mut request = get("http://WEB.spin.internal");
+        request.headers_mut().insert("x-request-id", HeaderValue::from_static("mine"));
+        assert!(text(send(&client, request).await.unwrap()).await.contains(r#"Some("mine")"#));
+        assert!(matches!(send(&client, get("http://absent.spin.internal")).await, Err(Error::DestinationNotFound)));
+    }
+
+    #[tokio::test]
+    async fn a_component_that_is_not_granted_is_not_reached() {
+        let client = client("http://web.spin.internal", Some(echo()));
+        send(&client, get("http://web.spin.internal")).await.unwrap();
+        for uri in ["http://other.spin.internal", "https://web.spin.internal", "http://web.spin.internal:81"] {
+            assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_to_no_component_at_all_is_denied() {
+        let client = client(ALL, Some(echo()));
+        assert!(matches!(send(&client, get("http://.spin.internal")).await, Err(Error::HttpRequestDenied)));
+    }
+
+    #[tokio::test]
+    async fn a_loop_ends() {
+        let client = client(ALL, Some(echo()));
+        let mut call = call();
+        call.hops = crate::call::MAX_HOPS;
+        let error = client.send(get("http://web.spin.internal"), RequestOptions::default(), &call).await.unwrap_err();
+        assert!(matches!(error, Error::LoopDetected), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_component_that_does_not_answer_fails_by_the_callers_limits() {
+        let dead: InternalDispatch = Arc::new(|_, _, _| Box::pin(std::future::pending()));
+        let client = client(ALL, Some(dead));
+        let uri = "http://web.spin.internal";
+        let first = RequestOptions { first_byte_timeout: Some(SHORT), ..Default::default() };
+        assert!(matches!(client.send(get(uri), first, &call()).await, Err(Error::ConnectionReadTimeout)));
+        let soon = CallContext::new("t", SHORT);
+        let error = client.send(get(uri), RequestOptions::default(), &soon).await.unwrap_err();
+        assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn before_the_start_nothing_is_reached() {
+        let error = send(&client(ALL, None), get("http://web.spin.internal")).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationUnavailable), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_hooks_send_as_the_call_that_the_instance_serves_now() {
+    use wasmtime_wasi_http::WasiHttpView as _;
+    let internal = Internal::default();
+    internal.set(Arc::new(|_, _, call| {
+        let body = Full::from(call.trace.to_string()).map_err(Error::from).boxed_unsync();
+        Box::pin(std::future::ready(Ok(Response::new(body))))
+    }));
+    let client = Client::new("tested".into(), allow(&["http://*.spin.internal"]), 1, internal, tls_config().unwrap());
+    let mut ctx = crate::tests::ctx(|grants| grants.http = Arc::new(client));
+    for trace in ["first", "second"] {
+        ctx.begin(CallContext::new(trace, Duration::from_secs(60)));
+        let processing = Box::new(std::future::ready(Ok(())));
+        let sent = ctx.http().hooks.send_request(get("http://web.spin.internal"), None, processing);
+        let (response, _) = Box::into_pin(sent).await.unwrap();
+        assert_eq!(text(response).await, trace);
+        ctx.end();
+    }
+}

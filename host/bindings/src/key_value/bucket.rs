@@ -1,0 +1,54 @@
+//! The stream that is a bucket: made where it is missing, and looked at where it is there.
+//!
+//! A bucket that somebody else has made is taken as it is, if no value that was acknowledged can go from it by itself: it
+//! keeps one value of a key, and refuses what it has no room for.
+
+use super::store::MAX_BUCKET;
+use anyhow::{Context as _, bail};
+use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use souk_nats::{Nats, room};
+
+/// Opens the bucket `name`, which is made if it is missing. Hosts that start together ask for the same one.
+pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
+    let bucket = found_or_made(nats, name).await.with_context(|| format!("bucket {name}"))?;
+    let Config { max_messages_per_subject: history, max_bytes, discard, .. } = bucket.stream.cached_info().config;
+    if history != 1 {
+        bail!("bucket {name} keeps {history} values of a key, not 1; let it be made with `--history=1`");
+    }
+    if discard != DiscardPolicy::New && max_bytes > 0 {
+        bail!(
+            "bucket {name} drops its oldest values when it is full; let it refuse new ones: `nats stream edit KV_{name} \
+             --discard=new`"
+        );
+    }
+    Ok(bucket)
+}
+
+async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
+    let jetstream = nats.jetstream();
+    if let Ok(found) = jetstream.get_key_value(name).await {
+        return Ok(found);
+    }
+    let config = settings(name, i64::try_from(MAX_BUCKET + room::SLACK)?, nats.replicas());
+    let made = jetstream.create_stream(config).await;
+    // When it was not made, somebody else may have been faster, with other settings.
+    jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
+}
+
+/// The stream that is the bucket `name`. The client's own way to make one asks the server what older ones (2.9 for one)
+/// do not say.
+pub(super) fn settings(name: &str, max_bytes: i64, replicas: usize) -> Config {
+    Config {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_messages_per_subject: 1,
+        max_bytes,
+        discard: DiscardPolicy::New,
+        num_replicas: replicas,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..Default::default()
+    }
+}

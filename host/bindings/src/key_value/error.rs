@@ -1,0 +1,64 @@
+//! Why an operation on a store failed. No text holds a path, an address, a key or a value.
+
+use super::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY};
+use std::sync::Arc;
+
+/// Why an operation failed; the text is what the guest reads in `other(..)`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// See [`MAX_KEY`].
+    #[error("the key is {0} bytes long, but a key may have at most {MAX_KEY}")]
+    KeyTooLong(usize),
+    /// See [`MAX_VALUE`](super::MAX_VALUE) and [`Store::max_value`](super::Store::max_value).
+    #[error("the value is {size} bytes long, but a value may have at most {most}")]
+    ValueTooLarge {
+        /// Its bytes.
+        size: usize,
+        /// The most that the store takes.
+        most: usize,
+    },
+    /// See [`MAX_BATCH_KEYS`].
+    #[error("the batch has {0} keys, but may have at most {MAX_BATCH_KEYS}; split it")]
+    BatchTooLong(usize),
+    /// See [`MAX_BATCH_BYTES`].
+    #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
+    BatchTooLarge,
+    /// See [`MAX_FILE`](super::MAX_FILE) and [`MAX_BUCKET`](super::MAX_BUCKET), and [`Room`](souk_nats::room::Room); or the
+    /// server's own bound.
+    #[error("the store is full; delete keys to make room")]
+    Full,
+    /// An increment of something that is not a number.
+    #[error("the value is not a number that `increment` has written")]
+    NotANumber,
+    /// An increment beyond 64 bits.
+    #[error("the number would leave the range of a signed 64-bit integer")]
+    Overflow,
+    /// A cursor that no listing of this store has given.
+    #[error("the cursor is not one that a listing of this store has returned")]
+    Cursor,
+    /// SQLite failed; the cause is for the log, because it may name a path.
+    #[error("the store failed; the host's log says why")]
+    Database(#[source] rusqlite::Error),
+    /// The server that keeps the store failed or gave no answer; the cause is for the log.
+    #[error("the key-value store `{label}` is not available; what was being written may or may not be in it")]
+    Server {
+        /// The store.
+        label: Arc<str>,
+        /// What the server or the client said.
+        cause: String,
+    },
+    /// The host is stopping.
+    #[error("the host is shutting down")]
+    Stopping,
+}
+
+impl StoreError {
+    /// What belongs in the log, if anything.
+    pub(super) fn cause(&self) -> Option<String> {
+        match self {
+            StoreError::Database(cause) => Some(cause.to_string()),
+            StoreError::Server { cause, .. } => Some(cause.clone()),
+            _ => None,
+        }
+    }
+}

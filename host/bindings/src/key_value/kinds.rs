@@ -1,0 +1,68 @@
+//! Places for a test's store, of every kind, each empty.
+
+use super::Store;
+use super::bucket::settings;
+use souk_manifest::{NatsConfig, RedisUrl};
+use souk_nats::Nats;
+use souk_test::nats as nats_server;
+use souk_test::redis::Redis;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    File,
+    Nats,
+    Redis,
+}
+
+/// Where a test keeps its store.
+pub enum Place {
+    File(TempDir),
+    Nats(String),
+    Redis(Box<RedisUrl>),
+}
+
+impl Place {
+    pub async fn new(kind: Kind) -> Place {
+        match kind {
+            Kind::File => Place::File(tempfile::tempdir().unwrap()),
+            Kind::Nats => {
+                static BUCKETS: AtomicU32 = AtomicU32::new(0);
+                let bucket = format!("test_{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
+                // JetStream keeps the room of a bucket free, and one server is for all tests.
+                let settings = settings(&bucket, 16 << 20, 1);
+                nats(&shared_nats().url()).await.jetstream().create_stream(settings).await.unwrap();
+                Place::Nats(bucket)
+            }
+            Kind::Redis => {
+                let url = tokio::task::spawn_blocking(|| Redis::shared().database()).await.unwrap();
+                Place::Redis(Box::new(RedisUrl::parse(&url).unwrap()))
+            }
+        }
+    }
+
+    /// Opens the store, as another host would.
+    pub async fn open(&self) -> Store {
+        match self {
+            Place::File(dir) => Store::open(&dir.path().join("default.db"), "default").unwrap(),
+            Place::Nats(bucket) => {
+                let nats = nats(&shared_nats().url()).await;
+                Store::in_nats(&nats, Some(bucket), "default").await.unwrap()
+            }
+            Place::Redis(url) => Store::in_redis(url, "default").await.unwrap(),
+        }
+    }
+}
+
+fn shared_nats() -> &'static nats_server::Nats {
+    static SHARED: OnceLock<nats_server::Nats> = OnceLock::new();
+    SHARED.get_or_init(nats_server::Nats::start)
+}
+
+/// A connection, as a host has one.
+pub async fn nats(urls: &str) -> Nats {
+    let servers = urls.split(',').map(|url| url.parse().unwrap()).collect();
+    Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "test").await.unwrap()
+}

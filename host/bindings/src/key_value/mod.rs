@@ -1,0 +1,105 @@
+//! Key-value stores: `spin:key-value@3.0.0` and `wasi:keyvalue@0.2.0-draft2`, two faces of one store, which is kept in a
+//! file, in NATS or in Redis.
+//!
+//! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
+//! `access-denied`, whether such a store exists or not. Both interfaces reach the same keys.
+
+mod bucket;
+mod conflicts;
+mod error;
+mod file;
+mod names;
+mod nats;
+mod redis;
+mod spin;
+mod store;
+mod wasi;
+
+pub use error::StoreError;
+pub use nats::ELECTION;
+pub use store::{
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Store, Swap, Version,
+    Versioned, WAIT,
+};
+
+use crate::Ctx;
+use std::sync::Arc;
+use wasmtime::component::{Linker, Resource};
+
+/// How many stores and compare-and-swap handles one instance may hold open, over both interfaces; Spin's table has the
+/// same size.
+pub const MAX_OPEN: usize = 256;
+
+/// An open store, as the guest holds it: `store` in Spin's interface, `bucket` in WASI's.
+pub struct Handle(pub(crate) Arc<Store>);
+
+/// A compare-and-swap in progress.
+pub struct Cas {
+    store: Arc<Store>,
+    key: String,
+    /// The version that the guest has last been told of.
+    version: Option<Version>,
+}
+
+/// Links both interfaces.
+pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    spin::add_to_linker(linker)?;
+    wasi::add_to_linker(linker)
+}
+
+/// Why a store was not opened.
+enum Refusal {
+    AccessDenied,
+    TooManyOpen,
+}
+
+impl Ctx {
+    /// Opens the store `label` for the guest.
+    fn open_store(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Refusal>> {
+        let Some(store) = self.grants.key_value.get(label).cloned() else {
+            let component = &self.grants.component;
+            tracing::warn!(
+                %component, trace = %self.call.trace,
+                "component `{component}` was refused the key-value store {label:?}; \
+                 to grant it add it to key_value_stores of [component.{component}] in spin.toml"
+            );
+            return Ok(Err(Refusal::AccessDenied));
+        };
+        if self.key_value_open >= MAX_OPEN {
+            return Ok(Err(Refusal::TooManyOpen));
+        }
+        let handle = self.table.push(Handle(store))?;
+        self.key_value_open += 1;
+        Ok(Ok(handle))
+    }
+
+    /// The store behind a guest's handle.
+    fn store(&self, handle: &Resource<Handle>) -> wasmtime::Result<Arc<Store>> {
+        Ok(self.table.get(handle)?.0.clone())
+    }
+
+    /// Closes a guest's handle.
+    fn close_store(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        self.key_value_open = self.key_value_open.saturating_sub(1);
+        Ok(())
+    }
+
+    /// The text of `other(..)` for a failed operation; what SQLite or the server said goes to the log.
+    fn store_fault(&self, error: &StoreError) -> String {
+        if let Some(cause) = error.cause() {
+            let component = &self.grants.component;
+            tracing::error!(%component, trace = %self.call.trace, cause, "{error}");
+        }
+        error.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod kinds;
+
+#[cfg(test)]
+mod server_tests;

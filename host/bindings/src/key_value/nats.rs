@@ -1,0 +1,412 @@
+//! A key-value store in a bucket of NATS JetStream, shared by all hosts that use it.
+//!
+//! A bucket is a stream that keeps the last message of each subject; a value's version is its message's number in the
+//! stream. Compare-and-swap is one message that the server takes only while the last of its subject is the expected
+//! one, and increment is a compare-and-swap that is tried again until it is the first.
+//!
+//! That is not enough on a stream with replicas: older servers (2.9 for one) compare when the leader takes a message and
+//! not when it is stored, so of two that come within a moment both are stored, and the first is lost. There every write,
+//! a plain one and a deletion too, names the message that it replaces in its `Nats-Msg-Id`; of messages with one id a
+//! server stores the first alone, and says so. Where nothing is replaced even old servers compare when they store.
+//!
+//! Reads ask the stream's leader, which has every write that was acknowledged; the faster "direct get" may be answered
+//! by a follower that has not seen the last ones. While a cluster chooses a new leader nobody can answer, so a read, and a
+//! write that reached nobody, is tried again until [`ELECTION`] is over.
+//!
+//! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
+//! fill the bucket. Those that other programs leave are understood.
+//!
+//! Nothing is written that the bucket has no [room](Room) for: the server would delete the values that were written first.
+//! What replaces a value that is as large, and a deletion, need none.
+//!
+//! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
+//! that it failed.
+
+use super::conflicts::Conflicts;
+use super::error::StoreError;
+use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, Page, Swap, Version, Versioned, WAIT, add};
+use super::{bucket, names};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{self, ErrorCode, kv};
+use async_nats::{HeaderMap, HeaderValue, header};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use souk_nats::room::{self, Room};
+use souk_nats::{Nats, Outage};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{sleep, timeout};
+
+/// How long a request may take before it is made again, where that does no harm.
+const TRY: Duration = Duration::from_secs(2);
+/// How long the servers of a cluster may take to agree on who leads a bucket: nine seconds and more after its leader was
+/// killed, in which nobody answers.
+pub const ELECTION: Duration = Duration::from_secs(12);
+/// The pause before a request is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A connection that was lost this long ago or less is waited for: most often another server of the cluster takes it
+/// at once. One that is away for longer is an error at once.
+const GRACE: Duration = Duration::from_secs(2);
+/// How many requests of one batch are under way at one time.
+const AT_ONCE: usize = 16;
+/// Room for the headers of a message, which count as its payload: the longest key's name is in them.
+const HEADERS: usize = 1024;
+
+/// A store in a bucket.
+pub(super) struct Bucket {
+    label: Arc<str>,
+    nats: Nats,
+    jetstream: jetstream::Context,
+    bucket: kv::Store,
+    /// Whether every write must name what it replaces.
+    replicated: bool,
+    room: Room,
+    /// Increments of this host queue here, so that only hosts compete, and no increment starves.
+    turns: AsyncMutex<()>,
+}
+
+/// What is under a key: no value, of revision 0 or that of a mark of deletion; or a value.
+struct Entry {
+    value: Option<Vec<u8>>,
+    revision: u64,
+}
+
+impl Entry {
+    /// Whether a bucket does not grow when `value` takes the place of what is here.
+    fn is_as_large(&self, value: &Bytes) -> bool {
+        self.value.as_ref().is_some_and(|there| there.len() >= value.len())
+    }
+
+    fn version(&self) -> Option<Version> {
+        self.value.as_ref().map(|_| Version(self.revision.into()))
+    }
+}
+
+impl Bucket {
+    /// Opens the bucket `bucket`, or that of the application and `label`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// When NATS has no JetStream or cannot keep such a bucket, and when the bucket is no fit; the message has the fix.
+    pub async fn open(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
+        let name = bucket.map_or_else(|| nats.subjects().bucket(label), str::to_owned);
+        let bucket = bucket::open(nats, &name).await?;
+        let replicated = bucket.stream.cached_info().config.num_replicas > 1;
+        Ok(Bucket {
+            label: label.into(),
+            nats: nats.clone(),
+            jetstream: nats.jetstream(),
+            bucket,
+            replicated,
+            room: Room::new(None),
+            turns: AsyncMutex::default(),
+        })
+    }
+
+    /// The largest value that fits into a message, in bytes.
+    pub fn max_value(&self) -> usize {
+        self.nats.client().max_payload().saturating_sub(HEADERS)
+    }
+
+    /// The value of `key` and its version.
+    pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        let entry = self.within(self.entry(key)).await?;
+        let version = entry.version();
+        Ok(entry.value.zip(version))
+    }
+
+    /// The values of `keys`, in their order.
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+        let gets = keys.into_iter().map(|key| async move {
+            let value = self.entry(&key).await?.value;
+            Ok::<_, StoreError>((key, value))
+        });
+        let work = async {
+            let (mut bytes, mut found) = (0, Vec::new());
+            let mut answers = stream::iter(gets).buffered(AT_ONCE);
+            while let Some((key, value)) = answers.try_next().await? {
+                bytes += value.as_ref().map_or(0, Vec::len);
+                if bytes > MAX_BATCH_BYTES {
+                    return Err(StoreError::BatchTooLarge);
+                }
+                found.push((key, value));
+            }
+            Ok(found)
+        };
+        self.within(work).await
+    }
+
+    /// Sets all `entries`, one after the other: an error may come after some of them.
+    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        // Several are under way at one time, so one key must not come twice.
+        let entries: BTreeMap<String, Vec<u8>> = entries.into_iter().collect();
+        let puts = entries.into_iter().map(|(key, value)| async move {
+            let value = Bytes::from(value);
+            let (mut replaced, mut conflicts) = (self.replaced(&key).await?, Conflicts::default());
+            while self.publish(&key, value.clone(), replaced, HeaderMap::new()).await?.is_none() {
+                conflicts.again(&self.label).await?;
+                replaced = self.replaced(&key).await?;
+            }
+            Ok(())
+        });
+        self.within(stream::iter(puts).buffer_unordered(AT_ONCE).try_collect()).await
+    }
+
+    /// Deletes `keys`, one after the other: an error may come after some of them.
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        let deletes = keys.into_iter().map(|key| async move {
+            let purge = self.bucket.stream.purge().filter(self.subject(&key));
+            if !self.replicated {
+                let purged = purge.await.map(drop).map_err(|error| self.failed(&error));
+                self.room.forget();
+                return purged;
+            }
+            // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
+            let mut conflicts = Conflicts::default();
+            loop {
+                let revision = self.entry(&key).await?.revision;
+                if revision == 0 {
+                    return Ok(());
+                }
+                if let Some(mark) = self.publish(&key, Bytes::new(), Some(revision), deletion()).await? {
+                    let purged = purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
+                    self.room.forget();
+                    return purged;
+                }
+                conflicts.again(&self.label).await?;
+            }
+        });
+        self.within(stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect()).await
+    }
+
+    /// Adds `delta` to the number under `key`, and returns the sum.
+    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+        self.within(async {
+            let _turn = self.turns.lock().await;
+            let mut conflicts = Conflicts::default();
+            loop {
+                let now = self.entry(key).await?;
+                let sum = add(now.value, delta)?;
+                if self.update(key, sum.to_le_bytes().to_vec().into(), now.revision).await? {
+                    return Ok(sum);
+                }
+                conflicts.again(&self.label).await?;
+            }
+        })
+        .await
+    }
+
+    /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
+    pub async fn swap(&self, key: &str, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
+        let value = Bytes::from(value);
+        self.within(async {
+            // Where nothing is expected there is most often no message at all.
+            let mut revision = expected.map_or(0, |Version(revision)| u64::try_from(revision).unwrap_or(u64::MAX));
+            let mut conflicts = Conflicts::default();
+            while !self.update(key, value.clone(), revision).await? {
+                let now = self.entry(key).await?;
+                if expected.is_some() || now.value.is_some() {
+                    return Ok(Swap::Stale(now.version()));
+                }
+                conflicts.again(&self.label).await?;
+                revision = now.revision;
+            }
+            Ok(Swap::Done)
+        })
+        .await
+    }
+
+    /// A page of keys in the order of their writing, from the message whose number is `from`.
+    ///
+    /// A consumer of the stream sends what it has from there on, without the values, and is gone afterwards.
+    pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+        let mut next = Some(from.map_or(Ok(1), str::parse).map_err(|_| StoreError::Cursor)?);
+        self.within(async {
+            let mut keys = Vec::new();
+            while let Some(from) = next.filter(|_| keys.is_empty()) {
+                next = self.scan(from, &mut keys).await.map_err(|error| self.failed(&*error))?;
+            }
+            Ok(Page { keys, next: next.map(|next| next.to_string()) })
+        })
+        .await
+    }
+
+    /// Adds the keys of some messages from `from` on to `keys`; returns where the rest begins, if there is a rest.
+    async fn scan(&self, from: u64, keys: &mut Vec<String>) -> Result<Option<u64>, async_nats::Error> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            // Should the end of this never come.
+            inactive_threshold: WAIT,
+            memory_storage: true,
+            num_replicas: 1,
+            ..Default::default()
+        };
+        let consumer = self.bucket.stream.create_consumer(config).await?;
+        let mut next = None;
+        if consumer.cached_info().num_pending > 0 {
+            let mut messages = consumer.fetch().max_messages(KEYS_PAGE).messages().await?;
+            while let Some(message) = messages.try_next().await? {
+                let info = message.info()?;
+                next = (info.pending > 0).then_some(info.stream_sequence + 1);
+                let deleted = message.headers.as_ref().is_some_and(is_deletion);
+                let name = message.subject.strip_prefix(&self.bucket.prefix);
+                keys.extend(name.and_then(names::decode).filter(|_| !deleted));
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+        self.bucket.stream.delete_consumer(&consumer.cached_info().name).await?;
+        Ok(next)
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("{}{}", self.bucket.prefix, names::encode(key))
+    }
+
+    /// What the leader has under `key`.
+    async fn entry(&self, key: &str) -> Result<Entry, StoreError> {
+        let subject = self.subject(key);
+        loop {
+            let answer = match timeout(TRY, self.bucket.stream.get_last_raw_message_by_subject(&subject)).await {
+                Ok(answer) => answer,
+                // There is no leader, so nothing is written either: any server that has the bucket may answer.
+                Err(_) => match timeout(TRY, self.bucket.stream.direct_get_last_for_subject(&subject)).await {
+                    Ok(Ok(message)) => Ok(message),
+                    _ => continue,
+                },
+            };
+            let error = match answer {
+                Ok(message) if is_deletion(&message.headers) => {
+                    return Ok(Entry { value: None, revision: message.sequence });
+                }
+                Ok(message) => return Ok(Entry { value: Some(message.payload.into()), revision: message.sequence }),
+                Err(error) => error,
+            };
+            match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => return Ok(Entry { value: None, revision: 0 }),
+                LastRawMessageErrorKind::Other => {}
+                LastRawMessageErrorKind::JetStream(said) if said.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE => {}
+                _ => return Err(self.failed(&error)),
+            }
+            tracing::debug!(label = %self.label, %error, "a key-value store in NATS is asked again");
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Sets `key` to `value` if `revision` is its last; whether it was.
+    async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<bool, StoreError> {
+        Ok(self.publish(key, value, Some(revision), HeaderMap::new()).await?.is_some())
+    }
+
+    /// The revision that a write to `key` replaces, where it must say so.
+    async fn replaced(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        Ok(if self.replicated { Some(self.entry(key).await?.revision) } else { None })
+    }
+
+    /// Publishes what is now under `key` if `replaced`, where it is given, is the last revision; its revision if so.
+    ///
+    /// It is tried again while nobody takes messages for the bucket, because none has been stored then.
+    async fn publish(
+        &self,
+        key: &str,
+        value: Bytes,
+        replaced: Option<u64>,
+        mut headers: HeaderMap,
+    ) -> Result<Option<u64>, StoreError> {
+        if let Some(revision) = replaced {
+            headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));
+            // Revision 0 is that of every key that is made; others come once.
+            if self.replicated && revision > 0 {
+                headers.insert(header::NATS_MESSAGE_ID, format!("{}:{revision}", names::encode(key)));
+            }
+        }
+        let subject = self.subject(key);
+        let size = room::size(&headers);
+        let room = self.room.take(&self.bucket.stream, &subject, size, value.len()).await;
+        if room.is_none() && !is_deletion(&headers) && !self.entry(key).await?.is_as_large(&value) {
+            return Err(StoreError::Full);
+        }
+        loop {
+            let sent = self.jetstream.publish_with_headers(subject.clone(), headers.clone(), value.clone()).await;
+            let stored = match sent {
+                Ok(acknowledgement) => acknowledgement.await,
+                Err(error) => Err(error),
+            };
+            let error = match stored {
+                Ok(stored) => return Ok((!stored.duplicate).then_some(stored.sequence)),
+                Err(error) => error,
+            };
+            match said(&error).map(|said| (said.error_code(), said.to_string())) {
+                _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(PAUSE).await,
+                Some((code, _)) if CONFLICTS.contains(&code) => return Ok(None),
+                Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
+                Some((ErrorCode::STREAM_STORE_FAILED, text)) if text.contains("maximum") => {
+                    return Err(StoreError::Full);
+                }
+                _ => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// Does `work` once there is a connection, and gives it up after [`ELECTION`].
+    async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let bounded = timeout(ELECTION, async {
+            self.connected().await?;
+            work.await
+        });
+        bounded.await.unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {ELECTION:?}"))))
+    }
+
+    async fn connected(&self) -> Result<(), StoreError> {
+        let mut outage = self.nats.outage();
+        let Outage::Since(since) = *outage.borrow_and_update() else { return Ok(()) };
+        let back = timeout(GRACE.saturating_sub(since.elapsed()), outage.wait_for(|now| *now == Outage::None));
+        match back.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(self.unavailable(format!("NATS is away since {:.0?}", since.elapsed()))),
+        }
+    }
+
+    /// What a failed request is to the guest and to the log.
+    fn failed(&self, error: &(dyn Error + 'static)) -> StoreError {
+        // Its text has those of its causes.
+        self.unavailable(error.to_string())
+    }
+
+    fn unavailable(&self, cause: String) -> StoreError {
+        StoreError::Server { label: self.label.clone(), cause }
+    }
+}
+
+/// Whether a message marks the deletion of its key, as other programs leave it.
+fn is_deletion(headers: &HeaderMap) -> bool {
+    let operation = headers.get("KV-Operation").map(|operation| operation.as_str());
+    matches!(operation, Some("DEL" | "PURGE")) || headers.get("Nats-Marker-Reason").is_some()
+}
+
+/// A mark of deletion.
+fn deletion() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("KV-Operation", "DEL");
+    headers
+}
+
+/// Another revision is the last one.
+const CONFLICTS: [ErrorCode; 2] =
+    [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
+
+/// The account or the server has no room.
+const FULL: [ErrorCode; 2] = [ErrorCode::ACCOUNT_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES];
+
+/// What JetStream itself said.
+fn said<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
+    let mut chain = std::iter::successors(Some(error), |cause| (*cause).source());
+    chain.find_map(|cause| cause.downcast_ref())
+}

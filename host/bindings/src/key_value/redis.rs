@@ -1,0 +1,291 @@
+//! A key-value store in a database of Redis, shared by all hosts, and other programs, that use it.
+//!
+//! Everything is kept as Spin keeps it, so that what a Spin application has written is read here and the other way round:
+//! a key of the store is the key in Redis, with nothing before it, a value is a string, and a number of `increment` is
+//! what INCRBY makes. So all keys of the database are the store's, and two stores need a database each: the number at
+//! the URL's end.
+//!
+//! Every operation is one command or one script, which Redis runs as a whole. Spin compares and swaps by WATCH, which
+//! belongs to a connection and so needs one for each handle; here a script compares a digest of the value, which is small
+//! and goes with everybody else's commands over one connection. What it cannot tell is a value that was changed and
+//! changed back, and nothing that was computed from that value is wrong then. The digest is of 128 bits and is
+//! salted with random ones that no guest knows, so nobody can make two values that have the same.
+//!
+//! An acknowledged write is in the memory of the server; what a crash of the server leaves of it is its own setting
+//! (`appendfsync always` for all), and what a failover leaves too. A store that must not lose a write belongs into NATS
+//! or a file.
+//!
+//! A connection that was lost, or that gives no answer, is made anew by the next operation. What only reads is done again
+//! at once.
+
+use super::error::StoreError;
+use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Page, Swap, Version, Versioned, WAIT};
+use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Value, cmd};
+use anyhow::Context as _;
+use souk_manifest::RedisUrl;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// The values of KEYS, or how many bytes they have where that is more than ARGV[1]: other programs write larger ones.
+const READ: &str = "
+local bytes, values = 0, {}
+for i, key in ipairs(KEYS) do
+  bytes = bytes + redis.call('STRLEN', key)
+  if bytes > tonumber(ARGV[1]) then return bytes end
+  values[i] = redis.call('GET', key)
+end
+return values";
+
+/// The digest of a value, salted with ARGV[1]; and the value itself, where ARGV[2] says how many bytes it may have.
+const VERSION: &str = "
+local value = redis.call('GET', KEYS[1])
+if not value then return false end
+if ARGV[2] and #value > tonumber(ARGV[2]) then return #value end
+local digest = redis.sha1hex(ARGV[1] .. value):sub(1, 32)
+if ARGV[2] then return {digest, value} end
+return digest";
+
+/// Sets the key to ARGV[3] where the digest is ARGV[2], which is empty where there must be no key; returns what the digest
+/// is otherwise.
+const SWAP: &str = "
+local value = redis.call('GET', KEYS[1])
+local digest = value and redis.sha1hex(ARGV[1] .. value):sub(1, 32) or ''
+if digest ~= ARGV[2] then return digest end
+redis.call('SET', KEYS[1], ARGV[3])
+return true";
+
+/// A store in a database.
+pub(super) struct Database {
+    label: Arc<str>,
+    client: Client,
+    /// The connection that everybody uses, and how many there were before it.
+    current: Mutex<(u64, ConnectionManager)>,
+    /// Random bytes before what is digested.
+    salt: [u8; 16],
+}
+
+impl Database {
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or refuses; the message has no password.
+    pub async fn open(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
+        let client = Client::open(url.connection_info().clone())?;
+        let connection = lazily(&client)?;
+        // A server that is not there, wants a password, or has no such database, says so now.
+        timeout(WAIT, cmd("PING").exec_async(&mut connection.clone())).await.context("no answer")??;
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).context("the system gives no random bytes")?;
+        Ok(Database { label: label.into(), client, current: Mutex::new((0, connection)), salt })
+    }
+
+    /// The value of `key`.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.again(script(READ, &[key]).arg(MAX_VALUE)).await? {
+            Value::Array(values) => Ok(values.into_iter().next().and_then(bytes)),
+            other => Err(self.too_large(&other)),
+        }
+    }
+
+    /// The value of `key` and its version.
+    pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        match self.again(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE)).await? {
+            Value::Nil => Ok(None),
+            Value::Array(found) => {
+                let mut found = found.into_iter();
+                let digest = found.next().map_or(Ok(None), |digest| self.digest(digest))?;
+                Ok(found.next().and_then(bytes).zip(digest))
+            }
+            other => Err(self.too_large(&other)),
+        }
+    }
+
+    /// The version of `key` alone.
+    pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
+        let digest = self.again(script(VERSION, &[key]).arg(&self.salt)).await?;
+        self.digest(digest)
+    }
+
+    /// Whether there is such a key.
+    pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+        self.again(cmd("EXISTS").arg(key)).await
+    }
+
+    /// The values of `keys`, in their order.
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+        match self.again(script(READ, &keys).arg(MAX_BATCH_BYTES)).await? {
+            Value::Array(values) => Ok(keys.into_iter().zip(values.into_iter().map(bytes)).collect()),
+            _ => Err(StoreError::BatchTooLarge),
+        }
+    }
+
+    /// Sets all `entries`, or none.
+    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut set = cmd("MSET");
+        for (key, value) in &entries {
+            set.arg(key).arg(value);
+        }
+        self.once(&set).await
+    }
+
+    /// Deletes `keys`, all or none; one that is not there is no error.
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.once(cmd("DEL").arg(&keys)).await
+    }
+
+    /// Adds `delta` to the number under `key`, and returns the sum.
+    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+        self.once(cmd("INCRBY").arg(key).arg(delta)).await
+    }
+
+    /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
+    pub async fn swap(&self, key: &str, expected: Option<Version>, value: &[u8]) -> Result<Swap, StoreError> {
+        let expected = expected.map_or_else(String::new, |Version(digest)| format!("{digest:032x}"));
+        match self.once(script(SWAP, &[key]).arg(&self.salt).arg(expected).arg(value)).await? {
+            Value::Int(_) => Ok(Swap::Done),
+            digest => Ok(Swap::Stale(self.digest(digest)?)),
+        }
+    }
+
+    /// Some keys, from SCAN's cursor `from` on; those that no guest could name are left out.
+    pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+        let mut cursor: u64 = from.map_or(Ok(0), str::parse).map_err(|_| StoreError::Cursor)?;
+        loop {
+            let scan: (u64, Vec<Vec<u8>>) = self.again(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
+            cursor = scan.0;
+            let keys = scan.1.into_iter().filter(|key| key.len() <= MAX_KEY);
+            // One answer may name a key twice.
+            let keys: BTreeSet<String> = keys.filter_map(|key| String::from_utf8(key).ok()).collect();
+            if cursor == 0 || !keys.is_empty() {
+                return Ok(Page { keys: keys.into_iter().collect(), next: (cursor != 0).then(|| cursor.to_string()) });
+            }
+        }
+    }
+
+    /// Does what may be done twice.
+    async fn again<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        match self.attempt(command).await {
+            Err(Failure::Lost(_)) => self.once(command).await,
+            done => done.map_err(|failure| self.error(failure)),
+        }
+    }
+
+    /// Does what must not be done twice.
+    async fn once<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        self.attempt(command).await.map_err(|failure| self.error(failure))
+    }
+
+    async fn attempt<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        let (number, mut connection) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failure = match timeout(WAIT, command.query_async(&mut connection)).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) if error.is_timeout() => Failure::Silent,
+            Ok(Err(error)) if error.is_unrecoverable_error() => Failure::Lost(error),
+            Ok(Err(error)) => return Err(Failure::Refused(error)),
+            Err(_) => Failure::Silent,
+        };
+        self.renew(number);
+        Err(failure)
+    }
+
+    /// Lets the next operation connect, unless one has done so since connection `number`.
+    fn renew(&self, number: u64) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // To make one without connecting it does not fail.
+        if let (true, Ok(fresh)) = (current.0 == number, lazily(&self.client)) {
+            *current = (number + 1, fresh);
+        }
+    }
+
+    fn error(&self, failure: Failure) -> StoreError {
+        match failure {
+            Failure::Silent => self.unavailable(format!("no answer within {WAIT:?}")),
+            Failure::Lost(error) => self.unavailable(error.to_string()),
+            Failure::Refused(error) => {
+                let said = error.to_string();
+                if said.contains("not an integer") {
+                    StoreError::NotANumber
+                } else if said.contains("would overflow") {
+                    StoreError::Overflow
+                } else if error.code() == Some("OOM") {
+                    StoreError::Full
+                } else {
+                    self.unavailable(said)
+                }
+            }
+        }
+    }
+
+    fn unavailable(&self, cause: String) -> StoreError {
+        StoreError::Server { label: self.label.clone(), cause }
+    }
+
+    /// The version that a script says; an empty one and none are that of no key.
+    fn digest(&self, digest: Value) -> Result<Option<Version>, StoreError> {
+        let text = bytes(digest).and_then(|text| String::from_utf8(text).ok()).unwrap_or_default();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let digest = u128::from_str_radix(&text, 16).map_err(|error| self.unavailable(error.to_string()))?;
+        Ok(Some(Version(digest)))
+    }
+
+    /// The error for a value of so many bytes.
+    fn too_large(&self, size: &Value) -> StoreError {
+        match size {
+            Value::Int(size) => {
+                StoreError::ValueTooLarge { size: usize::try_from(*size).unwrap_or(usize::MAX), most: MAX_VALUE }
+            }
+            other => self.unavailable(format!("an answer that none of its scripts gives: {other:?}")),
+        }
+    }
+}
+
+/// Why an operation failed.
+enum Failure {
+    /// The connection, or there was none.
+    Lost(RedisError),
+    /// The server gave no answer.
+    Silent,
+    /// The server said no.
+    Refused(RedisError),
+}
+
+/// A connection that is made when it is first used.
+fn lazily(client: &Client) -> RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        // Who comes next tries again; who waits learns at once that it failed.
+        .set_number_of_retries(0)
+        .set_connection_timeout(Some(CONNECT))
+        .set_response_timeout(Some(WAIT));
+    ConnectionManager::new_lazy_with_config(client.clone(), config)
+}
+
+/// Runs `text` on `keys`; its arguments follow. Redis keeps what it has compiled.
+fn script(text: &str, keys: &[impl AsRef<str>]) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(text).arg(keys.len());
+    for key in keys {
+        command.arg(key.as_ref());
+    }
+    command
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}

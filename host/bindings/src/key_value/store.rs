@@ -1,0 +1,265 @@
+//! A key-value store as components see it, wherever it is kept: in a file here, in NATS, or in Redis.
+//!
+//! Bounds on keys, values and batches hold for every kind and are checked here, before anything is sent.
+//! What the kinds promise alike: a write is acknowledged once it is kept, a read sees every write that was acknowledged
+//! before it, on whichever host, and increment and compare-and-swap are atomic among all hosts.
+//!
+//! Where they differ, because their servers do:
+//!
+//! | | file | NATS | Redis |
+//! |---|---|---|---|
+//! | a batch of writes | all or none | one after the other | all or none |
+//! | a listing while others write | in order, each key once | in the order of writing; a key that is written may come twice | in no order; a key may come twice |
+//! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there |
+//! | how long it is kept | for good | as the bucket's replicas are | as the server is configured |
+//!
+//! A store on a server that is away fails with an error that names it, within [`WAIT`] (on NATS, whose
+//! servers may be about to elect a leader, a little longer), and works again by itself.
+
+use super::error::StoreError;
+use super::file::File;
+use super::nats::Bucket;
+use super::redis::Database;
+use souk_manifest::RedisUrl;
+use souk_nats::Nats;
+use std::path::Path;
+use std::time::Duration;
+
+/// The longest key, in bytes of UTF-8; Spin documents the same bound.
+pub const MAX_KEY: usize = 255;
+/// The largest value in bytes; Spin documents 1 MB. It also bounds what an inline read costs.
+pub const MAX_VALUE: usize = 1 << 20;
+/// The most keys that one batch call may name.
+pub const MAX_BATCH_KEYS: usize = 1_000;
+/// The most bytes of values that one batch call may carry in or out: they are held in the host's memory at once.
+pub const MAX_BATCH_BYTES: usize = 16 << 20;
+/// How many keys one page of a listing holds, about: at most 64 KiB, read in well under a millisecond from a file.
+pub const KEYS_PAGE: usize = 256;
+/// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
+pub const MAX_FILE: u64 = 1 << 30;
+/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK`](souk_nats::room::SLACK), free on each
+/// server of the bucket from the start; for another bound the operator makes the bucket, or changes it.
+pub const MAX_BUCKET: u64 = 256 << 20;
+/// How long an operation waits for a server. A call that has less time left ends at its own deadline.
+pub const WAIT: Duration = Duration::from_secs(5);
+
+/// Which write made a value: what a compare-and-swap compares in place of the value. It means nothing beyond this
+/// process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub(super) u128);
+
+/// A value with the version to compare in a later [`Store::swap`].
+pub type Versioned = (Vec<u8>, Version);
+
+/// What a compare-and-swap did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The value was replaced.
+    Done,
+    /// Somebody else wrote the key first; this is its version now (`None`: the key is gone).
+    Stale(Option<Version>),
+}
+
+/// A part of a listing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Some keys; none only at the end.
+    pub keys: Vec<String>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// One open store; shared by all instances of all components that it is granted to.
+pub struct Store(Kind);
+
+enum Kind {
+    File(File),
+    Nats(Box<Bucket>),
+    Redis(Box<Database>),
+}
+
+impl Store {
+    /// Opens the store `label` in the file `path`, which is made if it is missing. It blocks: for start-up.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is no store; the message names the label and the path.
+    pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
+        File::open(path, label).map(|file| Store(Kind::File(file)))
+    }
+
+    /// Opens the store `label` in a bucket of NATS, which is made if it is missing; `None` is the bucket that is named
+    /// after the application and the label.
+    ///
+    /// # Errors
+    /// When NATS does not answer, has no JetStream, or the bucket is not fit for a store; the message has the fix.
+    pub async fn in_nats(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
+        Bucket::open(nats, bucket, label).await.map(|bucket| Store(Kind::Nats(Box::new(bucket))))
+    }
+
+    /// Opens the store `label` in a database of Redis.
+    ///
+    /// # Errors
+    /// When the server does not answer or refuses; the message has the fix, and no password.
+    pub async fn in_redis(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
+        Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
+    }
+
+    /// The largest value that this store takes, in bytes: [`MAX_VALUE`], or what the server's messages have room for.
+    pub fn max_value(&self) -> usize {
+        match &self.0 {
+            Kind::File(_) | Kind::Redis(_) => MAX_VALUE,
+            Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE),
+        }
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// When the key is too long or the store fails; so for every operation below.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        check_key(key)?;
+        match &self.0 {
+            Kind::File(file) => file.get_versioned(key).map(value),
+            Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
+            Kind::Redis(database) => database.get(key).await,
+        }
+    }
+
+    /// The value of `key` and its version.
+    pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        check_key(key)?;
+        match &self.0 {
+            Kind::File(file) => file.get_versioned(key),
+            Kind::Nats(bucket) => bucket.get_versioned(key).await,
+            Kind::Redis(database) => database.get_versioned(key).await,
+        }
+    }
+
+    /// The version of `key` alone; `None` when there is no such key.
+    pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
+        check_key(key)?;
+        match &self.0 {
+            Kind::File(file) => file.version(key),
+            Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
+            Kind::Redis(database) => database.version(key).await,
+        }
+    }
+
+    /// Whether there is such a key.
+    pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+        check_key(key)?;
+        match &self.0 {
+            Kind::Redis(database) => database.exists(key).await,
+            Kind::File(_) | Kind::Nats(_) => Ok(self.version(key).await?.is_some()),
+        }
+    }
+
+    /// A page of keys, the first one or that which begins at `from`.
+    ///
+    /// A listing of several pages is no snapshot: a key that is written meanwhile may or may not be in it.
+    pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+        match &self.0 {
+            Kind::File(file) => file.keys(from),
+            Kind::Nats(bucket) => bucket.keys(from).await,
+            Kind::Redis(database) => database.keys(from).await,
+        }
+    }
+
+    /// The values of `keys`, in their order.
+    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+        check_batch(&keys)?;
+        match &self.0 {
+            Kind::File(file) => file.get_many(keys).await,
+            Kind::Nats(bucket) => bucket.get_many(keys).await,
+            Kind::Redis(database) => database.get_many(keys).await,
+        }
+    }
+
+    /// Sets `key` to `value`.
+    pub async fn set(&self, key: String, value: Vec<u8>) -> Result<(), StoreError> {
+        self.set_many(vec![(key, value)]).await
+    }
+
+    /// Sets all `entries`; of two with one key, the latter.
+    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        check_batch_length(entries.len())?;
+        for (key, value) in &entries {
+            check_key(key)?;
+            self.check_value(value)?;
+        }
+        if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
+            return Err(StoreError::BatchTooLarge);
+        }
+        match &self.0 {
+            Kind::File(file) => file.set_many(entries).await,
+            Kind::Nats(bucket) => bucket.set_many(entries).await,
+            Kind::Redis(database) => database.set_many(entries).await,
+        }
+    }
+
+    /// Deletes `keys`; one that is not there is no error.
+    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        check_batch(&keys)?;
+        match &self.0 {
+            Kind::File(file) => file.delete_many(keys).await,
+            Kind::Nats(bucket) => bucket.delete_many(keys).await,
+            Kind::Redis(database) => database.delete_many(keys).await,
+        }
+    }
+
+    /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
+    pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
+        check_key(&key)?;
+        match &self.0 {
+            Kind::File(file) => file.increment(key, delta).await,
+            Kind::Nats(bucket) => bucket.increment(&key, delta).await,
+            Kind::Redis(database) => database.increment(&key, delta).await,
+        }
+    }
+
+    /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
+    pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
+        check_key(&key)?;
+        self.check_value(&value)?;
+        match &self.0 {
+            Kind::File(file) => file.swap(key, expected, value).await,
+            Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
+            Kind::Redis(database) => database.swap(&key, expected, &value).await,
+        }
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), StoreError> {
+        let (size, most) = (value.len(), self.max_value());
+        if size > most { Err(StoreError::ValueTooLarge { size, most }) } else { Ok(()) }
+    }
+}
+
+fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
+    found.map(|(value, _)| value)
+}
+
+fn check_key(key: &str) -> Result<(), StoreError> {
+    if key.len() > MAX_KEY { Err(StoreError::KeyTooLong(key.len())) } else { Ok(()) }
+}
+
+fn check_batch_length(keys: usize) -> Result<(), StoreError> {
+    if keys > MAX_BATCH_KEYS { Err(StoreError::BatchTooLong(keys)) } else { Ok(()) }
+}
+
+fn check_batch(keys: &[String]) -> Result<(), StoreError> {
+    check_batch_length(keys.len())?;
+    keys.iter().try_for_each(|key| check_key(key))
+}
+
+/// Adds to a number as the file's and NATS' stores keep it, as Spin does: 8 bytes, little endian.
+pub(super) fn add(number: Option<Vec<u8>>, delta: i64) -> Result<i64, StoreError> {
+    let number = match number {
+        Some(bytes) => i64::from_le_bytes(bytes.try_into().map_err(|_| StoreError::NotANumber)?),
+        None => 0,
+    };
+    number.checked_add(delta).ok_or(StoreError::Overflow)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

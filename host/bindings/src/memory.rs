@@ -1,0 +1,99 @@
+//! How much memory one instance may take: the sum over all linear memories, and the size of each table.
+//!
+//! wasmtime's own `StoreLimits` bounds each memory alone, so a component of several memories would have several times
+//! its share; hence this one. A growth that is refused is `-1` to the guest, which most guests turn into an abort.
+
+use souk_manifest::limits::ComponentLimits;
+use std::sync::Arc;
+use wasmtime::ResourceLimiter;
+
+/// Core instances in one component: its modules, their adapters and the shims between them, about five a part of a
+/// statically composed component. The engine's pool has room for as many.
+pub const MAX_CORE_INSTANCES: usize = 32;
+/// Tables in one component; each core module has one or two.
+pub const MAX_TABLES: usize = 16;
+/// Memories in one component; a service has one, a statically composed component one a part.
+pub const MAX_MEMORIES: usize = 4;
+
+/// The bounds of one instance and what it has taken.
+pub struct InstanceLimits {
+    component: Arc<str>,
+    memory: usize,
+    table_elements: usize,
+    taken: usize,
+    reported: bool,
+}
+
+impl InstanceLimits {
+    pub(super) fn new(component: Arc<str>, limits: &ComponentLimits) -> Self {
+        InstanceLimits {
+            component,
+            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            table_elements: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
+            taken: 0,
+            reported: false,
+        }
+    }
+
+    /// Says once an instance which limit it met, because the guest's own message will not.
+    fn refuse(&mut self, key: &str, limit: usize, unit: &str) -> bool {
+        if !self.reported {
+            self.reported = true;
+            let component = &self.component;
+            tracing::warn!(
+                %component,
+                "component `{component}` has reached its limit of {limit} {unit}; \
+                 raise `{key}` under [component.{component}.tool.souk.limits] in spin.toml if it needs more"
+            );
+        }
+        false
+    }
+}
+
+impl ResourceLimiter for InstanceLimits {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let taken = self.taken.saturating_add(desired.saturating_sub(current));
+        if taken > self.memory {
+            return Ok(self.refuse("memory", self.memory, "bytes of memory"));
+        }
+        self.taken = taken;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > self.table_elements {
+            return Ok(self.refuse("table_elements", self.table_elements, "elements in a table"));
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_for_the_sum_of_all_memories_and_for_each_table() {
+        let limits = ComponentLimits { memory: 100, table_elements: 10, ..Default::default() };
+        let mut limits = InstanceLimits::new("tested".into(), &limits);
+        assert!(limits.memory_growing(0, 60, None).unwrap());
+        assert!(!limits.memory_growing(0, 41, None).unwrap(), "a second memory beyond the sum");
+        assert!(limits.memory_growing(0, 30, None).unwrap());
+        assert!(limits.memory_growing(60, 70, None).unwrap());
+        assert!(!limits.memory_growing(70, 71, None).unwrap());
+        assert!(limits.table_growing(0, 10, None).unwrap());
+        assert!(!limits.table_growing(0, 11, None).unwrap());
+    }
+}

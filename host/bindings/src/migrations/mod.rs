@@ -1,0 +1,181 @@
+//! Migrations of databases: the files of a component, run in order before its first request.
+//!
+//! A component keeps them in `DIR/sqlite/NNNN_name.sql` and `DIR/postgres/NNNN_name.sql`, where `DIR` is `migrations`
+//! under `[component.NAME.tool.souk]`; its `database_url` there says which are meant. refinery runs those of SQLite,
+//! sqlx those of PostgreSQL, and either keeps the history: a table a component, with the checksum of each file, in the
+//! database itself. Components that share a database have a history each.
+//!
+//! Each migration runs in one transaction together with its line of history, so one that fails leaves nothing behind. A
+//! migration that says `COMMIT` or `ROLLBACK` itself would break that promise and is denied.
+//!
+//! What ran must stay: a file that was changed, removed or slipped in before one that ran is an error that names it.
+//! Gaps between the numbers are allowed.
+
+mod files;
+mod guard;
+pub mod postgres;
+pub mod sqlite;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use crate::sqlite::HISTORY_PREFIX;
+use files::Kind;
+use souk_manifest::{Component, DatabaseUrl, PostgresAddress};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use standing::{Standing, Status};
+
+/// Why migrations did not run. Each names the component and the file.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// The folder or a file cannot be read, or a file has a name that is not understood.
+    #[error("component `{component}`: migration {}: {reason}\n  fix: {fix}", path.display())]
+    File {
+        /// The component.
+        component: String,
+        /// The folder or the file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What would fix it.
+        fix: &'static str,
+    },
+    /// What ran and what is in the folder do not agree.
+    #[error("component `{component}`: migration {file} of database `{database}` {reason}\n  fix: {fix}")]
+    History {
+        /// The component.
+        component: String,
+        /// The label or the address of the database.
+        database: String,
+        /// The file's name.
+        file: String,
+        /// What is wrong.
+        reason: &'static str,
+        /// What would fix it.
+        fix: &'static str,
+    },
+    /// A migration failed; nothing of it remains.
+    #[error(
+        "component `{component}`: migration {file} of database `{database}` failed and was rolled back: {reason}\n  \
+         fix: correct the file; nothing of it remains, so it will run again from its beginning"
+    )]
+    Failed {
+        /// The component.
+        component: String,
+        /// The label or the address of the database.
+        database: String,
+        /// The file's name.
+        file: String,
+        /// The database's reason, with the line where it is known.
+        reason: String,
+    },
+    /// The database itself does not answer, or not as expected.
+    #[error(
+        "component `{component}`: the migrations of database `{database}` cannot be read or run: {reason}\n  fix: {fix}"
+    )]
+    Database {
+        /// The component.
+        component: String,
+        /// The label or the address of the database.
+        database: String,
+        /// The reason.
+        reason: String,
+        /// What would fix it.
+        fix: &'static str,
+    },
+    /// It is not clear which database the migrations are for.
+    #[error(
+        "component `{component}` has migrations for SQLite, but {reason}\n  fix: in [component.{component}] grant it one \
+         database under `sqlite_databases`, or one that is named `{component}` or `default`, or write its \
+         `database_url` under [component.{component}.tool.souk]"
+    )]
+    Target {
+        /// The component.
+        component: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The files that ran now.
+    pub applied: Vec<String>,
+    /// How many had run before.
+    pub before: usize,
+}
+
+/// The database that a component's migrations are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A SQLite database, by its label.
+    Sqlite(&'a str),
+    /// A PostgreSQL database.
+    Postgres(&'a PostgresAddress),
+}
+
+/// The database that `component`'s migrations in `dir` are for: what its `database_url` says. Where the manifest does
+/// not say it: its only SQLite database, or the one that has its name, or `default`.
+///
+/// # Errors
+/// When the manifest does not say it and there is no such SQLite database; when it does and there are no migrations of
+/// that kind, because the component would find an empty database.
+pub fn target<'a>(component: &'a Component, dir: &Path) -> Result<Target<'a>, MigrationError> {
+    let wanted = |kind: Kind, database: &str| {
+        let path = dir.join(kind.folder());
+        if path.is_dir() {
+            return Ok(());
+        }
+        Err(MigrationError::File {
+            component: component.name.clone(),
+            path,
+            reason: format!("the folder does not exist, and the component's `database_url` is for {database}"),
+            fix: "put the migrations for this kind of database there, or name another database",
+        })
+    };
+    match &component.database {
+        Some(DatabaseUrl::Postgres(address)) => {
+            wanted(Kind::Postgres, "PostgreSQL").map(|()| Target::Postgres(address))
+        }
+        Some(DatabaseUrl::Sqlite(label)) => wanted(Kind::Sqlite, "SQLite").map(|()| Target::Sqlite(label)),
+        None => target_label(&component.name, &component.sqlite_databases).map(Target::Sqlite),
+    }
+}
+
+fn target_label<'a>(component: &str, labels: &'a [String]) -> Result<&'a str, MigrationError> {
+    let named = |name: &str| labels.iter().find(|label| *label == name);
+    match labels {
+        [only] => Ok(only),
+        several => {
+            named(component).or_else(|| named("default")).map(String::as_str).ok_or_else(|| MigrationError::Target {
+                component: component.to_owned(),
+                reason: match several {
+                    [] => "no database".to_owned(),
+                    _ => format!("several databases ({})", several.join(", ")),
+                },
+            })
+        }
+    }
+}
+
+/// The bounds of migrations, which no manifest changes: what, how much, unit. `souk doctor` prints them.
+pub fn fixed_limits() -> [(&'static str, u64, &'static str); 2] {
+    let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    [
+        ("postgres: start-up's wait", ms(postgres::CONNECT_WAIT), "milliseconds"),
+        ("postgres: migrations' turn", ms(postgres::LOCK_WAIT), "milliseconds"),
+    ]
+}
+
+/// The table with the history of `component`.
+fn history_table(component: &str) -> String {
+    format!("{HISTORY_PREFIX}{component}")
+}
+
+/// `name` as an identifier of SQL; a component's name may have hyphens.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

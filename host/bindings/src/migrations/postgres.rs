@@ -1,0 +1,310 @@
+//! Migrations of a PostgreSQL database, on sqlx's migrator.
+//!
+//! Hosts that start together find out who goes first by an advisory lock of the database; the others wait, with a
+//! bound, and find nothing left to do. Where nothing is pending nobody takes it. A server that is still starting is
+//! waited for; one that refuses the user is not.
+//!
+//! sqlx runs a migration and its line of history in one transaction. A `COMMIT` in the file would end that transaction
+//! early, so the file runs inside PL/pgSQL's `EXECUTE`, where PostgreSQL itself denies `COMMIT`, `ROLLBACK` and
+//! `SAVEPOINT`. That also denies what cannot be undone: `CREATE INDEX CONCURRENTLY`, `VACUUM` and the like.
+
+use super::files::{self, Kind, Migration};
+use super::standing::{self, Ran, Status};
+use super::{MigrationError, Report, history_table, quoted};
+use crate::postgres::connect_options;
+use souk_manifest::PostgresAddress;
+use sqlx::postgres::{PgConnection, PgDatabaseError, PgErrorPosition};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx_core::migrate::{self, MigrateError, MigrationType, Migrator};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// How long start-up waits for a server that does not answer yet.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// How long start-up waits for another host that runs migrations of the same database.
+pub const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// The pause between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The advisory lock, which is the same in every database and for every component.
+const LOCK: i64 = i64::from_be_bytes(*b"soukmigr");
+
+/// The longest identifier of PostgreSQL, which cuts longer ones off.
+const MAX_IDENTIFIER: usize = 63;
+
+/// Runs what has not run yet from `dir`, the component's folder of migrations.
+///
+/// # Errors
+/// See [`MigrationError`]. Migrations before the failing one stay.
+pub async fn run(address: &PostgresAddress, component: &str, dir: &Path) -> Result<Report, MigrationError> {
+    run_within(address, component, dir, CONNECT_WAIT, LOCK_WAIT).await
+}
+
+async fn run_within(
+    address: &PostgresAddress,
+    component: &str,
+    dir: &Path,
+    connect_wait: Duration,
+    lock_wait: Duration,
+) -> Result<Report, MigrationError> {
+    let context = Context { address, component };
+    let migrations = files::read(component, dir, Kind::Postgres)?;
+    if migrations.is_empty() {
+        return Ok(Report { applied: Vec::new(), before: 0 });
+    }
+    let mut connection = context.connect(connect_wait).await?;
+    let table = context.table(&mut connection).await?;
+    let mut applied = Vec::new();
+    if !context.pending(&mut connection, &table, &migrations).await?.is_empty() {
+        context.lock(&mut connection, lock_wait).await?;
+        // Asked again: who held the lock has run them.
+        let pending = context.pending(&mut connection, &table, &migrations).await?;
+        let mut migrator = Migrator::with_migrations(migrations.iter().map(for_sqlx).collect());
+        migrator.dangerous_set_table_name(table);
+        migrator.set_locking(false);
+        for migration in pending {
+            // One at a time, because not every error names the migration.
+            let ran = migrator.run_direct(Some(migration.version.into()), &mut connection, false).await;
+            ran.map_err(|e| context.failed(migration, e))?;
+            tracing::debug!(component, database = %address, file = %migration.file, "migration applied");
+            applied.push(migration.file.clone());
+        }
+    }
+    // Also gives up the lock. What was to be done is done: a server that does not say goodbye changes nothing.
+    let _ = connection.close().await;
+    Ok(Report { before: migrations.len() - applied.len(), applied })
+}
+
+/// Where each migration of `dir` stands, and each that ran. Changes nothing.
+///
+/// # Errors
+/// When the files or the database cannot be read.
+pub async fn status(address: &PostgresAddress, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
+    let context = Context { address, component };
+    let migrations = files::read(component, dir, Kind::Postgres)?;
+    let mut connection = context.connect(CONNECT_WAIT).await?;
+    let table = context.table(&mut connection).await?;
+    let status = context.compare(&mut connection, &table, &migrations).await?;
+    let _ = connection.close().await;
+    Ok(status)
+}
+
+/// For errors.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    address: &'a PostgresAddress,
+    component: &'a str,
+}
+
+impl Context<'_> {
+    /// Connects, and tries again for `wait` while the server cannot be reached or is still starting.
+    async fn connect(&self, wait: Duration) -> Result<PgConnection, MigrationError> {
+        let options = match connect_options(&self.address) {
+            Ok(options) => options,
+            Err(error) => return Err(self.error(error.message, error.fix)),
+        };
+        let connect = || async {
+            let mut connection = options.connect().await?;
+            // sqlx has `CREATE TABLE IF NOT EXISTS` for the history; no log needs the notice that it exists. Not as an
+            // option of the connection, which connection poolers refuse.
+            sqlx::raw_sql("SET client_min_messages = warning").execute(&mut connection).await?;
+            Ok(connection)
+        };
+        let end = Instant::now() + wait;
+        let mut told = false;
+        loop {
+            let (reason, fix) = match timeout_at(end, connect()).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) if !is_transient(&error) => return Err(self.unreadable(&error)),
+                Ok(Err(error)) => explain(&error),
+                Err(_) => ("it does not answer".to_owned(), UNREACHABLE),
+            };
+            let next = Instant::now() + RETRY;
+            if next >= end {
+                return Err(self.error(format!("{reason}; tried for {} s", wait.as_secs()), fix));
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(component = self.component, database = %self.address, "{reason}; trying again");
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    /// The table of history, in the schema that is the session's now: a migration may choose another.
+    async fn table(&self, connection: &mut PgConnection) -> Result<String, MigrationError> {
+        let table = history_table(self.component);
+        if table.len() > MAX_IDENTIFIER {
+            let reason = format!("its table of history would be `{table}`, which is longer than a name can be");
+            return Err(self.error(reason, "give the component a shorter name"));
+        }
+        let schema: Option<String> = sqlx::query_scalar("SELECT current_schema()::text")
+            .fetch_one(connection)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        let schema = schema.ok_or_else(|| {
+            let fix = "create the schema that `search_path` names, or let the user use the schema `public`";
+            self.error("the user has no schema to create tables in".to_owned(), fix)
+        })?;
+        Ok(format!("{}.{}", quoted(&schema), quoted(&table)))
+    }
+
+    async fn pending<'m>(
+        &self,
+        connection: &mut PgConnection,
+        table: &str,
+        migrations: &'m [Migration],
+    ) -> Result<Vec<&'m Migration>, MigrationError> {
+        let status = self.compare(connection, table, migrations).await?;
+        standing::pending(self.component, &self.address.to_string(), migrations, &status)
+    }
+
+    async fn compare(
+        &self,
+        connection: &mut PgConnection,
+        table: &str,
+        migrations: &[Migration],
+    ) -> Result<Vec<Status>, MigrationError> {
+        let ran = history(connection, table).await.map_err(|e| self.unreadable(&e))?;
+        Ok(standing::compare(migrations, migrations.iter().map(|one| hex(&for_sqlx(one).checksum)), ran))
+    }
+
+    /// Takes the lock, and waits for it while another host has it.
+    async fn lock(&self, connection: &mut PgConnection, wait: Duration) -> Result<(), MigrationError> {
+        let setting = format!("SET lock_timeout = {}", wait.as_millis());
+        let locked = async {
+            sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *connection).await?;
+            sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *connection).await?;
+            sqlx::raw_sql("RESET lock_timeout").execute(&mut *connection).await
+        };
+        match locked.await {
+            Ok(_) => Ok(()),
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
+                let reason = format!("another host has run migrations there for {} s or more", wait.as_secs());
+                let fix = "wait until it is done; if it is not running, look in pg_locks for who has the advisory lock";
+                Err(self.error(reason, fix))
+            }
+            Err(e) => Err(self.unreadable(&e)),
+        }
+    }
+
+    fn unreadable(&self, error: &sqlx::Error) -> MigrationError {
+        let (reason, fix) = explain(error);
+        self.error(reason, fix)
+    }
+
+    fn error(&self, reason: String, fix: &'static str) -> MigrationError {
+        MigrationError::Database {
+            component: self.component.to_owned(),
+            database: self.address.to_string(),
+            reason,
+            fix,
+        }
+    }
+
+    fn failed(&self, migration: &Migration, error: MigrateError) -> MigrationError {
+        let error = match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+            other => return self.error(other.to_string(), "let only this application change its tables of history"),
+        };
+        let sqlx::Error::Database(database) = &error else {
+            // Whether the transaction was committed is not known; the history is.
+            let reason = format!("the connection broke in {}: {error}", migration.file);
+            return self.error(reason, "start again: what was committed is noted and does not run twice");
+        };
+        let place = database.try_downcast_ref::<PgDatabaseError>().and_then(|e| line_of(&migration.sql, e));
+        let message = database.message();
+        MigrationError::Failed {
+            component: self.component.to_owned(),
+            database: self.address.to_string(),
+            file: migration.file.clone(),
+            reason: place.map_or_else(|| message.to_owned(), |line| format!("line {line}: {message}")),
+        }
+    }
+}
+
+const UNREACHABLE: &str = "start the server, or correct host and port in the component's `database_url`";
+
+/// Whether connecting may help a moment later.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
+
+/// What is wrong with the server or the login, and the fix.
+fn explain(error: &sqlx::Error) -> (String, &'static str) {
+    match error {
+        sqlx::Error::Io(error) => (error.to_string(), UNREACHABLE),
+        sqlx::Error::Tls(error) => {
+            (format!("TLS: {error}"), "see whether the server has TLS, and `sslmode` in the component's `database_url`")
+        }
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            let fix = match code.get(..2).unwrap_or_default() {
+                "28" => "correct user and password in the component's `database_url`",
+                "3D" => "create the database, or correct its name in the component's `database_url`",
+                "42" => "let the user create tables in the schema and read the table of history",
+                _ => "see what the server's log says",
+            };
+            (error.message().to_owned(), fix)
+        }
+        other => (other.to_string(), "see whether a PostgreSQL server listens there"),
+    }
+}
+
+/// A migration as sqlx runs it; its checksum is that of the file.
+fn for_sqlx(migration: &Migration) -> migrate::Migration {
+    let Migration { version, name, sql, .. } = migration;
+    let text = AssertSqlSafe(sql.clone());
+    let mut for_sqlx = migrate::Migration::new(
+        i64::from(*version),
+        name.clone().into(),
+        MigrationType::Simple,
+        sqlx_core::sql_str::SqlSafeStr::into_sql_str(text),
+        false,
+    );
+    let tag = (0..).map(|n| format!("souk_{n}")).find(|tag| !sql.contains(tag)).unwrap_or_default();
+    let inside = format!("DO $do_{tag}$ BEGIN EXECUTE ${tag}${sql}${tag}$; END $do_{tag}$");
+    for_sqlx.sql = sqlx_core::sql_str::SqlSafeStr::into_sql_str(AssertSqlSafe(inside));
+    for_sqlx
+}
+
+/// The line of the migration `sql` at which PostgreSQL found an error, when it names a place.
+fn line_of(sql: &str, error: &PgDatabaseError) -> Option<usize> {
+    let Some(PgErrorPosition::Internal { position, query }) = error.position() else { return None };
+    (query == sql).then(|| 1 + sql.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count())
+}
+
+/// The migrations that ran, by version.
+async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTreeMap<i32, Ran>> {
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(&mut *connection).await?;
+    if !there {
+        return Ok(BTreeMap::new());
+    }
+    let query = format!(
+        "SELECT version::integer, description, checksum, \
+         to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM {table}"
+    );
+    let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let checksum: Vec<u8> = row.try_get(2)?;
+            Ok((row.try_get(0)?, Ran { name: row.try_get(1)?, at: row.try_get(3)?, checksum: hex(&checksum) }))
+        })
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[path = "postgres_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! Migrations of a SQLite database, on refinery.
+//!
+//! refinery by itself would write a migration's line of history in a transaction of its own; here it is asked for one
+//! version at a time, grouped. A migration that says `COMMIT` or `ROLLBACK` itself is denied by [`super::guard`].
+
+use super::files::{self, Kind, Migration};
+use super::standing::{self, Ran, Status};
+use super::{MigrationError, Report, guard, history_table, quoted};
+use crate::sqlite::{self, Database, Gauge};
+use refinery::{Runner, Target};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Runs what has not run yet from `dir`, the component's folder of migrations. Blocks on the disk.
+///
+/// # Errors
+/// See [`MigrationError`]. Migrations before the failing one stay.
+pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, MigrationError> {
+    let context = Context { database, component };
+    let migrations = files::read(component, dir, Kind::Sqlite)?;
+    if migrations.is_empty() {
+        return Ok(Report { applied: Vec::new(), before: 0 });
+    }
+    let all = context.parse(&migrations)?;
+    let mut connection = context.connect()?;
+    let status = context.compare(&connection, &migrations, &all)?;
+    let pending = standing::pending(component, database.label(), &migrations, &status)?;
+    // Taken at the start of each migration, so that two hosts that start at once wait for each other.
+    connection.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
+    let gauge = guard::install(&mut connection, &history_table(component)).map_err(|e| context.unreadable(&e))?;
+    let mut applied = Vec::new();
+    for migration in pending {
+        let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
+        runner.set_migration_table_name(quoted(&history_table(component)));
+        runner.run(&mut connection).map_err(|e| context.failed(migration, &e, &gauge))?;
+        tracing::debug!(component, database = database.label(), file = %migration.file, "migration applied");
+        applied.push(migration.file.clone());
+    }
+    if !applied.is_empty() {
+        guard::remove(&mut connection)
+            .and_then(|()| database.look_for_virtual_tables(&connection))
+            .map_err(|e| context.unreadable(&e))?;
+    }
+    Ok(Report { before: migrations.len() - applied.len(), applied })
+}
+
+/// Where each migration of `dir` stands, and each that ran. Blocks on the disk; changes nothing.
+///
+/// # Errors
+/// When the files or the database cannot be read.
+pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
+    let context = Context { database, component };
+    let migrations = files::read(component, dir, Kind::Sqlite)?;
+    context.compare(&context.connect()?, &migrations, &context.parse(&migrations)?)
+}
+
+/// For errors.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    database: &'a Database,
+    component: &'a str,
+}
+
+impl Context<'_> {
+    fn connect(&self) -> Result<Connection, MigrationError> {
+        sqlite::open_for_migrations(self.database.path()).map_err(|e| self.unreadable(&e))
+    }
+
+    /// refinery's view of the migrations, with its checksums.
+    fn parse(&self, migrations: &[Migration]) -> Result<Vec<refinery::Migration>, MigrationError> {
+        let parse = |Migration { version, name, file, sql }: &Migration| {
+            refinery::Migration::unapplied(&format!("V{version}__{name}"), sql).map_err(|e| MigrationError::File {
+                component: self.component.to_owned(),
+                path: file.into(),
+                reason: e.to_string(),
+                fix: "rename the file",
+            })
+        };
+        migrations.iter().map(parse).collect()
+    }
+
+    fn compare(
+        &self,
+        connection: &Connection,
+        migrations: &[Migration],
+        parsed: &[refinery::Migration],
+    ) -> Result<Vec<Status>, MigrationError> {
+        let ran = history(connection, self.component).map_err(|e| self.unreadable(&e))?;
+        Ok(standing::compare(migrations, parsed.iter().map(|one| one.checksum().to_string()), ran))
+    }
+
+    fn unreadable(&self, error: &rusqlite::Error) -> MigrationError {
+        MigrationError::Database {
+            component: self.component.to_owned(),
+            database: self.database.label().to_owned(),
+            reason: error.to_string(),
+            fix: "see whether the file is a SQLite database that only this application changes",
+        }
+    }
+
+    fn failed(&self, migration: &Migration, error: &refinery::Error, gauge: &Arc<Gauge>) -> MigrationError {
+        use std::error::Error as _;
+        let sqlite = error.source().and_then(|source| source.downcast_ref::<rusqlite::Error>());
+        MigrationError::Failed {
+            component: self.component.to_owned(),
+            database: self.database.label().to_owned(),
+            file: migration.file.clone(),
+            reason: match sqlite {
+                Some(e) => match line_of(&migration.sql, e) {
+                    Some((line, message)) => format!("line {line}: {message}"),
+                    None => sqlite::explain(e, gauge),
+                },
+                None => error.to_string(),
+            },
+        }
+    }
+}
+
+/// The line of the text `whole` at which SQLite found an error, and its message; `None` when it names no place.
+fn line_of(whole: &str, error: &rusqlite::Error) -> Option<(usize, String)> {
+    let rusqlite::Error::SqlInputError { msg, sql, offset, .. } = error else {
+        return None;
+    };
+    // The error has the text from the failing statement on.
+    let at = whole.len().checked_sub(sql.len())? + usize::try_from(*offset).ok()?;
+    if !whole.ends_with(sql.as_str()) {
+        return None;
+    }
+    let before = whole.as_bytes().get(..at)?;
+    Some((before.iter().filter(|b| **b == b'\n').count() + 1, msg.clone()))
+}
+
+/// The migrations that ran, by version. The table is refinery's, which panics on lines that it would not have written:
+/// they are an error here.
+fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMap<i32, Ran>> {
+    let table = history_table(component);
+    if !connection.table_exists(None::<&str>, table.as_str())? {
+        return Ok(BTreeMap::new());
+    }
+    let mut statement = connection.prepare(&format!(
+        "SELECT version, name, checksum, applied_on FROM {} \
+         WHERE datetime(applied_on) IS NOT NULL AND applied_on GLOB '????-??-??T??:??:??*Z'",
+        quoted(&table)
+    ))?;
+    let lines = statement.query_map([], |row| {
+        let checksum: String = row.get(2)?;
+        let checksum: u64 = checksum.parse().map_err(|e: std::num::ParseIntError| {
+            rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e))
+        })?;
+        let ran = Ran { name: row.get(1)?, at: row.get(3)?, checksum: checksum.to_string() };
+        Ok((row.get(0)?, ran))
+    })?;
+    let all: BTreeMap<i32, Ran> = lines.collect::<rusqlite::Result<_>>()?;
+    let total: i64 = connection.query_row(&format!("SELECT count(*) FROM {}", quoted(&table)), [], |row| row.get(0))?;
+    if usize::try_from(total) != Ok(all.len()) {
+        return Err(rusqlite::Error::InvalidColumnName(format!("a line of {table} was not written by the host")));
+    }
+    Ok(all)
+}

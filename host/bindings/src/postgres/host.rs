@@ -1,0 +1,201 @@
+//! The interface's functions, each one thin step over [`Connection`] and [`RowStream`](super::RowStream).
+//!
+//! `query` and `execute` are plain functions of the interface, so their instance does nothing else until they return;
+//! the host's threads do. The functions with `-async` in their names let the instance go on.
+
+use super::address::set_ca_root;
+use super::bindings::spin::postgres::postgres as wit;
+use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
+use crate::rows::Producer;
+use crate::{Ctx, Grants};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
+
+/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+pub type Handle = Arc<Connection>;
+
+/// What stands for a guest's `connection-builder`.
+pub type Builder = Result<Address, AddressError>;
+
+/// Names the binding to wasmtime.
+pub(super) struct Postgres;
+
+impl HasData for Postgres {
+    type Data<'a> = View<'a>;
+}
+
+/// The parts of a store that the binding uses.
+pub(super) struct View<'a> {
+    pub table: &'a mut ResourceTable,
+    pub grants: &'a Grants,
+    pub state: &'a mut State,
+}
+
+fn bad(e: &AddressError) -> Error {
+    Error::BadParameter(e.to_string())
+}
+
+impl View<'_> {
+    /// A connection that has not been tried. It counts from here on, so that those opened at one time all do.
+    pub(super) fn new_connection(&mut self, address: &Builder) -> Result<Handle, Error> {
+        let address = address.as_ref().map_err(bad)?;
+        self.state.admit(address)?;
+        let connection =
+            self.grants.postgres.connection(address, self.state.transactions.clone(), self.state.unread.clone());
+        if let Err(Error::Other(error)) = &connection {
+            let (component, host, port) = (&self.grants.component, address.host(), address.port());
+            tracing::warn!(
+                %component, error,
+                "no connection; to grant it, add `postgres://{host}:{port}` to its allowed_outbound_hosts in spin.toml"
+            );
+        }
+        let connection = Arc::new(connection?);
+        self.state.connections.push(Arc::downgrade(&connection));
+        Ok(connection)
+    }
+
+    async fn open_address(&mut self, address: &Builder) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        let connection = match self.new_connection(address) {
+            Ok(connection) => connection,
+            Err(e) => return Ok(Err(e)),
+        };
+        match connection.check().await {
+            Ok(()) => Ok(Ok(self.table.push(connection)?)),
+            Err(e) => Ok(Err(e)),
+        }
+    }
+
+    fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+        Ok(self.table.get(handle)?.clone())
+    }
+}
+
+impl wit::Host for View<'_> {}
+
+impl wit::HostConnectionBuilder for View<'_> {
+    fn new(&mut self, address: String) -> wasmtime::Result<Resource<Builder>> {
+        Ok(self.table.push(Address::parse(&address))?)
+    }
+
+    fn set_ca_root(&mut self, builder: Resource<Builder>, certificate: String) -> wasmtime::Result<Result<(), Error>> {
+        let address = match self.table.get_mut(&builder)? {
+            Ok(address) => address,
+            Err(e) => return Ok(Err(bad(e))),
+        };
+        Ok(set_ca_root(address, &certificate).map_err(|e| bad(&e)))
+    }
+
+    async fn build(&mut self, builder: Resource<Builder>) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        let address = self.table.get(&builder)?.clone();
+        self.open_address(&address).await
+    }
+
+    fn drop(&mut self, builder: Resource<Builder>) -> wasmtime::Result<()> {
+        drop(self.table.delete(builder)?);
+        Ok(())
+    }
+}
+
+impl wit::HostConnection for View<'_> {
+    async fn open(&mut self, address: String) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        self.open_address(&Address::parse(&address)).await
+    }
+
+    async fn query(
+        &mut self,
+        handle: Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<RowSet, Error>> {
+        let connection = self.connection(&handle)?;
+        Ok(connection.query(statement, params).await)
+    }
+
+    async fn execute(
+        &mut self,
+        handle: Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let connection = self.connection(&handle)?;
+        Ok(connection.execute(statement, params).await)
+    }
+
+    fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+/// What `query-async` gives: columns, rows, and how the statement ended.
+type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
+
+async fn open_async(
+    store: &Accessor<Ctx, Postgres>,
+    address: Builder,
+) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+    let connection = match store.with(|mut store| store.get().new_connection(&address)) {
+        Ok(connection) => connection,
+        Err(e) => return Ok(Err(e)),
+    };
+    match connection.check().await {
+        Ok(()) => Ok(Ok(store.with(|mut store| store.get().table.push(connection))?)),
+        Err(e) => Ok(Err(e)),
+    }
+}
+
+impl wit::HostConnectionBuilderWithStore<Ctx> for Postgres {
+    async fn build_async(
+        store: &Accessor<Ctx, Self>,
+        builder: Resource<Builder>,
+    ) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        let address = store.with(|mut store| wasmtime::error::Ok(store.get().table.get(&builder)?.clone()))?;
+        open_async(store, address).await
+    }
+}
+
+impl wit::HostConnectionWithStore<Ctx> for Postgres {
+    async fn open_async(
+        store: &Accessor<Ctx, Self>,
+        address: String,
+    ) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        open_async(store, Address::parse(&address)).await
+    }
+
+    async fn query_async(
+        store: &Accessor<Ctx, Self>,
+        handle: Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<Rows, Error>> {
+        let connection = store.with(|mut store| store.get().connection(&handle))?;
+        let mut rows = match connection.query_stream(statement, params).await {
+            Ok(rows) => rows,
+            Err(e) => return Ok(Err(e)),
+        };
+        let columns = rows.take_columns();
+        store.with(|mut store| {
+            let (end, ended) = if rows.is_ready() {
+                (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
+            } else {
+                let (end, ended) = oneshot::channel();
+                // A stream that the guest dropped before its end has not failed.
+                let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
+                (Some(end), FutureReader::new(&mut store, ended)?)
+            };
+            let producer = Producer { rows, end };
+            Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
+        })
+    }
+
+    async fn execute_async(
+        store: &Accessor<Ctx, Self>,
+        handle: Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let connection = store.with(|mut store| store.get().connection(&handle))?;
+        Ok(connection.execute(statement, params).await)
+    }
+}

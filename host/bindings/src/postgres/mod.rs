@@ -1,0 +1,229 @@
+//! `spin:postgres@4.2`: databases of PostgreSQL servers, for components whose `allowed_outbound_hosts` name them.
+//!
+//! # Pools
+//!
+//! One pool of connections an address, where the address is all of it, credentials and TLS included; components
+//! with the same address share it. A guest's `connection` holds nothing while it is idle: each statement takes a
+//! connection of the pool and gives it back, so opening one for each request costs nothing. All bounds are below.
+//!
+//! # Transactions
+//!
+//! When a statement leaves the session in a transaction, the guest's connection keeps the session until the transaction
+//! ends. Dropping the guest's connection rolls back; so do a trap, a deadline and a cancelled call, which drop it. An
+//! instance that holds a transaction serves no other call.
+//!
+//! sqlx keeps to itself what PostgreSQL says of a session after each statement (`ReadyForQuery`), so it is concluded:
+//! the extended protocol takes one statement at a time, and of all commands only `BEGIN` and `START TRANSACTION` open a
+//! transaction, and only `COMMIT`, `END`, `ROLLBACK`, `ABORT` and `PREPARE TRANSACTION` close one. `statement.rs` reads
+//! which command it is, and PostgreSQL says whether it succeeded. Where a command that closes one fails, the answer
+//! does not tell (a deferred constraint ends the transaction, a mistake in the text does not), and PostgreSQL is asked:
+//! it refuses every query in a failed transaction.
+//!
+//! A transaction whose session died, or whose statement was cancelled, is lost; the guest's connection refuses more
+//! until the guest says `ROLLBACK`: the rest of a broken transaction must not be committed piece by piece.
+//!
+//! # What is never done twice
+//!
+//! A statement is sent once. A connection that was idle for [`ASK_AFTER`] is asked whether it lives before a statement
+//! is sent on it, and another takes its place when it does not. A statement is sent again in one case: PostgreSQL says
+//! that what was prepared is out of date, which it finds before it runs.
+//!
+//! # What a session keeps
+//!
+//! Settings, temporary tables, advisory locks and the like belong to a session, and sessions pass from guest to guest.
+//! So a session whose statement may have left something is closed instead of being given back: that is every command
+//! but queries, changes of rows and the control of transactions, and of these the ones that name a function such as
+//! `set_config`. Closing is the reset that forgets nothing. Within a transaction `SET LOCAL` does without.
+//!
+//! A statement whose call was cancelled closes its session, too. From PostgreSQL 14 on the server looks after its
+//! client each second and then ends the statement; an older one works on until it has something to send.
+//!
+//! # Values
+//!
+//! sqlx reads a row whole before it is seen here, so one row of up to PostgreSQL's 1 GiB takes as much memory for the
+//! moment in which it is refused for its size.
+//!
+//! Parameters are written as the types that PostgreSQL wants (`parameter.rs`), results as Spin gives them (`value.rs`).
+#![allow(clippy::result_large_err, reason = "the interface's error, which every function has, is what it is")]
+
+mod address;
+mod allow;
+mod connection;
+mod error;
+mod host;
+mod numeric;
+mod parameter;
+mod pool;
+mod run;
+mod statement;
+mod stream;
+mod value;
+mod wire;
+
+#[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use address::connect_options;
+pub use address::{Address, AddressError, MAX_CA_ROOT};
+pub use connection::Connection;
+pub use pool::Pools;
+pub use stream::RowStream;
+
+use crate::Ctx;
+use souk_manifest::AllowedHost;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use wasmtime::component::Linker;
+
+/// The Rust side of the WIT interface.
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/spin-postgres@4.2.0",
+        inline: "package souk:postgres-host; world host { import spin:postgres/postgres@4.2.0; }",
+        world: "souk:postgres-host/host",
+        imports: {
+            "spin:postgres/postgres.[static]connection.open": async | trappable,
+            "spin:postgres/postgres.[method]connection.query": async | trappable,
+            "spin:postgres/postgres.[method]connection.execute": async | trappable,
+            "spin:postgres/postgres.[method]connection-builder.build": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "spin:postgres/postgres.connection": super::host::Handle,
+            "spin:postgres/postgres.connection-builder": super::host::Builder,
+        },
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use bindings::spin::postgres::postgres::{
+    Column, DbDataType, DbError, DbValue, Error, Interval, ParameterValue, QueryError, RangeBoundKind, Row, RowSet,
+};
+
+/// Connections to one address.
+pub const MAX_POOL_CONNECTIONS: usize = 32;
+/// Connections of the application, to all addresses.
+pub const MAX_ALL_CONNECTIONS: usize = 96;
+/// Addresses with a pool.
+pub const MAX_POOLS: usize = 64;
+/// Open connections of one instance, as the guest sees them.
+pub const MAX_CONNECTIONS: usize = 256;
+/// Addresses of the open connections of one instance; each has a pool.
+pub const MAX_INSTANCE_ADDRESSES: usize = 8;
+/// Open transactions of one instance; each holds a connection of a pool.
+pub const MAX_TRANSACTIONS: usize = 4;
+/// How long a statement waits for a connection of the pool.
+pub const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How long it may take to connect: resolving the name, TLS and login included.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// A connection that was idle for this long is asked whether it lives. One that is used more often costs no question,
+/// and one that died in so short a time is as one that died under its statement.
+pub const ASK_AFTER: Duration = Duration::from_millis(50);
+/// How long the answer to this, or to a `ROLLBACK` that nobody waits for, may take.
+pub const ASK_WAIT: Duration = Duration::from_secs(1);
+/// A connection that nobody used for this long is closed.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// Prepared statements that a connection keeps.
+pub const CACHED_STATEMENTS: usize = 64;
+/// The longest statement that is kept prepared, in bytes; a longer one closes its connection.
+pub const CACHED_STATEMENT_BYTES: usize = 16 << 10;
+/// The longest statement, in bytes.
+pub const MAX_STATEMENT_BYTES: usize = 1 << 20;
+/// The most that a result may hold in the host's memory, in bytes, for one statement and for all the unread streams
+/// of one instance. A larger result must be read as a stream, outside a transaction, or in pages.
+pub const MAX_RESULT_BYTES: usize = 16 << 20;
+/// How long a stream of rows waits for the guest to read on; it holds a connection of the pool.
+pub const STALL: Duration = Duration::from_secs(10);
+
+/// What a component was granted.
+#[derive(Clone, Default)]
+pub struct Granted {
+    allowed: Arc<allow::Allowed>,
+    pools: Arc<Pools>,
+}
+
+impl Granted {
+    /// What start-up gives a component: its own `allowed_outbound_hosts`, and the pools, which are one for the whole
+    /// application. The hosts decide; the addresses come from the guest.
+    pub fn new(allowed: Vec<AllowedHost>, pools: Arc<Pools>) -> Self {
+        Granted { allowed: Arc::new(allow::Allowed(allowed)), pools }
+    }
+
+    /// A connection to `address`; `transactions` counts the open transactions of its instance, and `unread` the bytes
+    /// of rows that are unread in its streams.
+    ///
+    /// # Errors
+    /// When the address is not granted, or cannot be used.
+    pub fn connection(
+        &self,
+        address: &Address,
+        transactions: Arc<AtomicUsize>,
+        unread: Arc<AtomicUsize>,
+    ) -> Result<Connection, Error> {
+        if !self.allowed.allows(address) {
+            return Err(Error::Other(format!(
+                "{}:{} is not granted to this component",
+                address.host(),
+                address.port()
+            )));
+        }
+        Ok(Connection::new(self.pools.pool(address)?, self.allowed.clone(), transactions, unread))
+    }
+}
+
+/// The binding's state of one instance.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Connections of the instance that are inside a transaction.
+    transactions: Arc<AtomicUsize>,
+    /// Bytes of rows that the instance asked for as streams and has not read.
+    unread: Arc<AtomicUsize>,
+    /// Connections of the instance, those that are just being opened too. The ones that were dropped go with the next.
+    connections: Vec<Weak<Connection>>,
+}
+
+impl State {
+    /// Whether the instance may have one more connection, to `address`.
+    ///
+    /// # Errors
+    /// When it has too many, or they lead to too many addresses.
+    fn admit(&mut self, address: &Address) -> Result<(), Error> {
+        self.connections.retain(|connection| connection.strong_count() > 0);
+        if self.connections.len() >= MAX_CONNECTIONS {
+            return Err(Error::Other(format!(
+                "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
+            )));
+        }
+        // One of each pool, which there are few of.
+        let mut open: Vec<_> = self.connections.iter().filter_map(Weak::upgrade).collect();
+        open.sort_unstable_by_key(|connection| connection.pool_key());
+        open.dedup_by_key(|connection| connection.pool_key());
+        if open.iter().filter(|connection| connection.address() != address).count() >= MAX_INSTANCE_ADDRESSES {
+            return Err(Error::Other(format!(
+                "connections to {MAX_INSTANCE_ADDRESSES} other addresses are open; drop those that are not in use"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether a connection of the instance is inside a transaction. Such an instance must not serve another call: its
+    /// transaction belongs to the call that ended, and is rolled back when the instance is dropped.
+    pub fn holds_transaction(&self) -> bool {
+        self.transactions.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Links the interface. Guests that were built against 4.0 or 4.1 of the package, which this one extends, find it, too.
+///
+/// # Errors
+/// When the name is linked already.
+pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    bindings::spin::postgres::postgres::add_to_linker::<Ctx, host::Postgres>(linker, |ctx| host::View {
+        table: &mut ctx.table,
+        grants: &ctx.grants,
+        state: &mut ctx.postgres,
+    })
+}

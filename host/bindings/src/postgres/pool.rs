@@ -1,0 +1,358 @@
+//! Connections to one address, shared by all who have the same address and credentials.
+//!
+//! sqlx's own pool asks the server whether a connection lives each time one is given back, and starts a task for it:
+//! a round trip for each statement. Here a connection goes straight back to the shelf, and the next statement takes the
+//! one used last. Only one that lay there for [`ASK_AFTER`](super::ASK_AFTER) is asked first, so a server that ended
+//! idle connections, or was started anew, costs no statement. If the answer fails, all that lie there are closed.
+
+use super::allow::Allowed;
+use super::error::{Failure, not_connected};
+use super::{Address, Error, connect_options};
+use crate::http_client::{Resolve, system_resolver};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{timeout, timeout_at};
+
+/// How often one who waits for a connection of the application looks for idle ones that it may close.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The pools of an application.
+pub struct Pools {
+    pools: Mutex<HashMap<Address, Arc<Pool>>>,
+    /// One permit a connection that may exist.
+    connections: Arc<Semaphore>,
+    resolve: Resolve,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        Pools {
+            pools: Mutex::default(),
+            connections: Arc::new(Semaphore::new(super::MAX_ALL_CONNECTIONS)),
+            resolve: system_resolver(),
+        }
+    }
+}
+
+impl Pools {
+    /// The pool of `address`, made when there is none.
+    ///
+    /// # Errors
+    /// When the address cannot be used, or too many are in use.
+    pub(super) fn pool(self: &Arc<Self>, address: &Address) -> Result<Arc<Pool>, Error> {
+        let mut pools = lock(&self.pools);
+        if let Some(pool) = pools.get(address) {
+            return Ok(pool.clone());
+        }
+        if pools.len() >= super::MAX_POOLS {
+            // One that no connection of a guest uses any more makes room.
+            let unused =
+                pools.iter().find(|(_, pool)| Arc::strong_count(pool) == 1).map(|(address, _)| address.clone());
+            let Some(unused) = unused else {
+                let most = super::MAX_POOLS;
+                return Err(Error::ConnectionFailed(format!("{most} other PostgreSQL addresses are in use")));
+            };
+            pools.remove(&unused);
+        }
+        let options = connect_options(address).map_err(|e| Error::Other(e.to_string()))?;
+        let pool = Arc::new(Pool {
+            options: options.statement_cache_capacity(super::CACHED_STATEMENTS),
+            address: address.clone(),
+            slots: Arc::new(Semaphore::new(super::MAX_POOL_CONNECTIONS)),
+            idle: Mutex::default(),
+            pools: Arc::downgrade(self),
+            connections: self.connections.clone(),
+            resolve: self.resolve.clone(),
+        });
+        pools.insert(address.clone(), pool.clone());
+        drop(pools);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(sweep(Arc::downgrade(&pool)));
+        }
+        Ok(pool)
+    }
+
+    /// Closes the connection that was idle for longest, if there is one.
+    fn close_an_idle_one(&self) {
+        let pools = lock(&self.pools);
+        let oldest = pools.values().filter_map(|pool| Some((lock(&pool.idle).first()?.since, pool)));
+        let Some((_, pool)) = oldest.min_by_key(|(since, _)| *since) else { return };
+        let mut idle = lock(&pool.idle);
+        if !idle.is_empty() {
+            drop(idle.remove(0));
+        }
+    }
+}
+
+/// Closes what nobody has used for a while, as long as the pool exists.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(super::IDLE_LIMIT / 4).await;
+        let Some(pool) = pool.upgrade() else { return };
+        lock(&pool.idle).retain(|idle| idle.since.elapsed() < super::IDLE_LIMIT);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pool of one address.
+pub(super) struct Pool {
+    address: Address,
+    options: PgConnectOptions,
+    /// One permit a connection in use.
+    slots: Arc<Semaphore>,
+    /// The most recently used last.
+    idle: Mutex<Vec<Idle>>,
+    pools: Weak<Pools>,
+    connections: Arc<Semaphore>,
+    resolve: Resolve,
+}
+
+struct Idle {
+    live: Live,
+    since: Instant,
+}
+
+/// An open connection.
+struct Live {
+    session: PgConnection,
+    /// Where it leads, if its name was resolved here.
+    ip: Option<IpAddr>,
+    _counted: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    /// Whose connections these are.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether no connection is open, so that nothing is known of the server yet.
+    pub fn is_cold(&self) -> bool {
+        self.slots.available_permits() == super::MAX_POOL_CONNECTIONS && lock(&self.idle).is_empty()
+    }
+
+    /// A connection to which `allowed` lets its component: an idle one, or a new one.
+    ///
+    /// # Errors
+    /// When all are in use for too long, or no new one can be made.
+    pub async fn lease(self: &Arc<Self>, allowed: &Allowed) -> Result<Lease, Error> {
+        let deadline = tokio::time::Instant::now() + super::POOL_WAIT;
+        let slot = match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => match timeout_at(deadline, self.slots.clone().acquire_owned()).await {
+                Ok(Ok(slot)) => slot,
+                Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
+            },
+        };
+        while let Some(Idle { mut live, since }) = self.take(allowed) {
+            let lives = since.elapsed() < super::ASK_AFTER
+                || matches!(timeout(super::ASK_WAIT, live.session.ping()).await, Ok(Ok(())));
+            if lives {
+                return Ok(self.leased(live, slot));
+            }
+            self.close_idle();
+        }
+        let live = self.connect(allowed, deadline).await?;
+        Ok(self.leased(live, slot))
+    }
+
+    fn leased(self: &Arc<Self>, live: Live, slot: OwnedSemaphorePermit) -> Lease {
+        Lease { live, pool: self.clone(), traces: false, _slot: slot }
+    }
+
+    /// The connection used last of those that the component may use.
+    fn take(&self, allowed: &Allowed) -> Option<Idle> {
+        let mut idle = lock(&self.idle);
+        let may = |idle: &Idle| idle.live.ip.is_none_or(|ip| allowed.refuses(&self.address, ip).is_none());
+        let at = idle.iter().rposition(may)?;
+        Some(idle.remove(at))
+    }
+
+    /// How many connections are idle.
+    #[cfg(test)]
+    pub fn idle_connections(&self) -> usize {
+        lock(&self.idle).len()
+    }
+
+    /// Closes all idle connections: one of them turned out to be dead.
+    pub fn close_idle(&self) {
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        drop(idle);
+    }
+
+    fn busy(&self, most: usize, of: &str) -> Error {
+        let (place, wait) = (&self.address, super::POOL_WAIT.as_secs());
+        Error::ConnectionFailed(format!("no connection to {place} was free for {wait} s: {most}{of} are in use"))
+    }
+
+    /// Leave for one more connection of the application. Where there is none, idle connections of other addresses make
+    /// room; those that become idle later, too, which nobody tells of.
+    async fn counted(&self, deadline: tokio::time::Instant) -> Result<OwnedSemaphorePermit, Error> {
+        if let Ok(counted) = self.connections.clone().try_acquire_owned() {
+            return Ok(counted);
+        }
+        // One place in the queue for the whole time.
+        let mut acquired = pin!(self.connections.clone().acquire_owned());
+        loop {
+            if let Some(pools) = self.pools.upgrade() {
+                pools.close_an_idle_one();
+            }
+            let look_again = deadline.min(tokio::time::Instant::now() + LOOK_AGAIN);
+            match timeout_at(look_again, &mut acquired).await {
+                Ok(Ok(counted)) => return Ok(counted),
+                Err(_) if look_again < deadline => {}
+                Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_ALL_CONNECTIONS, " of the application")),
+            }
+        }
+    }
+
+    async fn connect(&self, allowed: &Allowed, deadline: tokio::time::Instant) -> Result<Live, Error> {
+        let counted = self.counted(deadline).await?;
+        let most = self.address.connect_timeout().map_or(super::CONNECT_WAIT, |asked| asked.min(super::CONNECT_WAIT));
+        let connecting = async {
+            let mut failed = None;
+            for ip in self.resolve(allowed).await? {
+                // By its address, so that it is what was checked. But the name is needed where the server's certificate
+                // must have it, and there a server at another address could not show that certificate.
+                let named = matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull);
+                let options = self.options.clone();
+                let options = if named { options } else { options.host(&ip.to_string()) };
+                match options.connect().await {
+                    Ok(session) => return Ok((session, ip)),
+                    Err(e) => failed = Some(e),
+                }
+                if named {
+                    break;
+                }
+            }
+            Err(match failed {
+                Some(e) => not_connected(&self.address, e),
+                None => self.unresolved("it has no address"),
+            })
+        };
+        let (mut session, ip) = match timeout(most, connecting).await {
+            Ok(connected) => connected?,
+            Err(_) => {
+                let place = &self.address;
+                return Err(Error::ConnectionFailed(format!("cannot connect to {place}: no answer for {most:?}")));
+            }
+        };
+        prepare(&mut session).await;
+        Ok(Live { session, ip: Some(ip), _counted: counted })
+    }
+
+    /// The addresses of the server that the component may reach.
+    async fn resolve(&self, allowed: &Allowed) -> Result<Vec<IpAddr>, Error> {
+        let host = self.address.host();
+        let found = match host.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => (self.resolve)(host.to_owned()).await.map_err(|e| self.unresolved(&e.to_string()))?,
+        };
+        let mut refused = None;
+        let mut addresses = Vec::with_capacity(found.len());
+        for ip in found {
+            match allowed.refuses(&self.address, ip) {
+                None => addresses.push(ip),
+                Some(kind) => refused = Some((ip, kind)),
+            }
+        }
+        match refused {
+            Some((ip, kind)) if addresses.is_empty() => {
+                let place = &self.address;
+                let port = self.address.port();
+                tracing::warn!(
+                    "{place} leads to {ip} ({kind}), which is not on the public internet, and only an entry for the \
+                     address or its network grants it; fix: add `postgres://{ip}:{port}` to allowed_outbound_hosts"
+                );
+                Err(Error::Other(format!(
+                    "{place} leads to an address that is not on the public internet, and is not granted"
+                )))
+            }
+            _ => Ok(addresses),
+        }
+    }
+
+    fn unresolved(&self, why: &str) -> Error {
+        Error::ConnectionFailed(format!("cannot connect to {}: the name cannot be resolved: {why}", self.address))
+    }
+}
+
+/// Sets what every session has: no notices, which a guest could fill the log with; and from PostgreSQL 14 on the server
+/// looks after its client, and ends the statement that nobody waits for. Some systems cannot do the latter: there the
+/// statement runs to its end. A session that is dead already shows that with its first statement.
+async fn prepare(session: &mut PgConnection) {
+    const QUIET: &str = "SET client_min_messages = error";
+    const BOTH: &str = "SET client_min_messages = error; SET client_connection_check_interval = '1s'";
+    let watches = session.server_version_num().is_some_and(|version| version >= 140_000);
+    if watches && matches!(timeout(super::ASK_WAIT, session.execute(BOTH)).await, Ok(Ok(_))) {
+        return;
+    }
+    let _ = timeout(super::ASK_WAIT, session.execute(QUIET)).await;
+}
+
+/// A connection in use. Dropped as it is, it is closed; [`release`](Self::release) keeps it for the next statement.
+pub(super) struct Lease {
+    // Before the slot: the connection must be gone when the next one may be made.
+    live: Live,
+    pool: Arc<Pool>,
+    /// Whether the session may be another one than it was.
+    traces: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// The session.
+    pub fn session(&mut self) -> &mut PgConnection {
+        &mut self.live.session
+    }
+
+    /// After this the session is not for others.
+    pub fn leaves_traces(&mut self) {
+        self.traces = true;
+    }
+
+    /// Gives the connection back. It must be outside a transaction and have nothing under way.
+    pub fn release(self) {
+        let Lease { live, pool, traces, _slot } = self;
+        if !traces {
+            lock(&pool.idle).push(Idle { live, since: Instant::now() });
+        }
+    }
+
+    /// Rolls the open transaction back, in a task of its own, and gives the connection back. What cannot be rolled back
+    /// at once is closed, which rolls back as well.
+    pub fn roll_back(mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if matches!(timeout(super::ASK_WAIT, self.session().execute("ROLLBACK")).await, Ok(Ok(_))) {
+                self.release();
+            }
+        });
+    }
+
+    /// The connection turned out to be dead: those that are idle may be, too.
+    pub fn died(self) {
+        self.pool.close_idle();
+    }
+
+    /// Whether the session is inside a transaction that has failed: the only kind in which PostgreSQL refuses a query.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn is_aborted(&mut self) -> Result<bool, Failure> {
+        match self.session().execute("SELECT 1").await {
+            Ok(_) => Ok(false),
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("25P02") => Ok(true),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

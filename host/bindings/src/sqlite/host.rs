@@ -1,0 +1,137 @@
+//! The interface's functions, each one thin step over [`Connection`] and [`RowStream`](super::RowStream).
+//!
+//! `execute` is a plain function of the interface, so its instance does nothing else until it returns; the host's
+//! threads do. `execute-async` lets the instance go on.
+
+use super::bindings::spin::sqlite::sqlite as wit;
+use super::stream::{Counted, Unread};
+use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
+use crate::rows::Producer;
+use crate::{Ctx, Grants};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
+
+/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+pub type Handle = Arc<Connection>;
+
+/// Names the binding to wasmtime.
+pub(super) struct Sqlite;
+
+impl HasData for Sqlite {
+    type Data<'a> = View<'a>;
+}
+
+/// The parts of a store that the binding uses.
+pub(super) struct View<'a> {
+    pub table: &'a mut ResourceTable,
+    pub grants: &'a Grants,
+    pub state: &'a mut State,
+}
+
+impl View<'_> {
+    fn open_label(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        let Some(database) = self.grants.sqlite.get(label) else {
+            tracing::warn!(
+                component = %self.grants.component, label,
+                "opened a database that it was not granted; add the label to its sqlite_databases in spin.toml"
+            );
+            return Ok(Err(Error::AccessDenied));
+        };
+        if self.state.connections >= MAX_CONNECTIONS {
+            return Ok(Err(Error::Io(format!(
+                "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
+            ))));
+        }
+        let connection = Connection::new(database.clone(), self.state.transactions.clone());
+        let handle = self.table.push(Arc::new(connection))?;
+        self.state.connections += 1;
+        Ok(Ok(handle))
+    }
+
+    fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+        Ok(self.table.get(handle)?.clone())
+    }
+}
+
+impl wit::Host for View<'_> {}
+
+impl wit::HostConnection for View<'_> {
+    fn open(&mut self, label: String) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        self.open_label(&label)
+    }
+
+    async fn execute(
+        &mut self,
+        handle: Resource<Handle>,
+        sql: String,
+        params: Vec<Value>,
+    ) -> wasmtime::Result<Result<QueryResult, Error>> {
+        let connection = self.connection(&handle)?;
+        Ok(connection.execute(sql, params).await)
+    }
+
+    fn last_insert_rowid(&mut self, handle: Resource<Handle>) -> wasmtime::Result<i64> {
+        Ok(self.connection(&handle)?.last_insert_rowid())
+    }
+
+    fn changes(&mut self, handle: Resource<Handle>) -> wasmtime::Result<u64> {
+        Ok(self.connection(&handle)?.changes())
+    }
+
+    fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        self.state.connections = self.state.connections.saturating_sub(1);
+        Ok(())
+    }
+}
+
+/// What `execute-async` gives: columns, rows, and how the statement ended.
+type Rows = (Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Error>>);
+
+impl wit::HostConnectionWithStore<Ctx> for Sqlite {
+    async fn open_async(
+        store: &Accessor<Ctx, Self>,
+        label: String,
+    ) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        store.with(|mut store| store.get().open_label(&label))
+    }
+
+    async fn execute_async(
+        store: &Accessor<Ctx, Self>,
+        handle: Resource<Handle>,
+        sql: String,
+        params: Vec<Value>,
+    ) -> wasmtime::Result<Result<Rows, Error>> {
+        let connection = store.with(|mut store| store.get().connection(&handle))?;
+        let mut rows = match connection.query_stream(sql, params).await {
+            Ok(rows) => rows,
+            Err(e) => return Ok(Err(e)),
+        };
+        let columns = rows.take_columns();
+        store.with(|mut store| {
+            let unread = match Unread::take(&store.get().state.unread, rows.bytes()) {
+                Ok(unread) => unread,
+                Err(e) => return Ok(Err(e)),
+            };
+            let (end, ended) = if rows.is_ready() {
+                (None, FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?)
+            } else {
+                let (end, ended) = oneshot::channel();
+                // A stream that the guest dropped before its end has not failed.
+                let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
+                (Some(end), FutureReader::new(&mut store, ended)?)
+            };
+            let producer = Producer { rows: Counted { rows, _unread: unread }, end };
+            Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
+        })
+    }
+
+    async fn last_insert_rowid_async(store: &Accessor<Ctx, Self>, handle: Resource<Handle>) -> wasmtime::Result<i64> {
+        store.with(|mut store| Ok(store.get().connection(&handle)?.last_insert_rowid()))
+    }
+
+    async fn changes_async(store: &Accessor<Ctx, Self>, handle: Resource<Handle>) -> wasmtime::Result<u64> {
+        store.with(|mut store| Ok(store.get().connection(&handle)?.changes()))
+    }
+}

@@ -1,0 +1,160 @@
+//! `spin:sqlite@3.1`: SQL databases in files of the state folder, for components that the manifest grants them.
+//!
+//! A label names one [`Database`], shared by every component that is granted the label. Each database is one file in
+//! WAL mode with one writer connection and a few read-only reader connections, all with cached statements.
+//!
+//! # Where a statement runs
+//!
+//! A hop to another thread and back costs more than reading a row by its id, so reads avoid it:
+//!
+//! 1. A statement that begins with `SELECT`, `WITH`, `VALUES` or `EXPLAIN`, that SQLite itself calls read-only, and
+//!    that is not part of a transaction, runs **on the async thread**, on a reader, under a budget
+//!    ([`INLINE_TIME`], [`INLINE_ROWS`], [`INLINE_BYTES`]). The budget is a bounded exception to "nothing blocks an
+//!    async thread": it is less than the slice of processor time that a guest may use before it yields.
+//! 2. When the budget runs out, the statement is abandoned and run again from its start on a blocking thread. Reading
+//!    has no side effect, so running again is safe.
+//!    SQLite looks at the clock only between steps of its machine. [`INLINE_VALUE_BYTES`] keeps most steps short. When
+//!    a read took [`INLINE_OVERRUN`] all the same (a nasty `trim`, a cold disk), the database's reads keep off the async
+//!    threads for [`INLINE_PAUSE`] times as long, so at most a tenth of a thread's time is lost to such reads.
+//! 3. Everything else (writes, transactions, pragmas) runs on a blocking thread, on the writer, one at a time in the
+//!    order of arrival: a commit waits for the disk.
+//!
+//! Virtual tables (full text, r-tree) can work for long within one step that no budget sees, so a database that has
+//! any is never read inline.
+//!
+//! # Transactions
+//!
+//! A guest's `connection` holds nothing while it is idle. When one of its statements leaves SQLite in a transaction
+//! (asked of SQLite, not parsed from the text), the connection keeps the writer until the transaction ends or the
+//! connection is dropped, which rolls back; the writer is handed on only after that. A statement that is cancelled
+//! within a transaction takes the transaction with it, and the connection refuses more until the guest says
+//! `ROLLBACK`: the rest of a broken transaction must not be committed piece by piece.
+//!
+//! # Durability
+//!
+//! The writer commits with `synchronous = FULL`: WAL's usual `NORMAL` may lose the last commits at a power cut, and a
+//! payment that was acknowledged must survive one.
+//!
+//! # What it refuses
+//!
+//! A guest's SQL is a stranger's. The policy in `policy.rs` denies `ATTACH`, `VACUUM`, extensions, temporary tables
+//! and every pragma that is not on its list; sizes of values, statements, results and files are bounded (the constants
+//! below); the schema is not trusted and cannot be written directly. A label that was not granted is `access-denied`.
+
+mod connection;
+mod database;
+mod engine;
+mod error;
+mod host;
+mod policy;
+mod statement;
+mod stream;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::Connection;
+pub use database::Database;
+pub use stream::RowStream;
+
+pub(crate) use engine::{Gauge, open_for_migrations};
+pub(crate) use error::explain;
+pub(crate) use policy::{HISTORY_PREFIX, check_write};
+
+use crate::Ctx;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use wasmtime::component::Linker;
+
+/// The Rust side of the WIT interface.
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/spin-sqlite@3.1.0",
+        inline: "package souk:sqlite-host; world host { import spin:sqlite/sqlite@3.1.0; }",
+        world: "souk:sqlite-host/host",
+        imports: {
+            "spin:sqlite/sqlite.[method]connection.execute": async | trappable,
+            default: trappable,
+        },
+        with: { "spin:sqlite/sqlite.connection": super::host::Handle },
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
+
+/// How long a read may take on an async thread: a fraction of the slice of processor time of a guest.
+pub const INLINE_TIME: Duration = Duration::from_millis(1);
+/// A read that took this long on an async thread is followed by a pause. A busy machine holds up honest reads as well,
+/// so the bound is well above what it does to them.
+pub const INLINE_OVERRUN: Duration = Duration::from_millis(25);
+/// How much longer than such a read the pause is, in which the reads of the database run on blocking threads.
+pub const INLINE_PAUSE: u32 = 10;
+/// Rows that a read may give on an async thread.
+pub const INLINE_ROWS: usize = 1_000;
+/// Bytes of values that a read may give on an async thread.
+pub const INLINE_BYTES: usize = 256 << 10;
+/// The largest value that a read may touch on an async thread, in bytes. One step can take time that is quadratic in
+/// it: `instr` of two values of 1 MiB takes seconds.
+pub const INLINE_VALUE_BYTES: i32 = 8 << 10;
+/// The largest value or row of any statement, in bytes.
+pub const MAX_VALUE_BYTES: i32 = 16 << 20;
+/// The most that a result may hold in the host's memory, in bytes, for one statement and for all the unread streams
+/// of one instance. A larger result must be read as a stream, outside a transaction, or in pages.
+pub const MAX_RESULT_BYTES: usize = 16 << 20;
+/// The largest database file, in bytes. A full one answers `database-full`.
+pub const MAX_DATABASE_BYTES: u64 = 1 << 30;
+/// The longest statement, in bytes.
+pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
+/// Memory that SQLite may use in this process, for all databases: a query that sorts without end must not take all.
+pub const MAX_HEAP_BYTES: u64 = 256 << 20;
+/// Reader connections of a database.
+pub const READERS: usize = 8;
+/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to [`STALL`]
+/// between two reads.
+pub const STREAM_READERS: usize = 4;
+/// How many of the readers may serve other long reads at one time. What remains is for short ones.
+pub const LONG_READERS: usize = 3;
+/// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
+pub const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// How long a stream of rows waits for the guest to read on; a reader that stands still keeps the WAL from shrinking.
+pub const STALL: Duration = Duration::from_secs(10);
+/// Open connections of one instance.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// The databases that a component was granted, by label.
+pub type Granted = BTreeMap<String, Arc<Database>>;
+
+/// The binding's state of one instance.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Connections of the instance that are inside a transaction.
+    transactions: Arc<AtomicUsize>,
+    /// Bytes of rows that the instance asked for as streams and has not read.
+    unread: Arc<AtomicUsize>,
+    /// Connections that the instance holds.
+    connections: usize,
+}
+
+impl State {
+    /// Whether a connection of the instance is inside a transaction. Such an instance must not serve another call: its
+    /// transaction belongs to the call that ended, and is rolled back when the instance is dropped.
+    pub fn holds_transaction(&self) -> bool {
+        self.transactions.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Links the interface.
+///
+/// # Errors
+/// When the name is linked already.
+pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, |ctx| host::View {
+        table: &mut ctx.table,
+        grants: &ctx.grants,
+        state: &mut ctx.sqlite,
+    })
+}

@@ -1,0 +1,205 @@
+//! Rows that the guest reads as a stream.
+//!
+//! A small result is there before the stream is made. A large one is read by a blocking thread, which hands on batches
+//! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL).
+
+use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
+use super::database::Reader;
+use super::engine::{Collected, Item, Run};
+use super::error::{Stop, internal};
+use crate::rows::Rows;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use tokio::sync::{mpsc, oneshot};
+
+/// A batch is handed on when its rows weigh this much.
+const BATCH_BYTES: usize = 64 << 10;
+/// Batches that wait in the channel.
+const BATCHES: usize = 2;
+
+/// The rows of one statement.
+#[derive(Debug)]
+pub struct RowStream {
+    columns: Vec<String>,
+    rows: VecDeque<RowResult>,
+    /// What the rows in the host's memory weigh at most.
+    bytes: usize,
+    scan: Option<Scan>,
+}
+
+/// A read under way on a blocking thread.
+#[derive(Debug)]
+struct Scan {
+    batches: mpsc::Receiver<Result<Vec<RowResult>, Error>>,
+    /// Ends the read when nobody wants its rows any more.
+    _run: Run,
+}
+
+impl RowStream {
+    pub(super) fn ready(collected: Collected) -> Self {
+        RowStream {
+            columns: collected.result.columns,
+            rows: collected.result.rows.into(),
+            bytes: collected.bytes,
+            scan: None,
+        }
+    }
+
+    /// Begins a read on a blocking thread, and waits for its first row or its error.
+    pub(super) async fn scan(reader: Reader, run: Run, sql: String, params: Vec<Value>) -> Result<Self, Error> {
+        let label: Arc<str> = reader.label().into();
+        let told = label.clone();
+        let (give_columns, columns) = oneshot::channel();
+        let (give, batches) = mpsc::channel(BATCHES);
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let send = |batch: Result<Vec<RowResult>, Error>| match runtime
+                .block_on(tokio::time::timeout(super::STALL, give.send(batch)))
+            {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(Stop::Gone),
+                Err(_) => Err(Stop::Failed(to_guest_stalled())),
+            };
+            let mut give_columns = Some(give_columns);
+            let (mut batch, mut weight) = (Vec::new(), 0);
+            let outcome = reader.run(|engine| {
+                engine.blocking(|engine| {
+                    engine.each(&sql, &params, true, |item| match item {
+                        Item::Columns(columns) => {
+                            let asked = give_columns.take().map(|give| give.send(Ok(columns)));
+                            if matches!(asked, Some(Ok(()))) { Ok(()) } else { Err(Stop::Gone) }
+                        }
+                        Item::Row(row, bytes) => {
+                            batch.push(row);
+                            weight += bytes;
+                            if weight < BATCH_BYTES {
+                                return Ok(());
+                            }
+                            weight = 0;
+                            send(Ok(std::mem::take(&mut batch)))
+                        }
+                    })
+                })
+            });
+            let error = match outcome {
+                Ok(()) => return drop(send(Ok(batch))),
+                Err(Stop::Gone) => return,
+                Err(Stop::Failed(e)) => e,
+                Err(other) => internal(&label, "a read ended early", format!("{other:?}")),
+            };
+            match give_columns {
+                Some(give) => drop(give.send(Err(error))),
+                // After a stall there is no room; a closed channel would look like the end of the rows, so the error
+                // waits for room in its turn. The reader is free already.
+                None => drop(send(Err(error))),
+            }
+        });
+        let columns = columns.await.map_err(|e| internal(&told, "a read ended early", e))??;
+        Ok(RowStream {
+            columns,
+            rows: VecDeque::new(),
+            bytes: (BATCHES + 2) * BATCH_BYTES,
+            scan: Some(Scan { batches, _run: run }),
+        })
+    }
+
+    /// The names of the columns.
+    pub fn take_columns(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.columns)
+    }
+
+    /// What the stream's rows in the host's memory weigh at most, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether all rows are here already.
+    pub fn is_ready(&self) -> bool {
+        self.scan.is_none()
+    }
+
+    /// Some of the next rows, at most `most`; `None` at the end.
+    ///
+    /// # Errors
+    /// The statement's own error, when it fails after its first row.
+    pub async fn next(&mut self, most: usize) -> Option<Result<Vec<RowResult>, Error>> {
+        std::future::poll_fn(|cx| self.poll_next(cx, most)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<RowResult>, Error>>> {
+        while self.rows.is_empty() {
+            let Some(scan) = &mut self.scan else {
+                return Poll::Ready(None);
+            };
+            match std::task::ready!(scan.batches.poll_recv(cx)) {
+                Some(Ok(batch)) => self.rows = batch.into(),
+                Some(Err(e)) => {
+                    self.scan = None;
+                    return Poll::Ready(Some(Err(e)));
+                }
+                None => self.scan = None,
+            }
+        }
+        let count = most.min(self.rows.len());
+        Poll::Ready(Some(Ok(self.rows.drain(..count).collect())))
+    }
+
+    /// Whether the end is known to be reached.
+    fn is_done(&self) -> bool {
+        self.rows.is_empty() && self.scan.is_none()
+    }
+}
+
+fn to_guest_stalled() -> Error {
+    Error::Io(format!("the rows were not read for {} s", super::STALL.as_secs()))
+}
+
+/// A share of the unread bytes that an instance may have; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Unread {
+    total: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Unread {
+    /// Takes a share; an error when the instance has too much unread.
+    pub(super) fn take(total: &Arc<AtomicUsize>, bytes: usize) -> Result<Self, Error> {
+        let before = total.fetch_add(bytes, Ordering::AcqRel);
+        let share = Unread { total: total.clone(), bytes };
+        // One result alone was bounded when it was collected.
+        if before > 0 && before + bytes > super::MAX_RESULT_BYTES {
+            return Err(Error::Io(format!(
+                "more than {} MiB of rows are unread in other streams; read or drop them first",
+                super::MAX_RESULT_BYTES >> 20
+            )));
+        }
+        Ok(share)
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Rows with their share of what an instance may leave unread.
+pub(super) struct Counted {
+    pub rows: RowStream,
+    pub _unread: Unread,
+}
+
+impl Rows for Counted {
+    type Row = RowResult;
+    type Error = Error;
+
+    fn poll_rows(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<RowResult>, Error>>> {
+        self.rows.poll_next(cx, most)
+    }
+
+    fn is_done(&self) -> bool {
+        self.rows.is_done()
+    }
+}

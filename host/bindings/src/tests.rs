@@ -1,0 +1,102 @@
+//! What the bindings' tests share.
+
+use super::*;
+use crate::http_client::{AllowedHosts, Client, Internal, tls_config};
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The state of an instance of the component `tested`, granted what `grant` adds.
+pub(crate) fn ctx(grant: impl FnOnce(&mut Grants)) -> Ctx {
+    let component: Arc<str> = "tested".into();
+    let tls = tls_config().unwrap();
+    let client = Client::new(component.clone(), AllowedHosts::default(), 1, Internal::default(), tls);
+    let mut grants = Grants::nothing(component, ComponentLimits::default(), Arc::new(client));
+    grant(&mut grants);
+    Ctx::new(Arc::new(grants), CallContext::new("trace", Duration::from_secs(60))).unwrap()
+}
+
+/// What this thread logs, one record a line, until `_guard` is dropped.
+pub(crate) struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn capture() -> Self {
+        #[derive(Clone)]
+        struct Writer(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Writer {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer(text.clone());
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || writer.clone());
+        Log { text, _guard: tracing::subscriber::set_default(subscriber.finish()) }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+/// A store as the runtime makes it.
+pub(crate) fn store(ctx: Ctx) -> wasmtime::Store<Ctx> {
+    let mut config = wasmtime::Config::new();
+    config.wasm_component_model_async(true);
+    let mut store = wasmtime::Store::new(&wasmtime::Engine::new(&config).unwrap(), ctx);
+    store.limiter(|ctx| &mut ctx.limits);
+    store
+}
+
+#[tokio::test]
+async fn the_bindings_link_side_by_side() {
+    let store = store(ctx(|_| {}));
+    add_to_linker(&mut Linker::new(store.engine())).unwrap();
+}
+
+#[test]
+fn what_a_guest_prints_is_logged_by_line_under_the_call_that_printed_it() {
+    use wasmtime_wasi::cli::StdoutStream as _;
+    let log = Log::capture();
+    let mut ctx = ctx(|_| {});
+    let mut stdout = ctx.stdio.stdout.p2_stream();
+    let mut stderr = ctx.stdio.stderr.p2_stream();
+    stdout.write("whole\npart ".into()).unwrap();
+    stderr.write("error".into()).unwrap();
+    stdout.write("ed".into()).unwrap();
+    ctx.end();
+    ctx.begin(CallContext::new("second", Duration::from_secs(60)));
+    stdout.write("dropped".into()).unwrap();
+    drop((stdout, stderr, ctx));
+    let line = |text: &str, stream: &str, trace: &str| {
+        let level = if stream == "stderr" { "WARN" } else { "INFO" };
+        format!(" {level} guest: {text} component=tested stream=\"{stream}\" trace=\"{trace}\"")
+    };
+    let expected = [
+        line("whole", "stdout", "trace"),
+        line("part ed", "stdout", "trace"),
+        line("error", "stderr", "trace"),
+        line("dropped", "stdout", "second"),
+    ];
+    assert_eq!(log.lines(), expected);
+}
+
+#[tokio::test]
+async fn files_are_there_when_granted_and_an_instance_fails_when_their_folder_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let granted = |path: PathBuf| {
+        let state = ctx(|_| {});
+        let mut grants = Grants::nothing("tested".into(), ComponentLimits::default(), state.grants.http.clone());
+        grants.files = Some(path);
+        Ctx::new(Arc::new(grants), state.call)
+    };
+    assert!(granted(dir.path().to_owned()).is_ok());
+    let error = granted(dir.path().join("gone")).err().unwrap().to_string();
+    assert!(error.contains("`tested`"), "{error}");
+}

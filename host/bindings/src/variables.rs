@@ -1,0 +1,78 @@
+//! `spin:variables@3.0.0`: the variables that the manifest gives to the component, with their values as resolved at
+//! start-up.
+//!
+//! Values may be secret: they are in no log line, no error and no `Debug` of the host. Names are the guest's own words,
+//! so an error may repeat them.
+
+use crate::Ctx;
+use wasmtime::component::{Accessor, HasSelf, Linker};
+
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/spin-variables@3.0.0",
+        inline: "package souk:bindings; world variables { import spin:variables/variables@3.0.0; }",
+        world: "souk:bindings/variables",
+        imports: { default: trappable },
+    });
+}
+use generated::spin::variables::variables as wit;
+
+/// Links the interface.
+pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)
+}
+
+impl wit::Host for Ctx {}
+
+impl wit::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn get(guest: &Accessor<Ctx, Self>, name: String) -> wasmtime::Result<Result<String, wit::Error>> {
+        Ok(guest.with(|mut access| lookup(access.get(), &name)))
+    }
+}
+
+fn lookup(ctx: &Ctx, name: &str) -> Result<String, wit::Error> {
+    if let Some(reason) = name_fault(name) {
+        return Err(wit::Error::InvalidName(reason));
+    }
+    let component = &ctx.grants.component;
+    ctx.grants.variables.get(name).cloned().ok_or_else(|| {
+        wit::Error::Undefined(format!(
+            "component `{component}` has no variable `{name}`; add it under [component.{component}.variables]"
+        ))
+    })
+}
+
+/// What is wrong with a variable's name, by Spin's rule: lower-case ASCII letters, digits and single underscores,
+/// with a letter first and no underscore last.
+fn name_fault(name: &str) -> Option<String> {
+    const MAX_LENGTH: usize = 256;
+    if name.len() > MAX_LENGTH {
+        return Some(format!("a variable's name has at most {MAX_LENGTH} bytes"));
+    }
+    let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.contains("__")
+        && !name.ends_with('_');
+    (!valid).then(|| {
+        format!("{name:?} is no variable name: it needs lower-case letters, digits and single underscores between them")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::ctx;
+
+    #[tokio::test]
+    async fn a_variable_is_found_and_an_unknown_or_bad_name_is_told_apart() {
+        let ctx = ctx(|grants| {
+            grants.variables.insert("greeting".into(), "hello".into());
+        });
+        assert_eq!(lookup(&ctx, "greeting").unwrap(), "hello");
+        let Err(wit::Error::Undefined(text)) = lookup(&ctx, "other_name") else { panic!("not undefined") };
+        assert!(text.contains("[component.tested.variables]"), "{text}");
+        for name in ["", "Greeting", "1st", "a-b", "a__b", "a_", "_a", "é", "a b", &"a".repeat(300)] {
+            assert!(matches!(lookup(&ctx, name), Err(wit::Error::InvalidName(_))), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Component values as JSON and back, directed by the WIT types of a function.
+//!
+//! The command line, remote links and stored messages all use it. A [`FunctionCodec`] is made once, at start-up: it
+//! holds the types as a tree with the JSON names in place, so that a call neither walks wasmtime's type tables nor
+//! spells a name in camel case. Values are written straight to bytes and read straight from them.
+//!
+//! | WIT | JSON |
+//! |---|---|
+//! | `bool`, `string` | the same |
+//! | `char` | string of one character |
+//! | `s8` to `u32`, `f32`, `f64` | number; an `f32` as the `f64` of the same value, so that every parser keeps it |
+//! | `s64`, `u64` | number up to 2^53 either side of zero, string beyond, because many JSON parsers round there; both are read |
+//! | `list`, `list<_, N>`, `tuple` | array |
+//! | `map` | array of `[key, value]`: keys need not be strings, and order is kept |
+//! | `record` | object, keys in camel case |
+//! | `flags` | array of names in camel case |
+//! | `enum` | name in camel case |
+//! | `variant` | `{"case": payload}`, or `"case"` for a case without payload |
+//! | `result` | `{"ok": value}` or `{"err": error}`; a side without type has the value `null` |
+//! | `option<T>` | the value or `null`; a field or parameter that is absent reads as none |
+//! | `option<option<T>>` | `null` or `{"some": inner}`, so that none and some(none) differ |
+//! | parameters | object by name in camel case; an array by position is read too |
+//! | results | the value of the one result; `null` for a function without |
+//!
+//! Every value of every type has exactly one form, and reading it gives the same value again.
+//!
+//! What it refuses: NaN and infinities (JSON has none), unknown, missing or repeated keys (a misspelt optional field
+//! would otherwise be lost in silence), and, when the codec is made, handles, two names that are the same in camel case
+//! (`a-1` and `a1`) and types nested more than [`MAX_DEPTH`] deep. Errors say where and what kind of value was found,
+//! never the value: it may be a password. The size of the text is for the caller to bound; what is read of it takes
+//! [`MAX_VALUE`] at the most, and what is written is no longer.
+
+mod decode;
+mod encode;
+mod shape;
+pub mod signature;
+#[cfg(test)]
+mod tests;
+
+pub use shape::MAX_DEPTH;
+
+use self::decode::Seed;
+use self::encode::{Arguments, Typed};
+use self::shape::{Field, Shape, TypePath};
+use serde::de::DeserializeSeed;
+use std::cell::{Cell, RefCell};
+use std::io;
+use wasmtime::component::Val;
+use wasmtime::component::types::ComponentFunc;
+
+/// The most memory that a value may take when it is read, in bytes: what wasmtime's default lets a guest hand over in one
+/// call (`Store::set_hostcall_fuel`), so that a call over JSON can carry what one without it can.
+pub const MAX_VALUE: usize = 128 << 20;
+
+/// What is asked for ahead of a value's growth, in bytes.
+const STEP: usize = 4 * 1024;
+
+/// A value that does not fit its type, JSON that does not, or a type that JSON cannot carry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct CodecError {
+    /// Where: `$` is the whole, `$.items[2].price` a part of it.
+    pub path: String,
+    /// What was expected there and what was found.
+    pub message: String,
+}
+
+/// Reads and writes the parameters and results of one function.
+#[derive(Debug)]
+pub struct FunctionCodec {
+    /// Always [`Shape::Params`].
+    params: Shape,
+    result: Option<Shape>,
+}
+
+impl FunctionCodec {
+    /// Prepares the codec of a function; work for start-up.
+    ///
+    /// # Errors
+    /// The first place in the function's type that JSON cannot carry (see the module's documentation).
+    pub fn of(func: &ComponentFunc) -> Result<Self, CodecError> {
+        let params = Shape::params(func.params())?;
+        // A component function has one result at most.
+        let result = match func.results().next() {
+            Some(ty) => Some(Shape::of(&ty, &TypePath::root("result"))?),
+            None => None,
+        };
+        Ok(FunctionCodec { params, result })
+    }
+
+    /// Writes the parameters as an object.
+    ///
+    /// # Errors
+    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE`].
+    pub fn encode_params(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
+        self.encode_params_within(MAX_VALUE, values)?.ok_or_else(too_much)
+    }
+
+    /// The same; `None` when it would be more than `most` bytes.
+    ///
+    /// # Errors
+    /// When a value does not fit its type, or is a NaN or an infinity.
+    pub fn encode_params_within(&self, most: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
+        write(most, &|trail, out| serde_json::to_writer(out, &Arguments { values, fields: self.fields(), trail }))
+    }
+
+    /// Reads the parameters from an object, or from an array by position.
+    ///
+    /// # Errors
+    /// When the text is not JSON, does not fit the types, or would take more than [`MAX_VALUE`].
+    pub fn decode_params(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
+        self.params(json, Trail { left: MAX_VALUE.into(), ..Trail::default() })
+    }
+
+    /// The same, with memory that `more` gives: it is asked for bytes that are about to be taken, and says whether
+    /// there are so many.
+    ///
+    /// # Errors
+    /// When the text is not JSON or does not fit the types, or `more` refuses.
+    pub fn decode_params_in(&self, json: &[u8], more: &dyn Fn(usize) -> bool) -> Result<Vec<Val>, CodecError> {
+        self.params(json, Trail { more: Some(more), ..Trail::default() })
+    }
+
+    fn params(&self, json: &[u8], trail: Trail<'_>) -> Result<Vec<Val>, CodecError> {
+        match read(&self.params, json, &trail)? {
+            Val::Tuple(values) => Ok(values),
+            other => Ok(vec![other]),
+        }
+    }
+
+    /// Writes the function's result; `null` when it has none.
+    ///
+    /// # Errors
+    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE`].
+    pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
+        self.encode_results_within(MAX_VALUE, values)?.ok_or_else(too_much)
+    }
+
+    /// The same; `None` when it would be more than `most` bytes.
+    ///
+    /// # Errors
+    /// When the value does not fit its type, or is a NaN or an infinity.
+    pub fn encode_results_within(&self, most: usize, values: &[Val]) -> Result<Option<Vec<u8>>, CodecError> {
+        match (values, &self.result) {
+            ([], None) => Ok(Some(b"null".to_vec())),
+            ([value], Some(shape)) => {
+                write(most, &|trail, out| serde_json::to_writer(out, &Typed { value, shape, trail, step: Step::Root }))
+            }
+            (values, shape) => Err(CodecError {
+                path: "$".to_owned(),
+                message: format!("expected {} results, found {}", usize::from(shape.is_some()), values.len()),
+            }),
+        }
+    }
+
+    /// Reads the function's result.
+    ///
+    /// # Errors
+    /// When the text is not JSON, does not fit the type, or would take more than [`MAX_VALUE`].
+    pub fn decode_results(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
+        let trail = Trail { left: MAX_VALUE.into(), ..Trail::default() };
+        match &self.result {
+            Some(shape) => Ok(vec![read(shape, json, &trail)?]),
+            None => match serde_json::from_slice::<()>(json) {
+                Ok(()) => Ok(Vec::new()),
+                Err(_) => Err(CodecError {
+                    path: "$".to_owned(),
+                    message: "expected null, because the function has no result".to_owned(),
+                }),
+            },
+        }
+    }
+
+    fn fields(&self) -> &[Field] {
+        match &self.params {
+            Shape::Params(fields) => fields,
+            _ => &[],
+        }
+    }
+}
+
+fn too_much() -> CodecError {
+    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {MAX_VALUE} bytes") }
+}
+
+/// JSON up to a length: a string can be six times as long in it.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if more.len() > self.most - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(
+    most: usize,
+    part: &dyn Fn(&Trail<'_>, &mut Bounded) -> serde_json::Result<()>,
+) -> Result<Option<Vec<u8>>, CodecError> {
+    let trail = Trail::default();
+    let mut out = Bounded { bytes: Vec::with_capacity(128), most };
+    match part(&trail, &mut out) {
+        Ok(()) => Ok(Some(out.bytes)),
+        Err(error) if error.is_io() => Ok(None),
+        Err(error) => Err(trail.error(&error)),
+    }
+}
+
+fn read(shape: &Shape, json: &[u8], trail: &Trail<'_>) -> Result<Val, CodecError> {
+    let mut input = serde_json::Deserializer::from_slice(json);
+    let value = Seed { shape, trail, step: Step::Root }.deserialize(&mut input);
+    value.and_then(|value| input.end().map(|()| value)).map_err(|e| trail.error(&e))
+}
+
+/// One step from a value to a part of it.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Key(&'a str),
+    Index(usize),
+    /// The key (0) or the value (1) of an entry of a map.
+    Entry(usize, usize),
+}
+
+/// Where an error happened: every level that an error passes on its way up adds its step, so success costs nothing. And
+/// the memory that there is for what is read.
+#[derive(Default)]
+struct Trail<'a> {
+    /// From the innermost step to the outermost.
+    steps: RefCell<Vec<String>>,
+    message: RefCell<Option<String>>,
+    /// Bytes that may still be taken.
+    left: Cell<usize>,
+    /// Gives more of them, or says that there are none.
+    more: Option<&'a dyn Fn(usize) -> bool>,
+}
+
+impl Trail<'_> {
+    /// Takes memory; says whether there was so much.
+    fn spend(&self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.left.get());
+        let asked = missing.max(STEP);
+        if missing > 0 {
+            if !self.more.is_some_and(|more| more(asked)) {
+                return false;
+            }
+            self.left.set(self.left.get() + asked);
+        }
+        self.left.set(self.left.get() - bytes);
+        true
+    }
+
+    /// Notes what is wrong. Returns a text for serde's error, which [`Trail::error`] drops.
+    fn fail(&self, message: impl Into<String>) -> &'static str {
+        self.message.replace(Some(message.into()));
+        "see the trail"
+    }
+
+    fn passed(&self, step: Step<'_>) {
+        let text = match step {
+            Step::Root => return,
+            Step::Key(key) => format!(".{key}"),
+            Step::Index(index) => format!("[{index}]"),
+            Step::Entry(index, side) => format!("[{index}][{side}]"),
+        };
+        self.steps.borrow_mut().push(text);
+    }
+
+    /// The error to report: what [`Trail::fail`] noted, or serde_json's own complaint about the text. What serde says
+    /// about a value of the wrong kind is left out, because it quotes the value.
+    fn error(&self, error: &serde_json::Error) -> CodecError {
+        let mut path = "$".to_owned();
+        path.extend(self.steps.borrow().iter().rev().map(String::as_str));
+        let message = self.message.take().unwrap_or_else(|| match error.is_data() {
+            true => format!("a value of the wrong kind at line {} column {}", error.line(), error.column()),
+            false => format!("not valid JSON: {error}"),
+        });
+        CodecError { path, message }
+    }
+}
+
+/// A WIT name as a JSON key: `created-at` is `createdAt`, `base-URL` is `baseUrl`.
+pub fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for word in name.split('-') {
+        let mut chars = word.chars();
+        if !out.is_empty() {
+            out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        }
+        out.extend(chars.map(|c| c.to_ascii_lowercase()));
+    }
+    out
+}

@@ -1,0 +1,189 @@
+//! Deliveries: messages taken from the queue, and their target called. What is the same for both kinds of queue: who is
+//! called with what, and what becomes of the message then.
+//!
+//! A lane a target, so that one that hangs holds up nobody else's messages.
+
+use super::backoff::Backoff;
+use super::contract::{self, Verdict};
+use super::queue::{Key, Message, Queue, QueueError, kept};
+use super::{file, jetstream, watch};
+use souk_bindings::call::CallContext;
+use souk_codec::FunctionCodec;
+use souk_runtime::{Failure, Pool};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Between two tries of a queue that fails.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+
+/// The deliveries of an application.
+pub struct Deliveries {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Deliveries {
+    /// Delivers what is in `queue` to `pools` until `stop`.
+    ///
+    /// # Errors
+    /// When the queue fails.
+    pub async fn start<'a>(
+        queue: &Queue,
+        pools: impl Iterator<Item = &'a Arc<Pool>>,
+        stop: CancellationToken,
+    ) -> Result<Self, QueueError> {
+        let lanes: Vec<Lane> = pools.filter_map(Lane::of).collect();
+        let tasks = TaskTracker::new();
+        match queue {
+            Queue::File(queue) => file::deliver::start(queue, lanes, &tasks, &stop).await?,
+            Queue::JetStream(queue) => jetstream::deliver::start(queue, lanes, &tasks, &stop).await?,
+        }
+        tasks.spawn(watch::run(queue.clone(), stop.clone()));
+        Ok(Deliveries { tasks, stop })
+    }
+
+    /// Waits until they are stopped, then up to `patience` for those that are under way. What is cut off then is
+    /// delivered again, by the next host or another.
+    pub async fn finish(self, patience: Duration) {
+        self.stop.cancelled().await;
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                "{} deliveries were under way when the limit `drain` was over; they are made again at the next start",
+                self.tasks.len()
+            );
+        }
+    }
+}
+
+/// A function that messages can call.
+struct Handler {
+    key: Key,
+    position: usize,
+    codec: FunctionCodec,
+}
+
+/// The deliveries to one component.
+pub(super) struct Lane {
+    pub(super) pool: Arc<Pool>,
+    handlers: Vec<Handler>,
+    pub(super) backoff: Backoff,
+    /// How many a message has.
+    attempts: u32,
+}
+
+/// What becomes of a message.
+pub(super) enum End {
+    Delivered,
+    Later { reason: String, uncounted: bool },
+    Dead(String),
+    Stranded,
+}
+
+impl Lane {
+    /// The lane of a component; `None` when it exports nothing that messages can call.
+    fn of(pool: &Arc<Pool>) -> Option<Self> {
+        let functions = pool.compiled().exported.functions.iter().enumerate();
+        let handlers: Vec<Handler> = functions
+            .filter(|(_, function)| contract::is_delivery(&function.ty))
+            .filter_map(|(position, function)| {
+                let key = Key {
+                    target: pool.component().clone(),
+                    interface: function.interface.as_str().into(),
+                    function: function.name.as_str().into(),
+                };
+                Some(Handler { key, position, codec: FunctionCodec::of(&function.ty).ok()? })
+            })
+            .collect();
+        if handlers.is_empty() {
+            return None;
+        }
+        let limits = pool.limits();
+        let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
+        Some(Lane { pool: pool.clone(), handlers, backoff: Backoff::of(limits), attempts })
+    }
+
+    /// What is called.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.handlers.iter().map(|handler| &handler.key)
+    }
+
+    /// How many messages it delivers at one time.
+    pub(super) fn deliveries(&self) -> usize {
+        usize::try_from(self.pool.limits().deliveries).unwrap_or(1)
+    }
+
+    /// Calls the target, and says what follows from its answer, also for a message that has used up its attempts.
+    pub(super) async fn deliver(&self, message: &Message) -> End {
+        let end = match self.attempt(message).await {
+            End::Later { reason, uncounted: false } if message.attempt >= self.attempts => {
+                End::Dead(format!("{} attempts failed; the last: {reason}", message.attempt))
+            }
+            end => end,
+        };
+        self.log(message, &end);
+        end
+    }
+
+    async fn attempt(&self, message: &Message) -> End {
+        if message.attempt > self.attempts {
+            let reason = message.reason.as_deref().unwrap_or("unknown");
+            return End::Dead(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
+        }
+        let Some(handler) = self.handlers.iter().find(|handler| handler.key == message.key) else {
+            return End::Stranded;
+        };
+        let params = match handler.codec.decode_params(message.arguments.as_bytes()) {
+            Ok(params) => params,
+            Err(error) => return End::Dead(format!("the arguments do not fit the function as it is now: {error}")),
+        };
+        let context = CallContext {
+            deadline: Instant::now() + self.pool.call_deadline(),
+            trace: message.trace.as_str().into(),
+            hops: message.hops,
+        };
+        match self.pool.call(handler.position, params, context).await {
+            Ok(results) => match contract::verdict(&results) {
+                Verdict::Done => End::Delivered,
+                Verdict::Retry(reason) => End::Later { reason, uncounted: false },
+                Verdict::Reject(reason) => End::Dead(reason),
+            },
+            Err(error) => End::Later { reason: error.to_string(), uncounted: error.failure == Failure::Overloaded },
+        }
+    }
+
+    /// Never with the arguments: they are the application's data.
+    fn log(&self, message: &Message, end: &End) {
+        let Message { id, key: Key { target, interface, function }, caller, trace, attempt, .. } = message;
+        match end {
+            End::Delivered => {
+                tracing::debug!(component = %target, trace, "delivered message {id} ({interface}#{function})");
+            }
+            // There may be thousands of them, and nothing was tried.
+            End::Later { reason, uncounted: true } => {
+                tracing::debug!(component = %target, trace, "message {id} ({interface}#{function}) waits: {reason}");
+            }
+            End::Later { reason, .. } => tracing::warn!(
+                component = %target,
+                trace,
+                "message {id} ({interface}#{function}): attempt {attempt} of {} failed: {}",
+                self.attempts,
+                kept(reason)
+            ),
+            End::Dead(reason) => tracing::error!(
+                component = %target,
+                trace,
+                "DEAD LETTER {id} from `{caller}` ({interface}#{function}): {}; fix: mend the cause, then `souk events \
+                 retry {id}`, or `souk events drop {id}`",
+                kept(reason)
+            ),
+            End::Stranded => tracing::warn!(
+                component = %target,
+                trace,
+                "message {id} stays: `{target}` has no {interface}#{function}"
+            ),
+        }
+    }
+}

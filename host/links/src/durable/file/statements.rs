@@ -1,0 +1,293 @@
+//! The queue's table and the statements on it; each runs in a transaction of the writer, or on the reader.
+//!
+//! The arguments stand last in a row, so that a listing does not read them. Times are milliseconds since 1970. The sum
+//! of all messages is kept by triggers, in the same transaction as the messages themselves: it is exact after any crash,
+//! and no start has to count.
+
+use super::Taken;
+use crate::durable::operator::{Event, Found, Which};
+use crate::durable::queue::{Key, Message, NewMessage, Stats};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// What a message takes on disk beside its arguments, in bytes: names, ids, indexes, and a reason of full length.
+pub(super) const OVERHEAD: usize = 2048;
+
+/// `state` is `pending`, `delivering`, `dead` or `stranded`; `bytes` is what counts against the limit.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS message (
+    id TEXT PRIMARY KEY, state TEXT NOT NULL DEFAULT 'pending', attempts INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL, stored INTEGER NOT NULL, bytes INTEGER NOT NULL, hops INTEGER NOT NULL,
+    caller TEXT NOT NULL, target TEXT NOT NULL, interface TEXT NOT NULL, function TEXT NOT NULL, trace TEXT NOT NULL,
+    reason TEXT, arguments TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS message_due ON message (state, target, due);
+CREATE TABLE IF NOT EXISTS total (one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL) STRICT;
+INSERT OR IGNORE INTO total VALUES (1, 0);
+CREATE TRIGGER IF NOT EXISTS message_in AFTER INSERT ON message BEGIN
+    UPDATE total SET bytes = bytes + new.bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS message_out AFTER DELETE ON message BEGIN
+    UPDATE total SET bytes = bytes - old.bytes;
+END;";
+
+/// The reason of a message that was being delivered when its host died.
+const INTERRUPTED: &str = "the host ended during the delivery";
+
+/// No host delivers: what waits is due now, and what was being delivered keeps the pause that was noted before its
+/// attempt began, since it may be what ended the host.
+pub(super) fn settle(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1", [now])?;
+    connection
+        .execute("UPDATE message SET state = 'pending', reason = ?1 WHERE state = 'delivering'", [INTERRUPTED])?;
+    Ok(())
+}
+
+/// Stores a message; `false` when that would go beyond `limit`.
+pub(super) fn insert(
+    connection: &Connection,
+    id: &str,
+    message: &NewMessage,
+    now: i64,
+    limit: u64,
+) -> rusqlite::Result<bool> {
+    let bytes = message.arguments.len() + OVERHEAD;
+    let total: i64 = connection.prepare_cached("SELECT bytes FROM total")?.query_row([], |row| row.get(0))?;
+    let bytes = number(bytes);
+    if total.saturating_add(bytes) > number(limit) {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments)
+             VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            id,
+            now,
+            bytes,
+            message.hops,
+            &*message.caller,
+            &*message.key.target,
+            &*message.key.interface,
+            &*message.key.function,
+            &*message.trace,
+            message.arguments,
+        ])?;
+    Ok(true)
+}
+
+/// Takes up to `most` messages of `target` that are due, and notes the attempt; `pause` says what follows each attempt
+/// if this process does not live to say more.
+pub(super) fn take(
+    connection: &Connection,
+    target: &str,
+    now: i64,
+    most: usize,
+    pause: &dyn Fn(u32) -> i64,
+) -> rusqlite::Result<Taken> {
+    let mut due = connection.prepare_cached(
+        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments FROM message
+         WHERE state = 'pending' AND target = ?1 AND due <= ?2 ORDER BY due LIMIT ?3",
+    )?;
+    let messages = due.query_map(params![target, now, number(most)], |row| {
+        Ok(Message {
+            id: row.get(0)?,
+            attempt: row.get(1)?,
+            key: Key {
+                target: target.into(),
+                interface: row.get::<_, String>(2)?.into(),
+                function: row.get::<_, String>(3)?.into(),
+            },
+            caller: row.get(4)?,
+            trace: row.get(5)?,
+            hops: row.get(6)?,
+            reason: row.get(7)?,
+            arguments: row.get(8)?,
+        })
+    })?;
+    let messages: Vec<Message> = messages.collect::<rusqlite::Result<_>>()?;
+    let mut note =
+        connection.prepare_cached("UPDATE message SET state = 'delivering', attempts = ?2, due = ?3 WHERE id = ?1")?;
+    for message in &messages {
+        note.execute(params![message.id, message.attempt, now.saturating_add(pause(message.attempt))])?;
+    }
+    let next_due = connection
+        .prepare_cached("SELECT min(due) FROM message WHERE state = 'pending' AND target = ?1")?
+        .query_row([target], |row| row.get(0))?;
+    Ok(Taken { messages, next_due })
+}
+
+/// Deletes a message that is delivered. One that an operator has dropped meanwhile is gone already.
+pub(super) fn delete(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// Ends a delivery that was not the last; `uncounted` gives its attempt back.
+pub(super) fn postpone(
+    connection: &Connection,
+    id: &str,
+    reason: &str,
+    due: i64,
+    uncounted: bool,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE message SET state = 'pending', reason = ?2, due = ?3, attempts = max(attempts - ?4, 0)
+             WHERE id = ?1 AND state = 'delivering'",
+        )?
+        .execute(params![id, reason, due, uncounted])?;
+    Ok(())
+}
+
+/// Sets a message aside, as `dead` or `stranded`; `uncounted` gives its attempt back.
+pub(super) fn park(
+    connection: &Connection,
+    id: &str,
+    state: &str,
+    reason: &str,
+    uncounted: bool,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE message SET state = ?2, reason = ?3, attempts = max(attempts - ?4, 0)
+             WHERE id = ?1 AND state = 'delivering'",
+        )?
+        .execute(params![id, state, reason, uncounted])?;
+    Ok(())
+}
+
+/// Sets those messages aside whose function is not among `known`, and takes those back whose function is there again.
+/// Returns what is stranded now, with the number of messages.
+pub(super) fn strand(connection: &Connection, known: &[Key]) -> rusqlite::Result<Vec<(Key, u64)>> {
+    let mut waiting = connection.prepare(
+        "SELECT target, interface, function, count(*) FROM message WHERE state IN ('pending', 'stranded')
+         GROUP BY target, interface, function",
+    )?;
+    let text = |row: &Row<'_>, column: usize| row.get::<_, String>(column).map(Into::into);
+    let waiting = waiting.query_map([], |row| {
+        Ok((Key { target: text(row, 0)?, interface: text(row, 1)?, function: text(row, 2)? }, count(row, 3)?))
+    })?;
+    let mut stranded = Vec::new();
+    for waits in waiting.collect::<rusqlite::Result<Vec<(Key, u64)>>>()? {
+        let (from, to) = if known.contains(&waits.0) { ("stranded", "pending") } else { ("pending", "stranded") };
+        connection.execute(
+            "UPDATE message SET state = ?5 WHERE target = ?1 AND interface = ?2 AND function = ?3 AND state = ?4",
+            params![&*waits.0.target, &*waits.0.interface, &*waits.0.function, from, to],
+        )?;
+        if to == "stranded" {
+            stranded.push(waits);
+        }
+    }
+    Ok(stranded)
+}
+
+const EVENT: &str = "id, state, attempts, caller, target, interface, function, trace, bytes, reason,
+    strftime('%Y-%m-%dT%H:%M:%fZ', stored / 1000.0, 'unixepoch'),
+    CASE WHEN state IN ('pending', 'delivering') THEN strftime('%Y-%m-%dT%H:%M:%fZ', due / 1000.0, 'unixepoch') END";
+
+fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let overhead = u64::try_from(OVERHEAD).unwrap_or_default();
+    Ok(Event {
+        id: row.get(0)?,
+        state: row.get(1)?,
+        attempts: row.get(2)?,
+        caller: row.get(3)?,
+        component: row.get(4)?,
+        interface: row.get(5)?,
+        function: row.get(6)?,
+        trace: row.get(7)?,
+        bytes: count(row, 8)?.saturating_sub(overhead),
+        reason: row.get(9)?,
+        stored_at: row.get(10)?,
+        due_at: row.get(11)?,
+        arguments: None,
+    })
+}
+
+/// The messages, or the dead letters, of which the `most` oldest are named.
+pub(super) fn list(connection: &Connection, dead: bool, most: usize) -> rusqlite::Result<Found> {
+    let filter = if dead { "WHERE state = 'dead'" } else { "" };
+    let mut rows = connection.prepare_cached(&format!("SELECT {EVENT} FROM message {filter} ORDER BY id LIMIT ?1"))?;
+    let events: Vec<Event> = rows.query_map([number(most)], event)?.collect::<rusqlite::Result<_>>()?;
+    let total = match events.len() {
+        all if all < most => u64::try_from(all).unwrap_or_default(),
+        _ => connection.query_row(&format!("SELECT count(*) FROM message {filter}"), [], |row| count(row, 0))?,
+    };
+    Ok(Found { events, total })
+}
+
+/// One message with its arguments.
+pub(super) fn show(connection: &Connection, id: &str) -> rusqlite::Result<Option<Event>> {
+    connection
+        .prepare_cached(&format!("SELECT {EVENT}, arguments FROM message WHERE id = ?1"))?
+        .query_row([id], |row| {
+            let arguments: String = row.get(12)?;
+            Ok(Event { arguments: serde_json::value::RawValue::from_string(arguments).ok(), ..event(row)? })
+        })
+        .optional()
+}
+
+/// The messages that an operator means: one of any state, or all dead letters.
+fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
+    let Which::One(id) = which else { return list(connection, true, most) };
+    let events: Vec<Event> = show(connection, id)?.into_iter().map(|e| Event { arguments: None, ..e }).collect();
+    Ok(Found { total: 1, events })
+}
+
+/// Makes messages due now; a dead letter begins anew. Returns them as they were.
+pub(super) fn retry(connection: &Connection, which: &Which, now: i64, most: usize) -> rusqlite::Result<Found> {
+    let found = meant(connection, which, most)?;
+    match which {
+        Which::One(id) => connection.execute(
+            "UPDATE message SET attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, state = 'pending', due = ?2
+             WHERE id = ?1 AND state IN ('pending', 'dead')",
+            params![id, now],
+        )?,
+        Which::Dead => connection
+            .execute("UPDATE message SET attempts = 0, state = 'pending', due = ?1 WHERE state = 'dead'", [now])?,
+    };
+    Ok(found)
+}
+
+/// Deletes messages. Returns them as they were.
+pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
+    let found = meant(connection, which, most)?;
+    match which {
+        Which::One(id) => delete(connection, id)?,
+        Which::Dead => connection.execute("DELETE FROM message WHERE state = 'dead'", []).map(|_| ())?,
+    }
+    Ok(found)
+}
+
+/// How many messages there are, and since when the oldest that is no dead letter waits.
+pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+    let mut stats = Stats::default();
+    let mut counts = connection.prepare_cached("SELECT state, count(*) FROM message GROUP BY state")?;
+    let mut rows = counts.query([])?;
+    while let Some(row) = rows.next()? {
+        let count = count(row, 1)?;
+        match row.get::<_, String>(0)?.as_str() {
+            "dead" => stats.dead = count,
+            "stranded" => stats.stranded = count,
+            _ => stats.waiting += count,
+        }
+    }
+    if stats.waiting > 0 {
+        stats.oldest = connection
+            .prepare_cached("SELECT stored FROM message WHERE state IN ('pending', 'delivering') ORDER BY id LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+    }
+    Ok(stats)
+}
+
+/// A number as SQLite has them.
+fn number(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// A number that is never negative.
+fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|number| u64::try_from(number).unwrap_or_default())
+}

@@ -1,0 +1,171 @@
+//! A durable message as it lies in a stream: arguments as its payload, the rest in its subject and headers.
+//!
+//! | part | is |
+//! |---|---|
+//! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | what it calls, and its id; `dead` in place of `durable` for a dead letter |
+//! | `Nats-Msg-Id` | by which the stream knows one that is sent twice |
+//! | `Souk-Caller` | the component whose call it is |
+//! | `Souk-Trace`, `Souk-Hops` | of that call |
+//! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
+//! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
+//!
+//! The id is in the subject so that an operator finds a message by it. What cannot be read is taken as empty: a message
+//! that someone else has put there is then one for a function that is not there.
+
+use crate::durable::now;
+use crate::durable::queue::{Key, Message, NewMessage, kept};
+use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
+use async_nats::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use souk_manifest::subject::{self, Subjects};
+
+const CALLER: &str = "Souk-Caller";
+const TRACE: &str = "Souk-Trace";
+const HOPS: &str = "Souk-Hops";
+const STORED: &str = "Souk-Stored";
+const ATTEMPTS: &str = "Souk-Attempts";
+const REASON: &str = "Souk-Reason";
+
+/// A message in a stream.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) id: String,
+    pub(super) key: Key,
+    pub(super) caller: String,
+    pub(super) trace: String,
+    pub(super) hops: u8,
+    /// Milliseconds since 1970.
+    pub(super) stored: i64,
+    /// Attempts before it came into the stream.
+    pub(super) attempts: u32,
+    pub(super) reason: Option<String>,
+    pub(super) arguments: Bytes,
+}
+
+impl Stored {
+    /// A message that is stored now.
+    pub(super) fn new(id: String, message: NewMessage) -> Self {
+        let NewMessage { key, caller, trace, hops, arguments } = message;
+        Stored {
+            id,
+            key,
+            caller: caller.to_string(),
+            trace: trace.to_string(),
+            hops,
+            stored: now(),
+            attempts: 0,
+            reason: None,
+            arguments: arguments.into(),
+        }
+    }
+
+    /// Reads what a stream has.
+    pub(super) fn read(subject: &str, headers: &HeaderMap, arguments: Bytes) -> Self {
+        let text = |name| headers.get(name).map(|value| value.as_str().to_owned());
+        let called = subject::called(subject).unwrap_or_default();
+        Stored {
+            id: called.id,
+            key: Key {
+                target: called.component.into(),
+                interface: called.interface.into(),
+                function: called.function.into(),
+            },
+            caller: text(CALLER).unwrap_or_default(),
+            trace: text(TRACE).unwrap_or_default(),
+            hops: number(headers, HOPS),
+            stored: number(headers, STORED),
+            attempts: number(headers, ATTEMPTS),
+            reason: text(REASON),
+            arguments,
+        }
+    }
+
+    /// Its headers, with `message_id` for the stream.
+    pub(super) fn headers(&self, message_id: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let mut add = |name: HeaderName, value: &str| {
+            // A line break cannot stand in a header; nothing that comes here has one.
+            if let Ok(value) = value.parse::<HeaderValue>() {
+                headers.insert(name, value);
+            }
+        };
+        add(NATS_MESSAGE_ID, message_id);
+        add(HeaderName::from_static(CALLER), &self.caller);
+        add(HeaderName::from_static(TRACE), &self.trace);
+        add(HeaderName::from_static(HOPS), &self.hops.to_string());
+        add(HeaderName::from_static(STORED), &self.stored.to_string());
+        if self.attempts > 0 {
+            add(HeaderName::from_static(ATTEMPTS), &self.attempts.to_string());
+        }
+        if let Some(reason) = &self.reason {
+            add(HeaderName::from_static(REASON), &kept(reason));
+        }
+        headers
+    }
+
+    /// Its subject while it is to be delivered.
+    pub(super) fn durable_subject(&self, subjects: &Subjects) -> String {
+        let Key { target, interface, function } = &self.key;
+        format!("{}.{}", subjects.durable(target, interface, function), self.id)
+    }
+
+    /// Its subject as a dead letter.
+    pub(super) fn dead_subject(&self, subjects: &Subjects) -> String {
+        let Key { target, interface, function } = &self.key;
+        format!("{}.{}", subjects.dead(target, interface, function), self.id)
+    }
+
+    /// As what a delivery takes, for attempt number `attempt`.
+    pub(super) fn message(&self, attempt: u32, reason: Option<String>) -> Message {
+        Message {
+            id: self.id.clone(),
+            key: self.key.clone(),
+            caller: self.caller.clone(),
+            trace: self.trace.clone(),
+            hops: self.hops,
+            attempt,
+            reason,
+            arguments: String::from_utf8_lossy(&self.arguments).into_owned(),
+        }
+    }
+}
+
+fn number<T: std::str::FromStr + Default>(headers: &HeaderMap, name: &str) -> T {
+    headers.get(name).and_then(|value| value.as_str().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let key = Key { target: "or_ders".into(), interface: "n:p/i@1.0.0-rc.1".into(), function: "mark-paid".into() };
+        let new = NewMessage {
+            key: key.clone(),
+            caller: "webhook".into(),
+            trace: "t-1".into(),
+            hops: 3,
+            arguments: r#"{"n":1}"#.to_owned(),
+        };
+        let subjects = Subjects::of("My store");
+        let written = Stored {
+            attempts: 7,
+            reason: Some("two\nlines, and a bell \u{7}".to_owned()),
+            ..Stored::new("0198-a".to_owned(), new)
+        };
+        for subject in [written.durable_subject(&subjects), written.dead_subject(&subjects)] {
+            let read = Stored::read(&subject, &written.headers("m"), written.arguments.clone());
+            assert_eq!((&read.id, &read.key, &read.caller), (&written.id, &key, &written.caller));
+            assert_eq!((&read.trace, read.hops, read.stored), (&written.trace, 3, written.stored));
+            assert_eq!((read.attempts, read.reason), (7, written.reason.as_deref().map(kept)));
+            assert_eq!(read.arguments, written.arguments);
+        }
+    }
+
+    #[test]
+    fn what_someone_else_has_put_there_is_read_as_a_message_for_nothing() {
+        let read = Stored::read("souk.a.durable.x", &HeaderMap::new(), Bytes::from_static(b"\xff"));
+        assert_eq!((read.id.as_str(), &*read.key.target, read.attempts, read.hops), ("", "", 0, 0));
+    }
+}

@@ -1,0 +1,391 @@
+//! What an operator sees of the streams, and can do.
+//!
+//! Streams have no states, so a message's is told from what is known: one whose component is not in the application is
+//! stranded; one that its consumer has not handed out yet is pending; one that was handed out is being delivered, unless
+//! its note says that it waits, or that its function was not there. A host that dies leaves its messages as "delivering"
+//! until [`ACK_WAIT`](super::ACK_WAIT) is over and another has them.
+//!
+//! Arguments are looked at one by one: a stream may have more of them than the host has memory.
+//!
+//! A message is sent anew before the old one is deleted: who is interrupted leaves two, never none.
+
+use super::message::Stored;
+use super::note::{Note, State};
+use super::{JetStreamQueue, PATIENCE, Sent, failed};
+use crate::durable::operator::{Event, Found, Which};
+use crate::durable::queue::{QueueError, Stats};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, LastRawMessageErrorKind, RawMessageError, Stream};
+use async_nats::jetstream::{Error as Answer, ErrorCode};
+use bytes::Bytes;
+use chrono::{DateTime, Datelike as _, Timelike as _};
+use futures::TryStreamExt as _;
+use serde_json::value::RawValue;
+use souk_manifest::subject;
+use souk_nats::room;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+use uuid::Uuid;
+
+/// How many messages are read, and then retried or dropped, at one time.
+pub(super) const PAGE: usize = 256;
+
+/// A message, where it lies, and how it stands.
+pub(super) struct Entry {
+    /// Without its arguments.
+    pub(super) stored: Stored,
+    /// The length of its arguments.
+    bytes: u64,
+    sequence: u64,
+    state: &'static str,
+    /// Whether a host holds it meanwhile.
+    held: bool,
+    attempts: u32,
+    reason: Option<String>,
+    due: Option<i64>,
+}
+
+impl Entry {
+    pub(super) fn event(&self) -> Event {
+        let Stored { id, key, caller, trace, stored, .. } = &self.stored;
+        Event {
+            id: id.clone(),
+            state: self.state.to_owned(),
+            attempts: self.attempts,
+            caller: caller.clone(),
+            component: key.target.to_string(),
+            interface: key.interface.to_string(),
+            function: key.function.to_string(),
+            trace: trace.clone(),
+            bytes: self.bytes,
+            reason: self.reason.clone(),
+            stored_at: time(*stored),
+            due_at: self.due.map(time),
+            arguments: None,
+        }
+    }
+}
+
+/// What is done with messages.
+#[derive(Clone, Copy)]
+enum Deed {
+    Retry,
+    Drop,
+}
+
+/// How far each component's consumer has come: the last message that it has handed out.
+type HandedOut = BTreeMap<Arc<str>, u64>;
+
+impl JetStreamQueue {
+    /// The messages, or the dead letters, of which up to `most` are named.
+    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+        let mut entries = self.dead_letters(most).await?;
+        let mut total = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
+        if !dead {
+            entries.extend(self.waiting(most).await?);
+            total += self.shared.durable.get_info().await.map_err(failed)?.state.messages;
+        }
+        entries.sort_by(|one, other| one.stored.id.cmp(&other.stored.id));
+        entries.truncate(most);
+        let events: Vec<Event> = entries.iter().map(Entry::event).collect();
+        // Messages come and go between the two questions.
+        let named = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let total = if events.len() < most { named } else { total.max(named) };
+        Ok(Found { events, total })
+    }
+
+    /// One message with its arguments.
+    pub async fn show(&self, id: &str) -> Result<Option<Event>, QueueError> {
+        Ok(self.find_message(id).await?.map(|(entry, arguments)| {
+            let arguments = String::from_utf8_lossy(&arguments).into_owned();
+            Event { arguments: RawValue::from_string(arguments).ok(), ..entry.event() }
+        }))
+    }
+
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it
+    /// is. Returns them as they were, of which up to `most` are named.
+    pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
+        self.each(which, most, Deed::Retry).await
+    }
+
+    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
+        self.each(which, most, Deed::Drop).await
+    }
+
+    /// How full the streams are.
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        let durable = self.shared.durable.get_info().await.map_err(failed)?.state;
+        let dead = self.shared.dead.get_info().await.map_err(failed)?.state.messages;
+        if durable.messages == 0 {
+            return Ok(Stats { dead, ..Stats::default() });
+        }
+        let stranded = self.stranded().await?.min(durable.messages);
+        let oldest = match stranded {
+            0 => millis(durable.first_timestamp.unix_timestamp_nanos()),
+            _ => self.oldest().await?,
+        };
+        Ok(Stats { waiting: durable.messages - stranded, dead, stranded, oldest })
+    }
+
+    /// How many messages are for components that are not in the application: those that their consumers still have. What
+    /// waits for a function of a component that is there is not counted: only its note tells.
+    async fn stranded(&self) -> Result<u64, QueueError> {
+        let known: BTreeSet<String> = self.shared.components.iter().map(|name| subject::token(name)).collect();
+        let mut consumers = self.shared.durable.consumers();
+        let mut stranded = 0;
+        while let Some(consumer) = consumers.try_next().await.map_err(failed)? {
+            if !known.contains(&consumer.name) {
+                stranded += consumer.num_pending + u64::try_from(consumer.num_ack_pending).unwrap_or_default();
+            }
+        }
+        Ok(stranded)
+    }
+
+    /// When the oldest message came for a component that is in the application, in milliseconds since 1970.
+    async fn oldest(&self) -> Result<Option<i64>, QueueError> {
+        let mut oldest = None;
+        for component in &self.shared.components {
+            let subject = self.shared.nats.subjects().durable_of(component);
+            let first = one(self.shared.durable.get_first_raw_message_by_subject(&subject, 1).await)?;
+            oldest =
+                oldest.into_iter().chain(first.and_then(|message| millis(message.time.unix_timestamp_nanos()))).min();
+        }
+        Ok(oldest)
+    }
+
+    /// Does `deed` with the messages that are meant, until it fails.
+    async fn each(&self, which: &Which, most: usize, deed: Deed) -> Result<Found, QueueError> {
+        let mut found = Found::default();
+        let mut next = match which {
+            Which::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
+            Which::Dead => self.dead_letters(PAGE).await?,
+        };
+        // Those that come while this is at work are not meant: whoever retries must not do so without end.
+        let last = self.shared.dead.get_info().await.map_err(failed)?.state.last_sequence;
+        while !next.is_empty() {
+            for entry in &next {
+                match deed {
+                    Deed::Retry => self.retry(entry).await?,
+                    Deed::Drop => self.delete_entry(entry).await?,
+                }
+                found.total += 1;
+                if found.events.len() < most {
+                    found.events.push(entry.event());
+                }
+            }
+            if matches!(which, Which::One(_)) {
+                break;
+            }
+            next = self.dead_letters(PAGE).await?;
+            next.retain(|entry| entry.sequence <= last);
+        }
+        Ok(found)
+    }
+
+    async fn retry(&self, entry: &Entry) -> Result<(), QueueError> {
+        let (attempts, reason) = match entry.state {
+            "dead" => (0, None),
+            // One that a host holds would be delivered by it as well.
+            "pending" if entry.attempts > 0 && !entry.held => (entry.attempts, entry.reason.clone()),
+            // It is due, or it is not for now.
+            _ => return Ok(()),
+        };
+        let stream = self.stream_of(entry);
+        // It may be gone: delivered, or dropped by somebody else.
+        let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
+        let anew = Stored { attempts, reason, ..read(message).0 };
+        self.send_anew(anew, &Uuid::now_v7().to_string(), true).await?;
+        self.delete(stream, entry.sequence).await
+    }
+
+    async fn delete_entry(&self, entry: &Entry) -> Result<(), QueueError> {
+        self.delete(self.stream_of(entry), entry.sequence).await?;
+        self.shared.notes.delete(&entry.stored.id).await
+    }
+
+    fn stream_of(&self, entry: &Entry) -> &Stream<()> {
+        if entry.state == "dead" { &self.shared.dead } else { &self.shared.durable }
+    }
+
+    /// Stores a message a second time, under an id that the stream does not know yet.
+    /// Where `checked`, only if there is room.
+    pub(super) async fn send_anew(&self, anew: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
+        let subject = anew.durable_subject(self.shared.nats.subjects());
+        let headers = anew.headers(message_id);
+        let arguments = anew.arguments.clone();
+        // What the sweep sends takes the place of one that nobody could end otherwise, so it may go beyond the limit.
+        let _room = match checked {
+            false => None,
+            true => {
+                let size = room::size(&headers);
+                let room = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await;
+                Some(room.ok_or_else(|| {
+                    QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())
+                })?)
+            }
+        };
+        // What was noted of the old one would be taken for the new one's.
+        self.shared.notes.delete(&anew.id).await?;
+        match self.send(subject, headers, arguments, Instant::now() + PATIENCE).await? {
+            Sent::Stored => Ok(()),
+            Sent::Full => Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())),
+            Sent::TooLarge => Err(failed("the message is larger than the servers' `max_payload`")),
+        }
+    }
+
+    pub(super) async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
+        let deleted = stream.delete_message(sequence).await.map_err(|error| (error.kind(), error));
+        self.shared.room.forget();
+        self.shared.dead_room.forget();
+        match deleted {
+            Ok(_) => Ok(()),
+            // It is gone already: delivered meanwhile.
+            Err((DeleteMessageErrorKind::JetStream(answer), _)) if is_gone(&answer) => Ok(()),
+            Err((_, error)) => Err(failed(error)),
+        }
+    }
+
+    /// The message `id`, and its arguments.
+    async fn find_message(&self, id: &str) -> Result<Option<(Entry, Bytes)>, QueueError> {
+        // It becomes a part of a subject, where `>` would mean every message.
+        if Uuid::try_parse(id).is_err() {
+            return Ok(None);
+        }
+        let subjects = self.shared.nats.subjects();
+        let found = self.shared.durable.get_last_raw_message_by_subject(&subjects.durable_id(id)).await;
+        if let Some(message) = one(found)? {
+            let arguments = message.payload.clone();
+            let entry = self.standing(listed(message), &mut HandedOut::new()).await?;
+            return Ok(Some((entry, arguments)));
+        }
+        let found = self.shared.dead.get_last_raw_message_by_subject(&subjects.dead_id(id)).await;
+        Ok(one(found)?.map(|message| {
+            let arguments = message.payload.clone();
+            (dead_letter(listed(message)), arguments)
+        }))
+    }
+
+    pub(super) async fn waiting(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
+        let mut handed_out = HandedOut::new();
+        let mut entries = Vec::new();
+        let all = self.shared.nats.subjects().durable_all();
+        for listed in walk(&self.shared.durable, &all, most).await? {
+            entries.push(self.standing(listed, &mut handed_out).await?);
+        }
+        Ok(entries)
+    }
+
+    pub(super) async fn dead_letters(&self, most: usize) -> Result<Vec<Entry>, QueueError> {
+        let all = self.shared.nats.subjects().dead_all();
+        Ok(walk(&self.shared.dead, &all, most).await?.into_iter().map(dead_letter).collect())
+    }
+
+    /// How a message stands that is no dead letter.
+    async fn standing(&self, listed: Listed, handed_out: &mut HandedOut) -> Result<Entry, QueueError> {
+        let Listed { stored, bytes, sequence } = listed;
+        let target = &stored.key.target;
+        let reached = match handed_out.get(target) {
+            Some(reached) => *reached,
+            None => {
+                let reached = self.reached(target).await?;
+                handed_out.insert(target.clone(), reached);
+                reached
+            }
+        };
+        let (attempts, reason, due) = (stored.attempts, stored.reason.clone(), Some(stored.stored));
+        let mut held = false;
+        let (state, attempts, reason, due) = if sequence > reached {
+            ("pending", attempts, reason, due)
+        } else {
+            match self.shared.notes.get(&stored.id).await? {
+                None => ("delivering", attempts + 1, reason, None),
+                Some(Note { state, attempts, reason, due, .. }) => {
+                    held = state == State::Held;
+                    let state = match state {
+                        State::Waiting | State::Held => "pending",
+                        State::Delivering => "delivering",
+                        State::Stranded => "stranded",
+                    };
+                    (state, attempts, reason, due)
+                }
+            }
+        };
+        let there = self.shared.components.contains(&*stored.key.target);
+        let (state, due) = if there { (state, due) } else { ("stranded", None) };
+        Ok(Entry { stored, bytes, sequence, state, held, attempts, reason, due })
+    }
+
+    /// The last message that the consumer of `component` has handed out; 0 when it has none.
+    async fn reached(&self, component: &str) -> Result<u64, QueueError> {
+        match self.shared.durable.consumer_info(subject::token(component)).await {
+            Ok(info) => Ok(info.delivered.stream_sequence),
+            Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
+    let (attempts, reason) = (stored.attempts, stored.reason.clone());
+    Entry { stored, bytes, sequence, state: "dead", held: false, attempts, reason, due: None }
+}
+
+/// The `most` oldest messages of `stream`, whose subjects are `all`.
+async fn walk(stream: &Stream<()>, all: &str, most: usize) -> Result<Vec<Listed>, QueueError> {
+    let (mut found, mut from) = (Vec::new(), 1);
+    while found.len() < most
+        && let Some(message) = one(stream.get_first_raw_message_by_subject(all, from).await)?
+    {
+        from = message.sequence + 1;
+        found.push(listed(message));
+    }
+    Ok(found)
+}
+
+/// A message in a stream, without its arguments.
+struct Listed {
+    stored: Stored,
+    bytes: u64,
+    sequence: u64,
+}
+
+fn listed(message: StreamMessage) -> Listed {
+    let (stored, sequence) = read(message);
+    let bytes = u64::try_from(stored.arguments.len()).unwrap_or(u64::MAX);
+    Listed { stored: Stored { arguments: Bytes::new(), ..stored }, bytes, sequence }
+}
+
+pub(super) fn read(message: StreamMessage) -> (Stored, u64) {
+    (Stored::read(&message.subject, &message.headers, message.payload), message.sequence)
+}
+
+/// A message, or none where there is none.
+pub(super) fn one(found: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, QueueError> {
+    match found {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether there is no message to delete; other failures of the store have the same code.
+fn is_gone(answer: &Answer) -> bool {
+    let text = answer.to_string();
+    answer.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+        && ["no message found", "EOF", "deleted"].iter().any(|gone| text.contains(gone))
+}
+
+fn millis(nanos: i128) -> Option<i64> {
+    i64::try_from(nanos / 1_000_000).ok()
+}
+
+/// As RFC 3339 has it.
+fn time(millis: i64) -> String {
+    let time = DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    let (date, seconds, millis) = (time.date_naive(), time.num_seconds_from_midnight(), time.timestamp_subsec_millis());
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", date.year(), date.month(), date.day())
+}

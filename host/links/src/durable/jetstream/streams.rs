@@ -1,0 +1,273 @@
+//! The streams and consumers of durable links: made at the start, or checked and changed when they are there.
+//!
+//! Hosts that start together make the same, and whoever comes second finds it. What a stream can become it is changed
+//! into; what it cannot (where it is stored, when it lets go of messages) is an error that says what to do.
+
+use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
+use crate::durable::deliver::AGAIN;
+use crate::durable::queue::QueueError;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::{Error as Refusal, ErrorCode};
+use souk_manifest::subject;
+use souk_nats::{ALLOW, room::SLACK};
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// What the streams are called, after the application.
+pub(super) const DURABLE: &str = "durable";
+pub(super) const DEAD: &str = "dead";
+pub(super) const NOTES: &str = "notes";
+
+/// How long a start waits for JetStream: the servers of a cluster may be starting too.
+pub(super) const START: Duration = Duration::from_secs(30);
+/// How long a stream knows the ids of its messages; a sender tries for far less.
+const DUPLICATES: Duration = Duration::from_secs(120);
+/// How long a note is kept; longer than the longest pause between two attempts.
+const NOTE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// The most bytes of notes; the oldest go.
+const NOTE_BYTES: i64 = 64 << 20;
+/// Pull requests of one component that wait at one time, of all hosts.
+const MAX_WAITING: i64 = 16_384;
+
+/// Durable links cannot be had on NATS.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("durable links on NATS: {cause}\n  fix: {fix}")]
+pub struct JetStreamError {
+    cause: String,
+    fix: String,
+    /// Waiting may help.
+    passing: bool,
+}
+
+impl JetStreamError {
+    pub(super) fn new(cause: &impl Display) -> Self {
+        JetStreamError { cause: cause.to_string(), fix: FIX.to_owned(), passing: false }
+    }
+
+    fn fixed(cause: impl Into<String>, fix: impl Into<String>) -> Self {
+        JetStreamError { cause: cause.into(), fix: fix.into(), passing: false }
+    }
+
+    fn passing(cause: impl Into<String>) -> Self {
+        JetStreamError { passing: true, ..JetStreamError::fixed(cause, FIX) }
+    }
+
+    /// The same, when it may be because the server has refused what is `denied`.
+    pub(super) fn or_denied(self, denied: Option<String>) -> Self {
+        let Some(denied) = denied else { return self };
+        JetStreamError::fixed(format!("{}: this host's NATS user may not {denied}", self.cause), ALLOW)
+    }
+
+    /// Whether waiting may help.
+    pub fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    fn missing(cause: &str) -> Self {
+        let fix = "start nats-server with JetStream (`nats-server -js`, or `jetstream { store_dir: ... }` in its \
+                   configuration), and enable it for this host's account";
+        JetStreamError::fixed(cause, fix)
+    }
+
+    /// JetStream's own answer about `stream`.
+    fn answer(stream: &str, answer: &Refusal) -> Self {
+        let cause = format!("stream {stream}: {answer}");
+        match answer.error_code() {
+            ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+                JetStreamError::missing(&cause)
+            }
+            ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS => JetStreamError::fixed(
+                cause,
+                "set `replicas` under [nats] of runtime-config.toml to no more than there are servers with JetStream",
+            ),
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED
+            | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+            | ErrorCode::INSUFFICIENT_RESOURCES
+            | ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED => JetStreamError::fixed(
+                cause,
+                "give JetStream more room (`max_file_store` of the server, or the account's limit), or lower the limit \
+                 `durable_bytes` of the application; twice that and 192 MiB are needed",
+            ),
+            ErrorCode::STREAM_SUBJECT_OVERLAP => JetStreamError::fixed(
+                cause,
+                "another stream takes these subjects: delete it, or give the application another name",
+            ),
+            // A cluster without a leader, for the moment.
+            ErrorCode::CLUSTER_NOT_AVAILABLE
+            | ErrorCode::CLUSTER_NOT_LEADER
+            | ErrorCode::CLUSTER_NOT_ACTIVE
+            | ErrorCode::CLUSTER_NOT_ASSIGNED
+            | ErrorCode::CLUSTER_INCOMPLETE => JetStreamError::passing(cause),
+            _ => JetStreamError::fixed(cause, FIX),
+        }
+    }
+
+    fn of_get(stream: &str, error: &GetStreamError) -> Self {
+        match error.kind() {
+            GetStreamErrorKind::JetStream(answer) => JetStreamError::answer(stream, &answer),
+            _ if error.to_string().contains("does not exist") => {
+                JetStreamError::missing(&format!("no JetStream answers ({error})"))
+            }
+            _ => JetStreamError::passing(format!("stream {stream}: {error}")),
+        }
+    }
+
+    fn of_create(stream: &str, error: &CreateStreamError) -> Self {
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(answer) => JetStreamError::answer(stream, &answer),
+            CreateStreamErrorKind::JetStreamUnavailable => JetStreamError::missing("no JetStream answers"),
+            _ => JetStreamError::passing(format!("stream {stream}: {error}")),
+        }
+    }
+}
+
+impl JetStreamQueue {
+    /// The streams as they should be.
+    fn wanted(&self) -> [Config; 3] {
+        let (subjects, replicas) = (self.shared.nats.subjects(), self.shared.nats.replicas());
+        let bytes = i64::try_from(self.shared.limit.saturating_add(SLACK)).unwrap_or(i64::MAX);
+        let stream = |what: &str, subject: String| Config {
+            name: subjects.stream(what),
+            subjects: vec![subject],
+            storage: StorageType::File,
+            num_replicas: replicas,
+            max_bytes: bytes,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            discard: DiscardPolicy::New,
+            duplicate_window: DUPLICATES,
+            ..Config::default()
+        };
+        [
+            Config { retention: RetentionPolicy::WorkQueue, ..stream(DURABLE, subjects.durable_all()) },
+            // A message that dies twice, because a host died before it could say so, is one dead letter.
+            Config { max_messages_per_subject: 1, ..stream(DEAD, subjects.dead_all()) },
+            Config {
+                max_messages_per_subject: 1,
+                max_bytes: NOTE_BYTES,
+                max_age: NOTE_AGE,
+                discard: DiscardPolicy::Old,
+                ..stream(NOTES, subjects.note("*"))
+            },
+        ]
+    }
+
+    /// Makes or changes the streams, and waits up to `patience` for a JetStream that is about to be there.
+    pub(super) async fn make_streams(&self, patience: Duration) -> Result<(), JetStreamError> {
+        for wanted in self.wanted() {
+            let start = Instant::now();
+            let info = loop {
+                match self.make(&wanted).await {
+                    Err(error) if error.passing && start.elapsed() < patience && self.denied(start).is_none() => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    made => break made?,
+                }
+            };
+            if wanted.retention == RetentionPolicy::WorkQueue && info.cluster.is_some() && wanted.num_replicas == 1 {
+                tracing::warn!(
+                    "durable messages are kept on one server of the NATS cluster: when it is gone they wait, and when its \
+                     disk is, they are lost; fix: set `replicas = 3` under [nats] of runtime-config.toml"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a host has made the streams.
+    pub(super) async fn has_streams(&self) -> Result<bool, JetStreamError> {
+        for wanted in self.wanted() {
+            match self.shared.context.get_stream(&wanted.name).await {
+                Ok(_) => {}
+                Err(error) if is_unknown(&error) => return Ok(false),
+                Err(error) => return Err(JetStreamError::of_get(&wanted.name, &error)),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn make(&self, wanted: &Config) -> Result<Info, JetStreamError> {
+        let (name, context) = (&wanted.name, &self.shared.context);
+        let found = match context.get_stream(name).await {
+            Ok(stream) => stream.cached_info().clone(),
+            Err(error) if is_unknown(&error) => match context.create_stream(wanted.clone()).await {
+                Ok(stream) => return Ok(stream.cached_info().clone()),
+                // Another host was faster, with other limits.
+                Err(error) if is_there(&error) => context
+                    .get_stream(name)
+                    .await
+                    .map_err(|error| JetStreamError::of_get(name, &error))?
+                    .cached_info()
+                    .clone(),
+                Err(error) => return Err(JetStreamError::of_create(name, &error)),
+            },
+            Err(error) => return Err(JetStreamError::of_get(name, &error)),
+        };
+        let Some(changed) = change(&found, wanted)? else { return Ok(found) };
+        context.update_stream(changed).await.map_err(|error| JetStreamError::of_create(name, &error))
+    }
+
+    /// The consumer of `component`, made where it is missing.
+    pub(super) async fn consumer(&self, component: &str) -> Result<Consumer<pull::Config>, QueueError> {
+        let config = pull::Config {
+            durable_name: Some(subject::token(component)),
+            filter_subject: self.shared.nats.subjects().durable_of(component),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            // Attempts are counted by the host, which makes a dead letter of the message.
+            max_deliver: -1,
+            max_ack_pending: MAX_ACK_PENDING,
+            max_waiting: MAX_WAITING,
+            ..pull::Config::default()
+        };
+        let start = Instant::now();
+        self.shared.durable.create_consumer(config).await.map_err(|error| match self.denied(start) {
+            Some(denied) => super::failed(format_args!("{error}: this host's NATS user may not {denied}")),
+            None => super::failed(error),
+        })
+    }
+}
+
+fn is_unknown(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn is_there(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST)
+}
+
+/// What `found` must be changed into; `None` when it is as it should be.
+fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamError> {
+    // A bound below what is there would delete acknowledged messages. Of notes the oldest may go.
+    let keeps = wanted.discard == DiscardPolicy::New;
+    let held = if keeps { i64::try_from(found.state.bytes.saturating_add(SLACK)).unwrap_or(i64::MAX) } else { 0 };
+    let found = &found.config;
+    let name = &wanted.name;
+    let wrong = |what: &str| {
+        JetStreamError::fixed(
+            format!("stream {name} was made by someone else: {what}, which cannot be changed"),
+            format!("let it run empty, delete it (`nats stream rm {name}`), and start the host again"),
+        )
+    };
+    if found.storage != wanted.storage {
+        return Err(wrong("it is kept in memory"));
+    }
+    if found.retention != wanted.retention {
+        return Err(wrong("its retention policy is another"));
+    }
+    let changed = Config {
+        subjects: wanted.subjects.clone(),
+        num_replicas: wanted.num_replicas,
+        max_bytes: wanted.max_bytes.max(held),
+        max_messages: wanted.max_messages,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        max_age: wanted.max_age,
+        discard: wanted.discard,
+        duplicate_window: wanted.duplicate_window,
+        ..found.clone()
+    };
+    Ok((changed != *found).then_some(changed))
+}

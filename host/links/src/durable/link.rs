@@ -1,0 +1,125 @@
+//! The caller's side of a durable link: a call that becomes a message.
+
+use super::complaint::Complaint;
+use super::queue::{Key, NewMessage, Published, Queue};
+use super::{MAX_ARGUMENTS, contract};
+use crate::check::LinkTypeError;
+use crate::import::{Import, LinkError, define};
+use souk_bindings::Ctx;
+use souk_bindings::call::CallContext;
+use souk_codec::FunctionCodec;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::component::{Linker, Val};
+
+/// Connects `import` of the component `caller` to the queue.
+///
+/// # Errors
+/// When the exporter lacks a function, or a function is none that a durable link can have.
+pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, queue: &Queue) -> Result<(), LinkError> {
+    let functions = import.functions()?;
+    let complaint = Arc::new(Complaint::default());
+    let mut instance = import.instance(linker)?;
+    for function in functions {
+        contract::check(import.interface, &function.name, &function.ty)?;
+        let codec = FunctionCodec::of(&function.ty)
+            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
+        let link = Arc::new(Link {
+            key: Key {
+                target: import.target.component().clone(),
+                interface: import.export.into(),
+                function: function.name.as_str().into(),
+            },
+            caller: caller.clone(),
+            codec,
+            queue: queue.clone(),
+            complaint: complaint.clone(),
+        });
+        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+            let link = link.clone();
+            Box::pin(async move {
+                let answer = link.call(&context, params).await;
+                results.iter_mut().for_each(|slot| slot.clone_from(&answer));
+                Ok(())
+            })
+        })
+        .map_err(|error| import.refused(&error))?;
+    }
+    Ok(())
+}
+
+/// One function of one link.
+struct Link {
+    key: Key,
+    caller: Arc<str>,
+    codec: FunctionCodec,
+    queue: Queue,
+    complaint: Arc<Complaint>,
+}
+
+impl Link {
+    /// The answer to the caller.
+    async fn call(&self, context: &CallContext, params: &[Val]) -> Val {
+        let (target, trace) = (&self.key.target, &context.trace);
+        // A message has no deadline of its caller's; the links that it has crossed count on, so that a loop ends.
+        let Some(next) = context.next(Duration::ZERO) else {
+            tracing::warn!(component = %self.caller, trace = %trace, "too many hops on the way to `{target}`");
+            return contract::reject(format!("{target} was reached through too many calls; a loop is likely"));
+        };
+        let arguments = match self.arguments(params) {
+            Ok(arguments) => arguments,
+            Err(message) => {
+                tracing::warn!(component = %self.caller, trace = %trace, "a message for `{target}`: {message}");
+                return contract::reject(message);
+            }
+        };
+        let message = NewMessage {
+            key: self.key.clone(),
+            caller: self.caller.clone(),
+            trace: trace.clone(),
+            hops: next.hops,
+            arguments,
+        };
+        let (cause, fix) = match self.queue.publish(message, context.deadline).await {
+            Ok(Published::Stored(id)) => {
+                self.complaint.ended(|| tracing::info!(component = %self.caller, "messages are stored again"));
+                let function = &self.key.function;
+                tracing::debug!(component = %self.caller, trace = %trace, "stored message {id} for `{target}` ({function})");
+                return contract::stored();
+            }
+            Ok(Published::Full) => (
+                format!("the queue is full ({} bytes, limit `durable_bytes`)", self.queue.limit()),
+                "see what waits with `souk events list`; mend its target, drop messages, or raise the limit",
+            ),
+            Ok(Published::TooLarge(most)) => {
+                tracing::error!(
+                    component = %self.caller,
+                    trace = %trace,
+                    "a message for `{target}` is larger than NATS takes, which is {most} bytes; fix: raise `max_payload` of \
+                     the NATS servers to 2MB"
+                );
+                return contract::reject(format!("the message for {target} is too large"));
+            }
+            Err(error) => (error.to_string(), error.fix()),
+        };
+        self.complaint.happened(|more| {
+            tracing::error!(
+                component = %self.caller,
+                "messages for `{target}` cannot be stored: {cause}; their callers are told to try again ({more} more \
+                 since the last such line); fix: {fix}"
+            );
+        });
+        contract::retry(format!("the message for {target} cannot be stored now; try again later"))
+    }
+
+    fn arguments(&self, params: &[Val]) -> Result<String, String> {
+        let json = self.codec.encode_params(params).map_err(|e| format!("the arguments cannot be stored: {e}"))?;
+        if json.len() > MAX_ARGUMENTS {
+            let length = json.len();
+            return Err(format!(
+                "the arguments are {length} bytes long as JSON; a message has at most {MAX_ARGUMENTS}"
+            ));
+        }
+        String::from_utf8(json).map_err(|e| format!("the arguments cannot be stored: {e}"))
+    }
+}

@@ -1,0 +1,88 @@
+//! Durable links: a call that is stored first and made later, again and again if it must be.
+//!
+//! The caller's call becomes a message: its arguments as JSON ([`codec`](super::codec)) in a queue on disk. The caller
+//! is answered `ok` once the message is stored, whether or not the target runs, and whatever becomes of the caller after
+//! that. Deliveries then call the target until it answers for good:
+//!
+//! | the target | the message |
+//! |---|---|
+//! | answers `ok` | is deleted |
+//! | answers `retry(text)`, traps, is late or cannot be started | waits: exponential back-off with jitter |
+//! | is overloaded | waits too, and no attempt is counted: nothing was started |
+//! | answers `reject(text)`, or has used up its attempts | is a dead letter: it stays, with the reason, until an operator retries or drops it (`souk events`), and the log says so as an error |
+//! | is not there any more, or lacks the function | stays, as `stranded`; a later start with the function delivers it |
+//!
+//! **What is promised.** At least once: no message that was acknowledged is lost, and one may be delivered twice (a
+//! host that dies between the target's answer and its note of it has no other choice), so the target must know a
+//! message that it has seen. No order: messages are delivered side by side, and one that waits is overtaken by later
+//! ones. A caller that was told `retry` may find that its message was stored all the same.
+//!
+//! **The queue** is one of two ([`queue`]):
+//!
+//! - A host that is alone has a [`file`], and stored means on its disk (fsync).
+//! - Hosts that share an application over NATS have a stream of JetStream ([`jetstream`]), and stored means what the
+//!   servers make of it. With `replicas = 3` more than half of three servers have written the message: it outlives the
+//!   death of any one of them, and a loss of power at one. By default JetStream syncs its files only every two minutes,
+//!   so a loss of power at all of them at one time, or at the only one, takes the last two minutes: set
+//!   `sync_interval: always` in the `jetstream` block of every server (nats-server 2.10 and newer), and a message that was
+//!   acknowledged is on their disks. Then each message costs an fsync at each of them.
+//!
+//! **The contract.** Every function returns `result<_, E>`, where E is a variant of exactly `retry(string)` and
+//! `reject(string)` ([`contract`]). The caller sees both too: `retry` while messages cannot be stored (full, the disk is,
+//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS`], or than `max_payload` of
+//! the NATS servers).
+//!
+//! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS`]; deliveries at one time,
+//! attempts and pauses, by the target's limits. A full queue can always be emptied, and takes messages again as soon as
+//! there is room.
+
+mod backoff;
+mod complaint;
+mod contract;
+mod deliver;
+mod file;
+mod jetstream;
+mod link;
+pub mod operator;
+mod queue;
+mod watch;
+
+pub(crate) use complaint::Complaint;
+pub(crate) use contract::{is_delivery, reject};
+pub use deliver::Deliveries;
+pub use file::FileQueue;
+pub use jetstream::{JetStreamError, JetStreamQueue};
+pub use link::link;
+pub(crate) use queue::{Key, NewMessage, Published};
+pub use queue::{Queue, QueueError};
+
+use souk_runtime::Exported;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The most bytes of arguments, as JSON, that one message may have: they are held in memory while they are stored and
+/// delivered.
+pub const MAX_ARGUMENTS: usize = 1 << 20;
+/// The most bytes of a reason that are kept.
+const MAX_REASON: usize = 1024;
+
+/// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
+pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
+    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    vec![
+        ("durable: a message", n(MAX_ARGUMENTS), "bytes"),
+        ("durable: a reason", n(MAX_REASON), "bytes"),
+        ("durable: waiting again", jetstream::MAX_ACK_PENDING.unsigned_abs(), "messages of a component, on NATS"),
+        ("durable: a silent host", jetstream::ACK_WAIT.as_secs(), "seconds, then others deliver, on NATS"),
+    ]
+}
+
+/// Whether messages can be for a component that exports this.
+pub fn receives(exported: &Exported) -> bool {
+    exported.functions.iter().any(|function| is_delivery(&function.ty))
+}
+
+/// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

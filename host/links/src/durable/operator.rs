@@ -1,0 +1,160 @@
+//! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the control
+//! socket of the running host or, when none runs, on the queue itself.
+
+use super::queue::{Queue, QueueError};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use souk_nats::ALLOW;
+use std::time::Instant;
+
+/// The most messages that one answer names.
+pub const MOST: usize = 10_000;
+
+/// What to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Request {
+    /// The messages, the oldest first; only dead letters when `dead`.
+    List {
+        /// Whether only dead letters are meant.
+        dead: bool,
+    },
+    /// One message, with its arguments.
+    Show(String),
+    /// Delivers now.
+    Retry(Which),
+    /// Deletes.
+    Drop(Which),
+}
+
+/// Which messages.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Which {
+    /// The one with this id.
+    One(String),
+    /// All dead letters.
+    Dead,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reply {
+    /// The messages that were found, retried or dropped.
+    Events(Found),
+    /// Why nothing was done.
+    Failed(String),
+}
+
+/// Messages, as they were before anything was done to them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// The oldest, [`MOST`] at most.
+    pub events: Vec<Event>,
+    /// How many there are.
+    pub total: u64,
+}
+
+/// A message as an operator sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Its id.
+    pub id: String,
+    /// `pending`, `delivering`, `dead` or `stranded`.
+    pub state: String,
+    /// Deliveries that were begun.
+    pub attempts: u32,
+    /// The component whose call it is.
+    pub caller: String,
+    /// The component that it calls.
+    pub component: String,
+    /// The interface.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// The trace id of the call.
+    pub trace: String,
+    /// The length of the arguments as JSON.
+    pub bytes: u64,
+    /// Why the last delivery failed.
+    pub reason: Option<String>,
+    /// When it was stored (RFC 3339).
+    pub stored_at: String,
+    /// When it is delivered next (RFC 3339); none for those that are not.
+    pub due_at: Option<String>,
+    /// The arguments, in an answer to [`Request::Show`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Box<RawValue>>,
+}
+
+/// Does what was asked; `None` is the queue of an application that has none.
+pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
+    let Some(queue) = queue else {
+        return match request {
+            Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id)) => unknown(&id),
+            _ => Reply::Events(Found::default()),
+        };
+    };
+    let start = Instant::now();
+    match (try_run(queue, request).await, queue.denied(start)) {
+        (Ok(reply), _) => reply,
+        (Err(error), None) => Reply::Failed(format!("{error}\n  fix: {}", error.fix())),
+        (Err(error), Some(denied)) => {
+            Reply::Failed(format!("{error}: this host's NATS user may not {denied}\n  fix: {ALLOW}"))
+        }
+    }
+}
+
+async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
+    let (one, found) = match request {
+        Request::List { dead } => (None, queue.list(dead, MOST).await?),
+        Request::Show(id) => {
+            let events: Vec<Event> = queue.show(id.clone()).await?.into_iter().collect();
+            (Some(id), Found { total: 1, events })
+        }
+        Request::Retry(which) => {
+            let found = queue.retry_now(which.clone(), MOST).await?;
+            if let Some(event) = found.events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
+                return Ok(Reply::Failed(not_now(event)));
+            }
+            (which.id(), found)
+        }
+        Request::Drop(which) => (which.id(), queue.drop(which, MOST).await?),
+    };
+    Ok(match one {
+        Some(id) if found.events.is_empty() => unknown(&id),
+        _ => Reply::Events(found),
+    })
+}
+
+impl Which {
+    fn id(&self) -> Option<String> {
+        match self {
+            Which::One(id) => Some(id.clone()),
+            Which::Dead => None,
+        }
+    }
+}
+
+fn unknown(id: &str) -> Reply {
+    Reply::Failed(format!(
+        "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` has all that \
+         there are"
+    ))
+}
+
+fn not_now(event: &Event) -> String {
+    let Event { id, component, interface, function, .. } = event;
+    if event.state == "delivering" {
+        return format!(
+            "message {id} is being delivered now\n  fix: wait for its end, `souk events show {id}` shows it"
+        );
+    }
+    format!(
+        "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there\n  fix: \
+         bring it back into the manifest and start the host, or drop the message"
+    )
+}

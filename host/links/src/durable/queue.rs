@@ -1,0 +1,204 @@
+//! The queue of messages: a file of this host ([`FileQueue`]), or a stream of JetStream that the hosts of an application
+//! share ([`JetStreamQueue`]). Callers, operators and the log see only this; deliveries differ too much, and each kind has
+//! its own.
+
+use super::file::FileQueue;
+use super::jetstream::JetStreamQueue;
+use super::operator::{Event, Found, Which};
+use super::{MAX_REASON, jetstream};
+use souk_bindings::printable;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The queue failed; the cause is for the log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueueError {
+    /// SQLite failed: the disk is full or read-only, or the file is not what it was.
+    #[error("the queue of messages: {0}")]
+    Database(Arc<rusqlite::Error>),
+    /// NATS is away, or JetStream refused.
+    #[error("the messages on NATS: {0}")]
+    Nats(Arc<str>),
+    /// There is no room for a message that was to be stored anew.
+    #[error("the messages on NATS: {0} is full")]
+    Full(Arc<str>),
+    /// The host is stopping, or its writer thread has died.
+    #[error("the queue of messages is closed: the host is stopping, or must be started again")]
+    Stopped,
+}
+
+impl QueueError {
+    /// What mends it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            QueueError::Database(_) => "make the state folder writable, with room on its disk",
+            QueueError::Nats(_) => jetstream::FIX,
+            QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
+            QueueError::Stopped => "start the host again",
+        }
+    }
+}
+
+impl From<rusqlite::Error> for QueueError {
+    fn from(error: rusqlite::Error) -> Self {
+        QueueError::Database(Arc::new(error))
+    }
+}
+
+/// What a message calls.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The component.
+    pub target: Arc<str>,
+    /// The interface, as the component exports it.
+    pub interface: Arc<str>,
+    /// The function.
+    pub function: Arc<str>,
+}
+
+/// A message to store.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// What it calls.
+    pub key: Key,
+    /// The component whose call it is.
+    pub caller: Arc<str>,
+    /// The call's trace id.
+    pub trace: Arc<str>,
+    /// The links that the call has crossed, this one included.
+    pub hops: u8,
+    /// The arguments as JSON.
+    pub arguments: String,
+}
+
+/// What became of a message to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// It is on disk, under this id.
+    Stored(String),
+    /// There is no room for it.
+    Full,
+    /// It is longer than NATS takes, which is so many bytes.
+    TooLarge(usize),
+}
+
+/// A message that is being delivered.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its id, a UUID of version 7.
+    pub id: String,
+    /// What it calls.
+    pub key: Key,
+    /// The component whose call it is.
+    pub caller: String,
+    /// The trace id of that call.
+    pub trace: String,
+    /// The links that the call has crossed.
+    pub hops: u8,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Why the last attempt failed.
+    pub reason: Option<String>,
+    /// The arguments as JSON.
+    pub arguments: String,
+}
+
+/// How full the queue is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages that wait for a delivery, or are being delivered.
+    pub waiting: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Messages whose function is not there.
+    pub stranded: u64,
+    /// When the oldest that waits was stored.
+    pub oldest: Option<i64>,
+}
+
+/// The queue; cheap to clone.
+#[derive(Clone)]
+pub enum Queue {
+    /// In the state folder.
+    File(FileQueue),
+    /// On NATS.
+    JetStream(JetStreamQueue),
+}
+
+impl Queue {
+    /// The most bytes of messages.
+    pub fn limit(&self) -> u64 {
+        match self {
+            Queue::File(queue) => queue.limit(),
+            Queue::JetStream(queue) => queue.limit(),
+        }
+    }
+
+    /// What the NATS server has refused this host since `since`, for a sentence; nothing of a file.
+    pub fn denied(&self, since: Instant) -> Option<String> {
+        match self {
+            Queue::File(_) => None,
+            Queue::JetStream(queue) => queue.denied(since),
+        }
+    }
+
+    /// Stores a message, if that is done by `deadline`. Once this returns, it is on disk; it may be stored too when the
+    /// caller goes away before that, or when this fails.
+    ///
+    /// # Errors
+    /// When the disk or NATS fails; so for every operation below.
+    pub async fn publish(&self, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
+        match self {
+            Queue::File(queue) => queue.publish(message).await,
+            Queue::JetStream(queue) => queue.publish(message, deadline).await,
+        }
+    }
+
+    /// The messages, or the dead letters, of which up to `most` are named.
+    pub async fn list(&self, dead: bool, most: usize) -> Result<Found, QueueError> {
+        match self {
+            Queue::File(queue) => queue.list(dead, most).await,
+            Queue::JetStream(queue) => queue.list(dead, most).await,
+        }
+    }
+
+    /// One message with its arguments.
+    pub async fn show(&self, id: String) -> Result<Option<Event>, QueueError> {
+        match self {
+            Queue::File(queue) => queue.show(id).await,
+            Queue::JetStream(queue) => queue.show(&id).await,
+        }
+    }
+
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered or is
+    /// stranded stays as it is. Returns them as they were, of which up to `most` are named.
+    pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+        match self {
+            Queue::File(queue) => queue.retry_now(which, most).await,
+            Queue::JetStream(queue) => queue.retry_now(&which, most).await,
+        }
+    }
+
+    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
+        match self {
+            Queue::File(queue) => queue.drop(which, most).await,
+            Queue::JetStream(queue) => queue.drop(&which, most).await,
+        }
+    }
+
+    /// How full the queue is.
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        match self {
+            Queue::File(queue) => queue.stats().await,
+            Queue::JetStream(queue) => queue.stats().await,
+        }
+    }
+}
+
+/// A reason as it is kept: it is a guest's text, and is shown on an operator's terminal.
+pub(super) fn kept(reason: &str) -> String {
+    let mut kept = printable(reason);
+    kept.truncate(kept.floor_char_boundary(MAX_REASON));
+    kept
+}

@@ -1,0 +1,161 @@
+//! What the kinds of links share: an import is compared with the export that is to answer it, function by function,
+//! and each function is defined in the importer's linker.
+
+use super::check::{LinkTypeError, check_function, plain_values};
+use futures::future::BoxFuture;
+use souk_bindings::Ctx;
+use souk_bindings::call::CallContext;
+use souk_runtime::Pool;
+use std::sync::Arc;
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, Linker, LinkerInstance, Val};
+
+/// An import that could not be linked.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The two sides disagree on a type, or the contract has something that cannot cross such a link.
+    #[error(transparent)]
+    Type(#[from] LinkTypeError),
+    /// The exporter lacks what is imported.
+    #[error("component `{exporter}` does not export `{item}`\n  fix: {fix}")]
+    Missing {
+        /// The component that should export it.
+        exporter: Arc<str>,
+        /// The interface, or interface and function.
+        item: String,
+        /// What would fix it.
+        fix: String,
+    },
+    /// The linker refused.
+    #[error(
+        "`{interface}` cannot be linked: {message}\n  fix: name it in one dependency only, and not one that the host itself offers"
+    )]
+    Linker {
+        /// The imported interface.
+        interface: String,
+        /// wasmtime's words.
+        message: String,
+    },
+}
+
+/// One interface that a component imports, and the component that answers it.
+pub struct Import<'a> {
+    /// The engine of both components.
+    pub engine: &'a wasmtime::Engine,
+    /// The component that imports it.
+    pub importer: &'a Component,
+    /// The interface, as the importer names it.
+    pub interface: &'a str,
+    /// The interface, as the exporter names it.
+    pub export: &'a str,
+    /// The exporter.
+    pub target: Target<'a>,
+}
+
+/// Where the component is that answers an import.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    /// On this host.
+    Here(&'a Arc<Pool>),
+    /// On another one: what it exports is seen there alone.
+    Elsewhere(&'a Arc<str>),
+}
+
+impl<'a> Target<'a> {
+    /// The component's name.
+    pub fn component(self) -> &'a Arc<str> {
+        match self {
+            Target::Here(pool) => pool.component(),
+            Target::Elsewhere(component) => component,
+        }
+    }
+}
+
+/// One function of an import.
+pub(super) struct Imported {
+    /// Its name in the interface.
+    pub name: String,
+    /// Its type, the same on both sides.
+    pub ty: ComponentFunc,
+}
+
+impl Import<'_> {
+    /// The functions of the import, each compared with the export's where that is here.
+    ///
+    /// # Errors
+    /// When the exporter lacks one, or a type differs or cannot cross a link.
+    pub(super) fn functions(&self) -> Result<Vec<Imported>, LinkError> {
+        let (interface, export) = (self.interface, self.export);
+        let exported = match self.target {
+            Target::Here(pool) => Some(&pool.compiled().exported),
+            Target::Elsewhere(_) => None,
+        };
+        if let Some(exported) = exported
+            && !exported.functions.iter().any(|f| f.interface == export)
+        {
+            let mut offers: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
+            offers.dedup();
+            let offers = if offers.is_empty() { "nothing".to_string() } else { offers.join(", ") };
+            let fix = format!("it exports {offers}; name one of these in the dependency");
+            return Err(self.missing(export.to_string(), &fix));
+        }
+        let component_type = self.importer.component_type();
+        let import = component_type.get_import(self.engine, interface).map(|import| import.ty);
+        let Some(ComponentItem::ComponentInstance(import)) = import else { return Ok(Vec::new()) };
+        let mut functions = Vec::new();
+        for (name, item) in import.exports(self.engine) {
+            let ty = match item.ty {
+                ComponentItem::ComponentFunc(ty) => ty,
+                ComponentItem::Type(_) => continue,
+                _ => return Err(LinkTypeError::not_a_function(interface, name).into()),
+            };
+            match exported.map(|exported| exported.function(export, name)) {
+                Some(Some(function)) => check_function(interface, name, &ty, &function.ty)?,
+                Some(None) => {
+                    let fix = "build both components against the same contract";
+                    return Err(self.missing(format!("{export}#{name}"), fix));
+                }
+                None => plain_values(interface, name, &ty)?,
+            }
+            functions.push(Imported { name: name.to_string(), ty });
+        }
+        Ok(functions)
+    }
+
+    fn missing(&self, item: String, fix: &str) -> LinkError {
+        LinkError::Missing { exporter: self.target.component().clone(), item, fix: fix.to_string() }
+    }
+
+    /// The place in `linker` where the functions are defined.
+    pub(super) fn instance<'l>(&self, linker: &'l mut Linker<Ctx>) -> Result<LinkerInstance<'l, Ctx>, LinkError> {
+        linker.instance(self.interface).map_err(|error| self.refused(&error))
+    }
+
+    pub(super) fn refused(&self, error: &wasmtime::Error) -> LinkError {
+        LinkError::Linker { interface: self.interface.into(), message: format!("{error:#}") }
+    }
+}
+
+/// Defines a function that answers by `call`, which is given the context of the caller's call.
+pub(super) fn define<F>(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    ty: &ComponentFunc,
+    call: F,
+) -> wasmtime::Result<()>
+where
+    F: for<'a> Fn(CallContext, &'a [Val], &'a mut [Val]) -> BoxFuture<'a, wasmtime::Result<()>> + Send + Sync + 'static,
+{
+    if ty.async_() {
+        instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
+            let context = accessor.with(|mut store| store.data_mut().call.clone());
+            call(context, params, results)
+        })
+    } else {
+        instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
+            let context = store.data().call.clone();
+            Box::new(call(context, params, results))
+        })
+    }
+}

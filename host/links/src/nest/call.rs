@@ -1,0 +1,288 @@
+//! From a component to a Nest service: an import whose functions are patterns.
+//!
+//! A request has an inbox of its own, as Nest's clients have, because a service may answer in several packets: the last
+//! response counts. Whoever cannot answer becomes the contract's `unavailable` at once: nobody who subscribes to the
+//! pattern, a connection to NATS that is gone, a message or an answer that is too large; and at the caller's deadline one
+//! who is late. What went wrong in detail is in the log.
+//!
+//! An event is not answered, so `ok` says that NATS has given it to those who listen, once. Where that cannot be said,
+//! because nobody listens or NATS is gone, it is the contract's `retry`; so a durable link on the way keeps the event for
+//! a service that is away. What can never be sent is its `reject`.
+
+use super::function::{Function, Way};
+use super::packet::{self, Outcome, Reply};
+use super::{MAX_PACKET, NestError};
+use crate::LinkError;
+use crate::check::LinkTypeError;
+use crate::durable::{is_delivery, reject};
+use crate::import::define;
+use crate::unavailable::Unavailable;
+use async_nats::StatusCode;
+use bytes::Bytes;
+use futures::StreamExt;
+use souk_bindings::call::CallContext;
+use souk_bindings::{Ctx, printable};
+use souk_manifest::NestPattern;
+use souk_nats::{Nats, Outage};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, Val};
+
+/// The component that imports, and what its functions are in Nest.
+pub struct Caller<'a> {
+    /// The engine of the component.
+    pub engine: &'a wasmtime::Engine,
+    /// Its code.
+    pub importer: &'a Component,
+    /// Its name.
+    pub name: &'a Arc<str>,
+    /// Its patterns.
+    pub patterns: &'a [NestPattern],
+    /// Its requests that are under way, bounded.
+    pub slots: &'a Arc<Semaphore>,
+    /// The connection.
+    pub nats: &'a Nats,
+}
+
+/// Connects `interface`, an import of `caller`, to the services that its patterns name. Returns the functions, as
+/// `interface#name`, whose contract has no error that could say that a service is unavailable.
+///
+/// # Errors
+/// When a function has no pattern, or its type is not one that packets can carry.
+pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> Result<Vec<String>, NestError> {
+    let patterns: Vec<&NestPattern> = caller.patterns.iter().filter(|p| p.interface.covers(interface)).collect();
+    let line = patterns.first().map_or(1, |pattern| pattern.line);
+    let wrong = |line: usize, function: &str, problem: String| NestError {
+        line,
+        error: LinkTypeError::new(interface, function, problem).into(),
+    };
+    let refused = |error: &wasmtime::Error| NestError {
+        line,
+        error: LinkError::Linker { interface: interface.into(), message: format!("{error:#}") },
+    };
+    let component_type = caller.importer.component_type();
+    let import = component_type.get_import(caller.engine, interface).map(|import| import.ty);
+    let Some(ComponentItem::ComponentInstance(import)) = import else { return Ok(Vec::new()) };
+    let mut instance = linker.instance(interface).map_err(|error| refused(&error))?;
+    let (mut uncovered, mut known) = (Vec::new(), Vec::new());
+    for (name, item) in import.exports(caller.engine) {
+        let ty = match item.ty {
+            ComponentItem::ComponentFunc(ty) => ty,
+            ComponentItem::Type(_) => continue,
+            _ => return Err(NestError { line, error: LinkTypeError::not_a_function(interface, name).into() }),
+        };
+        known.push(name.to_owned());
+        let mut own = patterns.iter().filter(|pattern| pattern.function == name);
+        let Some(first) = own.next() else {
+            let fix = format!("add a pattern for \"{interface}#{name}\" to `calls`, or write an adapter");
+            return Err(wrong(line, name, format!("is answered by no pattern\n  fix: {fix}")));
+        };
+        let way = if is_delivery(&ty) { Way::Event } else { Way::Out };
+        let function = Function::of(first, &ty, way).map_err(|e| NestError { line: first.line, error: e.into() })?;
+        let subjects: Vec<String> = patterns.iter().filter(|p| p.function == name).map(|p| p.subject.clone()).collect();
+        if let (Some(second), false) = (own.next(), function.takes_any_pattern()) {
+            let problem = format!("stands for `{}` already\n  fix: keep one pattern for each function", first.subject);
+            return Err(wrong(second.line, name, problem));
+        }
+        let unavailable = Unavailable::of(&ty);
+        if unavailable.is_none() {
+            uncovered.push(format!("{interface}#{name}"));
+        }
+        let link = Arc::new(Link {
+            caller: caller.name.clone(),
+            subjects,
+            function,
+            event: way == Way::Event,
+            unavailable,
+            slots: caller.slots.clone(),
+            nats: caller.nats.clone(),
+        });
+        define(&mut instance, name, &ty, move |context, params, results| {
+            let link = link.clone();
+            Box::pin(async move { link.call(context, params, results).await })
+        })
+        .map_err(|error| refused(&error))?;
+    }
+    if let Some(pattern) = patterns.iter().find(|pattern| !known.contains(&pattern.function)) {
+        let problem = format!("is not imported\n  fix: it imports {}; name one of these", known.join(", "));
+        return Err(wrong(pattern.line, &pattern.function, problem));
+    }
+    Ok(uncovered)
+}
+
+/// One function of one link.
+struct Link {
+    caller: Arc<str>,
+    /// The patterns that it stands for: one, or for an adapter those that it may name.
+    subjects: Vec<String>,
+    function: Function,
+    event: bool,
+    unavailable: Option<Unavailable>,
+    slots: Arc<Semaphore>,
+    nats: Nats,
+}
+
+/// Why a service has not answered: for the caller, and what only the log is told.
+struct Silence {
+    what: &'static str,
+    detail: String,
+    /// Whether the same message has no better chance later.
+    lasting: bool,
+}
+
+impl Silence {
+    fn new(what: &'static str, detail: impl std::fmt::Display) -> Self {
+        Silence { what, detail: detail.to_string(), lasting: false }
+    }
+
+    fn lasting(what: &'static str, detail: impl std::fmt::Display) -> Self {
+        Silence { lasting: true, ..Silence::new(what, detail) }
+    }
+}
+
+impl Link {
+    async fn call(&self, context: CallContext, params: &[Val], results: &mut [Val]) -> wasmtime::Result<()> {
+        let first = self.subjects.first().map(String::as_str).unwrap_or_default();
+        let (subject, outcome) = match self.function.message(params) {
+            Ok((None, data)) => (first.to_owned(), self.send(first, &data, &context).await),
+            Ok((Some(named), data)) if self.subjects.contains(&named) => {
+                let outcome = self.send(&named, &data, &context).await;
+                (named, outcome)
+            }
+            Ok((Some(named), _)) => {
+                let detail = format!("fix: add '{named}' to `calls` of `{}`", self.caller);
+                (named, Err(Silence::lasting("is not one that this component may call", detail)))
+            }
+            Err(error) => (first.to_owned(), Err(Silence::lasting("cannot be sent this message", error))),
+        };
+        match outcome {
+            Ok(values) => {
+                for (slot, value) in results.iter_mut().zip(values) {
+                    *slot = value;
+                }
+                Ok(())
+            }
+            Err(Silence { what, detail, lasting }) => {
+                let message = format!("the service of `{}` {what}", printable(&subject));
+                tracing::warn!(component = %self.caller, trace = %context.trace, "{message}: {}", printable(&detail));
+                match (&self.unavailable, results.first_mut()) {
+                    (_, Some(slot)) if self.event && lasting => {
+                        *slot = reject(message);
+                        Ok(())
+                    }
+                    (Some(unavailable), Some(slot)) => {
+                        *slot = unavailable.value(&message);
+                        Ok(())
+                    }
+                    _ => Err(wasmtime::Error::msg(message)),
+                }
+            }
+        }
+    }
+
+    async fn send(&self, subject: &str, data: &str, context: &CallContext) -> Result<Vec<Val>, Silence> {
+        let mut outage = self.nats.outage();
+        if *outage.borrow_and_update() != Outage::None {
+            return Err(Silence::new("cannot be reached", "there is no connection to NATS"));
+        }
+        let id = Uuid::new_v4().simple().to_string();
+        let packet = packet::message(subject, data, (!self.event).then_some(id.as_str()));
+        let most = self.nats.client().max_payload();
+        if packet.len() > most {
+            let detail = format!("{} bytes, and NATS takes {most}", packet.len());
+            return Err(Silence::lasting("cannot be sent a message of this size", detail));
+        }
+        let answer = async {
+            let _slot = self.slots.acquire().await;
+            match self.event {
+                true => self.tell(subject, packet).await,
+                false => self.request(subject, packet, &id).await,
+            }
+        };
+        tokio::select! {
+            answer = tokio::time::timeout_at(context.deadline.into(), answer) => match answer {
+                Ok(answer) => answer,
+                Err(_) => Err(Silence::new("did not answer in time", "the deadline of the call has passed")),
+            },
+            // What was asked before the connection broke is answered to nobody.
+            _ = outage.changed() => Err(Silence::new("cannot be reached", "the connection to NATS broke")),
+        }
+    }
+
+    /// Sends an event. NATS says at once when nobody listens, if there is a subject to say it to; and it is done with the
+    /// event when what was sent there afterwards comes back.
+    async fn tell(&self, subject: &str, packet: String) -> Result<Vec<Val>, Silence> {
+        let client = self.nats.client();
+        let inbox = client.new_inbox();
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
+        let sent = client.publish_with_reply(subject.to_owned(), inbox.clone(), packet.into()).await;
+        sent.map_err(unreachable)?;
+        client.publish(inbox, Bytes::new()).await.map_err(unreachable)?;
+        while let Some(message) = replies.next().await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(nobody());
+            }
+            // A listener that is not Nest may answer.
+            if message.payload.is_empty() {
+                return Ok(vec![Val::Result(Ok(None))]);
+            }
+        }
+        Err(closed())
+    }
+
+    async fn request(&self, subject: &str, packet: String, id: &str) -> Result<Vec<Val>, Silence> {
+        let client = self.nats.client();
+        let inbox = client.new_inbox();
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(unreachable)?;
+        let sent = client.publish_with_reply(subject.to_owned(), inbox, packet.into()).await;
+        sent.map_err(unreachable)?;
+        let mut latest = "null".to_owned();
+        while let Some(message) = replies.next().await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(nobody());
+            }
+            if message.payload.len() > MAX_PACKET {
+                let detail = format!("{} bytes, and a packet has at most {MAX_PACKET}", message.payload.len());
+                return Err(Silence::new("answered with more than is read", detail));
+            }
+            let Some(reply) = Reply::parse(&message.payload) else {
+                return Err(Silence::new("answered with what is no packet", "not JSON"));
+            };
+            if reply.id.as_deref().is_some_and(|other| other != id) {
+                continue;
+            }
+            match reply.outcome {
+                Some(Outcome::Response(json)) => json.clone_into(&mut latest),
+                Some(error) => return self.read(&error),
+                // The end of a stream, or of a handler that returned nothing at all.
+                None => {}
+            }
+            if reply.last {
+                return self.read(&Outcome::Response(&latest));
+            }
+        }
+        Err(closed())
+    }
+
+    fn read(&self, outcome: &Outcome<'_>) -> Result<Vec<Val>, Silence> {
+        match self.function.results(outcome) {
+            Ok(Some(values)) => Ok(values),
+            Ok(None) => Err(Silence::new("failed", "its error's status is in no table; fix: add it to `errors`")),
+            Err(error) => Err(Silence::new("answered with what the contract does not have", error)),
+        }
+    }
+}
+
+fn nobody() -> Silence {
+    Silence::new("is not there", "nobody subscribes to the pattern; start the service")
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Silence {
+    Silence::new("cannot be reached", error)
+}
+
+fn closed() -> Silence {
+    unreachable("the connection to NATS was closed")
+}

@@ -1,0 +1,138 @@
+//! The errors of a contract as those of Nest, `{"status":404,"message":"..."}`, and back, by the manifest's table.
+//!
+//! A Nest client learns of an error by its status and message. So each case that a component can answer with must be in
+//! the table; back, an error becomes the case whose status and text fit best. Only names and texts are known here: what
+//! an error means is for the contract and the manifest to say.
+
+use super::function::Way;
+use super::packet::text;
+use serde_json::{Value, json};
+use souk_codec::camel_case;
+use souk_manifest::NestPattern;
+use wasmtime::component::types::Type;
+
+/// Where a case's payload stands in a message.
+const PAYLOAD: &str = "{}";
+
+/// The errors of one function.
+#[derive(Debug, Default)]
+pub(super) struct Errors(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    /// The case's name in JSON.
+    name: String,
+    status: Value,
+    message: String,
+    /// Whether the case has a payload.
+    payload: bool,
+}
+
+impl Errors {
+    /// Takes the entries that are for a function with this error; `Err` says what is wrong with them, and the fix.
+    pub fn of(pattern: &NestPattern, fallible: bool, error: Option<&Type>, way: Way) -> Result<Self, String> {
+        let cases: Vec<(String, Option<Type>)> = match error {
+            Some(Type::Variant(variant)) => variant.cases().map(|case| (case.name.to_owned(), case.ty)).collect(),
+            Some(Type::Enum(names)) => names.names().map(|name| (name.to_owned(), None)).collect(),
+            None if !fallible => Vec::new(),
+            _ => {
+                return Err(
+                    "has an error that is neither a variant nor an enum, so that no table can say what it is in \
+                            Nest\n  fix: write an adapter that exports nest:microservices/requests"
+                        .to_owned(),
+                );
+            }
+        };
+        let unknown = |(name, entry): &(&String, &souk_manifest::NestError)| {
+            entry.own && !cases.iter().any(|(case, _)| case == *name)
+        };
+        if let Some((name, _)) = pattern.errors.iter().find(unknown) {
+            let known: Vec<&str> = cases.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(format!("has no error `{name}`\n  fix: its errors are {}", known.join(", ")));
+        }
+        let mut entries = Vec::new();
+        for (name, payload) in &cases {
+            let Some(error) = pattern.errors.get(name) else {
+                if way == Way::In {
+                    return Err(format!(
+                        "can answer with the error `{name}`, and the manifest does not say what that is in Nest\n  fix: \
+                         write `{name} = {{ status = 400, message = \"...\" }}` under `errors`"
+                    ));
+                }
+                continue;
+            };
+            let text = matches!(payload, Some(Type::String));
+            if way == Way::Out && payload.is_some() && !text {
+                return Err(format!(
+                    "has the error `{name}` with a payload that no message of Nest gives\n  fix: take it out of `errors`, or \
+                     write an adapter"
+                ));
+            }
+            let message = match (&error.message, payload) {
+                (Some(message), _) => message.clone(),
+                (None, Some(_)) => PAYLOAD.to_owned(),
+                (None, None) => {
+                    return Err(format!(
+                        "has the error `{name}`, whose entry needs a text\n  fix: add `message = \"...\"` to it"
+                    ));
+                }
+            };
+            entries.push(Entry {
+                name: camel_case(name),
+                status: error.status.clone(),
+                message,
+                payload: payload.is_some(),
+            });
+        }
+        Ok(Errors(entries))
+    }
+
+    /// What a case is in Nest.
+    pub fn packet_of(&self, name: &str, payload: Option<&str>) -> String {
+        match self.0.iter().find(|entry| entry.name == name) {
+            Some(entry) => packet(&entry.status, &entry.message.replacen(PAYLOAD, payload.unwrap_or_default(), 1)),
+            None => internal(),
+        }
+    }
+
+    /// The case that an error of Nest is, as JSON; `None` when the table has none of its status. Of several the one
+    /// whose message is the same, else one that carries the text, else the first.
+    pub fn case_of(&self, json: &str) -> Option<String> {
+        let error: Value = serde_json::from_str(json).ok()?;
+        let status = error.get("status").or_else(|| error.get("statusCode"))?;
+        let text = match error.get("message") {
+            Some(Value::String(text)) => text.clone(),
+            // A ValidationPipe has a list of them.
+            Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            _ => String::new(),
+        };
+        let fitting: Vec<&Entry> = self.0.iter().filter(|entry| entry.status == *status).collect();
+        let exact = fitting.iter().find(|entry| !entry.payload && entry.message == text);
+        let around =
+            || fitting.iter().find(|entry| entry.payload && entry.message != PAYLOAD && entry.inside(&text).is_some());
+        let carrying = || fitting.iter().find(|entry| entry.payload);
+        let entry = exact.or_else(around).or_else(carrying).or(fitting.first())?;
+        Some(match entry.payload {
+            true => json!({ &entry.name: entry.inside(&text).unwrap_or(&text) }).to_string(),
+            false => json!(entry.name).to_string(),
+        })
+    }
+}
+
+impl Entry {
+    /// The part of `text` that stands where this entry's message has the payload.
+    fn inside<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let (before, after) = self.message.split_once(PAYLOAD)?;
+        text.strip_prefix(before)?.strip_suffix(after)
+    }
+}
+
+/// An error as a Nest service throws it.
+pub(super) fn packet(status: &Value, message: &str) -> String {
+    format!(r#"{{"status":{status},"message":{}}}"#, text(message))
+}
+
+/// What Nest itself answers when a handler fails in a way that it did not foresee.
+pub(super) fn internal() -> String {
+    packet(&"error".into(), "Internal server error")
+}

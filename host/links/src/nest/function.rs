@@ -1,0 +1,234 @@
+//! One function of a contract as a pattern of Nest: how `data` becomes parameters and a result becomes a response, and
+//! back. The same table serves both directions, and all of it is prepared at start-up.
+
+use super::errors::Errors;
+use super::packet::Outcome;
+use crate::check::LinkTypeError;
+use serde_json::value::RawValue;
+use souk_codec::signature::signature;
+use souk_codec::{CodecError, FunctionCodec, camel_case};
+use souk_manifest::NestPattern;
+use std::collections::BTreeMap;
+use wasmtime::component::Val;
+use wasmtime::component::types::{ComponentFunc, Type};
+
+/// The package whose functions take and give JSON: for adapters.
+const PACKAGE: &str = "nest:microservices";
+/// The functions of that package, as every side must have them.
+const REQUEST: &str = "handle: async func(pattern: string, data: string) -> result<string, variant { \
+                       exception(string), unavailable(string) }>";
+const EVENT: &str = "handle: async func(pattern: string, data: string) -> result<_, variant { retry(string), \
+                     reject(string) }>";
+
+/// A function and how its values are written in packets.
+#[derive(Debug)]
+pub(super) struct Function {
+    /// The codec of its values.
+    pub codec: FunctionCodec,
+    form: Form,
+    /// Whether the result is a `result`, whose `ok` is the response.
+    fallible: bool,
+    /// Whether the whole parameter list is empty, so that `data` says nothing.
+    empty: bool,
+    /// Whether it returns no value, so that a response says nothing.
+    silent: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// JSON as it came, with the pattern: a function of `nest:microservices`.
+    Json,
+    /// Values by the codec.
+    Values {
+        /// The parameter that `data` is, by its JSON name; `None` when `data` has all of them by name.
+        whole: Option<String>,
+        errors: Errors,
+    },
+}
+
+/// Which way the calls of a function go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A Nest client calls a component.
+    In,
+    /// A component calls a Nest service.
+    Out,
+    /// Messages that nobody answers: an event of a durable contract.
+    Event,
+}
+
+impl Function {
+    /// Prepares `pattern`'s function, of this type.
+    ///
+    /// # Errors
+    /// When the type has what packets cannot carry, or the table does not fit it.
+    pub fn of(pattern: &NestPattern, ty: &ComponentFunc, way: Way) -> Result<Self, LinkTypeError> {
+        let interface = pattern.interface.to_string();
+        let wrong = |problem: String| LinkTypeError::new(&interface, &pattern.function, problem);
+        let codec = FunctionCodec::of(ty).map_err(|error| wrong(format!("has what JSON cannot carry: {error}")))?;
+        let result = match ty.results().next() {
+            Some(Type::Result(result)) => Some(result),
+            _ => None,
+        };
+        let form = if pattern.interface.package == PACKAGE {
+            let expected = if way == Way::Event { EVENT } else { REQUEST };
+            let found = signature(&pattern.function, ty);
+            if found != REQUEST && found != EVENT {
+                return Err(wrong(format!("is `{found}`\n  fix: build the component against `{expected}`")));
+            }
+            if pattern.data.is_some() || pattern.errors.values().any(|error| error.own) {
+                let fix = "take `data` and `errors` away: the function gets the JSON, and answers with JSON";
+                return Err(wrong(format!("is given `data` or `errors`, which it has no use for\n  fix: {fix}")));
+            }
+            Form::Json
+        } else {
+            let whole = match &pattern.data {
+                Some(name) if ty.params().len() == 1 && ty.params().all(|(param, _)| param == name) => {
+                    Some(camel_case(name))
+                }
+                Some(name) => {
+                    let found = signature(&pattern.function, ty);
+                    return Err(wrong(format!(
+                        "has `data = \"{name}\"`, but `{name}` is not its only parameter: {found}\n  fix: take `data` away, \
+                         so that the message's data holds the parameters by name; or write an adapter"
+                    )));
+                }
+                None => None,
+            };
+            let error = result.as_ref().and_then(|result| result.err());
+            let errors = Errors::of(pattern, result.is_some(), error.as_ref(), way).map_err(wrong)?;
+            Form::Values { whole, errors }
+        };
+        let silent = match &result {
+            Some(result) => result.ok().is_none(),
+            None => ty.results().len() == 0,
+        };
+        Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0, silent })
+    }
+
+    /// The arguments that `data` stands for, as the codec's JSON.
+    pub fn arguments(&self, pattern: &str, data: &str) -> String {
+        match &self.form {
+            Form::Json => {
+                format!(r#"{{"pattern":{},"data":{}}}"#, super::packet::text(pattern), super::packet::text(data))
+            }
+            Form::Values { whole: Some(name), .. } => format!(r#"{{"{name}":{data}}}"#),
+            // Nest's clients cannot send nothing, and so send what they like.
+            Form::Values { .. } if self.empty || data == "null" => "{}".to_owned(),
+            Form::Values { .. } => data.to_owned(),
+        }
+    }
+
+    /// The packet's part for what a component returned.
+    ///
+    /// # Errors
+    /// When the values do not fit, or the component's JSON is none.
+    pub fn outcome(&self, results: &[Val]) -> Result<Answer, CodecError> {
+        let json = String::from_utf8(self.codec.encode_results(results)?).unwrap_or_default();
+        if !self.fallible {
+            return Ok(Answer::Response(json));
+        }
+        // The codec writes nothing around the value but this.
+        let inner = |key: &str| json.strip_prefix(key).and_then(|rest| rest.strip_suffix('}'));
+        match (&self.form, inner(r#"{"ok":"#), inner(r#"{"err":"#)) {
+            (Form::Json, Some(text), _) => own_json(text).map(Answer::Response),
+            (Form::Json, _, Some(error)) => match case(error) {
+                (name, Some(text)) if name == "exception" => own_json(text).map(Answer::Error),
+                (_, Some(text)) => Ok(Answer::Error(super::errors::packet(&503.into(), &plain(text)))),
+                _ => Ok(Answer::Error(super::errors::internal())),
+            },
+            (_, Some(ok), _) => Ok(Answer::Response(ok.to_owned())),
+            (Form::Values { errors, .. }, _, Some(error)) => {
+                let (name, payload) = case(error);
+                Ok(Answer::Error(errors.packet_of(&name, payload.map(plain).as_deref())))
+            }
+            _ => Ok(Answer::Error(super::errors::internal())),
+        }
+    }
+
+    /// The pattern that is called with these parameters, where they name one, and the data of the message.
+    ///
+    /// # Errors
+    /// When a value has no JSON, or what should be JSON is none.
+    pub fn message(&self, params: &[Val]) -> Result<(Option<String>, String), CodecError> {
+        if let (Form::Json, [Val::String(pattern), Val::String(data)]) = (&self.form, params) {
+            return Ok((Some(pattern.clone()), own_text(data)?));
+        }
+        let json = String::from_utf8(self.codec.encode_params(params)?).unwrap_or_default();
+        let data = match &self.form {
+            Form::Values { whole: Some(name), .. } => {
+                let fields: BTreeMap<&str, &RawValue> = serde_json::from_str(&json).unwrap_or_default();
+                fields.get(name.as_str()).map_or_else(|| "null".to_owned(), |value| value.get().to_owned())
+            }
+            _ => json,
+        };
+        Ok((None, data))
+    }
+
+    /// The function's result for a reply; `None` when an error is not in the table.
+    ///
+    /// # Errors
+    /// When the response does not fit the function's type.
+    pub fn results(&self, outcome: &Outcome<'_>) -> Result<Option<Vec<Val>>, CodecError> {
+        let json = match (&self.form, outcome) {
+            (Form::Json, Outcome::Response(json)) => format!(r#"{{"ok":{}}}"#, super::packet::text(json)),
+            (Form::Json, Outcome::Error(json)) => {
+                format!(r#"{{"err":{{"exception":{}}}}}"#, super::packet::text(json))
+            }
+            (Form::Values { .. }, Outcome::Response(json)) => {
+                // Nest's handlers return what they like.
+                let json = if self.silent { "null" } else { json };
+                if self.fallible { format!(r#"{{"ok":{json}}}"#) } else { json.to_owned() }
+            }
+            (Form::Values { errors, .. }, Outcome::Error(json)) => match errors.case_of(json) {
+                Some(error) => format!(r#"{{"err":{error}}}"#),
+                None => return Ok(None),
+            },
+        };
+        self.codec.decode_results(json.as_bytes()).map(Some)
+    }
+
+    /// Whether one function may stand for several patterns: it is told which.
+    pub fn takes_any_pattern(&self) -> bool {
+        matches!(self.form, Form::Json)
+    }
+}
+
+/// What a component answers a request with, as JSON.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Response(String),
+    Error(String),
+}
+
+/// The name and the payload of a variant's case, or the name of an enum, as the codec writes them.
+fn case(json: &str) -> (String, Option<&str>) {
+    if let Ok(name) = serde_json::from_str::<String>(json) {
+        return (name, None);
+    }
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
+    fields.into_iter().next().map_or_else(Default::default, |(name, payload)| (name, Some(payload.get())))
+}
+
+/// A payload as it stands in a message: a string without its quotes, anything else as JSON.
+fn plain(json: &str) -> String {
+    serde_json::from_str(json).unwrap_or_else(|_| json.to_owned())
+}
+
+/// The JSON in a string that an adapter has made: it goes into a packet only if it is one value.
+fn own_json(quoted: &str) -> Result<String, CodecError> {
+    own_text(&plain(quoted))
+}
+
+fn own_text(text: &str) -> Result<String, CodecError> {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(json) => Ok(json.get().to_owned()),
+        Err(error) => {
+            Err(CodecError { path: "$".to_owned(), message: format!("the adapter's text is no JSON: {error}") })
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "function_tests.rs"]
+mod tests;

@@ -1,0 +1,300 @@
+//! From a Nest client to a component: patterns that are answered by exports. What arrives and when, and how much of it
+//! is held, is for [`bridge`](super::bridge).
+//!
+//! A call has the component's deadline and a trace of its own. An event of a durable contract is stored, and nothing else
+//! happens to it here: while it cannot be stored, for want of a leader of the stream say, it is kept in memory and tried
+//! again, since nobody would send it again. It may so be stored twice, as whatever has to be at least once.
+
+use super::function::{Answer, Function, Way};
+use super::packet::{self, Incoming, Outcome};
+use super::{NestError, errors};
+use crate::LinkError;
+use crate::durable::{Complaint, Key, MAX_ARGUMENTS, NewMessage, Published, Queue, is_delivery};
+use crate::remote::room::{Held, Room};
+use async_nats::Subject;
+use bytes::Bytes;
+use souk_bindings::call::CallContext;
+use souk_bindings::printable;
+use souk_manifest::NestPattern;
+use souk_manifest::limits::ComponentLimits;
+use souk_nats::Nats;
+use souk_runtime::{Exported, Failure, Pool};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use wasmtime::component::Val;
+
+/// The pause before an event that could not be stored is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a function is called with, and its place among what all such calls hold.
+type Params = (Vec<Val>, Held);
+
+/// Whether one of `patterns` is answered by a function of a durable contract, which needs a queue.
+pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
+    exported.functions.iter().any(|function| {
+        let served = |p: &NestPattern| p.function == function.name && p.interface.covers(&function.interface);
+        is_delivery(&function.ty) && patterns.iter().any(served)
+    })
+}
+
+/// The patterns that one component answers.
+pub struct Service {
+    pub(super) patterns: Vec<Arc<Served>>,
+    /// As many messages are in hand as the component has instances and places for those who wait.
+    pub(super) slots: Arc<Semaphore>,
+}
+
+/// One pattern and the function that answers it.
+pub(super) struct Served {
+    pool: Arc<Pool>,
+    /// The pattern as NATS has it.
+    pub subject: String,
+    /// Where the function is among the component's.
+    position: usize,
+    function: Function,
+    /// Where messages are stored first, for a function of a durable contract.
+    stored: Option<(Queue, Key)>,
+    storing: Complaint,
+    losing: Complaint,
+}
+
+/// Why a message was not answered with what it asked for.
+pub(super) struct Refusal {
+    status: u16,
+    message: String,
+}
+
+impl Refusal {
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Refusal { status, message: message.into() }
+    }
+}
+
+impl Service {
+    /// Finds the functions of `patterns` among the exports of `pool`'s component.
+    ///
+    /// # Errors
+    /// When one is not there, or the table does not fit it.
+    pub fn of(
+        pool: &Arc<Pool>,
+        patterns: &[NestPattern],
+        limits: &ComponentLimits,
+        queue: Option<&Queue>,
+    ) -> Result<Self, NestError> {
+        let mut served = Vec::new();
+        for pattern in patterns {
+            let failed = |error: LinkError| NestError { line: pattern.line, error };
+            let functions = &pool.compiled().exported.functions;
+            let found = functions.iter().enumerate().find(|(_, function)| {
+                function.name == pattern.function && pattern.interface.covers(&function.interface)
+            });
+            let Some((position, export)) = found else {
+                let offers: Vec<String> =
+                    functions.iter().map(|function| format!("{}#{}", function.interface, function.name)).collect();
+                let offers = if offers.is_empty() { "nothing".to_owned() } else { offers.join(", ") };
+                return Err(failed(LinkError::Missing {
+                    exporter: pool.component().clone(),
+                    item: format!("{}#{}", pattern.interface, pattern.function),
+                    fix: format!("it exports {offers}; name one of these for the pattern `{}`", pattern.subject),
+                }));
+            };
+            let durable = is_delivery(&export.ty);
+            let way = if durable { Way::Event } else { Way::In };
+            let function = Function::of(pattern, &export.ty, way).map_err(|error| failed(error.into()))?;
+            let key = || Key {
+                target: pool.component().clone(),
+                interface: export.interface.as_str().into(),
+                function: export.name.as_str().into(),
+            };
+            served.push(Arc::new(Served {
+                pool: pool.clone(),
+                subject: pattern.subject.clone(),
+                position,
+                function,
+                stored: queue.filter(|_| durable).map(|queue| (queue.clone(), key())),
+                storing: Complaint::default(),
+                losing: Complaint::default(),
+            }));
+        }
+        let in_hand = usize::try_from(limits.instances.saturating_add(limits.waiting)).unwrap_or(usize::MAX);
+        let slots = Arc::new(Semaphore::new(in_hand.min(Semaphore::MAX_PERMITS)));
+        Ok(Service { patterns: served, slots })
+    }
+}
+
+impl Served {
+    /// The component, whose name is that of the queue group.
+    pub fn component(&self) -> &Arc<str> {
+        self.pool.component()
+    }
+
+    /// Whether its messages are stored, and nothing more.
+    pub fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Answers a request.
+    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &Room) {
+        let trace = trace();
+        let outcome = match (self.arguments(payload, values), &self.stored) {
+            (Ok((arguments, params)), Some(stored)) => {
+                drop(params);
+                match self.store(stored, arguments, &trace).await {
+                    Ok(true) => Ok(Answer::Response("null".to_owned())),
+                    Ok(false) => Err(self.unavailable("cannot be sent messages now; try again later")),
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            (Ok((_, params)), None) => self.call(params, &trace).await,
+            (Err(refusal), _) => Err(refusal),
+        };
+        self.reply(nats, reply, payload, outcome).await;
+    }
+
+    /// Takes an event. One that is to be stored is kept until it is, or is seen to be one that never can be.
+    pub async fn event(&self, payload: Bytes, values: &Room) {
+        let trace = trace();
+        let read = self.arguments(&payload, values);
+        drop(payload);
+        let outcome = match (read, &self.stored) {
+            (Ok((arguments, params)), Some(stored)) => {
+                drop(params);
+                loop {
+                    match self.store(stored, arguments.clone(), &trace).await {
+                        Ok(true) => break Ok(()),
+                        Ok(false) => tokio::time::sleep(AGAIN).await,
+                        Err(refusal) => break Err(refusal),
+                    }
+                }
+            }
+            (Ok((_, params)), None) => self.call(params, &trace).await.map(|_| ()),
+            (Err(refusal), _) => Err(refusal),
+        };
+        if let Err(refusal) = outcome {
+            self.lost(&refusal);
+        }
+    }
+
+    /// Tells the log of an event that nobody will have.
+    pub fn lost(&self, refusal: &Refusal) {
+        self.losing.happened(|more| {
+            tracing::error!(
+                component = %self.component(),
+                "an event `{}` is lost: {} ({more} more since the last such line)",
+                self.subject,
+                printable(&refusal.message)
+            );
+        });
+    }
+
+    /// What the function is called with: as the codec's JSON, and as values, which it fits therefore and for which there is
+    /// room among `values`.
+    fn arguments(&self, payload: &[u8], values: &Room) -> Result<(String, Params), Refusal> {
+        let packet = Incoming::parse(payload)
+            .ok_or_else(|| Refusal::new(400, "the message is no packet of Nest: it is not JSON"))?;
+        let arguments = self.function.arguments(&self.subject, packet.data);
+        let mut room = values.take(0).ok_or_else(|| self.overloaded())?;
+        match room.read(&self.function.codec, arguments.as_bytes()) {
+            Ok(params) => Ok((arguments, (params, room))),
+            Err((Failure::Overloaded, _)) => Err(self.overloaded()),
+            Err((Failure::RequestTooLarge, error)) => Err(Refusal::new(413, error)),
+            Err((_, error)) => Err(Refusal::new(400, format!("data does not fit: {error}"))),
+        }
+    }
+
+    async fn call(&self, (params, _room): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
+        let context = CallContext::new(trace.clone(), self.pool.call_deadline());
+        match self.pool.call(self.position, params, context).await {
+            Ok(results) => match self.function.outcome(&results) {
+                Ok(answer) => Ok(answer),
+                Err(error) => {
+                    tracing::error!(component = %self.component(), trace = %trace, "its answer to `{}`: {error}", self.subject);
+                    Ok(Answer::Error(errors::internal()))
+                }
+            },
+            Err(error) => {
+                match error.failure {
+                    Failure::Overloaded => tracing::debug!(component = %error.component, trace = %trace, "{error}"),
+                    _ => tracing::warn!(component = %error.component, trace = %trace, "{error}"),
+                }
+                Err(Refusal::new(503, error.message()))
+            }
+        }
+    }
+
+    /// Stores a message, or says with `false` that it may be possible later.
+    async fn store(&self, (queue, key): &(Queue, Key), arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
+        if arguments.len() > MAX_ARGUMENTS {
+            return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS} bytes")));
+        }
+        let message = NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, arguments };
+        let deadline = Instant::now() + self.pool.call_deadline();
+        let (cause, fix) = match queue.publish(message, deadline).await {
+            Ok(Published::Stored(id)) => {
+                self.storing.ended(|| tracing::info!(component = %key.target, "events are stored again"));
+                tracing::debug!(component = %key.target, trace = %trace, "stored message {id} of `{}`", self.subject);
+                return Ok(true);
+            }
+            Ok(Published::TooLarge(most)) => {
+                return Err(Refusal::new(413, format!("data has at most {most} bytes")));
+            }
+            Ok(Published::Full) => {
+                ("the queue is full (limit `durable_bytes`)".to_owned(), "see what waits with `souk events list`")
+            }
+            Err(error) => (error.to_string(), error.fix()),
+        };
+        self.storing.happened(|more| {
+            tracing::error!(
+                component = %key.target,
+                "events `{}` cannot be stored: {cause}; they are kept and tried again ({more} more since the last such \
+                 line); fix: {fix}",
+                self.subject
+            );
+        });
+        Ok(false)
+    }
+
+    fn unavailable(&self, what: &str) -> Refusal {
+        Refusal::new(503, format!("{} {what}", self.component()))
+    }
+
+    /// What a request is told that cannot be taken now.
+    pub fn overloaded(&self) -> Refusal {
+        self.unavailable("is overloaded; try again shortly")
+    }
+
+    /// Sends the reply to the request that `payload` is.
+    pub async fn reply(&self, nats: &Nats, to: &Subject, payload: &[u8], outcome: Result<Answer, Refusal>) {
+        let id = Incoming::parse(payload).and_then(|packet| packet.id);
+        let packet = match &outcome {
+            Ok(Answer::Response(json)) => packet::reply(&Outcome::Response(json), id),
+            Ok(Answer::Error(json)) => packet::reply(&Outcome::Error(json), id),
+            Err(Refusal { status, message }) => {
+                packet::reply(&Outcome::Error(&errors::packet(&(*status).into(), message)), id)
+            }
+        };
+        let most = nats.client().max_payload();
+        let packet = if packet.len() > most {
+            tracing::error!(
+                component = %self.component(),
+                "an answer to `{}` has {} bytes, and NATS takes {most}; fix: ask for less at a time, or raise the server's \
+                 `max_payload`",
+                self.subject,
+                packet.len()
+            );
+            let error = errors::packet(&500.into(), "the answer is larger than a message may be");
+            packet::reply(&Outcome::Error(&error), id)
+        } else {
+            packet
+        };
+        if let Err(error) = nats.client().publish(to.clone(), packet.into()).await {
+            tracing::warn!(component = %self.component(), "an answer to `{}` cannot be sent: {error}", self.subject);
+        }
+    }
+}
+
+fn trace() -> Arc<str> {
+    Uuid::now_v7().to_string().into()
+}

@@ -1,0 +1,332 @@
+//! The caller's side: a call is sent, its answer awaited, and sent again where that is safe.
+
+use super::hosts::{Hosts, Last};
+use super::inbox::{Expected, Inbox};
+use super::{ATTEMPTS, GRACE, LOST_AFTER, WORKING, wire};
+use async_nats::client::PublishErrorKind;
+use async_nats::{Client, Message, StatusCode, Subject};
+use bytes::Bytes;
+use souk_bindings::call::CallContext;
+use souk_nats::{ALLOW, Nats, NatsError, Outage};
+use souk_runtime::{CallError, Failure};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The pause before a component is asked for again that had no host: after the first attempt, and later.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+
+/// The way to components on other hosts; cheap to clone.
+#[derive(Clone)]
+pub struct Remote(Arc<Way>);
+
+struct Way {
+    nats: Nats,
+    inbox: Inbox,
+    /// When the connection came back.
+    back: Arc<Last>,
+    /// By component.
+    hosts: Mutex<HashMap<Arc<str>, Arc<Hosts>>>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+/// What a call is for; made at start-up.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub(super) component: Arc<str>,
+    /// Where its hosts take such calls from.
+    pub(super) subject: Subject,
+    /// Where they hear that nobody waits for one any more.
+    cancel: Subject,
+    /// The digest of the function's type, as the caller knows it.
+    ty: Option<Arc<str>>,
+    idempotent: bool,
+    hosts: Arc<Hosts>,
+}
+
+impl Target {
+    /// Calls of `function` of `component`; `idempotent` when one may be sent again if it is not known whether it was
+    /// done.
+    pub fn function(remote: &Remote, component: &Arc<str>, interface: &str, function: &str, idempotent: bool) -> Self {
+        let subject = remote.nats().subjects().call(component, interface, function).into();
+        Target::of(remote, component, subject, idempotent)
+    }
+
+    /// The same, as calls of a function of the type with this digest: a host at which it is another refuses them.
+    pub(super) fn of_type(self, digest: &str) -> Self {
+        Target { ty: Some(digest.into()), ..self }
+    }
+
+    /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
+    pub(super) fn http(remote: &Remote, component: &Arc<str>, idempotent: bool) -> Self {
+        Target::of(remote, component, remote.nats().subjects().http(component).into(), idempotent)
+    }
+
+    fn of(remote: &Remote, component: &Arc<str>, subject: Subject, idempotent: bool) -> Self {
+        let cancel = remote.nats().subjects().cancel(component).into();
+        let mut all = remote.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = all.entry(component.clone()).or_default().clone();
+        Target { component: component.clone(), subject, cancel, ty: None, idempotent, hosts }
+    }
+}
+
+/// How many hosts are chosen for one attempt, should those chosen have gone, before the choice is left to NATS.
+const CHOICES: u32 = 2;
+
+/// Where `host` alone takes what all hosts together take from `subject`.
+pub(super) fn at(subject: &str, host: &str) -> String {
+    format!("{subject}.{host}")
+}
+
+/// Why one attempt has no answer.
+enum Broken {
+    /// There is no connection to NATS; nothing was sent.
+    Disconnected,
+    /// No host runs the component; nothing was started.
+    NoHost,
+    /// It was sent, and nobody knows what became of it.
+    Lost {
+        how: &'static str,
+        /// Whether it is the host that is not heard of.
+        silent: bool,
+    },
+    /// Sending again would not help.
+    Failed(CallError),
+}
+
+impl Remote {
+    /// Opens the way over `nats`.
+    ///
+    /// # Errors
+    /// When the connection has been closed.
+    pub async fn open(nats: Nats) -> Result<Self, NatsError> {
+        let inbox = Inbox::open(nats.client()).await?;
+        let back: Arc<Last> = Arc::default();
+        let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
+        let hosts = Mutex::default();
+        Ok(Remote(Arc::new(Way { nats, inbox, back, hosts, _watch: AbortOnDropHandle::new(watch) })))
+    }
+
+    /// The connection.
+    pub fn nats(&self) -> &Nats {
+        &self.0.nats
+    }
+
+    /// The most bytes that a message may have.
+    pub fn max_payload(&self) -> usize {
+        self.0.nats.client().max_payload()
+    }
+
+    /// Sends `payload` to `target`, and returns the payload of its answer. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// When no host took it, it failed there, or `context`'s deadline passed; never later than that.
+    pub async fn call(
+        &self,
+        target: &Target,
+        caller: &str,
+        payload: Bytes,
+        context: &CallContext,
+    ) -> Result<Bytes, CallError> {
+        let failed = |failure, detail: &str| CallError::new(&target.component, failure, detail);
+        let mut attempt = 1;
+        // Whether a host that is not there may be on its way back.
+        let mut shaken = self.0.back.is_recent() || target.hosts.answered.is_recent();
+        // How many hosts that were chosen have gone.
+        let mut gone = 0;
+        loop {
+            if target.idempotent {
+                shaken |= self.connected(context).await;
+            }
+            let host = if gone < CHOICES { self.host(target, context).await } else { None };
+            let subject = match &host {
+                Some(host) => at(&target.subject, host).into(),
+                None => target.subject.clone(),
+            };
+            let broken = match self.attempt(target, subject, caller, payload.clone(), context).await {
+                Ok(answer) => return Ok(answer),
+                // It began nothing, and there may be others.
+                Err(Broken::NoHost) if host.is_some() => {
+                    target.hosts.forget().await;
+                    gone += 1;
+                    continue;
+                }
+                Err(broken) => {
+                    if let Broken::Lost { silent: true, .. } = broken {
+                        target.hosts.lost.note();
+                    }
+                    broken
+                }
+            };
+            let again = target.idempotent && attempt < ATTEMPTS && !context.remaining().is_zero();
+            let pause = match (broken, again) {
+                (Broken::Failed(error), _) => return Err(error),
+                (Broken::Lost { .. } | Broken::Disconnected, true) if self.may_return() => Duration::ZERO,
+                (Broken::NoHost, true) if shaken && attempt == 1 => PAUSES.0,
+                (Broken::NoHost, true) if shaken => PAUSES.1,
+                (Broken::Lost { how, .. }, _) => return Err(failed(Failure::Lost, how)),
+                (Broken::Disconnected, _) => {
+                    return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
+                }
+                (Broken::NoHost, _) => return Err(failed(Failure::Unreachable, "no host runs it")),
+            };
+            shaken = true;
+            gone = 0;
+            attempt += 1;
+            tracing::info!(
+                component = %target.component,
+                trace = %context.trace,
+                "a call had no answer and may be repeated: attempt {attempt} of {ATTEMPTS}"
+            );
+            tokio::time::sleep(pause.min(context.remaining())).await;
+        }
+    }
+
+    /// The host that is to be called; `None` where that is for NATS to choose.
+    async fn host(&self, target: &Target, context: &CallContext) -> Option<Arc<str>> {
+        if *self.0.nats.outage().borrow() != Outage::None {
+            return None;
+        }
+        let host = target.hosts.choose(&self.0.nats, &target.component);
+        tokio::time::timeout_at(context.deadline.into(), host).await.ok().flatten()
+    }
+
+    /// Whether there is a connection, or there may be one soon.
+    fn may_return(&self) -> bool {
+        match *self.0.nats.outage().borrow() {
+            Outage::None => true,
+            Outage::Since(since) => since.elapsed() < GRACE,
+        }
+    }
+
+    /// Waits for the connection while its outage is younger than [`GRACE`]; says whether there was anything to wait for.
+    async fn connected(&self, context: &CallContext) -> bool {
+        let mut outage = self.0.nats.outage();
+        let Outage::Since(since) = *outage.borrow_and_update() else { return false };
+        let end = (since + GRACE).min(context.deadline);
+        // Where it has not come back by then, the attempt finds that out.
+        let _ = tokio::time::timeout_at(end.into(), outage.wait_for(|outage| *outage == Outage::None)).await;
+        true
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        subject: Subject,
+        caller: &str,
+        payload: Bytes,
+        context: &CallContext,
+    ) -> Result<Bytes, Broken> {
+        let (client, mut outage, start) = (self.0.nats.client(), self.0.nats.outage(), Instant::now());
+        // Published now, it would be delivered whenever NATS is back.
+        if *outage.borrow_and_update() != Outage::None {
+            return Err(Broken::Disconnected);
+        }
+        let fail = |failure, detail: &str| Broken::Failed(CallError::new(&target.component, failure, detail));
+        let mut expected = self.0.inbox.expect();
+        let headers = wire::call(&expected.id, caller, target.ty.as_deref(), context);
+        let mut cancel = CancelOnDrop { client, subject: None, id: expected.id.clone() };
+        let answer = {
+            let sent = client.publish_with_reply_and_headers(subject.clone(), expected.reply.clone(), headers, payload);
+            let answer = async {
+                sent.await.map_err(|error| match error.kind() {
+                    PublishErrorKind::MaxPayloadExceeded => fail(Failure::RequestTooLarge, TOO_LARGE),
+                    _ => Broken::Disconnected,
+                })?;
+                cancel.subject = Some(target.cancel.clone());
+                wait(&mut expected, context).await.map_err(|ended| match ended {
+                    Ended::Late => fail(Failure::Deadline, "on another host"),
+                    Ended::Lost => {
+                        Broken::Lost { how: "the host that took the call is not heard of any more", silent: true }
+                    }
+                })
+            };
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                _ = outage.changed() => Err(Broken::Lost { how: "the connection to NATS broke during the call", silent: false }),
+                // A connection that has stalled takes nothing, and nobody hears of it before its pings fail.
+                () = tokio::time::sleep_until(context.deadline.into()) => Err(fail(Failure::Deadline, "on another host")),
+            }
+        };
+        let answer = match answer {
+            Err(Broken::Lost { .. }) if self.0.nats.is_denied(&subject, start) => {
+                // It has reached nobody.
+                cancel.subject = None;
+                if subject != target.subject {
+                    return Err(Broken::NoHost);
+                }
+                let detail = format!("this host's NATS user may not publish to `{subject}`; fix: {ALLOW}");
+                return Err(fail(Failure::Unreachable, &detail));
+            }
+            answer => answer?,
+        };
+        // It is over there too.
+        cancel.subject = None;
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(Broken::NoHost);
+        }
+        target.hosts.answered.note();
+        match wire::failure(answer.headers.as_ref()) {
+            None => Ok(answer.payload),
+            Some(failure) => Err(fail(failure, "on another host, whose log says more")),
+        }
+    }
+}
+
+/// What mends a message that is too large.
+pub(super) const TOO_LARGE: &str = "it is larger than a message may be; raise `max_payload` of the NATS server";
+
+enum Ended {
+    Late,
+    Lost,
+}
+
+/// Waits for the answer for as long as the call is heard of.
+async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message, Ended> {
+    let mut awake = expected.heard();
+    loop {
+        let lost = expected.heard().max(awake) + LOST_AFTER;
+        let until = lost.min(context.deadline);
+        match tokio::time::timeout_at(until.into(), &mut expected.answered).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(_)) => return Err(Ended::Lost),
+            Err(_) if context.deadline <= lost => return Err(Ended::Late),
+            // It is this host that stood still: what came meanwhile has not been read.
+            Err(_) if until.elapsed() > WORKING => awake = Instant::now(),
+            Err(_) if expected.heard().max(awake) + LOST_AFTER <= Instant::now() => return Err(Ended::Lost),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Tells the callee's hosts when nobody waits for a call any more.
+struct CancelOnDrop<'a> {
+    client: &'a Client,
+    /// `None` before the call is sent and once it is answered: there is nothing to cancel.
+    subject: Option<Subject>,
+    id: String,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let (Some(subject), Ok(runtime)) = (self.subject.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (client, id) = (self.client.clone(), std::mem::take(&mut self.id));
+        runtime.spawn(async move {
+            if let Err(error) = client.publish(subject, id.into()).await {
+                tracing::debug!("a call could not be cancelled: {error}");
+            }
+        });
+    }
+}
+
+/// Notes when the connection came back last.
+async fn note_returns(mut outage: watch::Receiver<Outage>, back: Arc<Last>) {
+    while outage.changed().await.is_ok() {
+        if *outage.borrow_and_update() == Outage::None {
+            back.note();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The hosts of a component, as a caller knows them, and which of them it calls.
+//!
+//! By itself it is for NATS to choose, and NATS gives calls to every host whose connection stands. One that hangs (a
+//! stopped process, a machine that swaps) has such a connection until the server's pings fail, which takes a quarter of
+//! a minute at the best, and far longer while calls go to it. So for [`WARY`] after a call was lost it is asked who is
+//! there, by the `$SRV.PING` that each host answers for its components, and calls go to the one whose answer is first,
+//! on a subject of its own. It is asked again each [`FRESH`]: then another may be the first, so that calls are spread,
+//! and a host that has hung meanwhile gets no more. Of the hosts of one component at most ten answers a second and
+//! caller are asked for, however many calls there are.
+//!
+//! A call is not sent to two hosts at one time, and one that may not be repeated is not sent again: a host that hangs
+//! begins the calls that it has when it wakes, unless their deadline has passed or it hears that they are cancelled.
+
+use super::{GRACE, micro};
+use souk_nats::Nats;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long after a lost call it is asked who is there.
+pub(super) const WARY: Duration = Duration::from_secs(30);
+/// How long the first answer counts.
+pub(super) const FRESH: Duration = Duration::from_millis(100);
+/// How long it counts that nobody answered, or may be asked: each call would else wait for an answer in vain.
+pub(super) const UNKNOWN: Duration = Duration::from_secs(2);
+/// How long a host may take to answer.
+pub(super) const THERE: Duration = Duration::from_millis(500);
+
+/// When something happened last.
+#[derive(Debug, Default)]
+pub(super) struct Last(Mutex<Option<Instant>>);
+
+impl Last {
+    pub(super) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether that is less than [`GRACE`] ago.
+    pub(super) fn is_recent(&self) -> bool {
+        self.is_within(GRACE)
+    }
+
+    fn is_within(&self, time: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < time)
+    }
+}
+
+/// What is known of the hosts of one component.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    /// When one of them answered, whatever was asked of it.
+    pub(super) answered: Last,
+    /// When a call to one of them was lost.
+    pub(super) lost: Last,
+    /// When it was asked who is there, and who was the first; nobody may have answered.
+    first: tokio::sync::Mutex<Option<(Instant, Option<Arc<str>>)>>,
+}
+
+impl Hosts {
+    /// The host of `component` that is to be called; `None` where that is for NATS to choose.
+    pub(super) async fn choose(&self, nats: &Nats, component: &str) -> Option<Arc<str>> {
+        if !self.lost.is_within(WARY) {
+            return None;
+        }
+        // Held while it is asked: whoever comes meanwhile waits for the same answer.
+        let mut first = self.first.lock().await;
+        if let Some((asked, host)) = &*first
+            && asked.elapsed() < if host.is_some() { FRESH } else { UNKNOWN }
+        {
+            return host.clone();
+        }
+        let host = micro::first_host(nats, component, THERE).await;
+        *first = Some((Instant::now(), host.clone()));
+        host
+    }
+
+    /// The one who was the first has gone.
+    pub(super) async fn forget(&self) {
+        *self.first.lock().await = None;
+    }
+}

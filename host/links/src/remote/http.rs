@@ -1,0 +1,276 @@
+//! HTTP requests and responses as messages: a head as one line of JSON, and the body's bytes.
+//!
+//! ```text
+//! {"method":"GET","uri":"http://localhost/api/x","headers":[["host","localhost"]]}
+//! ```
+//!
+//! The URI is absolute, as `wasi:http` has it. A header's value is bytes, of which each stands as the character of its
+//! number (ISO 8859-1), so that none is changed. The client's address is among the headers already, where the edge has
+//! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; trailers are left
+//! out.
+
+use super::{Remote, Target};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, combinators::MapErr};
+use serde::{Deserialize, Serialize};
+use souk_bindings::call::CallContext;
+use souk_runtime::{CallError, Failure, ResponseBody};
+use std::convert::Infallible;
+use std::sync::Arc;
+use wasmtime_wasi_http::Error;
+
+/// What a message leaves to its own headers, in bytes.
+pub const HEADROOM: usize = 1024;
+
+/// The most bytes that a head may have: twice what the HTTP edge may be made to take. Read, it is many times as much.
+pub const MAX_HEAD: usize = 2 << 20;
+
+/// The most headers of a request or a response; each takes many times its bytes.
+pub(super) const MAX_HEADERS: usize = 1024;
+
+/// A message that holds no request or response.
+#[derive(Debug, thiserror::Error)]
+#[error("is none: {0}")]
+pub struct Malformed(String);
+
+impl Malformed {
+    fn new(error: impl ToString) -> Self {
+        Malformed(error.to_string())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestHead {
+    method: String,
+    uri: String,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResponseHead {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+fn headers(texts: Vec<(String, String)>) -> Result<HeaderMap, Malformed> {
+    if texts.len() > MAX_HEADERS {
+        return Err(Malformed::new(format_args!("it has more than {MAX_HEADERS} headers")));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, text) in texts {
+        let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+        let value = HeaderValue::from_maybe_shared(Bytes::from(bytes.map_err(Malformed::new)?));
+        let name = HeaderName::try_from(name).map_err(Malformed::new)?;
+        headers.try_append(name, value.map_err(Malformed::new)?).map_err(Malformed::new)?;
+    }
+    Ok(headers)
+}
+
+fn join(head: &impl Serialize, body: &[u8]) -> Bytes {
+    // Strings and numbers cannot fail to become JSON.
+    let head = serde_json::to_vec(head).unwrap_or_default();
+    let mut message = BytesMut::with_capacity(head.len() + 1 + body.len());
+    message.put_slice(&head);
+    message.put_u8(b'\n');
+    message.put_slice(body);
+    message.freeze()
+}
+
+fn split<H: serde::de::DeserializeOwned>(mut message: Bytes) -> Result<(H, Bytes), Malformed> {
+    let end = message.iter().take(MAX_HEAD + 1).position(|byte| *byte == b'\n');
+    let end = end.ok_or_else(|| Malformed::new(format_args!("it has no head of {MAX_HEAD} bytes at the most")))?;
+    let head = message.split_to(end);
+    let body = message.split_off(1);
+    Ok((serde_json::from_slice(&head).map_err(Malformed::new)?, body))
+}
+
+fn write_request(request: &Request<Bytes>) -> Bytes {
+    let head = RequestHead {
+        method: request.method().to_string(),
+        uri: request.uri().to_string(),
+        headers: texts(request.headers()),
+    };
+    join(&head, request.body())
+}
+
+/// A body that is there already, for a component.
+pub(super) type Whole = MapErr<Full<Bytes>, fn(Infallible) -> Error>;
+
+/// The request of a message.
+pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> {
+    let (head, body): (RequestHead, Bytes) = split(message)?;
+    let never: fn(Infallible) -> Error = |never| match never {};
+    let mut request = Request::new(Full::new(body).map_err(never));
+    *request.method_mut() = Method::from_bytes(head.method.as_bytes()).map_err(Malformed::new)?;
+    *request.uri_mut() = Uri::try_from(head.uri).map_err(Malformed::new)?;
+    *request.headers_mut() = headers(head.headers)?;
+    Ok(request)
+}
+
+/// Reads the component's response to its end, `most` bytes of it, and makes a message of it. Content that is
+/// announced where there is to be none (an answer to HEAD, 204, 304) is not read: it need not be there.
+pub(super) async fn write_whole(
+    response: Response<ResponseBody>,
+    to_head: bool,
+    most: usize,
+    component: &Arc<str>,
+) -> Result<Bytes, CallError> {
+    let failed = |failure, detail: String| CallError::new(component, failure, detail);
+    let (head, mut body) = response.into_parts();
+    let response_head = ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers) };
+    let announced = head.headers.contains_key(CONTENT_LENGTH);
+    if announced && (to_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) {
+        body.detach();
+        return Ok(join(&response_head, &[]));
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| failed(Failure::Trapped, format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            let detail = format!(
+                "the response has more than {most} bytes, and a message may not; raise `max_payload` of the NATS server, or \
+                 run the component on the hosts that clients reach"
+            );
+            return Err(failed(Failure::ResponseTooLarge, detail));
+        }
+        bytes.put(data);
+    }
+    Ok(join(&response_head, &bytes))
+}
+
+fn read_response(message: Bytes) -> Result<Response<Bytes>, Malformed> {
+    let (head, body): (ResponseHead, Bytes) = split(message)?;
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(head.status).map_err(Malformed::new)?;
+    *response.headers_mut() = headers(head.headers)?;
+    Ok(response)
+}
+
+/// A component on another host, reached by HTTP.
+#[derive(Clone)]
+pub struct Handler {
+    remote: Remote,
+    /// For requests that may be sent again when it is not known whether they were done.
+    idempotent: Target,
+    /// For others.
+    once: Target,
+}
+
+impl Handler {
+    /// The way to `component`.
+    pub fn new(remote: &Remote, component: &str) -> Self {
+        let component = component.into();
+        let target = |idempotent| Target::http(remote, &component, idempotent);
+        Handler { remote: remote.clone(), idempotent: target(true), once: target(false) }
+    }
+
+    /// The component.
+    pub fn component(&self) -> &Arc<str> {
+        &self.once.component
+    }
+
+    /// The most bytes that a request's body may have; its head takes some of them.
+    pub fn most(&self) -> usize {
+        self.remote.max_payload().saturating_sub(HEADROOM)
+    }
+
+    /// Lets the component answer `request`, which `caller` has made. Dropping the future cancels the request.
+    ///
+    /// # Errors
+    /// As [`Remote::call`]; a body or a response that is larger than a message may be.
+    pub async fn handle(
+        &self,
+        request: &Request<Bytes>,
+        caller: &str,
+        context: &CallContext,
+    ) -> Result<Response<Bytes>, CallError> {
+        // RFC 9110, section 9.2.1.
+        let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let target = if safe { &self.idempotent } else { &self.once };
+        let answer = self.remote.call(target, caller, write_request(request), context).await?;
+        read_response(answer)
+            .map_err(|error| CallError::new(&target.component, Failure::Mismatch, format_args!("the response {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_headers() -> impl Strategy<Value = HeaderMap> {
+        let value = proptest::collection::vec(prop_oneof![Just(9_u8), 32..=126_u8, 128..=255_u8], 0..20);
+        proptest::collection::vec(("[a-z][a-z0-9-]{0,10}", value), 0..8).prop_map(|pairs| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(&value).unwrap());
+            }
+            headers
+        })
+    }
+
+    async fn body(request: Request<Whole>) -> Bytes {
+        request.into_body().collect().await.unwrap().to_bytes()
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_arrives_byte_for_byte(
+            method in "[A-Z]{1,8}", path in "/[a-z0-9/?=&%20]{0,20}", headers in any_headers(), sent: Vec<u8>,
+        ) {
+            let mut request = Request::new(Bytes::from(sent));
+            *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+            let Ok(uri) = Uri::try_from(format!("http://shop.test:3000{path}")) else { return Ok(()) };
+            *request.uri_mut() = uri;
+            *request.headers_mut() = headers;
+            let read = read_request(write_request(&request)).unwrap();
+            prop_assert_eq!(read.method(), request.method());
+            prop_assert_eq!(read.uri(), request.uri());
+            prop_assert_eq!(read.headers(), request.headers());
+            prop_assert_eq!(&futures::executor::block_on(body(read)), request.body());
+        }
+
+        #[test]
+        fn a_response_arrives_byte_for_byte(status in 200_u16..600, headers in any_headers(), sent: Vec<u8>) {
+            let head = ResponseHead { status, headers: texts(&headers) };
+            let read = read_response(join(&head, &sent)).unwrap();
+            prop_assert_eq!(read.status().as_u16(), status);
+            prop_assert_eq!(read.headers(), &headers);
+            prop_assert_eq!(&read.body()[..], &sent[..]);
+        }
+
+        #[test]
+        fn no_message_can_do_harm(message: Vec<u8>) {
+            let _ = read_request(message.clone().into());
+            let _ = read_response(message.into());
+        }
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        let headers: Vec<_> = (0..40_000).map(|n| format!("[\"h{n}\",\"\"]")).collect();
+        let long = format!("{{\"status\":200,\"headers\":[]{}}}\n", " ".repeat(MAX_HEAD));
+        let many = format!("{{\"status\":200,\"headers\":[{}]}}\n", headers.join(","));
+        for message in [
+            "",
+            "{}",
+            "{}\n",
+            "{\"status\":99,\"headers\":[]}\n",
+            "{\"status\":200,\"headers\":[[\"a b\",\"\"]]}\n",
+            "{\"status\":200,\"headers\":[[\"a\",\"\\n\"]]}\n",
+            "{\"status\":200,\"headers\":[[\"a\",\"\u{100}\"]]}\n",
+            many.as_str(),
+            long.as_str(),
+        ] {
+            assert!(read_response(Bytes::copy_from_slice(message.as_bytes())).is_err(), "{message:.60}");
+        }
+    }
+}

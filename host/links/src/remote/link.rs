@@ -1,0 +1,94 @@
+//! The caller's side of a remote link: an import whose functions send what they are called with.
+
+use super::call::TOO_LARGE;
+use super::{Remote, Target};
+use crate::check::LinkTypeError;
+use crate::import::{Import, LinkError, define};
+use crate::unavailable::{Unavailable, settle};
+use souk_bindings::Ctx;
+use souk_bindings::call::CallContext;
+use souk_codec::FunctionCodec;
+use souk_codec::signature::digest;
+use souk_runtime::{CallError, Failure};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::component::{Linker, Val};
+
+/// What a remote link needs besides its import.
+pub struct Linked<'a> {
+    /// The way to the other hosts.
+    pub remote: &'a Remote,
+    /// The component that calls.
+    pub caller: &'a Arc<str>,
+    /// How long a call may take.
+    pub call_deadline: Duration,
+    /// Whether a function of the exporter's interface may be called twice.
+    pub idempotent: &'a dyn Fn(&str) -> bool,
+}
+
+/// Connects `import` to the hosts that run the component which answers it. Returns the functions, as
+/// `interface#name`, whose contract has no error that could carry a dead callee.
+///
+/// # Errors
+/// When a function cannot cross such a link, or the exporter runs here too and differs.
+pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) -> Result<Vec<String>, LinkError> {
+    let functions = import.functions()?;
+    let mut uncovered = Vec::new();
+    let mut instance = import.instance(linker)?;
+    for function in functions {
+        let unavailable = Unavailable::of(&function.ty);
+        if unavailable.is_none() {
+            uncovered.push(format!("{}#{}", import.interface, function.name));
+        }
+        let codec = FunctionCodec::of(&function.ty)
+            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
+        let link = Arc::new(Link {
+            remote: linked.remote.clone(),
+            caller: linked.caller.clone(),
+            target: Target::function(
+                linked.remote,
+                import.target.component(),
+                import.export,
+                &function.name,
+                (linked.idempotent)(&function.name),
+            )
+            .of_type(&digest(&function.name, &function.ty)),
+            call_deadline: linked.call_deadline,
+            codec,
+            unavailable,
+        });
+        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+            let link = link.clone();
+            Box::pin(async move {
+                let outcome = link.call(&context, params).await;
+                settle(outcome, link.unavailable.as_ref(), results, &context)
+            })
+        })
+        .map_err(|error| import.refused(&error))?;
+    }
+    Ok(uncovered)
+}
+
+/// One function of one link.
+struct Link {
+    remote: Remote,
+    caller: Arc<str>,
+    target: Target,
+    call_deadline: Duration,
+    codec: FunctionCodec,
+    unavailable: Option<Unavailable>,
+}
+
+impl Link {
+    async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        let failed = |failure, detail: String| CallError::new(&self.target.component, failure, detail);
+        let Some(context) = context.next(self.call_deadline) else {
+            return Err(failed(Failure::TooManyHops, String::new()));
+        };
+        let params = self.codec.encode_params_within(self.remote.max_payload(), params);
+        let params = params.map_err(|error| failed(Failure::Mismatch, format!("the arguments: {error}")))?;
+        let params = params.ok_or_else(|| failed(Failure::RequestTooLarge, TOO_LARGE.to_owned()))?;
+        let answer = self.remote.call(&self.target, &self.caller, params.into(), &context).await?;
+        self.codec.decode_results(&answer).map_err(|error| failed(Failure::Mismatch, format!("the result: {error}")))
+    }
+}

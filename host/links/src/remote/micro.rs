@@ -1,0 +1,371 @@
+//! NATS's service API: `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, so that `nats micro` lists the components of every
+//! host, and what `souk call` reads of them.
+//!
+//! A component is a service `APP-COMPONENT`, each host that runs it an instance, and each of its functions an endpoint
+//! `INTERFACE-FUNCTION` with its WIT type in the metadata. Each host is an instance of `APP_host` too ([`peers`](super::peers)).
+//! The messages are those of `async_nats::service`.
+//!
+//! **Names** are of letters, digits, `-` and `_`, as the service API asks for, and no two are the same: each part is a
+//! [`token`], and a `-` of the first part is `_2d`, so that the first `-` of a name parts the two. An interface stands
+//! without its package and version, `store-products` and `catalog-get`, unless the component has another one of that
+//! name: then whole.
+
+use super::wire;
+use async_nats::service::{Info, PingResponse, Stats as StatsResponse, endpoint, error};
+use async_nats::{Client, Message, SubscribeError, Subscriber, datetime};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::SelectAll;
+use souk_manifest::subject::is_reserved;
+use souk_manifest::subject::{Subjects, token};
+use souk_nats::Nats;
+use souk_runtime::Failure;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+/// The version of an application that has none, or one that is no semantic version, which the service API asks for.
+const NO_VERSION: &str = "0.0.0";
+
+/// The longest id of a host, in bytes; ours have 32.
+const MAX_ID: usize = 64;
+
+/// How long hosts may take to say what they offer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// One subject of a service.
+pub(super) struct Endpoint {
+    /// Its subject.
+    pub(super) subject: String,
+    /// What became of its calls.
+    pub(super) stats: Stats,
+    name: String,
+    group: String,
+    metadata: HashMap<String, String>,
+}
+
+impl Endpoint {
+    /// The endpoint of a function; `name` as of [`endpoint_name`].
+    pub(super) fn function(
+        subject: String,
+        name: String,
+        group: &str,
+        interface: &str,
+        function: &str,
+        signature: String,
+    ) -> Arc<Self> {
+        let metadata = [("interface", interface), ("function", function), ("signature", &signature)];
+        Arc::new(Endpoint {
+            subject,
+            stats: Stats::default(),
+            name,
+            group: group.to_owned(),
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        })
+    }
+
+    /// The function and its type, for the log.
+    pub(super) fn described(&self) -> String {
+        let said = |key: &str| self.metadata.get(key).map_or("", String::as_str);
+        format!("`{}#{}`, which is `{}` here", said("interface"), said("function"), said("signature"))
+    }
+
+    /// The endpoint of HTTP requests.
+    pub(super) fn http(subject: String, group: &str) -> Arc<Self> {
+        let (name, group) = ("http".to_owned(), group.to_owned());
+        Arc::new(Endpoint { subject, stats: Stats::default(), name, group, metadata: HashMap::new() })
+    }
+}
+
+/// What became of the calls of an endpoint.
+#[derive(Default)]
+pub(super) struct Stats(Mutex<Counts>);
+
+#[derive(Default, Clone)]
+struct Counts {
+    calls: usize,
+    failed: usize,
+    took: Duration,
+    last: Option<Failure>,
+}
+
+impl Stats {
+    /// Counts one call.
+    pub(super) fn note(&self, took: Duration, failure: Option<Failure>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.calls += 1;
+        counts.took += took;
+        if failure.is_some() {
+            counts.failed += 1;
+            counts.last = failure;
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A component of this host, as others see it.
+pub(super) struct Service {
+    name: String,
+    id: String,
+    version: String,
+    metadata: HashMap<String, String>,
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// A name of two parts, of which the first is a token already.
+fn name(first: &str, second: &str) -> String {
+    format!("{}-{}", first.replace('-', "_2d"), token(second))
+}
+
+/// The name of the service of `component`.
+fn service_name(subjects: &Subjects, component: &str) -> String {
+    name(subjects.application(), component)
+}
+
+/// The name of the endpoint of a function of `interface`, in a component that has all of these.
+pub(super) fn endpoint_name<'a>(interface: &str, function: &str, all: impl IntoIterator<Item = &'a str>) -> String {
+    let short = short(interface);
+    let shared = all.into_iter().any(|other| other != interface && self::short(other) == short);
+    name(&token(if shared { interface } else { short }), function)
+}
+
+/// An interface's name without its package and version.
+fn short(interface: &str) -> &str {
+    let unversioned = interface.split('@').next().unwrap_or(interface);
+    unversioned.rsplit('/').next().unwrap_or(unversioned)
+}
+
+/// The id of the host of `component` that answers first; `None` when none does within `patience`.
+pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration) -> Option<Arc<str>> {
+    let subject = format!("$SRV.PING.{}", service_name(nats.subjects(), component));
+    let request = async_nats::Request::new().timeout(Some(patience));
+    let answer = nats.client().send_request(subject, request).await.ok()?;
+    let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
+    // It becomes a part of a subject.
+    (token(&id) == id && (1..=MAX_ID).contains(&id.len())).then(|| id.into())
+}
+
+/// The name of the service that every host is: no component's, since a token has no `_h`.
+fn host_name(subjects: &Subjects) -> String {
+    format!("{}_host", subjects.application())
+}
+
+impl Service {
+    /// The service of `component`, in `version` of the application.
+    pub(super) fn new(subjects: &Subjects, component: &str, version: &str, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        let metadata = [("application", subjects.application()), ("component", component)];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Service::named(service_name(subjects, component), version, metadata, endpoints)
+    }
+
+    /// The service of a host, which says `metadata` of itself.
+    pub(super) fn host(subjects: &Subjects, version: &str, mut metadata: HashMap<String, String>) -> Self {
+        metadata.insert("application".to_owned(), subjects.application().to_owned());
+        Service::named(host_name(subjects), version, metadata, Vec::new())
+    }
+
+    /// Where the hosts of an application say of themselves what there is to say.
+    pub(super) fn host_subject(subjects: &Subjects) -> String {
+        format!("$SRV.INFO.{}", host_name(subjects))
+    }
+
+    fn named(name: String, version: &str, metadata: HashMap<String, String>, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        Service {
+            name,
+            id: Uuid::now_v7().simple().to_string(),
+            version: semver::Version::parse(version).map_or_else(|_| NO_VERSION.to_owned(), |v| v.to_string()),
+            metadata,
+            endpoints,
+        }
+    }
+
+    /// Which of the component's hosts this is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn answer(&self, verb: Verb, started: datetime::DateTime) -> serde_json::Result<Vec<u8>> {
+        let (name, id, version) = (self.name.clone(), self.id.clone(), self.version.clone());
+        let kind = format!("io.nats.micro.v1.{}_response", verb.name().to_ascii_lowercase());
+        let metadata = self.metadata.clone();
+        match verb {
+            Verb::Ping => serde_json::to_vec(&PingResponse { kind, name, id, version, metadata }),
+            Verb::Info => {
+                let endpoints = self.endpoints.iter().map(|endpoint| endpoint::Info {
+                    name: endpoint.name.clone(),
+                    subject: endpoint.subject.clone(),
+                    queue_group: endpoint.group.clone(),
+                    metadata: endpoint.metadata.clone(),
+                });
+                let (description, endpoints) = (String::new(), endpoints.collect());
+                serde_json::to_vec(&Info { kind, name, id, description, version, metadata, endpoints })
+            }
+            Verb::Stats => {
+                let endpoints = self.endpoints.iter().map(|endpoint| endpoint.statistics()).collect();
+                serde_json::to_vec(&StatsResponse { kind, name, id, version, started, endpoints })
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    fn statistics(&self) -> endpoint::Stats {
+        let counts = self.stats.counts();
+        let calls = u32::try_from(counts.calls).unwrap_or(u32::MAX);
+        let last_error = counts.last.map(|failure| error::Error {
+            status: failure.name().to_owned(),
+            code: usize::try_from(wire::code(failure)).unwrap_or(500),
+        });
+        endpoint::Stats {
+            name: self.name.clone(),
+            subject: self.subject.clone(),
+            requests: counts.calls,
+            errors: counts.failed,
+            processing_time: counts.took,
+            average_processing_time: counts.took.checked_div(calls).unwrap_or_default(),
+            last_error,
+            data: None,
+            queue_group: self.group.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Ping,
+    Info,
+    Stats,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Ping => "PING",
+            Verb::Info => "INFO",
+            Verb::Stats => "STATS",
+        }
+    }
+}
+
+/// The services of this host, while they answer for themselves.
+pub(super) struct Announcing(#[expect(dead_code, reason = "ends the task when it is dropped")] AbortOnDropHandle<()>);
+
+impl Announcing {
+    /// Answers for `services` until it is dropped.
+    pub(super) async fn start(client: &Client, services: Vec<Service>) -> Result<Self, SubscribeError> {
+        let mut requests = SelectAll::new();
+        for (place, service) in services.iter().enumerate() {
+            for verb in [Verb::Ping, Verb::Info, Verb::Stats] {
+                let all = format!("$SRV.{}", verb.name());
+                let named = format!("{all}.{}", service.name);
+                let one = format!("{named}.{}", service.id);
+                for subject in [all, named, one] {
+                    let subscriber: Subscriber = client.subscribe(subject).await?;
+                    requests.push(subscriber.map(move |request| (place, verb, request)));
+                }
+            }
+        }
+        let (client, started) = (client.clone(), datetime::now());
+        let task = tokio::spawn(async move {
+            while let Some((place, verb, Message { reply, .. })) = requests.next().await {
+                let reply = reply.filter(|reply| !is_reserved(reply));
+                let (Some(reply), Some(service)) = (reply, services.get(place)) else { continue };
+                let answer = service.answer(verb, started).map(Bytes::from);
+                // Numbers and strings cannot fail to become JSON; who asks again is answered again.
+                let Ok(answer) = answer else { continue };
+                if let Err(error) = client.publish(reply, answer).await {
+                    tracing::debug!("a service could not be announced: {error}");
+                }
+            }
+        });
+        Ok(Announcing(AbortOnDropHandle::new(task)))
+    }
+}
+
+/// Why it is not known what a component on another host offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// No host that runs it answers.
+    Nobody,
+    /// This host's user may not publish to this subject.
+    Denied(String),
+}
+
+/// A function that a component on another host offers.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// The interface with its version.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// Its type, as WIT on one line.
+    pub signature: String,
+}
+
+impl Offered {
+    /// Asks the hosts that run `component` what it offers. All run the same application, so the first answer counts.
+    ///
+    /// # Errors
+    /// When none answers, or this one may not ask.
+    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<Offered>, Unanswered> {
+        let (subject, start) = (format!("$SRV.INFO.{}", service_name(nats.subjects(), component)), Instant::now());
+        let request = async_nats::Request::new().timeout(Some(ANSWER));
+        let Ok(answer) = nats.client().send_request(subject.clone(), request).await else {
+            let denied = nats.is_denied(&subject, start);
+            return Err(if denied { Unanswered::Denied(subject) } else { Unanswered::Nobody });
+        };
+        let info: Info = serde_json::from_slice(&answer.payload).map_err(|_| Unanswered::Nobody)?;
+        let offered = info.endpoints.into_iter().filter_map(|mut endpoint| {
+            let mut take = |key: &str| endpoint.metadata.remove(key);
+            Some(Offered { interface: take("interface")?, function: take("function")?, signature: take("signature")? })
+        });
+        let mut offered: Vec<_> = offered.collect();
+        offered.sort_by(|a, b| (&a.interface, &a.function).cmp(&(&b.interface, &b.function)));
+        Ok(offered)
+    }
+
+    /// Whether the function returns a `result`.
+    pub fn has_result(&self) -> bool {
+        self.signature.rsplit_once(") -> ").is_some_and(|(_, returned)| returned.starts_with("result"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_short_where_they_can_be() {
+        let all = ["store:products/catalog@1.0.0", "a:a/same-name", "b:b/same-name@1.0.0"];
+        assert_eq!(service_name(&Subjects::of("store"), "stripe-sandbox"), "store-stripe-sandbox");
+        assert_eq!(endpoint_name(all[0], "get-all", all), "catalog-get-all");
+        assert_eq!(endpoint_name(all[1], "f", all), "a_3aa_2fsame_2dname-f");
+        assert_eq!(endpoint_name(all[2], "f", all), "b_3ab_2fsame_2dname_401_2e0_2e0-f");
+    }
+
+    proptest! {
+        #[test]
+        fn two_components_never_share_a_name(one in "[a-c_-]{1,4}", a in "[a-c_-]{1,4}", two in "[a-c_-]{1,4}", b in "[a-c_-]{1,4}") {
+            let (first, second) = (service_name(&Subjects::of(&one), &a), service_name(&Subjects::of(&two), &b));
+            prop_assert_eq!((&one, &a) == (&two, &b), first == second);
+            prop_assert!(first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        }
+
+        #[test]
+        fn two_functions_of_a_component_never_share_a_name(
+            all in proptest::collection::btree_set(("[ab]:[ab]/[a-]{1,3}(@1)?", "[a-]{1,3}"), 2..5),
+        ) {
+            let name = |(interface, function): &(String, String)| {
+                endpoint_name(interface, function, all.iter().map(|(interface, _)| interface.as_str()))
+            };
+            let names: std::collections::BTreeSet<_> = all.iter().map(name).collect();
+            prop_assert_eq!(names.len(), all.len());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The hosts of an application, as each other sees them: what a host says of itself, and what it asks the others before
+//! it starts.
+//!
+//! Whatever it runs, a host is an instance of the NATS service `APP_host`, whose metadata names the components that a
+//! variable turns off (`unless`) and whether they are off at it: names of components and variables, never values. A
+//! stand-in that runs at one host beside the real thing at another would be worse than no host, so a host that finds
+//! one that says otherwise does not start.
+//!
+//! It says so first and asks then: of two that start together at one server, at least one learns of the other. Nobody is
+//! waited for who does not answer within [`QUIET`]: a host that hangs, that is cut off, or that has come to another server
+//! of the cluster in the same moment, is not seen.
+
+use super::micro::{Announcing, Service};
+use async_nats::service::Info;
+use async_nats::{Message, StatusCode};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use souk_manifest::Application;
+use souk_nats::{Nats, NatsError};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long the hosts may take to answer, all together.
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
+/// How long after one answer, its own included, the next may take.
+pub(super) const QUIET: Duration = Duration::from_millis(500);
+
+/// The hosts do not agree on what runs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "component `{component}` {here}, and a host of the application that runs already has it otherwise\n  fix: give all hosts \
+     the same variables: `{variable}` set at all of them, or at none; stop the others before, where theirs is to change"
+)]
+pub struct Disagreement {
+    component: String,
+    variable: String,
+    here: String,
+}
+
+/// The others could not be asked, or do not agree.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The connection was closed.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+    /// A host that is there says otherwise.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+}
+
+/// Other hosts see this one until it is dropped.
+pub struct Presence(#[expect(dead_code, reason = "answers until it is dropped")] Announcing);
+
+impl Presence {
+    /// Lets other hosts see this one.
+    ///
+    /// # Errors
+    /// When the connection has been closed.
+    pub async fn start(nats: &Nats, application: &Application) -> Result<Self, NatsError> {
+        let service = Service::host(nats.subjects(), &application.version, said(application));
+        Ok(Presence(Announcing::start(nats.client(), vec![service]).await?))
+    }
+}
+
+/// The key of what is said of a component.
+fn key(component: &str) -> String {
+    format!("unless.{component}")
+}
+
+/// What a host says of the components that a variable turns off.
+fn said(application: &Application) -> HashMap<String, String> {
+    let said = |(component, variable): (&String, &String)| {
+        let state = if application.off.contains_key(component) { "off" } else { "on" };
+        (key(component), format!("{state}: {variable}"))
+    };
+    application.conditional.iter().map(said).collect()
+}
+
+/// Asks the hosts that are there whether the same components are off at them, `seen` being whether this one answers too.
+///
+/// # Errors
+/// When one says otherwise.
+pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result<(), PeerError> {
+    if application.conditional.is_empty() {
+        return Ok(());
+    }
+    let (client, inbox) = (nats.client(), nats.client().new_inbox());
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(NatsError::from)?;
+    let subject = Service::host_subject(nats.subjects());
+    // What cannot be published now is answered by nobody.
+    let _ = client.publish_with_reply(subject.clone(), inbox, Bytes::new()).await;
+    let (last, mut heard) = (Instant::now() + ANSWER, false);
+    let mut until = last;
+    while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Ok(());
+        }
+        heard = true;
+        compare(&answer, application)?;
+        until = last.min(Instant::now() + QUIET);
+    }
+    if seen && !heard {
+        tracing::warn!(
+            "the other hosts could not be asked whether they have the same variables; fix: let this host's NATS user publish to \
+             `{subject}` and subscribe to `$SRV.>` and `_INBOX.>`"
+        );
+    }
+    Ok(())
+}
+
+fn compare(answer: &Message, application: &Application) -> Result<(), Disagreement> {
+    // Whoever else answers on NATS is no host.
+    let Ok(info) = serde_json::from_slice::<Info>(&answer.payload) else { return Ok(()) };
+    for (component, variable) in &application.conditional {
+        let off = application.off.contains_key(component);
+        let theirs = info.metadata.get(&key(component)).and_then(|said| said.split(':').next());
+        let other = if off { "on" } else { "off" };
+        if theirs == Some(other) {
+            let here = match off {
+                true => format!("is off at this host, because `{variable}` is set"),
+                false => format!("takes part at this host, because `{variable}` is empty"),
+            };
+            return Err(Disagreement { component: component.clone(), variable: variable.clone(), here });
+        }
+    }
+    Ok(())
+}

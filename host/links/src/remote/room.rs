@@ -1,0 +1,136 @@
+//! The memory that the calls which a host has taken may hold together.
+//!
+//! A call counts by its message before anything is read of it, and by its arguments as values while they are read: two
+//! bytes of a message can be a value of forty, and an object without its optional fields one of kilobytes. So what a
+//! caller sends says little of what it takes here.
+
+use super::{LEAST, ROOM};
+use souk_codec::FunctionCodec;
+use souk_runtime::Failure;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Val;
+
+/// All of it.
+#[derive(Clone)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+/// What one call has of it; free again when this is dropped.
+pub(crate) struct Held {
+    all: Arc<Semaphore>,
+    /// For the message or [`LEAST`], whichever is more, and for what the arguments take above `LEAST`.
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// All of it free.
+    pub(crate) fn new() -> Self {
+        Room(Arc::new(Semaphore::new(ROOM)))
+    }
+
+    /// Room for a message of so many bytes; `None` when there is not so much.
+    pub(crate) fn take(&self, message: usize) -> Option<Held> {
+        let weight = u32::try_from(message.div_ceil(1024).max(LEAST)).ok()?;
+        let permit = self.0.clone().try_acquire_many_owned(weight).ok()?;
+        Some(Held { all: self.0.clone(), permit })
+    }
+}
+
+impl Held {
+    /// Reads the arguments of a call from its message, and makes room for them.
+    ///
+    /// # Errors
+    /// What to tell the caller, and for the log: when they do not fit the function, or there is no room.
+    pub(crate) fn read(&mut self, codec: &FunctionCodec, message: &[u8]) -> Result<Vec<Val>, (Failure, String)> {
+        let all = &self.all;
+        let (permit, spare, refused) = (RefCell::new(&mut self.permit), Cell::new(LEAST), Cell::new(None));
+        let more = |bytes: usize| {
+            let wanted = bytes.div_ceil(1024);
+            let missing = wanted.saturating_sub(spare.get());
+            spare.set(spare.get().saturating_sub(wanted));
+            let mut permit = permit.borrow_mut();
+            if permit.num_permits() + missing > ROOM {
+                refused.set(Some((Failure::RequestTooLarge, "more than all calls may")));
+                return false;
+            }
+            let Some(more) = u32::try_from(missing).ok().and_then(|n| all.clone().try_acquire_many_owned(n).ok())
+            else {
+                refused.set(Some((Failure::Overloaded, "and other calls have the rest")));
+                return false;
+            };
+            permit.merge(more);
+            true
+        };
+        codec.decode_params_in(message, &more).map_err(|error| match refused.get() {
+            Some((failure, why)) => (failure, format!("the arguments take too much of {ROOM} KiB, {why}")),
+            None => (Failure::Mismatch, format!("the arguments do not fit: {error}")),
+        })
+    }
+
+    /// The message is no longer held.
+    pub(crate) fn drop_message(&mut self, message: usize) {
+        drop(self.permit.split(message.div_ceil(1024).saturating_sub(LEAST)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wit_types::{Ty, func, list, option};
+
+    fn codec(ty: Ty) -> FunctionCodec {
+        FunctionCodec::of(&func(&[("p", ty)], None)).unwrap()
+    }
+
+    fn free(room: &Room) -> usize {
+        room.0.available_permits()
+    }
+
+    #[test]
+    fn a_call_counts_by_what_its_arguments_take_and_not_by_its_message_alone() {
+        let (room, codec) = (Room::new(), codec(list(Ty::Prim("u8"))));
+        let message = format!(r#"{{"p":[{}0]}}"#, "0,".repeat(500_000));
+        let mut held = room.take(message.len()).unwrap();
+        assert_eq!(free(&room), ROOM - message.len().div_ceil(1024));
+        held.read(&codec, message.as_bytes()).unwrap();
+        held.drop_message(message.len());
+        assert!(free(&room) < ROOM - 500_000 * size_of::<Val>() / 1024, "{}", free(&room));
+        drop(held);
+        assert_eq!(free(&room), ROOM);
+    }
+
+    #[test]
+    fn small_arguments_are_counted_with_their_call() {
+        let (room, codec) = (Room::new(), codec(list(Ty::Prim("u8"))));
+        let mut held = room.take(10).unwrap();
+        held.read(&codec, br#"{"p":[1,2,3]}"#).unwrap();
+        held.drop_message(10);
+        assert_eq!(free(&room), ROOM - LEAST);
+    }
+
+    #[test]
+    fn arguments_that_would_take_too_much_are_refused_before_they_do() {
+        let names: Vec<&'static str> = (b'a'..=b'z').map(|c| &*String::from(char::from(c)).leak()).collect();
+        let fields = names.into_iter().map(|name| (name, option(Ty::Prim("string")))).collect();
+        let (room, codec) = (Room::new(), codec(list(Ty::Record(fields))));
+        // Each `{}` is a record of 26 fields.
+        let message = format!(r#"{{"p":[{}{{}}]}}"#, "{},".repeat(200_000));
+        let mut held = room.take(message.len()).unwrap();
+        let (failure, detail) = held.read(&codec, message.as_bytes()).unwrap_err();
+        assert_eq!(failure, Failure::RequestTooLarge, "{detail}");
+        drop(held);
+        assert_eq!(free(&room), ROOM);
+
+        let others = room.take((ROOM - 1024) * 1024).unwrap();
+        let message = format!(r#"{{"p":[{}{{}}]}}"#, "{},".repeat(1_000));
+        let mut held = room.take(message.len()).unwrap();
+        let (failure, detail) = held.read(&codec, message.as_bytes()).unwrap_err();
+        assert_eq!(failure, Failure::Overloaded, "{detail}");
+        drop((held, others));
+        room.take(message.len()).unwrap().read(&codec, message.as_bytes()).unwrap();
+        assert!(room.take(ROOM * 1024 + 1).is_none());
+        let mut held = room.take(2).unwrap();
+        assert_eq!(held.read(&codec, b"{}").unwrap_err().0, Failure::Mismatch);
+    }
+}

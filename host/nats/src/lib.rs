@@ -1,0 +1,315 @@
+//! The connection to NATS, which the hosts of one application share: one a process, used by remote links, durable
+//! links, stores and bridges.
+//!
+//! A host starts only when NATS answers. Later it may go and come back: the client connects again by itself, and
+//! [`Nats::outage`] says at every time whether there is a connection, and since when there is none, so that nobody waits
+//! for a reply that cannot come.
+
+mod denied;
+pub mod room;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, SubscribeError, jetstream};
+use denied::Denied;
+use souk_manifest::subject::Subjects;
+use souk_manifest::{NatsConfig, NatsServer};
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_rustls::rustls;
+
+/// How long one server is tried.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How often the server is asked whether it lives; two unanswered in a row end the connection.
+const PING: Duration = Duration::from_secs(5);
+/// The longest pause between two tries to connect again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long JetStream's own requests may take.
+const REQUEST: Duration = Duration::from_secs(5);
+/// How often what is told of the connection is held against the client's own state.
+const CORRECT: Duration = Duration::from_secs(1);
+/// Messages of one subscription that wait to be read: beyond it NATS drops them, and the caller hears nothing, so it is
+/// far above what may be in flight.
+pub const CAPACITY: usize = 64 * 1024;
+/// On how many servers of a cluster a stream is kept, when the configuration does not say.
+const REPLICAS: usize = 3;
+
+/// NATS cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    /// The credentials file.
+    #[error("the NATS credentials {} cannot be read: {error}\n  fix: name a file as `nsc generate creds` makes it", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// No server took the connection.
+    #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", reason(error), mend(error))]
+    Connect {
+        /// The servers, without secrets.
+        servers: String,
+        /// Why.
+        error: ConnectError,
+    },
+    /// The connection was closed before anything could be subscribed to.
+    #[error("the connection to NATS was closed: {0}\n  fix: start the host again")]
+    Subscribe(#[from] SubscribeError),
+}
+
+/// What went wrong; of TLS, what exactly.
+fn reason(error: &ConnectError) -> String {
+    tls(error).map_or_else(|| error.kind().to_string(), |tls| format!("TLS error: {tls}"))
+}
+
+/// The error of TLS that is the cause of `error`, which the client takes for one of the network.
+fn tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    // What an I/O error was made of is not among its sources.
+    let made_of = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.downcast_ref().or_else(|| tls(made_of?)).or_else(|| tls(error.source()?))
+}
+
+/// What mends a subject that the server refuses.
+pub const ALLOW: &str = "give the host's user this permission at the NATS server (docs/run-on-several-hosts.md has those that \
+                         a host needs)";
+
+fn mend(error: &ConnectError) -> &'static str {
+    const TLS: &str = "let the server's certificate be for this name, and signed by an authority that this machine trusts; \
+                       `SSL_CERT_FILE=ca.pem` in the host's environment names one of your own";
+    if tls(error).is_some() {
+        return TLS;
+    }
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            "give credentials that the server knows: `--creds FILE`, or `credentials` or a URL with user and password under \
+             [nats] of runtime-config.toml"
+        }
+        ConnectErrorKind::Tls => TLS,
+        _ => "start it (`nats-server -js`), or name where it is: `--nats nats://HOST:4222`",
+    }
+}
+
+/// Whether NATS is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// It is.
+    None,
+    /// It is not, since then; the client tries to connect.
+    Since(Instant),
+}
+
+/// The connection; cheap to clone.
+#[derive(Clone)]
+pub struct Nats {
+    client: Client,
+    subjects: Arc<Subjects>,
+    outage: watch::Receiver<Outage>,
+    denied: Arc<Denied>,
+    replicas: Option<usize>,
+}
+
+impl Nats {
+    /// Connects as `config` says, for the application of that name.
+    ///
+    /// # Errors
+    /// When no server can be reached, or it refuses.
+    pub async fn connect(config: &NatsConfig, application: &str) -> Result<Self, NatsError> {
+        let (tell, outage) = watch::channel(Outage::None);
+        let (tell, denied) = (Arc::new(tell), Arc::new(Denied::default()));
+        let mut options = ConnectOptions::new()
+            .name(format!("souk {application}"))
+            .connection_timeout(CONNECT)
+            .ping_interval(PING)
+            .request_timeout(Some(REQUEST))
+            .subscription_capacity(CAPACITY)
+            .reconnect_delay_callback(|attempt| match u32::try_from(attempt) {
+                // The first try is at once: another server of the cluster may be there.
+                Ok(0..=1) => Duration::ZERO,
+                Ok(attempt) => Duration::from_millis(25).saturating_mul(attempt).min(AGAIN),
+                Err(_) => AGAIN,
+            })
+            .event_callback({
+                let (tell, denied) = (tell.clone(), denied.clone());
+                move |event| {
+                    if let Event::ServerError(error) = &event {
+                        denied.note(&error.to_string());
+                    }
+                    happened(&event, &tell);
+                    std::future::ready(())
+                }
+            });
+        if let Some(path) = &config.credentials {
+            let read = options.credentials_file(path).await;
+            options = read.map_err(|error| NatsError::Credentials { path: path.clone(), error })?;
+        }
+        // The client takes no notice of what its servers' URLs log in with; it is the same for a whole cluster.
+        options = match config.servers.iter().find_map(NatsServer::login) {
+            Some((user, Some(password))) => options.user_and_password(user, password),
+            Some((token, None)) => options.token(token),
+            None => options,
+        };
+        let servers: Vec<_> = config.servers.iter().map(|server| server.address().clone()).collect();
+        let client = options.connect(servers).await.map_err(|error| {
+            let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
+            NatsError::Connect { servers: servers.join(", "), error }
+        })?;
+        tokio::spawn(correct(client.clone(), Arc::downgrade(&tell)));
+        if config.credentials.is_none()
+            && config.servers.iter().any(|server| server.login().is_none() && !server.is_loopback())
+        {
+            tracing::warn!(
+                "NATS without credentials: whoever reaches it may call every component; fix: `--creds FILE`, with \
+                 permissions at the server"
+            );
+        }
+        let subjects = Arc::new(Subjects::of(application));
+        Ok(Nats { client, subjects, outage, denied, replicas: config.replicas })
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// JetStream on this connection.
+    pub fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.client.clone())
+    }
+
+    /// The application's subjects.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Whether there is a connection; changes are told.
+    pub fn outage(&self) -> watch::Receiver<Outage> {
+        self.outage.clone()
+    }
+
+    /// Whether the server has refused since `since` that this host publishes to `subject`: no answer will come.
+    pub fn is_denied(&self, subject: &str, since: Instant) -> bool {
+        self.denied.publish(subject, since)
+    }
+
+    /// What the server has refused since `since` of what streams and buckets need, for a sentence: `publish to X`.
+    pub fn denied(&self, since: Instant) -> Option<String> {
+        self.denied.since(since, |subject| !subject.starts_with("$SRV.") && !self.subjects.is_call(subject))
+    }
+
+    /// On how many servers a stream is kept: as configured, or else on three of a cluster, and on one server alone
+    /// where there is no cluster.
+    pub fn replicas(&self) -> usize {
+        let clustered = || self.client.server_info().cluster.is_some();
+        self.replicas.unwrap_or_else(|| if clustered() { REPLICAS } else { 1 })
+    }
+}
+
+/// Corrects what is told of the connection by the client's own state, for as long as anybody is told: when much happens
+/// at one time, the client leaves events out.
+async fn correct(client: Client, outage: Weak<watch::Sender<Outage>>) {
+    loop {
+        tokio::time::sleep(CORRECT).await;
+        let Some(outage) = outage.upgrade().filter(|outage| !outage.is_closed()) else { return };
+        match client.connection_state() {
+            State::Connected => happened(&Event::Connected, &outage),
+            State::Disconnected => happened(&Event::Disconnected, &outage),
+            State::Pending => {}
+        }
+    }
+}
+
+/// Tells and logs what happened to the connection.
+fn happened(event: &Event, outage: &watch::Sender<Outage>) {
+    match event {
+        Event::Connected => {
+            // Those who watch take a change for a connection that broke meanwhile: only a change is told.
+            if outage.send_if_modified(|outage| std::mem::replace(outage, Outage::None) != Outage::None) {
+                tracing::info!("NATS is there again");
+            }
+        }
+        Event::Disconnected => {
+            let since = |outage: &mut Outage| {
+                let first = *outage == Outage::None;
+                if first {
+                    *outage = Outage::Since(Instant::now());
+                }
+                first
+            };
+            if outage.send_if_modified(since) {
+                tracing::warn!("NATS is gone; calls to other hosts fail until it is there again");
+            }
+        }
+        Event::SlowConsumer(_) => tracing::error!("NATS messages were lost: more came than this host could read"),
+        Event::ServerError(error) => tracing::error!(
+            "NATS: {error}; fix: where it is about permissions, give this host's user the subjects that its components \
+             need (docs/run-on-several-hosts.md lists them)"
+        ),
+        Event::LameDuckMode => tracing::info!("this NATS server is about to stop; another takes over"),
+        Event::ClientError(error) => tracing::debug!("NATS: {error}"),
+        Event::Draining | Event::Closed => tracing::debug!("NATS: {event}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use souk_test::nats::Nats as Server;
+
+    fn config(servers: &str) -> NatsConfig {
+        let servers = servers.split(',').map(|server| server.parse().unwrap()).collect();
+        NatsConfig { servers, credentials: None, replicas: None }
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_told_and_ends_by_itself() {
+        let mut server = Server::start();
+        let nats = Nats::connect(&config(&server.url()), "a").await.unwrap();
+        assert_eq!(nats.replicas(), 1);
+        let mut outage = nats.outage();
+        assert_eq!(*outage.borrow_and_update(), Outage::None);
+        server.kill(0);
+        outage.wait_for(|outage| matches!(outage, Outage::Since(_))).await.unwrap();
+        server.resume(0);
+        outage.wait_for(|outage| *outage == Outage::None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_cluster_keeps_three_replicas() {
+        let server = Server::cluster();
+        assert_eq!(Nats::connect(&config(&server.url()), "a").await.unwrap().replicas(), REPLICAS);
+    }
+
+    #[tokio::test]
+    async fn who_cannot_connect_is_told_where_and_what_mends_it_but_no_secret() {
+        let server = Server::start_with("authorization { user: u, password: \"r:ght\" }");
+        for (url, words) in [
+            (server.url(), ["authorization violation", "fix: give credentials"]),
+            (server.url().replace("://", "://u:wr0ng@"), ["authorization violation", "fix: give credentials"]),
+            ("nats://u:wr0ng@127.0.0.1:1".to_owned(), ["IO error", "fix: start it"]),
+        ] {
+            let error = Nats::connect(&config(&url), "a").await.err().unwrap().to_string();
+            assert!(words.iter().all(|word| error.contains(word)) && error.contains("nats://127.0.0.1:"), "{error}");
+            assert!(!error.contains("wr0ng"), "{error}");
+        }
+        Nats::connect(&config(&server.url().replace("://", "://u:r%3Aght@")), "a").await.unwrap();
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name).display().to_string()
+        };
+        let (certificate, key) = (file("tls.pem", made.cert.pem()), file("tls.key", made.signing_key.serialize_pem()));
+        let server = Server::start_with(&format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}"));
+        for url in [server.url(), server.url().replace("nats://", "tls://")] {
+            let error = Nats::connect(&config(&url), "a").await.err().unwrap().to_string();
+            assert!(error.contains("TLS error: ") && error.contains("fix: let the server's certificate"), "{error}");
+        }
+        let config = NatsConfig { credentials: Some("/no/such.creds".into()), ..config(&server.url()) };
+        let error = Nats::connect(&config, "a").await.err().unwrap().to_string();
+        assert!(error.contains("/no/such.creds") && error.contains("fix: "), "{error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
+
+use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use souk_manifest::limits::{CPU_SLICE, ComponentLimits};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
+
+/// What one instance of a component may consist of. The pool sets aside addresses for it, not memory.
+const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
+const MEMORIES: u32 = MAX_MEMORIES as u32;
+const TABLES: u32 = MAX_TABLES as u32;
+/// A call uses one stack, and one more for each synchronous export that it is suspended in.
+const STACKS: u32 = 2;
+
+/// Memory that stays mapped in a freed slot, so that the next instance there does not fault it in again; bytes.
+/// With `pagemap_scan` only the pages written since are reset: 160 us of CPU for a fresh instance against 441.
+const KEEP_RESIDENT: usize = 1 << 20;
+
+/// Freed slots kept warm; each holds up to [`KEEP_RESIDENT`] bytes.
+const WARM_SLOTS: u32 = 16;
+
+/// Starting the engine failed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the WebAssembly engine does not start: {0}\n  fix: see whether the state folder is writable and `ulimit -v` is unlimited, or \
+     lower the limit `instances`"
+)]
+pub struct EngineError(String);
+
+/// The engine, with the thread that ticks its epoch.
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    stop: Arc<AtomicBool>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the engine with room for `limits` (one item a component) and compiled code kept in `cache`.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be used or the address space does not hold the pool.
+    pub fn start<'a>(cache: &Path, limits: impl Iterator<Item = &'a ComponentLimits>) -> Result<Self, EngineError> {
+        let mut cache_config = CacheConfig::new();
+        cache_config.with_directory(cache);
+        let cache = Cache::new(cache_config).map_err(|e| EngineError(format!("{e:#}")))?;
+        let wasmtime =
+            wasmtime::Engine::new(config(limits).cache(Some(cache))).map_err(|e| EngineError(format!("{e:#}")))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ticker = std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn({
+                let (engine, stop) = (wasmtime.clone(), stop.clone());
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::thread::sleep(CPU_SLICE);
+                        engine.increment_epoch();
+                    }
+                }
+            })
+            .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;
+        Ok(Engine { wasmtime, stop, ticker: Some(ticker) })
+    }
+
+    /// The wasmtime engine.
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.wasmtime
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(ticker) = self.ticker.take() {
+            let _ = ticker.join();
+        }
+    }
+}
+
+fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
+    let (mut instances, mut memory, mut table) = (0u32, 1u64 << 20, 1u64);
+    for limit in limits {
+        instances = instances.saturating_add(u32::try_from(limit.instances).unwrap_or(u32::MAX));
+        memory = memory.max(limit.memory);
+        table = table.max(limit.table_elements);
+    }
+    // Instances that are being dropped still hold their slots: a quarter more than may be in use.
+    let instances = instances.max(1).saturating_add(instances / 4).saturating_add(4);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .max_memories_per_component(MEMORIES)
+        .total_tables(instances.saturating_mul(TABLES))
+        .max_tables_per_component(TABLES)
+        .total_stacks(instances.saturating_mul(STACKS))
+        .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
+        .table_elements(usize::try_from(table).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10)
+        .max_unused_warm_slots(WARM_SLOTS)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .parallel_compilation(true)
+        .allocation_strategy(pool);
+    config
+}

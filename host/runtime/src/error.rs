@@ -1,0 +1,105 @@
+//! Why a call into a component did not end with its result.
+//!
+//! Each error has two texts: [`CallError::message`] may go to another component or an HTTP client, and names the
+//! component and what happened; `detail` (a trap's cause and backtrace, an instantiation error) goes to the log alone.
+
+use souk_bindings::printable;
+use std::fmt;
+use std::sync::Arc;
+
+/// What happened to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// All instances were busy, and the queue was full or the wait too long. Nothing was started.
+    Overloaded,
+    /// The call did not finish before its deadline.
+    Deadline,
+    /// The guest trapped: a panic, an out-of-memory, a host import that failed.
+    Trapped,
+    /// No instance could be made.
+    Instantiation,
+    /// The call crossed too many links or internal requests.
+    TooManyHops,
+    /// The component does not export what was called.
+    NotExported,
+    /// No host that runs the component could be reached. Nothing was started.
+    Unreachable,
+    /// The call was on its way to, or at, another host that is not heard of any more. Whether it was done, nobody knows.
+    Lost,
+    /// What was sent is not what the component takes, or its answer not what its caller can read.
+    Mismatch,
+    /// The call is larger than a message between hosts may be. Nothing was started.
+    RequestTooLarge,
+    /// The answer is larger than a message between hosts may be.
+    ResponseTooLarge,
+}
+
+impl Failure {
+    /// Its name, in logs and between hosts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Failure::Overloaded => "overloaded",
+            Failure::Deadline => "deadline passed",
+            Failure::Trapped => "trapped",
+            Failure::Instantiation => "could not be instantiated",
+            Failure::TooManyHops => "too many hops",
+            Failure::NotExported => "not exported",
+            Failure::Unreachable => "unreachable",
+            Failure::Lost => "lost",
+            Failure::Mismatch => "mismatch",
+            Failure::RequestTooLarge => "request too large",
+            Failure::ResponseTooLarge => "response too large",
+        }
+    }
+}
+
+/// A call that failed, with the component that it went to.
+#[derive(Debug, Clone)]
+pub struct CallError {
+    /// The component that was called.
+    pub component: Arc<str>,
+    /// What happened.
+    pub failure: Failure,
+    /// For the log alone.
+    pub detail: String,
+}
+
+impl CallError {
+    /// An error whose detail is `detail`.
+    pub fn new(component: &Arc<str>, failure: Failure, detail: impl fmt::Display) -> Self {
+        // A backtrace holds names that the guest has chosen: they must not begin a log record of their own.
+        CallError { component: component.clone(), failure, detail: printable(&one_line(&detail.to_string())) }
+    }
+
+    /// The text for another component or a client: no internals.
+    pub fn message(&self) -> String {
+        let what = match self.failure {
+            Failure::Overloaded => "is overloaded; try again shortly",
+            Failure::Deadline => "did not answer in time",
+            Failure::Trapped => "failed",
+            Failure::Instantiation => "could not be started",
+            Failure::TooManyHops => "was reached through too many calls; a loop is likely",
+            Failure::NotExported => "does not offer what was called",
+            Failure::Unreachable => "cannot be reached: no host that runs it answers; try again shortly",
+            Failure::Lost => "was lost during the call; whether it did what was asked is not known",
+            Failure::Mismatch => "and its caller do not understand each other",
+            Failure::RequestTooLarge => "cannot be sent so much at once",
+            Failure::ResponseTooLarge => "answered with too much at once",
+        };
+        format!("{} {what}", self.component)
+    }
+}
+
+/// A text of several lines on one.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "component `{}`: {}", self.component, self.failure.name())?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+impl std::error::Error for CallError {}

@@ -1,0 +1,199 @@
+//! The instances of one component: made on demand, lent to one call at a time, bounded in number.
+
+use super::component::Compiled;
+use super::error::{CallError, Failure};
+use super::fairness::{Fairness, Slice};
+use souk_bindings::call::CallContext;
+use souk_bindings::{Ctx, Grants};
+use souk_manifest::limits::{ComponentLimits, millis};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::Store;
+use wasmtime::component::Func;
+use wasmtime_wasi_http::p3::bindings::Service;
+
+/// An instance with its sandbox.
+pub(super) struct Instance {
+    pub(super) store: Store<Ctx>,
+    /// The exported functions, in the order of [`Compiled::exported`].
+    pub(super) functions: Vec<Func>,
+    pub(super) service: Option<Arc<Service>>,
+    pub(super) slice: Slice,
+    uses: u64,
+    idle_since: Instant,
+}
+
+/// What a pool is made from.
+pub struct PoolConfig {
+    /// The linked component.
+    pub compiled: Compiled,
+    /// What its instances may reach.
+    pub grants: Arc<Grants>,
+    /// Its limits.
+    pub limits: ComponentLimits,
+    /// The process's fairness between busy guests.
+    pub fairness: Fairness,
+}
+
+/// The pool of one component.
+pub struct Pool {
+    pub(super) compiled: Compiled,
+    pub(super) limits: ComponentLimits,
+    grants: Arc<Grants>,
+    fairness: Fairness,
+    /// One permit an instance that may exist.
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// The most recently used last, so that a quiet component needs few instances.
+    idle: Mutex<Vec<Instance>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(config: PoolConfig) -> Arc<Self> {
+        let slots = usize::try_from(config.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Arc::new(Pool {
+            compiled: config.compiled,
+            limits: config.limits,
+            grants: config.grants,
+            fairness: config.fairness,
+            slots: Arc::new(Semaphore::new(slots)),
+            waiting: AtomicUsize::new(0),
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The component's name.
+    pub fn component(&self) -> &Arc<str> {
+        &self.compiled.name
+    }
+
+    /// The linked component.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// The component's limits.
+    pub fn limits(&self) -> &ComponentLimits {
+        &self.limits
+    }
+
+    /// How long one call may take.
+    pub fn call_deadline(&self) -> Duration {
+        millis(self.limits.call_deadline)
+    }
+
+    /// How long an instance may stand unused.
+    pub fn idle_limit(&self) -> Duration {
+        millis(self.limits.idle)
+    }
+
+    /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.
+    pub fn sweep(&self) {
+        let idle = self.idle_limit();
+        let old: Vec<Instance> = {
+            let mut instances = self.instances();
+            let keep = instances.iter().position(|i| i.idle_since.elapsed() < idle).unwrap_or(instances.len());
+            instances.drain(..keep).collect()
+        };
+        drop(old);
+    }
+
+    fn instances(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn error(&self, failure: Failure, detail: impl std::fmt::Display) -> CallError {
+        CallError::new(&self.compiled.name, failure, detail)
+    }
+
+    /// An instance for one call: an idle one, a new one, or, when as many as may exist are busy, the next that is free.
+    pub(super) async fn lease(self: &Arc<Self>, call: CallContext) -> Result<Lease, CallError> {
+        let permit = match self.slots.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_for_slot(&call).await?,
+        };
+        let idle = self.instances().pop();
+        let mut instance = match idle {
+            Some(mut instance) => {
+                instance.store.data_mut().begin(call);
+                instance
+            }
+            None => self.instantiate(call).await?,
+        };
+        instance.uses += 1;
+        // The epoch went on while the instance was idle: its slice starts now.
+        instance.store.set_epoch_deadline(1);
+        Ok(Lease { instance, pool: self.clone(), _permit: permit })
+    }
+
+    async fn wait_for_slot(&self, call: &CallContext) -> Result<OwnedSemaphorePermit, CallError> {
+        /// Counts one waiting caller for as long as it lives.
+        struct Waiting<'a>(&'a AtomicUsize);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if ahead as u64 >= self.limits.waiting {
+            return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
+        }
+        let patience = millis(self.limits.wait).min(call.remaining());
+        match tokio::time::timeout(patience, self.slots.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(self.error(
+                Failure::Overloaded,
+                format_args!("no instance was free within {patience:?} (limits `instances`, `wait`)"),
+            )),
+        }
+    }
+
+    async fn instantiate(self: &Arc<Self>, call: CallContext) -> Result<Instance, CallError> {
+        let failed = |e: wasmtime::Error| self.error(Failure::Instantiation, format_args!("{e:#}"));
+        let ctx = Ctx::new(self.grants.clone(), call).map_err(failed)?;
+        let mut store = Store::new(self.compiled.pre.engine(), ctx);
+        store.limiter(|ctx| &mut ctx.limits);
+        store.set_epoch_deadline(1);
+        let slice = self.fairness.govern(&mut store);
+        let instance = self.compiled.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let exported = &self.compiled.exported;
+        let mut functions = Vec::with_capacity(exported.functions.len());
+        for function in &exported.functions {
+            let func = instance.get_func(&mut store, function.index);
+            functions.push(func.ok_or_else(|| self.error(Failure::NotExported, &function.name))?);
+        }
+        let service = match &self.compiled.service {
+            Some(indices) => Some(Arc::new(indices.load(&mut store, &instance).map_err(failed)?)),
+            None => None,
+        };
+        Ok(Instance { store, functions, service, slice, uses: 0, idle_since: Instant::now() })
+    }
+}
+
+/// An instance on loan. Dropped as it is, the instance goes too; [`Lease::give_back`] keeps it for the next call.
+pub(super) struct Lease {
+    // Before the permit: the instance must be gone when the next one may be made.
+    pub(super) instance: Instance,
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
+    /// next call must not find (an open transaction).
+    pub(super) fn give_back(self) {
+        // In this order the instance is dropped before its permit.
+        let Lease { _permit, pool, mut instance } = self;
+        instance.slice.release();
+        let clean = instance.store.data_mut().end();
+        if clean && instance.uses < pool.limits.max_reuse {
+            instance.idle_since = Instant::now();
+            pool.instances().push(instance);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The servers' processes.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Clock ticks a second, in which Linux counts a process's CPU time.
+const TICKS: f64 = 100.0;
+
+/// A server's process; it is ended when the value is dropped.
+pub struct Server {
+    child: Child,
+    pub address: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn manifest(app: &str) -> PathBuf {
+    match app {
+        "store" => root().join("spin.toml"),
+        app => root().join("tests/apps").join(app).join("spin.toml"),
+    }
+}
+
+/// Builds the components that are measured.
+pub fn build() {
+    for app in ["store", "probe"] {
+        let status =
+            Command::new(env!("CARGO_BIN_EXE_souk")).arg("build").arg("-f").arg(manifest(app)).status().unwrap();
+        assert!(status.success(), "souk build -f {}", manifest(app).display());
+    }
+}
+
+/// `souk up` for `app`.
+pub fn souk(app: &str, state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_souk"));
+    command.args(["up", "--quiet", "--listen", "127.0.0.1:0", "-f"]).arg(manifest(app)).arg("--state-dir").arg(state);
+    command
+}
+
+impl Server {
+    /// Starts the process and waits for the address that it prints.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = loop {
+            let line = lines.next().expect("the server prints its address").unwrap();
+            if let Some((_, rest)) = line.split_once("Serving http://") {
+                break rest.split_whitespace().next().unwrap().to_string();
+            }
+        };
+        // The rest of the output is read, so that the process never waits for its reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address }
+    }
+
+    /// Starts the process; how long it took to the first answer to `path`.
+    pub fn timed(command: Command, path: &str) -> (Duration, Self) {
+        let start = Instant::now();
+        let server = Server::start(command);
+        crate::load::once(&server, &crate::load::Call::get(path));
+        (start.elapsed(), server)
+    }
+
+    /// Seconds of CPU that the process has used.
+    pub fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name in parentheses; utime and stime are fields 14 and 15 of all.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
+    }
+
+    /// Resident memory in MiB.
+    pub fn rss_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,68 @@
+//! What this host leaves to others (`--only`): checked before anything is compiled.
+
+use super::start::StartError;
+use souk_manifest::{Application, DatabaseUrl, KeyValuePlace};
+
+/// Says which components of this host keep what they know on it alone: with a second one elsewhere, each would have its
+/// own.
+pub(super) fn inform(application: &Application) {
+    if application.nats.is_none() {
+        return;
+    }
+    for component in application.here() {
+        let files =
+            component.sqlite_databases.iter().filter(|_| !matches!(component.database, Some(DatabaseUrl::Postgres(_))));
+        let is_file =
+            |label: &&String| matches!(application.key_value_places.get(*label), None | Some(KeyValuePlace::File(_)));
+        let stores = component.key_value_stores.iter().filter(is_file);
+        let labels: Vec<&str> = files.chain(stores).map(String::as_str).collect();
+        if !labels.is_empty() {
+            tracing::info!(
+                component = %component.name,
+                "it keeps {} in this host's state folder: let it run on this host alone, or keep them where hosts share them",
+                labels.join(", ")
+            );
+        }
+    }
+}
+
+/// Checks that what components of this host need of other hosts can be reached.
+///
+/// # Errors
+/// Without NATS, when a component here depends on one that is not, or has a link that is to be remote, or one that is
+/// not here has a route.
+pub(super) fn check(application: &Application) -> Result<(), StartError> {
+    if application.nats.is_some() {
+        return Ok(());
+    }
+    let unfit = |line: usize, component: &str, message: String, fix: String| StartError::Unfit {
+        manifest: application.manifest.display().to_string(),
+        line,
+        component: component.to_owned(),
+        message,
+        fix,
+    };
+    for component in application.here() {
+        for dependency in &component.dependencies {
+            let target = &dependency.component;
+            if !application.runs_here(target) {
+                let message = format!("depends on `{target}`, which `--only` leaves to another host");
+                let fix = format!("name the NATS that the hosts share, `--nats nats://HOST:4222`, or add `{target}`");
+                return Err(unfit(dependency.line, &component.name, message, fix));
+            }
+        }
+        if let Some(remote) = component.remote.first() {
+            let message = format!("has `{}` in `remote`, and there is no NATS", remote.name);
+            let fix = "name one, `--nats nats://HOST:4222`, or take it out of `remote`".to_owned();
+            return Err(unfit(remote.line, &component.name, message, fix));
+        }
+    }
+    // The other routes would be served by nobody.
+    if let Some(route) = application.routes.iter().find(|route| !application.runs_here(&route.component)) {
+        let message = "answers a route, and `--only` leaves it to another host".to_owned();
+        let fix =
+            format!("name the NATS that the hosts share, `--nats nats://HOST:4222`, or add `{}`", route.component);
+        return Err(unfit(route.line, &route.component, message, fix));
+    }
+    Ok(())
+}

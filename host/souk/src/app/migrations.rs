@@ -1,0 +1,145 @@
+//! The components' migrations, run before the first request or by `souk migrate`.
+
+use super::grants::{GrantError, Shared, databases};
+use souk_bindings::migrations::{self, MigrationError, Standing, Status, Target};
+use souk_bindings::sqlite::Database;
+use souk_manifest::state::{StateError, StateFolder};
+use souk_manifest::{Application, PostgresAddress};
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Migrations could not be run or read.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// A database cannot be opened.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A migration was changed, or failed.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// The work was stopped.
+    #[error("the migrations were stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+/// One component's migrations and the database that they are for.
+struct Job {
+    component: String,
+    dir: PathBuf,
+    database: Place,
+}
+
+enum Place {
+    Sqlite(Arc<Database>),
+    Postgres(PostgresAddress),
+}
+
+fn jobs<'a>(
+    application: &Application,
+    database: impl Fn(&str) -> Option<&'a Arc<Database>>,
+) -> Result<Vec<Job>, MigrationError> {
+    let mut jobs = Vec::new();
+    for component in application.here() {
+        let Some(dir) = &component.migrations else { continue };
+        let place = match migrations::target(component, dir)? {
+            Target::Sqlite(label) => database(label).cloned().map(Place::Sqlite),
+            Target::Postgres(address) => Some(Place::Postgres(address.clone())),
+        };
+        if let Some(database) = place {
+            jobs.push(Job { component: component.name.clone(), dir: dir.clone(), database });
+        }
+    }
+    Ok(jobs)
+}
+
+impl Job {
+    async fn run(self) -> Result<(String, usize), MigrateError> {
+        let Job { component, dir, database } = self;
+        let (component, report) = match database {
+            Place::Sqlite(database) => {
+                let run = move || {
+                    let report = migrations::sqlite::run(&database, &component, &dir);
+                    (component, report)
+                };
+                tokio::task::spawn_blocking(run).await?
+            }
+            Place::Postgres(address) => {
+                let report = migrations::postgres::run(&address, &component, &dir).await;
+                (component, report)
+            }
+        };
+        Ok((component, report?.applied.len()))
+    }
+
+    async fn status(self) -> Result<Vec<Status>, MigrateError> {
+        let Job { component, dir, database } = self;
+        Ok(match database {
+            Place::Sqlite(database) => {
+                tokio::task::spawn_blocking(move || migrations::sqlite::status(&database, &component, &dir)).await??
+            }
+            Place::Postgres(address) => migrations::postgres::status(&address, &component, &dir).await?,
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Sqlite(database) => f.write_str(database.label()),
+            Place::Postgres(address) => address.fmt(f),
+        }
+    }
+}
+
+/// One after the other, in the order of the components' names.
+async fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
+    let mut done = Vec::new();
+    for job in jobs {
+        done.push(job.run().await?);
+    }
+    Ok(done)
+}
+
+/// Runs what is pending; how many were applied, by component.
+pub(super) async fn run(application: &Application, shared: &Shared) -> Result<Vec<(String, usize)>, MigrateError> {
+    let jobs = jobs(application, |label| shared.database(label))?;
+    Ok(run_all(jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
+}
+
+/// Runs what is pending without starting the application. Opens files, so it blocks: nothing else may run.
+///
+/// # Errors
+/// When a database cannot be opened, or a migration was changed or fails.
+pub async fn migrate(application: &Application, state: &StateFolder) -> Result<Vec<(String, usize)>, MigrateError> {
+    let databases = databases(application, &state.sqlite())?;
+    run_all(jobs(application, |label| databases.get(label))?).await
+}
+
+/// Where every migration stands, as text, and whether nothing is wrong with any. Works beside a running host. Opens
+/// files, so it blocks: nothing else may run.
+///
+/// # Errors
+/// When a database or a migration cannot be read.
+pub async fn migration_status(application: &Application, state_dir: &Path) -> Result<(String, bool), MigrateError> {
+    let databases = databases(application, &souk_manifest::state::sqlite_folder(state_dir)?)?;
+    let (mut text, mut clean) = (String::new(), true);
+    for job in jobs(application, |label| databases.get(label))? {
+        let _ = writeln!(text, "{} (database `{}`)", job.component, job.database);
+        for status in job.status().await? {
+            let standing = match status.standing {
+                Standing::Applied(when) => format!("applied {when}"),
+                Standing::Pending => "pending".into(),
+                wrong => {
+                    clean = false;
+                    format!("{wrong:?}").to_uppercase()
+                }
+            };
+            let _ = writeln!(text, "  {:<40} {standing}", status.file);
+        }
+    }
+    Ok((text, clean))
+}

@@ -1,0 +1,120 @@
+//! An application that runs: its components compiled, granted, linked and pooled.
+//!
+//! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
+//! error names the component and what would fix it. Nothing is served by halves.
+
+mod elsewhere;
+mod grants;
+mod handler;
+mod imports;
+mod migrations;
+mod nest;
+mod start;
+mod summary;
+
+use async_nats::SubscribeError;
+use souk_links::durable::{Deliveries, Queue, QueueError};
+use souk_links::nest::{Bridge, Service};
+use souk_links::remote::{Presence, Remote, Serving};
+use souk_manifest::Application;
+use souk_nats::NatsError;
+use souk_runtime::{Engine, Pool};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use handler::Handler;
+pub use migrations::{MigrateError, migrate, migration_status};
+pub use start::{Progress, StartError};
+pub use summary::describe;
+
+/// A running application.
+pub struct App {
+    application: Application,
+    pools: BTreeMap<String, Arc<Pool>>,
+    /// What answers HTTP requests, by component.
+    handlers: BTreeMap<String, Handler>,
+    /// The way to components on other hosts; none without NATS.
+    remote: Option<Remote>,
+    /// Of durable links; none where nothing here sends or receives on one, and none did.
+    queue: Option<Queue>,
+    /// What the components answer of a NestJS system.
+    services: Vec<Service>,
+    /// Lets other hosts see this one; none without NATS.
+    _presence: Option<Presence>,
+    /// Drops instances that nobody uses.
+    _sweeper: AbortOnDropHandle<()>,
+    // Last: the pools' stores belong to it.
+    _engine: Engine,
+}
+
+impl App {
+    /// The manifest.
+    pub fn application(&self) -> &Application {
+        &self.application
+    }
+
+    /// The instances of `component`, which runs here.
+    pub fn pool(&self, component: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(component)
+    }
+
+    /// What answers HTTP requests for `component`; `None` when it takes no part, or runs elsewhere and there is no NATS.
+    pub fn handler(&self, component: &str) -> Option<&Handler> {
+        self.handlers.get(component)
+    }
+
+    /// The way to components on other hosts.
+    pub fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Serves the components of this host to others until `stop`; `None` without NATS. An application that is started
+    /// for one call does not.
+    ///
+    /// # Errors
+    /// When the connection to NATS has been closed.
+    pub async fn serve(&self, stop: CancellationToken) -> Result<Option<Serving>, NatsError> {
+        match &self.remote {
+            Some(remote) => {
+                Serving::start(remote.nats(), self.pools.values(), &self.application.version, stop).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The messages of durable links.
+    pub fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+
+    /// Delivers the messages of durable links until `stop`. An application that is started for one call does not.
+    ///
+    /// # Errors
+    /// When the queue fails.
+    pub async fn deliver(&self, stop: CancellationToken) -> Result<Option<Deliveries>, QueueError> {
+        match &self.queue {
+            Some(queue) => Deliveries::start(queue, self.pools.values(), stop).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Answers the messages of a NestJS system until `stop`. An application that is started for one call does not.
+    ///
+    /// # Errors
+    /// When NATS takes no subscription.
+    pub async fn bridge(&self, stop: CancellationToken) -> Result<Option<Bridge>, SubscribeError> {
+        match &self.remote {
+            Some(remote) if !self.services.is_empty() => {
+                Bridge::start(remote.nats(), &self.services, stop).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Every component's instances, by the component's name.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.values()
+    }
+}

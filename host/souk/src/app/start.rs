@@ -1,0 +1,447 @@
+//! From a checked manifest to a running application.
+
+use super::grants::{self, GrantError, Shared};
+use super::migrations::{self, MigrateError};
+use super::{App, Handler, elsewhere, handler, imports, nest};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use souk_bindings::call::CallContext;
+use souk_bindings::{self as bindings, Ctx};
+use souk_links::durable::{self, Queue};
+use souk_links::remote::{self, Linked, PeerError, Presence, Remote, Wanted};
+use souk_links::{Import, LinkError, Target, local};
+use souk_manifest::limits::millis;
+use souk_manifest::state::StateFolder;
+use souk_manifest::{Application, Component as Declared, Dependency};
+use souk_nats::{Nats, NatsError};
+use souk_runtime::{CompileError, Compiled, Engine, EngineError, Exported, Failure, Fairness, Pool, PoolConfig};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// How often pools are looked through for instances that nobody uses.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What start-up has done, for someone who waits for it.
+pub enum Progress {
+    /// A component's code is ready.
+    Ready {
+        /// The components that share it.
+        components: Vec<String>,
+        /// How long that took.
+        took: Duration,
+    },
+    /// A component's migrations were run.
+    Migrated {
+        /// The component.
+        component: String,
+        /// How many were applied now.
+        count: usize,
+    },
+}
+
+/// The application does not start. Names the component and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// NATS cannot be used.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+    /// The other hosts do not agree.
+    #[error(transparent)]
+    Peers(#[from] PeerError),
+    /// A component's code is missing or wrong.
+    #[error("{manifest}:{line}: {error}")]
+    Compile {
+        /// The manifest.
+        manifest: String,
+        /// The line of the component.
+        line: usize,
+        /// What is wrong, and the fix.
+        error: CompileError,
+    },
+    /// A migration was changed or failed.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// What a component is granted cannot be opened.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// A link cannot be made.
+    #[error("{manifest}:{line}: component `{component}`: {error}")]
+    Link {
+        /// The manifest's file name.
+        manifest: String,
+        /// The line of the dependency.
+        line: usize,
+        /// The importer.
+        component: String,
+        /// What is wrong, and the fix.
+        error: Box<LinkError>,
+    },
+    /// A component that a route or dependency needs does not offer what it needs.
+    #[error("{manifest}:{line}: component `{component}` {message}\n  fix: {fix}")]
+    Unfit {
+        /// The manifest's file name.
+        manifest: String,
+        /// The line that needs it.
+        line: usize,
+        /// The component.
+        component: String,
+        /// What it lacks.
+        message: String,
+        /// What would fix it.
+        fix: String,
+    },
+    /// A part of start-up was stopped.
+    #[error("start-up was stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl App {
+    /// Starts `application` with its state in `state`.
+    ///
+    /// # Errors
+    /// When anything is missing, wrong, or not as the manifest says.
+    pub async fn start(
+        application: Application,
+        state: &StateFolder,
+        progress: impl Fn(Progress),
+    ) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, progress, false).await
+    }
+
+    /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
+    /// hosts share.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
+        App::start_with(application, state, |_| {}, true).await.map(|_| ())
+    }
+
+    async fn start_with(
+        application: Application,
+        state: &StateFolder,
+        progress: impl Fn(Progress),
+        trial: bool,
+    ) -> Result<Arc<Self>, StartError> {
+        // Start-up blocks this thread where it opens files: nothing else runs yet.
+        elsewhere::check(&application)?;
+        elsewhere::inform(&application);
+        let remote = match &application.nats {
+            Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
+            None => None,
+        };
+        let presence = match remote.as_ref().filter(|_| !trial) {
+            Some(remote) => Some(Presence::start(remote.nats(), &application).await?),
+            None => None,
+        };
+        let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
+        let agreed = async {
+            match &remote {
+                Some(remote) => Ok(remote::agree(remote.nats(), &application, !trial).await?),
+                None => Ok(()),
+            }
+        };
+        let (codes, ()) = tokio::try_join!(compile(&engine, &application, &progress), agreed)?;
+        let shared = Shared::open(&application, state, remote.as_ref().map(Remote::nats)).await?;
+        for (component, count) in migrations::run(&application, &shared).await? {
+            progress(Progress::Migrated { component, count });
+        }
+        let events = nest::has_events(engine.wasmtime(), &application, &codes);
+        let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
+        let receives = codes.values().any(|code| durable::receives(&Exported::of(engine.wasmtime(), code)));
+        let queue = grants::queue(&application, state, streams, events, receives).await?;
+        let mut wiring = Wiring {
+            engine: engine.wasmtime(),
+            application: &application,
+            shared: &shared,
+            fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
+            state,
+            queue: queue.as_ref(),
+            remote: remote.as_ref(),
+            codes,
+            pools: BTreeMap::new(),
+            wanted: Vec::new(),
+        };
+        for name in application.components.keys() {
+            wiring.pool(name)?;
+        }
+        let (pools, wanted) = (wiring.pools, wiring.wanted);
+        check_routes(&application, &pools)?;
+        let handlers = handler::all(&application, &pools, remote.as_ref());
+        let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
+        let app = Arc::new(App {
+            application,
+            pools,
+            handlers,
+            remote,
+            queue,
+            services,
+            _presence: presence,
+            _sweeper: sweeper,
+            _engine: engine,
+        });
+        shared.internal(dispatch(&app));
+        if let Some(remote) = &app.remote {
+            tokio::spawn(remote::compare(remote.nats().clone(), wanted));
+        }
+        Ok(app)
+    }
+}
+
+/// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds.
+async fn compile(
+    engine: &Engine,
+    application: &Application,
+    progress: &impl Fn(Progress),
+) -> Result<BTreeMap<String, Component>, StartError> {
+    let mut files: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
+    for declared in application.here() {
+        files.entry(&declared.source).or_default().push(declared.name.clone());
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (source, components) in files {
+        let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
+        tasks.spawn_blocking(move || {
+            let start = Instant::now();
+            let name = components.first().map_or("", String::as_str);
+            Compiled::compile(&engine, name, &source).map(|code| (components, code, start.elapsed()))
+        });
+    }
+    let mut codes = BTreeMap::new();
+    while let Some(done) = tasks.join_next().await {
+        let (components, code, took) = done?.map_err(|error| compile_error(application, error))?;
+        codes.extend(components.iter().map(|component| (component.clone(), code.clone())));
+        progress(Progress::Ready { components, took });
+    }
+    Ok(codes)
+}
+
+fn compile_error(application: &Application, error: CompileError) -> StartError {
+    let line = application.components.get(&error.component).map_or(1, |component| component.line);
+    StartError::Compile { manifest: application.manifest.display().to_string(), line, error }
+}
+
+/// Makes the pools, callees before their callers.
+struct Wiring<'a> {
+    engine: &'a wasmtime::Engine,
+    application: &'a Application,
+    shared: &'a Shared,
+    fairness: Fairness,
+    state: &'a StateFolder,
+    queue: Option<&'a Queue>,
+    remote: Option<&'a Remote>,
+    codes: BTreeMap<String, Component>,
+    pools: BTreeMap<String, Arc<Pool>>,
+    /// What is called at other hosts.
+    wanted: Vec<Wanted>,
+}
+
+impl Wiring<'_> {
+    /// The pool of `name`, made with all that it depends on where it is not there yet. The manifest has no cycle, so
+    /// this ends.
+    fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
+        if let Some(pool) = self.pools.get(name) {
+            return Ok(Some(pool.clone()));
+        }
+        let application = self.application;
+        let (Some(declared), Some(code)) = (application.components.get(name), self.codes.get(name).cloned()) else {
+            return Ok(None);
+        };
+        imports::check(self.engine, application, declared, &self.codes)?;
+        let mut linker = Linker::new(self.engine);
+        bindings::add_to_linker(&mut linker).map_err(|e| {
+            compile_error(
+                application,
+                CompileError {
+                    component: name.into(),
+                    message: format!("the host's own interfaces clash: {e:#}"),
+                    fix: "this is a mistake in Souk: please report it".into(),
+                },
+            )
+        })?;
+        for dependency in &declared.dependencies {
+            let elsewhere: Arc<str> = dependency.component.as_str().into();
+            let pool = self.pool(&dependency.component)?;
+            let target = pool.as_ref().map_or(Target::Elsewhere(&elsewhere), Target::Here);
+            self.link(&mut linker, declared, &code, dependency, target)?;
+        }
+        nest::link(&mut linker, self.engine, application, declared, &code, self.remote.map(Remote::nats))?;
+        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
+            .map_err(|error| compile_error(application, error))?;
+        imports::check_idempotent(application, declared, &compiled.exported)?;
+        let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
+        let pool = Pool::new(PoolConfig {
+            compiled,
+            grants,
+            limits: declared.limits.clone(),
+            fairness: self.fairness.clone(),
+        });
+        self.pools.insert(name.into(), pool.clone());
+        Ok(Some(pool))
+    }
+
+    fn link(
+        &mut self,
+        linker: &mut Linker<Ctx>,
+        declared: &Declared,
+        code: &Component,
+        dependency: &Dependency,
+        target: Target<'_>,
+    ) -> Result<(), StartError> {
+        let application = self.application;
+        let manifest = || application.manifest.display().to_string();
+        let component_type = code.component_type();
+        let wanted: Vec<String> = component_type
+            .imports(self.engine)
+            .map(|(import, _)| import.to_string())
+            .filter(|import| dependency.name.covers(import))
+            .collect();
+        for import in wanted {
+            let export = dependency.export.as_deref().unwrap_or(&import);
+            let durable = declared.durable.iter().find(|durable| durable.name.covers(&import));
+            let failed = |error| StartError::Link {
+                manifest: manifest(),
+                line: durable.map_or(dependency.line, |durable| durable.line),
+                component: declared.name.clone(),
+                error: Box::new(error),
+            };
+            let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
+            if let (Some(_), Some(queue)) = (durable, self.queue) {
+                durable::link(linker, &import, &declared.name.as_str().into(), queue).map_err(failed)?;
+                continue;
+            }
+            let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
+            let uncovered = match (target, self.remote) {
+                (Target::Here(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
+                (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
+                // Without NATS there is nothing elsewhere: that has been checked.
+                (_, None) => continue,
+            };
+            let uncovered = uncovered.map_err(failed)?;
+            for function in uncovered {
+                tracing::warn!(
+                    component = %declared.name,
+                    "{function} has no error that could say that `{}` is unavailable: when it is, `{}` traps",
+                    dependency.component,
+                    declared.name,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn link_remotely(
+        &mut self,
+        linker: &mut Linker<Ctx>,
+        import: &Import<'_>,
+        declared: &Declared,
+        remote: &Remote,
+    ) -> Result<Vec<String>, LinkError> {
+        let Some(target) = self.application.components.get(&**import.target.component()) else { return Ok(Vec::new()) };
+        let linked = Linked {
+            remote,
+            caller: &declared.name.as_str().into(),
+            call_deadline: millis(target.limits.call_deadline),
+            idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
+        };
+        self.wanted.extend(remote::wanted(import, &declared.name)?);
+        remote::link(linker, import, &linked)
+    }
+}
+
+/// Checks that every component of this host that has a route handles HTTP.
+fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Result<(), StartError> {
+    for route in &application.routes {
+        let Some(pool) = pools.get(&route.component) else { continue };
+        let exported = &pool.compiled().exported;
+        if !exported.http {
+            let (message, fix) = if exported.http_0_2 {
+                (
+                    "handles HTTP as in WASI 0.2 (wasi:http/incoming-handler), which Souk does not run",
+                    "build it with spin-sdk 6 or newer, for WASI 0.3",
+                )
+            } else {
+                (
+                    "has a route but does not export wasi:http/handler",
+                    "take the route away, or make the component an HTTP handler",
+                )
+            };
+            return Err(StartError::Unfit {
+                manifest: application.manifest.display().to_string(),
+                line: route.line,
+                component: route.component.clone(),
+                message: message.into(),
+                fix: fix.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
+fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
+    let app: Weak<App> = Arc::downgrade(app);
+    Arc::new(move |component, request, context: CallContext| {
+        let app = app.clone();
+        Box::pin(async move {
+            let handler =
+                app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
+            let trace = context.trace.clone();
+            let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
+            let context = CallContext { deadline, ..context };
+            let answer = match handler {
+                Handler::Here(pool) => {
+                    pool.handle_apart(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
+                }
+                Handler::Elsewhere(elsewhere, _) => {
+                    let request = collect(request, elsewhere.most()).await?;
+                    let answer = elsewhere.handle(&request, "-", &context).await;
+                    answer.map(|response| response.map(|body| Full::new(body).map_err(|e| match e {}).boxed_unsync()))
+                }
+            };
+            answer.map_err(|error| {
+                tracing::warn!(component, trace = %trace, "{error}");
+                match error.failure {
+                    Failure::RequestTooLarge => Error::HttpRequestBodySize(None),
+                    Failure::ResponseTooLarge => Error::HttpResponseBodySize(None),
+                    _ => Error::DestinationUnavailable,
+                }
+            })
+        })
+    })
+}
+
+/// A request with its body read to the end, which may have `most` bytes.
+async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
+    let (head, mut body) = request.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
+        }
+        bytes.put(data);
+    }
+    Ok(Request::from_parts(head, bytes.freeze()))
+}
+
+async fn sweep(pools: Vec<Arc<Pool>>) {
+    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(SWEEP);
+    let mut tick = tokio::time::interval(shortest.clamp(millis(10), SWEEP));
+    loop {
+        tick.tick().await;
+        for pool in &pools {
+            pool.sweep();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `souk doctor`: is everything there, and what may each component do?
+
+use super::build::{TARGET, has_target};
+use super::{Place, default_url, fill_in, output};
+use crate::app::{App, describe};
+use clap::Args;
+use souk_links::{durable, nest, remote};
+use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit};
+use souk_manifest::state::{self, StateFolder};
+use souk_manifest::{Application, DatabaseUrl};
+use std::path::Path;
+use std::process::ExitCode;
+use tokio::process::Command;
+
+/// The arguments of `souk doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Doctor {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut well = true;
+        let mut check = |name: &str, good: bool, text: String| {
+            output::line(&format!("{} {name}: {text}", if good { "ok   " } else { "WRONG" }));
+            well &= good;
+        };
+        let manifest = self.place.manifest();
+        let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match version(folder).await {
+            Some(version) => check("toolchain", true, version),
+            None => check("toolchain", false, "rustc does not start\n  fix: install Rust 1.95 or newer".into()),
+        }
+        match has_target(folder).await {
+            true => check("target", true, TARGET.into()),
+            false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
+        }
+        let loaded = self.place.read(&[]).and_then(|manifest| {
+            let secrets = state::secrets_of(&self.place.state_dir(manifest.state_dir()));
+            fill_in(manifest, default_url(), secrets)
+        });
+        let loaded = match loaded {
+            Ok(application) => {
+                check("manifest", true, manifest.display().to_string());
+                Some(application)
+            }
+            Err(error) => {
+                check("manifest", false, format!("{error:#}"));
+                None
+            }
+        };
+        let mut edge = EdgeLimits::default();
+        if let Some(application) = &loaded {
+            for component in application.here() {
+                let there = component.source.is_file();
+                let fix = if there { "" } else { " is missing\n  fix: souk build" };
+                check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
+            }
+            match start(application.clone()).await {
+                Ok(()) => {
+                    let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \
+                                migrate --status` for the databases that there are)";
+                    check("start", true, said.into());
+                }
+                Err(error) => check("start", false, super::whole(&error)),
+            }
+            output::text(&describe(application, ""));
+            edge = application.limits.clone();
+        }
+        output::line("Limits of the HTTP edge ([application.tool.souk.limits]):");
+        table(EdgeLimits::TABLE, &edge.values());
+        output::line("\nLimits of a component ([component.NAME.tool.souk.limits]):");
+        table(ComponentLimits::TABLE, &ComponentLimits::default().values());
+        for component in loaded.iter().flat_map(|a| a.components.values()) {
+            let own = component.limits.values();
+            for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
+                output::line(&format!("  {}: {} = {value} {}", component.name, limit.key, limit.unit));
+            }
+        }
+        output::line("\nFixed limits of the interfaces:");
+        let fixed = souk_bindings::fixed_limits().into_iter().chain(souk_bindings::migrations::fixed_limits());
+        let links = durable::fixed_limits().into_iter().chain(remote::fixed_limits()).chain(nest::fixed_limits());
+        for (what, value, unit) in fixed.chain(links) {
+            output::line(&format!("  {what:<26} {value:>12} {unit}"));
+        }
+        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Starts the application with a state of its own that is thrown away, and without HTTP.
+async fn start(mut application: Application) -> anyhow::Result<()> {
+    // Not the databases and stores that the runtime configuration places elsewhere: those are the real ones.
+    application.sqlite_paths.clear();
+    application.key_value_places.clear();
+    for component in application.components.values_mut() {
+        if matches!(component.database, Some(DatabaseUrl::Postgres(_))) {
+            component.migrations = None;
+        }
+    }
+    let folder = tempfile::tempdir()?;
+    let state = StateFolder::open(folder.path())?;
+    App::try_out(application, &state).await?;
+    Ok(())
+}
+
+async fn version(folder: &Path) -> Option<String> {
+    let output = Command::new("rustc").arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+fn table(limits: &[Limit], values: &[u64]) {
+    for (limit, value) in limits.iter().zip(values) {
+        output::line(&format!("  {:<21} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason));
+    }
+}

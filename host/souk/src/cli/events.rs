@@ -1,0 +1,248 @@
+//! `souk events`: the messages of durable links, in the running host or, where none runs here, in the state folder or on
+//! NATS.
+
+use super::reach::{Reached, reach};
+use super::{Place, output};
+use crate::control::RunningHost;
+use clap::{Args, Subcommand};
+use souk_links::durable::operator::{self, Event, Found, Reply, Request, Which};
+use souk_links::durable::{FileQueue, JetStreamQueue, Queue};
+use souk_manifest::NatsConfig;
+use souk_manifest::limits::EdgeLimits;
+use souk_manifest::state::{self, StateFolder};
+use souk_nats::Nats;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// The arguments of `souk events`.
+#[derive(Debug, Args)]
+#[command(after_help = "A message is pending, delivering, dead (set aside after too many attempts, or rejected), or \
+                        stranded\n(its function is not in the application); one that is delivered is gone.")]
+pub struct Events {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    deed: Deed,
+}
+
+#[derive(Debug, Subcommand)]
+enum Deed {
+    /// Print the messages, the oldest first
+    List {
+        /// Only dead letters
+        #[arg(long)]
+        dead: bool,
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print one message with its arguments
+    Show {
+        /// The message
+        id: String,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Deliver a message now; a dead letter begins with no attempts
+    Retry {
+        #[command(flatten)]
+        which: Chosen,
+    },
+    /// Delete a message
+    Drop {
+        #[command(flatten)]
+        which: Chosen,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Chosen {
+    /// The message
+    id: Option<String>,
+    /// All dead letters
+    #[arg(long)]
+    all: bool,
+}
+
+impl Chosen {
+    fn which(self) -> Which {
+        // One of the two is there.
+        self.id.map_or(Which::Dead, Which::One)
+    }
+}
+
+impl Events {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        // The runtime configuration may place the state; nothing else of the manifest is needed.
+        let manifest = self.place.read(&[]);
+        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
+        if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {
+            let messages = match RunningHost::connect(&state::control_socket(&state_dir)).await {
+                Some(host) => Messages::Host(host),
+                None => Messages::on_nats(application, config, components).await?,
+            };
+            return self.deed.run(messages).await;
+        }
+        // Where no host has run there are no messages, and a look from the wrong place must not say so.
+        if !state_dir.is_dir() {
+            manifest?;
+            anyhow::bail!(
+                "there is no state folder {}\n  fix: name the manifest with -f, or the folder with --state-dir",
+                state_dir.display()
+            );
+        }
+        let messages = match reach(&state_dir).await? {
+            Reached::Host(host) => Messages::Host(host),
+            Reached::State(state) => Messages::open(state).await?,
+        };
+        self.deed.run(messages).await
+    }
+}
+
+impl Deed {
+    async fn run(self, mut messages: Messages) -> anyhow::Result<ExitCode> {
+        match self {
+            Deed::List { dead, json } => {
+                let found = messages.ask(Request::List { dead }).await?;
+                if json {
+                    output::line(&serde_json::to_string(&found.events)?);
+                } else {
+                    output::text(&table(&found.events));
+                }
+                note_more(&found);
+            }
+            Deed::Show { id, json } => {
+                for event in messages.ask(Request::Show(id)).await?.events {
+                    if json {
+                        output::line(&serde_json::to_string(&event)?);
+                    } else {
+                        output::text(&whole(&event));
+                    }
+                }
+            }
+            Deed::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
+            Deed::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Who has the messages.
+enum Messages {
+    /// A host that runs.
+    Host(RunningHost),
+    /// This process, which holds the state; without a queue when there never was one.
+    Here(Option<Queue>, #[expect(dead_code, reason = "held, so that no host starts meanwhile")] StateFolder),
+    /// NATS; without a queue when there never was one.
+    Nats(Option<Queue>),
+}
+
+impl Messages {
+    async fn open(state: StateFolder) -> anyhow::Result<Self> {
+        let path = state.messages();
+        let open =
+            move || path.exists().then(|| FileQueue::open(&path, EdgeLimits::default().durable_bytes)).transpose();
+        let queue = tokio::task::spawn_blocking(open).await?;
+        let queue = queue.map_err(|e| e.context("the queue of messages cannot be opened"))?;
+        Ok(Messages::Here(queue.map(Queue::File), state))
+    }
+
+    async fn on_nats(application: &str, config: &NatsConfig, components: BTreeSet<String>) -> anyhow::Result<Self> {
+        let nats = Nats::connect(config, application).await?;
+        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes, components).await?;
+        Ok(Messages::Nats(queue.map(Queue::JetStream)))
+    }
+
+    async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
+        let reply = match self {
+            Messages::Host(host) => host.events(&request).await?,
+            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await,
+        };
+        match reply {
+            Reply::Events(found) => Ok(found),
+            Reply::Failed(message) => anyhow::bail!(message),
+        }
+    }
+}
+
+/// Says what was done to each message.
+fn said(found: &Found, done: &str) {
+    for event in &found.events {
+        output::line(&format!("{done}: {}", line(event)));
+    }
+    if found.total == 0 {
+        output::note("there are no dead letters");
+    }
+    note_more(found);
+}
+
+fn note_more(found: &Found) {
+    let named = u64::try_from(found.events.len()).unwrap_or(u64::MAX);
+    if found.total > named {
+        output::note(&format!("these are the {named} oldest of {}", found.total));
+    }
+}
+
+/// One message on a line.
+fn line(event: &Event) -> String {
+    let Event { id, state, attempts, component, interface, function, .. } = event;
+    let reason = event.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{id} {component} {interface}#{function} ({state}, {attempts} attempts){reason}")
+}
+
+fn table(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "no messages\n".to_owned();
+    }
+    let mut text = String::new();
+    let rows = events.iter().map(|e| {
+        let called = format!("{} {}#{}", e.component, e.interface, e.function);
+        let attempts = e.attempts.to_string();
+        let due = e.due_at.clone().unwrap_or_else(|| "-".to_owned());
+        [
+            e.id.clone(),
+            e.state.clone(),
+            attempts,
+            e.stored_at.clone(),
+            due,
+            called,
+            e.reason.clone().unwrap_or_default(),
+        ]
+    });
+    let head = ["ID", "STATE", "ATTEMPTS", "STORED", "DUE", "CALL", "REASON"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+fn whole(event: &Event) -> String {
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:<10} {value}");
+    };
+    field("id", &event.id);
+    field("state", &event.state);
+    field("attempts", &event.attempts.to_string());
+    field("stored", &event.stored_at);
+    field("due", event.due_at.as_deref().unwrap_or("-"));
+    field("caller", &event.caller);
+    field("component", &event.component);
+    field("function", &format!("{}#{}", event.interface, event.function));
+    field("trace", &event.trace);
+    field("reason", event.reason.as_deref().unwrap_or("-"));
+    field("arguments", event.arguments.as_ref().map_or("-", |arguments| arguments.get()));
+    text
+}

@@ -1,0 +1,175 @@
+//! The command line, one file a command.
+//!
+//! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
+//! code is 0 after success, 1 after an error, 2 after a wrong command line.
+
+mod build;
+mod call;
+mod doctor;
+mod events;
+mod migrate;
+mod output;
+mod reach;
+mod up;
+
+use clap::{Args, Parser, Subcommand};
+use souk_manifest::secrets::Secrets;
+use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs applications of sandboxed WebAssembly components with typed links between them.
+#[derive(Debug, Parser)]
+#[command(name = "souk", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the components: run each one's build command
+    Build(build::Build),
+    /// Start the application and serve it over HTTP
+    Up(up::Up),
+    /// Call one function of a component, in the running host or, when none runs, in one started for the call
+    Call(call::Call),
+    /// See, retry or drop the messages of durable links, in the running host or in the state folder
+    Events(events::Events),
+    /// Bring the databases to the components' newest migrations, or show where they stand
+    Migrate(migrate::Migrate),
+    /// Check the toolchain and the manifest; show grants and limits
+    Doctor(doctor::Doctor),
+}
+
+/// The application. Its options stand before or after a command's own command.
+#[derive(Debug, Args)]
+struct From {
+    /// The manifest, or the folder that holds spin.toml
+    #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", global = true)]
+    manifest: PathBuf,
+}
+
+impl From {
+    fn manifest(&self) -> PathBuf {
+        if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
+    }
+}
+
+/// The application and its state.
+#[derive(Debug, Args)]
+struct Place {
+    #[command(flatten)]
+    from: From,
+    /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
+    #[arg(long, value_name = "DIR", global = true)]
+    state_dir: Option<PathBuf>,
+    /// Spin's runtime configuration [default: runtime-config.toml beside the manifest, where there is one]
+    #[arg(long, value_name = "FILE", global = true)]
+    runtime_config_file: Option<PathBuf>,
+    /// Servers of NATS, by which the hosts of one application reach each other [default: the runtime configuration's]
+    #[arg(long, value_name = "URL", global = true, value_delimiter = ',', value_parser = manifest::server_without_secret)]
+    nats: Vec<NatsServer>,
+    /// The credentials file for NATS
+    #[arg(long, value_name = "FILE", global = true)]
+    creds: Option<PathBuf>,
+    /// The components that run here; other hosts run the rest [default: all]
+    #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+impl Place {
+    fn manifest(&self) -> PathBuf {
+        self.from.manifest()
+    }
+
+    fn options(&self, environment: &[(String, String)]) -> LoadOptions {
+        LoadOptions {
+            manifest: self.manifest(),
+            runtime_config: self.runtime_config_file.clone(),
+            environment: environment.to_vec(),
+            process_env: std::env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+                .collect(),
+            nats: self.nats.clone(),
+            credentials: self.creds.clone(),
+            only: self.only.clone(),
+        }
+    }
+
+    /// Reads and checks the manifest.
+    fn read(&self, environment: &[(String, String)]) -> Result<Manifest, ManifestErrors> {
+        manifest::read(&self.options(environment))
+    }
+
+    /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
+    fn state_dir(&self, configured: Option<&Path>) -> PathBuf {
+        match (&self.state_dir, configured) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(dir)) => dir.to_path_buf(),
+            (None, None) => self.manifest().parent().unwrap_or(Path::new("")).join(".souk"),
+        }
+    }
+}
+
+/// Gives the variables their values, and takes the rest from the host; warnings go to stderr.
+fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> Result<Application, ManifestErrors> {
+    let loaded = manifest.fill_in(&HostValues { url, secrets })?;
+    for warning in &loaded.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    Ok(loaded.application)
+}
+
+/// Where `souk up` serves when it is not told.
+const DEFAULT_LISTEN: &str = "127.0.0.1:3000";
+
+/// The application's URL for commands that serve nothing: that of the default address.
+fn default_url() -> String {
+    format!("http://{DEFAULT_LISTEN}")
+}
+
+/// Reads the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(&format!("error: {}", whole(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error with those of its causes that it does not name itself.
+fn whole(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // The command's future is spawned: components must not run on the thread that blocks for it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async move {
+        tokio::spawn(async move {
+            match command {
+                Command::Build(build) => build.run().await,
+                Command::Up(up) => up.run().await,
+                Command::Call(call) => call.run().await,
+                Command::Events(events) => events.run().await,
+                Command::Migrate(migrate) => migrate.run().await,
+                Command::Doctor(doctor) => doctor.run().await,
+            }
+        })
+        .await
+    });
+    // Blocking work that is still under way (a query that was interrupted) is not waited for without end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    code?
+}

@@ -1,0 +1,34 @@
+//! Where a command finds the application's state: in the running host, or in the state folder itself.
+
+use crate::control::RunningHost;
+use souk_manifest::state::{self, StateError, StateFolder};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long another holder of the state is waited for: longer than a host takes to compile its components.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who answers.
+pub(super) enum Reached {
+    /// A host that runs.
+    Host(RunningHost),
+    /// This process, which holds the state now.
+    State(StateFolder),
+}
+
+/// Finds a running host, or takes hold of the state. Another command holds it for a moment, and a host that starts
+/// has it before it answers: both are waited for, up to [`PATIENCE`].
+pub(super) async fn reach(state_dir: &Path) -> Result<Reached, StateError> {
+    let start = Instant::now();
+    loop {
+        if let Some(host) = RunningHost::connect(&state::control_socket(state_dir)).await {
+            return Ok(Reached::Host(host));
+        }
+        match StateFolder::open(state_dir) {
+            Err(StateError::InUse { .. }) if start.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            opened => return opened.map(Reached::State),
+        }
+    }
+}

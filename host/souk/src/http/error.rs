@@ -1,0 +1,45 @@
+//! Errors that the edge answers itself.
+
+use super::body::EdgeBody;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use souk_runtime::{CallError, Failure};
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    status: u16,
+    message: &'a str,
+}
+
+/// `{"status": .., "message": ..}` with `status`.
+pub fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
+    // Numbers and strings cannot fail to become JSON; an empty body would still carry the status.
+    let body = serde_json::to_vec(&Problem { status: status.as_u16(), message }).unwrap_or_default();
+    let mut response = Response::new(EdgeBody::full(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The response for a call into a component that failed.
+pub fn from_call(error: &CallError) -> Response<EdgeBody> {
+    response(status(error.failure), &error.message())
+}
+
+fn status(failure: Failure) -> StatusCode {
+    match failure {
+        Failure::Overloaded | Failure::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        Failure::TooManyHops => StatusCode::LOOP_DETECTED,
+        Failure::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::Lost | Failure::ResponseTooLarge => StatusCode::BAD_GATEWAY,
+        Failure::Trapped | Failure::Instantiation | Failure::NotExported | Failure::Mismatch => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}

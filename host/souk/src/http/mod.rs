@@ -1,0 +1,19 @@
+//! The HTTP edge: listening, connections with their timeouts, routing, and the way of a request into a component.
+//!
+//! hyper speaks HTTP/1.1 and HTTP/2 (with prior knowledge, or by ALPN under TLS). Everything that a client can make last
+//! or grow is bounded by [`souk_manifest::limits::EdgeLimits`]. Errors made here are JSON, `{"status": .., "message": ..}`, and
+//! name the component, never what happened inside it.
+
+mod activity;
+mod body;
+mod connection;
+mod edge;
+mod error;
+mod request;
+mod server;
+mod tls;
+mod upload;
+
+pub use edge::Edge;
+pub use server::{Server, ServerError};
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,46 @@
+//! Programs that tests need: looked for, and installed from Debian's packages where the tests may.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The first of `programs` on the path. Where there is none, installs Debian's `package`, which only root can.
+pub fn found_or_installed(programs: &[&str], package: &str) -> PathBuf {
+    on_path(programs).unwrap_or_else(|| {
+        install(programs[0], package);
+        on_path(programs).unwrap_or_else(|| panic!("{package} has no {}", programs[0]))
+    })
+}
+
+/// Installs Debian's `package` for the sake of `program`; says so, or how to, in the test's output.
+pub fn install(program: &str, package: &str) {
+    let what = format!("{program} is missing, and tests need it: apt-get install {package}");
+    eprintln!("warning: {what}");
+    assert!(is_root() && on_path(&["apt-get"]).is_some(), "{what}");
+    let mut update = Command::new("apt-get");
+    update.args(["update", "-qq"]);
+    run(update);
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-qq", "--no-install-recommends", package]);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    run(install);
+}
+
+/// Whether the tests run as root: who owns this process is who owns its folder in /proc.
+pub fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|process| process.uid() == 0)
+}
+
+/// Runs a command to its end, which must be a good one.
+pub fn run(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed:\n{out}\n{err}");
+}
+
+fn on_path(programs: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let places = programs.iter().flat_map(|program| folders.iter().map(move |folder| folder.join(program)));
+    places.into_iter().find(|place| place.is_file())
+}

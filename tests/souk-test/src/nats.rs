@@ -1,0 +1,194 @@
+//! NATS servers with JetStream of the tests' own, one or a cluster of three: on free loopback ports, with their data in a
+//! temp folder, gone with the test.
+
+use crate::debian;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a server may take to be ready: a cluster elects a leader first.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the server, and ends it by the signal that it is told, or when its standard input ends: a test that is killed
+/// leaves nothing behind.
+const KEEPER: &str = r#""$@" </dev/null & server=$!
+read -r signal; told=$?
+kill -${signal:-KILL} $server 2>/dev/null; wait $server
+[ $told = 0 ] || rm -rf "$PWD""#;
+
+/// One server, or a cluster.
+pub struct Nats {
+    folder: TempDir,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    port: u16,
+    monitor: u16,
+    keeper: Option<Child>,
+}
+
+impl Nats {
+    /// One server.
+    pub fn start() -> Nats {
+        Nats::start_nodes(1, "")
+    }
+
+    /// One server with more in its configuration file: `authorization { ... }`, `max_payload: ...`.
+    pub fn start_with(configuration: &str) -> Nats {
+        Nats::start_nodes(1, configuration)
+    }
+
+    /// Three servers that keep JetStream's streams together, and take messages as large as a page of a thousand products.
+    pub fn cluster() -> Nats {
+        Nats::start_nodes(3, "max_payload: 8MB")
+    }
+
+    fn start_nodes(count: usize, configuration: &str) -> Nats {
+        let folder = tempfile::Builder::new().prefix("souk-nats-").tempdir().unwrap();
+        // All at one time, so that no two are the same.
+        let listeners: Vec<_> = (0..3 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        drop(listeners);
+        let (clients, rest) = ports.split_at(count);
+        let (monitors, routes) = rest.split_at(count);
+        let peers: Vec<_> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        for node in 0..count {
+            let place = folder.path().join(node.to_string());
+            fs::create_dir(&place).unwrap();
+            let mut text = format!(
+                "server_name: n{node}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", \
+                 max_mem: 64MB, max_file: 1TB }}\n{configuration}\n",
+                clients[node],
+                monitors[node],
+                place.join("data").display()
+            );
+            if count > 1 {
+                // Clients are told of no others: who is given a proxy stays behind it.
+                text.push_str(&format!(
+                    "cluster {{ name: souk, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+                    routes[node],
+                    peers.join(", ")
+                ));
+            }
+            fs::write(place.join("nats.conf"), text).unwrap();
+        }
+        let node = |i: usize| Node { port: clients[i], monitor: monitors[i], keeper: None };
+        let mut nats = Nats { folder, nodes: (0..count).map(node).collect() };
+        for node in 0..count {
+            nats.spawn(node);
+        }
+        for node in 0..count {
+            nats.wait_until_ready(node);
+        }
+        nats
+    }
+
+    /// The URLs of all servers, with commas between them, as `souk up --nats` takes them.
+    pub fn url(&self) -> String {
+        let urls: Vec<_> = self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect();
+        urls.join(",")
+    }
+
+    /// Where server `node` listens, on 127.0.0.1.
+    pub fn port(&self, node: usize) -> u16 {
+        self.nodes[node].port
+    }
+
+    /// Ends server `node` at once, as `kill -9` does; its data stays.
+    pub fn kill(&mut self, node: usize) {
+        self.end(node, "KILL");
+    }
+
+    /// Ends server `node` as an operator does: it writes all that it knows.
+    pub fn stop(&mut self, node: usize) {
+        self.end(node, "TERM");
+    }
+
+    fn end(&mut self, node: usize, signal: &str) {
+        if let Some(mut keeper) = self.nodes[node].keeper.take() {
+            writeln!(keeper.stdin.take().unwrap(), "{signal}").unwrap();
+            keeper.wait().unwrap();
+        }
+    }
+
+    /// The folder of server `node` with the messages of `stream`.
+    pub fn messages(&self, node: usize, stream: &str) -> PathBuf {
+        self.folder.path().join(node.to_string()).join("data/jetstream/$G/streams").join(stream).join("msgs")
+    }
+
+    /// Starts server `node` again, on the same port and data.
+    pub fn resume(&mut self, node: usize) {
+        self.spawn(node);
+        self.wait_until_ready(node);
+    }
+
+    fn spawn(&mut self, node: usize) {
+        let place = self.folder.path().join(node.to_string());
+        let log = fs::File::options().create(true).append(true).open(place.join("log")).unwrap();
+        let keeper = Command::new("/bin/sh")
+            .args(["-c", KEEPER, "nats"])
+            .arg(program())
+            .arg("-c")
+            .arg(place.join("nats.conf"))
+            .current_dir(&place)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.nodes[node].keeper = Some(keeper);
+    }
+
+    /// Waits until the server says that it is healthy, JetStream with it.
+    fn wait_until_ready(&self, node: usize) {
+        let start = Instant::now();
+        while !healthy(self.nodes[node].monitor) {
+            if start.elapsed() > PATIENCE {
+                panic!("nats-server is not ready:\n{}", self.log(node));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What server `node` has said.
+    pub fn log(&self, node: usize) -> String {
+        fs::read_to_string(self.folder.path().join(node.to_string()).join("log")).unwrap()
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.kill(node);
+        }
+    }
+}
+
+fn healthy(monitor: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", monitor))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.0 200") && answer.contains("\"ok\""))
+}
+
+fn program() -> PathBuf {
+    // Where Debian puts it, which is not on every user's path.
+    let place = Path::new("/usr/sbin/nats-server");
+    if place.is_file() {
+        return place.to_owned();
+    }
+    // Tests that run at once install it once.
+    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
+    INSTALLED.get_or_init(|| debian::found_or_installed(&["nats-server"], "nats-server")).clone()
+}
