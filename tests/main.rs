@@ -40,4 +40,5 @@ mod scenarios {
     mod startup;
     mod stripe;
     mod tokens;
+    mod upgrade;
 }
