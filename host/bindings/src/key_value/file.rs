@@ -11,7 +11,7 @@
 //! A file refuses growth beyond [`MAX_FILE`].
 
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE, Page, Swap, Version, Versioned, add};
+use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE, Page, Swap, Version, Versioned, add};
 use anyhow::Context as _;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};

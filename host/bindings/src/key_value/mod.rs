@@ -13,12 +13,14 @@ mod nats;
 mod redis;
 mod spin;
 mod store;
+mod types;
 mod wasi;
 
 pub use error::StoreError;
 pub use nats::ELECTION;
-pub use store::{
-    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Store, Swap, Version,
+pub use store::Store;
+pub use types::{
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Swap, Version,
     Versioned, WAIT,
 };
 

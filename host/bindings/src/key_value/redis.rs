@@ -19,7 +19,7 @@
 //! at once.
 
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Page, Swap, Version, Versioned, WAIT};
+use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Page, Swap, Version, Versioned, WAIT};
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Value, cmd};
 use anyhow::Context as _;
