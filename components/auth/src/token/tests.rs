@@ -1,8 +1,9 @@
 //! Tokens as they are made, as the predecessor made them, and as attackers make them.
 
 use super::*;
+use crate::account::MAX_EMAIL;
 use crate::now;
-use crate::rules::{MAX_EMAIL, MAX_NAME};
+use crate::rules::MAX_NAME;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
