@@ -3,7 +3,7 @@
 use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
-use crate::{rows, session, sql, status};
+use crate::{rows, session, sql};
 use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
@@ -152,9 +152,9 @@ pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result
     }
     let (list, mut parameters) = match (seen_by, query.status) {
         (None, None) => (sql::ALL, vec![]),
-        (None, Some(status)) => (sql::OF_STATUS, vec![status::name(status).into()]),
+        (None, Some(status)) => (sql::OF_STATUS, vec![rows::status_name(status).into()]),
         (Some(owner), None) => (sql::OF_OWNER, vec![owner.into()]),
-        (Some(owner), Some(status)) => (sql::OF_OWNER_AND_STATUS, vec![owner.into(), status::name(status).into()]),
+        (Some(owner), Some(status)) => (sql::OF_OWNER_AND_STATUS, vec![owner.into(), rows::status_name(status).into()]),
     };
     let filters = parameters.len();
     let offset = i64::from(query.page - 1) * i64::from(query.limit);
