@@ -1,6 +1,6 @@
 //! What this host leaves to others (`--only`): checked before anything is compiled.
 
-use super::start::StartError;
+use super::error::StartError;
 use souk_manifest::{Application, DatabaseUrl, KeyValuePlace};
 
 /// Says which components of this host keep what they know on it alone: with a second one elsewhere, each would have its

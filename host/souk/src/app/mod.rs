@@ -4,6 +4,7 @@
 //! error names the component and what would fix it. Nothing is served by halves.
 
 mod elsewhere;
+mod error;
 mod grants;
 mod handler;
 mod imports;
@@ -24,9 +25,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use error::StartError;
 pub use handler::Handler;
 pub use migrations::{MigrateError, migrate, migration_status};
-pub use start::{Progress, StartError};
+pub use start::Progress;
 pub use summary::describe;
 
 /// A running application.

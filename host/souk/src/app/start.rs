@@ -1,21 +1,21 @@
 //! From a checked manifest to a running application.
 
-use super::grants::{self, GrantError, Shared};
-use super::migrations::{self, MigrateError};
-use super::{App, Handler, elsewhere, handler, imports, nest};
+use super::error::StartError;
+use super::grants::{self, Shared};
+use super::{App, Handler, elsewhere, handler, imports, migrations, nest};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use souk_bindings::call::CallContext;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
-use souk_links::remote::{self, Linked, PeerError, Presence, Remote, Wanted};
+use souk_links::remote::{self, Linked, Presence, Remote, Wanted};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::limits::millis;
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
-use souk_nats::{Nats, NatsError};
-use souk_runtime::{CompileError, Compiled, Engine, EngineError, Exported, Failure, Fairness, Pool, PoolConfig};
+use souk_nats::Nats;
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -43,65 +43,6 @@ pub enum Progress {
         /// How many were applied now.
         count: usize,
     },
-}
-
-/// The application does not start. Names the component and the fix.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The engine does not start.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// NATS cannot be used.
-    #[error(transparent)]
-    Nats(#[from] NatsError),
-    /// The other hosts do not agree.
-    #[error(transparent)]
-    Peers(#[from] PeerError),
-    /// A component's code is missing or wrong.
-    #[error("{manifest}:{line}: {error}")]
-    Compile {
-        /// The manifest.
-        manifest: String,
-        /// The line of the component.
-        line: usize,
-        /// What is wrong, and the fix.
-        error: CompileError,
-    },
-    /// A migration was changed or failed.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// What a component is granted cannot be opened.
-    #[error(transparent)]
-    Grant(#[from] GrantError),
-    /// A link cannot be made.
-    #[error("{manifest}:{line}: component `{component}`: {error}")]
-    Link {
-        /// The manifest's file name.
-        manifest: String,
-        /// The line of the dependency.
-        line: usize,
-        /// The importer.
-        component: String,
-        /// What is wrong, and the fix.
-        error: Box<LinkError>,
-    },
-    /// A component that a route or dependency needs does not offer what it needs.
-    #[error("{manifest}:{line}: component `{component}` {message}\n  fix: {fix}")]
-    Unfit {
-        /// The manifest's file name.
-        manifest: String,
-        /// The line that needs it.
-        line: usize,
-        /// The component.
-        component: String,
-        /// What it lacks.
-        message: String,
-        /// What would fix it.
-        fix: String,
-    },
-    /// A part of start-up was stopped.
-    #[error("start-up was stopped: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
 }
 
 impl App {
