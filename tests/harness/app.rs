@@ -110,6 +110,15 @@ impl App {
         self.spread.as_ref()
     }
 
+    /// The application of `examples/NAME`, on one host: an example shows one idea.
+    pub fn example(name: &str) -> App {
+        let place = Path::new("examples").join(name);
+        build::application(place.to_str().unwrap());
+        let folder = folder();
+        copy(&build::root().join(&place), &folder.path().join(&place));
+        App::at(folder, place.join("spin.toml"))
+    }
+
     /// A stage of `nest/` on the way from a NestJS system to the repository's own application.
     pub fn nest(stage: &str) -> App {
         build::adapters();

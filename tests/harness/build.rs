@@ -47,7 +47,8 @@ pub fn adapters() {
     });
 }
 
-fn application(manifest: &str) {
+/// Builds the components of a manifest, or of a folder with one.
+pub fn application(manifest: &str) {
     let mut souk = Command::new(SOUK);
     souk.args(["build", "-f"]).arg(root().join(manifest));
     run(souk);
