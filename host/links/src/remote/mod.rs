@@ -7,7 +7,7 @@
 //!
 //! | subject | who subscribes | payload |
 //! |---|---|---|
-//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | hosts that run the component, as a queue group | the parameters as JSON ([`codec`](super::codec)) |
+//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | hosts that run the component, as a queue group | the parameters as JSON ([`souk_codec`]) |
 //! | `souk.APP.http.COMPONENT` | the same | a head as one line of JSON, and the body ([`http`]) |
 //! | one of these two and `.HOST` | that host alone, by the id that it has in `$SRV.PING` | the same ([`hosts`]) |
 //! | `souk.APP.cancel.COMPONENT` | every host that runs it | the id of a call that nobody waits for any more |

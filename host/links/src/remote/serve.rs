@@ -7,7 +7,7 @@
 //! what NATS has given it by then. When an endpoint is stopped, and also when a subscription is drained, that client
 //! forgets the subscription before the server has heard of it, and drops what arrives until then: at a thousand calls a
 //! second and a millisecond to the server, a call at each stop. So the subscriptions are our own, and leave as [`leave`]
-//! says; the API that makes a service visible is in [`micro`](super::micro), with that crate's types.
+//! says; the API that makes a service visible is in [`super::micro`], with that crate's types.
 
 use super::call::at;
 use super::micro::{self, Announcing};
