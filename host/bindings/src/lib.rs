@@ -183,6 +183,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("key-value: a new bucket", key_value::MAX_BUCKET, "bytes"),
         ("key-value: wait for server", ms(key_value::WAIT), "milliseconds"),
         ("key-value: wait for leader", ms(key_value::ELECTION), "milliseconds"),
+        ("key-value: keys in one list", n(key_value::MAX_LISTED_KEYS_BYTES), "bytes"),
         ("key-value: open stores", n(key_value::MAX_OPEN), "an instance"),
         ("postgres: an address", n(souk_manifest::MAX_ADDRESS), "bytes"),
         ("postgres: a CA root", n(postgres::MAX_CA_ROOT), "bytes"),

@@ -47,6 +47,7 @@ mod engine;
 mod error;
 mod host;
 mod policy;
+mod spin_2;
 mod statement;
 mod stream;
 mod value;
@@ -147,14 +148,11 @@ impl State {
     }
 }
 
-/// Links the interface.
+/// Links the interface, and its older form.
 ///
 /// # Errors
-/// When the name is linked already.
+/// When a name is linked already.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, |ctx| host::View {
-        table: &mut ctx.table,
-        grants: &ctx.grants,
-        state: &mut ctx.sqlite,
-    })
+    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, host::View::of)?;
+    spin_2::add_to_linker(linker)
 }
