@@ -41,4 +41,5 @@ mod scenarios {
     mod startup;
     mod stripe;
     mod tokens;
+    mod wasi_0_2;
 }

@@ -1,4 +1,4 @@
-//! One HTTP request into a component (`wasi:http/handler`).
+//! One HTTP request into a component, whichever handler it has (see [`handler`](super::handler)).
 //!
 //! The guest may still write its body when the response's head is there, so the body carries the call with it until it
 //! is read to its end; then the instance goes back to the pool. A client that goes away drops the body, which ends the
@@ -22,30 +22,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
-use wasmtime_wasi_http::p3::{Request, bindings::http::types::ErrorCode};
-use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiBody};
 
-type Head = Result<http::Response<WasiBody>, ErrorCode>;
+/// The head of a response, or the code that the guest answered with.
+pub(super) type Head = Result<http::Response<WasiBody>, Error>;
 
 /// A call under way; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
 
 /// How far a call has come, for the reader of its response.
 #[derive(Default)]
-struct Course {
+pub(super) struct CallProgress {
     /// The response's head is out.
-    answered: AtomicBool,
+    pub(super) answered: AtomicBool,
     /// The call was ended before the guest was done.
     cut: AtomicBool,
 }
 
 /// Marks a call as cut when it is dropped, unless it is disarmed.
-struct CutOnDrop<'a>(Option<&'a Course>);
+struct CutOnDrop<'a>(Option<&'a CallProgress>);
 
 impl Drop for CutOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(course) = self.0 {
-            course.cut.store(true, Ordering::Release);
+        if let Some(progress) = self.0 {
+            progress.cut.store(true, Ordering::Release);
         }
     }
 }
@@ -107,8 +107,8 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let (head, mut answered) = oneshot::channel();
-        let course = Arc::new(Course::default());
-        let call = self.clone().call_through(request, context, head, course.clone());
+        let progress = Arc::new(CallProgress::default());
+        let call = self.clone().call_through(request, context, head, progress.clone());
         let mut call = Some(place(Box::pin(call)));
         let mut ended = Ok(());
         let head = std::future::poll_fn(|cx| {
@@ -122,8 +122,8 @@ impl Pool {
         })
         .await;
         match (head, ended) {
-            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, course)),
-            (Ok(Err(code)), _) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}"))),
+            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, progress)),
+            (Ok(Err(code)), _) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code}"))),
             (Err(_), Err(error)) => Err(error),
             (Err(_), Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
         }
@@ -135,20 +135,20 @@ impl Pool {
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
-        course: Arc<Course>,
+        progress: Arc<CallProgress>,
     ) -> Result<(), CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
         let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
-        let serving = self.serve(request, context, head, &course);
+        let serving = self.serve(request, context, head, &progress);
         let result = match tokio::time::timeout_at(deadline, serving).await {
             Ok(result) => result,
             Err(_) => Err(self.error(Failure::Deadline, "")),
         };
         if let Err(error) = &result
-            && course.answered.load(Ordering::Relaxed)
+            && progress.answered.load(Ordering::Relaxed)
         {
             // After the head nobody reads this result any more, so the log has it from here.
             tracing::error!(component = %self.component(), trace = %trace, "{error}");
@@ -161,7 +161,7 @@ impl Pool {
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
-        course: &Course,
+        progress: &Arc<CallProgress>,
     ) -> Result<(), CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -169,37 +169,22 @@ impl Pool {
     {
         let mut lease = self.lease(context).await?;
         // After the lease, so that it goes first: the reader knows of the cut before the store closes the streams.
-        let mut cut = CutOnDrop(Some(course));
+        let mut cut = CutOnDrop(Some(progress));
         let instance = &mut lease.instance;
-        let Some(service) = instance.service.clone() else {
+        let Some(handler) = instance.handler.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
-        let slice = instance.slice.clone();
-        let served = slice
-            .run(instance.store.run_concurrent(async |accessor| {
-                let (request, sent) = accessor.with(|mut store| {
-                    let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
-                    let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
-                    (request, sent)
-                });
-                let answer = match service.handle(accessor, request).await? {
-                    Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
-                    Err(code) => Err(code),
-                };
-                course.answered.store(answer.is_ok(), Ordering::Relaxed);
-                // Nobody may be there to take it any more: the task is then about to be dropped.
-                let _ = head.send(answer);
-                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                wasmtime::error::Ok(())
-            }))
-            .await;
-        match served {
-            Ok(Ok(())) => {
+        match handler.handle(instance, request, head, progress).await {
+            Ok(()) => {
                 cut.0 = None;
-                lease.give_back();
+                if handler.allows_reuse() {
+                    lease.give_back()
+                } else {
+                    lease.finish()
+                }
                 Ok(())
             }
-            Ok(Err(error)) | Err(error) => Err(self.trapped(&error)),
+            Err(error) => Err(self.trapped(&error)),
         }
     }
 }
@@ -210,16 +195,20 @@ pub struct ResponseBody {
     /// Bytes still to come, when the guest has said how many.
     remaining: Option<u64>,
     call: Option<Call>,
-    course: Arc<Course>,
+    progress: Arc<CallProgress>,
     /// The reader has been told of the cut.
     broken: bool,
 }
 
 impl ResponseBody {
-    fn attach(response: http::Response<WasiBody>, call: Option<Call>, course: Arc<Course>) -> http::Response<Self> {
+    fn attach(
+        response: http::Response<WasiBody>,
+        call: Option<Call>,
+        progress: Arc<CallProgress>,
+    ) -> http::Response<Self> {
         let length = response.headers().get(CONTENT_LENGTH);
         let remaining = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        response.map(|body| ResponseBody { body, remaining, call, course, broken: false })
+        response.map(|body| ResponseBody { body, remaining, call, progress, broken: false })
     }
 
     /// Whether all that the guest has announced has been read: there is nothing more to wait for.
@@ -229,7 +218,7 @@ impl ResponseBody {
 
     /// Whether the call was ended before the guest was done. The log says why.
     pub fn is_cut(&self) -> bool {
-        self.course.cut.load(Ordering::Acquire)
+        self.progress.cut.load(Ordering::Acquire)
     }
 
     /// Gives the call a task of its own: for a reader that may stop reading, since a call that nobody drives would keep

@@ -271,6 +271,10 @@ impl WasiHttpHooks for Hooks {
         false
     }
 
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
     }

@@ -154,7 +154,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
         let public = micro::Endpoint::function(subject, public_name, component, interface, name, signature);
         endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec, ty }, public });
     }
-    if exported.http {
+    if exported.http() {
         let public = micro::Endpoint::http(nats.subjects().http(component), component);
         endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Http, public });
     }
