@@ -23,7 +23,7 @@ pub enum StoreError {
     /// See [`MAX_BATCH_BYTES`].
     #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
     BatchTooLarge,
-    /// See [`MAX_FILE`](super::MAX_FILE) and [`MAX_BUCKET`](super::MAX_BUCKET), and [`Room`](souk_nats::room::Room); or the
+    /// See [`MAX_FILE`](super::MAX_FILE) and [`MAX_BUCKET`](super::MAX_BUCKET), and [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the
     /// server's own bound.
     #[error("the store is full; delete keys to make room")]
     Full,

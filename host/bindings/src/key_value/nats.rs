@@ -16,7 +16,7 @@
 //! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
 //! fill the bucket. Those that other programs leave are understood.
 //!
-//! Nothing is written that the bucket has no [room](Room) for: the server would delete the values that were written first.
+//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were written first.
 //! What replaces a value that is as large, and a deletion, need none.
 //!
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
@@ -33,7 +33,7 @@ use async_nats::jetstream::{self, ErrorCode, kv};
 use async_nats::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use souk_nats::room::{self, Room};
+use souk_nats::stream_capacity::{StreamCapacity, header_bytes};
 use souk_nats::{Nats, Outage};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -65,7 +65,7 @@ pub(super) struct Bucket {
     bucket: kv::Store,
     /// Whether every write must name what it replaces.
     replicated: bool,
-    room: Room,
+    capacity: StreamCapacity,
     /// Increments of this host queue here, so that only hosts compete, and no increment starves.
     turns: AsyncMutex<()>,
 }
@@ -102,7 +102,7 @@ impl Bucket {
             jetstream: nats.jetstream(),
             bucket,
             replicated,
-            room: Room::new(None),
+            capacity: StreamCapacity::new(None),
             turns: AsyncMutex::default(),
         })
     }
@@ -162,7 +162,7 @@ impl Bucket {
             let purge = self.bucket.stream.purge().filter(self.subject(&key));
             if !self.replicated {
                 let purged = purge.await.map(drop).map_err(|error| self.failed(&error));
-                self.room.forget();
+                self.capacity.refresh_if_full();
                 return purged;
             }
             // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
@@ -174,7 +174,7 @@ impl Bucket {
                 }
                 if let Some(mark) = self.publish(&key, Bytes::new(), Some(revision), deletion()).await? {
                     let purged = purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
-                    self.room.forget();
+                    self.capacity.refresh_if_full();
                     return purged;
                 }
                 conflicts.again(&self.label).await?;
@@ -328,9 +328,9 @@ impl Bucket {
             }
         }
         let subject = self.subject(key);
-        let size = room::size(&headers);
-        let room = self.room.take(&self.bucket.stream, &subject, size, value.len()).await;
-        if room.is_none() && !is_deletion(&headers) && !self.entry(key).await?.is_as_large(&value) {
+        let size = header_bytes(&headers);
+        let reservation = self.capacity.reserve(&self.bucket.stream, &subject, size, value.len()).await;
+        if reservation.is_none() && !is_deletion(&headers) && !self.entry(key).await?.is_as_large(&value) {
             return Err(StoreError::Full);
         }
         loop {

@@ -37,7 +37,7 @@ pub const MAX_BATCH_BYTES: usize = 16 << 20;
 pub const KEYS_PAGE: usize = 256;
 /// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
 pub const MAX_FILE: u64 = 1 << 30;
-/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK`](souk_nats::room::SLACK), free on each
+/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK_BYTES`](souk_nats::stream_capacity::SLACK_BYTES), free on each
 /// server of the bucket from the start; for another bound the operator makes the bucket, or changes it.
 pub const MAX_BUCKET: u64 = 256 << 20;
 /// How long an operation waits for a server. A call that has less time left ends at its own deadline.
