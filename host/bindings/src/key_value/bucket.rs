@@ -3,7 +3,7 @@
 //! A bucket that somebody else has made is taken as it is, if no value that was acknowledged can go from it by itself: it
 //! keeps one value of a key, and refuses what it has no room for.
 
-use super::store::MAX_BUCKET;
+use super::store::MAX_BUCKET_BYTES;
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
@@ -30,7 +30,7 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     if let Ok(found) = jetstream.get_key_value(name).await {
         return Ok(found);
     }
-    let config = settings(name, i64::try_from(MAX_BUCKET + SLACK_BYTES)?, nats.replicas());
+    let config = settings(name, i64::try_from(MAX_BUCKET_BYTES + SLACK_BYTES)?, nats.replicas());
     let made = jetstream.create_stream(config).await;
     // When it was not made, somebody else may have been faster, with other settings.
     jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))
