@@ -18,7 +18,7 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
-use souk_links::remote::{Offered, Remote, Target, Unanswered};
+use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_manifest::limits::millis;
 use souk_nats::ALLOW;
@@ -71,7 +71,8 @@ pub struct Listed {
     /// The function with its types, as WIT.
     pub signature: String,
     /// Whether the component runs on another host.
-    pub elsewhere: bool,
+    #[serde(rename = "elsewhere")]
+    pub remote: bool,
 }
 
 /// Makes the call in this process.
@@ -93,7 +94,7 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
         if let Some(declared) = app.application().components.get(&component) {
             let call = CallRequest { component, function, arguments };
             return match app.remote() {
-                Some(remote) => call_elsewhere(remote, declared, call).await,
+                Some(remote) => call_remote(remote, declared, call).await,
                 None => Err(format!(
                     "component `{}` runs on another host\n  fix: name the NATS that the hosts share, `--nats nats://HOST:4222`",
                     declared.name
@@ -136,9 +137,9 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
 }
 
 /// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
-async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, String> {
+async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, String> {
     let CallRequest { component, function, arguments } = call;
-    let offered = Offered::of(remote.nats(), &component).await.map_err(|why| match why {
+    let served = ServedFunction::of(remote.nats(), &component).await.map_err(|why| match why {
         Unanswered::Nobody => format!(
             "component `{component}` runs on another host, and none answers\n  fix: start one: `souk up --only {component}`"
         ),
@@ -147,10 +148,10 @@ async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest
              `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
         ),
     })?;
-    let mut named = offered.iter().filter(|f| is_named(&f.interface, &f.function, &function));
+    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.function, &function));
     let Some(called) = named.next() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
-        for f in &offered {
+        for f in &served {
             message.push_str(&format!("\n    {}#{}", f.interface, f.function));
         }
         return Err(message);
@@ -211,30 +212,30 @@ pub async fn list(app: &App) -> Vec<Listed> {
                     component: component.clone(),
                     interface: f.interface.clone(),
                     signature: line(f),
-                    elsewhere: false,
+                    remote: false,
                 })
                 .collect(),
-            (None, Some(remote)) => list_elsewhere(remote, component).await,
+            (None, Some(remote)) => list_remote(remote, component).await,
             (None, None) => vec![nobody(component)],
         }
     }));
     listed.await.into_iter().flatten().collect()
 }
 
-async fn list_elsewhere(remote: &Remote, component: &str) -> Vec<Listed> {
-    let offered = match Offered::of(remote.nats(), component).await {
-        Ok(offered) => offered,
+async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
+    let served = match ServedFunction::of(remote.nats(), component).await {
+        Ok(served) => served,
         Err(Unanswered::Nobody) => return vec![nobody(component)],
         Err(Unanswered::Denied(subject)) => {
             let signature = format!("this host's NATS user may not publish to `{subject}`");
             return vec![Listed { signature, ..nobody(component) }];
         }
     };
-    let listed = offered.into_iter().map(|f| Listed {
+    let listed = served.into_iter().map(|f| Listed {
         component: component.to_owned(),
         interface: f.interface,
         signature: f.signature,
-        elsewhere: true,
+        remote: true,
     });
     listed.collect()
 }
@@ -245,7 +246,7 @@ fn nobody(component: &str) -> Listed {
         component: component.to_owned(),
         interface: String::new(),
         signature: "no host that runs it answers now".to_owned(),
-        elsewhere: true,
+        remote: true,
     }
 }
 

@@ -38,7 +38,7 @@ mod through_wasi {
     async fn handles_are_bounded_and_dropping_one_makes_room() {
         let (_dir, mut ctx) = instance();
         let first = open(&mut ctx).await;
-        for _ in 1..MAX_OPEN {
+        for _ in 1..MAX_OPEN_HANDLES {
             open(&mut ctx).await;
         }
         assert!(matches!(ctx.open("default".into()).await.unwrap(), Err(wit::Error::Other(_))));
@@ -126,8 +126,8 @@ mod through_spin_2 {
     async fn a_list_of_keys_that_is_too_long_is_refused() {
         let (_dir, mut ctx) = instance();
         let granted = ctx.grants.key_value["default"].clone();
-        let keys = MAX_LISTED_KEYS_BYTES / MAX_KEY + 1;
-        let entry = |n: usize| (format!("{n:0width$}", width = MAX_KEY), Vec::new());
+        let keys = MAX_LISTED_KEYS_BYTES / MAX_KEY_BYTES + 1;
+        let entry = |n: usize| (format!("{n:0width$}", width = MAX_KEY_BYTES), Vec::new());
         for batch in (0..keys).collect::<Vec<_>>().chunks(MAX_BATCH_KEYS) {
             granted.set_many(batch.iter().map(|n| entry(*n)).collect()).await.unwrap();
         }
@@ -197,7 +197,7 @@ mod through_spin {
         let (_dir, ctx) = instance();
         let mut store = wasm_store(ctx);
         let done = store.run_concurrent(async |guest| {
-            for _ in 0..MAX_OPEN {
+            for _ in 0..MAX_OPEN_HANDLES {
                 Spin::open(guest, "default".into()).await.unwrap().unwrap();
             }
             let full = Spin::open(guest, "default".into()).await.unwrap();

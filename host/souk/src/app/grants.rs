@@ -201,7 +201,7 @@ pub(super) async fn queue(
         (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
         // What an earlier manifest has left. Without durable links it needs no JetStream.
         (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
-            match error.is_passing() {
+            match error.is_transient() {
                 true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),
                 false => tracing::debug!("{error}"),
             }

@@ -66,7 +66,7 @@ impl Call {
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
-        let place = if function.elsewhere { " (on another host)" } else { "" };
+        let place = if function.remote { " (on another host)" } else { "" };
         let this = format!("{} {}{place}", function.component, function.interface);
         if this != heading {
             output::line(&this);

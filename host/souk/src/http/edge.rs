@@ -91,8 +91,8 @@ impl Edge {
         let handler = &found.target.handler;
         let component: &str = handler.component();
         let (limit, whole) = match handler {
-            Handler::Here(_) => (self.limits().request_body, false),
-            Handler::Elsewhere(elsewhere, _) => (self.limits().request_body.min(elsewhere.most() as u64), true),
+            Handler::Local(_) => (self.limits().request_body, false),
+            Handler::Remote(remote, _) => (self.limits().request_body.min(remote.most() as u64), true),
         };
         if body.size_hint().lower() > limit {
             // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
@@ -118,16 +118,16 @@ impl Edge {
         under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();
         let answer = match handler {
-            Handler::Here(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
+            Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
                 Ok(response) if response.status().is_informational() => Err(informational(response.status())),
                 Ok(response) => {
                     settle(response, to_head).await.map_err(|error| error.map(|e| format!("the body broke off: {e}")))
                 }
                 Err(failed) => Ok(failure(&failed, trace)),
             },
-            Handler::Elsewhere(elsewhere, _) => {
+            Handler::Remote(remote, _) => {
                 let (body, _room) = upload.into_ready();
-                match elsewhere.handle(&Request::from_parts(head, body), "-", &context).await {
+                match remote.handle(&Request::from_parts(head, body), "-", &context).await {
                     Ok(response) if response.status().is_informational() => Err(informational(response.status())),
                     Ok(response) => Ok(body::whole(response, to_head)),
                     Err(failed) => Ok(failure(&failed, trace)),
