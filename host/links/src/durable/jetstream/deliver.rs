@@ -236,6 +236,10 @@ impl Runner {
             // For the operator, and for the next attempt, should this be the host's last.
             let note = handed.note(State::Delivering, reason.clone(), None);
             handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
+            // Who deletes a message looks at its note afterwards: one of the two sees the other.
+            if matches!(self.queue.is_there(handed.sequence).await, Ok(false)) {
+                return;
+            }
         }
         let message = handed.stored.message(handed.attempt(), reason);
         let end = loop {
