@@ -198,6 +198,12 @@ impl App {
         self
     }
 
+    /// Sets a variable of the environment.
+    pub fn environment(mut self, name: &str, value: &str) -> App {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Sets no value for a variable of the application after all.
     pub fn unset(mut self, name: &str) -> App {
         self.variables.remove(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
@@ -245,6 +251,12 @@ impl App {
         first.with(hosts)
     }
 
+    /// Starts the host of an application that has one, and waits for nothing; its output is piped.
+    pub fn spawn(&self) -> tokio::process::Child {
+        let mut souk = tokio::process::Command::from(self.ups().remove(0));
+        souk.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk runs")
+    }
+
     /// Starts one more host of the application, with its own state folder `state` beside the others and these arguments.
     pub async fn start_at(&self, listen: &str, state: &str, arguments: &[&str]) -> Host {
         let mut souk = self.up_with_state(listen, &self.folder.path().join(state));
@@ -268,6 +280,22 @@ impl App {
     pub async fn souk(&self, command: &str, arguments: &[&str]) -> Output {
         let mut souk = self.command(command);
         souk.args(arguments);
+        run(souk).await
+    }
+
+    /// Runs `souk COMMAND` on this application with this standard input.
+    pub async fn souk_with_input(&self, input: &str, command: &str, arguments: &[&str]) -> Output {
+        let given = self.path("standard input");
+        fs::write(&given, input).unwrap();
+        let mut souk = self.command(command);
+        souk.args(arguments).stdin(fs::File::open(given).unwrap());
+        run(souk).await
+    }
+
+    /// Runs `souk COMMAND` in the folder of this application's manifest, with no other argument than these.
+    pub async fn souk_in_folder(&self, command: &str, arguments: &[&str]) -> Output {
+        let mut souk = Command::new(build::SOUK);
+        souk.arg(command).args(arguments).current_dir(self.path("")).stdin(Stdio::null());
         run(souk).await
     }
 

@@ -190,7 +190,8 @@ impl FileQueue {
         self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
     }
 
-    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    /// Deletes a message, or all dead letters. One that is being delivered stays as it is. Returns them as they were, of
+    /// which up to `most` are named.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
     }

@@ -260,16 +260,17 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
 }
 
 #[tokio::test]
-async fn a_retry_by_hand_leaves_a_message_alone_that_is_being_delivered() {
+async fn a_retry_or_a_drop_by_hand_leaves_a_message_alone_that_is_being_delivered() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     let taken = take(&queue).await.remove(0);
     queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("delivering", 1));
-    // Dropped meanwhile, its end changes nothing.
-    queue.drop(Which::One(id), 1).await.unwrap();
+    assert_eq!(queue.drop(Which::One(id.clone()), 1).await.unwrap().events[0].state, "delivering");
+    assert_eq!(state(&queue, &id).await, is("delivering", 1));
     queue.retry_later(&taken, "late", 0, false).await.unwrap();
+    assert_eq!(queue.drop(Which::One(id), 1).await.unwrap().events[0].state, "pending");
     assert!(queue.list(false, 10).await.unwrap().events.is_empty());
 }
 
