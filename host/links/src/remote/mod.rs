@@ -48,7 +48,7 @@
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`MAX_CALL_MEMORY_KIB`];
 //! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
-//! [`MAX_VALUE`], as that of a call on one host.
+//! [`MAX_VALUE_BYTES`], as that of a call on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -79,7 +79,7 @@ pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
 pub use types::{ExpectedType, compare, expected_types};
 
-use souk_codec::MAX_VALUE;
+use souk_codec::MAX_VALUE_BYTES;
 use std::time::Duration;
 
 /// How often the host of a running call says that it runs.
@@ -95,7 +95,7 @@ pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 /// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as values.
 /// One call alone may be as large as a call between components of one host.
-pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE / 1024;
+pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE_BYTES / 1024;
 /// The least memory that a call counts for, in KiB: a task with its values takes that much while it runs.
 const MIN_CALL_KIB: usize = 16;
 
