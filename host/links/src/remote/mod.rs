@@ -37,10 +37,10 @@
 //! given calls by NATS; after one was lost, the callers pass it by ([`hosts`]).
 //!
 //! **What is sent again.** A function that the manifest calls `idempotent`, and GET, HEAD and OPTIONS, when the call
-//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
-//! than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
-//! there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that it is not
-//! known whether it was done: the caller repeats it with an idempotency key of its own.
+//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for
+//! less than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way
+//! when it was there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that
+//! it is not known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
 //! **Types.** What the other host runs is not seen at the start, and values of another contract may be read as something
 //! that they are not. So each call names the type that it was made for. A host that starts asks for the types of those
@@ -93,8 +93,8 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
-/// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as values.
-/// One call alone may be as large as a call between components of one host.
+/// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as
+/// values. One call alone may be as large as a call between components of one host.
 pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE_BYTES / 1024;
 /// The least memory that a call counts for, in KiB: a task with its values takes that much while it runs.
 const MIN_CALL_KIB: usize = 16;

@@ -20,8 +20,8 @@ use wasmtime_wasi_http::Error;
 /// The largest body that is buffered, in bytes.
 const MAX_SMALL_BODY_BYTES: usize = 64 * 1024;
 
-/// How long to wait for the end of a small body. Guests write a small body at once; a body that streams is delayed by no
-/// more than this.
+/// How long to wait for the end of a small body. Guests write a small body at once; a body that streams is delayed by
+/// no more than this.
 const SMALL_BODY_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// A response's body on its way to the client.
