@@ -5,8 +5,8 @@
 //! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go
 //! to others.
 //!
-//! **Attempts** are counted by the server, which says of each message how often it has delivery it out. What was delivery
-//! out and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
+//! **Attempts** are counted by the server, which says of each message how often it has delivered it. What was delivered
+//! and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
 //! So is what was delivered before its time: until when a message waits, a server that is started again has forgotten,
 //! and so has the next leader of a cluster.
 //!
