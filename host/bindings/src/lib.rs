@@ -185,7 +185,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
         ("key-value: wait for leader", ms(key_value::ELECTION_TIMEOUT), "milliseconds"),
         ("key-value: keys in one list", n(key_value::MAX_LISTED_KEYS_BYTES), "bytes"),
         ("key-value: open stores", n(key_value::MAX_OPEN_HANDLES), "an instance"),
-        ("postgres: an address", n(souk_manifest::MAX_ADDRESS), "bytes"),
+        ("postgres: an address", n(souk_manifest::MAX_ADDRESS_BYTES), "bytes"),
         ("postgres: a CA root", n(postgres::MAX_CA_ROOT_BYTES), "bytes"),
     ]
 }

@@ -6,8 +6,8 @@
 //! deadline ends the call of one that has sent more than its request.)
 //!
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
-//! proper end. So the call says first that it was cut, and the body then ends with an error: a client must be able to
-//! tell half a response from a whole one.
+//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able
+//! to tell half a response from a whole one.
 
 use super::error::{CallError, Failure};
 use super::pool::Pool;
@@ -30,28 +30,28 @@ pub(super) type Head = Result<http::Response<WasiBody>, Error>;
 /// A call under way; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
 
-/// How far a call has come, for the reader of its response.
+/// The progress of a call, shared with the reader of its response.
 #[derive(Default)]
 pub(super) struct CallProgress {
     /// The response's head is out.
     pub(super) answered: AtomicBool,
     /// The call was ended before the guest was done.
-    cut: AtomicBool,
+    aborted: AtomicBool,
 }
 
-/// Marks a call as cut when it is dropped, unless it is disarmed.
-struct CutOnDrop<'a>(Option<&'a CallProgress>);
+/// Marks a call as aborted when it is dropped, unless it is disarmed.
+struct AbortedOnDrop<'a>(Option<&'a CallProgress>);
 
-impl Drop for CutOnDrop<'_> {
+impl Drop for AbortedOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(progress) = self.0 {
-            progress.cut.store(true, Ordering::Release);
+            progress.aborted.store(true, Ordering::Release);
         }
     }
 }
 
-/// Runs `call` in a task, which ends when what is returned is dropped.
-fn apart(call: Call) -> Call {
+/// Spawns `call` as a task, which is aborted when the returned call is dropped.
+fn spawned(call: Call) -> Call {
     let task = AbortOnDropHandle::new(tokio::spawn(call));
     // A task that was stopped has nobody who asks how it ended; one that panicked has dropped its sender.
     Box::pin(async move { task.await.unwrap_or(Ok(())) })
@@ -61,7 +61,7 @@ impl Pool {
     /// Lets the component answer `request`. Dropping the future, or the response's body before its end, ends the call.
     ///
     /// The call runs in whatever polls this future and then the body: a task of its own would cost every request two
-    /// hops. A caller that is itself a guest cannot do that, see [`Pool::handle_apart`].
+    /// hops. A caller that is itself a guest cannot do that, see [`Pool::handle_spawned`].
     ///
     /// # Errors
     /// When no instance was to be had, the guest trapped, answered with an error code, or `context`'s deadline passed
@@ -78,12 +78,12 @@ impl Pool {
         self.answer(request, context, |call| call).await
     }
 
-    /// Like [`Pool::handle`], in a task of its own: for callers inside another store's event loop, in which wasmtime 48
-    /// runs no second one.
+    /// Like [`Pool::handle`], but spawned as a task: for callers inside another store's event loop, in which wasmtime
+    /// 48 runs no second one.
     ///
     /// # Errors
     /// As [`Pool::handle`].
-    pub async fn handle_apart<B>(
+    pub async fn handle_spawned<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
         context: CallContext,
@@ -92,15 +92,15 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        self.answer(request, context, apart).await
+        self.answer(request, context, spawned).await
     }
 
-    /// Drives the call, in the place that `place` gives it, until its response's head is there.
+    /// Drives the call, as `run` runs it, until its response's head is there.
     async fn answer<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
         context: CallContext,
-        place: fn(Call) -> Call,
+        run: fn(Call) -> Call,
     ) -> Result<http::Response<ResponseBody>, CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -109,7 +109,7 @@ impl Pool {
         let (head, mut answered) = oneshot::channel();
         let progress = Arc::new(CallProgress::default());
         let call = self.clone().call_through(request, context, head, progress.clone());
-        let mut call = Some(place(Box::pin(call)));
+        let mut call = Some(run(Box::pin(call)));
         let mut ended = Ok(());
         let head = std::future::poll_fn(|cx| {
             if let Some(running) = &mut call
@@ -168,15 +168,15 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let mut lease = self.lease(context).await?;
-        // After the lease, so that it goes first: the reader knows of the cut before the store closes the streams.
-        let mut cut = CutOnDrop(Some(progress));
+        // After the lease, so that it goes first: the reader knows of the abort before the store closes the streams.
+        let mut aborted = AbortedOnDrop(Some(progress));
         let instance = &mut lease.instance;
         let Some(handler) = instance.handler.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
         match handler.handle(instance, request, head, progress).await {
             Ok(()) => {
-                cut.0 = None;
+                aborted.0 = None;
                 if handler.allows_reuse() {
                     lease.give_back()
                 } else {
@@ -196,7 +196,7 @@ pub struct ResponseBody {
     remaining: Option<u64>,
     call: Option<Call>,
     progress: Arc<CallProgress>,
-    /// The reader has been told of the cut.
+    /// The reader has been told that the call was aborted.
     broken: bool,
 }
 
@@ -216,15 +216,15 @@ impl ResponseBody {
         self.remaining == Some(0)
     }
 
-    /// Whether the call was ended before the guest was done. The log says why.
-    pub fn is_cut(&self) -> bool {
-        self.progress.cut.load(Ordering::Acquire)
+    /// Whether the call was aborted before the guest was done. The log says why.
+    pub fn is_aborted(&self) -> bool {
+        self.progress.aborted.load(Ordering::Acquire)
     }
 
-    /// Gives the call a task of its own: for a reader that may stop reading, since a call that nobody drives would keep
+    /// Spawns the call as a task: for a reader that may stop reading, since a call that nobody drives would keep
     /// its instance, and what it holds of the processor, past its deadline.
-    pub fn apart(mut self) -> Self {
-        self.call = self.call.take().map(apart);
+    pub fn spawned(mut self) -> Self {
+        self.call = self.call.take().map(spawned);
         self
     }
 
@@ -268,7 +268,7 @@ impl Body for ResponseBody {
         self.drive(cx);
         let poll = Pin::new(&mut self.body).poll_frame(cx);
         match &poll {
-            Poll::Ready(None) if self.is_cut() && !self.has_arrived() => {
+            Poll::Ready(None) if self.is_aborted() && !self.has_arrived() => {
                 let error = Error::InternalError(Some("the call was ended before its response".into()));
                 return Poll::Ready((!std::mem::replace(&mut self.broken, true)).then_some(Err(error)));
             }
@@ -283,8 +283,8 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // In this order: streams that a cut has closed are seen as closed only after the cut.
-        self.body.is_end_stream() && (self.has_arrived() || !self.is_cut())
+        // In this order: streams that an abort has closed are seen as closed only after it.
+        self.body.is_end_stream() && (self.has_arrived() || !self.is_aborted())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -35,7 +35,7 @@ use uuid::Uuid;
 use wasmtime::component::types::Type;
 
 /// The most that a request or an answer on the socket may have, in bytes.
-const MAX_MESSAGE: usize = 64 << 20;
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// A call to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -356,7 +356,7 @@ async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
 }
 
 async fn parse<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, String> {
-    let body = Limited::new(request.into_body(), MAX_MESSAGE).collect().await.map_err(|e| e.to_string())?;
+    let body = Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await.map_err(|e| e.to_string())?;
     serde_json::from_slice(&body.to_bytes()).map_err(|e| e.to_string())
 }
 
@@ -404,7 +404,7 @@ impl RunningHost {
         let request = Request::builder().method(method).uri(path).header("host", "souk").body(Full::from(body))?;
         let response = self.sender.send_request(request).await?;
         let body =
-            Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(anyhow::Error::from_boxed)?;
+            Limited::new(response.into_body(), MAX_MESSAGE_BYTES).collect().await.map_err(anyhow::Error::from_boxed)?;
         Ok(body.to_bytes())
     }
 }

@@ -16,8 +16,8 @@
 //! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
 //! fill the bucket. Those that other programs leave are understood.
 //!
-//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were written first.
-//! What replaces a value that is as large, and a deletion, need none.
+//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were
+//! written first. What replaces a value that is as large, and a deletion, need none.
 //!
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
 //! that it failed.
@@ -44,13 +44,13 @@ use tokio::time::{sleep, timeout};
 
 /// How long a request may take; afterwards it is sent again where that does no harm.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the servers of a cluster may take to elect the leader of a bucket: after its leader was killed, nobody answers
-/// for nine seconds or more.
+/// How long the servers of a cluster may take to elect the leader of a bucket: after its leader was killed, nobody
+/// answers for nine seconds or more.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
 /// The pause before a request is sent again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// How long after the connection was lost a request waits for it: mostly another server of the cluster takes it at once.
-/// After that a request fails at once.
+/// How long after the connection was lost a request waits for it: mostly another server of the cluster takes it at
+/// once. After that a request fails at once.
 const OUTAGE_GRACE: Duration = Duration::from_secs(2);
 /// The most requests of one batch that are under way at one time.
 const MAX_CONCURRENT_REQUESTS: usize = 16;

@@ -37,8 +37,9 @@ pub const MAX_BATCH_BYTES: usize = 16 << 20;
 pub const KEYS_PAGE: usize = 256;
 /// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
-/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK_BYTES`](souk_nats::stream_capacity::SLACK_BYTES), free on each
-/// server of the bucket from the start; for another bound the operator makes the bucket, or changes it.
+/// The same of a bucket that is made here. JetStream keeps so much, and
+/// [`SLACK_BYTES`](souk_nats::stream_capacity::SLACK_BYTES), free on each server of the bucket from the start; for
+/// another bound the operator makes the bucket, or changes it.
 pub const MAX_BUCKET_BYTES: u64 = 256 << 20;
 /// How long an operation waits for a server. A call that has less time left ends at its own deadline.
 pub const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,7 +105,8 @@ impl Store {
         Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
     }
 
-    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room for.
+    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
+    /// for.
     pub fn max_value(&self) -> usize {
         match &self.0 {
             Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,

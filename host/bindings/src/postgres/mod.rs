@@ -119,8 +119,8 @@ pub const MAX_TRANSACTIONS: usize = 4;
 pub const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to connect: resolving the name, TLS and login included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is pinged before it is used. One that is used more often costs no ping, and one
-/// that died in so short a time is like one that died during a statement.
+/// A connection that was idle for longer is pinged before it is used. One that is used more often costs no ping, and
+/// one that died in so short a time is like one that died during a statement.
 pub const PING_AFTER: Duration = Duration::from_millis(50);
 /// How long the answer to such a ping, or to a `ROLLBACK` that no caller waits for, may take.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(1);

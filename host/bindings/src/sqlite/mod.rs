@@ -114,8 +114,8 @@ pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
 pub const MAX_HEAP_BYTES: u64 = 256 << 20;
 /// Reader connections of a database.
 pub const READERS: usize = 8;
-/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to [`STALL_TIMEOUT`]
-/// between two reads.
+/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to
+/// [`STALL_TIMEOUT`] between two reads.
 pub const STREAM_READERS: usize = 4;
 /// How many of the readers may serve other long reads at one time. What remains is for short ones.
 pub const LONG_READERS: usize = 3;

@@ -37,10 +37,10 @@
 //! given calls by NATS; after one was lost, the callers pass it by ([`hosts`]).
 //!
 //! **What is sent again.** A function that the manifest calls `idempotent`, and GET, HEAD and OPTIONS, when the call
-//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
-//! than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
-//! there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that it is not
-//! known whether it was done: the caller repeats it with an idempotency key of its own.
+//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for
+//! less than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way
+//! when it was there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that
+//! it is not known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
 //! **Types.** What the other host runs is not seen at the start, and values of another contract may be read as something
 //! that they are not. So each call names the type that it was made for. A host that starts asks for the types of those
@@ -48,7 +48,7 @@
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`MAX_CALL_MEMORY_KIB`];
 //! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
-//! [`MAX_VALUE`], as that of a call on one host.
+//! [`MAX_VALUE_BYTES`], as that of a call on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -79,7 +79,7 @@ pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
 pub use types::{ExpectedType, compare, expected_types};
 
-use souk_codec::MAX_VALUE;
+use souk_codec::MAX_VALUE_BYTES;
 use std::time::Duration;
 
 /// How often the host of a running call says that it runs.
@@ -93,9 +93,9 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
-/// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as values.
-/// One call alone may be as large as a call between components of one host.
-pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE / 1024;
+/// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as
+/// values. One call alone may be as large as a call between components of one host.
+pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE_BYTES / 1024;
 /// The least memory that a call counts for, in KiB: a task with its values takes that much while it runs.
 const MIN_CALL_KIB: usize = 16;
 

@@ -25,7 +25,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// How often pools are looked through for instances that nobody uses.
-const SWEEP: Duration = Duration::from_secs(1);
+const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
@@ -391,7 +391,7 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
             let context = CallContext { deadline, ..context };
             let answer = match handler {
                 Handler::Local(pool) => {
-                    pool.handle_apart(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
+                    pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
                 }
                 Handler::Remote(remote, _) => {
                     let request = collect(request, remote.most()).await?;
@@ -426,8 +426,8 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
 }
 
 async fn sweep(pools: Vec<Arc<Pool>>) {
-    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(SWEEP);
-    let mut tick = tokio::time::interval(shortest.clamp(millis(10), SWEEP));
+    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
+    let mut tick = tokio::time::interval(shortest.clamp(millis(10), MAX_SWEEP_INTERVAL));
     loop {
         tick.tick().await;
         for pool in &pools {

@@ -7,7 +7,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
 //! the application, since those can be secrets: see [`BuildEnvironment`].
 
-use super::{From, output};
+use super::{ManifestArg, output};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -27,12 +27,12 @@ pub const TARGET: &str = "wasm32-wasip2";
 #[derive(Debug, Args)]
 pub struct Build {
     #[command(flatten)]
-    from: From,
+    manifest: ManifestArg,
 }
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.from.manifest(), None, false).await?;
+        run(&self.manifest.path(), None, false).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,7 @@
 //! `souk call`: one function, by hand.
 
 use super::reach::{Reached, reach};
-use super::{Place, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output};
 use crate::app::App;
 use crate::control::{self, CallReply, CallRequest, Listed};
 use crate::telemetry;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 #[command(after_help = "Example: souk call products store:products/catalog#get '{\"id\":1}'")]
 pub struct Call {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
     /// Print every component's functions with their signatures
     #[arg(long, conflicts_with_all = ["component", "function", "arguments"])]
     list: bool,
@@ -34,8 +34,8 @@ impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
         // A running host has its variables; whoever calls it need not have them too.
-        let manifest = self.place.read(&[]);
-        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = self.app.read(&[]);
+        let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let manifest = match manifest {
             Err(errors) if !state::exists(&state_dir) => return Err(errors.into()),
             manifest => manifest,

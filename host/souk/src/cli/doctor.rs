@@ -1,7 +1,7 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
 use super::build::{BuildEnvironment, TARGET, has_target};
-use super::{Place, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output};
 use crate::app::{App, describe};
 use clap::Args;
 use souk_links::{durable, nest, remote};
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
 }
 
 impl Doctor {
@@ -25,9 +25,9 @@ impl Doctor {
             output::line(&format!("{} {name}: {text}", if good { "ok   " } else { "WRONG" }));
             well &= good;
         };
-        let manifest = self.place.manifest();
+        let manifest = self.app.manifest();
         let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let environment = BuildEnvironment::of(&manifest, self.place.runtime_config_file.as_deref());
+        let environment = BuildEnvironment::of(&manifest, self.app.runtime_config_file.as_deref());
         match version(folder, &environment).await {
             Some(version) => check("toolchain", true, version),
             None => check("toolchain", false, "rustc does not start\n  fix: install Rust 1.95 or newer".into()),
@@ -36,8 +36,8 @@ impl Doctor {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
-        let loaded = self.place.read(&[]).and_then(|manifest| {
-            let secrets = state::secrets_of(&self.place.state_dir(manifest.state_dir()));
+        let loaded = self.app.read(&[]).and_then(|manifest| {
+            let secrets = state::secrets_of(&self.app.state_dir(manifest.state_dir()));
             fill_in(manifest, default_url(), secrets)
         });
         let loaded = match loaded {
