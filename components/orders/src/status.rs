@@ -1,4 +1,4 @@
-//! How an order's status may be set by hand. What payments do to it is in [`crate::settle`].
+//! How an order's status may be set by hand. What payments do to it is in [`crate::payment_state`].
 
 use crate::bindings::orders::{Actor, Error, Order, Status};
 use crate::rows::{self, status_name};
@@ -7,7 +7,7 @@ use souk_database::Database;
 
 /// How often a change is tried when the status changes under it. It can change only twice more: from any status there
 /// are at most two steps to one that stays.
-const TRIES: usize = 3;
+const MAX_TRIES: usize = 3;
 
 /// Moves an order to a status. The statement that does it names the status that the order must have, so whatever
 /// happens at the same time (a payment above all), the database decides which comes first and the other sees it.
@@ -15,7 +15,7 @@ const TRIES: usize = 3;
 /// # Errors
 /// `not-found` when the actor does not see the order; what [`check`] says; the database's.
 pub fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Result<Order, Error> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         let order = store::find(database, id, actor.sees())?;
         if order.status == to {
             return Ok(order);

@@ -4,8 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 
-/// What is asked for ahead of a value's growth, in bytes.
-const STEP: usize = 4 * 1024;
+/// The least number of bytes that a growing value reserves at a time.
+const RESERVE_STEP_BYTES: usize = 4 * 1024;
 
 /// A value that does not fit its type, JSON that does not, or a type that JSON cannot carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ impl Trail<'_> {
     /// Takes memory; says whether there was so much.
     pub fn spend(&self, bytes: usize) -> bool {
         let missing = bytes.saturating_sub(self.left.get());
-        let asked = missing.max(STEP);
+        let asked = missing.max(RESERVE_STEP_BYTES);
         if missing > 0 {
             if !self.more.is_some_and(|more| more(asked)) {
                 return false;

@@ -3,6 +3,7 @@
 use super::component::Compiled;
 use super::error::{CallError, Failure};
 use super::fairness::{Fairness, Slice};
+use super::handler::Handler;
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::{ComponentLimits, millis};
@@ -12,14 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::Func;
-use wasmtime_wasi_http::p3::bindings::Service;
 
 /// An instance with its sandbox.
 pub(super) struct Instance {
     pub(super) store: Store<Ctx>,
     /// The exported functions, in the order of [`Compiled::exported`].
     pub(super) functions: Vec<Func>,
-    pub(super) service: Option<Arc<Service>>,
+    pub(super) handler: Option<Handler>,
     pub(super) slice: Slice,
     uses: u64,
     idle_since: Instant,
@@ -167,11 +167,9 @@ impl Pool {
             let func = instance.get_func(&mut store, function.index);
             functions.push(func.ok_or_else(|| self.error(Failure::NotExported, &function.name))?);
         }
-        let service = match &self.compiled.service {
-            Some(indices) => Some(Arc::new(indices.load(&mut store, &instance).map_err(failed)?)),
-            None => None,
-        };
-        Ok(Instance { store, functions, service, slice, uses: 0, idle_since: Instant::now() })
+        let handler = self.compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
+        let handler = handler.transpose().map_err(failed)?;
+        Ok(Instance { store, functions, handler, slice, uses: 0, idle_since: Instant::now() })
     }
 }
 
@@ -184,6 +182,13 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// Ends a call that succeeded and whose instance may serve no other: what it printed without an end of line goes to
+    /// the log before it is dropped.
+    pub(super) fn finish(mut self) {
+        self.instance.slice.release();
+        self.instance.store.data_mut().end();
+    }
+
     /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
     /// next call must not find (an open transaction).
     pub(super) fn give_back(self) {

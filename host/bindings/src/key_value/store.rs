@@ -13,14 +13,14 @@
 //! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there |
 //! | how long it is kept | for good | as the bucket's replicas are | as the server is configured |
 //!
-//! A store on a server that is away fails with an error that names it, within [`WAIT`](super::WAIT) (on NATS, whose
+//! A store on a server that is away fails with an error that names it, within [`SERVER_TIMEOUT`](super::SERVER_TIMEOUT) (on NATS, whose
 //! servers may be about to elect a leader, a little longer), and works again by itself.
 
 use super::error::StoreError;
 use super::file::File;
 use super::nats::Bucket;
 use super::redis::Database;
-use super::types::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY, MAX_VALUE, Page, Swap, Version, Versioned};
+use super::types::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, Swap, Version, Versioned};
 use souk_manifest::RedisUrl;
 use souk_nats::Nats;
 use std::path::Path;
@@ -60,11 +60,12 @@ impl Store {
         Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
     }
 
-    /// The largest value that this store takes, in bytes: [`MAX_VALUE`], or what the server's messages have room for.
+    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
+    /// for.
     pub fn max_value(&self) -> usize {
         match &self.0 {
-            Kind::File(_) | Kind::Redis(_) => MAX_VALUE,
-            Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE),
+            Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,
+            Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE_BYTES),
         }
     }
 
@@ -195,7 +196,7 @@ fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {
-    if key.len() > MAX_KEY { Err(StoreError::KeyTooLong(key.len())) } else { Ok(()) }
+    if key.len() > MAX_KEY_BYTES { Err(StoreError::KeyTooLong(key.len())) } else { Ok(()) }
 }
 
 fn check_batch_length(keys: usize) -> Result<(), StoreError> {

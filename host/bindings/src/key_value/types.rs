@@ -5,9 +5,9 @@ use super::error::StoreError;
 use std::time::Duration;
 
 /// The longest key, in bytes of UTF-8; Spin documents the same bound.
-pub const MAX_KEY: usize = 255;
+pub const MAX_KEY_BYTES: usize = 255;
 /// The largest value in bytes; Spin documents 1 MB. It also bounds what an inline read costs.
-pub const MAX_VALUE: usize = 1 << 20;
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// The most keys that one batch call may name.
 pub const MAX_BATCH_KEYS: usize = 1_000;
 /// The most bytes of values that one batch call may carry in or out: they are held in the host's memory at once.
@@ -15,12 +15,13 @@ pub const MAX_BATCH_BYTES: usize = 16 << 20;
 /// How many keys one page of a listing holds, about: at most 64 KiB, read in well under a millisecond from a file.
 pub const KEYS_PAGE: usize = 256;
 /// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
-pub const MAX_FILE: u64 = 1 << 30;
-/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK`](souk_nats::room::SLACK), free on each
-/// server of the bucket from the start; for another bound the operator makes the bucket, or changes it.
-pub const MAX_BUCKET: u64 = 256 << 20;
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+/// The same of a bucket that is made here. JetStream keeps so much, and
+/// [`SLACK_BYTES`](souk_nats::stream_capacity::SLACK_BYTES), free on each server of the bucket from the start; for
+/// another bound the operator makes the bucket, or changes it.
+pub const MAX_BUCKET_BYTES: u64 = 256 << 20;
 /// How long an operation waits for a server. A call that has less time left ends at its own deadline.
-pub const WAIT: Duration = Duration::from_secs(5);
+pub const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which write made a value: what a compare-and-swap compares in place of the value. It means nothing beyond this
 /// process.

@@ -47,6 +47,7 @@ mod engine;
 mod error;
 mod host;
 mod policy;
+mod spin_2;
 mod statement;
 mod stream;
 mod value;
@@ -113,15 +114,15 @@ pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
 pub const MAX_HEAP_BYTES: u64 = 256 << 20;
 /// Reader connections of a database.
 pub const READERS: usize = 8;
-/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to [`STALL`]
-/// between two reads.
+/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to
+/// [`STALL_TIMEOUT`] between two reads.
 pub const STREAM_READERS: usize = 4;
 /// How many of the readers may serve other long reads at one time. What remains is for short ones.
 pub const LONG_READERS: usize = 3;
 /// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
-pub const BUSY_WAIT: Duration = Duration::from_secs(5);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stream of rows waits for the guest to read on; a reader that stands still keeps the WAL from shrinking.
-pub const STALL: Duration = Duration::from_secs(10);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Open connections of one instance.
 pub const MAX_CONNECTIONS: usize = 256;
 
@@ -147,14 +148,11 @@ impl State {
     }
 }
 
-/// Links the interface.
+/// Links the interface, and its older form.
 ///
 /// # Errors
-/// When the name is linked already.
+/// When a name is linked already.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, |ctx| host::View {
-        table: &mut ctx.table,
-        grants: &ctx.grants,
-        state: &mut ctx.sqlite,
-    })
+    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, host::View::of)?;
+    spin_2::add_to_linker(linker)
 }
