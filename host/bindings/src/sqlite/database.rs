@@ -1,8 +1,10 @@
 //! One database file: its writer, its readers, and who may use them when.
 
 use super::engine::{Bound, Collected, Engine, Run, has_virtual_tables};
-use super::error::{Stop, internal, to_guest_busy};
+use super::error::{Stop, internal, to_guest_busy, to_guest_evicted};
 use super::policy::Role;
+use super::reads::{Reading, Reads};
+use super::wal::{MAX_WAL_BYTES, Wal, WalFull};
 use super::{Error, Value};
 use rusqlite::Error as SqliteError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// A database, shared by every component that is granted its label.
 pub struct Database {
@@ -25,6 +28,8 @@ pub struct Database {
     readers: Arc<Semaphore>,
     long_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    reads: Arc<Reads>,
+    wal: Wal,
     /// Whether the database has virtual tables, whose steps no budget can bound.
     virtual_tables: AtomicBool,
     opened: Instant,
@@ -75,6 +80,8 @@ impl Database {
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
             streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
+            reads: Arc::default(),
+            wal: Wal::bounded(path, MAX_WAL_BYTES.min(most)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
             paused_until: AtomicU64::new(0),
@@ -122,7 +129,7 @@ impl Database {
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
             }
         };
-        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _share: None })
+        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _share: None, reading: None })
     }
 
     /// A reader for a read that takes long, and its run.
@@ -146,7 +153,19 @@ impl Database {
         let mut reader = self.reader().await?;
         reader._share = Some(share);
         let run = reader.engine()?.begin();
+        reader.reading = Some(self.reads.begin(run.stopper()));
         Ok((reader, run))
+    }
+
+    /// Keeps the write-ahead log within its bound, at the cost of the oldest reads. For the writer's blocking thread,
+    /// outside a transaction.
+    fn keep_wal_small(&self, engine: &Engine) -> Result<(), Stop> {
+        self.wal.keep_small(|| engine.empty_wal(), || self.reads.end_oldest()).map_err(|WalFull| {
+            Stop::Failed(Error::Io(format!(
+                "database is locked: another program reads `{}` and keeps its write-ahead log from being emptied",
+                self.label
+            )))
+        })
     }
 
     /// Reads on this thread, under a budget; see the module's documentation for why this may be done.
@@ -210,6 +229,8 @@ pub(super) struct Reader {
     _permit: OwnedSemaphorePermit,
     /// Of the readers that long reads or streams may have.
     _share: Option<OwnedSemaphorePermit>,
+    /// A long read or a stream.
+    reading: Option<Reading>,
 }
 
 impl Reader {
@@ -221,13 +242,24 @@ impl Reader {
         &self.database.label
     }
 
+    /// Cancelled when the read must end because it keeps the write-ahead log from being emptied.
+    pub(super) fn evicted(&self) -> CancellationToken {
+        self.reading.as_ref().map(|reading| reading.evicted().clone()).unwrap_or_default()
+    }
+
     /// Runs `work`. rusqlite asserts where SQLite is out of memory; that costs the reader, and nothing else.
     pub(super) fn run<T>(mut self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
         let engine = self.engine().map_err(Stop::Failed)?;
-        catch_unwind(AssertUnwindSafe(|| work(engine))).unwrap_or_else(|_| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(engine))).unwrap_or_else(|_| {
             self.engine = None;
             Err(Stop::Failed(internal(&self.database.label, "a read failed", "SQLite was out of memory")))
-        })
+        });
+        match outcome {
+            Err(Stop::Gone) if self.evicted().is_cancelled() => {
+                Err(Stop::Failed(to_guest_evicted(&self.database.label, self.database.wal.most())))
+            }
+            outcome => outcome,
+        }
     }
 }
 
@@ -285,15 +317,24 @@ impl Writer {
         let database = self.database.clone();
         let task = tokio::task::spawn_blocking(move || {
             let outcome = self.engine().map_err(Stop::Failed).and_then(|engine| {
+                let database = &self.database;
+                if !engine.in_transaction() {
+                    database.keep_wal_small(engine)?;
+                }
                 let outcome = engine.blocking(|engine| engine.collect(&sql, &params, false, WHOLE));
                 if engine.made_virtual_table() {
                     self.database.virtual_tables.store(true, Ordering::Release);
                 }
-                outcome.map(|collected| Written {
+                let written = outcome.map(|collected| Written {
                     collected,
                     inserted: engine.inserted_rowid(),
                     changes: engine.changes(),
-                })
+                });
+                if !engine.in_transaction() {
+                    // What was written stands; that the log is full is for the next one to be told.
+                    let _ = database.keep_wal_small(engine);
+                }
+                written
             });
             let outcome = outcome.map_err(Stop::of_whole);
             (self, outcome)

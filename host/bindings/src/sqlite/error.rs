@@ -75,3 +75,11 @@ pub(super) fn to_guest_busy(label: &str) -> Error {
         super::BUSY_WAIT.as_secs()
     ))
 }
+
+/// The error of a read that was ended because it kept the write-ahead log, of at most `most` bytes, from being emptied.
+pub(super) fn to_guest_evicted(label: &str, most: u64) -> Error {
+    Error::Io(format!(
+        "the read was ended: others wrote more than {} MiB to `{label}` while it ran; read in pages, or faster",
+        most >> 20
+    ))
+}

@@ -30,6 +30,11 @@
 //! within a transaction takes the transaction with it, and the connection refuses more until the guest says
 //! `ROLLBACK`: the rest of a broken transaction must not be committed piece by piece.
 //!
+//! # The write-ahead log
+//!
+//! Reads that overlap would keep the log growing. When it passes [`wal::MAX_WAL_BYTES`], the oldest long reads and
+//! streams end with an error until it can be emptied.
+//!
 //! # Durability
 //!
 //! The writer commits with `synchronous = FULL`: WAL's usual `NORMAL` may lose the last commits at a power cut, and a
@@ -47,10 +52,14 @@ mod engine;
 mod error;
 mod host;
 mod policy;
+mod reads;
 mod statement;
 mod stream;
 mod value;
+pub mod wal;
 
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;
 
