@@ -68,7 +68,7 @@ impl Grants {
             environment: Vec::new(),
             files: None,
             key_value: BTreeMap::new(),
-            sqlite: BTreeMap::new(),
+            sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
         }

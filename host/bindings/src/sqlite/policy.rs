@@ -4,7 +4,7 @@
 //! live in the shared connection), pragmas that change durability or the connection, and the host's own tables that
 //! note which migrations ran.
 
-use super::engine::Gauge;
+use super::gauge::Gauge;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use std::sync::Arc;
 

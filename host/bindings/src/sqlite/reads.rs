@@ -1,6 +1,6 @@
 //! The long reads of a database that are under way, in the order in which they began, so that the oldest can be ended.
 
-use super::engine::Stopper;
+use super::gauge::Stopper;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What one guest's statements may take from the others: the write-ahead log, memory, temporary files.
 
-use super::tests::{FOR_EVER, Fixture, all, count_to, error, ok};
+use super::tests::{FOR_EVER, Fixture, all, count_to, error, integer, ok};
 use super::*;
 
 fn wal_bytes(f: &Fixture) -> u64 {
@@ -71,4 +71,82 @@ async fn writes_are_refused_while_another_program_keeps_the_log_from_being_empti
     ok(&writer, "UPDATE t SET n = 1").await;
     assert!(wal_bytes(&f) < MIB);
     assert_eq!(all(writer.query_stream("SELECT n FROM t".into(), vec![]).await.unwrap()).await.len(), 1);
+}
+
+/// Sorts about `mib` MiB, without an index.
+fn sort(mib: u64) -> String {
+    let rows = format!("SELECT randomblob(10000) AS b FROM ({})", count_to(mib * 100));
+    format!("SELECT count(*), max(length(b)) FROM (SELECT b FROM ({rows}) ORDER BY b LIMIT -1 OFFSET 1)")
+}
+
+#[tokio::test]
+async fn a_sort_larger_than_all_of_sqlites_memory_succeeds_in_files_beside_another_ones() {
+    let f = Fixture::new("").await;
+    let (large, small) = (f.connect(), f.connect());
+    let (large, small) = tokio::join!(async { ok(&large, &sort(MAX_HEAP_BYTES / MIB + 50)).await }, async {
+        ok(&small, &sort(100)).await
+    });
+    assert_eq!(large.rows[0].values[1], Value::Integer(10_000));
+    assert_eq!(small.rows[0].values[0], Value::Integer(9_999));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn temporary_files_count_as_the_databases_bytes() {
+    let f = Fixture::sized("", 16 * MIB).await;
+    let c = f.connect();
+    for _ in 0..3 {
+        let message = error(&c, &sort(200)).await;
+        assert!(message.contains("more than 16 MiB of temporary files"), "{message}");
+    }
+    ok(&c, &sort(4)).await;
+}
+
+#[tokio::test]
+async fn a_component_runs_a_bounded_number_of_statements_and_leaves_room_for_others() {
+    let others = Fixture::new("CREATE TABLE t (n)").await;
+    let share = Share::default();
+    // The component has several databases, each with room for more than one long read.
+    let fixtures = [Fixture::new("").await, Fixture::new("").await, Fixture::new("").await];
+    let sql = format!("SELECT count(*) FROM ({})", count_to(FOR_EVER));
+    let mut reads = Vec::new();
+    for f in &fixtures {
+        for _ in 0..LONG_READERS {
+            let c = Connection::new(f.database.clone(), share.clone(), Arc::default());
+            let sql = sql.clone();
+            reads.push(tokio::spawn(async move { c.execute(sql, vec![]).await }));
+        }
+    }
+    while share.free() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let running: usize = fixtures.iter().map(|f| f.database.long_reads_under_way()).sum();
+    assert_eq!(running, MAX_STATEMENTS);
+    ok(&others.connect(), "INSERT INTO t VALUES (1)").await;
+    reads.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_transaction_that_sqlite_ended_by_itself_takes_no_more_statements() {
+    let f = Fixture::sized("CREATE TABLE t (n)", 4 * MIB).await;
+    let c = f.connect();
+    ok(&c, "BEGIN").await;
+    ok(&c, "INSERT INTO t VALUES (1)").await;
+    // An interruption rolls the transaction back.
+    let message = error(&c, &format!("INSERT INTO t SELECT 2 FROM ({})", sort(200))).await;
+    assert!(message.contains("temporary files"), "{message}");
+    let message = error(&c, "INSERT INTO t VALUES (3)").await;
+    assert!(message.contains("say ROLLBACK"), "{message}");
+    ok(&c, "ROLLBACK").await;
+    ok(&c, "INSERT INTO t VALUES (4)").await;
+    assert_eq!(integer(&c, "SELECT sum(n) FROM t").await, 4);
+    // One that the guest lets SQLite roll back is over, as it asked for.
+    ok(&c, "CREATE UNIQUE INDEX i ON t (n)").await;
+    ok(&c, "BEGIN").await;
+    assert!(error(&c, "INSERT OR ROLLBACK INTO t VALUES (4)").await.contains("UNIQUE"));
+    ok(&c, "INSERT INTO t VALUES (5)").await;
 }

@@ -5,8 +5,9 @@
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Reader;
-use super::engine::{Collected, Item, Run};
+use super::engine::{Collected, Item};
 use super::error::{Stop, internal};
+use super::gauge::Run;
 use crate::rows::Rows;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ impl RowStream {
                 Ok(()) => return last(Ok(batch)),
                 Err(Stop::Gone) => return,
                 Err(Stop::Failed(e)) => e,
+                Err(Stop::NoMemory) => Stop::NoMemory.of_whole(),
                 Err(other) => internal(&label, "a read ended early", format!("{other:?}")),
             };
             match give_columns {

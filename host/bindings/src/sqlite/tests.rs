@@ -26,7 +26,7 @@ impl Fixture {
     }
 
     pub(super) fn connect(&self) -> Connection {
-        Connection::new(self.database.clone(), self.transactions.clone())
+        Connection::new(self.database.clone(), Share::default(), self.transactions.clone())
     }
 
     fn open_transactions(&self) -> usize {
@@ -607,7 +607,7 @@ async fn a_database_outlives_its_host() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
     for expected in [1, 2] {
-        let c = Connection::new(Database::open(&path, "shop").unwrap(), Arc::default());
+        let c = Connection::new(Database::open(&path, "shop").unwrap(), Share::default(), Arc::default());
         ok(&c, "CREATE TABLE IF NOT EXISTS t (n)").await;
         ok(&c, "INSERT INTO t VALUES (1)").await;
         assert_eq!(integer(&c, "SELECT count(*) FROM t").await, expected);
