@@ -41,5 +41,6 @@ mod scenarios {
     mod startup;
     mod stripe;
     mod tokens;
+    mod upgrade;
     mod wasi_0_2;
 }

@@ -5,7 +5,7 @@
 
 use super::postgres::Postgres;
 use super::spread::{self, Spread};
-use super::{Host, build};
+use super::{Host, archive, build};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -190,6 +190,12 @@ impl App {
     pub fn component(self, name: &str, text: &str) -> App {
         let bytes = wat::parse_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
         self.file(name, bytes)
+    }
+
+    /// Unpacks a state folder (`.tar.gz`) that an earlier host left.
+    pub fn state_from(self, archive: &Path) -> App {
+        archive::unpack(archive, &self.state());
+        self
     }
 
     /// Sets a variable of the application.
