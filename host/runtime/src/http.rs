@@ -8,31 +8,47 @@
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
 //! proper end. So the call says first that it was cut, and the body then ends with an error: a client must be able to
 //! tell half a response from a whole one.
+//!
+//! Where a response ends, the host decides ([`framing`]). wasmtime counts bodies too, but the error that it makes of a
+//! short one is lost where the reader has not yet taken what came before it; so it is not told of the length.
 
 use super::error::{CallError, Failure};
 use super::pool::Pool;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 use souk_bindings::call::CallContext;
+use souk_bindings::framing::{self, Count, Misframed};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
+use wasmtime::AsContextMut as _;
 use wasmtime_wasi_http::p3::{Request, bindings::http::types::ErrorCode};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
 
-type Head = Result<http::Response<WasiBody>, ErrorCode>;
+/// A response with the count of its body, or why there is none.
+type Head = Result<(http::Response<WasiBody>, Count), Refusal>;
+
+/// Why a guest's answer is no response.
+enum Refusal {
+    /// The guest said so.
+    Code(ErrorCode),
+    /// Its head cannot be sent.
+    Head(Misframed),
+}
 
 /// A call under way; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
 
 /// How far a call has come, for the reader of its response.
-#[derive(Default)]
 struct Course {
+    /// Who answers, and in which call, for the log.
+    component: Arc<str>,
+    trace: Arc<str>,
     /// The response's head is out.
     answered: AtomicBool,
     /// The call was ended before the guest was done.
@@ -107,7 +123,12 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let (head, mut answered) = oneshot::channel();
-        let course = Arc::new(Course::default());
+        let course = Arc::new(Course {
+            component: self.component().clone(),
+            trace: context.trace.clone(),
+            answered: AtomicBool::default(),
+            cut: AtomicBool::default(),
+        });
         let call = self.clone().call_through(request, context, head, course.clone());
         let mut call = Some(place(Box::pin(call)));
         let mut ended = Ok(());
@@ -122,8 +143,13 @@ impl Pool {
         })
         .await;
         match (head, ended) {
-            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, course)),
-            (Ok(Err(code)), _) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}"))),
+            (Ok(Ok((response, count))), _) => {
+                Ok(response.map(|body| ResponseBody { body, count, call, course, broken: false }))
+            }
+            (Ok(Err(Refusal::Code(code))), _) => {
+                Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}")))
+            }
+            (Ok(Err(Refusal::Head(misframed))), _) => Err(self.error(Failure::Trapped, misframed)),
             (Err(_), Err(error)) => Err(error),
             (Err(_), Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
         }
@@ -175,6 +201,7 @@ impl Pool {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
         let slice = instance.slice.clone();
+        let to_head = request.method() == Method::HEAD;
         let served = slice
             .run(instance.store.run_concurrent(async |accessor| {
                 let (request, sent) = accessor.with(|mut store| {
@@ -183,8 +210,20 @@ impl Pool {
                     (request, sent)
                 });
                 let answer = match service.handle(accessor, request).await? {
-                    Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
-                    Err(code) => Err(code),
+                    Ok(mut response) => accessor.with(|mut store| {
+                        // wasmtime would read the length, and end the whole call where it is no number.
+                        let headers: HeaderMap = std::mem::take(&mut response.headers).into();
+                        let (mut head, ()) = http::Response::new(()).into_parts();
+                        (head.status, head.headers) = (response.status, headers);
+                        match framing::response_head(&mut head, to_head) {
+                            Ok(count) => {
+                                let response = response.into_http(store.as_context_mut(), sent)?;
+                                Ok(Ok((http::Response::from_parts(head, response.into_body()), count)))
+                            }
+                            Err(misframed) => wasmtime::error::Ok(Err(Refusal::Head(misframed))),
+                        }
+                    })?,
+                    Err(code) => Err(Refusal::Code(code)),
                 };
                 course.answered.store(answer.is_ok(), Ordering::Relaxed);
                 // Nobody may be there to take it any more: the task is then about to be dropped.
@@ -204,31 +243,24 @@ impl Pool {
     }
 }
 
-/// A response's body, with the call that writes it.
+/// A response's body, with the call that writes it. Why one breaks off is in the log.
 pub struct ResponseBody {
     body: WasiBody,
-    /// Bytes still to come, when the guest has said how many.
-    remaining: Option<u64>,
+    count: Count,
     call: Option<Call>,
     course: Arc<Course>,
-    /// The reader has been told of the cut.
+    /// The reader has been told that it breaks off.
     broken: bool,
 }
 
 impl ResponseBody {
-    fn attach(response: http::Response<WasiBody>, call: Option<Call>, course: Arc<Course>) -> http::Response<Self> {
-        let length = response.headers().get(CONTENT_LENGTH);
-        let remaining = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        response.map(|body| ResponseBody { body, remaining, call, course, broken: false })
-    }
-
-    /// Whether all that the guest has announced has been read: there is nothing more to wait for.
+    /// Whether all that the guest has announced has been read.
     pub fn has_arrived(&self) -> bool {
-        self.remaining == Some(0)
+        self.count.is_complete() && !self.broken
     }
 
-    /// Whether the call was ended before the guest was done. The log says why.
-    pub fn is_cut(&self) -> bool {
+    /// Whether the call was ended before the guest was done.
+    fn is_cut(&self) -> bool {
         self.course.cut.load(Ordering::Acquire)
     }
 
@@ -251,6 +283,16 @@ impl ResponseBody {
         }
     }
 
+    /// Breaks the body off with `error`, which `why` explains to the log.
+    fn break_off(&mut self, error: Error, why: &dyn std::fmt::Display) -> Option<Result<Frame<Bytes>, Error>> {
+        if std::mem::replace(&mut self.broken, true) {
+            return None;
+        }
+        let Course { component, trace, .. } = &*self.course;
+        tracing::error!(%component, %trace, "component `{component}`: its response broke off: {why}");
+        Some(Err(error))
+    }
+
     /// The guest has written all of it and may go on after its return: let it finish, and keep the instance. Mostly
     /// there is nothing left but to give the instance back, which needs no task. What a guest still does then is not
     /// waited for when the host stops: its response is out.
@@ -265,7 +307,7 @@ impl ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A reader that knows the length stops before it has seen the end of the stream.
-        if self.has_arrived() || self.is_end_stream() {
+        if !self.broken && (self.has_arrived() || self.is_end_stream()) {
             self.finish();
         }
     }
@@ -276,29 +318,50 @@ impl Body for ResponseBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.drive(cx);
-        let poll = Pin::new(&mut self.body).poll_frame(cx);
-        match &poll {
-            Poll::Ready(None) if self.is_cut() && !self.has_arrived() => {
-                let error = Error::InternalError(Some("the call was ended before its response".into()));
-                return Poll::Ready((!std::mem::replace(&mut self.broken, true)).then_some(Err(error)));
-            }
-            Poll::Ready(None) => self.finish(),
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.remaining = self.remaining.map(|left| left.saturating_sub(length));
-            }
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        if self.broken {
+            return Poll::Ready(None);
         }
-        poll
+        self.drive(cx);
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None if self.is_cut() && !self.has_arrived() => {
+                // The call has said why.
+                self.broken = true;
+                Some(Err(Error::InternalError(Some("the call was ended before its response".into()))))
+            }
+            None => match self.count.end() {
+                Ok(()) => {
+                    self.finish();
+                    None
+                }
+                Err(short) => self.break_off(short.of_response(), &short),
+            },
+            Some(Ok(frame)) => match self.count.add(frame.data_ref().map_or(0, Bytes::len)) {
+                Ok(()) => Some(Ok(match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        framing::clean_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                })),
+                Err(long) => self.break_off(long.of_response(), &long),
+            },
+            Some(Err(error)) => {
+                let why = error.to_string();
+                self.break_off(error, &why)
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         // In this order: streams that a cut has closed are seen as closed only after the cut.
-        self.body.is_end_stream() && (self.has_arrived() || !self.is_cut())
+        // A body that lacks something has not ended: its reader must come and hear of it.
+        self.broken || self.body.is_end_stream() && (self.has_arrived() || !self.is_cut() && self.count.end().is_ok())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.count.remaining() {
+            Some(remaining) => SizeHint::with_exact(remaining),
+            None => self.body.size_hint(),
+        }
     }
 }
