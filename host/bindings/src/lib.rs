@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod files;
+pub mod framing;
 pub mod http_client;
 mod http_limits;
 pub mod key_value;
