@@ -47,8 +47,8 @@
 //! that are there as well, and its log has both ([`types`]).
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`ROOM`];
-//! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
-//! [`MAX_VALUE`], as that of a call on one host.
+//! those beyond are told `overloaded`, and nothing was started. What one call's
+//! values take, by the limit `call_bytes` of the component that reads them, as on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -94,8 +94,8 @@ pub const GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(1);
 /// What the calls that a host has taken may hold together, in KiB: of their messages, and of their arguments as values.
-/// One call alone may be as large as one between components of one host.
-pub const ROOM: usize = MAX_VALUE / 1024;
+/// One call alone may be as large as one between components of one host: eight calls of the largest size by default.
+pub const ROOM: usize = 8 * MAX_VALUE / 1024;
 /// What a call counts for at the least, in KiB: a task with its values takes that much while it runs.
 const LEAST: usize = 16;
 
