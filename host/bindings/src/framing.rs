@@ -261,12 +261,14 @@ fn join<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok().filter(|value| !value.is_empty())
 }
 
+/// Is told of a body that is not as long as declared.
+type Report = Box<dyn FnOnce(&Misframed) + Send>;
+
 /// A guest's body of a request, counted.
 pub struct Counted<B> {
     body: B,
     count: Count,
-    /// Is told of a body that is not as long as declared.
-    report: Option<Box<dyn FnOnce(&Misframed) + Send>>,
+    report: Option<Report>,
 }
 
 impl<B> Counted<B> {
