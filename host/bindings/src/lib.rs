@@ -6,7 +6,9 @@
 
 pub mod call;
 pub mod files;
+pub mod framing;
 pub mod http_client;
+mod http_limits;
 pub mod key_value;
 mod memory;
 pub mod migrations;
@@ -32,7 +34,7 @@ pub use stdio::printable;
 
 /// How many resources (HTTP requests, fields, streams, open stores ...) one instance may hold. The table is the host's
 /// memory, so a guest that leaks handles traps long before the host notices.
-const MAX_RESOURCES: usize = 16_384;
+const MAX_RESOURCES: usize = 4_096;
 
 /// What one component may reach; made at start-up and shared by all its instances.
 ///
@@ -68,7 +70,7 @@ impl Grants {
             environment: Vec::new(),
             files: None,
             key_value: BTreeMap::new(),
-            sqlite: BTreeMap::new(),
+            sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
         }
@@ -96,6 +98,7 @@ pub struct Ctx {
     hooks: http_client::Hooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
+    resources: http_limits::ResourceCount,
 }
 
 impl Ctx {
@@ -115,6 +118,7 @@ impl Ctx {
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
             stdio,
             key_value_open: 0,
+            resources: http_limits::ResourceCount::default(),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
             grants,
@@ -145,6 +149,7 @@ impl WasiView for Ctx {
 
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
 }
@@ -155,10 +160,15 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
+        ("http: fields of few", n(http_limits::LARGE_BYTES), "bytes"),
+        ("http: few resources", n(http_limits::FEW_RESOURCES), "handles"),
+        ("http: fields of many", n(http_limits::SMALL_BYTES), "bytes"),
         ("sqlite: a database", sqlite::MAX_DATABASE_BYTES, "bytes"),
         ("sqlite: a result", n(sqlite::MAX_RESULT_BYTES), "bytes"),
         ("sqlite: a statement", u64::from(sqlite::MAX_STATEMENT_BYTES.unsigned_abs()), "bytes"),
         ("sqlite: all memory", sqlite::MAX_HEAP_BYTES, "bytes"),
+        ("sqlite: statements", n(sqlite::MAX_STATEMENTS), "a component"),
+        ("sqlite: write-ahead log", sqlite::wal::MAX_WAL_BYTES, "bytes"),
         ("sqlite: connections", n(sqlite::MAX_CONNECTIONS), "an instance"),
         ("sqlite: wait for writer", ms(sqlite::BUSY_TIMEOUT), "milliseconds"),
         ("postgres: connections", n(postgres::MAX_POOL_CONNECTIONS), "an address"),
@@ -200,6 +210,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    http_limits::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;

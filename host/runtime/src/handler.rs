@@ -5,18 +5,20 @@
 //! response drives the call. An instance that handled a request of WASI 0.2 is not used again: engines of other languages
 //! keep state from one request to the next, and a JavaScript instance that was reused served one request in two seconds.
 
-use super::http::{CallProgress, Head};
+use super::http::{CallProgress, Head, Refusal};
 use super::pool::Instance;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::uri::Scheme;
+use http::{HeaderMap, Method};
 use http_body::Body;
 use souk_bindings::Ctx;
+use souk_bindings::framing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
-use wasmtime::Store;
 use wasmtime::component::{Instance as Linked, InstancePre};
+use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as Scheme02;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 use wasmtime_wasi_http::p3::Request;
@@ -100,6 +102,7 @@ where
     B::Error: Into<Error>,
 {
     let slice = instance.slice.clone();
+    let to_head = request.method() == Method::HEAD;
     let served = slice
         .run(instance.store.run_concurrent(async |accessor| {
             let (request, sent) = accessor.with(|mut store| {
@@ -108,8 +111,20 @@ where
                 (request, sent)
             });
             let answer = match service.handle(accessor, request).await? {
-                Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
-                Err(code) => Err(Error::from(code)),
+                Ok(mut response) => accessor.with(|mut store| {
+                    // wasmtime would read the length, and end the whole call where it is no number.
+                    let headers: HeaderMap = std::mem::take(&mut response.headers).into();
+                    let (mut head, ()) = http::Response::new(()).into_parts();
+                    (head.status, head.headers) = (response.status, headers);
+                    match framing::response_head(&mut head, to_head) {
+                        Ok(count) => {
+                            let response = response.into_http(store.as_context_mut(), sent)?;
+                            Ok(Ok((http::Response::from_parts(head, response.into_body()), count)))
+                        }
+                        Err(misframed) => wasmtime::error::Ok(Err(Refusal::Head(misframed))),
+                    }
+                })?,
+                Err(code) => Err(Refusal::Code(code.into())),
             };
             progress.answered.store(answer.is_ok(), Ordering::Relaxed);
             // Nobody may be there to take it any more: the task is then about to be dropped.
@@ -133,12 +148,19 @@ where
     B::Error: Into<Error>,
 {
     let scheme = if request.uri().scheme() == Some(&Scheme::HTTPS) { Scheme02::Https } else { Scheme02::Http };
-    let progress = progress.clone();
+    let (progress, to_head) = (progress.clone(), request.method() == Method::HEAD);
     let mut view = instance.store.data_mut().http();
     let request = view.new_incoming_request(scheme, request)?;
     let out = view.new_response_outparam_from_callback(move |answer| {
+        let answer = match answer.map(http::Response::into_parts) {
+            Ok((mut parts, body)) => match framing::response_head(&mut parts, to_head) {
+                Ok(count) => Ok((http::Response::from_parts(parts, body), count)),
+                Err(misframed) => Err(Refusal::Head(misframed)),
+            },
+            Err(code) => Err(Refusal::Code(code.into())),
+        };
         progress.answered.store(answer.is_ok(), Ordering::Relaxed);
-        let _ = head.send(answer.map_err(Error::from));
+        let _ = head.send(answer);
     })?;
     let slice = instance.slice.clone();
     slice.run(proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out)).await

@@ -14,6 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::Func;
 
+/// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
+const CALL_OVERHEAD: usize = 1 << 20;
+
 /// An instance with its sandbox.
 pub(super) struct Instance {
     pub(super) store: Store<Ctx>,
@@ -129,6 +132,11 @@ impl Pool {
         Ok(Lease { instance, pool: self.clone(), _permit: permit })
     }
 
+    /// The limit `call_bytes`, and a little for what goes with a value of that size: a statement, keys.
+    fn hostcall_fuel(&self) -> usize {
+        usize::try_from(self.limits.call_bytes).unwrap_or(usize::MAX).saturating_add(CALL_OVERHEAD)
+    }
+
     async fn wait_for_slot(&self, call: &CallContext) -> Result<OwnedSemaphorePermit, CallError> {
         /// Counts one waiting caller for as long as it lives.
         struct Waiting<'a>(&'a AtomicUsize);
@@ -158,6 +166,7 @@ impl Pool {
         let ctx = Ctx::new(self.grants.clone(), call).map_err(failed)?;
         let mut store = Store::new(self.compiled.pre.engine(), ctx);
         store.limiter(|ctx| &mut ctx.limits);
+        store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
         let slice = self.fairness.govern(&mut store);
         let instance = self.compiled.pre.instantiate_async(&mut store).await.map_err(failed)?;

@@ -48,7 +48,8 @@ impl View<'_> {
                 "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
             ))));
         }
-        let connection = Connection::new(database.clone(), self.state.transactions.clone());
+        let connection =
+            Connection::new(database.clone(), self.grants.sqlite.share().clone(), self.state.transactions.clone());
         let handle = self.table.push(Arc::new(connection))?;
         self.state.connections += 1;
         Ok(Ok(handle))

@@ -103,7 +103,8 @@ mod tests {
     async fn the_older_interface_reads_and_writes_the_same_database() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("shop.db"), "default").unwrap();
-        let mut ctx = ctx(|grants| drop(grants.sqlite.insert("default".into(), database)));
+        let granted = std::collections::BTreeMap::from([("default".to_owned(), database)]);
+        let mut ctx = ctx(|grants| grants.sqlite = granted.into());
         let mut view = View::of(&mut ctx);
         assert!(matches!(view.open("other".into()).await.unwrap(), Err(wit::Error::AccessDenied)));
         let connection = view.open("default".into()).await.unwrap().unwrap();

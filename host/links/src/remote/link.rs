@@ -22,6 +22,8 @@ pub struct Linked<'a> {
     pub caller: &'a Arc<str>,
     /// How long a call may take.
     pub call_deadline: Duration,
+    /// The caller's limit `call_bytes`, for what it is answered.
+    pub call_bytes: u64,
     /// Whether a function of the exporter's interface may be called twice.
     pub idempotent: &'a dyn Fn(&str) -> bool,
 }
@@ -41,7 +43,8 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
+            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?
+            .within(linked.call_bytes);
         let link = Arc::new(Link {
             remote: linked.remote.clone(),
             caller: linked.caller.clone(),

@@ -47,8 +47,8 @@
 //! that are there as well, and its log has both ([`types`]).
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`MAX_CALL_MEMORY_KIB`];
-//! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
-//! [`MAX_VALUE_BYTES`], as that of a call on one host.
+//! those beyond are told `overloaded`, and nothing was started. What one call's
+//! values take, by the limit `call_bytes` of the component that reads them, as on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -93,10 +93,10 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
-/// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as
-/// values. One call alone may be as large as a call between components of one host.
-pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE_BYTES / 1024;
-/// The least memory that a call counts for, in KiB: a task with its values takes that much while it runs.
+/// What the calls that a host has taken may hold together, in KiB: of their messages, and of their arguments as values.
+/// One call alone may be as large as one between components of one host: eight calls of the largest size by default.
+pub const MAX_CALL_MEMORY_KIB: usize = 8 * MAX_VALUE_BYTES / 1024;
+/// What a call counts for at the least, in KiB: a task with its values takes that much while it runs.
 const MIN_CALL_KIB: usize = 16;
 
 /// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.

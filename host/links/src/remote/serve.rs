@@ -145,6 +145,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
     for (position, function) in exported.functions.iter().enumerate() {
         // What has handles, as WASI's own interfaces, nobody can be linked to.
         let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
+        let codec = codec.within(pool.limits().call_bytes);
         let (interface, name) = (&function.interface, &function.name);
         let subject = nats.subjects().call(component, interface, name);
         let interfaces = exported.functions.iter().map(|function| function.interface.as_str());

@@ -293,6 +293,7 @@ impl Wiring<'_> {
             remote,
             caller: &declared.name.as_str().into(),
             call_deadline: millis(target.limits.call_deadline),
+            call_bytes: declared.limits.call_bytes,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
         };
         self.expected.extend(remote::expected_types(import, &declared.name)?);

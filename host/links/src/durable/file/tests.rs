@@ -316,3 +316,24 @@ async fn only_the_owner_can_read_the_messages() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
     }
 }
+
+#[tokio::test]
+async fn a_backup_that_does_not_end_fills_the_queue_and_not_the_disk() {
+    let (_folder, path) = folder();
+    let queue = FileQueue::open(&path, super::MIN_WAL_BYTES).unwrap();
+    let backup = rusqlite::Connection::open(&path).unwrap();
+    backup.execute_batch("BEGIN; SELECT count(*) FROM message").unwrap();
+    let log = path.with_extension("db-wal");
+    let text = "x".repeat(100_000);
+    while let Published::Stored(_) = queue.publish(message(&text)).await.unwrap() {
+        assert!(std::fs::metadata(&log).unwrap().len() < 5 * super::MIN_WAL_BYTES);
+        // What is delivered makes room in the queue, but not in its log.
+        for taken in take(&queue).await {
+            queue.ack(&taken).await.unwrap();
+        }
+    }
+    assert_eq!(queue.stats().await.unwrap(), Stats::default());
+    drop(backup);
+    publish(&queue, &text).await;
+    assert!(std::fs::metadata(&log).unwrap().len() < super::MIN_WAL_BYTES);
+}
