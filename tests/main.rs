@@ -19,6 +19,7 @@ mod scenarios {
     mod disk;
     mod durable;
     mod edge;
+    mod framing;
     mod golden;
     mod grants;
     mod hosts;

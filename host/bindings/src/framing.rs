@@ -397,13 +397,25 @@ mod tests {
         let declared = |values: &[&'static str]| {
             let pairs: Vec<_> = values.iter().map(|value| ("content-length", *value)).collect();
             let mut head = response(200, &pairs);
-            response_head(&mut head, false).map(|count| (count.remaining(), head.headers.get_all(CONTENT_LENGTH).iter().count()))
+            response_head(&mut head, false)
+                .map(|count| (count.remaining(), head.headers.get_all(CONTENT_LENGTH).iter().count()))
         };
         assert_eq!(declared(&[]), Ok((None, 0)));
         assert_eq!(declared(&["5"]), Ok((Some(5), 1)));
         assert_eq!(declared(&["005"]), Ok((Some(5), 1)));
         assert_eq!(declared(&["5", "5", "5, 5"]), Ok((Some(5), 1)));
-        for wrong in [&["5", "6"][..], &["5, 6"], &[""], &["5,"], &["+5"], &["-5"], &["0x5"], &["5 6"], &["1e3"], &["99999999999999999999"]] {
+        for wrong in [
+            &["5", "6"][..],
+            &["5, 6"],
+            &[""],
+            &["5,"],
+            &["+5"],
+            &["-5"],
+            &["0x5"],
+            &["5 6"],
+            &["1e3"],
+            &["99999999999999999999"],
+        ] {
             assert!(matches!(declared(wrong), Err(Misframed::NotALength(_))), "{wrong:?}");
         }
     }
@@ -421,7 +433,8 @@ mod tests {
 
     #[test]
     fn a_response_without_content_is_not_counted() {
-        for (status, to_head, kept) in [(200, true, true), (304, false, true), (204, false, false), (205, false, false)] {
+        for (status, to_head, kept) in [(200, true, true), (304, false, true), (204, false, false), (205, false, false)]
+        {
             let mut head = response(status, &[("content-length", "10")]);
             let count = response_head(&mut head, to_head).unwrap();
             assert_eq!(count.end(), Ok(()), "{status}");
