@@ -34,6 +34,7 @@ mod scenarios {
     mod permissions;
     mod permutations;
     mod postgres;
+    mod protocols;
     mod reconcile;
     mod remote;
     mod sandbox;
