@@ -20,6 +20,7 @@ mod scenarios {
     mod durable;
     mod edge;
     mod examples;
+    mod framing;
     mod golden;
     mod grants;
     mod hosts;
@@ -34,6 +35,7 @@ mod scenarios {
     mod permissions;
     mod permutations;
     mod postgres;
+    mod protocols;
     mod reconcile;
     mod remote;
     mod sandbox;

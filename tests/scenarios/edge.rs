@@ -505,8 +505,13 @@ async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() 
     assert_eq!(host.wait().await.code(), Some(0));
 }
 
-/// The edge application behind TLS, and a client configuration that trusts its certificate.
+/// The edge application behind TLS, and a client that trusts its certificate.
 async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
+    start_tls_with(&[]).await
+}
+
+/// The same, with a client that offers these protocols.
+pub(super) async fn start_tls_with(protocols: &[&str]) -> (Host, tokio_rustls::TlsConnector) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let app =
         App::new("edge").file("cert.pem", certified.cert.pem()).file("key.pem", certified.signing_key.serialize_pem());
@@ -517,17 +522,18 @@ async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let host = app.start().await;
     assert!(host.tls(), "the host says https: {:?}", host.log());
     (host, tokio_rustls::TlsConnector::from(Arc::new(config)))
 }
 
-async fn get_over_tls(host: &Host, connector: &tokio_rustls::TlsConnector) -> String {
+pub(super) async fn get_over_tls(host: &Host, connector: &tokio_rustls::TlsConnector) -> String {
     let stream = raw::connect(host.address()).await;
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     let mut stream = connector.connect(name, stream).await.expect("a handshake");

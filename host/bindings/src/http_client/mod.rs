@@ -315,4 +315,6 @@ impl WasiHttpHooks for Hooks {
 }
 
 #[cfg(test)]
+mod framing_tests;
+#[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
     entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap()).collect::<Vec<_>>().into()
 }
 
-fn loopback() -> AllowedHosts {
+pub(super) fn loopback() -> AllowedHosts {
     allow(&["http://127.0.0.0/8:*", "https://127.0.0.0/8:*"])
 }
 
@@ -41,7 +41,7 @@ fn resolving(allowed: AllowedHosts, addresses: &[&str]) -> Client {
     Client::with_resolver("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap(), resolve)
 }
 
-fn client(allowed: AllowedHosts) -> Client {
+pub(super) fn client(allowed: AllowedHosts) -> Client {
     Client::new("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap())
 }
 
@@ -58,11 +58,11 @@ fn post(uri: &str, body: impl http_body::Body<Data = Bytes, Error = Error> + Sen
     Request::post(uri).body(body.boxed_unsync()).unwrap()
 }
 
-async fn send(client: &Client, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+pub(super) async fn send(client: &Client, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
     client.send(request, RequestOptions::default(), &call()).await
 }
 
-async fn text(response: Response<WasiBody>) -> String {
+pub(super) async fn text(response: Response<WasiBody>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 

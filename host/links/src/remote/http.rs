@@ -7,15 +7,16 @@
 //! The URI is absolute, as `wasi:http` has it. A header's value is bytes, of which each stands as the character of its
 //! number (ISO 8859-1), so that none is changed. The client's address is among the headers already, where the edge has
 //! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; trailers are left
-//! out.
+//! out. What a head says of its body's length must be so: a message where it is not is refused ([`framing`]).
 
 use super::{Remote, Target};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, combinators::MapErr};
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::CallContext;
+use souk_bindings::framing::{self, has_no_content};
 use souk_runtime::{CallError, Failure, ResponseBody};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -108,11 +109,19 @@ pub(super) type Whole = MapErr<Full<Bytes>, fn(Infallible) -> Error>;
 pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> {
     let (head, body): (RequestHead, Bytes) = split(message)?;
     let never: fn(Infallible) -> Error = |never| match never {};
+    let length = body.len();
     let mut request = Request::new(Full::new(body).map_err(never));
     *request.method_mut() = Method::from_bytes(head.method.as_bytes()).map_err(Malformed::new)?;
     *request.uri_mut() = Uri::try_from(head.uri).map_err(Malformed::new)?;
     *request.headers_mut() = headers(head.headers)?;
-    Ok(request)
+    let (mut head, body) = request.into_parts();
+    // The edge has set it, from what it accepted.
+    let host = head.headers.remove(HOST);
+    framing::request_head(&mut head).and_then(|count| count.whole(length)).map_err(Malformed::new)?;
+    if let Some(host) = host {
+        head.headers.insert(HOST, host);
+    }
+    Ok(Request::from_parts(head, body))
 }
 
 /// Reads the component's response to its end, `most` bytes of it, and makes a message of it. Content that is
@@ -126,8 +135,7 @@ pub(super) async fn write_whole(
     let failed = |failure, detail: String| CallError::new(component, failure, detail);
     let (head, mut body) = response.into_parts();
     let response_head = ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers) };
-    let announced = head.headers.contains_key(CONTENT_LENGTH);
-    if announced && (to_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) {
+    if has_no_content(head.status) || to_head && head.headers.contains_key(CONTENT_LENGTH) {
         body.detach();
         return Ok(join(&response_head, &[]));
     }
@@ -147,12 +155,17 @@ pub(super) async fn write_whole(
     Ok(join(&response_head, &bytes))
 }
 
-fn read_response(message: Bytes) -> Result<Response<Bytes>, Malformed> {
+fn read_response(message: Bytes, to_head: bool) -> Result<Response<Bytes>, Malformed> {
     let (head, body): (ResponseHead, Bytes) = split(message)?;
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(Malformed::new)?;
     *response.headers_mut() = headers(head.headers)?;
-    Ok(response)
+    let (mut head, body) = response.into_parts();
+    // The other host has looked at it already; this one does not go by that.
+    framing::response_head(&mut head, to_head).and_then(|count| count.whole(body.len())).map_err(Malformed::new)?;
+    // Trailers do not cross.
+    head.headers.remove(TRAILER);
+    Ok(Response::from_parts(head, body))
 }
 
 /// A component on another host, reached by HTTP.
@@ -197,7 +210,7 @@ impl Handler {
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let target = if safe { &self.idempotent } else { &self.once };
         let answer = self.remote.call(target, caller, write_request(request), context).await?;
-        read_response(answer)
+        read_response(answer, *request.method() == Method::HEAD)
             .map_err(|error| CallError::new(&target.component, Failure::Mismatch, format_args!("the response {error}")))
     }
 }
@@ -242,7 +255,7 @@ mod tests {
         #[test]
         fn a_response_arrives_byte_for_byte(status in 200_u16..600, headers in any_headers(), sent: Vec<u8>) {
             let head = ResponseHead { status, headers: texts(&headers) };
-            let read = read_response(join(&head, &sent)).unwrap();
+            let read = read_response(join(&head, &sent), false).unwrap();
             prop_assert_eq!(read.status().as_u16(), status);
             prop_assert_eq!(read.headers(), &headers);
             prop_assert_eq!(&read.body()[..], &sent[..]);
@@ -251,8 +264,24 @@ mod tests {
         #[test]
         fn no_message_can_do_harm(message: Vec<u8>) {
             let _ = read_request(message.clone().into());
-            let _ = read_response(message.into());
+            let _ = read_response(message.into(), false);
         }
+    }
+
+    #[test]
+    fn a_message_never_speaks_for_the_callers_connection() {
+        let message = "{\"status\":200,\"headers\":[[\"connection\",\"close\"],[\"transfer-encoding\",\"chunked\"],\
+                       [\"content-length\",\"2\"],[\"trailer\",\"x-sum\"]]}\nhi";
+        let read = read_response(Bytes::from_static(message.as_bytes()), false).unwrap();
+        let names: Vec<_> = read.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!((names.as_slice(), &read.body()[..]), (&["content-length"][..], &b"hi"[..]));
+        // GET's length, and no content.
+        let message = Bytes::from_static(b"{\"status\":200,\"headers\":[[\"content-length\",\"10\"]]}\n");
+        assert!(read_response(message.clone(), false).is_err());
+        assert_eq!(read_response(message, true).unwrap().headers()["content-length"], "10");
+
+        let message = b"{\"method\":\"POST\",\"uri\":\"http://a/\",\"headers\":[[\"content-length\",\"3\"]]}\nhi";
+        assert!(read_request(Bytes::from_static(message)).is_err());
     }
 
     #[test]
@@ -268,10 +297,14 @@ mod tests {
             "{\"status\":200,\"headers\":[[\"a b\",\"\"]]}\n",
             "{\"status\":200,\"headers\":[[\"a\",\"\\n\"]]}\n",
             "{\"status\":200,\"headers\":[[\"a\",\"\u{100}\"]]}\n",
+            "{\"status\":101,\"headers\":[]}\n",
+            "{\"status\":200,\"headers\":[[\"content-length\",\"3\"]]}\nhi",
+            "{\"status\":200,\"headers\":[[\"content-length\",\"1\"]]}\nhi",
+            "{\"status\":200,\"headers\":[[\"content-length\",\"2\"],[\"content-length\",\"3\"]]}\nhi",
             many.as_str(),
             long.as_str(),
         ] {
-            assert!(read_response(Bytes::copy_from_slice(message.as_bytes())).is_err(), "{message:.60}");
+            assert!(read_response(Bytes::copy_from_slice(message.as_bytes()), false).is_err(), "{message:.60}");
         }
     }
 }

@@ -25,8 +25,33 @@ const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// shutdown before the next response tells it; a network's round trip and a busy client fit in.
 const LINGER_TIME: Duration = Duration::from_millis(500);
 
-/// hyper's settings, made once for all connections.
-pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
+/// hyper's settings, made once for all connections, by what a connection may speak.
+pub struct Builders {
+    /// Either protocol, as the client begins.
+    any: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+}
+
+impl Builders {
+    /// The settings of `edge`.
+    pub fn new(edge: &Edge) -> Self {
+        let any = builder(edge);
+        Builders { http1: any.clone().http1_only(), http2: any.clone().http2_only(), any }
+    }
+
+    /// Those for a connection whose protocol was agreed on in its TLS handshake: it is that one or none (RFC 9113,
+    /// section 3.2). Without an agreement it is the client's to choose.
+    pub fn agreed(&self, protocol: Option<&[u8]>) -> &Builder<TokioExecutor> {
+        match protocol {
+            Some(b"h2") => &self.http2,
+            Some(b"http/1.1") => &self.http1,
+            _ => &self.any,
+        }
+    }
+}
+
+fn builder(edge: &Edge) -> Builder<TokioExecutor> {
     let headers = edge.limits().request_headers;
     let mut builder = Builder::new(TokioExecutor::new());
     builder

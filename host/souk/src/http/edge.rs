@@ -6,7 +6,7 @@ use super::error;
 use super::request::{self, Caller, REQUEST_ID, Target};
 use super::upload::{self, MemoryBudget, Refused, Upload};
 use crate::app::{App, Handler};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
@@ -19,6 +19,9 @@ use std::time::Instant;
 
 /// Answers while the host serves; the path is Spin's.
 const HEALTH: &str = "/.well-known/spin/health";
+
+/// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The public face of an application.
 pub struct Edge {
@@ -64,7 +67,11 @@ impl Edge {
                 "{method} {}", uri.path(),
             );
         }
-        response.headers_mut().insert(REQUEST_ID, id);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        if caller.is_secure() {
+            headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+        }
         response.body_mut().keep(under_way);
         response
     }
@@ -81,6 +88,10 @@ impl Edge {
             Ok(authority) => authority,
             Err(wrong) => return (error::response(StatusCode::BAD_REQUEST, wrong), None),
         };
+        if head.method == Method::CONNECT {
+            // A 2xx would make a tunnel of the connection.
+            return (error::response(StatusCode::NOT_IMPLEMENTED, "there is no proxy here: CONNECT is refused"), None);
+        }
         let uri = std::mem::take(&mut head.uri);
         if uri.path() == HEALTH {
             return (health(&head.method), None);
@@ -119,16 +130,12 @@ impl Edge {
         let exceeded = upload.exceeded();
         let answer = match handler {
             Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
-                Ok(response) if response.status().is_informational() => Err(informational(response.status())),
-                Ok(response) => buffer_small_body(response, to_head)
-                    .await
-                    .map_err(|error| error.map(|e| format!("the body broke off: {e}"))),
+                Ok(response) => buffer_small_body(response, to_head).await,
                 Err(failed) => Ok(failure(&failed, trace)),
             },
             Handler::Remote(remote, _) => {
                 let (body, _reservation) = upload.into_ready();
                 match remote.handle(&Request::from_parts(head, body), "-", &context).await {
-                    Ok(response) if response.status().is_informational() => Err(informational(response.status())),
                     Ok(response) => Ok(body::whole(response, to_head)),
                     Err(failed) => Ok(failure(&failed, trace)),
                 }
@@ -137,20 +144,11 @@ impl Edge {
         let response = match answer {
             _ if exceeded.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => too_large(limit),
             Ok(response) => response,
-            Err(detail) => {
-                if let Some(detail) = detail {
-                    tracing::error!(component, trace, "{detail}");
-                }
-                error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed"))
-            }
+            // Nothing is out yet, and the log has the reason.
+            Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component))
     }
-}
-
-/// The host alone speaks about the state of a connection.
-fn informational(status: StatusCode) -> Option<String> {
-    Some(format!("the guest answered with the informational status {status}"))
 }
 
 /// The response for a call that failed, which the log has in full.

@@ -28,6 +28,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether the connection is TLS.
+    pub fn is_secure(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
     /// The client at `peer`.
     pub fn new(peer: SocketAddr, scheme: Scheme) -> Self {
         // An address's text is a header value.
@@ -81,13 +86,17 @@ pub fn id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// The host that a request is for, by RFC 9112, section 3.2; `Err` says what is wrong with it.
+/// The host that a request is for, by RFC 9112, section 3.2, and RFC 9113, section 8.3.1; `Err` says what is wrong with it.
 pub fn authority(head: &Parts) -> Result<Authority, &'static str> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let authority = match (head.uri.authority(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => return Err("the request has more than one host header"),
         (None, None, None) if head.version == Version::HTTP_10 => Authority::from_static("localhost"),
         (_, None, None) if head.version == Version::HTTP_11 => return Err("the request has no host header"),
+        // An absolute target counts in HTTP/1.1, and `host` does not. HTTP/2 has one host, said twice or not.
+        (Some(authority), Some(host), None) if head.version == Version::HTTP_2 && !is_same(authority, host) => {
+            return Err("the request's :authority and its host header are not the same");
+        }
         (Some(authority), _, None) => authority.clone(),
         (None, host, None) => {
             host.and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or("the host header is not a host")?
@@ -97,6 +106,11 @@ pub fn authority(head: &Parts) -> Result<Authority, &'static str> {
         return Err("the request's host has a user name");
     }
     Ok(authority)
+}
+
+/// Whether a `host` header names `authority`; letters' case is of no account.
+fn is_same(authority: &Authority, host: &HeaderValue) -> bool {
+    host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
 }
 
 /// The request's target in absolute form: `wasi:http` has scheme and authority apart from the `host` header.

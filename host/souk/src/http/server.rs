@@ -1,12 +1,10 @@
 //! The listener: accepts connections, survives what accepting can fail with, and drains when told to stop.
 
-use super::connection;
+use super::connection::{self, Builders};
 use super::edge::Edge;
 use super::request::Caller;
 use super::tls::Tls;
 use http::uri::Scheme;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto::Builder;
 use souk_manifest::limits::millis;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -83,7 +81,7 @@ impl Server {
         let connections = usize::try_from(limits.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let acceptor = Acceptor {
             slots: Arc::new(Semaphore::new(connections)),
-            builder: Arc::new(connection::builder(&edge)),
+            builders: Arc::new(Builders::new(&edge)),
             tasks: TaskTracker::new(),
             edge,
             tls,
@@ -103,7 +101,7 @@ impl Server {
 struct Acceptor {
     edge: Arc<Edge>,
     tls: Option<Tls>,
-    builder: Arc<Builder<TokioExecutor>>,
+    builders: Arc<Builders>,
     /// One permit a connection that may be open.
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -150,7 +148,7 @@ impl Acceptor {
     }
 
     fn serve(&self, slot: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) {
-        let (edge, tls, builder) = (self.edge.clone(), self.tls.clone(), self.builder.clone());
+        let (edge, tls, builders) = (self.edge.clone(), self.tls.clone(), self.builders.clone());
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
             let _slot = slot;
@@ -160,7 +158,8 @@ impl Acceptor {
             }
             match tls {
                 None => {
-                    connection::serve(stream, Caller::new(peer, Scheme::HTTP), edge, &builder, shutdown).await;
+                    let builder = builders.agreed(None);
+                    connection::serve(stream, Caller::new(peer, Scheme::HTTP), edge, builder, shutdown).await;
                 }
                 Some(tls) => {
                     let stream = tokio::select! {
@@ -168,7 +167,8 @@ impl Acceptor {
                         () = connection::lingered(&shutdown) => None,
                     };
                     if let Some(stream) = stream {
-                        connection::serve(stream, Caller::new(peer, Scheme::HTTPS), edge, &builder, shutdown).await;
+                        let builder = builders.agreed(stream.get_ref().1.alpn_protocol());
+                        connection::serve(stream, Caller::new(peer, Scheme::HTTPS), edge, builder, shutdown).await;
                     }
                 }
             }
