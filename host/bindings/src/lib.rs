@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod files;
+mod full;
 pub mod http_client;
 pub mod key_value;
 mod memory;

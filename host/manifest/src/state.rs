@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It cannot be made or written.
-    #[error("state folder {}: {cause}\n  fix: make it writable, or choose another with --state-dir", path.display())]
+    #[error("state folder {}: {cause}\n  fix: {}, or choose another with --state-dir", path.display(), mend(cause))]
     Unusable {
         /// The folder or a file in it.
         path: PathBuf,
@@ -39,6 +39,13 @@ pub enum StateError {
         /// The folder.
         path: PathBuf,
     },
+}
+
+fn mend(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        _ => "make it writable",
+    }
 }
 
 /// A state folder that this process holds.

@@ -1,5 +1,6 @@
 //! A compiled component: its code, what it exports, and the linked template that instances are made from.
 
+use crate::refusal::refusal;
 use souk_bindings::Ctx;
 use std::fmt;
 use std::path::Path;
@@ -130,13 +131,7 @@ impl Compiled {
         component: &Component,
         linker: &Linker<Ctx>,
     ) -> Result<Self, CompileError> {
-        let error = |e: wasmtime::Error| CompileError {
-            component: name.to_string(),
-            message: format!("cannot be linked: {e:#}"),
-            fix: "build it against interfaces that Souk has: WASI 0.3 and 0.2.x, spin:sqlite@3.1, \
-                  spin:postgres@4.2, spin:key-value@3, spin:variables@3, wasi:keyvalue@0.2.0-draft2"
-                .into(),
-        };
+        let error = |e: wasmtime::Error| refusal(&name, engine, component, &e);
         let pre = linker.instantiate_pre(component).map_err(error)?;
         let exported = Exported::of(engine, component);
         let service = if exported.http { Some(ServiceIndices::new(&pre).map_err(error)?) } else { None };

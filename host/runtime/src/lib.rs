@@ -14,6 +14,7 @@ mod error;
 mod fairness;
 mod http;
 mod pool;
+mod refusal;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};

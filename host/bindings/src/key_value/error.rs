@@ -27,6 +27,9 @@ pub enum StoreError {
     /// server's own bound.
     #[error("the store is full; delete keys to make room")]
     Full,
+    /// The disk of the state folder.
+    #[error("the disk of the host is full, and the value is not stored")]
+    DiskFull,
     /// An increment of something that is not a number.
     #[error("the value is not a number that `increment` has written")]
     NotANumber,
@@ -57,6 +60,7 @@ impl StoreError {
     pub(super) fn cause(&self) -> Option<String> {
         match self {
             StoreError::Database(cause) => Some(cause.to_string()),
+            StoreError::DiskFull => Some("the disk of the state folder is full: make room on it".to_owned()),
             StoreError::Server { cause, .. } => Some(cause.clone()),
             _ => None,
         }

@@ -12,6 +12,7 @@
 
 use super::error::StoreError;
 use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE, Page, Swap, Version, Versioned, add};
+use crate::full::{Full, what_is_full};
 use anyhow::Context as _;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -39,10 +40,7 @@ const UPSERT: &str = "INSERT INTO entry (key, value, version) VALUES (?1, ?2, ra
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
-            _ => StoreError::Database(error),
-        }
+        StoreError::Database(error)
     }
 }
 
@@ -197,10 +195,20 @@ impl File {
     ) -> Result<T, StoreError> {
         let mut writer = self.writer.clone().lock_owned().await;
         blocking(move || {
-            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = work(&tx)?;
-            tx.commit()?;
-            Ok(result)
+            let written = (|| {
+                let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let result = work(&tx)?;
+                tx.commit()?;
+                Ok(result)
+            })();
+            written.map_err(|error| match error {
+                StoreError::Database(error) => match what_is_full(&error, &writer) {
+                    Some(Full::File) => StoreError::Full,
+                    Some(Full::Disk) => StoreError::DiskFull,
+                    None => StoreError::Database(error),
+                },
+                other => other,
+            })
         })
         .await
     }

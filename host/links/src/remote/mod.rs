@@ -66,6 +66,7 @@ pub(crate) mod room;
 mod running;
 mod serve;
 mod types;
+pub mod whole;
 mod wire;
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use super::grants::{self, GrantError, Shared};
 use super::migrations::{self, MigrateError};
 use super::{App, Handler, elsewhere, handler, imports, nest};
+use crate::spin_headers::InternalRoute;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::Request;
-use http_body_util::{BodyExt, Full};
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use souk_bindings::call::CallContext;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
+use souk_links::remote::whole::{Trailers, whole};
 use souk_links::remote::{self, Linked, PeerError, Presence, Remote, Wanted};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::limits::millis;
@@ -391,8 +393,11 @@ fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) 
 /// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
 fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
     let app: Weak<App> = Arc::downgrade(app);
-    Arc::new(move |component, request, context: CallContext| {
+    let route = InternalRoute::new();
+    Arc::new(move |component, mut request, context: CallContext| {
         let app = app.clone();
+        let url = request.uri().clone();
+        route.set(request.headers_mut(), &url);
         Box::pin(async move {
             let handler =
                 app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
@@ -406,7 +411,11 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
                 Handler::Elsewhere(elsewhere, _) => {
                     let request = collect(request, elsewhere.most()).await?;
                     let answer = elsewhere.handle(&request, "-", &context).await;
-                    answer.map(|response| response.map(|body| Full::new(body).map_err(|e| match e {}).boxed_unsync()))
+                    answer.map(|response| {
+                        let (mut head, body) = response.into_parts();
+                        let trailers = Trailers::take(&mut head.extensions);
+                        Response::from_parts(head, whole(body, trailers))
+                    })
                 }
             };
             answer.map_err(|error| {
@@ -423,10 +432,16 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
 
 /// A request with its body read to the end, which may have `most` bytes.
 async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
-    let (head, mut body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                Trailers::put(&mut head.extensions, other.into_trailers().ok());
+                continue;
+            }
+        };
         if bytes.len() + data.len() > most {
             return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
         }

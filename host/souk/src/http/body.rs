@@ -10,6 +10,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use souk_links::remote::whole::Trailers;
 use souk_runtime::ResponseBody;
 use std::mem;
 use std::pin::Pin;
@@ -120,7 +121,11 @@ pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<R
 
 /// A response that is there as a whole, given a length as [`settle`] does.
 pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
-    let (mut head, bytes) = response.into_parts();
+    let (mut head, ready) = response.into_parts();
+    if let trailers @ Some(_) = Trailers::take(&mut head.extensions) {
+        return Response::from_parts(head, EdgeBody { ready, trailers, ..EdgeBody::default() });
+    }
+    let bytes = ready;
     let silent = to_head && bytes.is_empty() || has_no_content(head.status);
     if !silent && !head.headers.contains_key(CONTENT_LENGTH) {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
