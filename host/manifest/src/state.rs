@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +49,11 @@ fn mend(cause: &io::Error) -> &'static str {
     }
 }
 
-/// A state folder that this process holds.
+/// A state folder that this process holds, until the last of its clones is dropped.
+#[derive(Clone)]
 pub struct StateFolder {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl StateFolder {
@@ -75,7 +77,7 @@ impl StateFolder {
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path }),
             Err(TryLockError::Error(e)) => return Err(unusable(&lock_file, e)),
         }
-        let state = StateFolder { path, _lock: lock };
+        let state = StateFolder { path, _lock: Arc::new(lock) };
         for part in [
             state.cache(),
             state.sqlite(),

@@ -136,7 +136,15 @@ impl App {
     ) -> Result<Arc<Self>, StartError> {
         // Start-up blocks this thread where it opens files: nothing else runs yet.
         elsewhere::check(&application)?;
-        elsewhere::inform(&application);
+        let part = application.restricted_to(&application.reachable());
+        for component in application.here().filter(|component| !part.runs_here(&component.name)) {
+            tracing::info!(
+                "component `{}` is not loaded: no trigger, dependency, durable link or table of Nest leads to it; `souk \
+                 call` loads it",
+                component.name
+            );
+        }
+        elsewhere::inform(&part);
         let remote = match &application.nats {
             Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
             None => None,
@@ -152,20 +160,21 @@ impl App {
                 None => Ok(()),
             }
         };
-        let (codes, ()) = tokio::try_join!(compile(&engine, &application, &progress), agreed)?;
-        let shared = Shared::open(&application, state, remote.as_ref().map(Remote::nats)).await?;
-        for (component, count) in migrations::run(&application, &shared).await? {
+        let (codes, ()) = tokio::try_join!(compile(&engine, &part, &progress), agreed)?;
+        let shared = Shared::open(&part, state, remote.as_ref().map(Remote::nats)).await?;
+        for (component, count) in migrations::run(&part, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
         let receives = codes.values().any(|code| durable::receives(&Exported::of(engine.wasmtime(), code)));
+        let fairness = Fairness::new(tokio::runtime::Handle::current().metrics().num_workers());
         let queue = grants::queue(&application, state, streams, events, receives).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,
             shared: &shared,
-            fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
+            fairness: fairness.clone(),
             state,
             queue: queue.as_ref(),
             remote: remote.as_ref(),
@@ -190,9 +199,13 @@ impl App {
             services,
             _presence: presence,
             _sweeper: sweeper,
-            _engine: engine,
+            late: tokio::sync::Mutex::default(),
+            shared,
+            fairness,
+            state: state.clone(),
+            engine,
         });
-        shared.internal(dispatch(&app));
+        app.shared.internal(dispatch(&app));
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), wanted));
         }
@@ -201,7 +214,7 @@ impl App {
 }
 
 /// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds.
-async fn compile(
+pub(super) async fn compile(
     engine: &Engine,
     application: &Application,
     progress: &impl Fn(Progress),
@@ -234,24 +247,24 @@ fn compile_error(application: &Application, error: CompileError) -> StartError {
 }
 
 /// Makes the pools, callees before their callers.
-struct Wiring<'a> {
-    engine: &'a wasmtime::Engine,
-    application: &'a Application,
-    shared: &'a Shared,
-    fairness: Fairness,
-    state: &'a StateFolder,
-    queue: Option<&'a Queue>,
-    remote: Option<&'a Remote>,
-    codes: BTreeMap<String, Component>,
-    pools: BTreeMap<String, Arc<Pool>>,
+pub(super) struct Wiring<'a> {
+    pub(super) engine: &'a wasmtime::Engine,
+    pub(super) application: &'a Application,
+    pub(super) shared: &'a Shared,
+    pub(super) fairness: Fairness,
+    pub(super) state: &'a StateFolder,
+    pub(super) queue: Option<&'a Queue>,
+    pub(super) remote: Option<&'a Remote>,
+    pub(super) codes: BTreeMap<String, Component>,
+    pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// What is called at other hosts.
-    wanted: Vec<Wanted>,
+    pub(super) wanted: Vec<Wanted>,
 }
 
 impl Wiring<'_> {
     /// The pool of `name`, made with all that it depends on where it is not there yet. The manifest has no cycle, so
     /// this ends.
-    fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
+    pub(super) fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
         if let Some(pool) = self.pools.get(name) {
             return Ok(Some(pool.clone()));
         }
@@ -450,7 +463,8 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
     Ok(Request::from_parts(head, bytes.freeze()))
 }
 
-async fn sweep(pools: Vec<Arc<Pool>>) {
+/// Drops instances that nobody uses, again and again.
+pub(super) async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(SWEEP);
     let mut tick = tokio::time::interval(shortest.clamp(millis(10), SWEEP));
     loop {
