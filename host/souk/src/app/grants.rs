@@ -10,6 +10,7 @@ use souk_links::durable::{FileQueue, JetStreamError, JetStreamQueue, Queue, Queu
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component, KeyValuePlace};
 use souk_nats::Nats;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -137,15 +138,16 @@ impl Shared {
     ) -> Result<Self, GrantError> {
         let mut shared = self.clone();
         for label in labels(application, |c| &c.key_value_stores) {
-            if !shared.key_value.contains_key(&label) {
-                let store = store(application.key_value_places.get(&label), &state.key_value(), nats, &label).await?;
-                shared.key_value.insert(label, Arc::new(store));
+            if let Entry::Vacant(entry) = shared.key_value.entry(label) {
+                let place = application.key_value_places.get(entry.key());
+                let store = store(place, &state.key_value(), nats, entry.key()).await?;
+                entry.insert(Arc::new(store));
             }
         }
         for label in labels(application, |c| &c.sqlite_databases) {
-            if !shared.sqlite.contains_key(&label) {
-                let database = database(application, &state.sqlite(), &label)?;
-                shared.sqlite.insert(label, database);
+            if let Entry::Vacant(entry) = shared.sqlite.entry(label) {
+                let database = database(application, &state.sqlite(), entry.key())?;
+                entry.insert(database);
             }
         }
         Ok(shared)
