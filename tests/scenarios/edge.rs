@@ -58,6 +58,17 @@ async fn a_client_cannot_forge_the_headers_that_the_host_sets() {
 async fn a_private_component_is_reached_from_inside_only() {
     let (_host, client) = start().await;
     assert_eq!(client.get("/self/internal/inner/self/hello").await.expect(200), "hello");
+    let headers = client.get("/self/internal/inner/self/headers").await.expect(200);
+    for (name, value) in [
+        ("spin-path-info", "/self/headers"),
+        ("spin-full-url", "http://inner.spin.internal/self/headers"),
+        ("spin-raw-component-route", "/..."),
+        ("spin-matched-route", "/..."),
+        ("spin-component-route", ""),
+        ("spin-base-path", "/"),
+    ] {
+        assert_eq!(headers[name], value, "{name}: {headers}");
+    }
     // `second` is a component of the application too, but not granted to `front`.
     client.get("/self/internal/second/self/hello").await.expect(502);
     for host in ["inner.spin.internal", "inner"] {
@@ -486,6 +497,14 @@ async fn sigterm_ends_a_host_with_idle_connections() {
     host.terminate();
     assert_eq!(raw::read_to_end(&mut idle).await, "");
     assert_eq!(host.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_host_says_what_it_serves() {
+    let (_host, client) = start().await;
+    let info = client.get("/.well-known/spin/info").await.expect(200);
+    assert_eq!((info["name"].as_str(), info["version"].as_str()), (Some("edge"), Some("1.0.0")), "{info}");
+    client.send(Method::POST, "/.well-known/spin/info", &[], None).await.expect(405);
 }
 
 #[tokio::test]

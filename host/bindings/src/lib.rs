@@ -7,6 +7,7 @@
 pub mod call;
 pub mod files;
 pub mod framing;
+mod full;
 pub mod http_client;
 mod http_limits;
 pub mod key_value;

@@ -15,6 +15,7 @@ mod fairness;
 mod handler;
 mod http;
 mod pool;
+mod refusal;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};

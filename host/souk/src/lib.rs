@@ -11,4 +11,5 @@ pub mod app;
 pub mod cli;
 pub mod control;
 pub mod http;
+mod spin_headers;
 pub mod telemetry;

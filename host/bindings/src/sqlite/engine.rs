@@ -108,11 +108,11 @@ impl Engine {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
             self.sqlite.busy_timeout(super::BUSY_TIMEOUT)
         };
-        set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge, &self.sqlite)))?;
         self.gauge.spill.begin();
         let result = work(self);
         self.gauge.spill.end();
-        self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge, &self.sqlite)))?;
         result
     }
 
@@ -239,7 +239,7 @@ impl Engine {
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
                 Stop::Overflow
             }
-            _ => Stop::Failed(to_guest(error, &self.gauge)),
+            _ => Stop::Failed(to_guest(error, &self.gauge, &self.sqlite)),
         }
     }
 

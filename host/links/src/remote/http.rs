@@ -6,21 +6,21 @@
 //!
 //! The URI is absolute, as `wasi:http` has it. A header's value is bytes, of which each stands as the character of its
 //! number (ISO 8859-1), so that none is changed. The client's address is among the headers already, where the edge has
-//! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; trailers are left
-//! out. What a head says of its body's length must be so: a message where it is not is refused ([`framing`]).
+//! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; so their trailers
+//! are known when the head is written, and stand in it as `trailers`, where there are some. What a head says of its body's
+//! length must be so: a message where it is not is refused ([`framing`]).
 
+use super::whole::{Trailers, Whole, whole};
 use super::{Remote, Target};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, combinators::MapErr};
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::CallContext;
 use souk_bindings::framing::{self, has_no_content};
 use souk_runtime::{CallError, Failure, ResponseBody};
-use std::convert::Infallible;
 use std::sync::Arc;
-use wasmtime_wasi_http::Error;
 
 /// The bytes of a message that are left free for its NATS headers.
 pub const HEADROOM_BYTES: usize = 1024;
@@ -47,12 +47,21 @@ struct RequestHead {
     method: String,
     uri: String,
     headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trailers: Vec<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ResponseHead {
     status: u16,
     headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trailers: Vec<(String, String)>,
+}
+
+/// The trailers that stand among `extensions`, for a head.
+fn trailer_texts(extensions: &http::Extensions) -> Vec<(String, String)> {
+    extensions.get::<Trailers>().map(|Trailers(trailers)| texts(trailers)).unwrap_or_default()
 }
 
 fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -98,19 +107,17 @@ fn write_request(request: &Request<Bytes>) -> Bytes {
         method: request.method().to_string(),
         uri: request.uri().to_string(),
         headers: texts(request.headers()),
+        trailers: trailer_texts(request.extensions()),
     };
     join(&head, request.body())
 }
 
-/// A body that is there already, for a component.
-pub(super) type Whole = MapErr<Full<Bytes>, fn(Infallible) -> Error>;
-
 /// The request of a message.
 pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> {
     let (head, body): (RequestHead, Bytes) = split(message)?;
-    let never: fn(Infallible) -> Error = |never| match never {};
     let length = body.len();
-    let mut request = Request::new(Full::new(body).map_err(never));
+    let trailers = headers(head.trailers)?;
+    let mut request = Request::new(whole(body, (!trailers.is_empty()).then_some(trailers)));
     *request.method_mut() = Method::from_bytes(head.method.as_bytes()).map_err(Malformed::new)?;
     *request.uri_mut() = Uri::try_from(head.uri).map_err(Malformed::new)?;
     *request.headers_mut() = headers(head.headers)?;
@@ -134,7 +141,8 @@ pub(super) async fn write_whole(
 ) -> Result<Bytes, CallError> {
     let failed = |failure, detail: String| CallError::new(component, failure, detail);
     let (head, mut body) = response.into_parts();
-    let response_head = ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers) };
+    let mut response_head =
+        ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers), trailers: Vec::new() };
     if has_no_content(head.status) || to_head && head.headers.contains_key(CONTENT_LENGTH) {
         body.detach();
         return Ok(join(&response_head, &[]));
@@ -142,7 +150,13 @@ pub(super) async fn write_whole(
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(Failure::Trapped, format!("the body broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                response_head.trailers = other.into_trailers().map(|trailers| texts(&trailers)).unwrap_or_default();
+                continue;
+            }
+        };
         if bytes.len() + data.len() > most {
             let detail = format!(
                 "the response has more than {most} bytes, and a message may not; raise `max_payload` of the NATS server, or \
@@ -160,12 +174,17 @@ fn read_response(message: Bytes, to_head: bool) -> Result<Response<Bytes>, Malfo
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(Malformed::new)?;
     *response.headers_mut() = headers(head.headers)?;
+    let mut trailers = headers(head.trailers)?;
     let (mut head, body) = response.into_parts();
     // The other host has looked at it already; this one does not go by that.
     framing::response_head(&mut head, to_head).and_then(|count| count.whole(body.len())).map_err(Malformed::new)?;
-    // Trailers do not cross.
-    head.headers.remove(TRAILER);
-    Ok(Response::from_parts(head, body))
+    framing::clean_trailers(&mut trailers);
+    if trailers.is_empty() {
+        head.headers.remove(TRAILER);
+    }
+    let mut response = Response::from_parts(head, body);
+    Trailers::put(response.extensions_mut(), Some(trailers));
+    Ok(response)
 }
 
 /// A component on another host, reached by HTTP.
@@ -231,34 +250,44 @@ mod tests {
         })
     }
 
-    async fn body(request: Request<Whole>) -> Bytes {
-        request.into_body().collect().await.unwrap().to_bytes()
+    /// The body of a request, and its trailers.
+    async fn body(request: Request<Whole>) -> (Bytes, Option<HeaderMap>) {
+        let body = request.into_body().collect().await.unwrap();
+        let trailers = body.trailers().cloned();
+        (body.to_bytes(), trailers)
     }
 
     proptest! {
         #[test]
         fn a_request_arrives_byte_for_byte(
-            method in "[A-Z]{1,8}", path in "/[a-z0-9/?=&%20]{0,20}", headers in any_headers(), sent: Vec<u8>,
+            method in "[A-Z]{1,8}", path in "/[a-z0-9/?=&%20]{0,20}", headers in any_headers(),
+            trailers in any_headers(), sent: Vec<u8>,
         ) {
             let mut request = Request::new(Bytes::from(sent));
             *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
             let Ok(uri) = Uri::try_from(format!("http://shop.test:3000{path}")) else { return Ok(()) };
             *request.uri_mut() = uri;
             *request.headers_mut() = headers;
+            Trailers::put(request.extensions_mut(), Some(trailers.clone()));
             let read = read_request(write_request(&request)).unwrap();
             prop_assert_eq!(read.method(), request.method());
             prop_assert_eq!(read.uri(), request.uri());
             prop_assert_eq!(read.headers(), request.headers());
-            prop_assert_eq!(&futures::executor::block_on(body(read)), request.body());
+            let (body, arrived) = futures::executor::block_on(body(read));
+            prop_assert_eq!(&body, request.body());
+            prop_assert_eq!(arrived.unwrap_or_default(), trailers);
         }
 
         #[test]
-        fn a_response_arrives_byte_for_byte(status in 200_u16..600, headers in any_headers(), sent: Vec<u8>) {
-            let head = ResponseHead { status, headers: texts(&headers) };
-            let read = read_response(join(&head, &sent), false).unwrap();
+        fn a_response_arrives_byte_for_byte(
+            status in 200_u16..600, headers in any_headers(), trailers in any_headers(), sent: Vec<u8>,
+        ) {
+            let head = ResponseHead { status, headers: texts(&headers), trailers: texts(&trailers) };
+            let mut read = read_response(join(&head, &sent), false).unwrap();
             prop_assert_eq!(read.status().as_u16(), status);
             prop_assert_eq!(read.headers(), &headers);
             prop_assert_eq!(&read.body()[..], &sent[..]);
+            prop_assert_eq!(Trailers::take(read.extensions_mut()).unwrap_or_default(), trailers);
         }
 
         #[test]

@@ -7,6 +7,7 @@ mod error;
 mod grants;
 mod handler;
 mod imports;
+mod late;
 mod migrations;
 mod nest;
 mod remote_parts;
@@ -14,12 +15,15 @@ mod start;
 mod summary;
 
 use async_nats::SubscribeError;
+use grants::Shared;
+use late::Late;
 use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
 use souk_links::remote::{Presence, Remote, Serving};
 use souk_manifest::Application;
+use souk_manifest::state::StateFolder;
 use souk_nats::NatsError;
-use souk_runtime::{Engine, Pool};
+use souk_runtime::{Engine, Fairness, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +51,13 @@ pub struct App {
     _presence: Option<Presence>,
     /// Drops instances that nobody uses.
     _sweeper: AbortOnDropHandle<()>,
+    /// Components that `souk call` alone has named.
+    late: tokio::sync::Mutex<Late>,
+    shared: Shared,
+    fairness: Fairness,
+    state: StateFolder,
     // Last: the pools' stores belong to it.
-    _engine: Engine,
+    engine: Engine,
 }
 
 impl App {

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use souk_bindings::framing::{self, has_no_content};
+use souk_links::remote::whole::Trailers;
 use souk_runtime::ResponseBody;
 use std::mem;
 use std::pin::Pin;
@@ -98,20 +99,14 @@ impl Body for EdgeBody {
 /// # Errors
 /// When the body broke off. The log has the reason.
 pub async fn buffer_small_body(response: Response<ResponseBody>, to_head: bool) -> Result<Response<EdgeBody>, Error> {
-    let (mut head, mut body) = response.into_parts();
+    let (head, mut body) = response.into_parts();
     let mut read = Read::default();
     if may_buffer(&head, to_head) {
         let ended = tokio::time::timeout(SMALL_BODY_TIMEOUT, read.read(&mut body)).await.unwrap_or(Ok(false));
         // A guest may have written what it announced, and do something else before it ends the body.
         if ended? || body.has_arrived() {
             if let Some(trailers) = read.trailers.take().filter(|trailers| !trailers.is_empty()) {
-                // HTTP/1.1 has room for trailers only where the head announces them and no length.
-                head.headers.remove(CONTENT_LENGTH);
-                if let Some(announced) = framing::announce(&trailers) {
-                    head.headers.insert(TRAILER, announced);
-                }
-                let body = EdgeBody { ready: read.bytes(), trailers: Some(trailers), ..EdgeBody::default() };
-                return Ok(Response::from_parts(head, body));
+                return Ok(with_trailers(head, read.bytes(), trailers));
             }
             return Ok(whole(Response::from_parts(head, read.bytes()), to_head));
         }
@@ -120,9 +115,23 @@ pub async fn buffer_small_body(response: Response<ResponseBody>, to_head: bool) 
     Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.spawned()), ..EdgeBody::default() }))
 }
 
+/// A response that is there as a whole, with trailers: HTTP/1.1 has room for them only where the head announces them and no
+/// length.
+fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response<EdgeBody> {
+    head.headers.remove(CONTENT_LENGTH);
+    if let Some(announced) = framing::announce(&trailers) {
+        head.headers.insert(TRAILER, announced);
+    }
+    Response::from_parts(head, EdgeBody { ready, trailers: Some(trailers), ..EdgeBody::default() })
+}
+
 /// A response that is there as a whole, with its length.
 pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
     let (mut head, bytes) = response.into_parts();
+    let trailers = Trailers::take(&mut head.extensions);
+    if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
+        return with_trailers(head, bytes, trailers);
+    }
     head.headers.remove(TRAILER);
     // RFC 9110, section 8.6: an answer to HEAD without content says no more of GET's length than its guest does.
     let silent = to_head && bytes.is_empty() || has_no_content(head.status);

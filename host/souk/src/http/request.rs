@@ -1,20 +1,14 @@
-//! A client's request made into a component's: its id, its target as `wasi:http` has it, and Spin's headers.
+//! A client's request made into a component's: its id, and its target as `wasi:http` has it.
 
-use crate::app::Handler;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
-use souk_manifest::{RouteMatch, RoutePattern};
 use std::net::SocketAddr;
 use uuid::Uuid;
 
 /// The header of the request id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
-const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
-const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
 /// The longest request id that is taken from a client, in bytes.
 const MAX_ID_BYTES: usize = 128;
@@ -24,7 +18,8 @@ pub struct Caller {
     /// Its address.
     pub peer: SocketAddr,
     scheme: Scheme,
-    address: HeaderValue,
+    /// The same as a header's value.
+    pub address: HeaderValue,
 }
 
 impl Caller {
@@ -38,33 +33,6 @@ impl Caller {
         // An address's text is a header value.
         let address = HeaderValue::try_from(peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"));
         Caller { peer, scheme, address }
-    }
-}
-
-/// What answers a route, with the headers that are the same for each of its requests.
-pub struct Target {
-    /// The way to the component.
-    pub handler: Handler,
-    fixed: Vec<(HeaderName, HeaderValue)>,
-    params: Vec<HeaderName>,
-}
-
-impl Target {
-    /// The route `pattern`, answered by `handler`.
-    pub fn new(pattern: &RoutePattern, handler: Handler) -> Self {
-        let fixed = [
-            ("spin-matched-route", pattern.as_str()),
-            ("spin-raw-component-route", pattern.as_str()),
-            ("spin-component-route", pattern.prefix()),
-            ("spin-base-path", "/"),
-        ];
-        let fixed = fixed.into_iter().filter_map(|(name, value)| {
-            // A header has no room for a route in another script.
-            Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
-        });
-        // The manifest allows parameters only such names as a header can have.
-        let params = pattern.params().filter_map(|name| HeaderName::try_from(format!("spin-path-match-{name}")).ok());
-        Target { handler, fixed: fixed.collect(), params: params.collect() }
     }
 }
 
@@ -120,35 +88,4 @@ pub fn target(uri: &Uri, authority: Authority, caller: &Caller) -> Option<Uri> {
     parts.authority = Some(authority);
     parts.path_and_query = Some(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).ok()
-}
-
-/// Sets Spin's headers, which tell a component how it was reached, and drops those that a client has made up.
-pub fn spin_headers(headers: &mut HeaderMap, url: &Uri, found: &RouteMatch<'_, '_, Target>, caller: &Caller) {
-    if headers.keys().any(is_spins) {
-        let forged: Vec<HeaderName> = headers.keys().filter(|name| is_spins(name)).cloned().collect();
-        for name in forged {
-            headers.remove(name);
-        }
-    }
-    let Target { fixed, params, .. } = found.target;
-    headers.reserve(fixed.len() + params.len() + 4);
-    for (name, value) in fixed {
-        headers.insert(name.clone(), value.clone());
-    }
-    headers.insert(CLIENT_ADDR, caller.address.clone());
-    if let Ok(url) = HeaderValue::try_from(url.to_string()) {
-        headers.insert(FULL_URL, url);
-    }
-    if let Ok(trailing) = HeaderValue::from_str(found.trailing_wildcard()) {
-        headers.insert(PATH_INFO, trailing);
-    }
-    for (name, (_, value)) in params.iter().zip(found.params()) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name.clone(), value);
-        }
-    }
-}
-
-fn is_spins(name: &HeaderName) -> bool {
-    name.as_str().starts_with("spin-")
 }
