@@ -10,5 +10,7 @@
 pub mod app;
 pub mod cli;
 pub mod control;
+mod descriptors;
 pub mod http;
+mod machine;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 //! that are granted its label; an HTTP client is one component's own.
 
 use rusqlite::ErrorCode;
+use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::http_client::{self, Client, Internal, InternalDispatch};
 use souk_bindings::key_value::Store;
 use souk_bindings::sqlite::Database;
@@ -108,6 +109,7 @@ pub(super) struct Shared {
     postgres: Arc<postgres::Pools>,
     internal: Internal,
     tls: Arc<tokio_rustls::rustls::ClientConfig>,
+    budget: Arc<ApplicationBudget>,
 }
 
 impl Shared {
@@ -124,7 +126,17 @@ impl Shared {
         }
         let tls = http_client::tls_config().map_err(GrantError::Client)?;
         let sqlite = databases(application, &state.sqlite())?;
-        Ok(Shared { sqlite, key_value, postgres: Arc::default(), internal: Internal::default(), tls })
+        let limits = &application.limits;
+        let budget =
+            ApplicationBudget { memory: Budget::new(limits.application_memory), files: Budget::new(limits.open_files) };
+        Ok(Shared {
+            sqlite,
+            key_value,
+            postgres: Arc::default(),
+            internal: Internal::default(),
+            tls,
+            budget: Arc::new(budget),
+        })
     }
 
     /// Opens the way for requests between components of the application.
@@ -162,6 +174,7 @@ impl Shared {
             sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
             postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
             http: Arc::new(client),
+            budget: self.budget.clone(),
         })
     }
 }
