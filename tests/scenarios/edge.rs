@@ -524,7 +524,54 @@ async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() 
     assert_eq!(host.wait().await.code(), Some(0));
 }
 
-/// The edge application behind TLS, and a client that trusts its certificate.
+#[tokio::test]
+async fn idle_connections_of_one_client_do_not_shut_newcomers_out() {
+    let host = App::new("edge")
+        .replace("request_headers = 8192", "request_headers = 8192\nconnections = 8\npeer_connections = 8")
+        .start()
+        .await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    for _ in 0..4 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    // The oldest have made room, and the others are served on.
+    assert_eq!(raw::read_to_end(&mut idle[0]).await, "");
+    raw::send(&mut idle[7], "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(raw::read_response(&mut idle[7]).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_host_without_descriptors_left_goes_on_accepting_and_says_so() {
+    let (host, client) = start().await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count();
+    let bound = (open + 20).to_string();
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &host.pid().to_string(), &format!("--nofile={bound}:{bound}")])
+        .status()
+        .unwrap();
+    assert!(limited.success());
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    host.wait_for_log("accept failed").await;
+    drop(idle);
+    client.get("/self/hello").await.expect(200);
+}
+
+/// The edge application behind TLS, and a client configuration that trusts its certificate.
 async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
     start_tls_with(&[]).await
 }

@@ -4,6 +4,7 @@
 //! Every component is linked with every binding; a call that was not granted answers with the interface's own
 //! `access-denied` (or its equivalent), as in Spin.
 
+pub mod budget;
 pub mod call;
 pub mod files;
 pub mod framing;
@@ -13,6 +14,7 @@ mod http_limits;
 pub mod key_value;
 mod memory;
 pub mod migrations;
+mod open_files;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
@@ -59,6 +61,8 @@ pub struct Grants {
     pub postgres: postgres::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
+    /// What the component shares with all others of the application.
+    pub budget: Arc<budget::ApplicationBudget>,
 }
 
 impl Grants {
@@ -74,6 +78,7 @@ impl Grants {
             sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
+            budget: Arc::default(),
         }
     }
 }
@@ -100,6 +105,7 @@ pub struct Ctx {
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
+    open_files: Option<open_files::OpenFiles>,
 }
 
 impl Ctx {
@@ -116,10 +122,14 @@ impl Ctx {
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
-            limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
+            limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,
             resources: http_limits::ResourceCount::default(),
+            open_files: grants
+                .files
+                .as_ref()
+                .map(|_| open_files::OpenFiles::new(grants.component.clone(), grants.budget.clone())),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
             grants,
@@ -144,6 +154,9 @@ impl Ctx {
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        if let Some(open_files) = &mut self.open_files {
+            open_files.check(&mut self.table);
+        }
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
@@ -161,6 +174,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
+        ("open files", n(open_files::MAX_OPEN_FILES), "an instance"),
         ("http: fields of few", n(http_limits::LARGE_BYTES), "bytes"),
         ("http: few resources", n(http_limits::FEW_RESOURCES), "handles"),
         ("http: fields of many", n(http_limits::SMALL_BYTES), "bytes"),

@@ -137,6 +137,15 @@ limits! {
         /// How long requests under way may take to finish after SIGTERM or SIGINT.
         drain: "milliseconds", 35_000, (0, 600_000),
             "the call deadline and a little more";
+        /// Open connections of one peer: an address, or of IPv6 the first 64 bits of one.
+        peer_connections: "connections", 2_048, (1, 1_000_000),
+            "half of all, so that one client cannot have them all; a load balancer's are of one peer";
+        /// Linear memory of all instances together.
+        application_memory: "bytes", 4096 * MIB, (16 * MIB, 1024 * 1024 * MIB),
+            "what one component may take by default; set it to three quarters of what the machine has";
+        /// Files that all instances have open together.
+        open_files: "files", 1_024, (16, 1_000_000),
+            "a quarter of the connections; most components read a file and close it";
     }
 }
 

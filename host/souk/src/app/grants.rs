@@ -2,6 +2,7 @@
 //! that are granted its label; an HTTP client is one component's own.
 
 use rusqlite::ErrorCode;
+use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::http_client::{self, Client, Internal, InternalDispatch};
 use souk_bindings::key_value::Store;
 use souk_bindings::sqlite::Database;
@@ -110,6 +111,7 @@ pub(super) struct Shared {
     postgres: Arc<postgres::Pools>,
     internal: Internal,
     tls: Arc<tokio_rustls::rustls::ClientConfig>,
+    budget: Arc<ApplicationBudget>,
 }
 
 impl Shared {
@@ -125,6 +127,10 @@ impl Shared {
             postgres: Arc::default(),
             internal: Internal::default(),
             tls: http_client::tls_config().map_err(GrantError::Client)?,
+            budget: Arc::new(ApplicationBudget {
+                memory: Budget::new(application.limits.application_memory),
+                files: Budget::new(application.limits.open_files),
+            }),
         };
         shared.with(application, state, nats).await
     }
@@ -188,6 +194,7 @@ impl Shared {
             sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
             postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
             http: Arc::new(client),
+            budget: self.budget.clone(),
         })
     }
 }

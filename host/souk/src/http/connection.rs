@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its last.
 
-use super::activity::{Activity, Watched};
+use super::activity::Watched;
+use super::connections::Connection;
 use super::edge::Edge;
 use super::request::Caller;
 use http::header::CONNECTION;
@@ -75,9 +76,11 @@ pub async fn lingered(shutdown: &CancellationToken) {
     tokio::time::sleep(LINGER_TIME).await;
 }
 
-/// Serves `stream` until it ends, stands still for too long, or `shutdown` is cancelled and its requests are done.
+/// Serves `stream` until it ends, stands still for too long, must make room for another, or `shutdown` is cancelled and
+/// its requests are done.
 pub async fn serve<S>(
     stream: S,
+    place: &Connection,
     caller: Caller,
     edge: Arc<Edge>,
     builder: &Builder<TokioExecutor>,
@@ -86,7 +89,7 @@ pub async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = caller.peer;
-    let activity = Activity::new(edge.limits());
+    let activity = place.activity().clone();
     let watched = TokioIo::new(Watched::new(stream, activity.clone()));
     // One count for all that a request needs of its connection.
     let shared = Arc::new((edge, caller, shutdown.clone()));
@@ -107,7 +110,7 @@ pub async fn serve<S>(
         }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(watched, service));
-    let mut stopping = false;
+    let (mut stopping, mut in_the_way) = (false, false);
     loop {
         tokio::select! {
             // The connection first: a request that has arrived is served, whatever else is due.
@@ -125,6 +128,18 @@ pub async fn serve<S>(
             () = lingered(&shutdown), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            () = place.closed().cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // A request that came at the same moment is answered.
+            () = lingered(place.closed()), if !in_the_way => {
+                in_the_way = true;
+                if activity.idle_since().is_some() {
+                    tracing::debug!(%peer, "connection closed: it was idle, and others needed room");
+                    return;
+                }
             }
         }
     }
