@@ -8,10 +8,11 @@ pub mod call;
 pub mod files;
 pub mod http_client;
 pub mod key_value;
+mod line_budget;
 mod memory;
 pub mod migrations;
 pub mod postgres;
-mod rows;
+mod producer;
 pub mod sqlite;
 mod stdio;
 mod variables;
@@ -27,6 +28,7 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use stdio::printable;
 
@@ -56,6 +58,8 @@ pub struct Grants {
     pub postgres: postgres::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
+    /// What the component may print to the log in a second, in bytes.
+    pub output: Arc<LineBudget>,
 }
 
 impl Grants {
@@ -71,6 +75,7 @@ impl Grants {
             sqlite: BTreeMap::new(),
             postgres: postgres::Granted::default(),
             http,
+            output: LineBudget::new(stdio::MAX_OUTPUT),
         }
     }
 }
@@ -106,7 +111,7 @@ impl Ctx {
     pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        let stdio = stdio::Stdio::new(&grants.component, &call.trace);
+        let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio)?,
@@ -155,6 +160,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
+        ("printed by a component", n(stdio::MAX_OUTPUT), "bytes a second"),
         ("sqlite: a database", sqlite::MAX_DATABASE_BYTES, "bytes"),
         ("sqlite: a result", n(sqlite::MAX_RESULT_BYTES), "bytes"),
         ("sqlite: a statement", u64::from(sqlite::MAX_STATEMENT_BYTES.unsigned_abs()), "bytes"),

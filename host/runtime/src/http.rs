@@ -10,6 +10,7 @@
 //! tell half a response from a whole one.
 
 use super::error::{CallError, Failure};
+use super::panic;
 use super::pool::Pool;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -175,24 +176,23 @@ impl Pool {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
         let slice = instance.slice.clone();
-        let served = slice
-            .run(instance.store.run_concurrent(async |accessor| {
-                let (request, sent) = accessor.with(|mut store| {
-                    let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
-                    let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
-                    (request, sent)
-                });
-                let answer = match service.handle(accessor, request).await? {
-                    Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
-                    Err(code) => Err(code),
-                };
-                course.answered.store(answer.is_ok(), Ordering::Relaxed);
-                // Nobody may be there to take it any more: the task is then about to be dropped.
-                let _ = head.send(answer);
-                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                wasmtime::error::Ok(())
-            }))
-            .await;
+        let served = panic::contain(slice.run(instance.store.run_concurrent(async |accessor| {
+            let (request, sent) = accessor.with(|mut store| {
+                let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
+                let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
+                (request, sent)
+            });
+            let answer = match service.handle(accessor, request).await? {
+                Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
+                Err(code) => Err(code),
+            };
+            course.answered.store(answer.is_ok(), Ordering::Relaxed);
+            // Nobody may be there to take it any more: the task is then about to be dropped.
+            let _ = head.send(answer);
+            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            wasmtime::error::Ok(())
+        })))
+        .await;
         match served {
             Ok(Ok(())) => {
                 cut.0 = None;

@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod fairness;
 mod http;
+mod panic;
 mod pool;
 
 pub use component::{CompileError, Compiled, Exported, Function};

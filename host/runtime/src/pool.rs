@@ -3,6 +3,7 @@
 use super::component::Compiled;
 use super::error::{CallError, Failure};
 use super::fairness::{Fairness, Slice};
+use super::panic;
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::{ComponentLimits, millis};
@@ -160,7 +161,7 @@ impl Pool {
         store.limiter(|ctx| &mut ctx.limits);
         store.set_epoch_deadline(1);
         let slice = self.fairness.govern(&mut store);
-        let instance = self.compiled.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let instance = panic::contain(self.compiled.pre.instantiate_async(&mut store)).await.map_err(failed)?;
         let exported = &self.compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
         for function in &exported.functions {
