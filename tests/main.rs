@@ -19,6 +19,7 @@ mod scenarios {
     mod disk;
     mod durable;
     mod edge;
+    mod examples;
     mod golden;
     mod grants;
     mod hosts;
@@ -41,4 +42,6 @@ mod scenarios {
     mod streams;
     mod stripe;
     mod tokens;
+    mod upgrade;
+    mod wasi_0_2;
 }

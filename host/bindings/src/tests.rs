@@ -106,7 +106,7 @@ async fn a_component_that_prints_without_end_loses_lines_and_the_log_says_how_ma
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let lines = log.lines().split_off(before);
         let floods = lines.iter().filter(|line| line.contains("guest: flood")).count();
-        assert!(floods > 100 && floods * "flood".len() <= stdio::MAX_OUTPUT, "{floods}");
+        assert!(floods > 100 && floods * "flood".len() <= stdio::MAX_OUTPUT_BYTES, "{floods}");
         let dropped = format!(" WARN guest: {} lines dropped: the component printed more than", 40_000 - floods);
         let reports: Vec<_> = lines.iter().filter(|line| line.contains("lines dropped")).collect();
         assert_eq!(reports.len(), 1, "{reports:?}");

@@ -20,7 +20,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::EnvFilter;
 
 /// Lines that wait for stderr before further ones are dropped.
-const BUFFERED_LINES: usize = 16_384;
+const MAX_BUFFERED_LINES: usize = 16_384;
 
 /// Starts the log with the filter `default`, which `RUST_LOG` replaces.
 ///
@@ -28,8 +28,10 @@ const BUFFERED_LINES: usize = 16_384;
 /// When `RUST_LOG` cannot be read, or a log was started before.
 pub fn start(default: &str) -> anyhow::Result<Log> {
     std::panic::set_hook(Box::new(report_panic));
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).thread_name("log").finish(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_BUFFERED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
     let dropped = writer.error_counter();
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) => EnvFilter::try_new(&text)
@@ -40,8 +42,8 @@ pub fn start(default: &str) -> anyhow::Result<Log> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
-        .map_event_format(Throttled::new)
         .with_ansi(std::io::stderr().is_terminal())
+        .map_event_format(Throttled::new)
         .try_init()
         .map_err(|e| anyhow::anyhow!("the log was started before: {e}"))?;
     Ok(Log { dropped, _guard: guard })
