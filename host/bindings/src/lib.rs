@@ -12,11 +12,12 @@ mod full;
 pub mod http_client;
 mod http_limits;
 pub mod key_value;
+mod line_budget;
 mod memory;
 pub mod migrations;
 mod open_files;
 pub mod postgres;
-mod rows;
+mod producer;
 pub mod sqlite;
 mod stdio;
 mod variables;
@@ -32,6 +33,7 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use stdio::printable;
 
@@ -63,6 +65,8 @@ pub struct Grants {
     pub http: Arc<http_client::Client>,
     /// What the component shares with all others of the application.
     pub budget: Arc<budget::ApplicationBudget>,
+    /// What the component may print to the log in a second, in bytes.
+    pub output: Arc<LineBudget>,
 }
 
 impl Grants {
@@ -79,6 +83,7 @@ impl Grants {
             postgres: postgres::Granted::default(),
             http,
             budget: Arc::default(),
+            output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }
 }
@@ -116,7 +121,7 @@ impl Ctx {
     pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        let stdio = stdio::Stdio::new(&grants.component, &call.trace);
+        let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio)?,
@@ -175,6 +180,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
         ("open files", n(open_files::MAX_OPEN_FILES), "an instance"),
+        ("printed by a component", n(stdio::MAX_OUTPUT_BYTES), "bytes a second"),
         ("http: fields of few", n(http_limits::LARGE_BYTES), "bytes"),
         ("http: few resources", n(http_limits::FEW_RESOURCES), "handles"),
         ("http: fields of many", n(http_limits::SMALL_BYTES), "bytes"),
