@@ -242,7 +242,8 @@ pub const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
 /// Parameters: age of the order in minutes, order after which to go on or null, most orders. The pages that may be open
-/// of orders that nobody is known to have paid: order, attempt, and the session or null, the oldest order first. A page
+/// of orders that nobody is known to have paid: order, attempt, the session or null, and the charges that are known of the
+/// order at this moment, as a JSON array of their ids; the oldest order first. A page
 /// without a session may be open all the same: its caller died, or could not store it. Asked for as the same attempt
 /// again, it is the same page for as long as the provider remembers, which is 24 hours.
 ///
@@ -259,7 +260,12 @@ pub const OPEN_PAGES: Statement = statement!(
      (status = 'PENDING' AND created_at > ",
     (ago!("23 hours")),
     "))) ORDER BY seq LIMIT ?3) \
-     SELECT candidates.id, attempt, session_id FROM candidates JOIN payment_sessions ON order_id = candidates.id \
+     SELECT candidates.id, attempt, session_id, ",
+    (Statement::each(
+        "(SELECT json_group_array(charges.id) FROM charges WHERE charges.order_id = candidates.id)",
+        "(SELECT coalesce(json_agg(charges.id), '[]')::text FROM charges WHERE charges.order_id = candidates.id)"
+    )),
+    " FROM candidates JOIN payment_sessions ON payment_sessions.order_id = candidates.id \
      WHERE NOT ended AND (session_id IS NOT NULL OR (status = 'PENDING' AND created_at > ",
     (ago!("23 hours")),
     ")) ORDER BY seq, attempt"
