@@ -33,6 +33,7 @@ mod scenarios {
     mod permissions;
     mod permutations;
     mod postgres;
+    mod quota;
     mod reconcile;
     mod remote;
     mod sandbox;

@@ -129,6 +129,7 @@ fn refused(error: orders::Error, id: &str) -> Error {
         orders::Error::Forbidden(text) => (403, text),
         orders::Error::Conflict(text) => (409, text),
         orders::Error::KeyReused => (422, "The key was used for another order".to_owned()),
+        orders::Error::TooManyOpen(text) => (429, text),
         orders::Error::PaymentUnavailable(order) => {
             (503, format!("Order {} is stored and cannot be paid yet: {}", order.order_id, order.message))
         }

@@ -26,6 +26,7 @@ mod error;
 mod event;
 mod key;
 mod page;
+mod quota;
 mod reconcile;
 mod rows;
 mod session;

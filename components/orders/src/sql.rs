@@ -11,11 +11,13 @@
 //!   the first has stored it or given it up, and sees which.
 //! - What an order's charges make of it needs several statements: [`LOCK`] comes first, and the next statements see
 //!   what those who had the lock before have stored.
+//! - How many orders of one customer wait for their payment is a count of other rows: on PostgreSQL the function
+//!   `may_order` makes those who ask for one customer wait for each other.
 //! - Whether an order is given up turns upon its pages, which are other rows: [`LOCK_SESSIONS`] says how.
 //!
 //! Nobody waits for somebody who waits for them. Locks are taken in this order: event, pages, order, then charge or key.
-//! Only what makes an order takes its key first; until then it holds nothing, and from then on it waits for nobody, as
-//! the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and is a statement of
+//! Only what makes an order takes the turn of its customer and then its key first; until then it holds nothing that others
+//! wait for, and from then on it waits for nobody, as the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and is a statement of
 //! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
 //! stand in the way of these.
 
@@ -34,10 +36,19 @@ const COLUMNS: Statement = statement!(
 /// What stands where an order is made: the transaction of [`TAKE_KEY`], `CREATE`, [`CREATE_ITEMS`] and
 /// [`BEGIN_SESSION`] on SQLite, and [`CREATE_AT_ONCE`] on PostgreSQL, where each statement is a way to the server and back.
 ///
-/// Parameters: id, owner or null, currency, total in cents, pieces. The row has what the caller does not know: when it was
-/// made.
+/// Parameters: id, owner or null, currency, total in cents, pieces, most orders of the owner that may wait for their payment
+/// (see [`crate::quota`]). The row has what the caller does not know: when it was made; there is none when the owner
+/// has too many orders.
 pub const CREATE: Statement = statement!(
-    "INSERT INTO orders (id, owner, currency, total_cents, total_items) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING ",
+    "INSERT INTO orders (id, owner, currency, total_cents, total_items) SELECT ?1, ?2, ?3, ",
+    (Statement::each("?4, ?5 WHERE ", "?4::bigint, ?5::bigint WHERE ")),
+    (Statement::each(
+        "?2 IS NULL OR ((SELECT 1 FROM orders WHERE owner = ?2 AND status = 'PENDING' LIMIT 1 OFFSET ?6 - 1) IS NULL \
+         AND coalesce((SELECT created_at FROM orders WHERE owner = ?2 AND status = 'CANCELLED' \
+         ORDER BY seq DESC LIMIT 1 OFFSET 10 * ?6 - 1), '') <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-24 hours'))",
+        "may_order(?2::text, ?6::bigint)"
+    )),
+    " RETURNING ",
     (time!("created_at"))
 );
 
@@ -48,17 +59,20 @@ pub const CREATE: Statement = statement!(
 pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
 
-/// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: those of [`CREATE`], the lines as in
-/// [`CREATE_ITEMS`], and the key with its owner, its text and its hash, or three nulls. The row is
-/// [`CREATE`]'s; there is none when the key is taken.
+/// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: the first five of [`CREATE`], the lines
+/// as in [`CREATE_ITEMS`], the key with its owner, its text and its hash, or three nulls, and the last one of [`CREATE`].
+/// The row is [`CREATE`]'s; there is none when the key is taken, or the owner has too many orders.
 ///
-/// The key comes first, as the order is made from its row: who comes second waits there, and holds nothing yet.
+/// The key comes first, as the order is made from its row: who comes second waits there, and holds nothing yet. Who may
+/// not order takes no key.
 pub const CREATE_AT_ONCE: &str = statement!(
     "WITH taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
-     SELECT ?7::text, ?8::text, ?9::bytea, ?1 WHERE ?8::text IS NOT NULL",
+     SELECT ?7::text, ?8::text, ?9::bytea, ?1 WHERE CASE WHEN ?8::text IS NULL THEN false \
+     ELSE may_order(?2::text, ?10::bigint) END",
     TAKE_OVER,
     "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items) \
-     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE ?8::text IS NULL OR EXISTS (SELECT 1 FROM taken) \
+     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE CASE WHEN ?8::text IS NULL \
+     THEN may_order(?2::text, ?10::bigint) ELSE EXISTS (SELECT 1 FROM taken) END \
      RETURNING id, created_at), \
      items AS (INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT id, number - 1, (line ->> 0)::bigint, line ->> 1, (line ->> 2)::bigint, (line ->> 3)::integer \
