@@ -28,6 +28,7 @@ mod scenarios {
     mod model;
     mod nest;
     mod nest_events;
+    mod nest_wire;
     mod outages;
     mod payments;
     mod permissions;
