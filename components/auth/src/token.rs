@@ -6,8 +6,8 @@
 //! secret belongs to this component alone.
 //!
 //! Refused: any other algorithm, a header that names extensions (`crit`: RFC 7515, section 4.1.11, none is known here), no
-//! `exp`, an `exp` that is over, a beginning (`nbf`), login or issue more than [`MAX_CLOCK_SKEW`] in the future, a login 30
-//! days ago, and anything longer than [`MAX_TOKEN`], before it is even decoded.
+//! `exp`, an `exp` that is over, a beginning (`nbf`), login or issue more than [`MAX_CLOCK_SKEW_SECONDS`] in the future, a login 30
+//! days ago, and anything longer than [`MAX_TOKEN_BYTES`], before it is even decoded.
 //!
 //! Who holds a token from the future has it from another host of this application, because it is signed: the log then
 //! says that the hosts' clocks differ.
@@ -21,17 +21,17 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// How long a token lives, in seconds.
-const LIFETIME: u64 = 2 * 60 * 60;
+const LIFETIME_SECONDS: u64 = 2 * 60 * 60;
 /// How long a login can be renewed, in seconds.
-const MAX_AGE: u64 = 30 * 24 * 60 * 60;
+const MAX_AGE_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// How far the clock of the host that made a token may be ahead of this one's, in seconds.
-const MAX_CLOCK_SKEW: u64 = 60;
+const MAX_CLOCK_SKEW_SECONDS: u64 = 60;
 /// How long a token is taken after its end, in seconds.
-const LEEWAY: u64 = 5;
+const LEEWAY_SECONDS: u64 = 5;
 /// The longest token that is looked at, in bytes; the longest that is made is a little shorter.
-pub const MAX_TOKEN: usize = 4096;
+pub const MAX_TOKEN_BYTES: usize = 4096;
 /// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
-const MIN_SECRET: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 /// The variable that holds the secret.
 const SECRET: &str = "jwt_secret";
 
@@ -104,11 +104,11 @@ impl Signer {
             no_secret()
         })?;
         if secret.is_empty() {
-            eprintln!("variable `{SECRET}` is empty: set it to {MIN_SECRET} random bytes or more");
+            eprintln!("variable `{SECRET}` is empty: set it to {MIN_SECRET_BYTES} random bytes or more");
             return Err(no_secret());
         }
-        if secret.len() < MIN_SECRET {
-            eprintln!("variable `{SECRET}` is shorter than {MIN_SECRET} bytes: it can be guessed from any token");
+        if secret.len() < MIN_SECRET_BYTES {
+            eprintln!("variable `{SECRET}` is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed from any token");
         }
         let signer = Rc::new(Signer::new(&secret));
         Ok(SIGNER.with(|cell| cell.get_or_init(|| signer).clone()))
@@ -116,7 +116,7 @@ impl Signer {
 
     fn new(secret: &str) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY;
+        validation.leeway = LEEWAY_SECONDS;
         validation.validate_aud = false;
         Signer {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
@@ -132,7 +132,7 @@ impl Signer {
             email: &account.email,
             name: &account.name,
             iat: now,
-            exp: (now + LIFETIME).min(auth_time + MAX_AGE),
+            exp: (now + LIFETIME_SECONDS).min(auth_time + MAX_AGE_SECONDS),
             auth_time,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| {
@@ -146,7 +146,7 @@ impl Signer {
     /// # Errors
     /// When it proves nothing.
     pub fn read(&self, token: &str, now: u64) -> Result<Proof, Refusal> {
-        if token.len() > MAX_TOKEN {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::Invalid);
         }
         let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation).map_err(|_| Refusal::Invalid)?;
@@ -158,10 +158,10 @@ impl Signer {
         // A float beyond the integers becomes the largest of them.
         let begins = auth_time.max(claimed.iat.unwrap_or(0)).max(claimed.nbf.map_or(0, |nbf| nbf.ceil() as u64));
         let seconds = begins.saturating_sub(now);
-        if seconds > MAX_CLOCK_SKEW {
+        if seconds > MAX_CLOCK_SKEW_SECONDS {
             return Err(Refusal::Early { id: claimed.id, seconds });
         }
-        if now.saturating_sub(auth_time) >= MAX_AGE {
+        if now.saturating_sub(auth_time) >= MAX_AGE_SECONDS {
             return Err(Refusal::Invalid);
         }
         Ok(Proof { id: claimed.id, email: claimed.email, auth_time })

@@ -6,7 +6,9 @@
 
 pub mod call;
 pub mod files;
+pub mod framing;
 pub mod http_client;
+mod http_limits;
 pub mod key_value;
 mod memory;
 pub mod migrations;
@@ -32,7 +34,7 @@ pub use stdio::printable;
 
 /// How many resources (HTTP requests, fields, streams, open stores ...) one instance may hold. The table is the host's
 /// memory, so a guest that leaks handles traps long before the host notices.
-const MAX_RESOURCES: usize = 16_384;
+const MAX_RESOURCES: usize = 4_096;
 
 /// What one component may reach; made at start-up and shared by all its instances.
 ///
@@ -68,7 +70,7 @@ impl Grants {
             environment: Vec::new(),
             files: None,
             key_value: BTreeMap::new(),
-            sqlite: BTreeMap::new(),
+            sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
         }
@@ -96,6 +98,7 @@ pub struct Ctx {
     hooks: http_client::Hooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
+    resources: http_limits::ResourceCount,
 }
 
 impl Ctx {
@@ -115,6 +118,7 @@ impl Ctx {
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
             stdio,
             key_value_open: 0,
+            resources: http_limits::ResourceCount::default(),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
             grants,
@@ -145,6 +149,7 @@ impl WasiView for Ctx {
 
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
 }
@@ -155,37 +160,43 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
+        ("http: fields of few", n(http_limits::LARGE_BYTES), "bytes"),
+        ("http: few resources", n(http_limits::FEW_RESOURCES), "handles"),
+        ("http: fields of many", n(http_limits::SMALL_BYTES), "bytes"),
         ("sqlite: a database", sqlite::MAX_DATABASE_BYTES, "bytes"),
         ("sqlite: a result", n(sqlite::MAX_RESULT_BYTES), "bytes"),
         ("sqlite: a statement", u64::from(sqlite::MAX_STATEMENT_BYTES.unsigned_abs()), "bytes"),
         ("sqlite: all memory", sqlite::MAX_HEAP_BYTES, "bytes"),
+        ("sqlite: statements", n(sqlite::MAX_STATEMENTS), "a component"),
+        ("sqlite: write-ahead log", sqlite::wal::MAX_WAL_BYTES, "bytes"),
         ("sqlite: connections", n(sqlite::MAX_CONNECTIONS), "an instance"),
-        ("sqlite: wait for writer", ms(sqlite::BUSY_WAIT), "milliseconds"),
+        ("sqlite: wait for writer", ms(sqlite::BUSY_TIMEOUT), "milliseconds"),
         ("postgres: connections", n(postgres::MAX_POOL_CONNECTIONS), "an address"),
         ("postgres: all connections", n(postgres::MAX_ALL_CONNECTIONS), "an application"),
         ("postgres: addresses", n(postgres::MAX_POOLS), "an application"),
         ("postgres: connections held", n(postgres::MAX_CONNECTIONS), "an instance"),
         ("postgres: addresses in use", n(postgres::MAX_INSTANCE_ADDRESSES), "an instance"),
         ("postgres: transactions", n(postgres::MAX_TRANSACTIONS), "an instance"),
-        ("postgres: wait for one", ms(postgres::POOL_WAIT), "milliseconds"),
-        ("postgres: connecting", ms(postgres::CONNECT_WAIT), "milliseconds"),
-        ("postgres: idle, then asked", ms(postgres::ASK_AFTER), "milliseconds"),
-        ("postgres: its answer", ms(postgres::ASK_WAIT), "milliseconds"),
-        ("postgres: idle connection", ms(postgres::IDLE_LIMIT), "milliseconds"),
+        ("postgres: wait for one", ms(postgres::POOL_TIMEOUT), "milliseconds"),
+        ("postgres: connecting", ms(postgres::CONNECT_TIMEOUT), "milliseconds"),
+        ("postgres: idle, then asked", ms(postgres::PING_AFTER), "milliseconds"),
+        ("postgres: its answer", ms(postgres::PING_TIMEOUT), "milliseconds"),
+        ("postgres: idle connection", ms(postgres::IDLE_TIMEOUT), "milliseconds"),
         ("postgres: prepared", n(postgres::CACHED_STATEMENTS), "a connection"),
         ("postgres: prepared, each", n(postgres::CACHED_STATEMENT_BYTES), "bytes"),
         ("postgres: a statement", n(postgres::MAX_STATEMENT_BYTES), "bytes"),
         ("postgres: a result", n(postgres::MAX_RESULT_BYTES), "bytes"),
-        ("postgres: unread stream", ms(postgres::STALL), "milliseconds"),
-        ("key-value: a key", n(key_value::MAX_KEY), "bytes"),
-        ("key-value: a value", n(key_value::MAX_VALUE), "bytes"),
-        ("key-value: a file", key_value::MAX_FILE, "bytes"),
-        ("key-value: a new bucket", key_value::MAX_BUCKET, "bytes"),
-        ("key-value: wait for server", ms(key_value::WAIT), "milliseconds"),
-        ("key-value: wait for leader", ms(key_value::ELECTION), "milliseconds"),
-        ("key-value: open stores", n(key_value::MAX_OPEN), "an instance"),
-        ("postgres: an address", n(souk_manifest::MAX_ADDRESS), "bytes"),
-        ("postgres: a CA root", n(postgres::MAX_CA_ROOT), "bytes"),
+        ("postgres: unread stream", ms(postgres::STALL_TIMEOUT), "milliseconds"),
+        ("key-value: a key", n(key_value::MAX_KEY_BYTES), "bytes"),
+        ("key-value: a value", n(key_value::MAX_VALUE_BYTES), "bytes"),
+        ("key-value: a file", key_value::MAX_FILE_BYTES, "bytes"),
+        ("key-value: a new bucket", key_value::MAX_BUCKET_BYTES, "bytes"),
+        ("key-value: wait for server", ms(key_value::SERVER_TIMEOUT), "milliseconds"),
+        ("key-value: wait for leader", ms(key_value::ELECTION_TIMEOUT), "milliseconds"),
+        ("key-value: keys in one list", n(key_value::MAX_LISTED_KEYS_BYTES), "bytes"),
+        ("key-value: open stores", n(key_value::MAX_OPEN_HANDLES), "an instance"),
+        ("postgres: an address", n(souk_manifest::MAX_ADDRESS_BYTES), "bytes"),
+        ("postgres: a CA root", n(postgres::MAX_CA_ROOT_BYTES), "bytes"),
     ]
 }
 
@@ -198,6 +209,8 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    http_limits::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;

@@ -1,7 +1,7 @@
 //! Links: an import of one component connected to the export of another, each in a sandbox of its own.
 //!
 //! Only plain values cross a link. Start-up checks that importer and exporter mean the same types ([`check`]) and
-//! prepares, for each function, how its values are written as JSON ([`codec`]) and which of the contract's own errors
+//! prepares, for each function, how its values are written as JSON ([`souk_codec`]) and which of the contract's own errors
 //! stands for a dead or late callee ([`unavailable`]). A call does none of that work again.
 //!
 //! A link is [`local`] or, to a component on another host, [`remote`], and its caller waits for the answer; or it is

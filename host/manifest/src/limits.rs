@@ -100,6 +100,10 @@ limits! {
         /// The longest pause between two deliveries of a message.
         delivery_backoff_most: "milliseconds", 3_600_000, (1, 86_400_000),
             "what is mended within a day is delivered within an hour of that";
+        /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
+        /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
+        call_bytes: "bytes", 16 * MIB, (MIB, 128 * MIB),
+            "the largest value of a database fits, and reading it from the guest takes no longer than a slice of a processor";
     }
 }
 

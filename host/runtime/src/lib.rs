@@ -12,6 +12,7 @@ mod component;
 mod engine;
 mod error;
 mod fairness;
+mod handler;
 mod http;
 mod pool;
 

@@ -1,8 +1,8 @@
-//! Key-value stores: `spin:key-value@3.0.0` and `wasi:keyvalue@0.2.0-draft2`, two faces of one store, which is kept in a
-//! file, in NATS or in Redis.
+//! Key-value stores: `spin:key-value@3.0.0`, `fermyon:spin/key-value@2.0.0` and `wasi:keyvalue@0.2.0-draft2`, three
+//! interfaces of one store, which is kept in a file, in NATS or in Redis.
 //!
 //! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
-//! `access-denied`, whether such a store exists or not. Both interfaces reach the same keys.
+//! `access-denied`, whether such a store exists or not. All interfaces reach the same keys.
 
 mod bucket;
 mod conflicts;
@@ -12,14 +12,16 @@ mod names;
 mod nats;
 mod redis;
 mod spin;
+mod spin_2;
 mod store;
 mod wasi;
 
 pub use error::StoreError;
-pub use nats::ELECTION;
+pub use nats::ELECTION_TIMEOUT;
+pub use spin_2::MAX_LISTED_KEYS_BYTES;
 pub use store::{
-    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Store, Swap, Version,
-    Versioned, WAIT,
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET_BYTES, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page,
+    SERVER_TIMEOUT, Store, Swap, Version, Versioned,
 };
 
 use crate::Ctx;
@@ -28,7 +30,7 @@ use wasmtime::component::{Linker, Resource};
 
 /// How many stores and compare-and-swap handles one instance may hold open, over both interfaces; Spin's table has the
 /// same size.
-pub const MAX_OPEN: usize = 256;
+pub const MAX_OPEN_HANDLES: usize = 256;
 
 /// An open store, as the guest holds it: `store` in Spin's interface, `bucket` in WASI's.
 pub struct Handle(pub(crate) Arc<Store>);
@@ -41,9 +43,10 @@ pub struct Cas {
     version: Option<Version>,
 }
 
-/// Links both interfaces.
+/// Links the interfaces.
 pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     spin::add_to_linker(linker)?;
+    spin_2::add_to_linker(linker)?;
     wasi::add_to_linker(linker)
 }
 
@@ -65,7 +68,7 @@ impl Ctx {
             );
             return Ok(Err(Refusal::AccessDenied));
         };
-        if self.key_value_open >= MAX_OPEN {
+        if self.key_value_open >= MAX_OPEN_HANDLES {
             return Ok(Err(Refusal::TooManyOpen));
         }
         let handle = self.table.push(Handle(store))?;

@@ -1,12 +1,13 @@
 //! Rows that the guest reads as a stream.
 //!
 //! A small result is there before the stream is made. A large one is read by a blocking thread, which hands on batches
-//! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL).
+//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT).
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Reader;
-use super::engine::{Collected, Item, Run};
+use super::engine::{Collected, Item};
 use super::error::{Stop, internal};
+use super::gauge::Run;
 use crate::rows::Rows;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 /// A batch is handed on when its rows weigh this much.
 const BATCH_BYTES: usize = 64 << 10;
 /// Batches that wait in the channel.
-const BATCHES: usize = 2;
+const MAX_BUFFERED_BATCHES: usize = 2;
 
 /// The rows of one statement.
 #[derive(Debug)]
@@ -52,15 +53,20 @@ impl RowStream {
         let label: Arc<str> = reader.label().into();
         let told = label.clone();
         let (give_columns, columns) = oneshot::channel();
-        let (give, batches) = mpsc::channel(BATCHES);
+        let (give, batches) = mpsc::channel(MAX_BUFFERED_BATCHES);
         let runtime = tokio::runtime::Handle::current();
+        let evicted = reader.evicted();
         tokio::task::spawn_blocking(move || {
-            let send = |batch: Result<Vec<RowResult>, Error>| match runtime
-                .block_on(tokio::time::timeout(super::STALL, give.send(batch)))
-            {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err(Stop::Gone),
-                Err(_) => Err(Stop::Failed(to_guest_stalled())),
+            let last = |batch: Result<Vec<RowResult>, Error>| {
+                drop(runtime.block_on(tokio::time::timeout(super::STALL_TIMEOUT, give.send(batch))));
+            };
+            let send = |batch: Vec<RowResult>| {
+                let send = tokio::time::timeout(super::STALL_TIMEOUT, give.send(Ok(batch)));
+                match runtime.block_on(evicted.run_until_cancelled(send)) {
+                    Some(Ok(Ok(()))) => Ok(()),
+                    Some(Ok(Err(_))) | None => Err(Stop::Gone),
+                    Some(Err(_)) => Err(Stop::Failed(to_guest_stalled())),
+                }
             };
             let mut give_columns = Some(give_columns);
             let (mut batch, mut weight) = (Vec::new(), 0);
@@ -78,29 +84,30 @@ impl RowStream {
                                 return Ok(());
                             }
                             weight = 0;
-                            send(Ok(std::mem::take(&mut batch)))
+                            send(std::mem::take(&mut batch))
                         }
                     })
                 })
             });
             let error = match outcome {
-                Ok(()) => return drop(send(Ok(batch))),
+                Ok(()) => return last(Ok(batch)),
                 Err(Stop::Gone) => return,
                 Err(Stop::Failed(e)) => e,
+                Err(Stop::NoMemory) => Stop::NoMemory.of_whole(),
                 Err(other) => internal(&label, "a read ended early", format!("{other:?}")),
             };
             match give_columns {
                 Some(give) => drop(give.send(Err(error))),
                 // After a stall there is no room; a closed channel would look like the end of the rows, so the error
                 // waits for room in its turn. The reader is free already.
-                None => drop(send(Err(error))),
+                None => last(Err(error)),
             }
         });
         let columns = columns.await.map_err(|e| internal(&told, "a read ended early", e))??;
         Ok(RowStream {
             columns,
             rows: VecDeque::new(),
-            bytes: (BATCHES + 2) * BATCH_BYTES,
+            bytes: (MAX_BUFFERED_BATCHES + 2) * BATCH_BYTES,
             scan: Some(Scan { batches, _run: run }),
         })
     }
@@ -153,7 +160,7 @@ impl RowStream {
 }
 
 fn to_guest_stalled() -> Error {
-    Error::Io(format!("the rows were not read for {} s", super::STALL.as_secs()))
+    Error::Io(format!("the rows were not read for {} s", super::STALL_TIMEOUT.as_secs()))
 }
 
 /// A share of the unread bytes that an instance may have; given back when it is dropped.

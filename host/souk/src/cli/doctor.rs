@@ -1,7 +1,7 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
-use super::build::{TARGET, has_target};
-use super::{Place, default_url, fill_in, output};
+use super::build::{BuildEnvironment, TARGET, has_target};
+use super::{AppArgs, default_url, fill_in, output};
 use crate::app::{App, describe};
 use clap::Args;
 use souk_links::{durable, nest, remote};
@@ -10,13 +10,12 @@ use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, DatabaseUrl};
 use std::path::Path;
 use std::process::ExitCode;
-use tokio::process::Command;
 
 /// The arguments of `souk doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
 }
 
 impl Doctor {
@@ -26,18 +25,19 @@ impl Doctor {
             output::line(&format!("{} {name}: {text}", if good { "ok   " } else { "WRONG" }));
             well &= good;
         };
-        let manifest = self.place.manifest();
+        let manifest = self.app.manifest();
         let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match version(folder).await {
+        let environment = BuildEnvironment::of(&manifest, self.app.runtime_config_file.as_deref());
+        match version(folder, &environment).await {
             Some(version) => check("toolchain", true, version),
             None => check("toolchain", false, "rustc does not start\n  fix: install Rust 1.95 or newer".into()),
         }
-        match has_target(folder).await {
+        match has_target(folder, &environment).await {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
-        let loaded = self.place.read(&[]).and_then(|manifest| {
-            let secrets = state::secrets_of(&self.place.state_dir(manifest.state_dir()));
+        let loaded = self.app.read(&[]).and_then(|manifest| {
+            let secrets = state::secrets_of(&self.app.state_dir(manifest.state_dir()));
             fill_in(manifest, default_url(), secrets)
         });
         let loaded = match loaded {
@@ -104,8 +104,9 @@ async fn start(mut application: Application) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn version(folder: &Path) -> Option<String> {
-    let output = Command::new("rustc").arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
+async fn version(folder: &Path, environment: &BuildEnvironment) -> Option<String> {
+    let mut rustc = environment.command("rustc");
+    let output = rustc.arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 

@@ -2,7 +2,7 @@
 //! NATS.
 
 use super::reach::{Reached, reach};
-use super::{Place, output};
+use super::{AppArgs, event_table, output};
 use crate::control::RunningHost;
 use clap::{Args, Subcommand};
 use souk_links::durable::operator::{self, Event, Found, Reply, Request, Which};
@@ -14,6 +14,7 @@ use souk_nats::Nats;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// The arguments of `souk events`.
 #[derive(Debug, Args)]
@@ -21,13 +22,13 @@ use std::process::ExitCode;
                         stranded\n(its function is not in the application); one that is delivered is gone.")]
 pub struct Events {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
     #[command(subcommand)]
-    deed: Deed,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Deed {
+enum Action {
     /// Print the messages, the oldest first
     List {
         /// Only dead letters
@@ -39,7 +40,7 @@ enum Deed {
     },
     /// Print one message with its arguments
     Show {
-        /// The message
+        /// The message: its id, or a beginning that no other message has
         id: String,
         /// Print a JSON object
         #[arg(long)]
@@ -50,7 +51,7 @@ enum Deed {
         #[command(flatten)]
         which: Chosen,
     },
-    /// Delete a message
+    /// Delete a message that is not being delivered
     Drop {
         #[command(flatten)]
         which: Chosen,
@@ -60,7 +61,7 @@ enum Deed {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Chosen {
-    /// The message
+    /// The message: its id, or a beginning that no other message has
     id: Option<String>,
     /// All dead letters
     #[arg(long)]
@@ -77,18 +78,18 @@ impl Chosen {
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = self.place.read(&[]);
-        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = self.app.read(&[]);
+        let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
         if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {
             let messages = match RunningHost::connect(&state::control_socket(&state_dir)).await {
                 Some(host) => Messages::Host(host),
                 None => Messages::on_nats(application, config, components).await?,
             };
-            return self.deed.run(messages).await;
+            return self.action.run(messages).await;
         }
         // Where no host has run there are no messages, and a look from the wrong place must not say so.
-        if !state_dir.is_dir() {
+        if !state::exists(&state_dir) {
             manifest?;
             anyhow::bail!(
                 "there is no state folder {}\n  fix: name the manifest with -f, or the folder with --state-dir",
@@ -99,23 +100,26 @@ impl Events {
             Reached::Host(host) => Messages::Host(host),
             Reached::State(state) => Messages::open(state).await?,
         };
-        self.deed.run(messages).await
+        self.action.run(messages).await
     }
 }
 
-impl Deed {
+impl Action {
     async fn run(self, mut messages: Messages) -> anyhow::Result<ExitCode> {
         match self {
-            Deed::List { dead, json } => {
+            Action::List { dead, json } => {
                 let found = messages.ask(Request::List { dead }).await?;
                 if json {
                     output::line(&serde_json::to_string(&found.events)?);
                 } else {
-                    output::text(&table(&found.events));
+                    // Ids are cut so that they tell a message from all others.
+                    let all = if dead { messages.ask(Request::List { dead: false }).await? } else { Found::default() };
+                    let (width, now) = (event_table::width(), SystemTime::now());
+                    output::text(&event_table::table(&found.events, &all.events, width, now));
                 }
                 note_more(&found);
             }
-            Deed::Show { id, json } => {
+            Action::Show { id, json } => {
                 for event in messages.ask(Request::Show(id)).await?.events {
                     if json {
                         output::line(&serde_json::to_string(&event)?);
@@ -124,8 +128,8 @@ impl Deed {
                     }
                 }
             }
-            Deed::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
-            Deed::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
+            Action::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
+            Action::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -192,40 +196,6 @@ fn line(event: &Event) -> String {
     let Event { id, state, attempts, component, interface, function, .. } = event;
     let reason = event.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{id} {component} {interface}#{function} ({state}, {attempts} attempts){reason}")
-}
-
-fn table(events: &[Event]) -> String {
-    if events.is_empty() {
-        return "no messages\n".to_owned();
-    }
-    let mut text = String::new();
-    let rows = events.iter().map(|e| {
-        let called = format!("{} {}#{}", e.component, e.interface, e.function);
-        let attempts = e.attempts.to_string();
-        let due = e.due_at.clone().unwrap_or_else(|| "-".to_owned());
-        [
-            e.id.clone(),
-            e.state.clone(),
-            attempts,
-            e.stored_at.clone(),
-            due,
-            called,
-            e.reason.clone().unwrap_or_default(),
-        ]
-    });
-    let head = ["ID", "STATE", "ATTEMPTS", "STORED", "DUE", "CALL", "REASON"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 fn whole(event: &Event) -> String {

@@ -6,13 +6,16 @@
 mod build;
 mod call;
 mod doctor;
+mod event_table;
 mod events;
 mod migrate;
 mod output;
 mod reach;
+mod signals;
 mod up;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit};
 use souk_manifest::secrets::Secrets;
 use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
 use std::path::{Path, PathBuf};
@@ -44,23 +47,23 @@ enum Command {
 
 /// The application. Its options stand before or after a command's own command.
 #[derive(Debug, Args)]
-struct From {
+struct ManifestArg {
     /// The manifest, or the folder that holds spin.toml
     #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", global = true)]
     manifest: PathBuf,
 }
 
-impl From {
-    fn manifest(&self) -> PathBuf {
+impl ManifestArg {
+    fn path(&self) -> PathBuf {
         if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
     }
 }
 
 /// The application and its state.
 #[derive(Debug, Args)]
-struct Place {
+struct AppArgs {
     #[command(flatten)]
-    from: From,
+    manifest: ManifestArg,
     /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
@@ -78,9 +81,9 @@ struct Place {
     only: Vec<String>,
 }
 
-impl Place {
+impl AppArgs {
     fn manifest(&self) -> PathBuf {
-        self.from.manifest()
+        self.manifest.path()
     }
 
     fn options(&self, environment: &[(String, String)]) -> LoadOptions {
@@ -132,12 +135,22 @@ fn default_url() -> String {
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    no_core_dumps();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             output::note(&format!("error: {}", whole(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Keeps the system from writing the memory of a process that crashes, with all secrets in it, to the disk. The hard limit
+/// stays, so that an operator can allow it again (`prlimit --core`).
+fn no_core_dumps() {
+    let limit = rustix::process::getrlimit(Resource::Core);
+    if let Err(error) = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }) {
+        output::note(&format!("warning: a crash may write secrets to the disk, because RLIMIT_CORE stays: {error}"));
     }
 }
 

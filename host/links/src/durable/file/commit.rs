@@ -8,13 +8,17 @@
 
 use crate::durable::queue::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use souk_bindings::sqlite::wal::{self, Wal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
-/// The most jobs of one transaction, and the most bytes that they bring.
-const MOST_JOBS: usize = 512;
-const MOST_BYTES: usize = 8 << 20;
-/// Jobs in the channel; whoever comes when it is full waits for its turn.
-const WAITING: usize = 1024;
+/// The most jobs of one transaction.
+const MAX_BATCH_JOBS: usize = 512;
+/// The most bytes that the jobs of one transaction write.
+const MAX_BATCH_BYTES: usize = 8 << 20;
+/// The most jobs that wait in the channel; when it is full, a caller waits until there is room.
+const MAX_QUEUED_JOBS: usize = 1024;
 
 /// What a job has to outlive once it counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +32,8 @@ pub(super) enum Outlives {
 enum Step<'a> {
     /// Do the work, in a transaction; perhaps a second time, when the first was rolled back.
     Run(&'a Connection),
-    /// The transaction is committed, or has failed.
-    Settle(Result<(), QueueError>),
+    /// Tell the caller: the transaction is committed, or has failed.
+    Finish(Result<(), QueueError>),
 }
 
 struct Job {
@@ -42,17 +46,30 @@ struct Job {
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    log_full: Arc<AtomicBool>,
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread, which keeps `wal`, the connection's write-ahead log, within its bound.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        std::thread::Builder::new().name("durable".to_owned()).spawn(move || run(&connection, waiting))?;
-        Ok(Writer { jobs })
+    pub(super) fn start(connection: Connection, wal: Wal) -> std::io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel(MAX_QUEUED_JOBS);
+        let log_full = Arc::<AtomicBool>::default();
+        let full = log_full.clone();
+        let before = move |connection: &Connection| {
+            // The queue's own reads are short, so there is none to end.
+            let room = wal.keep_small(|| wal::empty(connection, super::BUSY_TIMEOUT), || false);
+            full.store(room.is_err(), Ordering::Relaxed);
+        };
+        std::thread::Builder::new().name("durable".to_owned()).spawn(move || run(&connection, waiting, before))?;
+        Ok(Writer { jobs, log_full })
+    }
+
+    /// Whether the write-ahead log is so large that no message may be added; looked at before each transaction.
+    pub(super) fn log_full(&self) -> Arc<AtomicBool> {
+        self.log_full.clone()
     }
 
     /// Does `work`, which brings about `bytes`, in a transaction. Once that is committed `done` is called, on the
@@ -72,7 +89,7 @@ impl Writer {
         let step = move |step: Step<'_>| {
             match step {
                 Step::Run(connection) => value = Some(work(connection)?),
-                Step::Settle(outcome) => {
+                Step::Finish(outcome) => {
                     let outcome = outcome.and_then(|()| value.take().ok_or(QueueError::Stopped));
                     if let Ok(value) = &outcome {
                         done(value);
@@ -91,25 +108,26 @@ impl Writer {
     }
 }
 
-fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
+fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, before: impl Fn(&Connection)) {
     while let Some(first) = waiting.blocking_recv() {
         let mut bytes = first.bytes;
         let mut jobs = vec![first];
-        while jobs.len() < MOST_JOBS
-            && bytes < MOST_BYTES
+        while jobs.len() < MAX_BATCH_JOBS
+            && bytes < MAX_BATCH_BYTES
             && let Ok(job) = waiting.try_recv()
         {
             bytes += job.bytes;
             jobs.push(job);
         }
+        before(connection);
         match commit(connection, &mut jobs) {
             Err(error) if jobs.len() > 1 && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 for job in &mut jobs {
                     let outcome = commit(connection, std::slice::from_mut(job)).map_err(QueueError::from);
-                    settle(std::slice::from_mut(job), &outcome);
+                    finish_batch(std::slice::from_mut(job), &outcome);
                 }
             }
-            outcome => settle(&mut jobs, &outcome.map_err(QueueError::from)),
+            outcome => finish_batch(&mut jobs, &outcome.map_err(QueueError::from)),
         }
     }
 }
@@ -125,9 +143,10 @@ fn commit(connection: &Connection, jobs: &mut [Job]) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn settle(jobs: &mut [Job], outcome: &Result<(), QueueError>) {
+/// Tells each job how its transaction ended.
+fn finish_batch(jobs: &mut [Job], outcome: &Result<(), QueueError>) {
     for job in jobs {
-        // Settling does not fail.
-        let _ = (job.step)(Step::Settle(outcome.clone()));
+        // Finishing does not fail.
+        let _ = (job.step)(Step::Finish(outcome.clone()));
     }
 }

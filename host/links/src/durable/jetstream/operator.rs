@@ -7,11 +7,11 @@
 //!
 //! Arguments are looked at one by one: a stream may have more of them than the host has memory.
 //!
-//! A message is sent anew before the old one is deleted: who is interrupted leaves two, never none.
+//! A message is sent again before the old one is deleted: an interruption leaves two, never none.
 
 use super::message::Stored;
 use super::note::{Note, State};
-use super::{JetStreamQueue, PATIENCE, Sent, failed};
+use super::{JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed};
 use crate::durable::operator::{Event, Found, Which};
 use crate::durable::queue::{QueueError, Stats};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
@@ -23,7 +23,7 @@ use chrono::{DateTime, Datelike as _, Timelike as _};
 use futures::TryStreamExt as _;
 use serde_json::value::RawValue;
 use souk_manifest::subject;
-use souk_nats::room;
+use souk_nats::stream_capacity::header_bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +42,8 @@ pub(super) struct Entry {
     state: &'static str,
     /// Whether a host holds it meanwhile.
     held: bool,
+    /// Whether its consumer had handed it out.
+    handed_out: bool,
     attempts: u32,
     reason: Option<String>,
     due: Option<i64>,
@@ -68,9 +70,9 @@ impl Entry {
     }
 }
 
-/// What is done with messages.
+/// What an operator does with messages.
 #[derive(Clone, Copy)]
-enum Deed {
+enum Action {
     Retry,
     Drop,
 }
@@ -104,15 +106,19 @@ impl JetStreamQueue {
         }))
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it
+    /// Makes a message due now, or all dead letters; a dead letter begins again. One that is being delivered stays as it
     /// is. Returns them as they were, of which up to `most` are named.
     pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
-        self.each(which, most, Deed::Retry).await
+        self.each(which, most, Action::Retry).await
     }
 
-    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    /// Deletes a message, or all dead letters. One that a host delivers, or holds until it has room for it, stays as it
+    /// is. Returns them as they were, of which up to `most` are named.
+    ///
+    /// # Errors
+    /// Also when a delivery of the message began while it was deleted.
     pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
-        self.each(which, most, Deed::Drop).await
+        self.each(which, most, Action::Drop).await
     }
 
     /// How full the streams are.
@@ -156,8 +162,8 @@ impl JetStreamQueue {
         Ok(oldest)
     }
 
-    /// Does `deed` with the messages that are meant, until it fails.
-    async fn each(&self, which: &Which, most: usize, deed: Deed) -> Result<Found, QueueError> {
+    /// Applies `action` to each message that is meant, until one fails.
+    async fn each(&self, which: &Which, most: usize, action: Action) -> Result<Found, QueueError> {
         let mut found = Found::default();
         let mut next = match which {
             Which::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
@@ -167,13 +173,17 @@ impl JetStreamQueue {
         let last = self.shared.dead.get_info().await.map_err(failed)?.state.last_sequence;
         while !next.is_empty() {
             for entry in &next {
-                match deed {
-                    Deed::Retry => self.retry(entry).await?,
-                    Deed::Drop => self.delete_entry(entry).await?,
+                match action {
+                    Action::Retry => self.retry(entry).await?,
+                    Action::Drop => self.delete_entry(entry).await?,
                 }
                 found.total += 1;
                 if found.events.len() < most {
-                    found.events.push(entry.event());
+                    let mut event = entry.event();
+                    if entry.held && matches!(action, Action::Drop) {
+                        "delivering".clone_into(&mut event.state);
+                    }
+                    found.events.push(event);
                 }
             }
             if matches!(which, Which::One(_)) {
@@ -196,40 +206,58 @@ impl JetStreamQueue {
         let stream = self.stream_of(entry);
         // It may be gone: delivered, or dropped by somebody else.
         let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
-        let anew = Stored { attempts, reason, ..read(message).0 };
-        self.send_anew(anew, &Uuid::now_v7().to_string(), true).await?;
+        let copy = Stored { attempts, reason, ..read(message).0 };
+        self.resend(copy, &Uuid::now_v7().to_string(), true).await?;
         self.delete(stream, entry.sequence).await
     }
 
     async fn delete_entry(&self, entry: &Entry) -> Result<(), QueueError> {
+        if entry.state == "delivering" || entry.held {
+            return Ok(());
+        }
         self.delete(self.stream_of(entry), entry.sequence).await?;
-        self.shared.notes.delete(&entry.stored.id).await
+        let began = match entry.state {
+            "pending" if !entry.handed_out => self.reached(&entry.stored.key.target).await? >= entry.sequence,
+            // A worker writes its note before it looks whether the message is still there.
+            "pending" | "stranded" => {
+                let note = self.shared.notes.get(&entry.stored.id).await?;
+                note.is_some_and(|note| matches!(note.state, State::Delivering | State::Held))
+            }
+            _ => false,
+        };
+        self.shared.notes.delete(&entry.stored.id).await?;
+        if began { Err(QueueError::DeliveryBegan(entry.stored.id.as_str().into())) } else { Ok(()) }
+    }
+
+    /// Whether the message is still in the stream of those to deliver: an operator may have deleted it.
+    pub(super) async fn is_there(&self, sequence: u64) -> Result<bool, QueueError> {
+        Ok(one(self.shared.durable.get_raw_message(sequence).await)?.is_some())
     }
 
     fn stream_of(&self, entry: &Entry) -> &Stream<()> {
         if entry.state == "dead" { &self.shared.dead } else { &self.shared.durable }
     }
 
-    /// Stores a message a second time, under an id that the stream does not know yet.
-    /// Where `checked`, only if there is room.
-    pub(super) async fn send_anew(&self, anew: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
-        let subject = anew.durable_subject(self.shared.nats.subjects());
-        let headers = anew.headers(message_id);
-        let arguments = anew.arguments.clone();
+    /// Stores a message again, under an id that the stream does not know yet; with `checked`, only if there is room.
+    pub(super) async fn resend(&self, copy: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
+        let subject = copy.durable_subject(self.shared.nats.subjects());
+        let headers = copy.headers(message_id);
+        let arguments = copy.arguments.clone();
         // What the sweep sends takes the place of one that nobody could end otherwise, so it may go beyond the limit.
-        let _room = match checked {
+        let _reservation = match checked {
             false => None,
             true => {
-                let size = room::size(&headers);
-                let room = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await;
-                Some(room.ok_or_else(|| {
+                let size = header_bytes(&headers);
+                let reservation =
+                    self.shared.capacity.reserve(&self.shared.durable, &subject, size, arguments.len()).await;
+                Some(reservation.ok_or_else(|| {
                     QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())
                 })?)
             }
         };
         // What was noted of the old one would be taken for the new one's.
-        self.shared.notes.delete(&anew.id).await?;
-        match self.send(subject, headers, arguments, Instant::now() + PATIENCE).await? {
+        self.shared.notes.delete(&copy.id).await?;
+        match self.send(subject, headers, arguments, Instant::now() + PUBLISH_TIMEOUT).await? {
             Sent::Stored => Ok(()),
             Sent::Full => Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())),
             Sent::TooLarge => Err(failed("the message is larger than the servers' `max_payload`")),
@@ -238,8 +266,8 @@ impl JetStreamQueue {
 
     pub(super) async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
         let deleted = stream.delete_message(sequence).await.map_err(|error| (error.kind(), error));
-        self.shared.room.forget();
-        self.shared.dead_room.forget();
+        self.shared.capacity.refresh_if_full();
+        self.shared.dead_capacity.refresh_if_full();
         match deleted {
             Ok(_) => Ok(()),
             // It is gone already: delivered meanwhile.
@@ -315,7 +343,8 @@ impl JetStreamQueue {
         };
         let there = self.shared.components.contains(&*stored.key.target);
         let (state, due) = if there { (state, due) } else { ("stranded", None) };
-        Ok(Entry { stored, bytes, sequence, state, held, attempts, reason, due })
+        let handed_out = sequence <= reached;
+        Ok(Entry { stored, bytes, sequence, state, held, handed_out, attempts, reason, due })
     }
 
     /// The last message that the consumer of `component` has handed out; 0 when it has none.
@@ -330,7 +359,7 @@ impl JetStreamQueue {
 
 fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
     let (attempts, reason) = (stored.attempts, stored.reason.clone());
-    Entry { stored, bytes, sequence, state: "dead", held: false, attempts, reason, due: None }
+    Entry { stored, bytes, sequence, state: "dead", held: false, handed_out: false, attempts, reason, due: None }
 }
 
 /// The `most` oldest messages of `stream`, whose subjects are `all`.
