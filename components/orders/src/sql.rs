@@ -61,25 +61,27 @@ pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product
 
 /// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: the first five of [`CREATE`], the lines
 /// as in [`CREATE_ITEMS`], the key with its owner, its text and its hash, or three nulls, and the last one of [`CREATE`].
-/// The row is [`CREATE`]'s; there is none when the key is taken, or the owner has too many orders.
+/// The row says whether the owner may have another order, and has what that of [`CREATE`] has: null when they may not, or
+/// the key is taken.
 ///
-/// The key comes first, as the order is made from its row: who comes second waits there, and holds nothing yet. Who may
-/// not order takes no key.
+/// The turn comes first, then the key, as the order is made from its row: who comes second waits there, and holds nothing
+/// that others wait for. Who may not order takes no key.
 pub const CREATE_AT_ONCE: &str = statement!(
-    "WITH taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
-     SELECT ?7::text, ?8::text, ?9::bytea, ?1 WHERE CASE WHEN ?8::text IS NULL THEN false \
-     ELSE may_order(?2::text, ?10::bigint) END",
+    "WITH turn AS MATERIALIZED (SELECT may_order(?2::text, ?10::bigint) AS allowed), \
+     taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
+     SELECT ?7::text, ?8::text, ?9::bytea, ?1::text FROM turn WHERE allowed AND ?8::text IS NOT NULL",
     TAKE_OVER,
     "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items) \
-     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE CASE WHEN ?8::text IS NULL \
-     THEN may_order(?2::text, ?10::bigint) ELSE EXISTS (SELECT 1 FROM taken) END \
+     SELECT ?1::text, ?2::text, ?3::text, ?4::bigint, ?5::bigint FROM turn \
+     WHERE allowed AND (?8::text IS NULL OR EXISTS (SELECT 1 FROM taken)) \
      RETURNING id, created_at), \
      items AS (INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT id, number - 1, (line ->> 0)::bigint, line ->> 1, (line ->> 2)::bigint, (line ->> 3)::integer \
      FROM made, json_array_elements(?6::text::json) WITH ORDINALITY AS lines (line, number)), \
-     session AS (INSERT INTO payment_sessions (order_id, attempt) SELECT id, 1 FROM made) SELECT ",
+     session AS (INSERT INTO payment_sessions (order_id, attempt) SELECT id, 1 FROM made) \
+     SELECT allowed, (SELECT ",
     (time!("created_at")),
-    " FROM made"
+    " FROM made) FROM turn"
 )
 .text(Dialect::Postgres);
 

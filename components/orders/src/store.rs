@@ -144,12 +144,18 @@ fn at_once(
         None => [Value::Null, Value::Null, Value::Null],
     };
     let parameters: Vec<Value> = order.into_iter().chain([lines]).chain(columns).chain([most]).collect();
-    if let Some(made) = made_at(database.query(sql::CREATE_AT_ONCE, &parameters)?)? {
-        return Ok(Stored::At(made));
+    let mut row = database.query(sql::CREATE_AT_ONCE, &parameters)?.next().ok_or(souk_database::Error::Internal)?;
+    let (allowed, made) = (row.boolean()?, row.optional_text()?);
+    match made {
+        Some(made) => Ok(Stored::At(made)),
+        None if allowed => Ok(Stored::KeyTaken),
+        // The order that there is no room for may be the one that another call has just made with the same key.
+        None => match key.map(|key| key.find(database)).transpose() {
+            Ok(None | Some(None)) => Ok(Stored::TooManyOpen),
+            Ok(Some(Some(_))) | Err(Error::KeyReused) => Ok(Stored::KeyTaken),
+            Err(error) => Err(error),
+        },
     }
-    // One of two reasons, and whose key is taken is answered by it.
-    let taken = key.map(|key| key.find(database)).transpose()?.flatten().is_some();
-    Ok(if taken { Stored::KeyTaken } else { Stored::TooManyOpen })
 }
 
 fn made_at(mut rows: Rows) -> Result<Option<String>, souk_database::Error> {
