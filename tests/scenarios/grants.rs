@@ -59,6 +59,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("stripe_cancel_url", &["payments"]),
     ("public_url", &["payments", "stripe-sandbox"]),
     ("currency", &["orders"]),
+    ("max_open_orders", &["orders"]),
     ("products_database_url", &["products"]),
     ("orders_database_url", &["orders"]),
     ("open_access", &["gateway"]),

@@ -44,7 +44,7 @@ async fn nest_clients_get_from_the_catalogue_what_the_original_service_answered(
     assert_eq!(validated, json!([keyboard, mouse]));
     assert_eq!(client.send(cmd("validate_products"), json!({ "ids": [] })).await.unwrap(), json!([]));
     // Without ids nothing is asked.
-    for data in [json!({}), json!({ "ids": null }), Value::Null] {
+    for data in [json!({}), json!({ "ids": null })] {
         assert_eq!(client.send(cmd("validate_products"), data).await.unwrap(), json!([]));
     }
     // What the gateway lets through is no error: it would become a 500 there.
@@ -79,7 +79,6 @@ async fn nest_clients_get_from_the_catalogue_what_the_original_service_answered(
         ("find_one_product", json!({ "id": "abc" })),
         ("find_all_products", json!({ "limit": 20000 })),
         ("find_all_products", json!({ "limit": null })),
-        ("find_one_product", Value::Null),
         ("find_one_product", json!([])),
     ] {
         let error = client.send(cmd(pattern), data.clone()).await.unwrap_err();
