@@ -31,7 +31,7 @@ pub async fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     // Nobody in particular has as many as they like.
     let max_open = if owner.is_some() { quota::max_open_orders().await? } else { u32::MAX };
     match store::create(&database, owner, &currency, draft, key.as_ref(), max_open)? {
-        Created::Made(order) => open_first_page(&database, order, key.as_ref()).await,
+        Created::Made(order) => open_first_page(&database, *order, key.as_ref()).await,
         Created::TooManyOpen => Err(quota::exceeded(max_open)),
         Created::KeyTaken => {
             // Another call with the key was first; the same answer serves both.

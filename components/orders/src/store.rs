@@ -32,7 +32,7 @@ impl Actor {
 #[derive(Debug)]
 pub enum Created {
     /// It is stored.
-    Made(Order),
+    Made(Box<Order>),
     /// Another call took the key first.
     KeyTaken,
     /// Too many orders of the owner wait for their payment.
@@ -74,7 +74,7 @@ pub fn create(
         Stored::KeyTaken => return Ok(Created::KeyTaken),
         Stored::TooManyOpen => return Ok(Created::TooManyOpen),
     };
-    Ok(Created::Made(Order {
+    Ok(Created::Made(Box::new(Order {
         id,
         owner: owner.map(str::to_owned),
         total: Money { cents: draft.total_cents, currency: currency.to_owned() },
@@ -88,7 +88,7 @@ pub fn create(
         updated_at: created_at.clone(),
         created_at,
         items: draft.items,
-    }))
+    })))
 }
 
 /// Why a transaction ends without having stored anything.

@@ -43,7 +43,7 @@ pub fn create(
     key: Option<&Key>,
 ) -> Result<Option<Order>, Error> {
     match store::create(db, owner, currency, draft, key, 1_000_000)? {
-        Created::Made(order) => Ok(Some(order)),
+        Created::Made(order) => Ok(Some(*order)),
         Created::KeyTaken => Ok(None),
         Created::TooManyOpen => panic!("the owner has a million orders"),
     }
