@@ -30,12 +30,14 @@ mod scenarios {
     mod model;
     mod nest;
     mod nest_events;
+    mod nest_wire;
     mod outages;
     mod payments;
     mod permissions;
     mod permutations;
     mod postgres;
     mod protocols;
+    mod quota;
     mod reconcile;
     mod remote;
     mod sandbox;

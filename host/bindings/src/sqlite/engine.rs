@@ -273,6 +273,20 @@ impl Engine {
         self.sqlite.changes()
     }
 
+    /// How many bytes of the file hold data; `None` inside a transaction, which may still come to nothing.
+    pub(super) fn bytes_in_use(&self) -> Option<u64> {
+        if self.in_transaction() {
+            return None;
+        }
+        // These are on the policy's list, and touch two numbers of the first page.
+        let count = |sql| {
+            let counted = self.sqlite.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get::<_, i64>(0)));
+            counted.ok().and_then(|count| u64::try_from(count).ok())
+        };
+        let (pages, free) = (count("PRAGMA page_count")?, count("PRAGMA freelist_count")?);
+        Some(pages.saturating_sub(free).saturating_mul(PAGE_BYTES))
+    }
+
     /// Whether a virtual table was made through this connection since the last question.
     pub(super) fn made_virtual_table(&self) -> bool {
         self.gauge.take_virtual_table()

@@ -128,6 +128,10 @@ pub const MAX_VALUE_BYTES: i32 = 16 << 20;
 pub const MAX_RESULT_BYTES: usize = 16 << 20;
 /// The largest database file, in bytes. A full one answers `database-full`.
 pub const MAX_DATABASE_BYTES: u64 = 1 << 30;
+/// From how much of its bound on a database is nearly full, in percent: the log then says so.
+pub const NEARLY_FULL_PERCENT: u64 = 80;
+/// Below how much of it a database is no longer nearly full, in percent.
+pub const ROOM_AGAIN_PERCENT: u64 = 75;
 /// The longest statement, in bytes.
 pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
 /// Memory that SQLite may use in this process, for all databases: a query that sorts without end must not take all.

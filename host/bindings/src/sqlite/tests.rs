@@ -539,6 +539,31 @@ async fn a_full_database_says_so_and_stays_usable() {
 }
 
 #[tokio::test]
+async fn the_log_says_once_each_time_that_a_database_is_nearly_full() {
+    let log = crate::tests::Log::capture();
+    let f = Fixture::sized("CREATE TABLE t (n)", 1 << 20).await;
+    let c = f.connect();
+    let said = || log.lines().iter().filter(|line| line.contains("database `shop` is nearly full")).count();
+    ok(&c, "INSERT INTO t VALUES (zeroblob(700000))").await;
+    assert_eq!(said(), 0);
+    // What is taken back was never there.
+    for sql in ["BEGIN", "INSERT INTO t VALUES (zeroblob(200000))", "ROLLBACK"] {
+        ok(&c, sql).await;
+    }
+    assert_eq!(said(), 0);
+    for sql in ["BEGIN", "INSERT INTO t VALUES (zeroblob(200000))", "COMMIT", "INSERT INTO t VALUES (1)"] {
+        ok(&c, sql).await;
+    }
+    assert_eq!(said(), 1, "{:?}", log.lines());
+    // The file does not shrink; the room in it counts.
+    ok(&c, "DELETE FROM t").await;
+    ok(&c, "INSERT INTO t VALUES (zeroblob(100000))").await;
+    assert_eq!(said(), 1);
+    ok(&c, "INSERT INTO t VALUES (zeroblob(800000))").await;
+    assert_eq!(said(), 2, "{:?}", log.lines());
+}
+
+#[tokio::test]
 async fn values_and_statements_have_a_largest_size() {
     let f = Fixture::new("CREATE TABLE t (n)").await;
     let c = f.connect();
