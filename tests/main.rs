@@ -39,6 +39,7 @@ mod scenarios {
     mod sandbox;
     mod shared_state;
     mod startup;
+    mod streams;
     mod stripe;
     mod tokens;
     mod upgrade;

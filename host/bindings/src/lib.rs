@@ -13,7 +13,7 @@ pub mod key_value;
 mod memory;
 pub mod migrations;
 pub mod postgres;
-mod rows;
+mod producer;
 pub mod sqlite;
 mod stdio;
 mod variables;

@@ -90,9 +90,26 @@ impl Ctx {
 
     /// The text of `other(..)` for a failed operation; what SQLite or the server said goes to the log.
     fn store_fault(&self, error: &StoreError) -> String {
+        self.fault().text(error)
+    }
+
+    /// Tells of failed operations of this call, also after it.
+    fn fault(&self) -> Fault {
+        Fault { component: self.grants.component.clone(), trace: self.call.trace.clone() }
+    }
+}
+
+/// Whose operation failed, for the log.
+struct Fault {
+    component: Arc<str>,
+    trace: Arc<str>,
+}
+
+impl Fault {
+    /// The text of `other(..)` for a failed operation; what SQLite or the server said goes to the log.
+    fn text(&self, error: &StoreError) -> String {
         if let Some(cause) = error.cause() {
-            let component = &self.grants.component;
-            tracing::error!(%component, trace = %self.call.trace, cause, "{error}");
+            tracing::error!(component = %self.component, trace = %self.trace, cause, "{error}");
         }
         error.to_string()
     }

@@ -412,7 +412,7 @@ impl wasmtime::component::StreamConsumer<()> for Reader {
 #[tokio::test]
 async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
     use super::stream::{Counted, Unread};
-    use crate::rows::Producer;
+    use crate::producer::Producer;
     let f = Fixture::new("").await;
     let engine = wasmtime::Engine::new(wasmtime::Config::new().wasm_component_model_async(true)).unwrap();
     let failing =
@@ -422,7 +422,7 @@ async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
         let rows = f.connect().query_stream(sql, vec![]).await.unwrap();
         let (end, ended) = tokio::sync::oneshot::channel();
         let rows = Counted { _unread: Unread::take(&unread, rows.bytes()).unwrap(), rows };
-        let producer = Producer { rows, end: Some(end) };
+        let producer = Producer::new(rows, Some(end));
         let mut store = wasmtime::Store::new(&engine, ());
         let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
         wasmtime::component::StreamReader::new(&mut store, producer).unwrap().pipe(&mut store, Reader(give)).unwrap();
