@@ -14,6 +14,7 @@ mod error;
 mod fairness;
 mod handler;
 mod http;
+mod panic;
 mod pool;
 
 pub use component::{CompileError, Compiled, Exported, Function};
