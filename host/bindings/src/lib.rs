@@ -10,6 +10,7 @@ pub mod framing;
 pub mod http_client;
 mod http_limits;
 pub mod key_value;
+mod line_budget;
 mod memory;
 pub mod migrations;
 pub mod postgres;
@@ -29,6 +30,7 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use stdio::printable;
 
@@ -58,6 +60,8 @@ pub struct Grants {
     pub postgres: postgres::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
+    /// What the component may print to the log in a second, in bytes.
+    pub output: Arc<LineBudget>,
 }
 
 impl Grants {
@@ -73,6 +77,7 @@ impl Grants {
             sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
+            output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }
 }
@@ -109,7 +114,7 @@ impl Ctx {
     pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        let stdio = stdio::Stdio::new(&grants.component, &call.trace);
+        let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio)?,
@@ -160,6 +165,7 @@ pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     vec![
         ("resources of an instance", n(MAX_RESOURCES), "handles"),
+        ("printed by a component", n(stdio::MAX_OUTPUT_BYTES), "bytes a second"),
         ("http: fields of few", n(http_limits::LARGE_BYTES), "bytes"),
         ("http: few resources", n(http_limits::FEW_RESOURCES), "handles"),
         ("http: fields of many", n(http_limits::SMALL_BYTES), "bytes"),

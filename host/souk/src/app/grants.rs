@@ -153,15 +153,13 @@ impl Shared {
             self.tls.clone(),
         );
         Ok(Grants {
-            component: name,
-            limits: component.limits.clone(),
             variables: component.variables.iter().map(|(k, v)| (k.clone(), v.expose().to_string())).collect(),
             environment: component.environment.clone().into_iter().collect(),
             files: files::prepare(&application.dir, state.path(), &component.name, &component.files)?,
             key_value: chosen(&self.key_value, &component.key_value_stores),
             sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
             postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
-            http: Arc::new(client),
+            ..Grants::nothing(name, component.limits.clone(), Arc::new(client))
         })
     }
 }
