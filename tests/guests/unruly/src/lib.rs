@@ -18,6 +18,9 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
+/// How a body ends: with trailers, without, or in an error.
+type End = Result<Option<Trailers>, ErrorCode>;
+
 struct Unruly;
 spin_sdk::wasip3::http::service::export!(Unruly with_types_in spin_sdk::wasip3);
 
@@ -44,7 +47,7 @@ impl Plan {
     }
 
     /// The body, written while it is read, with what comes after it.
-    fn body(&self) -> (Option<StreamReader<u8>>, FutureReader<Result<Option<Trailers>, ErrorCode>>) {
+    fn body(&self) -> (Option<StreamReader<u8>>, FutureReader<End>) {
         let (ended, trailers) = wit_future::new(|| Ok(None));
         let end = self.get("end").unwrap_or_default().to_owned();
         let (mut writer, contents) = match self.get("writes") {
