@@ -501,7 +501,9 @@ async fn sigterm_ends_a_host_with_idle_connections() {
 
 #[tokio::test]
 async fn the_host_says_what_it_serves() {
-    let (_host, client) = start().await;
+    // Of several hosts the application has a name of its own.
+    let host = App::alone("edge").start().await;
+    let client = host.client();
     let info = client.get("/.well-known/spin/info").await.expect(200);
     assert_eq!((info["name"].as_str(), info["version"].as_str()), (Some("edge"), Some("1.0.0")), "{info}");
     client.send(Method::POST, "/.well-known/spin/info", &[], None).await.expect(405);
