@@ -28,7 +28,7 @@ impl InstanceLimits {
     pub(super) fn new(component: Arc<str>, limits: &ComponentLimits) -> Self {
         InstanceLimits {
             component,
-            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            memory: usize::try_from(limits.memory.as_u64()).unwrap_or(usize::MAX),
             table_elements: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
             taken: 0,
             reported: false,
@@ -83,10 +83,11 @@ impl ResourceLimiter for InstanceLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use souk_manifest::limits::ByteSize;
 
     #[test]
     fn the_limit_holds_for_the_sum_of_all_memories_and_for_each_table() {
-        let limits = ComponentLimits { memory: 100, table_elements: 10, ..Default::default() };
+        let limits = ComponentLimits { memory: ByteSize::b(100), table_elements: 10, ..Default::default() };
         let mut limits = InstanceLimits::new("tested".into(), &limits);
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 41, None).unwrap(), "a second memory beyond the sum");

@@ -83,7 +83,7 @@ fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
     let (mut instances, mut memory, mut table) = (0u32, 1u64 << 20, 1u64);
     for limit in limits {
         instances = instances.saturating_add(u32::try_from(limit.instances).unwrap_or(u32::MAX));
-        memory = memory.max(limit.memory);
+        memory = memory.max(limit.memory.as_u64());
         table = table.max(limit.table_elements);
     }
     // Instances that are being dropped still hold their slots: a quarter more than may be in use.

@@ -5,7 +5,7 @@ use super::error::{CallError, Failure};
 use super::fairness::{Fairness, Slice};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
-use souk_manifest::limits::{ComponentLimits, millis};
+use souk_manifest::limits::ComponentLimits;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,12 +82,12 @@ impl Pool {
 
     /// How long one call may take.
     pub fn call_deadline(&self) -> Duration {
-        millis(self.limits.call_deadline)
+        self.limits.call_deadline
     }
 
     /// How long an instance may stand unused.
     pub fn idle_limit(&self) -> Duration {
-        millis(self.limits.idle)
+        self.limits.idle
     }
 
     /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.
@@ -142,7 +142,7 @@ impl Pool {
         if ahead as u64 >= self.limits.waiting {
             return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
         }
-        let patience = millis(self.limits.wait).min(call.remaining());
+        let patience = self.limits.wait.min(call.remaining());
         match tokio::time::timeout(patience, self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.

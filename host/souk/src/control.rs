@@ -20,7 +20,6 @@ use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
 use souk_links::remote::{Offered, Remote, Target, Unanswered};
 use souk_manifest::Component;
-use souk_manifest::limits::millis;
 use souk_nats::ALLOW;
 use souk_runtime::{Failure, Function};
 use std::convert::Infallible;
@@ -162,7 +161,7 @@ async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest
     let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
     let target = Target::function(remote, &component.into(), interface, name, idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
-    let answer = remote.call(&target, "-", arguments, &context(millis(declared.limits.call_deadline))).await;
+    let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
     let answer = answer.map_err(|error| match error.failure {
         Failure::Mismatch => format!("the arguments of {function} do not fit\n  fix: it is {}", called.signature),
         _ => error.to_string(),
@@ -346,7 +345,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
 async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
     match (app.queue(), app.remote()) {
         (None, Some(remote)) => {
-            let (limit, components) = (app.application().limits.durable_bytes, &app.application().components);
+            let (limit, components) = (app.application().limits.durable_bytes.as_u64(), &app.application().components);
             let components = components.keys().cloned().collect();
             Ok(JetStreamQueue::find(remote.nats().clone(), limit, components).await?.map(Queue::JetStream))
         }

@@ -4,6 +4,7 @@
 //! pause is longer than the limit says.
 
 use souk_manifest::limits::ComponentLimits;
+use std::time::Duration;
 
 /// The pauses between the deliveries of a message, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +15,8 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn of(limits: &ComponentLimits) -> Self {
-        Backoff { first: limits.delivery_backoff, most: limits.delivery_backoff_most }
+        let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        Backoff { first: millis(limits.delivery_backoff), most: millis(limits.delivery_backoff_most) }
     }
 
     /// The pause after delivery number `attempt`, counted from 1.

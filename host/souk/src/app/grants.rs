@@ -176,7 +176,7 @@ pub(super) async fn queue(
     events: bool,
     receives: bool,
 ) -> Result<Option<Queue>, GrantError> {
-    let (path, limit) = (state.messages(), application.limits.durable_bytes);
+    let (path, limit) = (state.messages(), application.limits.durable_bytes.as_u64());
     let sends = application.here().any(|component| !component.durable.is_empty());
     let sent = || application.components.values().any(|component| !component.durable.is_empty());
     let durable = events || sends || (receives && sent());

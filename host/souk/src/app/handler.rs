@@ -2,7 +2,6 @@
 
 use souk_links::remote::Remote;
 use souk_links::remote::http::Handler as Elsewhere;
-use souk_manifest::limits::millis;
 use souk_manifest::{Application, Component};
 use souk_runtime::Pool;
 use std::collections::BTreeMap;
@@ -46,7 +45,7 @@ pub(super) fn all(
         (Some(pool), _) => Some(Handler::Here(pool.clone())),
         (None, Some(remote)) => {
             let elsewhere = Arc::new(Elsewhere::new(remote, &component.name));
-            Some(Handler::Elsewhere(elsewhere, millis(component.limits.call_deadline)))
+            Some(Handler::Elsewhere(elsewhere, component.limits.call_deadline))
         }
         (None, None) => None,
     };

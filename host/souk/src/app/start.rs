@@ -11,7 +11,6 @@ use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, Linked, PeerError, Presence, Remote, Wanted};
 use souk_links::{Import, LinkError, Target, local};
-use souk_manifest::limits::millis;
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
 use souk_nats::{Nats, NatsError};
@@ -351,7 +350,7 @@ impl Wiring<'_> {
         let linked = Linked {
             remote,
             caller: &declared.name.as_str().into(),
-            call_deadline: millis(target.limits.call_deadline),
+            call_deadline: target.limits.call_deadline,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
         };
         self.wanted.extend(remote::wanted(import, &declared.name)?);
@@ -437,7 +436,7 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
 
 async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(SWEEP);
-    let mut tick = tokio::time::interval(shortest.clamp(millis(10), SWEEP));
+    let mut tick = tokio::time::interval(shortest.clamp(Duration::from_millis(10), SWEEP));
     loop {
         tick.tick().await;
         for pool in &pools {

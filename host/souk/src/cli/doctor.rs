@@ -5,7 +5,7 @@ use super::{Place, default_url, fill_in, output};
 use crate::app::{App, describe};
 use clap::Args;
 use souk_links::{durable, nest, remote};
-use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit};
+use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, DatabaseUrl};
 use std::path::Path;
@@ -75,7 +75,7 @@ impl Doctor {
         for component in loaded.iter().flat_map(|a| a.components.values()) {
             let own = component.limits.values();
             for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
-                output::line(&format!("  {}: {} = {value} {}", component.name, limit.key, limit.unit));
+                output::line(&format!("  {}: {} = {value}", component.name, limit.key));
             }
         }
         output::line("\nFixed limits of the interfaces:");
@@ -109,8 +109,8 @@ async fn version(folder: &Path) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
-fn table(limits: &[Limit], values: &[u64]) {
+fn table(limits: &[Limit], values: &[LimitValue]) {
     for (limit, value) in limits.iter().zip(values) {
-        output::line(&format!("  {:<21} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason));
+        output::line(&format!("  {:<21} {value:>17}  {}", limit.key, limit.reason));
     }
 }

@@ -27,7 +27,7 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// hyper's settings, made once for all connections.
 pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
-    let headers = edge.limits().request_headers;
+    let headers = edge.limits().request_headers.as_u64();
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
 use souk_manifest::Router;
-use souk_manifest::limits::{EdgeLimits, millis};
+use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,8 +91,10 @@ impl Edge {
         let handler = &found.target.handler;
         let component: &str = handler.component();
         let (limit, whole) = match handler {
-            Handler::Here(_) => (self.limits().request_body, false),
-            Handler::Elsewhere(elsewhere, _) => (self.limits().request_body.min(elsewhere.most() as u64), true),
+            Handler::Here(_) => (self.limits().request_body.as_u64(), false),
+            Handler::Elsewhere(elsewhere, _) => {
+                (self.limits().request_body.as_u64().min(elsewhere.most() as u64), true)
+            }
         };
         if body.size_hint().lower() > limit {
             // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
@@ -109,7 +111,7 @@ impl Edge {
         head.uri = url;
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
-        let patience = millis(self.limits().body_read_timeout);
+        let patience = self.limits().body_read_timeout;
         let upload = match Upload::read(body, limit, whole, patience, &self.room).await {
             Ok(upload) => upload,
             Err(refused) => return (refusal(&refused, limit), Some(component)),

@@ -7,7 +7,6 @@ use super::tls::Tls;
 use http::uri::Scheme;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
-use souk_manifest::limits::millis;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,7 +69,7 @@ impl Server {
             tracing::debug!("the listen queue: {error}");
         }
         acceptor.tasks.close();
-        tokio::time::timeout(millis(limits.drain), acceptor.tasks.wait()).await.is_ok()
+        tokio::time::timeout(limits.drain, acceptor.tasks.wait()).await.is_ok()
     }
 }
 
@@ -157,7 +156,7 @@ async fn handshake(
     peer: SocketAddr,
     edge: &Edge,
 ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    match tokio::time::timeout(millis(edge.limits().handshake_timeout), tls.0.accept(stream)).await {
+    match tokio::time::timeout(edge.limits().handshake_timeout, tls.0.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(%peer, "TLS handshake failed: {error}");
