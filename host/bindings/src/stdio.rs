@@ -4,7 +4,7 @@
 //! line says nothing and makes no record.
 //!
 //! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
-//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE`] is cut into several records. Writing never waits and keeps at
+//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is cut into several records. Writing never waits and keeps at
 //! most one line an instance and stream: the log's writer drops records when its queue is full, so a guest that prints
 //! without end costs its own processor time and loses lines, and the host's memory stays as it is.
 
@@ -18,9 +18,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// The longest piece of a line in one record, in bytes before escaping.
-const MAX_LINE: usize = 8 * 1024;
+const MAX_LINE_BYTES: usize = 8 * 1024;
 /// How much a guest may hand over in one write.
-const MAX_WRITE: usize = 64 * 1024;
+const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 /// Both streams of one instance.
 pub(super) struct Stdio {
@@ -103,14 +103,14 @@ impl Drop for Output {
 /// Cuts a stream of bytes into printable lines.
 #[derive(Default)]
 struct Lines {
-    /// The line so far: without `\n`, shorter than [`MAX_LINE`].
+    /// The line so far: without `\n`, shorter than [`MAX_LINE_BYTES`].
     partial: Vec<u8>,
 }
 
 impl Lines {
     fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&str)) {
         while !bytes.is_empty() {
-            let room = MAX_LINE - self.partial.len();
+            let room = MAX_LINE_BYTES - self.partial.len();
             let window = bytes.get(..room).unwrap_or(bytes);
             let end = window.iter().position(|byte| *byte == b'\n');
             let (piece, rest) = bytes.split_at(end.unwrap_or(window.len()));
@@ -123,9 +123,9 @@ impl Lines {
                     emit(&printable(&String::from_utf8_lossy(line)));
                 }
                 self.partial.clear();
-            } else if self.partial.len() == MAX_LINE {
+            } else if self.partial.len() == MAX_LINE_BYTES {
                 // The cut falls between two characters: the start of one that is not complete stays for the next piece.
-                let cut = MAX_LINE - incomplete_tail(&self.partial);
+                let cut = MAX_LINE_BYTES - incomplete_tail(&self.partial);
                 let tail = self.partial.split_off(cut);
                 emit(&printable(&String::from_utf8_lossy(&self.partial)));
                 self.partial = tail;
@@ -189,7 +189,7 @@ impl StdoutStream for Stream {
 /// WASI 0.3 writes here.
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let bytes = bytes.get(..MAX_WRITE).unwrap_or(bytes);
+        let bytes = bytes.get(..MAX_WRITE_BYTES).unwrap_or(bytes);
         self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -216,7 +216,7 @@ impl OutputStream for Stream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(MAX_WRITE)
+        Ok(MAX_WRITE_BYTES)
     }
 }
 
@@ -255,11 +255,11 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_between_two_characters() {
-        let text = "a".repeat(MAX_LINE - 1) + "é" + &"b".repeat(MAX_LINE);
+        let text = "a".repeat(MAX_LINE_BYTES - 1) + "é" + &"b".repeat(MAX_LINE_BYTES);
         let cut = lines(&[text.as_bytes()]);
         assert_eq!(cut.concat(), text);
-        assert!(cut.iter().all(|line| line.len() <= MAX_LINE));
-        assert_eq!(cut[0].len(), MAX_LINE - 1);
+        assert!(cut.iter().all(|line| line.len() <= MAX_LINE_BYTES));
+        assert_eq!(cut[0].len(), MAX_LINE_BYTES - 1);
     }
 
     proptest! {
@@ -281,7 +281,7 @@ mod tests {
         fn no_bytes_whatever_make_a_record_too_long_or_unprintable(bytes in prop::collection::vec(any::<u8>(), 0..40_000)) {
             for line in lines(&[&bytes]) {
                 // An escape takes at most ten times the byte that it stands for.
-                prop_assert!(line.len() <= MAX_LINE * 10);
+                prop_assert!(line.len() <= MAX_LINE_BYTES * 10);
                 prop_assert!(!line.contains(|c: char| c.is_control() && c != '\t'));
             }
         }

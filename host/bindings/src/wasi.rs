@@ -7,7 +7,7 @@ use super::{Grants, stdio::Stdio};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 /// The most random bytes that a guest gets in one call; the host holds them meanwhile. A call for more traps.
-const MAX_RANDOM: u64 = 1 << 20;
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 /// The WASI state of a new instance.
 ///
@@ -21,7 +21,7 @@ pub(super) fn context(grants: &Grants, stdio: &Stdio) -> wasmtime::Result<WasiCt
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .max_random_size(MAX_RANDOM);
+        .max_random_size(MAX_RANDOM_BYTES);
     if let Some(folder) = &grants.files {
         // One `open` of a local folder; it is in the kernel's cache. Everything else on files runs on blocking threads.
         wasi.preopened_dir(folder, "/", FsPerms::ReadOnly).map_err(|error| {

@@ -28,7 +28,7 @@
 //! would otherwise be lost in silence), and, when the codec is made, handles, two names that are the same in camel case
 //! (`a-1` and `a1`) and types nested more than [`MAX_DEPTH`] deep. Errors say where and what kind of value was found,
 //! never the value: it may be a password. The size of the text is for the caller to bound; what is read of it takes
-//! [`MAX_VALUE`] at the most, and what is written is no longer.
+//! [`MAX_VALUE_BYTES`] at the most, and what is written is no longer.
 
 mod decode;
 mod encode;
@@ -50,10 +50,10 @@ use wasmtime::component::types::ComponentFunc;
 
 /// The most memory that a value may take when it is read, in bytes: what wasmtime's default lets a guest hand over in one
 /// call (`Store::set_hostcall_fuel`), so that a call over JSON can carry what one without it can.
-pub const MAX_VALUE: usize = 128 << 20;
+pub const MAX_VALUE_BYTES: usize = 128 << 20;
 
-/// What is asked for ahead of a value's growth, in bytes.
-const STEP: usize = 4 * 1024;
+/// The least number of bytes that a growing value reserves at a time.
+const RESERVE_STEP_BYTES: usize = 4 * 1024;
 
 /// A value that does not fit its type, JSON that does not, or a type that JSON cannot carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,9 +91,9 @@ impl FunctionCodec {
     /// Writes the parameters as an object.
     ///
     /// # Errors
-    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE`].
+    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE_BYTES`].
     pub fn encode_params(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        self.encode_params_within(MAX_VALUE, values)?.ok_or_else(too_much)
+        self.encode_params_within(MAX_VALUE_BYTES, values)?.ok_or_else(too_much)
     }
 
     /// The same; `None` when it would be more than `most` bytes.
@@ -107,9 +107,9 @@ impl FunctionCodec {
     /// Reads the parameters from an object, or from an array by position.
     ///
     /// # Errors
-    /// When the text is not JSON, does not fit the types, or would take more than [`MAX_VALUE`].
+    /// When the text is not JSON, does not fit the types, or would take more than [`MAX_VALUE_BYTES`].
     pub fn decode_params(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        self.params(json, Trail { left: MAX_VALUE.into(), ..Trail::default() })
+        self.params(json, Trail { left: MAX_VALUE_BYTES.into(), ..Trail::default() })
     }
 
     /// The same, with memory that `more` gives: it is asked for bytes that are about to be taken, and says whether
@@ -131,9 +131,9 @@ impl FunctionCodec {
     /// Writes the function's result; `null` when it has none.
     ///
     /// # Errors
-    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE`].
+    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE_BYTES`].
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        self.encode_results_within(MAX_VALUE, values)?.ok_or_else(too_much)
+        self.encode_results_within(MAX_VALUE_BYTES, values)?.ok_or_else(too_much)
     }
 
     /// The same; `None` when it would be more than `most` bytes.
@@ -156,9 +156,9 @@ impl FunctionCodec {
     /// Reads the function's result.
     ///
     /// # Errors
-    /// When the text is not JSON, does not fit the type, or would take more than [`MAX_VALUE`].
+    /// When the text is not JSON, does not fit the type, or would take more than [`MAX_VALUE_BYTES`].
     pub fn decode_results(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        let trail = Trail { left: MAX_VALUE.into(), ..Trail::default() };
+        let trail = Trail { left: MAX_VALUE_BYTES.into(), ..Trail::default() };
         match &self.result {
             Some(shape) => Ok(vec![read(shape, json, &trail)?]),
             None => match serde_json::from_slice::<()>(json) {
@@ -180,7 +180,7 @@ impl FunctionCodec {
 }
 
 fn too_much() -> CodecError {
-    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {MAX_VALUE} bytes") }
+    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {MAX_VALUE_BYTES} bytes") }
 }
 
 /// JSON up to a length: a string can be six times as long in it.
@@ -249,7 +249,7 @@ impl Trail<'_> {
     /// Takes memory; says whether there was so much.
     fn spend(&self, bytes: usize) -> bool {
         let missing = bytes.saturating_sub(self.left.get());
-        let asked = missing.max(STEP);
+        let asked = missing.max(RESERVE_STEP_BYTES);
         if missing > 0 {
             if !self.more.is_some_and(|more| more(asked)) {
                 return false;

@@ -446,7 +446,7 @@ fn what_would_take_too_much_is_refused_where_it_would() {
     let more = |bytes: usize| given.replace(given.get() + bytes) + bytes < 100_000;
     let refused = codec.decode_params_in(json.as_bytes(), &more).unwrap_err();
     assert_eq!(refused.path, "$.p[0]");
-    let many = format!(r#"{{"p":[[{}1]]}}"#, "1,".repeat(super::MAX_VALUE / size_of::<Val>()));
+    let many = format!(r#"{{"p":[[{}1]]}}"#, "1,".repeat(super::MAX_VALUE_BYTES / size_of::<Val>()));
     assert!(codec.decode_params(many.as_bytes()).is_err());
 }
 

@@ -57,17 +57,17 @@ pub struct Import<'a> {
 #[derive(Clone, Copy)]
 pub enum Target<'a> {
     /// On this host.
-    Here(&'a Arc<Pool>),
-    /// On another one: what it exports is seen there alone.
-    Elsewhere(&'a Arc<str>),
+    Local(&'a Arc<Pool>),
+    /// On another host, where alone its exports are known.
+    Remote(&'a Arc<str>),
 }
 
 impl<'a> Target<'a> {
     /// The component's name.
     pub fn component(self) -> &'a Arc<str> {
         match self {
-            Target::Here(pool) => pool.component(),
-            Target::Elsewhere(component) => component,
+            Target::Local(pool) => pool.component(),
+            Target::Remote(component) => component,
         }
     }
 }
@@ -88,8 +88,8 @@ impl Import<'_> {
     pub(super) fn functions(&self) -> Result<Vec<Imported>, LinkError> {
         let (interface, export) = (self.interface, self.export);
         let exported = match self.target {
-            Target::Here(pool) => Some(&pool.compiled().exported),
-            Target::Elsewhere(_) => None,
+            Target::Local(pool) => Some(&pool.compiled().exported),
+            Target::Remote(_) => None,
         };
         if let Some(exported) = exported
             && !exported.functions.iter().any(|f| f.interface == export)

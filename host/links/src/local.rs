@@ -5,7 +5,7 @@
 //! becomes the contract's own error ([`Unavailable`]); where the contract has none, the caller traps.
 
 use super::import::{Import, LinkError, define};
-use super::unavailable::{Unavailable, settle};
+use super::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_runtime::{CallError, Failure, Pool};
@@ -19,12 +19,12 @@ use wasmtime::component::{Linker, Val};
 /// When the exporter lacks a function, or a type differs or cannot cross a link.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -> Result<Vec<String>, LinkError> {
     let functions = import.functions()?;
-    let mut uncovered = Vec::new();
+    let mut functions_without_unavailable = Vec::new();
     let mut instance = import.instance(linker)?;
     for function in functions {
         let unavailable = Unavailable::of(&function.ty);
         if unavailable.is_none() {
-            uncovered.push(format!("{}#{}", import.interface, function.name));
+            functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         // It is there: its type has just been compared.
         let Some(position) = target.compiled().exported.position(import.export, &function.name) else { continue };
@@ -33,12 +33,12 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -
             let link = link.clone();
             Box::pin(async move {
                 let outcome = link.call(&context, params).await;
-                settle(outcome, link.unavailable.as_ref(), results, &context)
+                write_results(outcome, link.unavailable.as_ref(), results, &context)
             })
         })
         .map_err(|error| import.refused(&error))?;
     }
-    Ok(uncovered)
+    Ok(functions_without_unavailable)
 }
 
 /// One function of one link.

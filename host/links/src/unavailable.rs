@@ -54,11 +54,11 @@ impl Unavailable {
     }
 }
 
-/// Puts what became of a call into the caller's `results`, and the reason of a failure into the log.
+/// Writes the outcome of a call into the caller's `results`, and logs why a call failed.
 ///
 /// # Errors
 /// When the call failed and the contract has no error for that: the caller then traps.
-pub(super) fn settle(
+pub(super) fn write_results(
     outcome: Result<Vec<Val>, CallError>,
     unavailable: Option<&Unavailable>,
     results: &mut [Val],

@@ -62,7 +62,7 @@ pub use names::DependencyName;
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, default_port};
-pub use postgres::{AddressError, MAX_ADDRESS, PostgresAddress, SslMode};
+pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
 pub use route::{RouteMatch, RoutePattern, Router};
 pub use variables::Value;
 
@@ -331,10 +331,15 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
         draft.application.sqlite_paths = config.sqlite_paths;
         draft.application.state_dir = config.state_dir;
         providers = config.providers;
-        nats::settle(&mut draft.application, options, config.nats, File { source: &config_source, report: &report });
+        nats::apply_nats_config(
+            &mut draft.application,
+            options,
+            config.nats,
+            File { source: &config_source, report: &report },
+        );
         key_value::check(&draft.application, &config.labels, File { source: &config_source, report: &report });
     } else {
-        nats::settle(&mut draft.application, options, NatsTable::default(), manifest);
+        nats::apply_nats_config(&mut draft.application, options, NatsTable::default(), manifest);
     }
     providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv });
     if report.has_errors() {

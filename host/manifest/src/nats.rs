@@ -100,8 +100,8 @@ pub(super) struct NatsTable {
     pub only: Option<Vec<At<String>>>,
 }
 
-/// The most servers that may keep a copy: JetStream's own bound.
-const MOST_REPLICAS: usize = 5;
+/// The most servers that may keep a copy of a stream: JetStream's own bound.
+const MAX_REPLICAS: usize = 5;
 
 /// Reads `[nats]`; paths start at `folder`.
 pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
@@ -116,9 +116,9 @@ pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
     let credentials = table.string("credentials").map(|file| folder.join(file.value));
     let replicas = table.value("replicas").and_then(|(line, value)| {
         let number = value.get_ref().as_integer().and_then(|n| usize::from_str_radix(n.as_str(), n.radix()).ok());
-        let good = number.filter(|n| (1..=MOST_REPLICAS).contains(n));
+        let good = number.filter(|n| (1..=MAX_REPLICAS).contains(n));
         if good.is_none() {
-            let message = format!("`replicas` must be a whole number from 1 to {MOST_REPLICAS}");
+            let message = format!("`replicas` must be a whole number from 1 to {MAX_REPLICAS}");
             table.error(line, message, "write `replicas = 3` for a cluster of three servers or more, 1 for one server");
         }
         good
@@ -133,9 +133,14 @@ pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
     NatsTable { config, only }
 }
 
-/// Settles where NATS is and what runs here: as the command line says, or else the runtime configuration, which is
-/// `config`.
-pub(super) fn settle(application: &mut Application, options: &LoadOptions, table: NatsTable, config: File<'_>) {
+/// Applies the NATS servers and the components of this host to the application: from the command line, otherwise from the
+/// runtime configuration, which is `config`.
+pub(super) fn apply_nats_config(
+    application: &mut Application,
+    options: &LoadOptions,
+    table: NatsTable,
+    config: File<'_>,
+) {
     let NatsTable { config: configured, only: listed } = table;
     let mut nats = configured;
     if !options.nats.is_empty() {

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// The longest address, in bytes.
-pub const MAX_ADDRESS: usize = 8 * 1024;
+pub const MAX_ADDRESS_BYTES: usize = 8 * 1024;
 
 /// PostgreSQL's port, where an address names none.
 const DEFAULT_PORT: u16 = 5432;
@@ -123,8 +123,8 @@ impl PostgresAddress {
     /// # Errors
     /// When it is neither of the two forms, lacks a host or user, or asks for what is not supported.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        if text.len() > MAX_ADDRESS {
-            return wrong(format!("is longer than {MAX_ADDRESS} bytes"), "write a shorter one");
+        if text.len() > MAX_ADDRESS_BYTES {
+            return wrong(format!("is longer than {MAX_ADDRESS_BYTES} bytes"), "write a shorter one");
         }
         if text.contains('\0') || text.contains("%00") {
             return wrong("has a zero byte", "remove it: no name or password of PostgreSQL can have one");

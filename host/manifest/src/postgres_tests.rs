@@ -100,7 +100,7 @@ fn what_is_not_supported_is_refused_with_the_reason() {
         let error = refused(text);
         assert!(error.contains(reason), "{text}: {error}");
     }
-    assert!(refused(&format!("postgres://u@db/{}", "x".repeat(MAX_ADDRESS))).contains("longer"));
+    assert!(refused(&format!("postgres://u@db/{}", "x".repeat(MAX_ADDRESS_BYTES))).contains("longer"));
 }
 
 #[test]

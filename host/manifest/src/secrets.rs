@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// How many random bytes a secret has: as many as the longest key that HMAC-SHA256 gains by.
-const BYTES: usize = 32;
+const SECRET_BYTES: usize = 32;
 
 /// Where secrets are kept.
 pub struct Secrets {
@@ -105,7 +105,7 @@ impl Secrets {
 
 /// A new secret, as hexadecimal text.
 fn random() -> Result<String, SecretError> {
-    let mut bytes = [0; BYTES];
+    let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes).map_err(SecretError::NoRandomness)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -130,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let secrets = || Secrets::kept(folder.path().to_owned());
         let first = secrets().get("one").unwrap();
-        assert_eq!(first.len(), 2 * BYTES);
+        assert_eq!(first.len(), 2 * SECRET_BYTES);
         assert_eq!(secrets().get("one").unwrap(), first);
         assert_ne!(secrets().get("two").unwrap(), first);
         let mode = fs::metadata(folder.path().join("one")).unwrap().permissions().mode();

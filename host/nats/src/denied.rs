@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// How many refusals are remembered: the last ones.
-const MOST: usize = 64;
+/// The most refusals that are remembered: the latest.
+const MAX_REMEMBERED: usize = 64;
 
 /// The last refusals.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Denied {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|one| one.publish != refusal.publish || one.subject != refusal.subject);
         all.push_back(refusal);
-        if all.len() > MOST {
+        if all.len() > MAX_REMEMBERED {
             all.pop_front();
         }
     }
@@ -69,9 +69,9 @@ mod tests {
         assert_eq!(denied.since(start, |_| true).unwrap(), "subscribe to `c`, publish to `a.b`");
         assert_eq!(denied.since(start, |subject| subject != "c").unwrap(), "publish to `a.b`");
         assert_eq!(denied.since(Instant::now(), |_| true), None);
-        for n in 0..2 * MOST {
+        for n in 0..2 * MAX_REMEMBERED {
             denied.note(&format!("Permissions Violation for Publish to \"s.{n}\""));
         }
-        assert!(!denied.publish("a.b", start) && denied.publish(&format!("s.{}", 2 * MOST - 1), start));
+        assert!(!denied.publish("a.b", start) && denied.publish(&format!("s.{}", 2 * MAX_REMEMBERED - 1), start));
     }
 }

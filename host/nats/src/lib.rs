@@ -6,7 +6,7 @@
 //! for a reply that cannot come.
 
 mod denied;
-pub mod room;
+pub mod stream_capacity;
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, SubscribeError, jetstream};
@@ -21,21 +21,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_rustls::rustls;
 
-/// How long one server is tried.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How often the server is asked whether it lives; two unanswered in a row end the connection.
-const PING: Duration = Duration::from_secs(5);
-/// The longest pause between two tries to connect again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long to try to connect to one server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the server is pinged; two pings without an answer end the connection.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// The longest delay between two attempts to reconnect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
 /// How long JetStream's own requests may take.
-const REQUEST: Duration = Duration::from_secs(5);
-/// How often what is told of the connection is held against the client's own state.
-const CORRECT: Duration = Duration::from_secs(1);
-/// Messages of one subscription that wait to be read: beyond it NATS drops them, and the caller hears nothing, so it is
-/// far above what may be in flight.
-pub const CAPACITY: usize = 64 * 1024;
-/// On how many servers of a cluster a stream is kept, when the configuration does not say.
-const REPLICAS: usize = 3;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the reported state of the connection is compared with the client's own.
+const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The most messages of one subscription that wait to be read. The client drops messages beyond it and the caller hears
+/// nothing, so it is far above what can be in flight.
+pub const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
+/// The number of servers of a cluster that keep a stream, when the configuration does not say.
+const DEFAULT_REPLICAS: usize = 3;
 
 /// NATS cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum NatsError {
         error: io::Error,
     },
     /// No server took the connection.
-    #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", reason(error), mend(error))]
+    #[error("NATS at {servers} cannot be reached: {}\n  fix: {}", reason(error), fix(error))]
     Connect {
         /// The servers, without secrets.
         servers: String,
@@ -73,11 +73,11 @@ fn tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     error.downcast_ref().or_else(|| tls(made_of?)).or_else(|| tls(error.source()?))
 }
 
-/// What mends a subject that the server refuses.
+/// The fix for a subject that the server refuses.
 pub const ALLOW: &str = "give the host's user this permission at the NATS server (docs/run-on-several-hosts.md has those that \
                          a host needs)";
 
-fn mend(error: &ConnectError) -> &'static str {
+fn fix(error: &ConnectError) -> &'static str {
     const TLS: &str = "let the server's certificate be for this name, and signed by an authority that this machine trusts; \
                        `SSL_CERT_FILE=ca.pem` in the host's environment names one of your own";
     if tls(error).is_some() {
@@ -122,15 +122,15 @@ impl Nats {
         let (tell, denied) = (Arc::new(tell), Arc::new(Denied::default()));
         let mut options = ConnectOptions::new()
             .name(format!("souk {application}"))
-            .connection_timeout(CONNECT)
-            .ping_interval(PING)
-            .request_timeout(Some(REQUEST))
-            .subscription_capacity(CAPACITY)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(PING_INTERVAL)
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .reconnect_delay_callback(|attempt| match u32::try_from(attempt) {
                 // The first try is at once: another server of the cluster may be there.
                 Ok(0..=1) => Duration::ZERO,
-                Ok(attempt) => Duration::from_millis(25).saturating_mul(attempt).min(AGAIN),
-                Err(_) => AGAIN,
+                Ok(attempt) => Duration::from_millis(25).saturating_mul(attempt).min(MAX_RECONNECT_DELAY),
+                Err(_) => MAX_RECONNECT_DELAY,
             })
             .event_callback({
                 let (tell, denied) = (tell.clone(), denied.clone());
@@ -157,7 +157,7 @@ impl Nats {
             let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
             NatsError::Connect { servers: servers.join(", "), error }
         })?;
-        tokio::spawn(correct(client.clone(), Arc::downgrade(&tell)));
+        tokio::spawn(correct_state(client.clone(), Arc::downgrade(&tell)));
         if config.credentials.is_none()
             && config.servers.iter().any(|server| server.login().is_none() && !server.is_loopback())
         {
@@ -204,15 +204,15 @@ impl Nats {
     /// where there is no cluster.
     pub fn replicas(&self) -> usize {
         let clustered = || self.client.server_info().cluster.is_some();
-        self.replicas.unwrap_or_else(|| if clustered() { REPLICAS } else { 1 })
+        self.replicas.unwrap_or_else(|| if clustered() { DEFAULT_REPLICAS } else { 1 })
     }
 }
 
 /// Corrects what is told of the connection by the client's own state, for as long as anybody is told: when much happens
 /// at one time, the client leaves events out.
-async fn correct(client: Client, outage: Weak<watch::Sender<Outage>>) {
+async fn correct_state(client: Client, outage: Weak<watch::Sender<Outage>>) {
     loop {
-        tokio::time::sleep(CORRECT).await;
+        tokio::time::sleep(STATE_CHECK_INTERVAL).await;
         let Some(outage) = outage.upgrade().filter(|outage| !outage.is_closed()) else { return };
         match client.connection_state() {
             State::Connected => happened(&Event::Connected, &outage),
@@ -280,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn a_cluster_keeps_three_replicas() {
         let server = Server::cluster();
-        assert_eq!(Nats::connect(&config(&server.url()), "a").await.unwrap().replicas(), REPLICAS);
+        assert_eq!(Nats::connect(&config(&server.url()), "a").await.unwrap().replicas(), DEFAULT_REPLICAS);
     }
 
     #[tokio::test]

@@ -17,9 +17,9 @@ const STACKS: u32 = 2;
 
 /// Memory that stays mapped in a freed slot, so that the next instance there does not fault it in again; bytes.
 /// With `pagemap_scan` only the pages written since are reset: 160 us of CPU for a fresh instance against 441.
-const KEEP_RESIDENT: usize = 1 << 20;
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 
-/// Freed slots kept warm; each holds up to [`KEEP_RESIDENT`] bytes.
+/// Freed slots kept warm; each holds up to [`KEEP_RESIDENT_BYTES`] bytes.
 const WARM_SLOTS: u32 = 16;
 
 /// Starting the engine failed.
@@ -99,7 +99,7 @@ fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
         .total_stacks(instances.saturating_mul(STACKS))
         .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
         .table_elements(usize::try_from(table).unwrap_or(usize::MAX))
-        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(64 << 10)
         .max_unused_warm_slots(WARM_SLOTS)

@@ -6,7 +6,7 @@
 //! deadline ends the call of one that has sent more than its request.)
 //!
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
-//! proper end. So the call says first that it was cut, and the body then ends with an error: a client must be able to
+//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able to
 //! tell half a response from a whole one.
 
 use super::error::{CallError, Failure};
@@ -30,28 +30,28 @@ type Head = Result<http::Response<WasiBody>, ErrorCode>;
 /// A call under way; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
 
-/// How far a call has come, for the reader of its response.
+/// The progress of a call, shared with the reader of its response.
 #[derive(Default)]
-struct Course {
+struct CallProgress {
     /// The response's head is out.
     answered: AtomicBool,
     /// The call was ended before the guest was done.
-    cut: AtomicBool,
+    aborted: AtomicBool,
 }
 
-/// Marks a call as cut when it is dropped, unless it is disarmed.
-struct CutOnDrop<'a>(Option<&'a Course>);
+/// Marks a call as aborted when it is dropped, unless it is disarmed.
+struct AbortedOnDrop<'a>(Option<&'a CallProgress>);
 
-impl Drop for CutOnDrop<'_> {
+impl Drop for AbortedOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(course) = self.0 {
-            course.cut.store(true, Ordering::Release);
+        if let Some(progress) = self.0 {
+            progress.aborted.store(true, Ordering::Release);
         }
     }
 }
 
-/// Runs `call` in a task, which ends when what is returned is dropped.
-fn apart(call: Call) -> Call {
+/// Spawns `call` as a task, which is aborted when the returned call is dropped.
+fn spawned(call: Call) -> Call {
     let task = AbortOnDropHandle::new(tokio::spawn(call));
     // A task that was stopped has nobody who asks how it ended; one that panicked has dropped its sender.
     Box::pin(async move { task.await.unwrap_or(Ok(())) })
@@ -61,7 +61,7 @@ impl Pool {
     /// Lets the component answer `request`. Dropping the future, or the response's body before its end, ends the call.
     ///
     /// The call runs in whatever polls this future and then the body: a task of its own would cost every request two
-    /// hops. A caller that is itself a guest cannot do that, see [`Pool::handle_apart`].
+    /// hops. A caller that is itself a guest cannot do that, see [`Pool::handle_spawned`].
     ///
     /// # Errors
     /// When no instance was to be had, the guest trapped, answered with an error code, or `context`'s deadline passed
@@ -78,12 +78,12 @@ impl Pool {
         self.answer(request, context, |call| call).await
     }
 
-    /// Like [`Pool::handle`], in a task of its own: for callers inside another store's event loop, in which wasmtime 48
+    /// Like [`Pool::handle`], but spawned as a task: for callers inside another store's event loop, in which wasmtime 48
     /// runs no second one.
     ///
     /// # Errors
     /// As [`Pool::handle`].
-    pub async fn handle_apart<B>(
+    pub async fn handle_spawned<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
         context: CallContext,
@@ -92,24 +92,24 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        self.answer(request, context, apart).await
+        self.answer(request, context, spawned).await
     }
 
-    /// Drives the call, in the place that `place` gives it, until its response's head is there.
+    /// Drives the call, as `run` runs it, until its response's head is there.
     async fn answer<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
         context: CallContext,
-        place: fn(Call) -> Call,
+        run: fn(Call) -> Call,
     ) -> Result<http::Response<ResponseBody>, CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
         let (head, mut answered) = oneshot::channel();
-        let course = Arc::new(Course::default());
-        let call = self.clone().call_through(request, context, head, course.clone());
-        let mut call = Some(place(Box::pin(call)));
+        let progress = Arc::new(CallProgress::default());
+        let call = self.clone().call_through(request, context, head, progress.clone());
+        let mut call = Some(run(Box::pin(call)));
         let mut ended = Ok(());
         let head = std::future::poll_fn(|cx| {
             if let Some(running) = &mut call
@@ -122,7 +122,7 @@ impl Pool {
         })
         .await;
         match (head, ended) {
-            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, course)),
+            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, progress)),
             (Ok(Err(code)), _) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}"))),
             (Err(_), Err(error)) => Err(error),
             (Err(_), Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
@@ -135,20 +135,20 @@ impl Pool {
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
-        course: Arc<Course>,
+        progress: Arc<CallProgress>,
     ) -> Result<(), CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
         let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
-        let serving = self.serve(request, context, head, &course);
+        let serving = self.serve(request, context, head, &progress);
         let result = match tokio::time::timeout_at(deadline, serving).await {
             Ok(result) => result,
             Err(_) => Err(self.error(Failure::Deadline, "")),
         };
         if let Err(error) = &result
-            && course.answered.load(Ordering::Relaxed)
+            && progress.answered.load(Ordering::Relaxed)
         {
             // After the head nobody reads this result any more, so the log has it from here.
             tracing::error!(component = %self.component(), trace = %trace, "{error}");
@@ -161,15 +161,15 @@ impl Pool {
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
-        course: &Course,
+        progress: &CallProgress,
     ) -> Result<(), CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
         let mut lease = self.lease(context).await?;
-        // After the lease, so that it goes first: the reader knows of the cut before the store closes the streams.
-        let mut cut = CutOnDrop(Some(course));
+        // After the lease, so that it goes first: the reader knows of the abort before the store closes the streams.
+        let mut aborted = AbortedOnDrop(Some(progress));
         let instance = &mut lease.instance;
         let Some(service) = instance.service.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
@@ -186,7 +186,7 @@ impl Pool {
                     Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
                     Err(code) => Err(code),
                 };
-                course.answered.store(answer.is_ok(), Ordering::Relaxed);
+                progress.answered.store(answer.is_ok(), Ordering::Relaxed);
                 // Nobody may be there to take it any more: the task is then about to be dropped.
                 let _ = head.send(answer);
                 std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
@@ -195,7 +195,7 @@ impl Pool {
             .await;
         match served {
             Ok(Ok(())) => {
-                cut.0 = None;
+                aborted.0 = None;
                 lease.give_back();
                 Ok(())
             }
@@ -210,16 +210,20 @@ pub struct ResponseBody {
     /// Bytes still to come, when the guest has said how many.
     remaining: Option<u64>,
     call: Option<Call>,
-    course: Arc<Course>,
-    /// The reader has been told of the cut.
+    progress: Arc<CallProgress>,
+    /// The reader has been told that the call was aborted.
     broken: bool,
 }
 
 impl ResponseBody {
-    fn attach(response: http::Response<WasiBody>, call: Option<Call>, course: Arc<Course>) -> http::Response<Self> {
+    fn attach(
+        response: http::Response<WasiBody>,
+        call: Option<Call>,
+        progress: Arc<CallProgress>,
+    ) -> http::Response<Self> {
         let length = response.headers().get(CONTENT_LENGTH);
         let remaining = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        response.map(|body| ResponseBody { body, remaining, call, course, broken: false })
+        response.map(|body| ResponseBody { body, remaining, call, progress, broken: false })
     }
 
     /// Whether all that the guest has announced has been read: there is nothing more to wait for.
@@ -227,15 +231,15 @@ impl ResponseBody {
         self.remaining == Some(0)
     }
 
-    /// Whether the call was ended before the guest was done. The log says why.
-    pub fn is_cut(&self) -> bool {
-        self.course.cut.load(Ordering::Acquire)
+    /// Whether the call was aborted before the guest was done. The log says why.
+    pub fn is_aborted(&self) -> bool {
+        self.progress.aborted.load(Ordering::Acquire)
     }
 
-    /// Gives the call a task of its own: for a reader that may stop reading, since a call that nobody drives would keep
+    /// Spawns the call as a task: for a reader that may stop reading, since a call that nobody drives would keep
     /// its instance, and what it holds of the processor, past its deadline.
-    pub fn apart(mut self) -> Self {
-        self.call = self.call.take().map(apart);
+    pub fn spawned(mut self) -> Self {
+        self.call = self.call.take().map(spawned);
         self
     }
 
@@ -279,7 +283,7 @@ impl Body for ResponseBody {
         self.drive(cx);
         let poll = Pin::new(&mut self.body).poll_frame(cx);
         match &poll {
-            Poll::Ready(None) if self.is_cut() && !self.has_arrived() => {
+            Poll::Ready(None) if self.is_aborted() && !self.has_arrived() => {
                 let error = Error::InternalError(Some("the call was ended before its response".into()));
                 return Poll::Ready((!std::mem::replace(&mut self.broken, true)).then_some(Err(error)));
             }
@@ -294,8 +298,8 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // In this order: streams that a cut has closed are seen as closed only after the cut.
-        self.body.is_end_stream() && (self.has_arrived() || !self.is_cut())
+        // In this order: streams that an abort has closed are seen as closed only after it.
+        self.body.is_end_stream() && (self.has_arrived() || !self.is_aborted())
     }
 
     fn size_hint(&self) -> SizeHint {

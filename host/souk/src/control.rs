@@ -18,7 +18,7 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
-use souk_links::remote::{Offered, Remote, Target, Unanswered};
+use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
 use souk_runtime::{Failure, Function};
@@ -34,7 +34,7 @@ use uuid::Uuid;
 use wasmtime::component::types::Type;
 
 /// The most that a request or an answer on the socket may have, in bytes.
-const MAX_MESSAGE: usize = 64 << 20;
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// A call to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +70,8 @@ pub struct Listed {
     /// The function with its types, as WIT.
     pub signature: String,
     /// Whether the component runs on another host.
-    pub elsewhere: bool,
+    #[serde(rename = "elsewhere")]
+    pub remote: bool,
 }
 
 /// Makes the call in this process.
@@ -92,7 +93,7 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
         if let Some(declared) = app.application().components.get(&component) {
             let call = CallRequest { component, function, arguments };
             return match app.remote() {
-                Some(remote) => call_elsewhere(remote, declared, call).await,
+                Some(remote) => call_remote(remote, declared, call).await,
                 None => Err(format!(
                     "component `{}` runs on another host\n  fix: name the NATS that the hosts share, `--nats nats://HOST:4222`",
                     declared.name
@@ -135,9 +136,9 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
 }
 
 /// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
-async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, String> {
+async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, String> {
     let CallRequest { component, function, arguments } = call;
-    let offered = Offered::of(remote.nats(), &component).await.map_err(|why| match why {
+    let served = ServedFunction::of(remote.nats(), &component).await.map_err(|why| match why {
         Unanswered::Nobody => format!(
             "component `{component}` runs on another host, and none answers\n  fix: start one: `souk up --only {component}`"
         ),
@@ -146,10 +147,10 @@ async fn call_elsewhere(remote: &Remote, declared: &Component, call: CallRequest
              `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
         ),
     })?;
-    let mut named = offered.iter().filter(|f| is_named(&f.interface, &f.function, &function));
+    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.function, &function));
     let Some(called) = named.next() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
-        for f in &offered {
+        for f in &served {
             message.push_str(&format!("\n    {}#{}", f.interface, f.function));
         }
         return Err(message);
@@ -210,30 +211,30 @@ pub async fn list(app: &App) -> Vec<Listed> {
                     component: component.clone(),
                     interface: f.interface.clone(),
                     signature: line(f),
-                    elsewhere: false,
+                    remote: false,
                 })
                 .collect(),
-            (None, Some(remote)) => list_elsewhere(remote, component).await,
+            (None, Some(remote)) => list_remote(remote, component).await,
             (None, None) => vec![nobody(component)],
         }
     }));
     listed.await.into_iter().flatten().collect()
 }
 
-async fn list_elsewhere(remote: &Remote, component: &str) -> Vec<Listed> {
-    let offered = match Offered::of(remote.nats(), component).await {
-        Ok(offered) => offered,
+async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
+    let served = match ServedFunction::of(remote.nats(), component).await {
+        Ok(served) => served,
         Err(Unanswered::Nobody) => return vec![nobody(component)],
         Err(Unanswered::Denied(subject)) => {
             let signature = format!("this host's NATS user may not publish to `{subject}`");
             return vec![Listed { signature, ..nobody(component) }];
         }
     };
-    let listed = offered.into_iter().map(|f| Listed {
+    let listed = served.into_iter().map(|f| Listed {
         component: component.to_owned(),
         interface: f.interface,
         signature: f.signature,
-        elsewhere: true,
+        remote: true,
     });
     listed.collect()
 }
@@ -244,7 +245,7 @@ fn nobody(component: &str) -> Listed {
         component: component.to_owned(),
         interface: String::new(),
         signature: "no host that runs it answers now".to_owned(),
-        elsewhere: true,
+        remote: true,
     }
 }
 
@@ -354,7 +355,7 @@ async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
 }
 
 async fn parse<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, String> {
-    let body = Limited::new(request.into_body(), MAX_MESSAGE).collect().await.map_err(|e| e.to_string())?;
+    let body = Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await.map_err(|e| e.to_string())?;
     serde_json::from_slice(&body.to_bytes()).map_err(|e| e.to_string())
 }
 
@@ -402,7 +403,7 @@ impl RunningHost {
         let request = Request::builder().method(method).uri(path).header("host", "souk").body(Full::from(body))?;
         let response = self.sender.send_request(request).await?;
         let body =
-            Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(anyhow::Error::from_boxed)?;
+            Limited::new(response.into_body(), MAX_MESSAGE_BYTES).collect().await.map_err(anyhow::Error::from_boxed)?;
         Ok(body.to_bytes())
     }
 }

@@ -9,15 +9,17 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::EnvFilter;
 
 /// Lines that wait for stderr before further ones are dropped.
-const BUFFERED_LINES: usize = 16_384;
+const MAX_BUFFERED_LINES: usize = 16_384;
 
 /// Starts the log with the filter `default`, which `RUST_LOG` replaces.
 ///
 /// # Errors
 /// When `RUST_LOG` cannot be read, or a log was started before.
 pub fn start(default: &str) -> anyhow::Result<Log> {
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).thread_name("log").finish(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_BUFFERED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
     let dropped = writer.error_counter();
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) => EnvFilter::try_new(&text)

@@ -42,15 +42,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// How long an idle connection is kept; most servers close theirs after a minute.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Idle connections kept a host.
-const POOL_IDLE_PER_HOST: usize = 32;
-/// How often an HTTP/2 connection that is in use is asked whether it still lives, and how long it may take to answer.
-const HTTP2_PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+const MAX_IDLE_PER_HOST: usize = 32;
+/// How often an HTTP/2 connection that is in use is pinged.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer to such a ping may take.
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes that one write of a guest's body may copy; the host holds up to two of them a request.
-const BODY_CHUNK: usize = 64 * 1024;
+const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// How many refused hosts a component's log warns of, once each.
-const MAX_REPORTED: usize = 64;
+const MAX_REPORTED_HOSTS: usize = 64;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -105,14 +107,13 @@ impl Client {
         tls: Arc<TlsConfig>,
         resolve: Resolve,
     ) -> Self {
-        let (ping, pong) = HTTP2_PING;
         let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
-            .http2_keep_alive_interval(ping)
-            .http2_keep_alive_timeout(pong)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
+            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .build(Connector::new(allowed.clone(), resolve, tls));
         let requests = usize::try_from(requests).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Client {
@@ -232,7 +233,7 @@ impl Client {
     fn denied(&self, target: &Target, call: &CallContext) -> Error {
         let (component, entry) = (&self.component, target.entry());
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() < MAX_REPORTED && reported.insert(entry.clone()) {
+        if reported.len() < MAX_REPORTED_HOSTS && reported.insert(entry.clone()) {
             tracing::warn!(
                 %component, trace = %call.trace,
                 "component `{component}` was refused a request to {entry}; \
@@ -272,7 +273,7 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        BODY_CHUNK
+        MAX_CHUNK_BYTES
     }
 
     fn send_request(

@@ -3,11 +3,11 @@
 //! A bucket that somebody else has made is taken as it is, if no value that was acknowledged can go from it by itself: it
 //! keeps one value of a key, and refuses what it has no room for.
 
-use super::store::MAX_BUCKET;
+use super::store::MAX_BUCKET_BYTES;
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
-use souk_nats::{Nats, room};
+use souk_nats::{Nats, stream_capacity::SLACK_BYTES};
 
 /// Opens the bucket `name`, which is made if it is missing. Hosts that start together ask for the same one.
 pub(super) async fn open(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
@@ -30,7 +30,7 @@ async fn found_or_made(nats: &Nats, name: &str) -> anyhow::Result<kv::Store> {
     if let Ok(found) = jetstream.get_key_value(name).await {
         return Ok(found);
     }
-    let config = settings(name, i64::try_from(MAX_BUCKET + room::SLACK)?, nats.replicas());
+    let config = settings(name, i64::try_from(MAX_BUCKET_BYTES + SLACK_BYTES)?, nats.replicas());
     let made = jetstream.create_stream(config).await;
     // When it was not made, somebody else may have been faster, with other settings.
     jetstream.get_key_value(name).await.map_err(|error| made.err().map_or_else(|| error.into(), Into::into))

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The most tries of one write. That many are lost only where something is wrong, or far too many write one key.
-const MOST: u32 = 100;
-/// The longest pause; the first is a millisecond.
-const LONGEST: Duration = Duration::from_millis(64);
+/// The most tries of one write. So many fail only when something is wrong, or when far too many clients write one key.
+const MAX_TRIES: u32 = 100;
+/// The max_pause pause; the first is a millisecond.
+const MAX_PAUSE: Duration = Duration::from_millis(64);
 
 /// The conflicts of one write.
 #[derive(Default)]
@@ -24,23 +24,23 @@ impl Conflicts {
     /// When there were too many.
     pub(super) async fn again(&mut self, label: &Arc<str>) -> Result<(), StoreError> {
         self.0 += 1;
-        if self.0 >= MOST {
-            let cause = format!("somebody else wrote the key first, {MOST} times in a row");
+        if self.0 >= MAX_TRIES {
+            let cause = format!("somebody else wrote the key first, {MAX_TRIES} times in a row");
             return Err(StoreError::Server { label: label.clone(), cause });
         }
-        if let Some(longest) = longest(self.0) {
+        if let Some(max_pause) = max_pause(self.0) {
             // Without randomness there is no jitter, which is no reason to stop.
             let part = getrandom::u32().unwrap_or(u32::MAX / 2);
-            sleep(longest.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
+            sleep(max_pause.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
         }
         Ok(())
     }
 }
 
-/// The longest pause after conflict number `count`; none after the first.
-fn longest(count: u32) -> Option<Duration> {
+/// The max_pause pause after conflict number `count`; none after the first.
+fn max_pause(count: u32) -> Option<Duration> {
     let doublings = count.checked_sub(2)?;
-    Some(Duration::from_millis(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(LONGEST))
+    Some(Duration::from_millis(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_PAUSE))
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_first_conflict_costs_no_pause_and_later_ones_up_to_twice_the_last() {
-        let millis = [0, 1, 2, 3, 7, 8, 9, 60, 99].map(|count| longest(count).map(|pause| pause.as_millis()));
+        let millis = [0, 1, 2, 3, 7, 8, 9, 60, 99].map(|count| max_pause(count).map(|pause| pause.as_millis()));
         assert_eq!(millis, [None, None, Some(1), Some(2), Some(32), Some(64), Some(64), Some(64), Some(64)]);
     }
 }

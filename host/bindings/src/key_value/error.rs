@@ -1,15 +1,15 @@
 //! Why an operation on a store failed. No text holds a path, an address, a key or a value.
 
-use super::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY};
+use super::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES};
 use std::sync::Arc;
 
 /// Why an operation failed; the text is what the guest reads in `other(..)`.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// See [`MAX_KEY`].
-    #[error("the key is {0} bytes long, but a key may have at most {MAX_KEY}")]
+    /// See [`MAX_KEY_BYTES`].
+    #[error("the key is {0} bytes long, but a key may have at most {MAX_KEY_BYTES}")]
     KeyTooLong(usize),
-    /// See [`MAX_VALUE`](super::MAX_VALUE) and [`Store::max_value`](super::Store::max_value).
+    /// See [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES) and [`Store::max_value`](super::Store::max_value).
     #[error("the value is {size} bytes long, but a value may have at most {most}")]
     ValueTooLarge {
         /// Its bytes.
@@ -23,7 +23,7 @@ pub enum StoreError {
     /// See [`MAX_BATCH_BYTES`].
     #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
     BatchTooLarge,
-    /// See [`MAX_FILE`](super::MAX_FILE) and [`MAX_BUCKET`](super::MAX_BUCKET), and [`Room`](souk_nats::room::Room); or the
+    /// See [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) and [`MAX_BUCKET_BYTES`](super::MAX_BUCKET_BYTES), and [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the
     /// server's own bound.
     #[error("the store is full; delete keys to make room")]
     Full,

@@ -8,10 +8,10 @@
 //! microseconds, of a value whose size is bounded, is cheaper than the hop to another thread. Writes wait for the disk,
 //! so they run on the blocking pool, one at a time a store, behind an async lock.
 //!
-//! A file refuses growth beyond [`MAX_FILE`].
+//! A file refuses growth beyond [`MAX_FILE_BYTES`].
 
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE, Page, Swap, Version, Versioned, add};
+use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
 use anyhow::Context as _;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -58,7 +58,7 @@ impl File {
     /// # Errors
     /// When the file cannot be opened or is no store; the message names the label and the path.
     pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
-        Self::open_bounded(path, label, MAX_FILE / PAGE_SIZE)
+        Self::open_bounded(path, label, MAX_FILE_BYTES / PAGE_SIZE)
     }
 
     fn open_bounded(path: &Path, label: &str, max_pages: u64) -> anyhow::Result<Self> {

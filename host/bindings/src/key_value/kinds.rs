@@ -18,27 +18,27 @@ pub enum Kind {
 }
 
 /// Where a test keeps its store.
-pub enum Place {
+pub enum TestStore {
     File(TempDir),
     Nats(String),
     Redis(Box<RedisUrl>),
 }
 
-impl Place {
-    pub async fn new(kind: Kind) -> Place {
+impl TestStore {
+    pub async fn new(kind: Kind) -> TestStore {
         match kind {
-            Kind::File => Place::File(tempfile::tempdir().unwrap()),
+            Kind::File => TestStore::File(tempfile::tempdir().unwrap()),
             Kind::Nats => {
                 static BUCKETS: AtomicU32 = AtomicU32::new(0);
                 let bucket = format!("test_{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
                 // JetStream keeps the room of a bucket free, and one server is for all tests.
                 let settings = settings(&bucket, 16 << 20, 1);
                 nats(&shared_nats().url()).await.jetstream().create_stream(settings).await.unwrap();
-                Place::Nats(bucket)
+                TestStore::Nats(bucket)
             }
             Kind::Redis => {
                 let url = tokio::task::spawn_blocking(|| Redis::shared().database()).await.unwrap();
-                Place::Redis(Box::new(RedisUrl::parse(&url).unwrap()))
+                TestStore::Redis(Box::new(RedisUrl::parse(&url).unwrap()))
             }
         }
     }
@@ -46,12 +46,12 @@ impl Place {
     /// Opens the store, as another host would.
     pub async fn open(&self) -> Store {
         match self {
-            Place::File(dir) => Store::open(&dir.path().join("default.db"), "default").unwrap(),
-            Place::Nats(bucket) => {
+            TestStore::File(dir) => Store::open(&dir.path().join("default.db"), "default").unwrap(),
+            TestStore::Nats(bucket) => {
                 let nats = nats(&shared_nats().url()).await;
                 Store::in_nats(&nats, Some(bucket), "default").await.unwrap()
             }
-            Place::Redis(url) => Store::in_redis(url, "default").await.unwrap(),
+            TestStore::Redis(url) => Store::in_redis(url, "default").await.unwrap(),
         }
     }
 }

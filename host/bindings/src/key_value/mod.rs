@@ -16,10 +16,10 @@ mod store;
 mod wasi;
 
 pub use error::StoreError;
-pub use nats::ELECTION;
+pub use nats::ELECTION_TIMEOUT;
 pub use store::{
-    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_FILE, MAX_KEY, MAX_VALUE, Page, Store, Swap, Version,
-    Versioned, WAIT,
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET_BYTES, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page,
+    SERVER_TIMEOUT, Store, Swap, Version, Versioned,
 };
 
 use crate::Ctx;
@@ -28,7 +28,7 @@ use wasmtime::component::{Linker, Resource};
 
 /// How many stores and compare-and-swap handles one instance may hold open, over both interfaces; Spin's table has the
 /// same size.
-pub const MAX_OPEN: usize = 256;
+pub const MAX_OPEN_HANDLES: usize = 256;
 
 /// An open store, as the guest holds it: `store` in Spin's interface, `bucket` in WASI's.
 pub struct Handle(pub(crate) Arc<Store>);
@@ -65,7 +65,7 @@ impl Ctx {
             );
             return Ok(Err(Refusal::AccessDenied));
         };
-        if self.key_value_open >= MAX_OPEN {
+        if self.key_value_open >= MAX_OPEN_HANDLES {
             return Ok(Err(Refusal::TooManyOpen));
         }
         let handle = self.table.push(Handle(store))?;

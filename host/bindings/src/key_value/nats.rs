@@ -11,12 +11,12 @@
 //!
 //! Reads ask the stream's leader, which has every write that was acknowledged; the faster "direct get" may be answered
 //! by a follower that has not seen the last ones. While a cluster chooses a new leader nobody can answer, so a read, and a
-//! write that reached nobody, is tried again until [`ELECTION`] is over.
+//! write that reached nobody, is tried again until [`ELECTION_TIMEOUT`] is over.
 //!
 //! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
 //! fill the bucket. Those that other programs leave are understood.
 //!
-//! Nothing is written that the bucket has no [room](Room) for: the server would delete the values that were written first.
+//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were written first.
 //! What replaces a value that is as large, and a deletion, need none.
 //!
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
@@ -24,7 +24,7 @@
 
 use super::conflicts::Conflicts;
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, Page, Swap, Version, Versioned, WAIT, add};
+use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned, add};
 use super::{bucket, names};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::PublishErrorKind;
@@ -33,7 +33,7 @@ use async_nats::jetstream::{self, ErrorCode, kv};
 use async_nats::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use souk_nats::room::{self, Room};
+use souk_nats::stream_capacity::{StreamCapacity, header_bytes};
 use souk_nats::{Nats, Outage};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -42,20 +42,20 @@ use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{sleep, timeout};
 
-/// How long a request may take before it is made again, where that does no harm.
-const TRY: Duration = Duration::from_secs(2);
-/// How long the servers of a cluster may take to agree on who leads a bucket: nine seconds and more after its leader was
-/// killed, in which nobody answers.
-pub const ELECTION: Duration = Duration::from_secs(12);
-/// The pause before a request is made again.
-const PAUSE: Duration = Duration::from_millis(100);
-/// A connection that was lost this long ago or less is waited for: most often another server of the cluster takes it
-/// at once. One that is away for longer is an error at once.
-const GRACE: Duration = Duration::from_secs(2);
-/// How many requests of one batch are under way at one time.
-const AT_ONCE: usize = 16;
-/// Room for the headers of a message, which count as its payload: the longest key's name is in them.
-const HEADERS: usize = 1024;
+/// How long a request may take; afterwards it is sent again where that does no harm.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the servers of a cluster may take to elect the leader of a bucket: after its leader was killed, nobody answers
+/// for nine seconds or more.
+pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
+/// The pause before a request is sent again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// How long after the connection was lost a request waits for it: mostly another server of the cluster takes it at once.
+/// After that a request fails at once.
+const OUTAGE_GRACE: Duration = Duration::from_secs(2);
+/// The most requests of one batch that are under way at one time.
+const MAX_CONCURRENT_REQUESTS: usize = 16;
+/// The bytes of a message that are left free for its headers, which count as payload: they hold the key's name.
+const HEADERS_HEADROOM_BYTES: usize = 1024;
 
 /// A store in a bucket.
 pub(super) struct Bucket {
@@ -65,7 +65,7 @@ pub(super) struct Bucket {
     bucket: kv::Store,
     /// Whether every write must name what it replaces.
     replicated: bool,
-    room: Room,
+    capacity: StreamCapacity,
     /// Increments of this host queue here, so that only hosts compete, and no increment starves.
     turns: AsyncMutex<()>,
 }
@@ -102,14 +102,14 @@ impl Bucket {
             jetstream: nats.jetstream(),
             bucket,
             replicated,
-            room: Room::new(None),
+            capacity: StreamCapacity::new(None),
             turns: AsyncMutex::default(),
         })
     }
 
     /// The largest value that fits into a message, in bytes.
     pub fn max_value(&self) -> usize {
-        self.nats.client().max_payload().saturating_sub(HEADERS)
+        self.nats.client().max_payload().saturating_sub(HEADERS_HEADROOM_BYTES)
     }
 
     /// The value of `key` and its version.
@@ -127,7 +127,7 @@ impl Bucket {
         });
         let work = async {
             let (mut bytes, mut found) = (0, Vec::new());
-            let mut answers = stream::iter(gets).buffered(AT_ONCE);
+            let mut answers = stream::iter(gets).buffered(MAX_CONCURRENT_REQUESTS);
             while let Some((key, value)) = answers.try_next().await? {
                 bytes += value.as_ref().map_or(0, Vec::len);
                 if bytes > MAX_BATCH_BYTES {
@@ -153,7 +153,7 @@ impl Bucket {
             }
             Ok(())
         });
-        self.within(stream::iter(puts).buffer_unordered(AT_ONCE).try_collect()).await
+        self.within(stream::iter(puts).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect()).await
     }
 
     /// Deletes `keys`, one after the other: an error may come after some of them.
@@ -162,7 +162,7 @@ impl Bucket {
             let purge = self.bucket.stream.purge().filter(self.subject(&key));
             if !self.replicated {
                 let purged = purge.await.map(drop).map_err(|error| self.failed(&error));
-                self.room.forget();
+                self.capacity.refresh_if_full();
                 return purged;
             }
             // What is purged is not compared with; a mark of deletion is. Then it goes, and nothing that came after it.
@@ -174,13 +174,13 @@ impl Bucket {
                 }
                 if let Some(mark) = self.publish(&key, Bytes::new(), Some(revision), deletion()).await? {
                     let purged = purge.sequence(mark + 1).await.map(drop).map_err(|error| self.failed(&error));
-                    self.room.forget();
+                    self.capacity.refresh_if_full();
                     return purged;
                 }
                 conflicts.again(&self.label).await?;
             }
         });
-        self.within(stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect()).await
+        self.within(stream::iter(deletes).buffer_unordered(MAX_CONCURRENT_REQUESTS).try_collect()).await
     }
 
     /// Adds `delta` to the number under `key`, and returns the sum.
@@ -242,7 +242,7 @@ impl Bucket {
             ack_policy: AckPolicy::None,
             headers_only: true,
             // Should the end of this never come.
-            inactive_threshold: WAIT,
+            inactive_threshold: SERVER_TIMEOUT,
             memory_storage: true,
             num_replicas: 1,
             ..Default::default()
@@ -274,14 +274,17 @@ impl Bucket {
     async fn entry(&self, key: &str) -> Result<Entry, StoreError> {
         let subject = self.subject(key);
         loop {
-            let answer = match timeout(TRY, self.bucket.stream.get_last_raw_message_by_subject(&subject)).await {
-                Ok(answer) => answer,
-                // There is no leader, so nothing is written either: any server that has the bucket may answer.
-                Err(_) => match timeout(TRY, self.bucket.stream.direct_get_last_for_subject(&subject)).await {
-                    Ok(Ok(message)) => Ok(message),
-                    _ => continue,
-                },
-            };
+            let answer =
+                match timeout(REQUEST_TIMEOUT, self.bucket.stream.get_last_raw_message_by_subject(&subject)).await {
+                    Ok(answer) => answer,
+                    // There is no leader, so nothing is written either: any server that has the bucket may answer.
+                    Err(_) => {
+                        match timeout(REQUEST_TIMEOUT, self.bucket.stream.direct_get_last_for_subject(&subject)).await {
+                            Ok(Ok(message)) => Ok(message),
+                            _ => continue,
+                        }
+                    }
+                };
             let error = match answer {
                 Ok(message) if is_deletion(&message.headers) => {
                     return Ok(Entry { value: None, revision: message.sequence });
@@ -296,7 +299,7 @@ impl Bucket {
                 _ => return Err(self.failed(&error)),
             }
             tracing::debug!(label = %self.label, %error, "a key-value store in NATS is asked again");
-            sleep(PAUSE).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -328,9 +331,9 @@ impl Bucket {
             }
         }
         let subject = self.subject(key);
-        let size = room::size(&headers);
-        let room = self.room.take(&self.bucket.stream, &subject, size, value.len()).await;
-        if room.is_none() && !is_deletion(&headers) && !self.entry(key).await?.is_as_large(&value) {
+        let size = header_bytes(&headers);
+        let reservation = self.capacity.reserve(&self.bucket.stream, &subject, size, value.len()).await;
+        if reservation.is_none() && !is_deletion(&headers) && !self.entry(key).await?.is_as_large(&value) {
             return Err(StoreError::Full);
         }
         loop {
@@ -344,7 +347,7 @@ impl Bucket {
                 Err(error) => error,
             };
             match said(&error).map(|said| (said.error_code(), said.to_string())) {
-                _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(PAUSE).await,
+                _ if error.kind() == PublishErrorKind::StreamNotFound => sleep(RETRY_INTERVAL).await,
                 Some((code, _)) if CONFLICTS.contains(&code) => return Ok(None),
                 Some((code, _)) if FULL.contains(&code) => return Err(StoreError::Full),
                 Some((ErrorCode::STREAM_STORE_FAILED, text)) if text.contains("maximum") => {
@@ -355,19 +358,19 @@ impl Bucket {
         }
     }
 
-    /// Does `work` once there is a connection, and gives it up after [`ELECTION`].
+    /// Does `work` once there is a connection, and gives it up after [`ELECTION_TIMEOUT`].
     async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let bounded = timeout(ELECTION, async {
+        let bounded = timeout(ELECTION_TIMEOUT, async {
             self.connected().await?;
             work.await
         });
-        bounded.await.unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {ELECTION:?}"))))
+        bounded.await.unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {ELECTION_TIMEOUT:?}"))))
     }
 
     async fn connected(&self) -> Result<(), StoreError> {
         let mut outage = self.nats.outage();
         let Outage::Since(since) = *outage.borrow_and_update() else { return Ok(()) };
-        let back = timeout(GRACE.saturating_sub(since.elapsed()), outage.wait_for(|now| *now == Outage::None));
+        let back = timeout(OUTAGE_GRACE.saturating_sub(since.elapsed()), outage.wait_for(|now| *now == Outage::None));
         match back.await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(self.unavailable(format!("NATS is away since {:.0?}", since.elapsed()))),

@@ -19,7 +19,9 @@
 //! at once.
 
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, Page, Swap, Version, Versioned, WAIT};
+use super::store::{
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned,
+};
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Value, cmd};
 use anyhow::Context as _;
@@ -30,7 +32,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long it may take to connect.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The values of KEYS, or how many bytes they have where that is more than ARGV[1]: other programs write larger ones.
 const READ: &str = "
@@ -79,7 +81,7 @@ impl Database {
         let client = Client::open(url.connection_info().clone())?;
         let connection = lazily(&client)?;
         // A server that is not there, wants a password, or has no such database, says so now.
-        timeout(WAIT, cmd("PING").exec_async(&mut connection.clone())).await.context("no answer")??;
+        timeout(SERVER_TIMEOUT, cmd("PING").exec_async(&mut connection.clone())).await.context("no answer")??;
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).context("the system gives no random bytes")?;
         Ok(Database { label: label.into(), client, current: Mutex::new((0, connection)), salt })
@@ -87,7 +89,7 @@ impl Database {
 
     /// The value of `key`.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.again(script(READ, &[key]).arg(MAX_VALUE)).await? {
+        match self.again(script(READ, &[key]).arg(MAX_VALUE_BYTES)).await? {
             Value::Array(values) => Ok(values.into_iter().next().and_then(bytes)),
             other => Err(self.too_large(&other)),
         }
@@ -95,7 +97,7 @@ impl Database {
 
     /// The value of `key` and its version.
     pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        match self.again(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE)).await? {
+        match self.again(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE_BYTES)).await? {
             Value::Nil => Ok(None),
             Value::Array(found) => {
                 let mut found = found.into_iter();
@@ -165,7 +167,7 @@ impl Database {
         loop {
             let scan: (u64, Vec<Vec<u8>>) = self.again(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
             cursor = scan.0;
-            let keys = scan.1.into_iter().filter(|key| key.len() <= MAX_KEY);
+            let keys = scan.1.into_iter().filter(|key| key.len() <= MAX_KEY_BYTES);
             // One answer may name a key twice.
             let keys: BTreeSet<String> = keys.filter_map(|key| String::from_utf8(key).ok()).collect();
             if cursor == 0 || !keys.is_empty() {
@@ -189,7 +191,7 @@ impl Database {
 
     async fn attempt<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
         let (number, mut connection) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let failure = match timeout(WAIT, command.query_async(&mut connection)).await {
+        let failure = match timeout(SERVER_TIMEOUT, command.query_async(&mut connection)).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) if error.is_timeout() => Failure::Silent,
             Ok(Err(error)) if error.is_unrecoverable_error() => Failure::Lost(error),
@@ -211,7 +213,7 @@ impl Database {
 
     fn error(&self, failure: Failure) -> StoreError {
         match failure {
-            Failure::Silent => self.unavailable(format!("no answer within {WAIT:?}")),
+            Failure::Silent => self.unavailable(format!("no answer within {SERVER_TIMEOUT:?}")),
             Failure::Lost(error) => self.unavailable(error.to_string()),
             Failure::Refused(error) => {
                 let said = error.to_string();
@@ -246,7 +248,7 @@ impl Database {
     fn too_large(&self, size: &Value) -> StoreError {
         match size {
             Value::Int(size) => {
-                StoreError::ValueTooLarge { size: usize::try_from(*size).unwrap_or(usize::MAX), most: MAX_VALUE }
+                StoreError::ValueTooLarge { size: usize::try_from(*size).unwrap_or(usize::MAX), most: MAX_VALUE_BYTES }
             }
             other => self.unavailable(format!("an answer that none of its scripts gives: {other:?}")),
         }
@@ -268,8 +270,8 @@ fn lazily(client: &Client) -> RedisResult<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         // Who comes next tries again; who waits learns at once that it failed.
         .set_number_of_retries(0)
-        .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(WAIT));
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(SERVER_TIMEOUT));
     ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 

@@ -2,7 +2,7 @@
 
 use super::bucket::settings;
 use super::kinds::nats;
-use super::{MAX_VALUE, Store, StoreError, Swap, Version};
+use super::{MAX_VALUE_BYTES, Store, StoreError, Swap, Version};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::{HeaderMap, header};
 use souk_manifest::RedisUrl;
@@ -133,16 +133,16 @@ async fn a_store_that_is_full_says_so_and_a_deletion_makes_room() {
     {
         let mut written = 0;
         let error = loop {
-            match store.set(format!("k{written}"), vec![7; MAX_VALUE / 2]).await {
+            match store.set(format!("k{written}"), vec![7; MAX_VALUE_BYTES / 2]).await {
                 Ok(()) => written += 1,
                 Err(error) => break error,
             }
             assert!(written < 100, "it is never full");
         };
         assert!(matches!(error, StoreError::Full), "{error:?}");
-        assert_eq!(store.get("k0").await.unwrap().map(|value| value.len()), Some(MAX_VALUE / 2));
+        assert_eq!(store.get("k0").await.unwrap().map(|value| value.len()), Some(MAX_VALUE_BYTES / 2));
         store.delete_many((0..written).map(|n| format!("k{n}")).collect()).await.unwrap();
-        store.set("k".into(), vec![7; MAX_VALUE / 2]).await.unwrap();
+        store.set("k".into(), vec![7; MAX_VALUE_BYTES / 2]).await.unwrap();
     }
 }
 
@@ -218,10 +218,12 @@ async fn redis_holds_what_spin_would_have_written_there() {
 
     // What others write there and no component could have: a key that is no text, a larger value, another type.
     ::redis::cmd("SET").arg(b"\xff\xfe").arg("x").exec_async(&mut spin).await.unwrap();
-    ::redis::cmd("SET").arg("large").arg(vec![0_u8; MAX_VALUE + 1]).exec_async(&mut spin).await.unwrap();
+    ::redis::cmd("SET").arg("large").arg(vec![0_u8; MAX_VALUE_BYTES + 1]).exec_async(&mut spin).await.unwrap();
     ::redis::cmd("LPUSH").arg("queue").arg("x").exec_async(&mut spin).await.unwrap();
     assert_eq!(store.keys(None).await.unwrap().keys, ["count", "from souk", "from spin", "large", "queue"]);
-    assert!(matches!(store.get("large").await, Err(StoreError::ValueTooLarge { size, .. }) if size == MAX_VALUE + 1));
+    assert!(
+        matches!(store.get("large").await, Err(StoreError::ValueTooLarge { size, .. }) if size == MAX_VALUE_BYTES + 1)
+    );
     assert!(matches!(store.get_versioned("large").await, Err(StoreError::ValueTooLarge { .. })));
     assert!(matches!(store.get("queue").await, Err(StoreError::Server { .. })));
 }

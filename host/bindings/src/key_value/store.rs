@@ -13,7 +13,7 @@
 //! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there |
 //! | how long it is kept | for good | as the bucket's replicas are | as the server is configured |
 //!
-//! A store on a server that is away fails with an error that names it, within [`WAIT`] (on NATS, whose
+//! A store on a server that is away fails with an error that names it, within [`SERVER_TIMEOUT`] (on NATS, whose
 //! servers may be about to elect a leader, a little longer), and works again by itself.
 
 use super::error::StoreError;
@@ -26,9 +26,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The longest key, in bytes of UTF-8; Spin documents the same bound.
-pub const MAX_KEY: usize = 255;
+pub const MAX_KEY_BYTES: usize = 255;
 /// The largest value in bytes; Spin documents 1 MB. It also bounds what an inline read costs.
-pub const MAX_VALUE: usize = 1 << 20;
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// The most keys that one batch call may name.
 pub const MAX_BATCH_KEYS: usize = 1_000;
 /// The most bytes of values that one batch call may carry in or out: they are held in the host's memory at once.
@@ -36,12 +36,12 @@ pub const MAX_BATCH_BYTES: usize = 16 << 20;
 /// How many keys one page of a listing holds, about: at most 64 KiB, read in well under a millisecond from a file.
 pub const KEYS_PAGE: usize = 256;
 /// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
-pub const MAX_FILE: u64 = 1 << 30;
-/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK`](souk_nats::room::SLACK), free on each
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+/// The same of a bucket that is made here. JetStream keeps so much, and [`SLACK_BYTES`](souk_nats::stream_capacity::SLACK_BYTES), free on each
 /// server of the bucket from the start; for another bound the operator makes the bucket, or changes it.
-pub const MAX_BUCKET: u64 = 256 << 20;
+pub const MAX_BUCKET_BYTES: u64 = 256 << 20;
 /// How long an operation waits for a server. A call that has less time left ends at its own deadline.
-pub const WAIT: Duration = Duration::from_secs(5);
+pub const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which write made a value: what a compare-and-swap compares in place of the value. It means nothing beyond this
 /// process.
@@ -104,11 +104,11 @@ impl Store {
         Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
     }
 
-    /// The largest value that this store takes, in bytes: [`MAX_VALUE`], or what the server's messages have room for.
+    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room for.
     pub fn max_value(&self) -> usize {
         match &self.0 {
-            Kind::File(_) | Kind::Redis(_) => MAX_VALUE,
-            Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE),
+            Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,
+            Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE_BYTES),
         }
     }
 
@@ -239,7 +239,7 @@ fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {
-    if key.len() > MAX_KEY { Err(StoreError::KeyTooLong(key.len())) } else { Ok(()) }
+    if key.len() > MAX_KEY_BYTES { Err(StoreError::KeyTooLong(key.len())) } else { Ok(()) }
 }
 
 fn check_batch_length(keys: usize) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What a store promises, wherever it is kept: each of these tests runs on a file, in NATS and in Redis.
 
-use super::super::kinds::Place;
+use super::super::kinds::TestStore;
 use super::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ macro_rules! on_every_kind {
     };
     (@kind $module:ident $kind:ident $($test:ident)*) => {
         mod $module {
-            use super::super::super::kinds::{Kind, Place};
+            use super::super::super::kinds::{Kind, TestStore};
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(&Place::new(Kind::$kind).await).await;
+                super::$test(&TestStore::new(Kind::$kind).await).await;
             })*
         }
     };
@@ -53,7 +53,7 @@ async fn listed(store: &Store) -> Vec<String> {
     }
 }
 
-async fn a_value_is_read_back_by_every_opening(place: &Place) {
+async fn a_value_is_read_back_by_every_opening(place: &TestStore) {
     let (store, other) = (place.open().await, place.open().await);
     assert_eq!(store.get("k").await.unwrap(), None);
     assert_eq!(other.version("k").await.unwrap(), None);
@@ -74,7 +74,7 @@ async fn a_value_is_read_back_by_every_opening(place: &Place) {
     assert_eq!(store.get("bytes").await.unwrap(), Some(bytes));
 }
 
-async fn every_key_that_text_can_be_is_kept_apart_and_listed(place: &Place) {
+async fn every_key_that_text_can_be_is_kept_apart_and_listed(place: &TestStore) {
     let store = place.open().await;
     let mut keys: Vec<String> = [
         "", " ", ".", "..", "a.b", "a..b", ".a", "a.", "=", "=2E", ">", "*", "a/b", "A", "a", "é", "日本", "\0", "\n",
@@ -82,7 +82,7 @@ async fn every_key_that_text_can_be_is_kept_apart_and_listed(place: &Place) {
     ]
     .map(str::to_owned)
     .into();
-    keys.push("é".repeat(MAX_KEY / 2));
+    keys.push("é".repeat(MAX_KEY_BYTES / 2));
     store.set_many(keys.iter().map(|key| (key.clone(), key.clone().into_bytes())).collect()).await.unwrap();
     for key in &keys {
         assert_eq!(store.get(key).await.unwrap().as_deref(), Some(key.as_bytes()), "{key:?}");
@@ -92,7 +92,7 @@ async fn every_key_that_text_can_be_is_kept_apart_and_listed(place: &Place) {
     assert_eq!(listed(&store).await, Vec::<String>::new());
 }
 
-async fn keys_are_listed_by_pages_each_key_once(place: &Place) {
+async fn keys_are_listed_by_pages_each_key_once(place: &TestStore) {
     let store = place.open().await;
     let entries = many(2 * KEYS_PAGE + 3);
     for chunk in entries.chunks(MAX_BATCH_KEYS / 2) {
@@ -103,7 +103,7 @@ async fn keys_are_listed_by_pages_each_key_once(place: &Place) {
     assert_eq!(keys, entries.into_iter().map(|(key, _)| key).collect::<Vec<_>>());
 }
 
-async fn a_cursor_leads_on_and_a_page_has_keys(place: &Place) {
+async fn a_cursor_leads_on_and_a_page_has_keys(place: &TestStore) {
     let store = place.open().await;
     assert_eq!(store.keys(None).await.unwrap(), Page::default());
     store.set_many(many(2 * KEYS_PAGE)).await.unwrap();
@@ -117,14 +117,14 @@ async fn a_cursor_leads_on_and_a_page_has_keys(place: &Place) {
     assert!(matches!(odd, Err(StoreError::Cursor)) || odd.unwrap() == Page::default());
 }
 
-async fn a_batch_keeps_the_order_of_its_keys_and_nothing_is_written_where_one_is_refused(place: &Place) {
+async fn a_batch_keeps_the_order_of_its_keys_and_nothing_is_written_where_one_is_refused(place: &TestStore) {
     let store = place.open().await;
     store.set_many(many(3)).await.unwrap();
     let found = store.get_many(vec!["key 00002".into(), "absent".into(), "key 00000".into()]).await.unwrap();
     let expected = [("key 00002", Some(&b"2"[..])), ("absent", None), ("key 00000", Some(b"0"))];
     assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect::<Vec<_>>(), expected);
 
-    let entries = vec![("new".to_owned(), vec![1]), ("x".repeat(MAX_KEY + 1), vec![2])];
+    let entries = vec![("new".to_owned(), vec![1]), ("x".repeat(MAX_KEY_BYTES + 1), vec![2])];
     assert!(matches!(store.set_many(entries).await, Err(StoreError::KeyTooLong(256))));
     assert_eq!(store.get("new").await.unwrap(), None);
     store.set_many(vec![("twice".into(), vec![1]), ("twice".into(), vec![2])]).await.unwrap();
@@ -134,15 +134,15 @@ async fn a_batch_keeps_the_order_of_its_keys_and_nothing_is_written_where_one_is
     assert_eq!(store.get_many(Vec::new()).await.unwrap(), Vec::new());
 }
 
-async fn keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed(place: &Place) {
+async fn keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed(place: &TestStore) {
     let store = place.open().await;
     let most = store.max_value();
-    let key = "k".repeat(MAX_KEY);
+    let key = "k".repeat(MAX_KEY_BYTES);
     store.set(key.clone(), vec![0; most]).await.unwrap();
     let (value, version) = store.get_versioned(&key).await.unwrap().unwrap();
     assert_eq!(value.len(), most);
     assert_eq!(store.swap(key.clone(), Some(version), vec![1; most]).await.unwrap(), Swap::Done);
-    let long = "k".repeat(MAX_KEY + 1);
+    let long = "k".repeat(MAX_KEY_BYTES + 1);
     assert!(matches!(store.get(&long).await, Err(StoreError::KeyTooLong(_))));
     assert!(matches!(store.exists(&long).await, Err(StoreError::KeyTooLong(_))));
     assert!(matches!(store.version(&long).await, Err(StoreError::KeyTooLong(_))));
@@ -158,13 +158,13 @@ async fn keys_values_and_batches_have_bounds_and_the_bound_itself_is_allowed(pla
     let keys = vec!["k".to_owned(); MAX_BATCH_KEYS + 1];
     assert!(matches!(store.get_many(keys.clone()).await, Err(StoreError::BatchTooLong(_))));
     assert!(matches!(store.delete_many(keys).await, Err(StoreError::BatchTooLong(_))));
-    let heavy = vec![key; MAX_BATCH_BYTES / MAX_VALUE + 1];
+    let heavy = vec![key; MAX_BATCH_BYTES / MAX_VALUE_BYTES + 1];
     assert!(matches!(store.get_many(heavy.clone()).await, Err(StoreError::BatchTooLarge)));
     let entries = heavy.into_iter().map(|key| (key, vec![0; most])).collect();
     assert!(matches!(store.set_many(entries).await, Err(StoreError::BatchTooLarge)));
 }
 
-async fn concurrent_increments_lose_nothing(place: &Place) {
+async fn concurrent_increments_lose_nothing(place: &TestStore) {
     let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
     let tasks = (0..60).map(|n| {
         let store = stores[n % 2].clone();
@@ -175,7 +175,7 @@ async fn concurrent_increments_lose_nothing(place: &Place) {
     assert_eq!(stores[0].increment("count".into(), 0).await.unwrap(), 60);
 }
 
-async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(place: &Place) {
+async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(place: &TestStore) {
     let store = place.open().await;
     store.set("text".into(), b"five".to_vec()).await.unwrap();
     assert!(matches!(store.increment("text".into(), 1).await, Err(StoreError::NotANumber)));
@@ -189,7 +189,7 @@ async fn an_increment_refuses_what_is_not_its_number_and_what_would_overflow(pla
     assert_eq!(store.increment("moved".into(), 3).await.unwrap(), 2);
 }
 
-async fn of_concurrent_swaps_from_one_state_exactly_one_wins(place: &Place) {
+async fn of_concurrent_swaps_from_one_state_exactly_one_wins(place: &TestStore) {
     let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
     let mut value = None;
     for round in 0..5 {
@@ -214,7 +214,7 @@ async fn of_concurrent_swaps_from_one_state_exactly_one_wins(place: &Place) {
     }
 }
 
-async fn changes_by_swap_of_eight_writers_lose_nothing(place: &Place) {
+async fn changes_by_swap_of_eight_writers_lose_nothing(place: &TestStore) {
     let stores = [Arc::new(place.open().await), Arc::new(place.open().await)];
     let writers = (0..8_u8).map(|n| {
         let store = stores[usize::from(n) % 2].clone();
@@ -237,7 +237,7 @@ async fn changes_by_swap_of_eight_writers_lose_nothing(place: &Place) {
     assert_eq!(list, (0..8).flat_map(|n| (0..5).map(move |round| 10 * n + round)).collect::<Vec<u8>>());
 }
 
-async fn a_swap_is_refused_after_a_change_and_after_a_deletion(place: &Place) {
+async fn a_swap_is_refused_after_a_change_and_after_a_deletion(place: &TestStore) {
     let (store, other) = (place.open().await, place.open().await);
     store.set("k".into(), b"a".to_vec()).await.unwrap();
     let (_, seen) = store.get_versioned("k").await.unwrap().unwrap();
@@ -260,7 +260,7 @@ async fn a_swap_is_refused_after_a_change_and_after_a_deletion(place: &Place) {
 async fn a_file_and_nats_notice_a_value_that_was_changed_and_changed_back() {
     use super::super::kinds::Kind;
     for kind in [Kind::File, Kind::Nats] {
-        let place = Place::new(kind).await;
+        let place = TestStore::new(kind).await;
         let store = place.open().await;
         store.set("k".into(), b"a".to_vec()).await.unwrap();
         let (_, seen) = store.get_versioned("k").await.unwrap().unwrap();

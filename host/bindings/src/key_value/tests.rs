@@ -38,7 +38,7 @@ mod through_wasi {
     async fn handles_are_bounded_and_dropping_one_makes_room() {
         let (_dir, mut ctx) = instance();
         let first = open(&mut ctx).await;
-        for _ in 1..MAX_OPEN {
+        for _ in 1..MAX_OPEN_HANDLES {
             open(&mut ctx).await;
         }
         assert!(matches!(ctx.open("default".into()).await.unwrap(), Err(wit::Error::Other(_))));
@@ -161,7 +161,7 @@ mod through_spin {
         let (_dir, ctx) = instance();
         let mut store = wasm_store(ctx);
         let done = store.run_concurrent(async |guest| {
-            for _ in 0..MAX_OPEN {
+            for _ in 0..MAX_OPEN_HANDLES {
                 Spin::open(guest, "default".into()).await.unwrap().unwrap();
             }
             let full = Spin::open(guest, "default".into()).await.unwrap();

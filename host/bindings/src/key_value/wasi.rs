@@ -3,7 +3,7 @@
 //! The contract's functions are synchronous, so the guest's task waits; the host's thread does not.
 //! Beyond the letter of the draft, `set-many` and `delete-many` are all or nothing, but for stores in NATS.
 
-use super::{Cas, Handle, MAX_OPEN, Refusal, StoreError, Swap};
+use super::{Cas, Handle, MAX_OPEN_HANDLES, Refusal, StoreError, Swap};
 use crate::Ctx;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
@@ -35,7 +35,7 @@ impl Ctx {
     }
 
     fn push_cas(&mut self, cas: Cas) -> Answer<Resource<Cas>> {
-        if self.key_value_open >= MAX_OPEN {
+        if self.key_value_open >= MAX_OPEN_HANDLES {
             return Ok(Err(too_many_open()));
         }
         let handle = self.table.push(cas)?;
@@ -52,7 +52,7 @@ impl Ctx {
 
 /// This interface has no `store-table-full`.
 fn too_many_open() -> wit::Error {
-    wit::Error::Other(format!("more than {MAX_OPEN} buckets and CAS handles are open; drop some"))
+    wit::Error::Other(format!("more than {MAX_OPEN_HANDLES} buckets and CAS handles are open; drop some"))
 }
 
 impl wit::Host for Ctx {

@@ -165,8 +165,8 @@ fn target_label<'a>(component: &str, labels: &'a [String]) -> Result<&'a str, Mi
 pub fn fixed_limits() -> [(&'static str, u64, &'static str); 2] {
     let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     [
-        ("postgres: start-up's wait", ms(postgres::CONNECT_WAIT), "milliseconds"),
-        ("postgres: migrations' turn", ms(postgres::LOCK_WAIT), "milliseconds"),
+        ("postgres: start-up's wait", ms(postgres::CONNECT_TIMEOUT), "milliseconds"),
+        ("postgres: migrations' turn", ms(postgres::LOCK_TIMEOUT), "milliseconds"),
     ]
 }
 

@@ -22,26 +22,26 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long start-up waits for a server that does not answer yet.
-pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long start-up waits for another host that runs migrations of the same database.
-pub const LOCK_WAIT: Duration = Duration::from_secs(60);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pause between two attempts to connect.
-const RETRY: Duration = Duration::from_millis(200);
+const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The advisory lock, which is the same in every database and for every component.
 const LOCK: i64 = i64::from_be_bytes(*b"soukmigr");
 
 /// The longest identifier of PostgreSQL, which cuts longer ones off.
-const MAX_IDENTIFIER: usize = 63;
+const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// Runs what has not run yet from `dir`, the component's folder of migrations.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
 pub async fn run(address: &PostgresAddress, component: &str, dir: &Path) -> Result<Report, MigrationError> {
-    run_within(address, component, dir, CONNECT_WAIT, LOCK_WAIT).await
+    run_within(address, component, dir, CONNECT_TIMEOUT, LOCK_TIMEOUT).await
 }
 
 async fn run_within(
@@ -86,7 +86,7 @@ async fn run_within(
 pub async fn status(address: &PostgresAddress, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
     let context = Context { address, component };
     let migrations = files::read(component, dir, Kind::Postgres)?;
-    let mut connection = context.connect(CONNECT_WAIT).await?;
+    let mut connection = context.connect(CONNECT_TIMEOUT).await?;
     let table = context.table(&mut connection).await?;
     let status = context.compare(&mut connection, &table, &migrations).await?;
     let _ = connection.close().await;
@@ -123,7 +123,7 @@ impl Context<'_> {
                 Ok(Err(error)) => explain(&error),
                 Err(_) => ("it does not answer".to_owned(), UNREACHABLE),
             };
-            let next = Instant::now() + RETRY;
+            let next = Instant::now() + CONNECT_RETRY_INTERVAL;
             if next >= end {
                 return Err(self.error(format!("{reason}; tried for {} s", wait.as_secs()), fix));
             }
@@ -137,7 +137,7 @@ impl Context<'_> {
     /// The table of history, in the schema that is the session's now: a migration may choose another.
     async fn table(&self, connection: &mut PgConnection) -> Result<String, MigrationError> {
         let table = history_table(self.component);
-        if table.len() > MAX_IDENTIFIER {
+        if table.len() > MAX_IDENTIFIER_BYTES {
             let reason = format!("its table of history would be `{table}`, which is longer than a name can be");
             return Err(self.error(reason, "give the component a shorter name"));
         }

@@ -191,10 +191,10 @@ async fn hosts_that_start_together_run_each_migration_once() {
 async fn the_wait_for_another_hosts_migrations_has_an_end() {
     let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
     let context = Context { address: &f.address(), component: "other" };
-    let mut other = context.connect(CONNECT_WAIT).await.unwrap();
-    context.lock(&mut other, LOCK_WAIT).await.unwrap();
+    let mut other = context.connect(CONNECT_TIMEOUT).await.unwrap();
+    context.lock(&mut other, LOCK_TIMEOUT).await.unwrap();
     let wait = Duration::from_millis(50);
-    let ran = run_within(&f.address(), "one", &f.dir("one"), CONNECT_WAIT, wait).await;
+    let ran = run_within(&f.address(), "one", &f.dir("one"), CONNECT_TIMEOUT, wait).await;
     let error = ran.unwrap_err().to_string();
     assert!(error.contains("another host") && error.contains("component `one`"), "{error}");
     other.close().await.unwrap();
@@ -276,7 +276,7 @@ async fn a_server_that_cannot_be_reached_is_one_error_after_a_bounded_wait() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [port, silent.local_addr().unwrap().port()] {
         f.url = Postgres::shared().url_at(port, "shop");
-        let ran = run_within(&f.address(), "one", &f.dir("one"), Duration::from_millis(500), LOCK_WAIT).await;
+        let ran = run_within(&f.address(), "one", &f.dir("one"), Duration::from_millis(500), LOCK_TIMEOUT).await;
         let error = ran.unwrap_err().to_string();
         for part in ["component `one`", &format!("postgres://127.0.0.1:{port}/shop"), "fix: start the server"] {
             assert!(error.contains(part), "{part}: {error}");
@@ -294,7 +294,7 @@ async fn a_server_that_starts_a_moment_later_is_waited_for() {
     let run = tokio::spawn({
         let (address, dir) = (f.address(), f.dir("one"));
         // Longer than in earnest: the machine may be busy.
-        async move { run_within(&address, "one", &dir, Duration::from_secs(60), LOCK_WAIT).await.unwrap().applied }
+        async move { run_within(&address, "one", &dir, Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied }
     });
     let late = tokio::task::spawn_blocking(move || {
         late.resume();

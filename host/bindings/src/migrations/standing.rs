@@ -79,7 +79,7 @@ pub(super) fn pending<'a>(
     status: &[Status],
 ) -> Result<Vec<&'a Migration>, MigrationError> {
     for one in status {
-        let Some((reason, fix)) = one.standing.complaint() else { continue };
+        let Some((reason, fix)) = one.standing.problem() else { continue };
         return Err(MigrationError::History {
             component: component.to_owned(),
             database: database.to_owned(),
@@ -94,7 +94,7 @@ pub(super) fn pending<'a>(
 
 impl Standing {
     /// What is wrong with it, if anything, and what would fix it.
-    fn complaint(&self) -> Option<(&'static str, &'static str)> {
+    fn problem(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Standing::Applied(_) | Standing::Pending => None,
             Standing::Changed => Some((

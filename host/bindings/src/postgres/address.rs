@@ -14,16 +14,17 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 /// The most bytes of a CA root that a guest may set.
-pub const MAX_CA_ROOT: usize = 64 * 1024;
+pub const MAX_CA_ROOT_BYTES: usize = 64 * 1024;
 
-/// Variables that sqlx reads, and that nothing takes back.
-const FIRM: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
+/// libpq variables that sqlx would read and that a URL cannot override.
+const LIBPQ_VARIABLES: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
 
 /// What sqlx takes from the environment, asked once: it looks for sockets in the file system, too.
 static BASE: LazyLock<PgConnectOptions> = LazyLock::new(PgConnectOptions::new_without_pgpass);
 
-/// The variable of the host's environment that keeps connections from being made, if there is one.
-static IN_THE_WAY: LazyLock<Option<&str>> = LazyLock::new(|| FIRM.into_iter().find(|name| std::env::var(name).is_ok()));
+/// The one of [`LIBPQ_VARIABLES`] that the host's environment has; with it no connection is made.
+static SET_LIBPQ_VARIABLE: LazyLock<Option<&str>> =
+    LazyLock::new(|| LIBPQ_VARIABLES.into_iter().find(|name| std::env::var(name).is_ok()));
 
 /// The options of a connection to this address, with nothing of the host's environment or files in them. They log
 /// no statement: guests' SQL may hold what is secret.
@@ -31,7 +32,7 @@ static IN_THE_WAY: LazyLock<Option<&str>> = LazyLock::new(|| FIRM.into_iter().fi
 /// # Errors
 /// When the host's environment has a variable that sqlx would give to every server.
 pub fn connect_options(address: &Address) -> Result<PgConnectOptions, AddressError> {
-    if let Some(name) = *IN_THE_WAY {
+    if let Some(name) = *SET_LIBPQ_VARIABLE {
         let message = format!("cannot be used: {name} in the host's environment would apply to every component");
         return Err(AddressError { message, fix: "unset it where the host is started" });
     }
@@ -60,7 +61,7 @@ pub fn connect_options(address: &Address) -> Result<PgConnectOptions, AddressErr
 /// When `pem` has no certificate or one that cannot be read, or the address switches TLS off.
 pub fn set_ca_root(address: &mut Address, pem: &str) -> Result<(), AddressError> {
     let wrong = |message: &str, fix| Err(AddressError { message: message.to_owned(), fix });
-    if pem.len() > MAX_CA_ROOT {
+    if pem.len() > MAX_CA_ROOT_BYTES {
         return wrong("has a CA root that is too long", "give the root certificates that the server needs alone");
     }
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
@@ -156,7 +157,7 @@ mod tests {
         assert!(set_ca_root(&mut plain, &pem).unwrap_err().message.contains("sslmode"));
         let mut address = Address::parse("postgres://me@db.test").unwrap();
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        for pem in ["", "no certificate", broken, &" ".repeat(MAX_CA_ROOT + 1)] {
+        for pem in ["", "no certificate", broken, &" ".repeat(MAX_CA_ROOT_BYTES + 1)] {
             assert!(set_ca_root(&mut address, pem).is_err());
         }
         assert_eq!(address, Address::parse("postgres://me@db.test").unwrap());

@@ -24,7 +24,7 @@
 //!
 //! # What is never done twice
 //!
-//! A statement is sent once. A connection that was idle for [`ASK_AFTER`] is asked whether it lives before a statement
+//! A statement is sent once. A connection that was idle for [`PING_AFTER`] is asked whether it lives before a statement
 //! is sent on it, and another takes its place when it does not. A statement is sent again in one case: PostgreSQL says
 //! that what was prepared is out of date, which it finds before it runs.
 //!
@@ -66,7 +66,7 @@ mod limits_tests;
 mod tests;
 
 pub(crate) use address::connect_options;
-pub use address::{Address, AddressError, MAX_CA_ROOT};
+pub use address::{Address, AddressError, MAX_CA_ROOT_BYTES};
 pub use connection::Connection;
 pub use pool::Pools;
 pub use stream::RowStream;
@@ -116,16 +116,16 @@ pub const MAX_INSTANCE_ADDRESSES: usize = 8;
 /// Open transactions of one instance; each holds a connection of a pool.
 pub const MAX_TRANSACTIONS: usize = 4;
 /// How long a statement waits for a connection of the pool.
-pub const POOL_WAIT: Duration = Duration::from_secs(5);
+pub const POOL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to connect: resolving the name, TLS and login included.
-pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// A connection that was idle for this long is asked whether it lives. One that is used more often costs no question,
-/// and one that died in so short a time is as one that died under its statement.
-pub const ASK_AFTER: Duration = Duration::from_millis(50);
-/// How long the answer to this, or to a `ROLLBACK` that nobody waits for, may take.
-pub const ASK_WAIT: Duration = Duration::from_secs(1);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is pinged before it is used. One that is used more often costs no ping, and one
+/// that died in so short a time is like one that died during a statement.
+pub const PING_AFTER: Duration = Duration::from_millis(50);
+/// How long the answer to such a ping, or to a `ROLLBACK` that no caller waits for, may take.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection that nobody used for this long is closed.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Prepared statements that a connection keeps.
 pub const CACHED_STATEMENTS: usize = 64;
 /// The longest statement that is kept prepared, in bytes; a longer one closes its connection.
@@ -136,7 +136,7 @@ pub const MAX_STATEMENT_BYTES: usize = 1 << 20;
 /// of one instance. A larger result must be read as a stream, outside a transaction, or in pages.
 pub const MAX_RESULT_BYTES: usize = 16 << 20;
 /// How long a stream of rows waits for the guest to read on; it holds a connection of the pool.
-pub const STALL: Duration = Duration::from_secs(10);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a component was granted.
 #[derive(Clone, Default)]

@@ -4,7 +4,7 @@
 //! where `NUMERIC` holds 131,072, or lose the scale and take quadratic time for large numbers, which a guest could use
 //! to hold up a thread; both directions here are one pass.
 
-use super::wire::{Malformed, Reader, Room};
+use super::wire::{Malformed, MemoryBudget, Reader};
 
 /// Digits of base 10,000 that stand for four decimal ones.
 const GROUP: usize = 4;
@@ -13,8 +13,8 @@ const MAX_BEFORE: usize = 131_072;
 const MAX_AFTER: usize = 16_383;
 const NEGATIVE: u16 = 0x4000;
 
-/// The decimal text of a binary `NUMERIC`, which takes of `room`; `Err` for NaN and infinities, which are no decimals.
-pub(super) fn read(bytes: &[u8], room: &mut Room) -> Result<String, Malformed> {
+/// The decimal text of a binary `NUMERIC`, whose memory counts against `budget`; `Err` for NaN and infinities, which are no decimals.
+pub(super) fn read(bytes: &[u8], budget: &mut MemoryBudget) -> Result<String, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = usize::from(reader.u16()?);
     let weight = i32::from(reader.i16()?);
@@ -34,7 +34,7 @@ pub(super) fn read(bytes: &[u8], room: &mut Room) -> Result<String, Malformed> {
     // 1e131071 takes ten bytes on the wire.
     let before = sign.len() + first.len() + GROUP * usize::try_from(weight).unwrap_or(0);
     let length = before + point.len() + scale;
-    room.take(length)?;
+    budget.spend(length)?;
     let mut text = String::with_capacity(length + GROUP);
     text.push_str(sign);
     text.push_str(&first);
@@ -107,10 +107,10 @@ mod tests {
     fn round_trip(text: &str) -> Option<String> {
         let mut bytes = Vec::new();
         write(text, &mut bytes)?;
-        let mut room = Room(usize::MAX);
-        let back = read(&bytes, &mut room).unwrap();
-        assert_eq!(usize::MAX - room.0, back.len(), "what it takes is known beforehand");
-        assert!(read(&bytes, &mut Room(back.len() - 1)).is_err());
+        let mut budget = MemoryBudget(usize::MAX);
+        let back = read(&bytes, &mut budget).unwrap();
+        assert_eq!(usize::MAX - budget.0, back.len(), "what it takes is known beforehand");
+        assert!(read(&bytes, &mut MemoryBudget(back.len() - 1)).is_err());
         Some(back)
     }
 
@@ -148,10 +148,10 @@ mod tests {
         let mut bytes = Vec::new();
         write("123456.789", &mut bytes).unwrap();
         for end in 0..bytes.len() {
-            assert!(read(&bytes[..end], &mut Room(usize::MAX)).is_err());
+            assert!(read(&bytes[..end], &mut MemoryBudget(usize::MAX)).is_err());
         }
-        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0], &mut Room(99)).is_err(), "NaN");
-        assert!(read(&[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], &mut Room(99)).is_err(), "a group of five digits");
+        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0], &mut MemoryBudget(99)).is_err(), "NaN");
+        assert!(read(&[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], &mut MemoryBudget(99)).is_err(), "a group of five digits");
     }
 
     proptest! {
@@ -164,7 +164,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = read(&bytes, &mut Room(usize::MAX));
+            let _ = read(&bytes, &mut MemoryBudget(usize::MAX));
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! sqlx's own pool asks the server whether a connection lives each time one is given back, and starts a task for it:
 //! a round trip for each statement. Here a connection goes straight back to the shelf, and the next statement takes the
-//! one used last. Only one that lay there for [`ASK_AFTER`](super::ASK_AFTER) is asked first, so a server that ended
+//! one used last. Only one that lay there for [`PING_AFTER`](super::PING_AFTER) is asked first, so a server that ended
 //! idle connections, or was started anew, costs no statement. If the answer fails, all that lie there are closed.
 
 use super::allow::Allowed;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
-/// How often one who waits for a connection of the application looks for idle ones that it may close.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often a caller that waits for a connection looks again for idle connections that it may close.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The pools of an application.
 pub struct Pools {
@@ -93,9 +93,9 @@ impl Pools {
 /// Closes what nobody has used for a while, as long as the pool exists.
 async fn sweep(pool: Weak<Pool>) {
     loop {
-        tokio::time::sleep(super::IDLE_LIMIT / 4).await;
+        tokio::time::sleep(super::IDLE_TIMEOUT / 4).await;
         let Some(pool) = pool.upgrade() else { return };
-        lock(&pool.idle).retain(|idle| idle.since.elapsed() < super::IDLE_LIMIT);
+        lock(&pool.idle).retain(|idle| idle.since.elapsed() < super::IDLE_TIMEOUT);
     }
 }
 
@@ -145,7 +145,7 @@ impl Pool {
     /// # Errors
     /// When all are in use for too long, or no new one can be made.
     pub async fn lease(self: &Arc<Self>, allowed: &Allowed) -> Result<Lease, Error> {
-        let deadline = tokio::time::Instant::now() + super::POOL_WAIT;
+        let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         let slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => slot,
             Err(_) => match timeout_at(deadline, self.slots.clone().acquire_owned()).await {
@@ -154,8 +154,8 @@ impl Pool {
             },
         };
         while let Some(Idle { mut live, since }) = self.take(allowed) {
-            let lives = since.elapsed() < super::ASK_AFTER
-                || matches!(timeout(super::ASK_WAIT, live.session.ping()).await, Ok(Ok(())));
+            let lives = since.elapsed() < super::PING_AFTER
+                || matches!(timeout(super::PING_TIMEOUT, live.session.ping()).await, Ok(Ok(())));
             if lives {
                 return Ok(self.leased(live, slot));
             }
@@ -190,7 +190,7 @@ impl Pool {
     }
 
     fn busy(&self, most: usize, of: &str) -> Error {
-        let (place, wait) = (&self.address, super::POOL_WAIT.as_secs());
+        let (place, wait) = (&self.address, super::POOL_TIMEOUT.as_secs());
         Error::ConnectionFailed(format!("no connection to {place} was free for {wait} s: {most}{of} are in use"))
     }
 
@@ -206,7 +206,7 @@ impl Pool {
             if let Some(pools) = self.pools.upgrade() {
                 pools.close_an_idle_one();
             }
-            let look_again = deadline.min(tokio::time::Instant::now() + LOOK_AGAIN);
+            let look_again = deadline.min(tokio::time::Instant::now() + RECHECK_INTERVAL);
             match timeout_at(look_again, &mut acquired).await {
                 Ok(Ok(counted)) => return Ok(counted),
                 Err(_) if look_again < deadline => {}
@@ -217,7 +217,8 @@ impl Pool {
 
     async fn connect(&self, allowed: &Allowed, deadline: tokio::time::Instant) -> Result<Live, Error> {
         let counted = self.counted(deadline).await?;
-        let most = self.address.connect_timeout().map_or(super::CONNECT_WAIT, |asked| asked.min(super::CONNECT_WAIT));
+        let most =
+            self.address.connect_timeout().map_or(super::CONNECT_TIMEOUT, |asked| asked.min(super::CONNECT_TIMEOUT));
         let connecting = async {
             let mut failed = None;
             for ip in self.resolve(allowed).await? {
@@ -293,10 +294,10 @@ async fn prepare(session: &mut PgConnection) {
     const QUIET: &str = "SET client_min_messages = error";
     const BOTH: &str = "SET client_min_messages = error; SET client_connection_check_interval = '1s'";
     let watches = session.server_version_num().is_some_and(|version| version >= 140_000);
-    if watches && matches!(timeout(super::ASK_WAIT, session.execute(BOTH)).await, Ok(Ok(_))) {
+    if watches && matches!(timeout(super::PING_TIMEOUT, session.execute(BOTH)).await, Ok(Ok(_))) {
         return;
     }
-    let _ = timeout(super::ASK_WAIT, session.execute(QUIET)).await;
+    let _ = timeout(super::PING_TIMEOUT, session.execute(QUIET)).await;
 }
 
 /// A connection in use. Dropped as it is, it is closed; [`release`](Self::release) keeps it for the next statement.
@@ -333,7 +334,7 @@ impl Lease {
     pub fn roll_back(mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if matches!(timeout(super::ASK_WAIT, self.session().execute("ROLLBACK")).await, Ok(Ok(_))) {
+            if matches!(timeout(super::PING_TIMEOUT, self.session().execute("ROLLBACK")).await, Ok(Ok(_))) {
                 self.release();
             }
         });

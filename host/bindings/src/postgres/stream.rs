@@ -1,7 +1,7 @@
 //! Rows that the guest reads as a stream.
 //!
 //! A small result is there before the stream is made. The rest of a large one is read by a task, which hands on batches
-//! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL). A stream that is
+//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT). A stream that is
 //! dropped before its end closes its session, and so ends the query.
 //!
 //! Each row counts with what it weighs until the guest has taken it. A stream reads on when little of it is unread, so
@@ -25,9 +25,9 @@ use tokio_util::task::AbortOnDropHandle;
 const BATCH_BYTES: usize = 64 << 10;
 /// Parts that wait in the channel: the columns, all rows of a short query and its error find room there at once, so
 /// that it is over before anybody reads.
-const PARTS: usize = 4;
+const CHANNEL_PARTS: usize = 4;
 /// A query is not read on while rows of this weight are unread: what finds room in the channel, when no row is heavy.
-const UNREAD_BYTES: usize = (PARTS + 1) * BATCH_BYTES;
+const MAX_UNREAD_BYTES: usize = (CHANNEL_PARTS + 1) * BATCH_BYTES;
 
 /// The rows of one statement.
 pub struct RowStream {
@@ -65,7 +65,7 @@ struct Batches {
 
 impl Batches {
     async fn give(&mut self, part: Part) -> Result<(), Stop> {
-        match tokio::time::timeout(super::STALL, self.give.send(part)).await {
+        match tokio::time::timeout(super::STALL_TIMEOUT, self.give.send(part)).await {
             Ok(given) => given.map_err(|_| Stop),
             Err(_) => self.stop(stalled()),
         }
@@ -94,7 +94,7 @@ impl Sink for Batches {
         let batch = Part::Rows(std::mem::take(&mut self.batch), std::mem::take(&mut self.weight));
         self.give(batch).await?;
         let unread = self.unread.clone();
-        match tokio::time::timeout(super::STALL, unread.until_read()).await {
+        match tokio::time::timeout(super::STALL_TIMEOUT, unread.until_read()).await {
             Ok(()) => Ok(()),
             Err(_) => self.stop(stalled()),
         }
@@ -133,7 +133,7 @@ async fn drive(
 }
 
 fn stalled() -> Error {
-    Error::Other(format!("the rows were not read for {} s", super::STALL.as_secs()))
+    Error::Other(format!("the rows were not read for {} s", super::STALL_TIMEOUT.as_secs()))
 }
 
 impl RowStream {
@@ -155,7 +155,7 @@ impl RowStream {
         unread: Unread,
     ) -> Result<Self, Failure> {
         let unread = Arc::new(unread);
-        let (give, mut batches) = mpsc::channel(PARTS);
+        let (give, mut batches) = mpsc::channel(CHANNEL_PARTS);
         let mut driving: Option<BoxFuture<'static, ()>> =
             Some(Box::pin(drive(lease, sql, params, give, unread.clone())));
         let mut columns = Vec::new();
@@ -290,7 +290,7 @@ impl Unread {
 
     /// Waits until little is unread.
     async fn until_read(&self) {
-        while self.own.load(Ordering::Acquire) >= UNREAD_BYTES {
+        while self.own.load(Ordering::Acquire) >= MAX_UNREAD_BYTES {
             self.read.notified().await;
         }
     }

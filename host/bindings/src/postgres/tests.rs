@@ -595,7 +595,7 @@ async fn a_server_that_was_killed_costs_errors_while_it_is_away_and_none_afterwa
     let (idle, used) = (granted_idle(&granted, &url), Instant::now());
     server.psql(name_of(&url), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
     assert!(idle > 0);
-    eventually("they were idle for long enough to be asked", || used.elapsed() > ASK_AFTER).await;
+    eventually("they were idle for long enough to be asked", || used.elapsed() > PING_AFTER).await;
     ok(&c, "INSERT INTO t VALUES (5)").await;
     assert_eq!(number(&c, "SELECT count(*) FROM t").await, 2);
     drop(c);

@@ -7,7 +7,7 @@
 //! know are `unsupported`, with the bytes of PostgreSQL's binary format.
 
 use super::numeric;
-use super::wire::{Malformed, Reader, Room};
+use super::wire::{Malformed, MemoryBudget, Reader};
 use super::{Column, DbDataType, DbValue, Interval, MAX_RESULT_BYTES, RangeBoundKind, Row};
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
 use sqlx::Row as _;
@@ -74,24 +74,24 @@ pub(super) fn name(ty: &PgTypeInfo) -> String {
 /// does not fit, and why.
 pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), String> {
     let mut values = Vec::with_capacity(columns.len());
-    let mut room = Room(MAX_RESULT_BYTES);
+    let mut budget = MemoryBudget(MAX_RESULT_BYTES);
     for (index, column) in columns.iter().enumerate() {
         let wrong = |what: &dyn std::fmt::Display| format!("column `{}`: {what}", column.name);
         let unfit = |Malformed(what)| wrong(&what);
-        room.take(CELL_BYTES).map_err(unfit)?;
+        budget.spend(CELL_BYTES).map_err(unfit)?;
         let raw = row.try_get_raw(index).map_err(|e| wrong(&e))?;
         values.push(if raw.is_null() {
             DbValue::DbNull
         } else {
             let bytes = raw.as_bytes().map_err(|e| wrong(&e))?;
-            read(&column.data_type, bytes, &mut room).map_err(unfit)?
+            read(&column.data_type, bytes, &mut budget).map_err(unfit)?
         });
     }
-    Ok((values, MAX_RESULT_BYTES - room.0))
+    Ok((values, MAX_RESULT_BYTES - budget.0))
 }
 
-/// A value that is not NULL; what it holds outside its cell takes of `room`.
-fn read(ty: &DbDataType, bytes: &[u8], room: &mut Room) -> Result<DbValue, Malformed> {
+/// A value that is not NULL; what it holds outside its cell takes of `budget`.
+fn read(ty: &DbDataType, bytes: &[u8], budget: &mut MemoryBudget) -> Result<DbValue, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = match ty {
         DbDataType::Boolean => DbValue::Boolean(reader.i8()? != 0),
@@ -111,28 +111,28 @@ fn read(ty: &DbDataType, bytes: &[u8], room: &mut Room) -> Result<DbValue, Malfo
             }
             DbValue::Interval(Interval { micros, days, months })
         }
-        DbDataType::Str => return Ok(DbValue::Str(text(bytes, room)?)),
-        DbDataType::Binary => return Ok(DbValue::Binary(copy(bytes, room)?)),
+        DbDataType::Str => return Ok(DbValue::Str(text(bytes, budget)?)),
+        DbDataType::Binary => return Ok(DbValue::Binary(copy(bytes, budget)?)),
         DbDataType::Uuid => {
             let uuid = uuid::Uuid::from_slice(bytes).map_err(|_| Malformed("a UUID that has not 16 bytes"))?;
-            room.take(uuid::fmt::Hyphenated::LENGTH)?;
+            budget.spend(uuid::fmt::Hyphenated::LENGTH)?;
             return Ok(DbValue::Uuid(uuid.to_string()));
         }
         DbDataType::Jsonb => match bytes.split_first() {
-            Some((1, json)) => return Ok(DbValue::Jsonb(copy(json, room)?)),
+            Some((1, json)) => return Ok(DbValue::Jsonb(copy(json, budget)?)),
             _ => return Err(Malformed("JSONB of an unknown version")),
         },
-        DbDataType::Decimal => return Ok(DbValue::Decimal(numeric::read(bytes, room)?)),
-        DbDataType::RangeInt32 => return Ok(DbValue::RangeInt32(range(bytes, room, 0, int32)?)),
-        DbDataType::RangeInt64 => return Ok(DbValue::RangeInt64(range(bytes, room, 0, int64)?)),
+        DbDataType::Decimal => return Ok(DbValue::Decimal(numeric::read(bytes, budget)?)),
+        DbDataType::RangeInt32 => return Ok(DbValue::RangeInt32(range(bytes, budget, 0, int32)?)),
+        DbDataType::RangeInt64 => return Ok(DbValue::RangeInt64(range(bytes, budget, 0, int64)?)),
         DbDataType::RangeDecimal => {
-            return Ok(DbValue::RangeDecimal(range(bytes, room, "0".to_owned(), numeric::read)?));
+            return Ok(DbValue::RangeDecimal(range(bytes, budget, "0".to_owned(), numeric::read)?));
         }
-        DbDataType::ArrayInt32 => return Ok(DbValue::ArrayInt32(array(bytes, room, int32)?)),
-        DbDataType::ArrayInt64 => return Ok(DbValue::ArrayInt64(array(bytes, room, int64)?)),
-        DbDataType::ArrayDecimal => return Ok(DbValue::ArrayDecimal(array(bytes, room, numeric::read)?)),
-        DbDataType::ArrayStr => return Ok(DbValue::ArrayStr(array(bytes, room, text)?)),
-        DbDataType::Other(_) => return Ok(DbValue::Unsupported(copy(bytes, room)?)),
+        DbDataType::ArrayInt32 => return Ok(DbValue::ArrayInt32(array(bytes, budget, int32)?)),
+        DbDataType::ArrayInt64 => return Ok(DbValue::ArrayInt64(array(bytes, budget, int64)?)),
+        DbDataType::ArrayDecimal => return Ok(DbValue::ArrayDecimal(array(bytes, budget, numeric::read)?)),
+        DbDataType::ArrayStr => return Ok(DbValue::ArrayStr(array(bytes, budget, text)?)),
+        DbDataType::Other(_) => return Ok(DbValue::Unsupported(copy(bytes, budget)?)),
     };
     reader.end(value)
 }
@@ -140,25 +140,25 @@ fn read(ty: &DbDataType, bytes: &[u8], room: &mut Room) -> Result<DbValue, Malfo
 const INFINITE: Malformed = Malformed("infinity, which is no time");
 const TOO_FAR: Malformed = Malformed("a time that is too far away");
 
-fn int32(bytes: &[u8], _: &mut Room) -> Result<i32, Malformed> {
+fn int32(bytes: &[u8], _: &mut MemoryBudget) -> Result<i32, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.i32()?;
     reader.end(value)
 }
 
-fn int64(bytes: &[u8], _: &mut Room) -> Result<i64, Malformed> {
+fn int64(bytes: &[u8], _: &mut MemoryBudget) -> Result<i64, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.i64()?;
     reader.end(value)
 }
 
-fn copy(bytes: &[u8], room: &mut Room) -> Result<Vec<u8>, Malformed> {
-    room.take(bytes.len())?;
+fn copy(bytes: &[u8], budget: &mut MemoryBudget) -> Result<Vec<u8>, Malformed> {
+    budget.spend(bytes.len())?;
     Ok(bytes.to_vec())
 }
 
-fn text(bytes: &[u8], room: &mut Room) -> Result<String, Malformed> {
-    room.take(bytes.len())?;
+fn text(bytes: &[u8], budget: &mut MemoryBudget) -> Result<String, Malformed> {
+    budget.spend(bytes.len())?;
     Ok(std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))?.to_owned())
 }
 
@@ -198,9 +198,9 @@ fn small(part: u32) -> u8 {
 /// A range; `zero` stands at both ends of an empty one.
 fn range<T: Clone>(
     bytes: &[u8],
-    room: &mut Room,
+    budget: &mut MemoryBudget,
     zero: T,
-    read: impl Fn(&[u8], &mut Room) -> Result<T, Malformed>,
+    read: impl Fn(&[u8], &mut MemoryBudget) -> Result<T, Malformed>,
 ) -> Result<(Bound<T>, Bound<T>), Malformed> {
     const EMPTY: i8 = 0x01;
     let mut reader = Reader::new(bytes);
@@ -215,7 +215,7 @@ fn range<T: Clone>(
         }
         let kind = if flags & inclusive != 0 { RangeBoundKind::Inclusive } else { RangeBoundKind::Exclusive };
         let piece = reader.piece()?.ok_or(Malformed("a range with NULL at its end"))?;
-        Ok(Some((read(piece, room)?, kind)))
+        Ok(Some((read(piece, budget)?, kind)))
     };
     let both = (bound(0x02, 0x08)?, bound(0x04, 0x10)?);
     reader.end(both)
@@ -224,8 +224,8 @@ fn range<T: Clone>(
 /// An array of one dimension, or an empty one.
 fn array<T>(
     bytes: &[u8],
-    room: &mut Room,
-    read: impl Fn(&[u8], &mut Room) -> Result<T, Malformed>,
+    budget: &mut MemoryBudget,
+    read: impl Fn(&[u8], &mut MemoryBudget) -> Result<T, Malformed>,
 ) -> Result<Vec<Option<T>>, Malformed> {
     let mut reader = Reader::new(bytes);
     let (dimensions, _has_null, _element) = (reader.i32()?, reader.i32()?, reader.u32()?);
@@ -238,8 +238,8 @@ fn array<T>(
     // No capacity from the wire: each value takes at least its length.
     let mut values = Vec::new();
     for _ in 0..length {
-        room.take(size_of::<Option<T>>())?;
-        values.push(reader.piece()?.map(|piece| read(piece, room)).transpose()?);
+        budget.spend(size_of::<Option<T>>())?;
+        values.push(reader.piece()?.map(|piece| read(piece, budget)).transpose()?);
     }
     reader.end(values)
 }
@@ -270,7 +270,7 @@ mod tests {
             3904, 3906, 3926, 0,
         ]), bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let ty = data_type(&PgTypeInfo::with_oid(sqlx::postgres::types::Oid(oid)));
-            let _ = read(&ty, &bytes, &mut Room(999));
+            let _ = read(&ty, &bytes, &mut MemoryBudget(999));
         }
     }
 
@@ -282,10 +282,10 @@ mod tests {
             head.flat_map(i32::to_be_bytes).collect::<Vec<_>>()
         };
         for (ty, each) in [(DbDataType::ArrayStr, size_of::<Option<String>>()), (DbDataType::ArrayInt64, 16)] {
-            let mut room = Room(10 * each);
-            assert!(read(&ty, &nulls(10), &mut room).is_ok());
-            assert_eq!(room.0, 0);
-            assert_eq!(read(&ty, &nulls(11), &mut Room(10 * each)), Err(super::super::wire::TOO_LARGE));
+            let mut budget = MemoryBudget(10 * each);
+            assert!(read(&ty, &nulls(10), &mut budget).is_ok());
+            assert_eq!(budget.0, 0);
+            assert_eq!(read(&ty, &nulls(11), &mut MemoryBudget(10 * each)), Err(super::super::wire::TOO_LARGE));
         }
     }
 }

@@ -4,13 +4,17 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub &'static str);
 
-/// How many bytes a row may still take in the host's memory. They are taken before they are used: few bytes on the wire
-/// can be much text.
+/// The bytes of the host's memory that a row may still take. They are subtracted before they are used, because few bytes on
+/// the wire can become much text.
 #[derive(Debug)]
-pub(super) struct Room(pub usize);
+pub(super) struct MemoryBudget(pub usize);
 
-impl Room {
-    pub fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
+impl MemoryBudget {
+    /// Subtracts `bytes` from what is left.
+    ///
+    /// # Errors
+    /// When less is left.
+    pub fn spend(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.0 = self.0.checked_sub(bytes).ok_or(TOO_LARGE)?;
         Ok(())
     }

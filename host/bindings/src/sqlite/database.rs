@@ -101,7 +101,7 @@ impl Database {
     pub(super) async fn writer(self: &Arc<Self>) -> Result<Writer, Error> {
         let engine = match self.writer.clone().try_lock_owned() {
             Ok(engine) => engine,
-            Err(_) => tokio::time::timeout(super::BUSY_WAIT, self.writer.clone().lock_owned())
+            Err(_) => tokio::time::timeout(super::BUSY_TIMEOUT, self.writer.clone().lock_owned())
                 .await
                 .map_err(|_| to_guest_busy(&self.label))?,
         };
@@ -127,7 +127,7 @@ impl Database {
 
     /// A reader for a read that takes long, and its run.
     async fn long_reader(self: &Arc<Self>) -> Result<(Reader, Run), Error> {
-        let wait = tokio::time::timeout(super::BUSY_WAIT, self.long_reads.clone().acquire_owned()).await;
+        let wait = tokio::time::timeout(super::BUSY_TIMEOUT, self.long_reads.clone().acquire_owned()).await;
         let share = wait
             .map_err(|_| to_guest_busy(&self.label))?
             .map_err(|e| internal(&self.label, "its readers are closed", e))?;

@@ -23,7 +23,7 @@ const PROGRESS_STEPS: i32 = 10;
 /// Compiled statements kept by one connection.
 const CACHED_STATEMENTS: usize = 128;
 /// Longer texts are not kept: they are most probably made with values in them.
-const MAX_CACHED_TEXT: usize = 8 << 10;
+const MAX_CACHED_STATEMENT_BYTES: usize = 8 << 10;
 /// The size of a page; SQLite's default, written down because the size of the file is counted in it.
 const PAGE_BYTES: u64 = 4096;
 /// The WAL file shrinks to this after a checkpoint.
@@ -200,7 +200,7 @@ impl Engine {
         self.gauge.end.store(NEVER, Ordering::Relaxed);
         let set = || {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
-            self.sqlite.busy_timeout(super::BUSY_WAIT)
+            self.sqlite.busy_timeout(super::BUSY_TIMEOUT)
         };
         set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
         let result = work(self);
@@ -270,7 +270,7 @@ impl Engine {
         let stop = |e: rusqlite::Error| self.stop(&e);
         let compile = |e: rusqlite::Error| not_compiled(self.stop(&e));
         let (mut cached, mut plain);
-        let statement: &mut rusqlite::Statement<'_> = if sql.len() <= MAX_CACHED_TEXT {
+        let statement: &mut rusqlite::Statement<'_> = if sql.len() <= MAX_CACHED_STATEMENT_BYTES {
             cached = self.sqlite.prepare_cached(sql).map_err(compile)?;
             &mut cached
         } else {
@@ -385,13 +385,13 @@ pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = Connection::open_with_flags(path, access)?;
     configure(&sqlite, Some(super::MAX_DATABASE_BYTES))?;
-    sqlite.busy_timeout(super::BUSY_WAIT)?;
+    sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
     Ok(sqlite)
 }
 
 /// The settings of every connection; one that writes lets the file grow to `most` bytes.
 fn configure(sqlite: &Connection, most: Option<u64>) -> rusqlite::Result<()> {
-    sqlite.busy_timeout(super::BUSY_WAIT)?;
+    sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
     // Of the process, not of the connection, and cheap to say again.
     setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
     setting(sqlite, "temp_store", "memory")?;

@@ -72,6 +72,6 @@ pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
 pub(super) fn to_guest_busy(label: &str) -> Error {
     Error::Io(format!(
         "database is locked: `{label}` was in use by others for more than {} s",
-        super::BUSY_WAIT.as_secs()
+        super::BUSY_TIMEOUT.as_secs()
     ))
 }

@@ -113,15 +113,15 @@ pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
 pub const MAX_HEAP_BYTES: u64 = 256 << 20;
 /// Reader connections of a database.
 pub const READERS: usize = 8;
-/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to [`STALL`]
+/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to [`STALL_TIMEOUT`]
 /// between two reads.
 pub const STREAM_READERS: usize = 4;
 /// How many of the readers may serve other long reads at one time. What remains is for short ones.
 pub const LONG_READERS: usize = 3;
 /// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
-pub const BUSY_WAIT: Duration = Duration::from_secs(5);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stream of rows waits for the guest to read on; a reader that stands still keeps the WAL from shrinking.
-pub const STALL: Duration = Duration::from_secs(10);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Open connections of one instance.
 pub const MAX_CONNECTIONS: usize = 256;
 

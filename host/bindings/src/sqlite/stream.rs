@@ -1,7 +1,7 @@
 //! Rows that the guest reads as a stream.
 //!
 //! A small result is there before the stream is made. A large one is read by a blocking thread, which hands on batches
-//! through a short channel and waits when the guest does not read on, up to [`STALL`](super::STALL).
+//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT).
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Reader;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 /// A batch is handed on when its rows weigh this much.
 const BATCH_BYTES: usize = 64 << 10;
 /// Batches that wait in the channel.
-const BATCHES: usize = 2;
+const MAX_BUFFERED_BATCHES: usize = 2;
 
 /// The rows of one statement.
 #[derive(Debug)]
@@ -52,11 +52,11 @@ impl RowStream {
         let label: Arc<str> = reader.label().into();
         let told = label.clone();
         let (give_columns, columns) = oneshot::channel();
-        let (give, batches) = mpsc::channel(BATCHES);
+        let (give, batches) = mpsc::channel(MAX_BUFFERED_BATCHES);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             let send = |batch: Result<Vec<RowResult>, Error>| match runtime
-                .block_on(tokio::time::timeout(super::STALL, give.send(batch)))
+                .block_on(tokio::time::timeout(super::STALL_TIMEOUT, give.send(batch)))
             {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(_)) => Err(Stop::Gone),
@@ -100,7 +100,7 @@ impl RowStream {
         Ok(RowStream {
             columns,
             rows: VecDeque::new(),
-            bytes: (BATCHES + 2) * BATCH_BYTES,
+            bytes: (MAX_BUFFERED_BATCHES + 2) * BATCH_BYTES,
             scan: Some(Scan { batches, _run: run }),
         })
     }
@@ -153,7 +153,7 @@ impl RowStream {
 }
 
 fn to_guest_stalled() -> Error {
-    Error::Io(format!("the rows were not read for {} s", super::STALL.as_secs()))
+    Error::Io(format!("the rows were not read for {} s", super::STALL_TIMEOUT.as_secs()))
 }
 
 /// A share of the unread bytes that an instance may have; given back when it is dropped.

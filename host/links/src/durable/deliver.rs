@@ -1,7 +1,7 @@
 //! Deliveries: messages taken from the queue, and their target called. What is the same for both kinds of queue: who is
 //! called with what, and what becomes of the message then.
 //!
-//! A lane a target, so that one that hangs holds up nobody else's messages.
+//! Each target has a worker of its own, so that a target that hangs delays no other target's messages.
 
 use super::backoff::Backoff;
 use super::contract::{self, Verdict};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Between two tries of a queue that fails.
-pub(super) const AGAIN: Duration = Duration::from_secs(1);
+/// The pause before a failed queue operation is tried again.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The deliveries of an application.
 pub struct Deliveries {
@@ -34,11 +34,11 @@ impl Deliveries {
         pools: impl Iterator<Item = &'a Arc<Pool>>,
         stop: CancellationToken,
     ) -> Result<Self, QueueError> {
-        let lanes: Vec<Lane> = pools.filter_map(Lane::of).collect();
+        let workers: Vec<DeliveryWorker> = pools.filter_map(DeliveryWorker::of).collect();
         let tasks = TaskTracker::new();
         match queue {
-            Queue::File(queue) => file::deliver::start(queue, lanes, &tasks, &stop).await?,
-            Queue::JetStream(queue) => jetstream::deliver::start(queue, lanes, &tasks, &stop).await?,
+            Queue::File(queue) => file::deliver::start(queue, workers, &tasks, &stop).await?,
+            Queue::JetStream(queue) => jetstream::deliver::start(queue, workers, &tasks, &stop).await?,
         }
         tasks.spawn(watch::run(queue.clone(), stop.clone()));
         Ok(Deliveries { tasks, stop })
@@ -65,25 +65,25 @@ struct Handler {
     codec: FunctionCodec,
 }
 
-/// The deliveries to one component.
-pub(super) struct Lane {
+/// Delivers the messages of one component.
+pub(super) struct DeliveryWorker {
     pub(super) pool: Arc<Pool>,
     handlers: Vec<Handler>,
     pub(super) backoff: Backoff,
-    /// How many a message has.
+    /// How many attempts a message has.
     attempts: u32,
 }
 
-/// What becomes of a message.
-pub(super) enum End {
+/// How a delivery has ended, and what becomes of the message.
+pub(super) enum DeliveryOutcome {
     Delivered,
-    Later { reason: String, uncounted: bool },
-    Dead(String),
+    RetryLater { reason: String, uncounted: bool },
+    DeadLetter(String),
     Stranded,
 }
 
-impl Lane {
-    /// The lane of a component; `None` when it exports nothing that messages can call.
+impl DeliveryWorker {
+    /// The worker of a component; `None` when the component exports no function that a message can call.
     fn of(pool: &Arc<Pool>) -> Option<Self> {
         let functions = pool.compiled().exported.functions.iter().enumerate();
         let handlers: Vec<Handler> = functions
@@ -102,7 +102,7 @@ impl Lane {
         }
         let limits = pool.limits();
         let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
-        Some(Lane { pool: pool.clone(), handlers, backoff: Backoff::of(limits), attempts })
+        Some(DeliveryWorker { pool: pool.clone(), handlers, backoff: Backoff::of(limits), attempts })
     }
 
     /// What is called.
@@ -115,29 +115,33 @@ impl Lane {
         usize::try_from(self.pool.limits().deliveries).unwrap_or(1)
     }
 
-    /// Calls the target, and says what follows from its answer, also for a message that has used up its attempts.
-    pub(super) async fn deliver(&self, message: &Message) -> End {
-        let end = match self.attempt(message).await {
-            End::Later { reason, uncounted: false } if message.attempt >= self.attempts => {
-                End::Dead(format!("{} attempts failed; the last: {reason}", message.attempt))
+    /// Calls the target and returns the outcome, also for a message that has used up its attempts.
+    pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
+        let outcome = match self.attempt(message).await {
+            DeliveryOutcome::RetryLater { reason, uncounted: false } if message.attempt >= self.attempts => {
+                DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt))
             }
-            end => end,
+            outcome => outcome,
         };
-        self.log(message, &end);
-        end
+        self.log(message, &outcome);
+        outcome
     }
 
-    async fn attempt(&self, message: &Message) -> End {
+    async fn attempt(&self, message: &Message) -> DeliveryOutcome {
         if message.attempt > self.attempts {
             let reason = message.reason.as_deref().unwrap_or("unknown");
-            return End::Dead(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
+            return DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
         }
         let Some(handler) = self.handlers.iter().find(|handler| handler.key == message.key) else {
-            return End::Stranded;
+            return DeliveryOutcome::Stranded;
         };
         let params = match handler.codec.decode_params(message.arguments.as_bytes()) {
             Ok(params) => params,
-            Err(error) => return End::Dead(format!("the arguments do not fit the function as it is now: {error}")),
+            Err(error) => {
+                return DeliveryOutcome::DeadLetter(format!(
+                    "the arguments do not fit the function as it is now: {error}"
+                ));
+            }
         };
         let context = CallContext {
             deadline: Instant::now() + self.pool.call_deadline(),
@@ -146,40 +150,43 @@ impl Lane {
         };
         match self.pool.call(handler.position, params, context).await {
             Ok(results) => match contract::verdict(&results) {
-                Verdict::Done => End::Delivered,
-                Verdict::Retry(reason) => End::Later { reason, uncounted: false },
-                Verdict::Reject(reason) => End::Dead(reason),
+                Verdict::Done => DeliveryOutcome::Delivered,
+                Verdict::Retry(reason) => DeliveryOutcome::RetryLater { reason, uncounted: false },
+                Verdict::Reject(reason) => DeliveryOutcome::DeadLetter(reason),
             },
-            Err(error) => End::Later { reason: error.to_string(), uncounted: error.failure == Failure::Overloaded },
+            Err(error) => DeliveryOutcome::RetryLater {
+                reason: error.to_string(),
+                uncounted: error.failure == Failure::Overloaded,
+            },
         }
     }
 
     /// Never with the arguments: they are the application's data.
-    fn log(&self, message: &Message, end: &End) {
+    fn log(&self, message: &Message, outcome: &DeliveryOutcome) {
         let Message { id, key: Key { target, interface, function }, caller, trace, attempt, .. } = message;
-        match end {
-            End::Delivered => {
+        match outcome {
+            DeliveryOutcome::Delivered => {
                 tracing::debug!(component = %target, trace, "delivered message {id} ({interface}#{function})");
             }
             // There may be thousands of them, and nothing was tried.
-            End::Later { reason, uncounted: true } => {
+            DeliveryOutcome::RetryLater { reason, uncounted: true } => {
                 tracing::debug!(component = %target, trace, "message {id} ({interface}#{function}) waits: {reason}");
             }
-            End::Later { reason, .. } => tracing::warn!(
+            DeliveryOutcome::RetryLater { reason, .. } => tracing::warn!(
                 component = %target,
                 trace,
                 "message {id} ({interface}#{function}): attempt {attempt} of {} failed: {}",
                 self.attempts,
                 kept(reason)
             ),
-            End::Dead(reason) => tracing::error!(
+            DeliveryOutcome::DeadLetter(reason) => tracing::error!(
                 component = %target,
                 trace,
                 "DEAD LETTER {id} from `{caller}` ({interface}#{function}): {}; fix: mend the cause, then `souk events \
                  retry {id}`, or `souk events drop {id}`",
                 kept(reason)
             ),
-            End::Stranded => tracing::warn!(
+            DeliveryOutcome::Stranded => tracing::warn!(
                 component = %target,
                 trace,
                 "message {id} stays: `{target}` has no {interface}#{function}"

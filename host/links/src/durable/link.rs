@@ -1,8 +1,8 @@
 //! The caller's side of a durable link: a call that becomes a message.
 
-use super::complaint::Complaint;
+use super::log_throttle::LogThrottle;
 use super::queue::{Key, NewMessage, Published, Queue};
-use super::{MAX_ARGUMENTS, contract};
+use super::{MAX_ARGUMENTS_BYTES, contract};
 use crate::check::LinkTypeError;
 use crate::import::{Import, LinkError, define};
 use souk_bindings::Ctx;
@@ -18,7 +18,7 @@ use wasmtime::component::{Linker, Val};
 /// When the exporter lacks a function, or a function is none that a durable link can have.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, queue: &Queue) -> Result<(), LinkError> {
     let functions = import.functions()?;
-    let complaint = Arc::new(Complaint::default());
+    let log_throttle = Arc::new(LogThrottle::default());
     let mut instance = import.instance(linker)?;
     for function in functions {
         contract::check(import.interface, &function.name, &function.ty)?;
@@ -33,7 +33,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, qu
             caller: caller.clone(),
             codec,
             queue: queue.clone(),
-            complaint: complaint.clone(),
+            log_throttle: log_throttle.clone(),
         });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
@@ -54,7 +54,7 @@ struct Link {
     caller: Arc<str>,
     codec: FunctionCodec,
     queue: Queue,
-    complaint: Arc<Complaint>,
+    log_throttle: Arc<LogThrottle>,
 }
 
 impl Link {
@@ -82,7 +82,7 @@ impl Link {
         };
         let (cause, fix) = match self.queue.publish(message, context.deadline).await {
             Ok(Published::Stored(id)) => {
-                self.complaint.ended(|| tracing::info!(component = %self.caller, "messages are stored again"));
+                self.log_throttle.recovered(|| tracing::info!(component = %self.caller, "messages are stored again"));
                 let function = &self.key.function;
                 tracing::debug!(component = %self.caller, trace = %trace, "stored message {id} for `{target}` ({function})");
                 return contract::stored();
@@ -102,7 +102,7 @@ impl Link {
             }
             Err(error) => (error.to_string(), error.fix()),
         };
-        self.complaint.happened(|more| {
+        self.log_throttle.failed(|more| {
             tracing::error!(
                 component = %self.caller,
                 "messages for `{target}` cannot be stored: {cause}; their callers are told to try again ({more} more \
@@ -114,10 +114,10 @@ impl Link {
 
     fn arguments(&self, params: &[Val]) -> Result<String, String> {
         let json = self.codec.encode_params(params).map_err(|e| format!("the arguments cannot be stored: {e}"))?;
-        if json.len() > MAX_ARGUMENTS {
+        if json.len() > MAX_ARGUMENTS_BYTES {
             let length = json.len();
             return Err(format!(
-                "the arguments are {length} bytes long as JSON; a message has at most {MAX_ARGUMENTS}"
+                "the arguments are {length} bytes long as JSON; a message has at most {MAX_ARGUMENTS_BYTES}"
             ));
         }
         String::from_utf8(json).map_err(|e| format!("the arguments cannot be stored: {e}"))

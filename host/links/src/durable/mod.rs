@@ -29,48 +29,47 @@
 //!
 //! **The contract.** Every function returns `result<_, E>`, where E is a variant of exactly `retry(string)` and
 //! `reject(string)` ([`contract`]). The caller sees both too: `retry` while messages cannot be stored (full, the disk is,
-//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS`], or than `max_payload` of
+//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS_BYTES`], or than `max_payload` of
 //! the NATS servers).
 //!
-//! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS`]; deliveries at one time,
+//! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS_BYTES`]; deliveries at one time,
 //! attempts and pauses, by the target's limits. A full queue can always be emptied, and takes messages again as soon as
 //! there is room.
 
 mod backoff;
-mod complaint;
 mod contract;
 mod deliver;
 mod file;
 mod jetstream;
 mod link;
+mod log_throttle;
 pub mod operator;
 mod queue;
 mod watch;
 
-pub(crate) use complaint::Complaint;
 pub(crate) use contract::{is_delivery, reject};
 pub use deliver::Deliveries;
 pub use file::FileQueue;
 pub use jetstream::{JetStreamError, JetStreamQueue};
 pub use link::link;
+pub(crate) use log_throttle::LogThrottle;
 pub(crate) use queue::{Key, NewMessage, Published};
 pub use queue::{Queue, QueueError};
 
 use souk_runtime::Exported;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The most bytes of arguments, as JSON, that one message may have: they are held in memory while they are stored and
-/// delivered.
-pub const MAX_ARGUMENTS: usize = 1 << 20;
-/// The most bytes of a reason that are kept.
-const MAX_REASON: usize = 1024;
+/// The most bytes of arguments, as JSON, of one message: the host holds them in memory while it stores and delivers them.
+pub const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
+/// The most bytes that are kept of the reason why a delivery failed.
+const MAX_REASON_BYTES: usize = 1024;
 
 /// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     vec![
-        ("durable: a message", n(MAX_ARGUMENTS), "bytes"),
-        ("durable: a reason", n(MAX_REASON), "bytes"),
+        ("durable: a message", n(MAX_ARGUMENTS_BYTES), "bytes"),
+        ("durable: a reason", n(MAX_REASON_BYTES), "bytes"),
         ("durable: waiting again", jetstream::MAX_ACK_PENDING.unsigned_abs(), "messages of a component, on NATS"),
         ("durable: a silent host", jetstream::ACK_WAIT.as_secs(), "seconds, then others deliver, on NATS"),
     ]

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use souk_nats::ALLOW;
 use std::time::Instant;
 
-/// The most messages that one answer names.
-pub const MOST: usize = 10_000;
+/// The most messages that one answer lists.
+pub const MAX_LISTED: usize = 10_000;
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub enum Reply {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Found {
-    /// The oldest, [`MOST`] at most.
+    /// The oldest, [`MAX_LISTED`] at most.
     pub events: Vec<Event>,
     /// How many there are.
     pub total: u64,
@@ -110,19 +110,19 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
 
 async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
     let (one, found) = match request {
-        Request::List { dead } => (None, queue.list(dead, MOST).await?),
+        Request::List { dead } => (None, queue.list(dead, MAX_LISTED).await?),
         Request::Show(id) => {
             let events: Vec<Event> = queue.show(id.clone()).await?.into_iter().collect();
             (Some(id), Found { total: 1, events })
         }
         Request::Retry(which) => {
-            let found = queue.retry_now(which.clone(), MOST).await?;
+            let found = queue.retry_now(which.clone(), MAX_LISTED).await?;
             if let Some(event) = found.events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
                 return Ok(Reply::Failed(not_now(event)));
             }
             (which.id(), found)
         }
-        Request::Drop(which) => (which.id(), queue.drop(which, MOST).await?),
+        Request::Drop(which) => (which.id(), queue.drop(which, MAX_LISTED).await?),
     };
     Ok(match one {
         Some(id) if found.events.is_empty() => unknown(&id),

@@ -5,7 +5,7 @@
 use super::file::FileQueue;
 use super::jetstream::JetStreamQueue;
 use super::operator::{Event, Found, Which};
-use super::{MAX_REASON, jetstream};
+use super::{MAX_REASON_BYTES, jetstream};
 use souk_bindings::printable;
 use std::sync::Arc;
 use std::time::Instant;
@@ -199,6 +199,6 @@ impl Queue {
 /// A reason as it is kept: it is a guest's text, and is shown on an operator's terminal.
 pub(super) fn kept(reason: &str) -> String {
     let mut kept = printable(reason);
-    kept.truncate(kept.floor_char_boundary(MAX_REASON));
+    kept.truncate(kept.floor_char_boundary(MAX_REASON_BYTES));
     kept
 }

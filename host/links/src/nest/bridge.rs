@@ -3,14 +3,14 @@
 //! Every host that runs a component subscribes in the queue group that has the component's name, so each message is for
 //! one of them; a Nest service with the same `queue` takes its share, until it is stopped.
 //!
-//! **Bounds.** A request beyond what a component has places for, or beyond [`ROOM`], is told so at once. An event waits,
-//! since nobody would send it again: for its turn, or until it can be stored. Events together hold as much as [`ROOM`]
+//! **Bounds.** A request beyond what a component has places for, or beyond [`MAX_HELD_KIB`], is told so at once. An event waits,
+//! since nobody would send it again: for its turn, or until it can be stored. Events together hold as much as [`MAX_HELD_KIB`]
 //! too; what comes beyond that is lost, and the log says so. When the host stops it takes no more messages, and finishes
 //! those that it has.
 
 use super::serve::{Refusal, Served, Service};
-use super::{MAX_PACKET, ROOM, STORING};
-use crate::remote::room::Room;
+use super::{MAX_CONCURRENT_STORES, MAX_HELD_KIB, MAX_PACKET_BYTES};
+use crate::remote::memory_budget::MemoryBudget;
 use crate::remote::{leave, round_trip};
 use async_nats::{Message, SubscribeError, Subscriber};
 use bytes::Bytes;
@@ -34,12 +34,12 @@ struct Hold {
     nats: Nats,
     /// Subscriptions and requests.
     tasks: TaskTracker,
-    requests: Arc<Semaphore>,
-    /// For what requests and events are as values.
-    values: Room,
+    request_budget: Arc<Semaphore>,
+    /// The memory for requests and events as values.
+    values: MemoryBudget,
     /// The events that are held, each a task.
     events: TaskTracker,
-    room: Arc<Semaphore>,
+    event_budget: Arc<Semaphore>,
     /// For the events that are to be stored: that needs no instance, so that requests find theirs meanwhile.
     storing: Arc<Semaphore>,
 }
@@ -53,18 +53,19 @@ impl Bridge {
         let hold = Arc::new(Hold {
             nats: nats.clone(),
             tasks: TaskTracker::new(),
-            requests: Arc::new(Semaphore::new(ROOM)),
-            values: Room::new(),
+            request_budget: Arc::new(Semaphore::new(MAX_HELD_KIB)),
+            values: MemoryBudget::new(),
             events: TaskTracker::new(),
-            room: Arc::new(Semaphore::new(ROOM)),
-            storing: Arc::new(Semaphore::new(STORING)),
+            event_budget: Arc::new(Semaphore::new(MAX_HELD_KIB)),
+            storing: Arc::new(Semaphore::new(MAX_CONCURRENT_STORES)),
         });
         for service in services {
             for served in &service.patterns {
                 let group = served.component().to_string();
                 let messages = nats.client().queue_subscribe(served.subject.clone(), group).await?;
-                let lane = Lane { served: served.clone(), slots: service.slots.clone(), hold: hold.clone() };
-                hold.tasks.spawn(lane.run(messages, stop.clone()));
+                let subscription =
+                    PatternSubscription { served: served.clone(), slots: service.slots.clone(), hold: hold.clone() };
+                hold.tasks.spawn(subscription.run(messages, stop.clone()));
             }
         }
         // Whoever is told that this host serves must find it in the queue groups.
@@ -99,14 +100,14 @@ impl Bridge {
     }
 }
 
-/// The messages of one pattern.
-struct Lane {
+/// The subscription to one pattern.
+struct PatternSubscription {
     served: Arc<Served>,
     slots: Arc<Semaphore>,
     hold: Arc<Hold>,
 }
 
-impl Lane {
+impl PatternSubscription {
     async fn run(self, mut messages: Subscriber, stop: CancellationToken) {
         while let Some(Some(message)) = stop.run_until_cancelled(messages.next()).await {
             self.take(message).await;
@@ -118,19 +119,19 @@ impl Lane {
     }
 
     async fn take(&self, Message { payload, reply, .. }: Message) {
-        let too_large = || Refusal::new(413, format!("a message has at most {MAX_PACKET} bytes"));
+        let too_large = || Refusal::new(413, format!("a message has at most {MAX_PACKET_BYTES} bytes"));
         // Nobody can be answered there.
         let Some(reply) = reply.filter(|reply| !is_reserved(reply)) else {
-            return match payload.len() > MAX_PACKET {
+            return match payload.len() > MAX_PACKET_BYTES {
                 true => self.served.lost(&too_large()),
                 false => self.event(&payload),
             };
         };
         let (served, nats) = (&self.served, &self.hold.nats);
-        if payload.len() > MAX_PACKET {
+        if payload.len() > MAX_PACKET_BYTES {
             return served.reply(nats, &reply, &payload, Err(too_large())).await;
         }
-        let place = self.slots.clone().try_acquire_owned().ok().zip(room(&self.hold.requests, &payload));
+        let place = self.slots.clone().try_acquire_owned().ok().zip(reserve(&self.hold.request_budget, &payload));
         let Some(place) = place else {
             return served.reply(nats, &reply, &payload, Err(served.overloaded())).await;
         };
@@ -142,8 +143,8 @@ impl Lane {
     }
 
     fn event(&self, payload: &Bytes) {
-        let Some(room) = room(&self.hold.room, payload) else {
-            let held = format!("the events that wait hold {ROOM} KiB; fix: see in this log why they wait");
+        let Some(reservation) = reserve(&self.hold.event_budget, payload) else {
+            let held = format!("the events that wait hold {MAX_HELD_KIB} KiB; fix: see in this log why they wait");
             return self.served.lost(&Refusal::new(503, held));
         };
         let turns = if self.served.is_stored() { &self.hold.storing } else { &self.slots };
@@ -153,15 +154,15 @@ impl Lane {
             let turn = turns.acquire_owned().await;
             // Boxed, so that an event is small while it waits for its turn.
             Box::pin(served.event(payload, &values)).await;
-            drop((turn, room));
+            drop((turn, reservation));
         });
     }
 }
 
-/// The place of a message, in whole KiB.
-fn room(room: &Arc<Semaphore>, payload: &Bytes) -> Option<OwnedSemaphorePermit> {
+/// Reserves memory for a message, in whole KiB.
+fn reserve(budget: &Arc<Semaphore>, payload: &Bytes) -> Option<OwnedSemaphorePermit> {
     let kib = u32::try_from(payload.len().div_ceil(1024).max(1)).unwrap_or(u32::MAX);
-    room.clone().try_acquire_many_owned(kib).ok()
+    budget.clone().try_acquire_many_owned(kib).ok()
 }
 
 /// A payload without its neighbours: as it comes it is a part of what the client has read at one time, all of which it

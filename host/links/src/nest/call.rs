@@ -9,9 +9,9 @@
 //! because nobody listens or NATS is gone, it is the contract's `retry`; so a durable link on the way keeps the event for
 //! a service that is away. What can never be sent is its `reject`.
 
-use super::function::{Function, Way};
+use super::function::{Direction, Function};
 use super::packet::{self, Outcome, Reply};
-use super::{MAX_PACKET, NestError};
+use super::{MAX_PACKET_BYTES, NestError};
 use crate::LinkError;
 use crate::check::LinkTypeError;
 use crate::durable::{is_delivery, reject};
@@ -40,7 +40,7 @@ pub struct Caller<'a> {
     pub name: &'a Arc<str>,
     /// Its patterns.
     pub patterns: &'a [NestPattern],
-    /// Its requests that are under way, bounded.
+    /// Its requests that are under direction, bounded.
     pub slots: &'a Arc<Semaphore>,
     /// The connection.
     pub nats: &'a Nats,
@@ -66,7 +66,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
     let import = component_type.get_import(caller.engine, interface).map(|import| import.ty);
     let Some(ComponentItem::ComponentInstance(import)) = import else { return Ok(Vec::new()) };
     let mut instance = linker.instance(interface).map_err(|error| refused(&error))?;
-    let (mut uncovered, mut known) = (Vec::new(), Vec::new());
+    let (mut functions_without_unavailable, mut known) = (Vec::new(), Vec::new());
     for (name, item) in import.exports(caller.engine) {
         let ty = match item.ty {
             ComponentItem::ComponentFunc(ty) => ty,
@@ -79,8 +79,9 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             let fix = format!("add a pattern for \"{interface}#{name}\" to `calls`, or write an adapter");
             return Err(wrong(line, name, format!("is answered by no pattern\n  fix: {fix}")));
         };
-        let way = if is_delivery(&ty) { Way::Event } else { Way::Out };
-        let function = Function::of(first, &ty, way).map_err(|e| NestError { line: first.line, error: e.into() })?;
+        let direction = if is_delivery(&ty) { Direction::Event } else { Direction::Outbound };
+        let function =
+            Function::of(first, &ty, direction).map_err(|e| NestError { line: first.line, error: e.into() })?;
         let subjects: Vec<String> = patterns.iter().filter(|p| p.function == name).map(|p| p.subject.clone()).collect();
         if let (Some(second), false) = (own.next(), function.takes_any_pattern()) {
             let problem = format!("stands for `{}` already\n  fix: keep one pattern for each function", first.subject);
@@ -88,13 +89,13 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
         }
         let unavailable = Unavailable::of(&ty);
         if unavailable.is_none() {
-            uncovered.push(format!("{interface}#{name}"));
+            functions_without_unavailable.push(format!("{interface}#{name}"));
         }
         let link = Arc::new(Link {
             caller: caller.name.clone(),
             subjects,
             function,
-            event: way == Way::Event,
+            event: direction == Direction::Event,
             unavailable,
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
@@ -109,7 +110,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
         let problem = format!("is not imported\n  fix: it imports {}; name one of these", known.join(", "));
         return Err(wrong(pattern.line, &pattern.function, problem));
     }
-    Ok(uncovered)
+    Ok(functions_without_unavailable)
 }
 
 /// One function of one link.
@@ -243,8 +244,8 @@ impl Link {
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(nobody());
             }
-            if message.payload.len() > MAX_PACKET {
-                let detail = format!("{} bytes, and a packet has at most {MAX_PACKET}", message.payload.len());
+            if message.payload.len() > MAX_PACKET_BYTES {
+                let detail = format!("{} bytes, and a packet has at most {MAX_PACKET_BYTES}", message.payload.len());
                 return Err(Silence::new("answered with more than is read", detail));
             }
             let Some(reply) = Reply::parse(&message.payload) else {

@@ -4,7 +4,7 @@
 //! the table; back, an error becomes the case whose status and text fit best. Only names and texts are known here: what
 //! an error means is for the contract and the manifest to say.
 
-use super::function::Way;
+use super::function::Direction;
 use super::packet::text;
 use serde_json::{Value, json};
 use souk_codec::camel_case;
@@ -30,7 +30,12 @@ struct Entry {
 
 impl Errors {
     /// Takes the entries that are for a function with this error; `Err` says what is wrong with them, and the fix.
-    pub fn of(pattern: &NestPattern, fallible: bool, error: Option<&Type>, way: Way) -> Result<Self, String> {
+    pub fn of(
+        pattern: &NestPattern,
+        fallible: bool,
+        error: Option<&Type>,
+        direction: Direction,
+    ) -> Result<Self, String> {
         let cases: Vec<(String, Option<Type>)> = match error {
             Some(Type::Variant(variant)) => variant.cases().map(|case| (case.name.to_owned(), case.ty)).collect(),
             Some(Type::Enum(names)) => names.names().map(|name| (name.to_owned(), None)).collect(),
@@ -53,7 +58,7 @@ impl Errors {
         let mut entries = Vec::new();
         for (name, payload) in &cases {
             let Some(error) = pattern.errors.get(name) else {
-                if way == Way::In {
+                if direction == Direction::Inbound {
                     return Err(format!(
                         "can answer with the error `{name}`, and the manifest does not say what that is in Nest\n  fix: \
                          write `{name} = {{ status = 400, message = \"...\" }}` under `errors`"
@@ -62,7 +67,7 @@ impl Errors {
                 continue;
             };
             let text = matches!(payload, Some(Type::String));
-            if way == Way::Out && payload.is_some() && !text {
+            if direction == Direction::Outbound && payload.is_some() && !text {
                 return Err(format!(
                     "has the error `{name}` with a payload that no message of Nest gives\n  fix: take it out of `errors`, or \
                      write an adapter"
@@ -132,7 +137,7 @@ pub(super) fn packet(status: &Value, message: &str) -> String {
     format!(r#"{{"status":{status},"message":{}}}"#, text(message))
 }
 
-/// What Nest itself answers when a handler fails in a way that it did not foresee.
+/// What Nest itself answers when a handler fails in a direction that it did not foresee.
 pub(super) fn internal() -> String {
     packet(&"error".into(), "Internal server error")
 }

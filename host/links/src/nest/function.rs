@@ -46,14 +46,14 @@ enum Form {
     },
 }
 
-/// Which way the calls of a function go.
+/// The direction of the calls of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Direction {
     /// A Nest client calls a component.
-    In,
+    Inbound,
     /// A component calls a Nest service.
-    Out,
-    /// Messages that nobody answers: an event of a durable contract.
+    Outbound,
+    /// An event of a durable contract: a message without an answer.
     Event,
 }
 
@@ -62,7 +62,7 @@ impl Function {
     ///
     /// # Errors
     /// When the type has what packets cannot carry, or the table does not fit it.
-    pub fn of(pattern: &NestPattern, ty: &ComponentFunc, way: Way) -> Result<Self, LinkTypeError> {
+    pub fn of(pattern: &NestPattern, ty: &ComponentFunc, direction: Direction) -> Result<Self, LinkTypeError> {
         let interface = pattern.interface.to_string();
         let wrong = |problem: String| LinkTypeError::new(&interface, &pattern.function, problem);
         let codec = FunctionCodec::of(ty).map_err(|error| wrong(format!("has what JSON cannot carry: {error}")))?;
@@ -71,7 +71,7 @@ impl Function {
             _ => None,
         };
         let form = if pattern.interface.package == PACKAGE {
-            let expected = if way == Way::Event { EVENT } else { REQUEST };
+            let expected = if direction == Direction::Event { EVENT } else { REQUEST };
             let found = signature(&pattern.function, ty);
             if found != REQUEST && found != EVENT {
                 return Err(wrong(format!("is `{found}`\n  fix: build the component against `{expected}`")));
@@ -96,7 +96,7 @@ impl Function {
                 None => None,
             };
             let error = result.as_ref().and_then(|result| result.err());
-            let errors = Errors::of(pattern, result.is_some(), error.as_ref(), way).map_err(wrong)?;
+            let errors = Errors::of(pattern, result.is_some(), error.as_ref(), direction).map_err(wrong)?;
             Form::Values { whole, errors }
         };
         let silent = match &result {

@@ -60,20 +60,20 @@ fn refused(case: &str, payload: Option<&str>) -> Vec<Val> {
     vec![Val::Result(Err(Some(Box::new(Val::Variant(case.into(), payload)))))]
 }
 
-fn problem(pattern: &NestPattern, ty: &ComponentFunc, way: Way) -> String {
-    Function::of(pattern, ty, way).unwrap_err().to_string()
+fn problem(pattern: &NestPattern, ty: &ComponentFunc, direction: Direction) -> String {
+    Function::of(pattern, ty, direction).unwrap_err().to_string()
 }
 
 #[test]
 fn data_holds_the_parameters_by_name_or_is_the_only_one() {
-    let function = Function::of(&pattern(None, ERRORS), &login(), Way::In).unwrap();
+    let function = Function::of(&pattern(None, ERRORS), &login(), Direction::Inbound).unwrap();
     let arguments = function.arguments("p", r#"{"email":"a","passWord":"b"}"#);
     let params = [Val::String("a".into()), Val::String("b".into())];
     assert_eq!(function.codec.decode_params(arguments.as_bytes()).unwrap(), params);
     assert_eq!(function.message(&params).unwrap(), (None, r#"{"email":"a","passWord":"b"}"#.to_owned()));
 
     let verify = async_func(&[("the-token", STRING)], Some(&result(Some(U64), Some(error()))));
-    let whole = Function::of(&pattern(Some("the-token"), ERRORS), &verify, Way::In).unwrap();
+    let whole = Function::of(&pattern(Some("the-token"), ERRORS), &verify, Direction::Inbound).unwrap();
     let arguments = whole.arguments("p", r#""a.b.c""#);
     let params = [Val::String("a.b.c".into())];
     assert_eq!(whole.codec.decode_params(arguments.as_bytes()).unwrap(), params);
@@ -81,9 +81,11 @@ fn data_holds_the_parameters_by_name_or_is_the_only_one() {
     assert!(whole.codec.decode_params(whole.arguments("p", r#""a","theToken":"b""#).as_bytes()).is_err());
 
     // A Nest client cannot send nothing.
-    let bare = Function::of(&pattern(None, ERRORS), &async_func(&[], Some(&U64)), Way::Out).unwrap_err().to_string();
+    let bare = Function::of(&pattern(None, ERRORS), &async_func(&[], Some(&U64)), Direction::Outbound)
+        .unwrap_err()
+        .to_string();
     assert!(bare.contains("has no error"), "{bare}");
-    let bare = Function::of(&pattern(None, &[]), &async_func(&[], Some(&U64)), Way::In).unwrap();
+    let bare = Function::of(&pattern(None, &[]), &async_func(&[], Some(&U64)), Direction::Inbound).unwrap();
     for data in ["{}", "null", r#"{"any":1}"#, "\"\""] {
         assert_eq!(bare.arguments("p", data), "{}");
     }
@@ -91,7 +93,7 @@ fn data_holds_the_parameters_by_name_or_is_the_only_one() {
 
 #[test]
 fn a_result_becomes_a_response_or_an_error_of_the_table_and_back() {
-    let function = Function::of(&pattern(None, ERRORS), &login(), Way::In).unwrap();
+    let function = Function::of(&pattern(None, ERRORS), &login(), Direction::Inbound).unwrap();
     let good = vec![Val::Result(Ok(Some(Box::new(Val::Record(vec![("id".into(), Val::U64(7))])))))];
     assert_eq!(function.outcome(&good).unwrap(), Answer::Response(r#"{"id":7}"#.into()));
     assert_eq!(function.results(&Outcome::Response(r#"{"id":"7"}"#)).unwrap(), Some(good));
@@ -115,7 +117,7 @@ fn what_a_service_returns_for_a_function_without_a_value_is_passed_over() {
     for (ty, errors, expected) in
         [(fallible, ERRORS, vec![Val::Result(Ok(None))]), (async_func(&[], None), &[][..], Vec::new())]
     {
-        let function = Function::of(&pattern(None, errors), &ty, Way::Out).unwrap();
+        let function = Function::of(&pattern(None, errors), &ty, Direction::Outbound).unwrap();
         for json in ["null", "true", r#"{"affected":1}"#] {
             assert_eq!(function.results(&Outcome::Response(json)).unwrap().as_ref(), Some(&expected), "{json}");
         }
@@ -124,7 +126,7 @@ fn what_a_service_returns_for_a_function_without_a_value_is_passed_over() {
 
 #[test]
 fn an_error_of_nest_becomes_the_case_that_fits_best_or_none() {
-    let function = Function::of(&pattern(None, ERRORS), &login(), Way::Out).unwrap();
+    let function = Function::of(&pattern(None, ERRORS), &login(), Direction::Outbound).unwrap();
     let read = |json: &str| function.results(&Outcome::Error(json)).unwrap();
     assert_eq!(
         read(r#"{"statusCode":400,"message":["a","b"],"error":"Bad Request"}"#),
@@ -141,7 +143,7 @@ fn an_error_of_nest_becomes_the_case_that_fits_best_or_none() {
 
 #[test]
 fn an_adapter_gets_json_and_answers_with_it() {
-    let function = Function::of(&adapter(), &json_function(), Way::In).unwrap();
+    let function = Function::of(&adapter(), &json_function(), Direction::Inbound).unwrap();
     let arguments = function.arguments(r#"{"cmd":"x"}"#, r#"{"a":"\"b"}"#);
     let params = [Val::String(r#"{"cmd":"x"}"#.into()), Val::String(r#"{"a":"\"b"}"#.into())];
     assert_eq!(function.codec.decode_params(arguments.as_bytes()).unwrap(), params);
@@ -164,37 +166,47 @@ fn an_adapter_gets_json_and_answers_with_it() {
 
 #[test]
 fn a_table_that_does_not_fit_says_what_would_fix_it() {
-    for (pattern, ty, way, fragments) in [
-        (pattern(None, &ERRORS[1..]), login(), Way::In, ["can answer with the error `not-found`", "not-found = {"]),
+    for (pattern, ty, direction, fragments) in [
+        (
+            pattern(None, &ERRORS[1..]),
+            login(),
+            Direction::Inbound,
+            ["can answer with the error `not-found`", "not-found = {"],
+        ),
         (
             pattern(None, &[("not-fond", 404, None)]),
             login(),
-            Way::Out,
+            Direction::Outbound,
             ["has no error `not-fond`", "not-found, invalid"],
         ),
-        (pattern(None, &[("not-found", 404, None)]), login(), Way::Out, ["needs a text", "message = "]),
-        (pattern(Some("email"), ERRORS), login(), Way::In, ["is not its only parameter", "take `data` away"]),
+        (pattern(None, &[("not-found", 404, None)]), login(), Direction::Outbound, ["needs a text", "message = "]),
+        (
+            pattern(Some("email"), ERRORS),
+            login(),
+            Direction::Inbound,
+            ["is not its only parameter", "take `data` away"],
+        ),
         (
             pattern(None, &[]),
             async_func(&[], Some(&result(None, Some(STRING)))),
-            Way::In,
+            Direction::Inbound,
             ["neither a variant nor an enum", "write an adapter"],
         ),
         (
             pattern(None, &[("odd", 400, None)]),
             async_func(&[], Some(&result(None, Some(variant([("odd", Some(U64))]))))),
-            Way::Out,
+            Direction::Outbound,
             ["that no message of Nest gives", "write an adapter"],
         ),
-        (adapter(), login(), Way::In, ["is `handle: async func(email", "build the component against"]),
+        (adapter(), login(), Direction::Inbound, ["is `handle: async func(email", "build the component against"]),
         (
             NestPattern { data: Some("data".into()), ..adapter() },
             json_function(),
-            Way::In,
+            Direction::Inbound,
             ["has no use for", "take `data` and `errors` away"],
         ),
     ] {
-        let text = problem(&pattern, &ty, way);
+        let text = problem(&pattern, &ty, direction);
         for fragment in fragments.into_iter().chain(["fix: "]) {
             assert!(text.contains(fragment), "{fragment:?} is missing in {text}");
         }
@@ -209,8 +221,8 @@ proptest! {
         (ty, value) in any_type().prop_flat_map(|ty| { let value = any_value(&ty); (Just(ty), value) }),
     ) {
         let func = async_func(&[("value", ty)], None);
-        let by_name = Function::of(&pattern(None, &[]), &func, Way::In).unwrap();
-        let whole = Function::of(&pattern(Some("value"), &[]), &func, Way::In).unwrap();
+        let by_name = Function::of(&pattern(None, &[]), &func, Direction::Inbound).unwrap();
+        let whole = Function::of(&pattern(Some("value"), &[]), &func, Direction::Inbound).unwrap();
         for function in [by_name, whole] {
             let (_, data) = function.message(std::slice::from_ref(&value)).unwrap();
             let packet = super::super::packet::message("p", &data, Some("x"));
@@ -222,7 +234,7 @@ proptest! {
 
     #[test]
     fn any_error_of_a_service_is_a_case_or_none(json in r#"[\{\}\[\]",:0-9a-z]{0,24}"#, status: u16, message: String) {
-        let function = Function::of(&pattern(None, ERRORS), &login(), Way::Out).unwrap();
+        let function = Function::of(&pattern(None, ERRORS), &login(), Direction::Outbound).unwrap();
         prop_assert!(function.results(&Outcome::Error(&json)).is_ok());
         let json = json!({ "status": status, "message": message }).to_string();
         prop_assert!(function.results(&Outcome::Error(&json)).is_ok());

@@ -36,12 +36,12 @@ pub use serve::{Service, has_events};
 
 use super::LinkError;
 
-/// The most bytes of a packet that are read. NATS has its own bound, of a mebibyte where nobody has changed it.
-pub const MAX_PACKET: usize = 1 << 20;
-/// What the requests that a host has taken may hold together, and as much again its events, in KiB of their payloads.
-pub const ROOM: usize = 64 * 1024;
-/// The events that a host stores at one time; others wait for their turn.
-pub const STORING: usize = 64;
+/// The most bytes of a packet. NATS has its own bound, of a mebibyte where nobody has changed it.
+pub const MAX_PACKET_BYTES: usize = 1 << 20;
+/// The most KiB of payloads that the requests of a host may hold together; its events may hold as much again.
+pub const MAX_HELD_KIB: usize = 64 * 1024;
+/// The most events that a host stores at one time; others wait for their turn.
+pub const MAX_CONCURRENT_STORES: usize = 64;
 
 /// A table of patterns that does not fit the component.
 #[derive(Debug)]
@@ -56,9 +56,9 @@ pub struct NestError {
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     vec![
-        ("nest: a packet", n(MAX_PACKET), "bytes"),
-        ("nest: requests taken", n(ROOM) * 1024, "bytes"),
-        ("nest: events held", n(ROOM) * 1024, "bytes"),
-        ("nest: events being stored", n(STORING), "events"),
+        ("nest: a packet", n(MAX_PACKET_BYTES), "bytes"),
+        ("nest: requests taken", n(MAX_HELD_KIB) * 1024, "bytes"),
+        ("nest: events held", n(MAX_HELD_KIB) * 1024, "bytes"),
+        ("nest: events being stored", n(MAX_CONCURRENT_STORES), "events"),
     ]
 }

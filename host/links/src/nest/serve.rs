@@ -5,12 +5,12 @@
 //! happens to it here: while it cannot be stored, for want of a leader of the stream say, it is kept in memory and tried
 //! again, since nobody would send it again. It may so be stored twice, as whatever has to be at least once.
 
-use super::function::{Answer, Function, Way};
+use super::function::{Answer, Direction, Function};
 use super::packet::{self, Incoming, Outcome};
 use super::{NestError, errors};
 use crate::LinkError;
-use crate::durable::{Complaint, Key, MAX_ARGUMENTS, NewMessage, Published, Queue, is_delivery};
-use crate::remote::room::{Held, Room};
+use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Published, Queue, is_delivery};
+use crate::remote::memory_budget::{MemoryBudget, Reservation};
 use async_nats::Subject;
 use bytes::Bytes;
 use souk_bindings::call::CallContext;
@@ -26,10 +26,10 @@ use uuid::Uuid;
 use wasmtime::component::Val;
 
 /// The pause before an event that could not be stored is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a function is called with, and its place among what all such calls hold.
-type Params = (Vec<Val>, Held);
+type Params = (Vec<Val>, Reservation);
 
 /// Whether one of `patterns` is answered by a function of a durable contract, which needs a queue.
 pub fn has_events(exported: &Exported, patterns: &[NestPattern]) -> bool {
@@ -56,8 +56,8 @@ pub(super) struct Served {
     function: Function,
     /// Where messages are stored first, for a function of a durable contract.
     stored: Option<(Queue, Key)>,
-    storing: Complaint,
-    losing: Complaint,
+    store_throttle: LogThrottle,
+    loss_throttle: LogThrottle,
 }
 
 /// Why a message was not answered with what it asked for.
@@ -101,8 +101,8 @@ impl Service {
                 }));
             };
             let durable = is_delivery(&export.ty);
-            let way = if durable { Way::Event } else { Way::In };
-            let function = Function::of(pattern, &export.ty, way).map_err(|error| failed(error.into()))?;
+            let direction = if durable { Direction::Event } else { Direction::Inbound };
+            let function = Function::of(pattern, &export.ty, direction).map_err(|error| failed(error.into()))?;
             let key = || Key {
                 target: pool.component().clone(),
                 interface: export.interface.as_str().into(),
@@ -114,8 +114,8 @@ impl Service {
                 position,
                 function,
                 stored: queue.filter(|_| durable).map(|queue| (queue.clone(), key())),
-                storing: Complaint::default(),
-                losing: Complaint::default(),
+                store_throttle: LogThrottle::default(),
+                loss_throttle: LogThrottle::default(),
             }));
         }
         let in_hand = usize::try_from(limits.instances.saturating_add(limits.waiting)).unwrap_or(usize::MAX);
@@ -136,7 +136,7 @@ impl Served {
     }
 
     /// Answers a request.
-    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &Room) {
+    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &MemoryBudget) {
         let trace = trace();
         let outcome = match (self.arguments(payload, values), &self.stored) {
             (Ok((arguments, params)), Some(stored)) => {
@@ -154,7 +154,7 @@ impl Served {
     }
 
     /// Takes an event. One that is to be stored is kept until it is, or is seen to be one that never can be.
-    pub async fn event(&self, payload: Bytes, values: &Room) {
+    pub async fn event(&self, payload: Bytes, values: &MemoryBudget) {
         let trace = trace();
         let read = self.arguments(&payload, values);
         drop(payload);
@@ -164,7 +164,7 @@ impl Served {
                 loop {
                     match self.store(stored, arguments.clone(), &trace).await {
                         Ok(true) => break Ok(()),
-                        Ok(false) => tokio::time::sleep(AGAIN).await,
+                        Ok(false) => tokio::time::sleep(STORE_RETRY_INTERVAL).await,
                         Err(refusal) => break Err(refusal),
                     }
                 }
@@ -179,7 +179,7 @@ impl Served {
 
     /// Tells the log of an event that nobody will have.
     pub fn lost(&self, refusal: &Refusal) {
-        self.losing.happened(|more| {
+        self.loss_throttle.failed(|more| {
             tracing::error!(
                 component = %self.component(),
                 "an event `{}` is lost: {} ({more} more since the last such line)",
@@ -189,22 +189,22 @@ impl Served {
         });
     }
 
-    /// What the function is called with: as the codec's JSON, and as values, which it fits therefore and for which there is
-    /// room among `values`.
-    fn arguments(&self, payload: &[u8], values: &Room) -> Result<(String, Params), Refusal> {
+    /// What the function is called with: as the codec's JSON, and as values, which fit the function, and for which
+    /// memory of the budget `values` is reserved.
+    fn arguments(&self, payload: &[u8], values: &MemoryBudget) -> Result<(String, Params), Refusal> {
         let packet = Incoming::parse(payload)
             .ok_or_else(|| Refusal::new(400, "the message is no packet of Nest: it is not JSON"))?;
         let arguments = self.function.arguments(&self.subject, packet.data);
-        let mut room = values.take(0).ok_or_else(|| self.overloaded())?;
-        match room.read(&self.function.codec, arguments.as_bytes()) {
-            Ok(params) => Ok((arguments, (params, room))),
+        let mut reservation = values.reserve(0).ok_or_else(|| self.overloaded())?;
+        match reservation.read(&self.function.codec, arguments.as_bytes()) {
+            Ok(params) => Ok((arguments, (params, reservation))),
             Err((Failure::Overloaded, _)) => Err(self.overloaded()),
             Err((Failure::RequestTooLarge, error)) => Err(Refusal::new(413, error)),
             Err((_, error)) => Err(Refusal::new(400, format!("data does not fit: {error}"))),
         }
     }
 
-    async fn call(&self, (params, _room): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
+    async fn call(&self, (params, _reservation): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
         let context = CallContext::new(trace.clone(), self.pool.call_deadline());
         match self.pool.call(self.position, params, context).await {
             Ok(results) => match self.function.outcome(&results) {
@@ -226,14 +226,14 @@ impl Served {
 
     /// Stores a message, or says with `false` that it may be possible later.
     async fn store(&self, (queue, key): &(Queue, Key), arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
-        if arguments.len() > MAX_ARGUMENTS {
-            return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS} bytes")));
+        if arguments.len() > MAX_ARGUMENTS_BYTES {
+            return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS_BYTES} bytes")));
         }
         let message = NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, arguments };
         let deadline = Instant::now() + self.pool.call_deadline();
         let (cause, fix) = match queue.publish(message, deadline).await {
             Ok(Published::Stored(id)) => {
-                self.storing.ended(|| tracing::info!(component = %key.target, "events are stored again"));
+                self.store_throttle.recovered(|| tracing::info!(component = %key.target, "events are stored again"));
                 tracing::debug!(component = %key.target, trace = %trace, "stored message {id} of `{}`", self.subject);
                 return Ok(true);
             }
@@ -245,7 +245,7 @@ impl Served {
             }
             Err(error) => (error.to_string(), error.fix()),
         };
-        self.storing.happened(|more| {
+        self.store_throttle.failed(|more| {
             tracing::error!(
                 component = %key.target,
                 "events `{}` cannot be stored: {cause}; they are kept and tried again ({more} more since the last such \

@@ -1,8 +1,8 @@
 //! The caller's side: a call is sent, its answer awaited, and sent again where that is safe.
 
 use super::hosts::{Hosts, Last};
-use super::inbox::{Expected, Inbox};
-use super::{ATTEMPTS, GRACE, LOST_AFTER, WORKING, wire};
+use super::inbox::{Inbox, PendingAnswer};
+use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject};
 use bytes::Bytes;
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The pause before a component is asked for again that had no host: after the first attempt, and later.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// The pause before a call to a component without a host is tried again: after the first attempt, and later.
+const NO_HOST_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
-/// The way to components on other hosts; cheap to clone.
+/// The connection to components on other hosts; cheap to clone.
 #[derive(Clone)]
-pub struct Remote(Arc<Way>);
+pub struct Remote(Arc<Connection>);
 
-struct Way {
+struct Connection {
     nats: Nats,
     inbox: Inbox,
     /// When the connection came back.
@@ -72,8 +72,8 @@ impl Target {
     }
 }
 
-/// How many hosts are chosen for one attempt, should those chosen have gone, before the choice is left to NATS.
-const CHOICES: u32 = 2;
+/// The most hosts that one attempt chooses, when those chosen have gone, before it leaves the choice to NATS.
+const MAX_HOST_CHOICES: u32 = 2;
 
 /// Where `host` alone takes what all hosts together take from `subject`.
 pub(super) fn at(subject: &str, host: &str) -> String {
@@ -97,7 +97,7 @@ enum Broken {
 }
 
 impl Remote {
-    /// Opens the way over `nats`.
+    /// Opens the connection over `nats`.
     ///
     /// # Errors
     /// When the connection has been closed.
@@ -106,7 +106,7 @@ impl Remote {
         let back: Arc<Last> = Arc::default();
         let watch = tokio::spawn(note_returns(nats.outage(), back.clone()));
         let hosts = Mutex::default();
-        Ok(Remote(Arc::new(Way { nats, inbox, back, hosts, _watch: AbortOnDropHandle::new(watch) })))
+        Ok(Remote(Arc::new(Connection { nats, inbox, back, hosts, _watch: AbortOnDropHandle::new(watch) })))
     }
 
     /// The connection.
@@ -133,14 +133,14 @@ impl Remote {
         let failed = |failure, detail: &str| CallError::new(&target.component, failure, detail);
         let mut attempt = 1;
         // Whether a host that is not there may be on its way back.
-        let mut shaken = self.0.back.is_recent() || target.hosts.answered.is_recent();
+        let mut may_recover = self.0.back.is_recent() || target.hosts.answered.is_recent();
         // How many hosts that were chosen have gone.
         let mut gone = 0;
         loop {
             if target.idempotent {
-                shaken |= self.connected(context).await;
+                may_recover |= self.connected(context).await;
             }
-            let host = if gone < CHOICES { self.host(target, context).await } else { None };
+            let host = if gone < MAX_HOST_CHOICES { self.host(target, context).await } else { None };
             let subject = match &host {
                 Some(host) => at(&target.subject, host).into(),
                 None => target.subject.clone(),
@@ -160,25 +160,25 @@ impl Remote {
                     broken
                 }
             };
-            let again = target.idempotent && attempt < ATTEMPTS && !context.remaining().is_zero();
+            let again = target.idempotent && attempt < MAX_ATTEMPTS && !context.remaining().is_zero();
             let pause = match (broken, again) {
                 (Broken::Failed(error), _) => return Err(error),
                 (Broken::Lost { .. } | Broken::Disconnected, true) if self.may_return() => Duration::ZERO,
-                (Broken::NoHost, true) if shaken && attempt == 1 => PAUSES.0,
-                (Broken::NoHost, true) if shaken => PAUSES.1,
+                (Broken::NoHost, true) if may_recover && attempt == 1 => NO_HOST_PAUSES.0,
+                (Broken::NoHost, true) if may_recover => NO_HOST_PAUSES.1,
                 (Broken::Lost { how, .. }, _) => return Err(failed(Failure::Lost, how)),
                 (Broken::Disconnected, _) => {
                     return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
                 }
                 (Broken::NoHost, _) => return Err(failed(Failure::Unreachable, "no host runs it")),
             };
-            shaken = true;
+            may_recover = true;
             gone = 0;
             attempt += 1;
             tracing::info!(
                 component = %target.component,
                 trace = %context.trace,
-                "a call had no answer and may be repeated: attempt {attempt} of {ATTEMPTS}"
+                "a call had no answer and may be repeated: attempt {attempt} of {MAX_ATTEMPTS}"
             );
             tokio::time::sleep(pause.min(context.remaining())).await;
         }
@@ -197,15 +197,15 @@ impl Remote {
     fn may_return(&self) -> bool {
         match *self.0.nats.outage().borrow() {
             Outage::None => true,
-            Outage::Since(since) => since.elapsed() < GRACE,
+            Outage::Since(since) => since.elapsed() < OUTAGE_GRACE,
         }
     }
 
-    /// Waits for the connection while its outage is younger than [`GRACE`]; says whether there was anything to wait for.
+    /// Waits for the connection while its outage is younger than [`OUTAGE_GRACE`]; says whether there was anything to wait for.
     async fn connected(&self, context: &CallContext) -> bool {
         let mut outage = self.0.nats.outage();
         let Outage::Since(since) = *outage.borrow_and_update() else { return false };
-        let end = (since + GRACE).min(context.deadline);
+        let end = (since + OUTAGE_GRACE).min(context.deadline);
         // Where it has not come back by then, the attempt finds that out.
         let _ = tokio::time::timeout_at(end.into(), outage.wait_for(|outage| *outage == Outage::None)).await;
         true
@@ -276,7 +276,7 @@ impl Remote {
     }
 }
 
-/// What mends a message that is too large.
+/// The fix for a message that is too large.
 pub(super) const TOO_LARGE: &str = "it is larger than a message may be; raise `max_payload` of the NATS server";
 
 enum Ended {
@@ -285,7 +285,7 @@ enum Ended {
 }
 
 /// Waits for the answer for as long as the call is heard of.
-async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message, Ended> {
+async fn wait(expected: &mut PendingAnswer, context: &CallContext) -> Result<Message, Ended> {
     let mut awake = expected.heard();
     loop {
         let lost = expected.heard().max(awake) + LOST_AFTER;
@@ -295,7 +295,7 @@ async fn wait(expected: &mut Expected, context: &CallContext) -> Result<Message,
             Ok(Err(_)) => return Err(Ended::Lost),
             Err(_) if context.deadline <= lost => return Err(Ended::Late),
             // It is this host that stood still: what came meanwhile has not been read.
-            Err(_) if until.elapsed() > WORKING => awake = Instant::now(),
+            Err(_) if until.elapsed() > WORKING_INTERVAL => awake = Instant::now(),
             Err(_) if expected.heard().max(awake) + LOST_AFTER <= Instant::now() => return Err(Ended::Lost),
             Err(_) => {}
         }

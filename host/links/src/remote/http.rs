@@ -21,11 +21,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use wasmtime_wasi_http::Error;
 
-/// What a message leaves to its own headers, in bytes.
-pub const HEADROOM: usize = 1024;
+/// The bytes of a message that are left free for its NATS headers.
+pub const HEADROOM_BYTES: usize = 1024;
 
 /// The most bytes that a head may have: twice what the HTTP edge may be made to take. Read, it is many times as much.
-pub const MAX_HEAD: usize = 2 << 20;
+pub const MAX_HEAD_BYTES: usize = 2 << 20;
 
 /// The most headers of a request or a response; each takes many times its bytes.
 pub(super) const MAX_HEADERS: usize = 1024;
@@ -84,8 +84,9 @@ fn join(head: &impl Serialize, body: &[u8]) -> Bytes {
 }
 
 fn split<H: serde::de::DeserializeOwned>(mut message: Bytes) -> Result<(H, Bytes), Malformed> {
-    let end = message.iter().take(MAX_HEAD + 1).position(|byte| *byte == b'\n');
-    let end = end.ok_or_else(|| Malformed::new(format_args!("it has no head of {MAX_HEAD} bytes at the most")))?;
+    let end = message.iter().take(MAX_HEAD_BYTES + 1).position(|byte| *byte == b'\n');
+    let end =
+        end.ok_or_else(|| Malformed::new(format_args!("it has no head of {MAX_HEAD_BYTES} bytes at the most")))?;
     let head = message.split_to(end);
     let body = message.split_off(1);
     Ok((serde_json::from_slice(&head).map_err(Malformed::new)?, body))
@@ -179,7 +180,7 @@ impl Handler {
 
     /// The most bytes that a request's body may have; its head takes some of them.
     pub fn most(&self) -> usize {
-        self.remote.max_payload().saturating_sub(HEADROOM)
+        self.remote.max_payload().saturating_sub(HEADROOM_BYTES)
     }
 
     /// Lets the component answer `request`, which `caller` has made. Dropping the future cancels the request.
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_no_head_is_refused() {
         let headers: Vec<_> = (0..40_000).map(|n| format!("[\"h{n}\",\"\"]")).collect();
-        let long = format!("{{\"status\":200,\"headers\":[]{}}}\n", " ".repeat(MAX_HEAD));
+        let long = format!("{{\"status\":200,\"headers\":[]{}}}\n", " ".repeat(MAX_HEAD_BYTES));
         let many = format!("{{\"status\":200,\"headers\":[{}]}}\n", headers.join(","));
         for message in [
             "",

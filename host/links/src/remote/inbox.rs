@@ -55,12 +55,12 @@ impl Inbox {
     }
 
     /// Makes the id of a new call, and waits for what comes for it.
-    pub(super) fn expect(&self) -> Expected {
+    pub(super) fn expect(&self) -> PendingAnswer {
         let id = format!("{}-{:x}", self.host, self.calls.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         let heard = Arc::new(AtomicU64::new(self.waiting.now()));
         self.waiting.calls().insert(id.clone(), Call { answer, heard: heard.clone() });
-        Expected { reply: format!("{}.{id}", self.prefix), id, answered, heard, waiting: self.waiting.clone() }
+        PendingAnswer { reply: format!("{}.{id}", self.prefix), id, answered, heard, waiting: self.waiting.clone() }
     }
 }
 
@@ -88,7 +88,7 @@ impl Waiting {
 }
 
 /// A call whose answer is waited for; forgotten when it is dropped.
-pub(super) struct Expected {
+pub(super) struct PendingAnswer {
     /// The call's id.
     pub(super) id: String,
     /// Where the answer is to go.
@@ -99,14 +99,14 @@ pub(super) struct Expected {
     waiting: Arc<Waiting>,
 }
 
-impl Expected {
+impl PendingAnswer {
     /// When something was heard last; at first, when the call was made.
     pub(super) fn heard(&self) -> Instant {
         self.waiting.start + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }
 }
 
-impl Drop for Expected {
+impl Drop for PendingAnswer {
     fn drop(&mut self) {
         self.waiting.calls().remove(&self.id);
     }

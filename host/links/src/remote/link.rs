@@ -4,7 +4,7 @@ use super::call::TOO_LARGE;
 use super::{Remote, Target};
 use crate::check::LinkTypeError;
 use crate::import::{Import, LinkError, define};
-use crate::unavailable::{Unavailable, settle};
+use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
@@ -16,7 +16,7 @@ use wasmtime::component::{Linker, Val};
 
 /// What a remote link needs besides its import.
 pub struct Linked<'a> {
-    /// The way to the other hosts.
+    /// The connection to the other hosts.
     pub remote: &'a Remote,
     /// The component that calls.
     pub caller: &'a Arc<str>,
@@ -33,12 +33,12 @@ pub struct Linked<'a> {
 /// When a function cannot cross such a link, or the exporter runs here too and differs.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) -> Result<Vec<String>, LinkError> {
     let functions = import.functions()?;
-    let mut uncovered = Vec::new();
+    let mut functions_without_unavailable = Vec::new();
     let mut instance = import.instance(linker)?;
     for function in functions {
         let unavailable = Unavailable::of(&function.ty);
         if unavailable.is_none() {
-            uncovered.push(format!("{}#{}", import.interface, function.name));
+            functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
@@ -61,12 +61,12 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             let link = link.clone();
             Box::pin(async move {
                 let outcome = link.call(&context, params).await;
-                settle(outcome, link.unavailable.as_ref(), results, &context)
+                write_results(outcome, link.unavailable.as_ref(), results, &context)
             })
         })
         .map_err(|error| import.refused(&error))?;
     }
-    Ok(uncovered)
+    Ok(functions_without_unavailable)
 }
 
 /// One function of one link.

@@ -30,10 +30,10 @@ use uuid::Uuid;
 const NO_VERSION: &str = "0.0.0";
 
 /// The longest id of a host, in bytes; ours have 32.
-const MAX_ID: usize = 64;
+const MAX_ID_BYTES: usize = 64;
 
-/// How long hosts may take to say what they offer.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How long a host may take to answer which functions it serves.
+const INFO_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One subject of a service.
 pub(super) struct Endpoint {
@@ -147,7 +147,7 @@ pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration)
     let answer = nats.client().send_request(subject, request).await.ok()?;
     let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
     // It becomes a part of a subject.
-    (token(&id) == id && (1..=MAX_ID).contains(&id.len())).then(|| id.into())
+    (token(&id) == id && (1..=MAX_ID_BYTES).contains(&id.len())).then(|| id.into())
 }
 
 /// The name of the service that every host is: no component's, since a token has no `_h`.
@@ -287,7 +287,7 @@ impl Announcing {
     }
 }
 
-/// Why it is not known what a component on another host offers.
+/// Why it is not known which functions a component on another host serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
     /// No host that runs it answers.
@@ -296,9 +296,9 @@ pub enum Unanswered {
     Denied(String),
 }
 
-/// A function that a component on another host offers.
+/// A function that a component on another host serves.
 #[derive(Debug, Clone)]
-pub struct Offered {
+pub struct ServedFunction {
     /// The interface with its version.
     pub interface: String,
     /// The function.
@@ -307,26 +307,30 @@ pub struct Offered {
     pub signature: String,
 }
 
-impl Offered {
-    /// Asks the hosts that run `component` what it offers. All run the same application, so the first answer counts.
+impl ServedFunction {
+    /// Asks the hosts that run `component` for its functions. All run the same application, so the first answer counts.
     ///
     /// # Errors
     /// When none answers, or this one may not ask.
-    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<Offered>, Unanswered> {
+    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<ServedFunction>, Unanswered> {
         let (subject, start) = (format!("$SRV.INFO.{}", service_name(nats.subjects(), component)), Instant::now());
-        let request = async_nats::Request::new().timeout(Some(ANSWER));
+        let request = async_nats::Request::new().timeout(Some(INFO_TIMEOUT));
         let Ok(answer) = nats.client().send_request(subject.clone(), request).await else {
             let denied = nats.is_denied(&subject, start);
             return Err(if denied { Unanswered::Denied(subject) } else { Unanswered::Nobody });
         };
         let info: Info = serde_json::from_slice(&answer.payload).map_err(|_| Unanswered::Nobody)?;
-        let offered = info.endpoints.into_iter().filter_map(|mut endpoint| {
+        let served = info.endpoints.into_iter().filter_map(|mut endpoint| {
             let mut take = |key: &str| endpoint.metadata.remove(key);
-            Some(Offered { interface: take("interface")?, function: take("function")?, signature: take("signature")? })
+            Some(ServedFunction {
+                interface: take("interface")?,
+                function: take("function")?,
+                signature: take("signature")?,
+            })
         });
-        let mut offered: Vec<_> = offered.collect();
-        offered.sort_by(|a, b| (&a.interface, &a.function).cmp(&(&b.interface, &b.function)));
-        Ok(offered)
+        let mut served: Vec<_> = served.collect();
+        served.sort_by(|a, b| (&a.interface, &a.function).cmp(&(&b.interface, &b.function)));
+        Ok(served)
     }
 
     /// Whether the function returns a `result`.

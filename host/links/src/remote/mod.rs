@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `Souk-Call` | the call's id, for `cancel`; it cannot be cancelled |
 //! | `Souk-Timeout` | milliseconds that were left when it was sent; the component's `call_deadline` |
-//! | `Souk-Deadline` | the same as milliseconds since 1970: a call is not started more than [`CLOCK_SKEW`] past it; it is |
+//! | `Souk-Deadline` | the same as milliseconds since 1970: a call is not started more than [`MAX_CLOCK_SKEW`] past it; it is |
 //! | `Souk-Trace` | the trace id; a new one |
 //! | `Souk-Hops` | links crossed so far, at most [`MAX_HOPS`](souk_bindings::call::MAX_HOPS); 1 |
 //! | `Souk-Caller` | the component that calls, for logs; `-` |
@@ -26,19 +26,19 @@
 //!
 //! | header of an answer | meaning |
 //! |---|---|
-//! | `Souk-Working: 1` | no answer yet: sent each [`WORKING`] while the call runs |
+//! | `Souk-Working: 1` | no answer yet: sent every [`WORKING_INTERVAL`] while the call runs |
 //! | `Nats-Service-Error-Code`, `Nats-Service-Error` | the call failed: a status as in HTTP, and which [`Failure`](souk_runtime::Failure) it was |
 //!
 //! **The deadline.** Clocks of two machines differ, so the callee counts `Souk-Timeout` from when it has the message.
 //! The absolute deadline only keeps it from starting what waited in a buffer while nobody could deliver it.
 //!
-//! **A callee that dies.** Its host says every [`WORKING`] that the call runs. A caller that hears nothing for
+//! **A callee that dies.** Its host says every [`WORKING_INTERVAL`] that the call runs. A caller that hears nothing for
 //! [`LOST_AFTER`] takes the call as lost. Calls that are quicker than that cost nothing extra. A host that hangs is still
 //! given calls by NATS; after one was lost, the callers pass it by ([`hosts`]).
 //!
 //! **What is sent again.** A function that the manifest calls `idempotent`, and GET, HEAD and OPTIONS, when the call
-//! was lost: [`ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
-//! than [`GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
+//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
+//! than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
 //! there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that it is not
 //! known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
@@ -46,9 +46,9 @@
 //! that they are not. So each call names the type that it was made for. A host that starts asks for the types of those
 //! that are there as well, and its log has both ([`types`]).
 //!
-//! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`ROOM`];
+//! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`MAX_CALL_MEMORY_KIB`];
 //! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
-//! [`MAX_VALUE`], as that of a call on one host.
+//! [`MAX_VALUE_BYTES`], as that of a call on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -60,9 +60,9 @@ mod hosts;
 pub mod http;
 mod inbox;
 mod link;
+pub(crate) mod memory_budget;
 mod micro;
 mod peers;
-pub(crate) mod room;
 mod running;
 mod serve;
 mod types;
@@ -73,55 +73,55 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
-pub use micro::{Offered, Unanswered};
+pub use micro::{ServedFunction, Unanswered};
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
-pub use types::{Wanted, compare, wanted};
+pub use types::{ExpectedType, compare, expected_types};
 
-use souk_codec::MAX_VALUE;
+use souk_codec::MAX_VALUE_BYTES;
 use std::time::Duration;
 
 /// How often the host of a running call says that it runs.
-pub const WORKING: Duration = Duration::from_millis(250);
-/// How long nothing may be heard of a call before it is lost: four times [`WORKING`].
+pub const WORKING_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a call may be silent before it counts as lost: four times [`WORKING_INTERVAL`].
 pub const LOST_AFTER: Duration = Duration::from_secs(1);
-/// How often a call that may be repeated is sent, the first time included.
-pub const ATTEMPTS: u32 = 3;
+/// How often a call that may be repeated is sent at most, the first time included.
+pub const MAX_ATTEMPTS: u32 = 3;
 /// How long a call that may be repeated waits for NATS, from the beginning of the outage. For as long after one, and
 /// after its last answer, a component that has no host is asked again: it may be about to come back.
-pub const GRACE: Duration = Duration::from_secs(2);
+pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
 /// How far the clocks of two hosts may differ.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(1);
-/// What the calls that a host has taken may hold together, in KiB: of their messages, and of their arguments as values.
-/// One call alone may be as large as one between components of one host.
-pub const ROOM: usize = MAX_VALUE / 1024;
-/// What a call counts for at the least, in KiB: a task with its values takes that much while it runs.
-const LEAST: usize = 16;
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
+/// The most memory that the calls of a host may take together, in KiB, for their messages and their arguments as values.
+/// One call alone may be as large as a call between components of one host.
+pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE_BYTES / 1024;
+/// The least memory that a call counts for, in KiB: a task with its values takes that much while it runs.
+const MIN_CALL_KIB: usize = 16;
 
 /// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
 pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     vec![
-        ("remote: calls taken", n(ROOM) * 1024, "bytes"),
-        ("remote: least of a call", n(LEAST) * 1024, "bytes"),
-        ("remote: refusals not yet sent", n(serve::REFUSALS), "answers"),
-        ("remote: sign of life", millis(WORKING), "milliseconds"),
+        ("remote: calls taken", n(MAX_CALL_MEMORY_KIB) * 1024, "bytes"),
+        ("remote: least of a call", n(MIN_CALL_KIB) * 1024, "bytes"),
+        ("remote: refusals not yet sent", n(serve::MAX_PENDING_REFUSALS), "answers"),
+        ("remote: sign of life", millis(WORKING_INTERVAL), "milliseconds"),
         ("remote: lost after", millis(LOST_AFTER), "milliseconds"),
-        ("remote: attempts", u64::from(ATTEMPTS), "attempts"),
-        ("remote: hosts are asked after a loss", millis(hosts::WARY), "milliseconds"),
-        ("remote: their answer counts", millis(hosts::FRESH), "milliseconds"),
-        ("remote: their answer is waited for", millis(hosts::THERE), "milliseconds"),
-        ("remote: early cancellations", n(running::EARLY_MOST), "calls"),
-        ("remote: early cancellations are kept", millis(running::EARLY), "milliseconds"),
-        ("remote: waits for NATS", millis(GRACE), "milliseconds"),
-        ("remote: clock skew", millis(CLOCK_SKEW), "milliseconds"),
-        ("remote: head of a message", n(http::HEADROOM), "bytes"),
-        ("remote: head of a request", n(http::MAX_HEAD), "bytes"),
-        ("remote: other hosts asked", millis(peers::ANSWER), "milliseconds"),
-        ("remote: next of them to answer", millis(peers::QUIET), "milliseconds"),
+        ("remote: attempts", u64::from(MAX_ATTEMPTS), "attempts"),
+        ("remote: hosts are asked after a loss", millis(hosts::PROBE_PERIOD), "milliseconds"),
+        ("remote: their answer counts", millis(hosts::PROBE_TTL), "milliseconds"),
+        ("remote: their answer is waited for", millis(hosts::PROBE_TIMEOUT), "milliseconds"),
+        ("remote: early cancellations", n(running::MAX_PREMATURE_CANCELS), "calls"),
+        ("remote: early cancellations are kept", millis(running::PREMATURE_CANCEL_TTL), "milliseconds"),
+        ("remote: waits for NATS", millis(OUTAGE_GRACE), "milliseconds"),
+        ("remote: clock skew", millis(MAX_CLOCK_SKEW), "milliseconds"),
+        ("remote: head of a message", n(http::HEADROOM_BYTES), "bytes"),
+        ("remote: head of a request", n(http::MAX_HEAD_BYTES), "bytes"),
+        ("remote: other hosts asked", millis(peers::PEERS_TIMEOUT), "milliseconds"),
+        ("remote: next of them to answer", millis(peers::NEXT_ANSWER_TIMEOUT), "milliseconds"),
         ("remote: headers of a message", n(http::MAX_HEADERS), "headers"),
-        ("nats: messages not yet read", n(souk_nats::CAPACITY), "messages"),
+        ("nats: messages not yet read", n(souk_nats::SUBSCRIPTION_CAPACITY), "messages"),
     ]
 }

@@ -7,7 +7,7 @@
 //! one that says otherwise does not start.
 //!
 //! It says so first and asks then: of two that start together at one server, at least one learns of the other. Nobody is
-//! waited for who does not answer within [`QUIET`]: a host that hangs, that is cut off, or that has come to another server
+//! waited for who does not answer within [`NEXT_ANSWER_TIMEOUT`]: a host that hangs, that is cut off, or that has come to another server
 //! of the cluster in the same moment, is not seen.
 
 use super::micro::{Announcing, Service};
@@ -21,10 +21,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the hosts may take to answer, all together.
-pub(super) const ANSWER: Duration = Duration::from_secs(2);
-/// How long after one answer, its own included, the next may take.
-pub(super) const QUIET: Duration = Duration::from_millis(500);
+/// How long to wait for the answers of all hosts.
+pub(super) const PEERS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for the next answer after one has come, including the own.
+pub(super) const NEXT_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The hosts do not agree on what runs.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result
     let subject = Service::host_subject(nats.subjects());
     // What cannot be published now is answered by nobody.
     let _ = client.publish_with_reply(subject.clone(), inbox, Bytes::new()).await;
-    let (last, mut heard) = (Instant::now() + ANSWER, false);
+    let (last, mut heard) = (Instant::now() + PEERS_TIMEOUT, false);
     let mut until = last;
     while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
@@ -98,7 +98,7 @@ pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result
         }
         heard = true;
         compare(&answer, application)?;
-        until = last.min(Instant::now() + QUIET);
+        until = last.min(Instant::now() + NEXT_ANSWER_TIMEOUT);
     }
     if seen && !heard {
         tracing::warn!(

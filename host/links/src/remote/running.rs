@@ -1,8 +1,8 @@
 //! The calls that a host has under way, so that their callers can cancel them.
 //!
 //! Calls and cancellations arrive on different subscriptions, each with a reader of its own: a cancellation may be read
-//! before the call that it is of. So it is kept for [`EARLY`], and its call is not begun. Each host of a component
-//! hears of every cancellation, so most of those kept are of calls that other hosts have; beyond [`EARLY_MOST`] the
+//! before the call that it is of. So it is kept for [`PREMATURE_CANCEL_TTL`], and its call is not begun. Each host of a component
+//! hears of every cancellation, so most of those kept are of calls that other hosts have; beyond [`MAX_PREMATURE_CANCELS`] the
 //! oldest is forgotten, and its call then runs to its deadline.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
-/// How long a cancellation is kept whose call is not there: longer than the readers' queues are ever apart.
-pub(super) const EARLY: Duration = Duration::from_secs(5);
-/// How many of them are kept: with ids as long as they may be, about a MiB.
-pub(super) const EARLY_MOST: usize = 4096;
+/// How long a cancellation is kept whose call has not arrived: longer than the two subscriptions are ever apart.
+pub(super) const PREMATURE_CANCEL_TTL: Duration = Duration::from_secs(5);
+/// The most such cancellations that are kept: with ids of full length, about a MiB.
+pub(super) const MAX_PREMATURE_CANCELS: usize = 4096;
 
 /// The calls under way that can be cancelled.
 #[derive(Default)]
@@ -22,8 +22,8 @@ pub(super) struct Running(Mutex<Calls>);
 #[derive(Default)]
 struct Calls {
     under_way: HashMap<String, AbortHandle>,
-    /// Cancelled before they were there.
-    early: HashSet<Arc<str>>,
+    /// The ids of calls that were cancelled before they arrived.
+    premature: HashSet<Arc<str>>,
     /// The same, the oldest first, and when they are forgotten.
     order: VecDeque<(Instant, Arc<str>)>,
 }
@@ -34,7 +34,7 @@ impl Running {
         // Held until the task is noted, so that one which is over at once does not stay there for good.
         let mut calls = self.calls();
         calls.forget(Instant::now());
-        if calls.early.contains(id) {
+        if calls.premature.contains(id) {
             return false;
         }
         calls.under_way.insert(id.to_owned(), spawn());
@@ -70,10 +70,10 @@ impl Calls {
     fn keep(&mut self, id: &str, now: Instant) {
         self.forget(now);
         let id: Arc<str> = id.into();
-        if self.early.insert(id.clone()) {
-            self.order.push_back((now + EARLY, id));
+        if self.premature.insert(id.clone()) {
+            self.order.push_back((now + PREMATURE_CANCEL_TTL, id));
         }
-        if self.order.len() > EARLY_MOST {
+        if self.order.len() > MAX_PREMATURE_CANCELS {
             self.forget_oldest();
         }
     }
@@ -86,7 +86,7 @@ impl Calls {
 
     fn forget_oldest(&mut self) {
         if let Some((_, id)) = self.order.pop_front() {
-            self.early.remove(&id);
+            self.premature.remove(&id);
         }
     }
 }
@@ -114,13 +114,13 @@ mod tests {
     #[test]
     fn cancellations_are_forgotten_after_a_while_and_beyond_a_number() {
         let (mut calls, start) = (Calls::default(), Instant::now());
-        for n in 0..=EARLY_MOST {
+        for n in 0..=MAX_PREMATURE_CANCELS {
             calls.keep(&n.to_string(), start);
             calls.keep(&n.to_string(), start);
         }
-        assert_eq!((calls.early.len(), calls.order.len()), (EARLY_MOST, EARLY_MOST));
-        assert!(!calls.early.contains("0") && calls.early.contains("1"));
-        calls.forget(start + EARLY);
-        assert!(calls.early.is_empty() && calls.order.is_empty());
+        assert_eq!((calls.premature.len(), calls.order.len()), (MAX_PREMATURE_CANCELS, MAX_PREMATURE_CANCELS));
+        assert!(!calls.premature.contains("0") && calls.premature.contains("1"));
+        calls.forget(start + PREMATURE_CANCEL_TTL);
+        assert!(calls.premature.is_empty() && calls.order.is_empty());
     }
 }

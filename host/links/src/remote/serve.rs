@@ -1,7 +1,7 @@
 //! The callee's side: the components of this host as NATS services.
 //!
 //! Each call runs in a task of its own, which ends when its caller cancels it. What may be taken at one time is bounded
-//! before anything is read of a call ([`room`](super::room)).
+//! before anything is read of a call ([`memory_budget`](super::memory_budget)).
 //!
 //! **Why not `async_nats::service`'s own endpoints.** A host that stops must leave the queue groups and still answer
 //! what NATS has given it by then. When an endpoint is stopped, and also when a subscription is drained, that client
@@ -10,10 +10,10 @@
 //! says; the API that makes a service visible is in [`micro`](super::micro), with that crate's types.
 
 use super::call::at;
+use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
-use super::room::{Held, Room};
 use super::running::Running;
-use super::{ROOM, WORKING, http, wire};
+use super::{MAX_CALL_MEMORY_KIB, WORKING_INTERVAL, http, wire};
 use ::http::Method;
 use async_nats::header::HeaderMap;
 use async_nats::{Client, Message, Subject, Subscriber};
@@ -33,10 +33,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// How long NATS may take to confirm that this host has left the queue groups.
-const LEAVING: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Refusals that wait to be sent, when there is no room for more calls.
-pub(super) const REFUSALS: usize = 1024;
+/// The most refusals that wait to be sent; a call beyond them gets no answer.
+pub(super) const MAX_PENDING_REFUSALS: usize = 1024;
 
 /// The services of this host, while they take calls.
 pub struct Serving {
@@ -50,7 +50,7 @@ pub struct Serving {
 /// What the calls of this host share.
 struct Host {
     nats: Nats,
-    room: Room,
+    budget: MemoryBudget,
     refusals: Arc<Semaphore>,
     running: Running,
     tasks: TaskTracker,
@@ -83,8 +83,8 @@ impl Serving {
         let client = nats.client();
         let host = Arc::new(Host {
             nats: nats.clone(),
-            room: Room::new(),
-            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            budget: MemoryBudget::new(),
+            refusals: Arc::new(Semaphore::new(MAX_PENDING_REFUSALS)),
             running: Running::default(),
             tasks: TaskTracker::new(),
         });
@@ -133,7 +133,7 @@ impl Serving {
         });
         let drained = drained.await.is_ok();
         // The last answers are with the client yet.
-        let _ = tokio::time::timeout(LEAVING, self.host.nats.client().flush()).await;
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.host.nats.client().flush()).await;
         drained
     }
 }
@@ -177,7 +177,7 @@ impl Host {
         // Nobody can be answered.
         let Some(reply) = call.reply.clone().filter(|reply| !is_reserved(reply)) else { return };
         let (host, endpoint) = (self.clone(), endpoint.clone());
-        let Some(room) = self.room.take(call.payload.len()) else {
+        let Some(reservation) = self.budget.reserve(call.payload.len()) else {
             // Whoever floods a host need not be answered: such a call is lost to its caller.
             if let Ok(refusal) = self.refusals.clone().try_acquire_owned() {
                 self.tasks.spawn(async move {
@@ -194,7 +194,7 @@ impl Host {
             let task = self.tasks.spawn(async move {
                 // Made here: a runtime that ends drops the task within `spawn`, while the lock is held.
                 let _noted = Noted { host: host.clone(), id: noted };
-                host.answer(&endpoint, read, payload, reply, room).await;
+                host.answer(&endpoint, read, payload, reply, reservation).await;
             });
             task.abort_handle()
         };
@@ -218,7 +218,8 @@ impl Host {
     }
 
     async fn refuse(&self, endpoint: &Endpoint, reply: Subject) {
-        let held = format_args!("the calls that this host has taken hold {ROOM} KiB already").to_string();
+        let held =
+            format_args!("the calls that this host has taken hold {MAX_CALL_MEMORY_KIB} KiB already").to_string();
         let error = CallError::new(endpoint.pool.component(), Failure::Overloaded, held);
         endpoint.public.stats.note(Duration::ZERO, Some(error.failure));
         tracing::debug!(component = %error.component, "{error}");
@@ -231,7 +232,7 @@ impl Host {
         read: Result<wire::Envelope, (Failure, String)>,
         payload: Bytes,
         reply: Subject,
-        mut room: Held,
+        mut reservation: Reservation,
     ) {
         let start = Instant::now();
         let component = endpoint.pool.component();
@@ -241,7 +242,7 @@ impl Host {
                 trace = envelope.context.trace.clone();
                 let most = self.nats.client().max_payload();
                 let outcome = match endpoint.misunderstood(&envelope) {
-                    None => self.perform(endpoint, payload, &mut room, envelope.context, &reply).await,
+                    None => self.perform(endpoint, payload, &mut reservation, envelope.context, &reply).await,
                     Some(error) => Err(error),
                 };
                 let outcome = outcome.and_then(|answer| match answer.len() > most {
@@ -271,12 +272,12 @@ impl Host {
         &self,
         endpoint: &Endpoint,
         payload: Bytes,
-        room: &mut Held,
+        reservation: &mut Reservation,
         context: CallContext,
         reply: &Subject,
     ) -> Result<Bytes, CallError> {
-        let mut call = std::pin::pin!(endpoint.call(payload, room, context, self.nats.client().max_payload()));
-        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + WORKING, WORKING);
+        let mut call = std::pin::pin!(endpoint.call(payload, reservation, context, self.nats.client().max_payload()));
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + WORKING_INTERVAL, WORKING_INTERVAL);
         // A host that stood still says it once.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -325,7 +326,7 @@ impl Endpoint {
     async fn call(
         &self,
         payload: Bytes,
-        room: &mut Held,
+        reservation: &mut Reservation,
         context: CallContext,
         most: usize,
     ) -> Result<Bytes, CallError> {
@@ -334,9 +335,9 @@ impl Endpoint {
         };
         match &self.kind {
             Kind::Function { position, codec, .. } => {
-                let params = room.read(codec, &payload);
+                let params = reservation.read(codec, &payload);
                 let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
-                room.drop_message(payload.len());
+                reservation.drop_message(payload.len());
                 drop(payload);
                 let results = self.pool.call(*position, params, context).await?;
                 let results = codec.encode_results_within(most, &results);
@@ -409,7 +410,7 @@ pub(crate) async fn round_trip(client: &Client) {
         client.publish(inbox, Bytes::new()).await.ok()?;
         messages.next().await
     };
-    if !matches!(tokio::time::timeout(LEAVING, there_and_back).await, Ok(Some(_))) {
+    if !matches!(tokio::time::timeout(LEAVE_TIMEOUT, there_and_back).await, Ok(Some(_))) {
         tracing::debug!("NATS does not answer");
     }
 }

@@ -105,8 +105,8 @@ async fn a_call_that_is_heard_of_is_waited_for_and_the_signs_of_life_leave_nothi
             client.publish_with_headers(taken.reply.clone().unwrap(), wire::working(), Bytes::new()).await.unwrap();
         }
         // Twice as long as a silent call would be waited for.
-        let mut tick = tokio::time::interval(WORKING);
-        for _ in 0..=2 * (LOST_AFTER.as_millis() / WORKING.as_millis()) {
+        let mut tick = tokio::time::interval(WORKING_INTERVAL);
+        for _ in 0..=2 * (LOST_AFTER.as_millis() / WORKING_INTERVAL.as_millis()) {
             tick.tick().await;
             client.publish_with_headers(taken.reply.clone().unwrap(), wire::working(), Bytes::new()).await.unwrap();
         }
@@ -131,10 +131,10 @@ async fn a_lost_call_that_may_be_repeated_is_sent_to_another_host_and_only_so_of
     assert_eq!(answered.unwrap(), "[3]");
     let error = call(&remote, &target).await.unwrap_err();
     assert_eq!(error.failure, Failure::Lost, "{error}");
-    let taken = calls.by_ref().take(ATTEMPTS as usize).collect::<Vec<_>>().await;
+    let taken = calls.by_ref().take(MAX_ATTEMPTS as usize).collect::<Vec<_>>().await;
     let ids: std::collections::BTreeSet<_> =
         taken.iter().map(|call| wire::read(call.headers.as_ref(), Duration::ZERO).unwrap().id).collect();
-    assert_eq!(ids.len(), ATTEMPTS as usize, "each attempt has an id of its own");
+    assert_eq!(ids.len(), MAX_ATTEMPTS as usize, "each attempt has an id of its own");
     // There was no further one: the next message is this.
     client.publish(target.subject.clone(), "end".into()).await.unwrap();
     assert_eq!(calls.next().await.unwrap().payload, "end");

@@ -1,15 +1,15 @@
 //! Do the hosts that are there mean the same by a contract as this one? Asked once, at the start, for the log alone: calls
 //! compare for themselves, since a host may come later, or be replaced.
 
-use super::Offered;
+use super::ServedFunction;
 use crate::import::{Import, LinkError};
 use futures::future::join_all;
 use souk_codec::signature::signature;
 use souk_nats::Nats;
 use std::collections::BTreeMap;
 
-/// A function that a component of this host calls at another one.
-pub struct Wanted {
+/// The type that a component of this host expects of a function on another host.
+pub struct ExpectedType {
     caller: String,
     component: String,
     interface: String,
@@ -17,44 +17,44 @@ pub struct Wanted {
     signature: String,
 }
 
-/// What `caller` wants of the component that answers `import`.
+/// The types that `caller` expects of the component that answers `import`.
 ///
 /// # Errors
 /// As [`Import::functions`].
-pub fn wanted(import: &Import<'_>, caller: &str) -> Result<Vec<Wanted>, LinkError> {
-    let wanted = import.functions()?.into_iter().map(|function| Wanted {
+pub fn expected_types(import: &Import<'_>, caller: &str) -> Result<Vec<ExpectedType>, LinkError> {
+    let expected = import.functions()?.into_iter().map(|function| ExpectedType {
         caller: caller.to_owned(),
         component: import.target.component().to_string(),
         interface: import.export.to_owned(),
         signature: signature(&function.name, &function.ty),
         function: function.name,
     });
-    Ok(wanted.collect())
+    Ok(expected.collect())
 }
 
-/// Asks the hosts that are there for the types of what is `wanted`, and says where they differ.
-pub async fn compare(nats: Nats, wanted: Vec<Wanted>) {
-    let mut components: BTreeMap<&str, Vec<&Wanted>> = BTreeMap::new();
-    for function in &wanted {
+/// Asks the hosts that are there for the types of the functions in `expected`, and logs where they differ.
+pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
+    let mut components: BTreeMap<&str, Vec<&ExpectedType>> = BTreeMap::new();
+    for function in &expected {
         components.entry(&function.component).or_default().push(function);
     }
     let nats = &nats;
-    join_all(components.into_iter().map(async |(component, wanted)| {
-        let Ok(offered) = Offered::of(nats, component).await else { return };
-        for complaint in wanted.into_iter().filter_map(|function| function.differs(&offered)) {
-            tracing::error!(component, "{complaint}");
+    join_all(components.into_iter().map(async |(component, expected)| {
+        let Ok(served) = ServedFunction::of(nats, component).await else { return };
+        for difference in expected.into_iter().filter_map(|function| function.differs(&served)) {
+            tracing::error!(component, "{difference}");
         }
     }))
     .await;
 }
 
-impl Wanted {
-    fn differs(&self, offered: &[Offered]) -> Option<String> {
-        let Wanted { caller, component, interface, function, signature } = self;
-        let same = offered.iter().find(|offered| offered.interface == *interface && offered.function == *function);
+impl ExpectedType {
+    fn differs(&self, served: &[ServedFunction]) -> Option<String> {
+        let ExpectedType { caller, component, interface, function, signature } = self;
+        let same = served.iter().find(|served| served.interface == *interface && served.function == *function);
         let there = match same {
-            Some(offered) if offered.signature == *signature => return None,
-            Some(offered) => format!("is `{}` there", offered.signature),
+            Some(served) if served.signature == *signature => return None,
+            Some(served) => format!("is `{}` there", served.signature),
             None => "is not there".to_owned(),
         };
         Some(format!(

@@ -3,7 +3,7 @@
 //! Whoever may publish on the application's subjects can send anything, so nothing of a header is trusted: numbers are
 //! bounded, and a trace that could forge a line in the log is replaced.
 
-use super::CLOCK_SKEW;
+use super::MAX_CLOCK_SKEW;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use souk_bindings::call::{CallContext, MAX_HOPS};
@@ -21,8 +21,8 @@ const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
 const TYPE: HeaderName = HeaderName::from_static("Souk-Type");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
-/// The longest id, trace or name that is taken, in bytes.
-const MAX_NAME: usize = 128;
+/// The longest id, trace or name that is accepted, in bytes.
+const MAX_NAME_BYTES: usize = 128;
 
 /// What a call brings besides its payload.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
     let (timeout, deadline, hops) = (number(TIMEOUT)?, number(DEADLINE)?, number(HOPS)?.unwrap_or(1));
     let hops = u8::try_from(hops).ok().filter(|hops| *hops <= MAX_HOPS);
     let Some(hops) = hops else { return Err((Failure::TooManyHops, String::new())) };
-    if timeout == Some(0) || deadline.is_some_and(|deadline| deadline.saturating_add(millis(CLOCK_SKEW)) < now()) {
+    if timeout == Some(0) || deadline.is_some_and(|deadline| deadline.saturating_add(millis(MAX_CLOCK_SKEW)) < now()) {
         return Err((Failure::Deadline, "it had passed when the call arrived".to_owned()));
     }
     let timeout = timeout.map_or(most, |left| most.min(Duration::from_millis(left)));
@@ -105,7 +105,8 @@ pub(super) fn id(payload: &[u8]) -> Option<&str> {
 
 /// Whether a text is one that ids and names are made of: nothing in it can begin a line, or a field, of the log.
 fn is_plain(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b))
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b))
 }
 
 /// The headers of a message that says that a call runs.
@@ -208,7 +209,7 @@ mod tests {
         let left = |pairs: &[(&'static str, &str)]| read(Some(&with(pairs)), MOST).unwrap().context.remaining();
         assert!(left(&[("Souk-Timeout", "18446744073709551615")]) <= MOST);
         assert!(left(&[("Souk-Timeout", "5000")]) <= Duration::from_secs(5));
-        let behind = (now() - millis(CLOCK_SKEW) / 2).to_string();
+        let behind = (now() - millis(MAX_CLOCK_SKEW) / 2).to_string();
         assert!(left(&[("Souk-Timeout", "5000"), ("Souk-Deadline", &behind)]) > Duration::from_secs(1));
         let ahead = u64::MAX.to_string();
         assert!(left(&[("Souk-Deadline", &ahead)]) <= MOST);
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_trace_or_name_that_could_forge_a_log_line_is_not_taken() {
-        for text in ["a b", "a\u{1b}[2J", "ü", "", &"x".repeat(MAX_NAME + 1)] {
+        for text in ["a b", "a\u{1b}[2J", "ü", "", &"x".repeat(MAX_NAME_BYTES + 1)] {
             let envelope =
                 read(Some(&with(&[("Souk-Trace", text), ("Souk-Call", text), ("Souk-Caller", text)])), MOST).unwrap();
             assert!(envelope.context.trace.starts_with("nats-"), "{text}");

@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// A database.
-    #[error("database `{label}` in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
+    #[error("database `{label}` in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), fix_of(error))]
     Database {
         /// Its label.
         label: String,
@@ -29,7 +29,7 @@ pub enum GrantError {
         error: anyhow::Error,
     },
     /// A key-value store.
-    #[error("key-value store `{label}` in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
+    #[error("key-value store `{label}` in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), fix_of(error))]
     KeyValue {
         /// Its label.
         label: String,
@@ -47,11 +47,11 @@ pub enum GrantError {
         place: String,
         /// Why.
         error: anyhow::Error,
-        /// What would mend it.
+        /// The fix.
         fix: &'static str,
     },
     /// The queue of durable messages.
-    #[error("the queue of messages in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), mend(error))]
+    #[error("the queue of messages in {} cannot be opened: {}\n  fix: {}", path.display(), reason(error), fix_of(error))]
     Queue {
         /// Its file.
         path: PathBuf,
@@ -81,8 +81,8 @@ fn reason(error: &anyhow::Error) -> String {
     cause.map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
-/// What would mend it.
-fn mend(error: &anyhow::Error) -> &'static str {
+/// The fix.
+fn fix_of(error: &anyhow::Error) -> &'static str {
     let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
     let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
     match (code, kind) {
@@ -201,7 +201,7 @@ pub(super) async fn queue(
         (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
         // What an earlier manifest has left. Without durable links it needs no JetStream.
         (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
-            match error.is_passing() {
+            match error.is_transient() {
                 true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),
                 false => tracing::debug!("{error}"),
             }
@@ -241,15 +241,15 @@ async fn store(
     let path = match (place, nats) {
         (Some(KeyValuePlace::Nats { bucket }), Some(nats)) => {
             let opened = Store::in_nats(nats, bucket.as_deref(), label).await;
-            return opened.map_err(|error| failed("NATS".to_owned(), error, MEND_NATS));
+            return opened.map_err(|error| failed("NATS".to_owned(), error, NATS_FIX));
         }
         // The manifest was refused.
         (Some(KeyValuePlace::Nats { .. }), None) => {
-            return Err(failed("NATS".to_owned(), anyhow::anyhow!("NATS is not configured"), MEND_NATS));
+            return Err(failed("NATS".to_owned(), anyhow::anyhow!("NATS is not configured"), NATS_FIX));
         }
         (Some(KeyValuePlace::Redis(url)), _) => {
             let opened = Store::in_redis(url, label).await;
-            return opened.map_err(|error| failed(url.to_string(), error, MEND_REDIS));
+            return opened.map_err(|error| failed(url.to_string(), error, REDIS_FIX));
         }
         (Some(KeyValuePlace::File(path)), _) => path.clone(),
         (None, _) => folder.join(format!("{label}.db")),
@@ -257,9 +257,9 @@ async fn store(
     Store::open(&path, label).map_err(|error| GrantError::KeyValue { label: label.to_owned(), path, error })
 }
 
-const MEND_NATS: &str = "give the servers JetStream (`nats-server -js`) with room for the bucket, and let there be as many \
+const NATS_FIX: &str = "give the servers JetStream (`nats-server -js`) with room for the bucket, and let there be as many \
     as `replicas` under [nats] of runtime-config.toml says";
-const MEND_REDIS: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
+const REDIS_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
     user and password, `rediss://` for TLS, the number of a database at the end";
 
 /// Every label that any component of this host has in its list.

@@ -3,12 +3,12 @@
 //! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
 //! error names the component and what would fix it. Nothing is served by halves.
 
-mod elsewhere;
 mod grants;
 mod handler;
 mod imports;
 mod migrations;
 mod nest;
+mod remote_parts;
 mod start;
 mod summary;
 

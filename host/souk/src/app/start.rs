@@ -2,14 +2,14 @@
 
 use super::grants::{self, GrantError, Shared};
 use super::migrations::{self, MigrateError};
-use super::{App, Handler, elsewhere, handler, imports, nest};
+use super::{App, Handler, handler, imports, nest, remote_parts};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use souk_bindings::call::CallContext;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
-use souk_links::remote::{self, Linked, PeerError, Presence, Remote, Wanted};
+use souk_links::remote::{self, ExpectedType, Linked, PeerError, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
@@ -24,7 +24,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// How often pools are looked through for instances that nobody uses.
-const SWEEP: Duration = Duration::from_secs(1);
+const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
@@ -132,8 +132,8 @@ impl App {
         trial: bool,
     ) -> Result<Arc<Self>, StartError> {
         // Start-up blocks this thread where it opens files: nothing else runs yet.
-        elsewhere::check(&application)?;
-        elsewhere::inform(&application);
+        remote_parts::check(&application)?;
+        remote_parts::inform(&application);
         let remote = match &application.nats {
             Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
             None => None,
@@ -168,12 +168,12 @@ impl App {
             remote: remote.as_ref(),
             codes,
             pools: BTreeMap::new(),
-            wanted: Vec::new(),
+            expected: Vec::new(),
         };
         for name in application.components.keys() {
             wiring.pool(name)?;
         }
-        let (pools, wanted) = (wiring.pools, wiring.wanted);
+        let (pools, expected) = (wiring.pools, wiring.expected);
         check_routes(&application, &pools)?;
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
@@ -191,7 +191,7 @@ impl App {
         });
         shared.internal(dispatch(&app));
         if let Some(remote) = &app.remote {
-            tokio::spawn(remote::compare(remote.nats().clone(), wanted));
+            tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
         Ok(app)
     }
@@ -242,7 +242,7 @@ struct Wiring<'a> {
     codes: BTreeMap<String, Component>,
     pools: BTreeMap<String, Arc<Pool>>,
     /// What is called at other hosts.
-    wanted: Vec<Wanted>,
+    expected: Vec<ExpectedType>,
 }
 
 impl Wiring<'_> {
@@ -269,9 +269,9 @@ impl Wiring<'_> {
             )
         })?;
         for dependency in &declared.dependencies {
-            let elsewhere: Arc<str> = dependency.component.as_str().into();
+            let remote_component: Arc<str> = dependency.component.as_str().into();
             let pool = self.pool(&dependency.component)?;
-            let target = pool.as_ref().map_or(Target::Elsewhere(&elsewhere), Target::Here);
+            let target = pool.as_ref().map_or(Target::Remote(&remote_component), Target::Local);
             self.link(&mut linker, declared, &code, dependency, target)?;
         }
         nest::link(&mut linker, self.engine, application, declared, &code, self.remote.map(Remote::nats))?;
@@ -300,12 +300,12 @@ impl Wiring<'_> {
         let application = self.application;
         let manifest = || application.manifest.display().to_string();
         let component_type = code.component_type();
-        let wanted: Vec<String> = component_type
+        let imports: Vec<String> = component_type
             .imports(self.engine)
             .map(|(import, _)| import.to_string())
             .filter(|import| dependency.name.covers(import))
             .collect();
-        for import in wanted {
+        for import in imports {
             let export = dependency.export.as_deref().unwrap_or(&import);
             let durable = declared.durable.iter().find(|durable| durable.name.covers(&import));
             let failed = |error| StartError::Link {
@@ -320,14 +320,14 @@ impl Wiring<'_> {
                 continue;
             }
             let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
-            let uncovered = match (target, self.remote) {
-                (Target::Here(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
+            let functions_without_unavailable = match (target, self.remote) {
+                (Target::Local(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
-                // Without NATS there is nothing elsewhere: that has been checked.
+                // Without NATS there is no remote target: that has been checked.
                 (_, None) => continue,
             };
-            let uncovered = uncovered.map_err(failed)?;
-            for function in uncovered {
+            let functions_without_unavailable = functions_without_unavailable.map_err(failed)?;
+            for function in functions_without_unavailable {
                 tracing::warn!(
                     component = %declared.name,
                     "{function} has no error that could say that `{}` is unavailable: when it is, `{}` traps",
@@ -353,7 +353,7 @@ impl Wiring<'_> {
             call_deadline: target.limits.call_deadline,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
         };
-        self.wanted.extend(remote::wanted(import, &declared.name)?);
+        self.expected.extend(remote::expected_types(import, &declared.name)?);
         remote::link(linker, import, &linked)
     }
 }
@@ -399,12 +399,12 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
             let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
             let context = CallContext { deadline, ..context };
             let answer = match handler {
-                Handler::Here(pool) => {
-                    pool.handle_apart(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
+                Handler::Local(pool) => {
+                    pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
                 }
-                Handler::Elsewhere(elsewhere, _) => {
-                    let request = collect(request, elsewhere.most()).await?;
-                    let answer = elsewhere.handle(&request, "-", &context).await;
+                Handler::Remote(remote, _) => {
+                    let request = collect(request, remote.most()).await?;
+                    let answer = remote.handle(&request, "-", &context).await;
                     answer.map(|response| response.map(|body| Full::new(body).map_err(|e| match e {}).boxed_unsync()))
                 }
             };
@@ -435,8 +435,8 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
 }
 
 async fn sweep(pools: Vec<Arc<Pool>>) {
-    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(SWEEP);
-    let mut tick = tokio::time::interval(shortest.clamp(Duration::from_millis(10), SWEEP));
+    let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
+    let mut tick = tokio::time::interval(shortest.clamp(Duration::from_millis(10), MAX_SWEEP_INTERVAL));
     loop {
         tick.tick().await;
         for pool in &pools {

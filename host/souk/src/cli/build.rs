@@ -4,7 +4,7 @@
 //! side by side. The first command that fails stops the build. A command that runs alone has the terminal for itself;
 //! of several that run at once each line begins with the components that it is for.
 
-use super::{From, output};
+use super::{ManifestArg, output};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -22,12 +22,12 @@ pub const TARGET: &str = "wasm32-wasip2";
 #[derive(Debug, Args)]
 pub struct Build {
     #[command(flatten)]
-    from: From,
+    manifest: ManifestArg,
 }
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.from.manifest()).await?;
+        run(&self.manifest.path()).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,7 @@
 //! `souk call`: one function, by hand.
 
 use super::reach::{Reached, reach};
-use super::{Place, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output};
 use crate::app::App;
 use crate::control::{self, CallReply, CallRequest, Listed};
 use crate::telemetry;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 #[command(after_help = "Example: souk call products store:products/catalog#get '{\"id\":1}'")]
 pub struct Call {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
     /// Print every component's functions with their signatures
     #[arg(long, conflicts_with_all = ["component", "function", "arguments"])]
     list: bool,
@@ -32,8 +32,8 @@ impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
         // A running host has its variables; whoever calls it need not have them too.
-        let manifest = self.place.read(&[]);
-        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = self.app.read(&[]);
+        let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let state = match reach(&state_dir).await? {
             Reached::Host(mut host) => {
                 return match request {
@@ -66,7 +66,7 @@ impl Call {
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
-        let place = if function.elsewhere { " (on another host)" } else { "" };
+        let place = if function.remote { " (on another host)" } else { "" };
         let this = format!("{} {}{place}", function.component, function.interface);
         if this != heading {
             output::line(&this);

@@ -1,7 +1,7 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
 use super::build::{TARGET, has_target};
-use super::{Place, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output};
 use crate::app::{App, describe};
 use clap::Args;
 use souk_links::{durable, nest, remote};
@@ -16,7 +16,7 @@ use tokio::process::Command;
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
 }
 
 impl Doctor {
@@ -26,7 +26,7 @@ impl Doctor {
             output::line(&format!("{} {name}: {text}", if good { "ok   " } else { "WRONG" }));
             well &= good;
         };
-        let manifest = self.place.manifest();
+        let manifest = self.app.manifest();
         let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match version(folder).await {
             Some(version) => check("toolchain", true, version),
@@ -36,8 +36,8 @@ impl Doctor {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
-        let loaded = self.place.read(&[]).and_then(|manifest| {
-            let secrets = state::secrets_of(&self.place.state_dir(manifest.state_dir()));
+        let loaded = self.app.read(&[]).and_then(|manifest| {
+            let secrets = state::secrets_of(&self.app.state_dir(manifest.state_dir()));
             fill_in(manifest, default_url(), secrets)
         });
         let loaded = match loaded {

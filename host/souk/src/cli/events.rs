@@ -2,7 +2,7 @@
 //! NATS.
 
 use super::reach::{Reached, reach};
-use super::{Place, output};
+use super::{AppArgs, output};
 use crate::control::RunningHost;
 use clap::{Args, Subcommand};
 use souk_links::durable::operator::{self, Event, Found, Reply, Request, Which};
@@ -21,13 +21,13 @@ use std::process::ExitCode;
                         stranded\n(its function is not in the application); one that is delivered is gone.")]
 pub struct Events {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
     #[command(subcommand)]
-    deed: Deed,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Deed {
+enum Action {
     /// Print the messages, the oldest first
     List {
         /// Only dead letters
@@ -77,15 +77,15 @@ impl Chosen {
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = self.place.read(&[]);
-        let state_dir = self.place.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = self.app.read(&[]);
+        let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
         if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {
             let messages = match RunningHost::connect(&state::control_socket(&state_dir)).await {
                 Some(host) => Messages::Host(host),
                 None => Messages::on_nats(application, config, components).await?,
             };
-            return self.deed.run(messages).await;
+            return self.action.run(messages).await;
         }
         // Where no host has run there are no messages, and a look from the wrong place must not say so.
         if !state_dir.is_dir() {
@@ -99,14 +99,14 @@ impl Events {
             Reached::Host(host) => Messages::Host(host),
             Reached::State(state) => Messages::open(state).await?,
         };
-        self.deed.run(messages).await
+        self.action.run(messages).await
     }
 }
 
-impl Deed {
+impl Action {
     async fn run(self, mut messages: Messages) -> anyhow::Result<ExitCode> {
         match self {
-            Deed::List { dead, json } => {
+            Action::List { dead, json } => {
                 let found = messages.ask(Request::List { dead }).await?;
                 if json {
                     output::line(&serde_json::to_string(&found.events)?);
@@ -115,7 +115,7 @@ impl Deed {
                 }
                 note_more(&found);
             }
-            Deed::Show { id, json } => {
+            Action::Show { id, json } => {
                 for event in messages.ask(Request::Show(id)).await?.events {
                     if json {
                         output::line(&serde_json::to_string(&event)?);
@@ -124,8 +124,8 @@ impl Deed {
                     }
                 }
             }
-            Deed::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
-            Deed::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
+            Action::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
+            Action::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
         Ok(ExitCode::SUCCESS)
     }

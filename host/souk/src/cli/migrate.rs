@@ -1,6 +1,6 @@
 //! `souk migrate`: the databases, without the application.
 
-use super::{Place, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output};
 use crate::app;
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub struct Migrate {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
     /// Only show which migrations are applied, pending or changed
     #[arg(long)]
     status: bool,
@@ -18,8 +18,8 @@ pub struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let manifest = self.place.read(&[])?;
-        let state_dir = self.place.state_dir(manifest.state_dir());
+        let manifest = self.app.read(&[])?;
+        let state_dir = self.app.state_dir(manifest.state_dir());
         // Migrations use no secret, so none is made.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
         if self.status {

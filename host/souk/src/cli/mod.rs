@@ -44,23 +44,23 @@ enum Command {
 
 /// The application. Its options stand before or after a command's own command.
 #[derive(Debug, Args)]
-struct From {
+struct ManifestArg {
     /// The manifest, or the folder that holds spin.toml
     #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", global = true)]
     manifest: PathBuf,
 }
 
-impl From {
-    fn manifest(&self) -> PathBuf {
+impl ManifestArg {
+    fn path(&self) -> PathBuf {
         if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
     }
 }
 
 /// The application and its state.
 #[derive(Debug, Args)]
-struct Place {
+struct AppArgs {
     #[command(flatten)]
-    from: From,
+    manifest: ManifestArg,
     /// Where databases, compiled code and secrets are kept [default: .souk beside the manifest]
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
@@ -78,9 +78,9 @@ struct Place {
     only: Vec<String>,
 }
 
-impl Place {
+impl AppArgs {
     fn manifest(&self) -> PathBuf {
-        self.from.manifest()
+        self.manifest.path()
     }
 
     fn options(&self, environment: &[(String, String)]) -> LoadOptions {

@@ -5,10 +5,10 @@ use souk_manifest::state::{self, StateError, StateFolder};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long another holder of the state is waited for: longer than a host takes to compile its components.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long to wait for another holder of the state: longer than a host takes to compile its components.
+const STATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two tries.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who answers.
 pub(super) enum Reached {
@@ -19,7 +19,7 @@ pub(super) enum Reached {
 }
 
 /// Finds a running host, or takes hold of the state. Another command holds it for a moment, and a host that starts
-/// has it before it answers: both are waited for, up to [`PATIENCE`].
+/// has it before it answers: both are waited for, up to [`STATE_TIMEOUT`].
 pub(super) async fn reach(state_dir: &Path) -> Result<Reached, StateError> {
     let start = Instant::now();
     loop {
@@ -27,7 +27,9 @@ pub(super) async fn reach(state_dir: &Path) -> Result<Reached, StateError> {
             return Ok(Reached::Host(host));
         }
         match StateFolder::open(state_dir) {
-            Err(StateError::InUse { .. }) if start.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            Err(StateError::InUse { .. }) if start.elapsed() < STATE_TIMEOUT => {
+                tokio::time::sleep(RETRY_INTERVAL).await
+            }
             opened => return opened.map(Reached::State),
         }
     }

@@ -1,6 +1,6 @@
 //! `souk up`: the application, served.
 
-use super::{DEFAULT_LISTEN, Place, fill_in};
+use super::{AppArgs, DEFAULT_LISTEN, fill_in};
 use super::{build, output};
 use crate::app::{App, Progress};
 use crate::control;
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Args)]
 pub struct Up {
     #[command(flatten)]
-    place: Place,
+    app: AppArgs,
     /// Build the components first
     #[arg(long)]
     build: bool,
@@ -51,12 +51,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if self.build {
-            build::run(&self.place.manifest()).await?;
+            build::run(&self.app.manifest()).await?;
         }
         let start = Instant::now();
-        let manifest = self.place.read(&self.env)?;
+        let manifest = self.app.read(&self.env)?;
         let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
-        let state_dir = self.place.state_dir(manifest.state_dir());
+        let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),

@@ -1,4 +1,4 @@
-//! Responses' bodies at the edge: settled where they are small.
+//! Responses' bodies at the edge: small ones are buffered.
 //!
 //! A guest's body has no length as a rule. A small one is read to its end before the response's head goes out: it then
 //! has a `content-length`, head and body leave in one write, and the guest's instance is free again at once. Without a
@@ -17,12 +17,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use wasmtime_wasi_http::Error;
 
-/// The most that is read ahead of a response, in bytes.
-const SMALL: usize = 64 * 1024;
+/// The largest body that is buffered, in bytes.
+const MAX_SMALL_BODY_BYTES: usize = 64 * 1024;
 
-/// How long the end of a small body is waited for. Guests write a small body at once; one that streams is not held up
-/// for longer than this.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long to wait for the end of a small body. Guests write a small body at once; a body that streams is delayed by no
+/// more than this.
+const SMALL_BODY_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// A response's body on its way to the client.
 #[derive(Default)]
@@ -91,16 +91,19 @@ impl Body for EdgeBody {
     }
 }
 
-/// Reads a small body to its end and gives it a length. `to_head` says that the request was a HEAD.
+/// Reads a small body to its end and gives the response a length. `to_head` says that the request was a HEAD.
 ///
 /// # Errors
 /// When the body broke off; without an error where the call's own end was the reason, which the runtime has logged.
-pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<Response<EdgeBody>, Option<Error>> {
+pub async fn buffer_small_body(
+    response: Response<ResponseBody>,
+    to_head: bool,
+) -> Result<Response<EdgeBody>, Option<Error>> {
     let (mut head, mut body) = response.into_parts();
     let mut read = Read::default();
-    if may_settle(&head, to_head) {
-        let ended = tokio::time::timeout(PATIENCE, read.read(&mut body)).await.unwrap_or(Ok(false));
-        if ended.map_err(|error| (!body.is_cut()).then_some(error))? {
+    if may_buffer(&head, to_head) {
+        let ended = tokio::time::timeout(SMALL_BODY_TIMEOUT, read.read(&mut body)).await.unwrap_or(Ok(false));
+        if ended.map_err(|error| (!body.is_aborted()).then_some(error))? {
             if let trailers @ Some(_) = read.trailers.take() {
                 let body = EdgeBody { ready: read.bytes(), trailers, ..EdgeBody::default() };
                 return Ok(Response::from_parts(head, body));
@@ -115,10 +118,10 @@ pub async fn settle(response: Response<ResponseBody>, to_head: bool) -> Result<R
         }
     }
     // From here on the client's reading sets the pace.
-    Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.apart()), ..EdgeBody::default() }))
+    Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.spawned()), ..EdgeBody::default() }))
 }
 
-/// A response that is there as a whole, given a length as [`settle`] does.
+/// A response that is there as a whole, given a length as [`buffer_small_body`] does.
 pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
     let (mut head, bytes) = response.into_parts();
     let silent = to_head && bytes.is_empty() || has_no_content(head.status);
@@ -139,7 +142,7 @@ struct Read {
 impl Read {
     /// Reads `body`, and says whether it has come to its end.
     async fn read(&mut self, body: &mut ResponseBody) -> Result<bool, Error> {
-        while self.first.len().max(self.all.len()) <= SMALL {
+        while self.first.len().max(self.all.len()) <= MAX_SMALL_BODY_BYTES {
             if body.has_arrived() {
                 return Ok(true);
             }
@@ -163,7 +166,7 @@ impl Read {
     }
 }
 
-fn may_settle(head: &Parts, to_head: bool) -> bool {
+fn may_buffer(head: &Parts, to_head: bool) -> bool {
     let length = head.headers.get(CONTENT_LENGTH);
     if has_no_content(head.status) || to_head && length.is_some() {
         // What the body is does not matter, and the guest may well have left it out.
@@ -171,7 +174,7 @@ fn may_settle(head: &Parts, to_head: bool) -> bool {
     }
     let events = head.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
     let length = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    !events && length.is_none_or(|length: usize| length <= SMALL)
+    !events && length.is_none_or(|length: usize| length <= MAX_SMALL_BODY_BYTES)
 }
 
 /// RFC 9110, sections 15.3.5 and 15.4.5.

@@ -15,15 +15,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-/// Streams that one HTTP/2 connection may have open.
-const HTTP2_STREAMS: u32 = 128;
+/// The most streams that one HTTP/2 connection may have open.
+const MAX_HTTP2_STREAMS: u32 = 128;
 
 /// The most that one HTTP/2 stream holds of a response that its client does not read, in bytes.
-const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long a connection stays open at shutdown for a request that is on its way already. A client cannot know of the
 /// shutdown before the next response tells it; a network's round trip and a busy client fit in.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER_TIME: Duration = Duration::from_millis(500);
 
 /// hyper's settings, made once for all connections.
 pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
@@ -38,8 +38,8 @@ pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_send_buf_size(MAX_HTTP2_SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX));
     builder
 }
@@ -47,7 +47,7 @@ pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
 /// Returns once `shutdown` has been cancelled and requests that were on their way have had time to arrive.
 pub async fn lingered(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(LINGER_TIME).await;
 }
 
 /// Serves `stream` until it ends, stands still for too long, or `shutdown` is cancelled and its requests are done.

@@ -1,10 +1,10 @@
 //! The way of one request: id, route, bounds, the component, and the response made fit for the wire.
 
 use super::activity::UnderWay;
-use super::body::{self, EdgeBody, settle};
+use super::body::{self, EdgeBody, buffer_small_body};
 use super::error;
 use super::request::{self, Caller, REQUEST_ID, Target};
-use super::upload::{self, Refused, Room, Upload};
+use super::upload::{self, MemoryBudget, Refused, Upload};
 use crate::app::{App, Handler};
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -24,7 +24,7 @@ const HEALTH: &str = "/.well-known/spin/health";
 pub struct Edge {
     app: Arc<App>,
     router: Router<Target>,
-    room: Room,
+    budget: MemoryBudget,
 }
 
 impl Edge {
@@ -35,7 +35,7 @@ impl Edge {
             Some((pattern.clone(), Target::new(pattern, handler.clone())))
         });
         let router = Router::new(routes);
-        Arc::new(Edge { app, router, room: Room::new() })
+        Arc::new(Edge { app, router, budget: MemoryBudget::new() })
     }
 
     /// The limits of the edge.
@@ -91,10 +91,8 @@ impl Edge {
         let handler = &found.target.handler;
         let component: &str = handler.component();
         let (limit, whole) = match handler {
-            Handler::Here(_) => (self.limits().request_body.as_u64(), false),
-            Handler::Elsewhere(elsewhere, _) => {
-                (self.limits().request_body.as_u64().min(elsewhere.most() as u64), true)
-            }
+            Handler::Local(_) => (self.limits().request_body.as_u64(), false),
+            Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
         };
         if body.size_hint().lower() > limit {
             // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
@@ -112,7 +110,7 @@ impl Edge {
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
         let patience = self.limits().body_read_timeout;
-        let upload = match Upload::read(body, limit, whole, patience, &self.room).await {
+        let upload = match Upload::read(body, limit, whole, patience, &self.budget).await {
             Ok(upload) => upload,
             Err(refused) => return (refusal(&refused, limit), Some(component)),
         };
@@ -120,16 +118,16 @@ impl Edge {
         under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();
         let answer = match handler {
-            Handler::Here(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
+            Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
                 Ok(response) if response.status().is_informational() => Err(informational(response.status())),
-                Ok(response) => {
-                    settle(response, to_head).await.map_err(|error| error.map(|e| format!("the body broke off: {e}")))
-                }
+                Ok(response) => buffer_small_body(response, to_head)
+                    .await
+                    .map_err(|error| error.map(|e| format!("the body broke off: {e}"))),
                 Err(failed) => Ok(failure(&failed, trace)),
             },
-            Handler::Elsewhere(elsewhere, _) => {
-                let (body, _room) = upload.into_ready();
-                match elsewhere.handle(&Request::from_parts(head, body), "-", &context).await {
+            Handler::Remote(remote, _) => {
+                let (body, _reservation) = upload.into_ready();
+                match remote.handle(&Request::from_parts(head, body), "-", &context).await {
                     Ok(response) if response.status().is_informational() => Err(informational(response.status())),
                     Ok(response) => Ok(body::whole(response, to_head)),
                     Err(failed) => Ok(failure(&failed, trace)),
@@ -181,7 +179,7 @@ fn health(method: &Method) -> Response<EdgeBody> {
 fn refusal(refused: &Refused, limit: u64) -> Response<EdgeBody> {
     match refused {
         Refused::TooLarge => too_large(limit),
-        Refused::NoRoom => error::response(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are on their way"),
+        Refused::NoMemory => error::response(StatusCode::SERVICE_UNAVAILABLE, "too many bodies are on their way"),
         Refused::TooSlow => error::response(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
         // There may be nobody left to read it.
         Refused::Broken => error::response(StatusCode::BAD_REQUEST, "the body broke off"),

@@ -17,7 +17,7 @@ const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
 /// The longest request id that is taken from a client, in bytes.
-const MAX_ID: usize = 128;
+const MAX_ID_BYTES: usize = 128;
 
 /// Who is at the other end of a connection, and what it speaks.
 pub struct Caller {
@@ -67,7 +67,8 @@ impl Target {
 pub fn id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
-        (1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
+        (1..=MAX_ID_BYTES).contains(&bytes.len())
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
     });
     match given {
         Some(value) => value.clone(),

@@ -2,13 +2,13 @@
 //!
 //! A client may take as long as it likes to send a body, and an instance serves one request at a time: with a few dozen
 //! slow uploads a stranger could hold every instance of a component. So a body is read before an instance is taken, to
-//! its end or as far as [`AHEAD`]; only a client that has sent that much is waited for inside the sandbox. A component
-//! whose own bound is below `AHEAD` is never held up by a slow client.
+//! its end or as far as [`READ_AHEAD_BYTES`]; only a client that has sent that much is waited for inside the sandbox. A component
+//! whose own bound is below `READ_AHEAD_BYTES` is never held up by a slow client.
 //!
 //! A body for a component on another host is read to its end: it goes there in one message.
 //!
 //! What all bodies together may hold is bounded too, from their first byte until the component takes them. A body for
-//! which there is no room is refused (503): calling the component with half of it would be the very thing to avoid.
+//! which there is no memory is refused (503): calling the component with half of it would be the very thing to avoid.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -25,33 +25,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::Error;
 
 /// The most that is read of one body before an instance is taken, in bytes. The bodies of an API end before it.
-const AHEAD: usize = 256 * 1024;
+const READ_AHEAD_BYTES: usize = 256 * 1024;
 
-/// What all bodies together may hold, in KiB.
-const ROOM: usize = 64 * 1024;
+/// The most memory that all buffered bodies may hold together, in KiB.
+const MAX_BUFFERED_KIB: usize = 64 * 1024;
 
-/// What a body holds at the least, in KiB: a stream with its headers takes that much while it waits.
-const LEAST: usize = 16;
+/// The least memory that a body counts for, in KiB: a stream with its headers takes that much while it waits.
+const MIN_UPLOAD_KIB: usize = 16;
 
-/// How long a body that is refused may take to arrive.
-const REFUSAL: Duration = Duration::from_secs(1);
+/// How long to read a body that is refused.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The memory for reading ahead.
-pub struct Room(Arc<Semaphore>);
+/// The memory that is left for buffered bodies.
+pub struct MemoryBudget(Arc<Semaphore>);
 
-impl Room {
-    /// All of it free.
+impl MemoryBudget {
+    /// A budget of which everything is free.
     pub fn new() -> Self {
-        Room(Arc::new(Semaphore::new(ROOM)))
+        MemoryBudget(Arc::new(Semaphore::new(MAX_BUFFERED_KIB)))
     }
 
-    /// Makes `held` enough for `bytes`.
+    /// Extends the reservation `held` to `bytes`.
     fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refused> {
-        let wanted = bytes.div_ceil(1024).max(LEAST);
+        let wanted = bytes.div_ceil(1024).max(MIN_UPLOAD_KIB);
         let missing = wanted.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-        let missing = u32::try_from(missing).map_err(|_| Refused::NoRoom)?;
+        let missing = u32::try_from(missing).map_err(|_| Refused::NoMemory)?;
         if missing > 0 {
-            let more = self.0.clone().try_acquire_many_owned(missing).map_err(|_| Refused::NoRoom)?;
+            let more = self.0.clone().try_acquire_many_owned(missing).map_err(|_| Refused::NoMemory)?;
             match held {
                 Some(held) => held.merge(more),
                 None => *held = Some(more),
@@ -67,8 +67,8 @@ pub enum Refused {
     TooLarge,
     /// It took too long.
     TooSlow,
-    /// There are too many others.
-    NoRoom,
+    /// Other bodies hold the memory.
+    NoMemory,
     /// The client went away, or broke the protocol.
     Broken,
 }
@@ -77,7 +77,7 @@ pub enum Refused {
 #[derive(Default)]
 pub struct Upload {
     ready: Bytes,
-    /// The room that `ready` takes.
+    /// The memory that `ready` takes.
     held: Option<OwnedSemaphorePermit>,
     trailers: Option<HeaderMap>,
     rest: Option<Bounded>,
@@ -88,20 +88,20 @@ impl Upload {
     /// be `whole`.
     ///
     /// # Errors
-    /// When the body is too large, too slow or broken, or there is no room for it.
+    /// When the body is too large, too slow or broken, or there is no memory for it.
     pub async fn read(
         body: Incoming,
         limit: u64,
         whole: bool,
         patience: Duration,
-        room: &Room,
+        budget: &MemoryBudget,
     ) -> Result<Self, Refused> {
         if body.is_end_stream() {
             return Ok(Upload::default());
         }
         let mut rest = Bounded { body, left: limit, exceeded: Arc::default() };
-        let ahead = if whole { usize::MAX } else { AHEAD };
-        let read = tokio::time::timeout(patience, Self::read_ahead(&mut rest, ahead, room)).await;
+        let ahead = if whole { usize::MAX } else { READ_AHEAD_BYTES };
+        let read = tokio::time::timeout(patience, Self::read_ahead(&mut rest, ahead, budget)).await;
         let (mut upload, ended) = match read.unwrap_or(Err(Refused::TooSlow)) {
             Ok(read) => read,
             Err(refused) => {
@@ -116,10 +116,10 @@ impl Upload {
     }
 
     /// What came first, and whether that was all.
-    async fn read_ahead(body: &mut Bounded, ahead: usize, room: &Room) -> Result<(Self, bool), Refused> {
+    async fn read_ahead(body: &mut Bounded, ahead: usize, budget: &MemoryBudget) -> Result<(Self, bool), Refused> {
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         let mut upload = Upload::default();
-        room.grow(&mut upload.held, 0)?;
+        budget.grow(&mut upload.held, 0)?;
         let ended = loop {
             if body.is_end_stream() {
                 break true;
@@ -143,13 +143,13 @@ impl Upload {
                 }
                 Err(other) => upload.trailers = other.into_trailers().ok(),
             }
-            room.grow(&mut upload.held, first.len().max(all.len()))?;
+            budget.grow(&mut upload.held, first.len().max(all.len()))?;
         };
         upload.ready = if all.is_empty() { first } else { all.freeze() };
         Ok((upload, ended))
     }
 
-    /// What has been read, with the room that it takes.
+    /// What has been read, with the memory that it takes.
     pub fn into_ready(self) -> (Bytes, Option<OwnedSemaphorePermit>) {
         (self.ready, self.held)
     }
@@ -238,5 +238,5 @@ pub async fn discard(mut body: Incoming, most: u64) {
         }
     };
     // Whether all of it came makes no difference to the answer.
-    let _ = tokio::time::timeout(REFUSAL, reading).await;
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }

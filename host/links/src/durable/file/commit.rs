@@ -10,11 +10,12 @@ use crate::durable::queue::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-/// The most jobs of one transaction, and the most bytes that they bring.
-const MOST_JOBS: usize = 512;
-const MOST_BYTES: usize = 8 << 20;
-/// Jobs in the channel; whoever comes when it is full waits for its turn.
-const WAITING: usize = 1024;
+/// The most jobs of one transaction.
+const MAX_BATCH_JOBS: usize = 512;
+/// The most bytes that the jobs of one transaction write.
+const MAX_BATCH_BYTES: usize = 8 << 20;
+/// The most jobs that wait in the channel; when it is full, a caller waits until there is room.
+const MAX_QUEUED_JOBS: usize = 1024;
 
 /// What a job has to outlive once it counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub(super) enum Outlives {
 enum Step<'a> {
     /// Do the work, in a transaction; perhaps a second time, when the first was rolled back.
     Run(&'a Connection),
-    /// The transaction is committed, or has failed.
-    Settle(Result<(), QueueError>),
+    /// Tell the caller: the transaction is committed, or has failed.
+    Finish(Result<(), QueueError>),
 }
 
 struct Job {
@@ -50,7 +51,7 @@ impl Writer {
     /// # Errors
     /// When the system has no thread to give.
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
-        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (jobs, waiting) = mpsc::channel(MAX_QUEUED_JOBS);
         std::thread::Builder::new().name("durable".to_owned()).spawn(move || run(&connection, waiting))?;
         Ok(Writer { jobs })
     }
@@ -72,7 +73,7 @@ impl Writer {
         let step = move |step: Step<'_>| {
             match step {
                 Step::Run(connection) => value = Some(work(connection)?),
-                Step::Settle(outcome) => {
+                Step::Finish(outcome) => {
                     let outcome = outcome.and_then(|()| value.take().ok_or(QueueError::Stopped));
                     if let Ok(value) = &outcome {
                         done(value);
@@ -95,8 +96,8 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
     while let Some(first) = waiting.blocking_recv() {
         let mut bytes = first.bytes;
         let mut jobs = vec![first];
-        while jobs.len() < MOST_JOBS
-            && bytes < MOST_BYTES
+        while jobs.len() < MAX_BATCH_JOBS
+            && bytes < MAX_BATCH_BYTES
             && let Ok(job) = waiting.try_recv()
         {
             bytes += job.bytes;
@@ -106,10 +107,10 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
             Err(error) if jobs.len() > 1 && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 for job in &mut jobs {
                     let outcome = commit(connection, std::slice::from_mut(job)).map_err(QueueError::from);
-                    settle(std::slice::from_mut(job), &outcome);
+                    finish_batch(std::slice::from_mut(job), &outcome);
                 }
             }
-            outcome => settle(&mut jobs, &outcome.map_err(QueueError::from)),
+            outcome => finish_batch(&mut jobs, &outcome.map_err(QueueError::from)),
         }
     }
 }
@@ -125,9 +126,10 @@ fn commit(connection: &Connection, jobs: &mut [Job]) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn settle(jobs: &mut [Job], outcome: &Result<(), QueueError>) {
+/// Tells each job how its transaction ended.
+fn finish_batch(jobs: &mut [Job], outcome: &Result<(), QueueError>) {
     for job in jobs {
-        // Settling does not fail.
-        let _ = (job.step)(Step::Settle(outcome.clone()));
+        // Finishing does not fail.
+        let _ = (job.step)(Step::Finish(outcome.clone()));
     }
 }

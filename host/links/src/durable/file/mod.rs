@@ -33,8 +33,8 @@ use uuid::Uuid;
 
 /// How long a transaction waits for a program that holds the file, a backup say.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the log of SQLite may keep on disk once it is empty, in bytes.
-const JOURNAL: u64 = 16 << 20;
+/// The most bytes that the empty write-ahead log of SQLite keeps on disk.
+const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
 /// What was taken.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl FileQueue {
         let writer = Connection::open_with_flags(path, flags)?;
         writer.busy_timeout(BUSY_TIMEOUT)?;
         writer.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {JOURNAL};
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {MAX_JOURNAL_BYTES};
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
             statements::SCHEMA
         ))?;
@@ -80,7 +80,7 @@ impl FileQueue {
         for folder in path.ancestors().skip(1).take(2) {
             std::fs::File::open(folder)?.sync_all()?;
         }
-        statements::settle(&writer, now())?;
+        statements::requeue_interrupted(&writer, now())?;
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;

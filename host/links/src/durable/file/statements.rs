@@ -9,8 +9,8 @@ use crate::durable::operator::{Event, Found, Which};
 use crate::durable::queue::{Key, Message, NewMessage, Stats};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-/// What a message takes on disk beside its arguments, in bytes: names, ids, indexes, and a reason of full length.
-pub(super) const OVERHEAD: usize = 2048;
+/// The bytes that a message takes on disk besides its arguments: names, ids, indexes, and a reason of full length.
+pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 2048;
 
 /// `state` is `pending`, `delivering`, `dead` or `stranded`; `bytes` is what counts against the limit.
 pub(super) const SCHEMA: &str = "
@@ -33,9 +33,9 @@ END;";
 /// The reason of a message that was being delivered when its host died.
 const INTERRUPTED: &str = "the host ended during the delivery";
 
-/// No host delivers: what waits is due now, and what was being delivered keeps the pause that was noted before its
-/// attempt began, since it may be what ended the host.
-pub(super) fn settle(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+/// Called when no host delivers. Makes waiting messages due now, and interrupted deliveries pending again. Those keep the
+/// pause that was noted before their attempt began, since one of them may have ended the host.
+pub(super) fn requeue_interrupted(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1", [now])?;
     connection
         .execute("UPDATE message SET state = 'pending', reason = ?1 WHERE state = 'delivering'", [INTERRUPTED])?;
@@ -50,7 +50,7 @@ pub(super) fn insert(
     now: i64,
     limit: u64,
 ) -> rusqlite::Result<bool> {
-    let bytes = message.arguments.len() + OVERHEAD;
+    let bytes = message.arguments.len() + MESSAGE_OVERHEAD_BYTES;
     let total: i64 = connection.prepare_cached("SELECT bytes FROM total")?.query_row([], |row| row.get(0))?;
     let bytes = number(bytes);
     if total.saturating_add(bytes) > number(limit) {
@@ -187,7 +187,7 @@ const EVENT: &str = "id, state, attempts, caller, target, interface, function, t
     CASE WHEN state IN ('pending', 'delivering') THEN strftime('%Y-%m-%dT%H:%M:%fZ', due / 1000.0, 'unixepoch') END";
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    let overhead = u64::try_from(OVERHEAD).unwrap_or_default();
+    let overhead = u64::try_from(MESSAGE_OVERHEAD_BYTES).unwrap_or_default();
     Ok(Event {
         id: row.get(0)?,
         state: row.get(1)?,

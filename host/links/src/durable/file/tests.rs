@@ -1,12 +1,12 @@
 use super::FileQueue;
-use super::statements::OVERHEAD;
+use super::statements::MESSAGE_OVERHEAD_BYTES;
 use crate::durable::operator::Which;
 use crate::durable::queue::{Key, Message, NewMessage, Published, Stats};
 use futures::FutureExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const ROOM: u64 = 64 << 20;
+const LIMIT_BYTES: u64 = 64 << 20;
 const SOON: i64 = 60_000;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -48,13 +48,13 @@ fn is(state: &str, attempts: u32) -> (String, u32) {
 /// Stops the writer as a crash would: nothing is told to the queue.
 fn reopen(queue: FileQueue, path: &Path) -> FileQueue {
     drop(queue);
-    FileQueue::open(path, ROOM).unwrap()
+    FileQueue::open(path, LIMIT_BYTES).unwrap()
 }
 
 #[tokio::test]
 async fn a_message_is_taken_once_with_all_that_was_stored_and_is_gone_when_it_is_delivered() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, r#"{"n":1}"#).await;
     let taken = take(&queue).await;
     let [taken] = taken.as_slice() else { panic!("{taken:?}") };
@@ -68,7 +68,7 @@ async fn a_message_is_taken_once_with_all_that_was_stored_and_is_gone_when_it_is
 #[tokio::test]
 async fn messages_outlive_the_process_and_what_waited_is_due_at_once() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let fresh = publish(&queue, "{}").await;
     let taken = take(&queue).await.remove(0);
     queue.retry_later(&taken, "not yet", SOON * 60, false).await.unwrap();
@@ -81,7 +81,7 @@ async fn messages_outlive_the_process_and_what_waited_is_due_at_once() {
 #[tokio::test]
 async fn the_attempt_of_a_message_that_ends_the_host_is_noted_and_it_waits_for_its_pause() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     assert_eq!(take(&queue).await.len(), 1);
     let mut queue = reopen(queue, &path);
@@ -100,7 +100,7 @@ async fn the_attempt_of_a_message_that_ends_the_host_is_noted_and_it_waits_for_i
 #[tokio::test]
 async fn many_who_publish_at_one_time_share_their_transactions() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let before = commits(&path);
     // While another has the file, all of them come to wait.
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -130,7 +130,7 @@ fn commits(path: &Path) -> usize {
 async fn a_full_queue_refuses_until_there_is_room_and_can_always_be_emptied() {
     let (_folder, path) = folder();
     let size = 1000;
-    let limit = 3 * (size + OVERHEAD);
+    let limit = 3 * (size + MESSAGE_OVERHEAD_BYTES);
     let queue = FileQueue::open(&path, limit as u64).unwrap();
     let text = "x".repeat(size);
     for _ in 0..3 {
@@ -156,7 +156,7 @@ async fn a_full_queue_refuses_until_there_is_room_and_can_always_be_emptied() {
 #[tokio::test]
 async fn a_queue_whose_file_fails_answers_so_and_recovers_by_itself() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let kept = publish(&queue, "{}").await;
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("ALTER TABLE message RENAME TO elsewhere").unwrap();
@@ -172,7 +172,7 @@ async fn a_queue_whose_file_fails_answers_so_and_recovers_by_itself() {
 #[tokio::test]
 async fn a_message_too_many_for_the_disk_fails_alone() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     // A disk without room for one of them, as SQLite reports it: by an error in the middle of the transaction.
     other
@@ -191,7 +191,7 @@ async fn a_message_too_many_for_the_disk_fails_alone() {
 #[tokio::test]
 async fn a_message_of_a_caller_that_goes_away_after_it_was_handed_over_is_stored() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let arrivals = queue.arrivals("target");
     // Polled once, the message is on its way; dropped, nobody waits for the answer.
     assert!(queue.publish(message("{}")).now_or_never().is_none());
@@ -202,7 +202,7 @@ async fn a_message_of_a_caller_that_goes_away_after_it_was_handed_over_is_stored
 #[tokio::test]
 async fn an_arrival_is_announced_also_to_one_who_listens_later() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     publish(&queue, "{}").await;
     queue.arrivals("target").notified().await;
     assert!(queue.arrivals("another").notified().now_or_never().is_none());
@@ -211,7 +211,7 @@ async fn an_arrival_is_announced_also_to_one_who_listens_later() {
 #[tokio::test]
 async fn an_attempt_that_does_not_count_is_given_back() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     let taken = take(&queue).await.remove(0);
     queue.retry_later(&taken, "overloaded", 0, true).await.unwrap();
@@ -223,7 +223,7 @@ async fn an_attempt_that_does_not_count_is_given_back() {
 #[tokio::test]
 async fn the_next_due_time_is_that_of_the_soonest_that_is_left() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     publish(&queue, "1").await;
     publish(&queue, "2").await;
     let first = queue.take("target".into(), 1, |_| SOON).await.unwrap();
@@ -238,7 +238,7 @@ async fn the_next_due_time_is_that_of_the_soonest_that_is_left() {
 #[tokio::test]
 async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_drops_it() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let (one, two) = (publish(&queue, "1").await, publish(&queue, "2").await);
     for taken in take(&queue).await {
         queue.park(&taken, "no such thing\u{1b}[2J").await.unwrap();
@@ -262,7 +262,7 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
 #[tokio::test]
 async fn a_retry_by_hand_leaves_a_message_alone_that_is_being_delivered() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     let taken = take(&queue).await.remove(0);
     queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
@@ -276,7 +276,7 @@ async fn a_retry_by_hand_leaves_a_message_alone_that_is_being_delivered() {
 #[tokio::test]
 async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     assert_eq!(queue.strand_unknown(vec![key("another")]).await.unwrap(), [(key("target"), 1)]);
     assert_eq!(state(&queue, &id).await, is("stranded", 0));
@@ -289,7 +289,7 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
 #[tokio::test]
 async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
     let (_folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let before = super::now();
     publish(&queue, "1").await;
     let dead = take(&queue).await.remove(0);
@@ -308,7 +308,7 @@ async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
 async fn only_the_owner_can_read_the_messages() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, path) = folder();
-    let queue = FileQueue::open(&path, ROOM).unwrap();
+    let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     publish(&queue, "{}").await;
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();

@@ -1,24 +1,24 @@
-//! Deliveries from JetStream: for each component as many workers as it takes messages at one time. A worker asks its
-//! consumer for one message, delivers it, says how that ended, and asks again.
+//! Deliveries from JetStream: the worker of a component runs as many tasks as the component takes messages at one time. A
+//! task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
 //!
 //! So no message lies on a host that has no room for it while another is idle. While one is delivered, the server hears
-//! [three times](PROGRESS) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go to others.
+//! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go to others.
 //!
-//! **Attempts** are counted by the server, which says of each message how often it has handed it out. What was handed
+//! **Attempts** are counted by the server, which says of each message how often it has delivery it out. What was delivery
 //! out and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
-//! So is what was handed out before its time: until when a message waits, a server that is started again has forgotten, and
+//! So is what was delivered before its time: until when a message waits, a server that is started again has forgotten, and
 //! so has the next leader of a cluster.
 //!
 //! **The end** of a delivery is said until the server confirms it, however long NATS is away meanwhile. Of a dead letter
 //! the dead-letter stream has acknowledged its copy before. Where the end is lost all the same, with its host, the
 //! message comes once more.
 
-use super::handed::{Handed, early};
+use super::delivery::{Delivery, premature};
 use super::message::Stored;
 use super::note::State;
-use super::{ACK_WAIT, JetStreamQueue, PATIENCE, Sent, failed, sweep};
-use crate::durable::complaint::Complaint;
-use crate::durable::deliver::{AGAIN, End, Lane};
+use super::{ACK_WAIT, JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed, sweep};
+use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
+use crate::durable::log_throttle::LogThrottle;
 use crate::durable::now;
 use crate::durable::queue::{QueueError, kept};
 use async_nats::jetstream::AckKind;
@@ -27,57 +27,56 @@ use async_nats::jetstream::consumer::pull::{self, BatchConfig};
 use async_nats::{Message, Request, StatusCode, Subject, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use souk_manifest::limits::millis;
-use souk_nats::{Outage, room};
+use souk_nats::{Outage, stream_capacity::header_bytes};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use uuid::Uuid;
 
-/// Between two words about a message that is being delivered.
-const PROGRESS: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
-/// How long a request for a message waits at the server. One that the server forgets (its leader has changed) is made
-/// again after so long.
-const PULL: Duration = Duration::from_secs(5);
-/// How long after that its answer may come.
-const SLACK: Duration = Duration::from_secs(1);
-/// When a message whose function is not here is handed out again, perhaps to a host that has it.
-const ELSEWHERE: Duration = Duration::from_secs(60);
-/// How long a worker that stops waits for a message that is on its way to it.
-const LATE: Duration = Duration::from_secs(1);
+/// How often the server is told that a delivery makes progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
+/// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
+const PULL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long after [`PULL_TIMEOUT`] the answer may still come.
+const PULL_SLACK: Duration = Duration::from_secs(1);
+/// After how long a message whose function is not on this host is delivered again, perhaps to a host that has it.
+const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a task that stops waits for a message that is on its way to it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the workers of `lanes` in `tasks`, until `stop`.
+/// Starts the tasks of `workers` in `tasks`, until `stop`.
 pub(in crate::durable) async fn start(
     queue: &JetStreamQueue,
-    lanes: Vec<Lane>,
+    workers: Vec<DeliveryWorker>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
-    for lane in lanes {
-        let consumer = queue.consumer(lane.pool.component()).await?;
-        let (component, deadline) = (lane.pool.component().clone(), lane.pool.call_deadline());
+    for worker in workers {
+        let consumer = queue.consumer(worker.pool.component()).await?;
+        let (component, deadline) = (worker.pool.component().clone(), worker.pool.call_deadline());
         tasks.spawn(sweep::run(queue.clone(), component, deadline, stop.clone()));
-        let workers = lane.deliveries();
-        let (complaint, mending) = (Complaint::default(), tokio::sync::Mutex::default());
-        let runner = Arc::new(Runner { queue: queue.clone(), lane, consumer, complaint, mending });
-        for _ in 0..workers {
+        let concurrency = worker.deliveries();
+        let (log_throttle, recreating) = (LogThrottle::default(), tokio::sync::Mutex::default());
+        let runner = Arc::new(Runner { queue: queue.clone(), worker, consumer, log_throttle, recreating });
+        for _ in 0..concurrency {
             tasks.spawn(runner.clone().work(stop.clone()));
         }
     }
     Ok(())
 }
 
-/// A lane with its consumer.
+/// A worker with its consumer; each of its tasks pulls and delivers one message at a time.
 struct Runner {
     queue: JetStreamQueue,
-    lane: Lane,
+    worker: DeliveryWorker,
     consumer: Consumer<pull::Config>,
-    complaint: Complaint,
-    /// Held by the worker that makes anew what the server has lost.
-    mending: tokio::sync::Mutex<()>,
+    log_throttle: LogThrottle,
+    /// Held by the task that creates again what the server has lost.
+    recreating: tokio::sync::Mutex<()>,
 }
 
-/// Where a worker's messages come in.
+/// Where the messages of one task arrive.
 struct Inbox {
     subject: Subject,
     messages: Subscriber,
@@ -91,13 +90,13 @@ impl Runner {
         while !stop.is_cancelled() {
             match self.next(&mut inbox, &stop).await {
                 Ok(Some(message)) => {
-                    self.go_on();
+                    self.log_recovery();
                     self.deliver(message, &stop).await;
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.trouble(&error).await;
-                    if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                    self.on_error(&error).await;
+                    if stop.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL)).await.is_none() {
                         break;
                     }
                 }
@@ -106,13 +105,13 @@ impl Runner {
         self.close(inbox, &stop).await;
     }
 
-    /// The longest that a message waits, in milliseconds.
-    fn longest(&self) -> i64 {
-        self.lane.backoff.most().max(i64::try_from(ELSEWHERE.as_millis()).unwrap_or(i64::MAX))
+    /// The longest_wait that a message waits, in milliseconds.
+    fn longest_wait(&self) -> i64 {
+        self.worker.backoff.most().max(i64::try_from(STRANDED_RETRY_INTERVAL.as_millis()).unwrap_or(i64::MAX))
     }
 
     fn component(&self) -> &Arc<str> {
-        self.lane.pool.component()
+        self.worker.pool.component()
     }
 
     async fn inbox(&self, stop: &CancellationToken) -> Option<Inbox> {
@@ -121,9 +120,9 @@ impl Runner {
             let subject = Subject::from(client.new_inbox());
             match client.subscribe(subject.clone()).await {
                 Ok(messages) => return Some(Inbox { subject, messages, stale: false }),
-                Err(error) => self.complain(&failed(error)),
+                Err(error) => self.log_failure(&failed(error)),
             }
-            stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await?;
+            stop.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL)).await?;
         }
     }
 
@@ -160,7 +159,7 @@ impl Runner {
             Some(false) => return Err(QueueError::Stopped),
             Some(true) => {}
         }
-        let one = BatchConfig { batch: 1, expires: Some(PULL), ..BatchConfig::default() };
+        let one = BatchConfig { batch: 1, expires: Some(PULL_TIMEOUT), ..BatchConfig::default() };
         self.consumer.request_batch(one, inbox.subject.clone()).await.map_err(failed)?;
         let message = tokio::select! {
             biased;
@@ -172,7 +171,7 @@ impl Runner {
                 return Ok(None);
             }
             // Nobody has answered: the server has forgotten the request, or there is no consumer to make it of.
-            () = tokio::time::sleep(PULL + SLACK) => {
+            () = tokio::time::sleep(PULL_TIMEOUT + PULL_SLACK) => {
                 inbox.stale = true;
                 self.consumer.get_info().await.map_err(failed)?;
                 return Ok(None);
@@ -182,7 +181,7 @@ impl Runner {
             None | Some(StatusCode::OK) => Ok(Some(message)),
             // Nothing came within the time.
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::IDLE_HEARTBEAT) => {
-                self.go_on();
+                self.log_recovery();
                 Ok(None)
             }
             Some(StatusCode::NO_RESPONDERS) => Err(failed("no server has the consumer")),
@@ -198,7 +197,7 @@ impl Runner {
         if inbox.messages.drain().await.is_err() {
             return;
         }
-        while let Ok(Some(message)) = tokio::time::timeout(LATE, inbox.messages.next()).await {
+        while let Ok(Some(message)) = tokio::time::timeout(DRAIN_TIMEOUT, inbox.messages.next()).await {
             if message.status.is_none() {
                 // It is stopped, so nothing is called.
                 self.deliver(message, stop).await;
@@ -207,119 +206,119 @@ impl Runner {
     }
 
     async fn deliver(&self, message: Message, stop: &CancellationToken) {
-        let Some(mut handed) = Handed::read(message, &self.queue.shared.context) else { return };
+        let Some(mut delivery) = Delivery::read(message, &self.queue.shared.context) else { return };
         // Not ours: our messages have their id in the subject.
-        if Uuid::try_parse(&handed.stored.id).is_err() {
+        if Uuid::try_parse(&delivery.stored.id).is_err() {
             tracing::error!(
                 component = %self.component(),
                 "a message that no host of the application has sent was taken out of the stream; fix: let nobody else publish \
                  to `{}`",
                 self.queue.shared.nats.subjects().durable_all()
             );
-            self.insist(|| self.confirm(&handed.reply, AckKind::Term)).await;
+            self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Term)).await;
             return;
         }
-        let _progress = AbortOnDropHandle::new(tokio::spawn(progress(self.queue.clone(), handed.reply.clone())));
-        let mut reason = handed.stored.reason.clone();
-        if handed.times > 1 {
-            let note = self.insist(|| self.queue.shared.notes.get(&handed.stored.id)).await;
-            let early = note.as_ref().and_then(|note| early(note, now(), self.longest()));
-            reason = handed.recall(note);
-            if let Some((state, due)) = early {
-                return self.give_back(&handed, state, reason, due).await;
+        let _progress = AbortOnDropHandle::new(tokio::spawn(progress(self.queue.clone(), delivery.reply.clone())));
+        let mut reason = delivery.stored.reason.clone();
+        if delivery.times > 1 {
+            let note = self.retry_until_ok(|| self.queue.shared.notes.get(&delivery.stored.id)).await;
+            let premature = note.as_ref().and_then(|note| premature(note, now(), self.longest_wait()));
+            reason = delivery.apply_note(note);
+            if let Some((state, due)) = premature {
+                return self.give_back(&delivery, state, reason, due).await;
             }
         }
         if stop.is_cancelled() {
-            return self.give_back(&handed, State::Waiting, reason, now()).await;
+            return self.give_back(&delivery, State::Waiting, reason, now()).await;
         }
-        if handed.times > 1 {
+        if delivery.times > 1 {
             // For the operator, and for the next attempt, should this be the host's last.
-            let note = handed.note(State::Delivering, reason.clone(), None);
-            handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
+            let note = delivery.note(State::Delivering, reason.clone(), None);
+            delivery.noted |= self.queue.shared.notes.put(&delivery.stored.id, &note).await.is_ok();
         }
-        let message = handed.stored.message(handed.attempt(), reason);
-        let end = loop {
-            match self.lane.deliver(&message).await {
-                End::Later { reason, uncounted: true } => {
+        let message = delivery.stored.message(delivery.attempt(), reason);
+        let outcome = loop {
+            match self.worker.deliver(&message).await {
+                DeliveryOutcome::RetryLater { reason, uncounted: true } => {
                     // Nothing was started. It is held here, and the server goes on hearing of it; should the host end
                     // meanwhile, it was no attempt.
-                    let pause = self.lane.backoff.pause(message.attempt);
-                    let note = handed.given_back(State::Held, Some(kept(&reason)), now().saturating_add(pause));
-                    handed.noted |= self.queue.shared.notes.put(&handed.stored.id, &note).await.is_ok();
+                    let pause = self.worker.backoff.pause(message.attempt);
+                    let note = delivery.uncounted_note(State::Held, Some(kept(&reason)), now().saturating_add(pause));
+                    delivery.noted |= self.queue.shared.notes.put(&delivery.stored.id, &note).await.is_ok();
                     let again = async {
                         tokio::time::sleep(millis(u64::try_from(pause).unwrap_or_default())).await;
                         // From here on it is one, or a message that ends its host would be delivered without end.
-                        let note = handed.note(State::Delivering, Some(kept(&reason)), None);
-                        self.insist(|| self.queue.shared.notes.put(&handed.stored.id, &note)).await;
+                        let note = delivery.note(State::Delivering, Some(kept(&reason)), None);
+                        self.retry_until_ok(|| self.queue.shared.notes.put(&delivery.stored.id, &note)).await;
                     };
                     if stop.run_until_cancelled(again).await.is_none() {
-                        return self.give_back(&handed, State::Waiting, Some(reason), now()).await;
+                        return self.give_back(&delivery, State::Waiting, Some(reason), now()).await;
                     }
                 }
-                end => break end,
+                outcome => break outcome,
             }
         };
-        self.settle(&handed, end).await;
+        self.acknowledge(&delivery, outcome).await;
     }
 
-    /// Says how a delivery has ended, until the server has heard it.
-    async fn settle(&self, handed: &Handed, end: End) {
-        let id = handed.stored.id.clone();
+    /// Acknowledges a delivery according to its `outcome`, until the server has confirmed it.
+    async fn acknowledge(&self, delivery: &Delivery, outcome: DeliveryOutcome) {
+        let id = delivery.stored.id.clone();
         let notes = &self.queue.shared.notes;
-        match end {
-            End::Delivered => {
-                self.insist(|| self.confirm(&handed.reply, AckKind::Ack)).await;
-                self.queue.shared.room.forget();
-                if handed.noted {
+        match outcome {
+            DeliveryOutcome::Delivered => {
+                self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Ack)).await;
+                self.queue.shared.capacity.refresh_if_full();
+                if delivery.noted {
                     // One that stays is of no harm, and goes with time.
                     let _ = notes.delete(&id).await;
                 }
             }
-            End::Dead(reason) if self.buried(handed, &reason).await => {
-                self.insist(|| self.confirm(&handed.reply, AckKind::Term)).await;
-                self.queue.shared.room.forget();
-                if handed.noted {
+            DeliveryOutcome::DeadLetter(reason) if self.dead_lettered(delivery, &reason).await => {
+                self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Term)).await;
+                self.queue.shared.capacity.refresh_if_full();
+                if delivery.noted {
                     let _ = notes.delete(&id).await;
                 }
             }
-            End::Later { reason, .. } | End::Dead(reason) => {
-                let pause = self.lane.backoff.pause(handed.attempt());
+            DeliveryOutcome::RetryLater { reason, .. } | DeliveryOutcome::DeadLetter(reason) => {
+                let pause = self.worker.backoff.pause(delivery.attempt());
                 let due = now().saturating_add(pause);
-                let note = handed.note(State::Waiting, Some(kept(&reason)), Some(due));
-                self.insist(|| notes.put(&id, &note)).await;
+                let note = delivery.note(State::Waiting, Some(kept(&reason)), Some(due));
+                self.retry_until_ok(|| notes.put(&id, &note)).await;
                 let pause = millis(u64::try_from(pause).unwrap_or_default());
-                self.insist(|| self.confirm(&handed.reply, AckKind::Nak(Some(pause)))).await;
+                self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Nak(Some(pause)))).await;
             }
-            End::Stranded => {
-                let due = now().saturating_add(i64::try_from(ELSEWHERE.as_millis()).unwrap_or_default());
-                self.give_back(handed, State::Stranded, Some("its function is not there".to_owned()), due).await;
+            DeliveryOutcome::Stranded => {
+                let due = now().saturating_add(i64::try_from(STRANDED_RETRY_INTERVAL.as_millis()).unwrap_or_default());
+                self.give_back(delivery, State::Stranded, Some("its function is not there".to_owned()), due).await;
             }
         }
     }
 
     /// Leaves a message to another host, or to the next one, without an attempt: at once, or when it is `due`.
-    async fn give_back(&self, handed: &Handed, state: State, reason: Option<String>, due: i64) {
-        let note = handed.given_back(state, reason.as_deref().map(kept), due);
-        self.insist(|| self.queue.shared.notes.put(&handed.stored.id, &note)).await;
+    async fn give_back(&self, delivery: &Delivery, state: State, reason: Option<String>, due: i64) {
+        let note = delivery.uncounted_note(state, reason.as_deref().map(kept), due);
+        self.retry_until_ok(|| self.queue.shared.notes.put(&delivery.stored.id, &note)).await;
         let pause = u64::try_from(due.saturating_sub(now())).ok().filter(|pause| *pause > 0).map(millis);
-        self.insist(|| self.confirm(&handed.reply, AckKind::Nak(pause))).await;
+        self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Nak(pause))).await;
     }
 
-    /// Stores a dead letter; `false` when there is no room for it, and it stays where it is.
-    async fn buried(&self, handed: &Handed, reason: &str) -> bool {
-        let attempts = handed.attempt();
-        let dead = Stored { attempts, reason: Some(reason.to_owned()), ..handed.stored.clone() };
+    /// Stores the message as a dead letter; `false` when there is no room for it, and the message stays where it is.
+    async fn dead_lettered(&self, delivery: &Delivery, reason: &str) -> bool {
+        let attempts = delivery.attempt();
+        let dead = Stored { attempts, reason: Some(reason.to_owned()), ..delivery.stored.clone() };
         let subject = dead.dead_subject(self.queue.shared.nats.subjects());
         // Dying once more, after a retry, it is another message of the stream.
-        let headers = dead.headers(&format!("{}.{}", dead.id, handed.sequence));
+        let headers = dead.headers(&format!("{}.{}", dead.id, delivery.sequence));
         let shared = &self.queue.shared;
-        let size = room::size(&headers);
+        let size = header_bytes(&headers);
         let send = || {
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + PUBLISH_TIMEOUT;
             self.queue.send(subject.clone(), headers.clone(), dead.arguments.clone(), until)
         };
-        let sent = match shared.dead_room.take(&shared.dead, &subject, size, dead.arguments.len()).await {
-            Some(_room) => self.insist(send).await,
+        let sent = match shared.dead_capacity.reserve(&shared.dead, &subject, size, dead.arguments.len()).await {
+            Some(_reservation) => self.retry_until_ok(send).await,
             None => Sent::Full,
         };
         if sent != Sent::Stored {
@@ -335,36 +334,35 @@ impl Runner {
 
     /// Says `kind` of the message at `reply`, and waits until the server has heard it.
     async fn confirm(&self, reply: &Subject, kind: AckKind) -> Result<(), QueueError> {
-        let request = Request::new().payload(kind.into()).timeout(Some(super::TRY));
+        let request = Request::new().payload(kind.into()).timeout(Some(super::ACK_TIMEOUT));
         self.queue.shared.nats.client().send_request(reply.clone(), request).await.map(|_| ()).map_err(failed)
     }
 
-    /// Does `deed` until it succeeds, when NATS is there.
-    async fn insist<T, F: Future<Output = Result<T, QueueError>> + Send>(&self, deed: impl Fn() -> F) -> T {
+    /// Repeats `action` until it succeeds; waits while NATS is away.
+    async fn retry_until_ok<T, F: Future<Output = Result<T, QueueError>> + Send>(&self, action: impl Fn() -> F) -> T {
         let mut outage = self.queue.shared.nats.outage();
         loop {
             let _ = outage.wait_for(|now| *now == Outage::None).await;
             tokio::select! {
-                done = deed() => match done {
+                done = action() => match done {
                     Ok(value) => return value,
-                    Err(error) => self.trouble(&error).await,
+                    Err(error) => self.on_error(&error).await,
                 },
                 // The answer cannot come any more.
                 _ = outage.changed() => {}
             }
-            tokio::time::sleep(AGAIN / 4).await;
+            tokio::time::sleep(RETRY_INTERVAL / 4).await;
         }
     }
 
-    /// Something failed. Unless NATS is away, which is said elsewhere, it is told, and what the server may have lost is
-    /// made anew.
-    async fn trouble(&self, error: &QueueError) {
+    /// Logs the error and creates again what the server may have lost; nothing while NATS is away, which is logged elsewhere.
+    async fn on_error(&self, error: &QueueError) {
         let away = *self.queue.shared.nats.outage().borrow() != Outage::None;
         if away {
             return;
         }
-        self.complain(error);
-        let Ok(_mending) = self.mending.try_lock() else { return };
+        self.log_failure(error);
+        let Ok(_recreating) = self.recreating.try_lock() else { return };
         let made = match self.queue.make_streams(Duration::ZERO).await {
             Ok(()) => self.queue.consumer(self.component()).await.map(|_| ()),
             Err(error) => Err(failed(error)),
@@ -374,12 +372,12 @@ impl Runner {
         }
     }
 
-    fn go_on(&self) {
-        self.complaint.ended(|| tracing::info!(component = %self.component(), "deliveries go on"));
+    fn log_recovery(&self) {
+        self.log_throttle.recovered(|| tracing::info!(component = %self.component(), "deliveries go on"));
     }
 
-    fn complain(&self, error: &QueueError) {
-        self.complaint.happened(|_| {
+    fn log_failure(&self, error: &QueueError) {
+        self.log_throttle.failed(|_| {
             tracing::error!(component = %self.component(), "deliveries wait: {error}; fix: {}", error.fix());
         });
     }
@@ -387,7 +385,7 @@ impl Runner {
 
 /// Tells the server that a message is being delivered, until this is dropped.
 async fn progress(queue: JetStreamQueue, reply: Subject) {
-    let mut tick = tokio::time::interval(PROGRESS);
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
     tick.tick().await;
     loop {
         tick.tick().await;

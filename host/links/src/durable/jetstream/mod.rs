@@ -7,7 +7,7 @@
 //! | `souk_APP_notes` | why and until when a message waits that has failed |
 //!
 //! **Stored** is a message when the stream has acknowledged it. Where no acknowledgement comes it is sent again with the
-//! same `Nats-Msg-Id`, which the stream knows, until [`PATIENCE`] is over; then the caller is told to try again. Such a
+//! same `Nats-Msg-Id`, which the stream knows, until [`PUBLISH_TIMEOUT`] is over; then the caller is told to try again. Such a
 //! message may have been stored all the same. Nothing is kept in the memory of the host instead.
 //!
 //! **Delivered** it is by whichever host runs its target and has room: one consumer a component, of which each host pulls
@@ -17,11 +17,11 @@
 //! **A server that is killed** may come back with messages that had ended, and with less of what was under way:
 //! [`sweep`] delivers what it would keep for good.
 //!
-//! **A full stream** takes no more messages; it drops none ([`Room`]). So does that of the dead letters, whose messages
+//! **A full stream** takes no more messages; it drops none ([`StreamCapacity`]). So does that of the dead letters, whose messages
 //! then stay where they are.
 
 pub(super) mod deliver;
-mod handed;
+mod delivery;
 mod message;
 mod note;
 mod operator;
@@ -33,7 +33,7 @@ mod tests;
 
 pub use streams::JetStreamError;
 
-use super::MAX_REASON;
+use super::MAX_REASON_BYTES;
 use super::queue::{NewMessage, Published, QueueError};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
@@ -43,7 +43,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
-use souk_nats::room::{self, Room};
+use souk_nats::stream_capacity::{StreamCapacity, header_bytes};
 use souk_nats::{Nats, Outage};
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -52,22 +52,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// What mends it.
+/// How an operator fixes it.
 pub(super) const FIX: &str = "see that nats-server runs with JetStream, that most servers of its cluster are up, and that \
                               this host's user may publish to `$JS.API.>` and `$JS.ACK.>`";
 
-/// How long a caller's message is sent again and again: a cluster may elect a leader meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What a message leaves of `max_payload` beside a reason, in bytes: what else a dead letter has more.
-const HEADROOM: usize = 256;
-/// How long one acknowledgement is waited for.
-const TRY: Duration = Duration::from_secs(2);
+/// How long a caller's message is sent again and again: a cluster may be electing a leader.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The bytes of `max_payload` that a message leaves free, besides those for a reason: a dead letter has more headers.
+const DEAD_LETTER_HEADROOM_BYTES: usize = 256;
+/// How long to wait for one acknowledgement.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before a message is sent again; it doubles each time.
-const PAUSE: Duration = Duration::from_millis(25);
-/// When NATS has been away for so long, a caller is told so at once.
-const GONE: Duration = Duration::from_secs(2);
-/// How long the server waits for a word about a message that it has handed out before it hands it out again. A delivery
-/// that runs says so three times as often.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(25);
+/// Once NATS has been away for so long, publishing fails at once.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the server waits for an acknowledgement or a sign of progress before it delivers a message again. A running
+/// delivery reports progress three times in that time.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(15);
 /// The messages of one component that may wait for another attempt, or be under way; when there are more, new ones wait
 /// behind them. The server keeps them in memory.
@@ -88,9 +88,10 @@ struct Shared {
     /// Of the application, as this host knows it.
     components: BTreeSet<String>,
     limit: u64,
-    /// Of the messages, and of the dead letters.
-    room: Room,
-    dead_room: Room,
+    /// How full the stream of messages is.
+    capacity: StreamCapacity,
+    /// How full the stream of dead letters is.
+    dead_capacity: StreamCapacity,
 }
 
 /// What became of a message that was sent to a stream.
@@ -109,7 +110,7 @@ impl JetStreamQueue {
     /// When JetStream is not there, or the streams cannot be what they must be.
     pub async fn open(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
         let (queue, start) = (Self::on(nats, limit, components).await?, Instant::now());
-        queue.make_streams(streams::START).await.map_err(|error| error.or_denied(queue.denied(start)))?;
+        queue.make_streams(streams::START_TIMEOUT).await.map_err(|error| error.or_denied(queue.denied(start)))?;
         Ok(queue)
     }
 
@@ -125,7 +126,7 @@ impl JetStreamQueue {
 
     async fn on(nats: Nats, limit: u64, components: BTreeSet<String>) -> Result<Self, JetStreamError> {
         let mut context = nats.jetstream();
-        context.set_timeout(TRY);
+        context.set_timeout(ACK_TIMEOUT);
         let stream = |what: &str| context.get_stream_no_info(nats.subjects().stream(what));
         let found = futures::try_join!(stream(streams::DURABLE), stream(streams::DEAD), stream(streams::NOTES));
         let (durable, dead, notes) = found.map_err(|error| JetStreamError::new(&error))?;
@@ -139,8 +140,8 @@ impl JetStreamQueue {
                 notes,
                 components,
                 limit,
-                room: Room::new(Some(limit)),
-                dead_room: Room::new(Some(limit)),
+                capacity: StreamCapacity::new(Some(limit)),
+                dead_capacity: StreamCapacity::new(Some(limit)),
             }),
         })
     }
@@ -162,23 +163,24 @@ impl JetStreamQueue {
     pub async fn publish(&self, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
         let id = Uuid::now_v7().to_string();
         let stored = Stored::new(id.clone(), message);
-        let until = deadline.min(Instant::now() + PATIENCE);
+        let until = deadline.min(Instant::now() + PUBLISH_TIMEOUT);
         let subject = stored.durable_subject(self.shared.nats.subjects());
         let (arguments, headers) = (stored.arguments.clone(), stored.headers(&id));
         // What is taken must fit as a dead letter too, with the reason.
-        let most = self.shared.nats.client().max_payload().saturating_sub(MAX_REASON + HEADROOM);
-        if arguments.len() + room::size(&headers) > most {
+        let most =
+            self.shared.nats.client().max_payload().saturating_sub(MAX_REASON_BYTES + DEAD_LETTER_HEADROOM_BYTES);
+        if arguments.len() + header_bytes(&headers) > most {
             return Ok(Published::TooLarge(most));
         }
         if let Outage::Since(since) = *self.shared.nats.outage().borrow()
-            && since.elapsed() >= GONE
+            && since.elapsed() >= OUTAGE_TIMEOUT
         {
             return Err(failed("NATS is gone"));
         }
-        let size = room::size(&headers);
-        let room = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len());
-        let room = tokio::time::timeout_at(until.into(), room).await;
-        let Some(_room) = room.map_err(|_| failed("JetStream gives no answer"))? else {
+        let size = header_bytes(&headers);
+        let reservation = self.shared.capacity.reserve(&self.shared.durable, &subject, size, arguments.len());
+        let reservation = tokio::time::timeout_at(until.into(), reservation).await;
+        let Some(_reservation) = reservation.map_err(|_| failed("JetStream gives no answer"))? else {
             return Ok(Published::Full);
         };
         Ok(match self.send(subject, headers, arguments, until).await? {
@@ -197,14 +199,14 @@ impl JetStreamQueue {
         until: Instant,
     ) -> Result<Sent, QueueError> {
         let mut outage = self.shared.nats.outage();
-        let mut pause = PAUSE;
+        let mut pause = MIN_RETRY_INTERVAL;
         loop {
             let state = *outage.borrow_and_update();
             let failure = match state {
-                Outage::Since(since) if since.elapsed() >= GONE => return Err(failed("NATS is gone")),
+                Outage::Since(since) if since.elapsed() >= OUTAGE_TIMEOUT => return Err(failed("NATS is gone")),
                 Outage::Since(since) => {
                     // It may be back in a moment.
-                    let end = until.min(since + GONE);
+                    let end = until.min(since + OUTAGE_TIMEOUT);
                     let _ = tokio::time::timeout_at(end.into(), outage.wait_for(|now| *now == Outage::None)).await;
                     failed("NATS is gone")
                 }
@@ -231,7 +233,7 @@ impl JetStreamQueue {
                 return Err(failure);
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(TRY);
+            pause = (pause * 2).min(ACK_TIMEOUT);
         }
     }
 

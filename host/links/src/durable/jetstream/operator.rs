@@ -7,11 +7,11 @@
 //!
 //! Arguments are looked at one by one: a stream may have more of them than the host has memory.
 //!
-//! A message is sent anew before the old one is deleted: who is interrupted leaves two, never none.
+//! A message is sent again before the old one is deleted: an interruption leaves two, never none.
 
 use super::message::Stored;
 use super::note::{Note, State};
-use super::{JetStreamQueue, PATIENCE, Sent, failed};
+use super::{JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed};
 use crate::durable::operator::{Event, Found, Which};
 use crate::durable::queue::{QueueError, Stats};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
@@ -23,7 +23,7 @@ use chrono::{DateTime, Datelike as _, Timelike as _};
 use futures::TryStreamExt as _;
 use serde_json::value::RawValue;
 use souk_manifest::subject;
-use souk_nats::room;
+use souk_nats::stream_capacity::header_bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,9 +68,9 @@ impl Entry {
     }
 }
 
-/// What is done with messages.
+/// What an operator does with messages.
 #[derive(Clone, Copy)]
-enum Deed {
+enum Action {
     Retry,
     Drop,
 }
@@ -104,15 +104,15 @@ impl JetStreamQueue {
         }))
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it
+    /// Makes a message due now, or all dead letters; a dead letter begins copy. One that is being delivered stays as it
     /// is. Returns them as they were, of which up to `most` are named.
     pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
-        self.each(which, most, Deed::Retry).await
+        self.each(which, most, Action::Retry).await
     }
 
     /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
     pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
-        self.each(which, most, Deed::Drop).await
+        self.each(which, most, Action::Drop).await
     }
 
     /// How full the streams are.
@@ -156,8 +156,8 @@ impl JetStreamQueue {
         Ok(oldest)
     }
 
-    /// Does `deed` with the messages that are meant, until it fails.
-    async fn each(&self, which: &Which, most: usize, deed: Deed) -> Result<Found, QueueError> {
+    /// Applies `action` to each message that is meant, until one fails.
+    async fn each(&self, which: &Which, most: usize, action: Action) -> Result<Found, QueueError> {
         let mut found = Found::default();
         let mut next = match which {
             Which::One(id) => self.find_message(id).await?.into_iter().map(|(entry, _)| entry).collect(),
@@ -167,9 +167,9 @@ impl JetStreamQueue {
         let last = self.shared.dead.get_info().await.map_err(failed)?.state.last_sequence;
         while !next.is_empty() {
             for entry in &next {
-                match deed {
-                    Deed::Retry => self.retry(entry).await?,
-                    Deed::Drop => self.delete_entry(entry).await?,
+                match action {
+                    Action::Retry => self.retry(entry).await?,
+                    Action::Drop => self.delete_entry(entry).await?,
                 }
                 found.total += 1;
                 if found.events.len() < most {
@@ -196,8 +196,8 @@ impl JetStreamQueue {
         let stream = self.stream_of(entry);
         // It may be gone: delivered, or dropped by somebody else.
         let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
-        let anew = Stored { attempts, reason, ..read(message).0 };
-        self.send_anew(anew, &Uuid::now_v7().to_string(), true).await?;
+        let copy = Stored { attempts, reason, ..read(message).0 };
+        self.resend(copy, &Uuid::now_v7().to_string(), true).await?;
         self.delete(stream, entry.sequence).await
     }
 
@@ -210,26 +210,26 @@ impl JetStreamQueue {
         if entry.state == "dead" { &self.shared.dead } else { &self.shared.durable }
     }
 
-    /// Stores a message a second time, under an id that the stream does not know yet.
-    /// Where `checked`, only if there is room.
-    pub(super) async fn send_anew(&self, anew: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
-        let subject = anew.durable_subject(self.shared.nats.subjects());
-        let headers = anew.headers(message_id);
-        let arguments = anew.arguments.clone();
+    /// Stores a message again, under an id that the stream does not know yet; with `checked`, only if there is room.
+    pub(super) async fn resend(&self, copy: Stored, message_id: &str, checked: bool) -> Result<(), QueueError> {
+        let subject = copy.durable_subject(self.shared.nats.subjects());
+        let headers = copy.headers(message_id);
+        let arguments = copy.arguments.clone();
         // What the sweep sends takes the place of one that nobody could end otherwise, so it may go beyond the limit.
-        let _room = match checked {
+        let _reservation = match checked {
             false => None,
             true => {
-                let size = room::size(&headers);
-                let room = self.shared.room.take(&self.shared.durable, &subject, size, arguments.len()).await;
-                Some(room.ok_or_else(|| {
+                let size = header_bytes(&headers);
+                let reservation =
+                    self.shared.capacity.reserve(&self.shared.durable, &subject, size, arguments.len()).await;
+                Some(reservation.ok_or_else(|| {
                     QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())
                 })?)
             }
         };
         // What was noted of the old one would be taken for the new one's.
-        self.shared.notes.delete(&anew.id).await?;
-        match self.send(subject, headers, arguments, Instant::now() + PATIENCE).await? {
+        self.shared.notes.delete(&copy.id).await?;
+        match self.send(subject, headers, arguments, Instant::now() + PUBLISH_TIMEOUT).await? {
             Sent::Stored => Ok(()),
             Sent::Full => Err(QueueError::Full(self.shared.nats.subjects().stream(super::streams::DURABLE).into())),
             Sent::TooLarge => Err(failed("the message is larger than the servers' `max_payload`")),
@@ -238,8 +238,8 @@ impl JetStreamQueue {
 
     pub(super) async fn delete(&self, stream: &Stream<()>, sequence: u64) -> Result<(), QueueError> {
         let deleted = stream.delete_message(sequence).await.map_err(|error| (error.kind(), error));
-        self.shared.room.forget();
-        self.shared.dead_room.forget();
+        self.shared.capacity.refresh_if_full();
+        self.shared.dead_capacity.refresh_if_full();
         match deleted {
             Ok(_) => Ok(()),
             // It is gone already: delivered meanwhile.

@@ -4,14 +4,14 @@
 //! into; what it cannot (where it is stored, when it lets go of messages) is an error that says what to do.
 
 use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
-use crate::durable::deliver::AGAIN;
+use crate::durable::deliver::RETRY_INTERVAL;
 use crate::durable::queue::QueueError;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Error as Refusal, ErrorCode};
 use souk_manifest::subject;
-use souk_nats::{ALLOW, room::SLACK};
+use souk_nats::{ALLOW, stream_capacity::SLACK_BYTES};
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -21,15 +21,15 @@ pub(super) const DEAD: &str = "dead";
 pub(super) const NOTES: &str = "notes";
 
 /// How long a start waits for JetStream: the servers of a cluster may be starting too.
-pub(super) const START: Duration = Duration::from_secs(30);
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stream knows the ids of its messages; a sender tries for far less.
-const DUPLICATES: Duration = Duration::from_secs(120);
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// How long a note is kept; longer than the longest pause between two attempts.
-const NOTE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+const MAX_NOTE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 /// The most bytes of notes; the oldest go.
-const NOTE_BYTES: i64 = 64 << 20;
+const MAX_NOTES_BYTES: i64 = 64 << 20;
 /// Pull requests of one component that wait at one time, of all hosts.
-const MAX_WAITING: i64 = 16_384;
+const MAX_WAITING_PULLS: i64 = 16_384;
 
 /// Durable links cannot be had on NATS.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,20 +38,20 @@ pub struct JetStreamError {
     cause: String,
     fix: String,
     /// Waiting may help.
-    passing: bool,
+    transient: bool,
 }
 
 impl JetStreamError {
     pub(super) fn new(cause: &impl Display) -> Self {
-        JetStreamError { cause: cause.to_string(), fix: FIX.to_owned(), passing: false }
+        JetStreamError { cause: cause.to_string(), fix: FIX.to_owned(), transient: false }
     }
 
     fn fixed(cause: impl Into<String>, fix: impl Into<String>) -> Self {
-        JetStreamError { cause: cause.into(), fix: fix.into(), passing: false }
+        JetStreamError { cause: cause.into(), fix: fix.into(), transient: false }
     }
 
-    fn passing(cause: impl Into<String>) -> Self {
-        JetStreamError { passing: true, ..JetStreamError::fixed(cause, FIX) }
+    fn transient(cause: impl Into<String>) -> Self {
+        JetStreamError { transient: true, ..JetStreamError::fixed(cause, FIX) }
     }
 
     /// The same, when it may be because the server has refused what is `denied`.
@@ -61,8 +61,8 @@ impl JetStreamError {
     }
 
     /// Whether waiting may help.
-    pub fn is_passing(&self) -> bool {
-        self.passing
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     fn missing(cause: &str) -> Self {
@@ -99,7 +99,7 @@ impl JetStreamError {
             | ErrorCode::CLUSTER_NOT_LEADER
             | ErrorCode::CLUSTER_NOT_ACTIVE
             | ErrorCode::CLUSTER_NOT_ASSIGNED
-            | ErrorCode::CLUSTER_INCOMPLETE => JetStreamError::passing(cause),
+            | ErrorCode::CLUSTER_INCOMPLETE => JetStreamError::transient(cause),
             _ => JetStreamError::fixed(cause, FIX),
         }
     }
@@ -110,7 +110,7 @@ impl JetStreamError {
             _ if error.to_string().contains("does not exist") => {
                 JetStreamError::missing(&format!("no JetStream answers ({error})"))
             }
-            _ => JetStreamError::passing(format!("stream {stream}: {error}")),
+            _ => JetStreamError::transient(format!("stream {stream}: {error}")),
         }
     }
 
@@ -118,7 +118,7 @@ impl JetStreamError {
         match error.kind() {
             CreateStreamErrorKind::JetStream(answer) => JetStreamError::answer(stream, &answer),
             CreateStreamErrorKind::JetStreamUnavailable => JetStreamError::missing("no JetStream answers"),
-            _ => JetStreamError::passing(format!("stream {stream}: {error}")),
+            _ => JetStreamError::transient(format!("stream {stream}: {error}")),
         }
     }
 }
@@ -127,7 +127,7 @@ impl JetStreamQueue {
     /// The streams as they should be.
     fn wanted(&self) -> [Config; 3] {
         let (subjects, replicas) = (self.shared.nats.subjects(), self.shared.nats.replicas());
-        let bytes = i64::try_from(self.shared.limit.saturating_add(SLACK)).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(self.shared.limit.saturating_add(SLACK_BYTES)).unwrap_or(i64::MAX);
         let stream = |what: &str, subject: String| Config {
             name: subjects.stream(what),
             subjects: vec![subject],
@@ -138,7 +138,7 @@ impl JetStreamQueue {
             max_messages_per_subject: -1,
             max_consumers: -1,
             discard: DiscardPolicy::New,
-            duplicate_window: DUPLICATES,
+            duplicate_window: DUPLICATE_WINDOW,
             ..Config::default()
         };
         [
@@ -147,8 +147,8 @@ impl JetStreamQueue {
             Config { max_messages_per_subject: 1, ..stream(DEAD, subjects.dead_all()) },
             Config {
                 max_messages_per_subject: 1,
-                max_bytes: NOTE_BYTES,
-                max_age: NOTE_AGE,
+                max_bytes: MAX_NOTES_BYTES,
+                max_age: MAX_NOTE_AGE,
                 discard: DiscardPolicy::Old,
                 ..stream(NOTES, subjects.note("*"))
             },
@@ -161,8 +161,8 @@ impl JetStreamQueue {
             let start = Instant::now();
             let info = loop {
                 match self.make(&wanted).await {
-                    Err(error) if error.passing && start.elapsed() < patience && self.denied(start).is_none() => {
-                        tokio::time::sleep(AGAIN).await;
+                    Err(error) if error.transient && start.elapsed() < patience && self.denied(start).is_none() => {
+                        tokio::time::sleep(RETRY_INTERVAL).await;
                     }
                     made => break made?,
                 }
@@ -220,7 +220,7 @@ impl JetStreamQueue {
             // Attempts are counted by the host, which makes a dead letter of the message.
             max_deliver: -1,
             max_ack_pending: MAX_ACK_PENDING,
-            max_waiting: MAX_WAITING,
+            max_waiting: MAX_WAITING_PULLS,
             ..pull::Config::default()
         };
         let start = Instant::now();
@@ -243,7 +243,7 @@ fn is_there(error: &CreateStreamError) -> bool {
 fn change(found: &Info, wanted: &Config) -> Result<Option<Config>, JetStreamError> {
     // A bound below what is there would delete acknowledged messages. Of notes the oldest may go.
     let keeps = wanted.discard == DiscardPolicy::New;
-    let held = if keeps { i64::try_from(found.state.bytes.saturating_add(SLACK)).unwrap_or(i64::MAX) } else { 0 };
+    let held = if keeps { i64::try_from(found.state.bytes.saturating_add(SLACK_BYTES)).unwrap_or(i64::MAX) } else { 0 };
     let found = &found.config;
     let name = &wanted.name;
     let wrong = |what: &str| {

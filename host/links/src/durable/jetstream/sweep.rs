@@ -4,10 +4,10 @@
 //! messages whose end its consumer remembers: nobody would ever ask for them, and they would take up room for good.
 //!
 //! One is found in either of two ways. The consumer says that everything up to it has ended, and a moment later it is
-//! still there. Or it stands still: it was handed out, it does not wait for a time that is noted, and for longer than a
+//! still there. Or it has stalled: it was delivered, it does not wait for a time that is noted, and for longer than a
 //! delivery may take nothing new was noted of it.
 //!
-//! It is sent anew, not deleted: the consumer may also have forgotten that it was not ended, and a message that was
+//! It is sent again, not deleted: the consumer may also have forgotten that it was not ended, and a message that was
 //! delivered is known to its target.
 
 use super::message::Stored;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How often is looked at what the consumer says has ended: mostly nothing.
-const PERIOD: Duration = Duration::from_secs(5);
-/// One look of so many is at all that was handed out.
-const WHOLE: u32 = 3;
-/// The most messages that are looked at, the oldest.
-const MOST: usize = 1000;
+/// How often to check the messages that the consumer says have ended: mostly none.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Every third sweep also checks messages that were delivered but not acknowledged.
+const FULL_SWEEP_EVERY: u32 = 3;
+/// The most messages, of the oldest, that one sweep checks.
+const MAX_SWEPT_MESSAGES: usize = 1000;
 
 /// How a message stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,19 +38,19 @@ pub(super) enum Standing {
     Attempts(u32),
 }
 
-/// Messages that stand still, by their sequence, and since when.
-pub(super) type Still = BTreeMap<u64, (Standing, Instant)>;
+/// Messages whose state does not change, by their sequence, and since when.
+pub(super) type Stalled = BTreeMap<u64, (Standing, Instant)>;
 
 /// Looks after the messages of `component`, whose calls take up to `deadline`, until `stop`.
 pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Duration, stop: CancellationToken) {
-    let (mut tick, mut still) = (tokio::time::interval(PERIOD), Still::new());
+    let (mut tick, mut stalled) = (tokio::time::interval(SWEEP_INTERVAL), Stalled::new());
     let patience = deadline + 2 * ACK_WAIT;
-    for look in 0u32.. {
+    for sweep in 0u32.. {
         if stop.run_until_cancelled(tick.tick()).await.is_none() {
             return;
         }
-        let patience = look.is_multiple_of(WHOLE).then_some(patience);
-        match queue.sweep(&component, patience, &mut still).await {
+        let patience = sweep.is_multiple_of(FULL_SWEEP_EVERY).then_some(patience);
+        match queue.sweep(&component, patience, &mut stalled).await {
             Ok(0) => {}
             Ok(found) => tracing::info!(
                 component = %component,
@@ -63,23 +63,23 @@ pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Du
 }
 
 impl JetStreamQueue {
-    /// Sends those messages of `component` anew that had ended before the last look too, and with `patience` those that
-    /// have stood still for longer. Returns how many.
+    /// Sends again those messages of `component` that had ended before the last sweep too, and with `patience` those that
+    /// have stalled for longer. Returns how many.
     pub(super) async fn sweep(
         &self,
         component: &str,
         patience: Option<Duration>,
-        still: &mut Still,
+        stalled: &mut Stalled,
     ) -> Result<usize, QueueError> {
         let durable = &self.shared.durable;
         let info = durable.consumer_info(subject::token(component)).await.map_err(failed)?;
         let ended = info.ack_floor.stream_sequence;
         let last = if patience.is_some() { info.delivered.stream_sequence } else { ended };
         let (all, mut from, mut found) = (self.shared.nats.subjects().durable_of(component), 1, 0);
-        let before = std::mem::take(still);
+        let before = std::mem::take(stalled);
         // What is not looked at now.
-        still.extend(before.range(last.saturating_add(1)..));
-        for _ in 0..MOST {
+        stalled.extend(before.range(last.saturating_add(1)..));
+        for _ in 0..MAX_SWEPT_MESSAGES {
             let Some(message) = one(durable.get_first_raw_message_by_subject(&all, from).await)? else { break };
             if message.sequence > last {
                 break;
@@ -89,7 +89,7 @@ impl JetStreamQueue {
             let note = self.shared.notes.get(&stored.id).await?.unwrap_or_default();
             let standing = if sequence <= ended {
                 Standing::Ended
-            } else if note.state != State::Delivering && note.due.is_some_and(|due| due > late()) {
+            } else if note.state != State::Delivering && note.due.is_some_and(|due| due > overdue_before()) {
                 continue;
             } else {
                 Standing::Attempts(note.attempts)
@@ -100,13 +100,13 @@ impl JetStreamQueue {
                 Standing::Attempts(_) => patience.is_some_and(|patience| since.elapsed() > patience),
             });
             if !over {
-                still.insert(sequence, (standing, since.unwrap_or_else(Instant::now)));
+                stalled.insert(sequence, (standing, since.unwrap_or_else(Instant::now)));
                 continue;
             }
             // Another host looks too; the stream takes it once.
             let message_id = format!("{}.{sequence}", stored.id);
-            let anew = Stored { attempts: note.attempts.max(stored.attempts), reason: note.reason, ..stored };
-            self.send_anew(anew, &message_id, false).await?;
+            let copy = Stored { attempts: note.attempts.max(stored.attempts), reason: note.reason, ..stored };
+            self.resend(copy, &message_id, false).await?;
             self.delete(durable, sequence).await?;
             found += 1;
         }
@@ -114,7 +114,7 @@ impl JetStreamQueue {
     }
 }
 
-/// What was due before this is late, in milliseconds since 1970.
-fn late() -> i64 {
+/// A message that was due before this time is overdue, in milliseconds since 1970.
+fn overdue_before() -> i64 {
     now().saturating_sub(i64::try_from(ACK_WAIT.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,7 +1,7 @@
 use super::message::Stored;
 use super::note::{Note, State};
 use super::operator::PAGE;
-use super::sweep::Still;
+use super::sweep::Stalled;
 use super::{JetStreamQueue, Sent, streams};
 use crate::durable::now;
 use crate::durable::operator::Which;
@@ -15,7 +15,7 @@ use souk_test::nats::Nats as Server;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-const ROOM: u64 = 64 << 20;
+const LIMIT_BYTES: u64 = 64 << 20;
 
 async fn connect(server: &Server) -> Nats {
     let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
@@ -28,7 +28,7 @@ fn target() -> BTreeSet<String> {
 }
 
 async fn open(server: &Server) -> JetStreamQueue {
-    JetStreamQueue::open(connect(server).await, ROOM, target()).await.unwrap()
+    JetStreamQueue::open(connect(server).await, LIMIT_BYTES, target()).await.unwrap()
 }
 
 fn message(arguments: &str) -> NewMessage {
@@ -74,7 +74,7 @@ async fn bury(queue: &JetStreamQueue, reason: &str) {
     while queue.shared.durable.get_raw_message(sequence).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    queue.shared.room.forget();
+    queue.shared.capacity.refresh_if_full();
 }
 
 async fn state(queue: &JetStreamQueue, id: &str) -> (String, u32) {
@@ -245,7 +245,7 @@ async fn messages_of_a_component_that_has_left_the_application_are_stranded_unti
     let queue = open(&server).await;
     let (one, two) = (publish(&queue, "1").await, publish(&queue, "2").await);
     let taken = take(&queue).await;
-    let without = JetStreamQueue::open(connect(&server).await, ROOM, BTreeSet::new()).await.unwrap();
+    let without = JetStreamQueue::open(connect(&server).await, LIMIT_BYTES, BTreeSet::new()).await.unwrap();
     assert_eq!(without.stats().await.unwrap(), Stats { stranded: 2, ..Stats::default() });
     for id in [&one, &two] {
         assert_eq!(state(&without, id).await.0, "stranded");
@@ -253,14 +253,15 @@ async fn messages_of_a_component_that_has_left_the_application_are_stranded_unti
     }
     assert!(without.list(false, 10).await.unwrap().events.iter().all(|e| e.state == "stranded" && e.due_at.is_none()));
     let others = BTreeSet::from(["other".to_owned(), "target".to_owned()]);
-    let with = JetStreamQueue::open(connect(&server).await, ROOM, others).await.unwrap();
+    let with = JetStreamQueue::open(connect(&server).await, LIMIT_BYTES, others).await.unwrap();
     let stats = with.stats().await.unwrap();
     assert_eq!((stats.waiting, stats.stranded), (2, 0));
     assert_eq!((state(&with, &one).await, state(&with, &two).await), (is("delivering", 1), is("pending", 0)));
     let mut other = message("3");
     other.key.target = "other".into();
     with.publish(other, soon()).await.unwrap();
-    let other = JetStreamQueue::open(connect(&server).await, ROOM, BTreeSet::from(["other".to_owned()])).await.unwrap();
+    let other =
+        JetStreamQueue::open(connect(&server).await, LIMIT_BYTES, BTreeSet::from(["other".to_owned()])).await.unwrap();
     let rest = other.stats().await.unwrap();
     assert_eq!((rest.waiting, rest.stranded), (1, 2));
     assert!(rest.oldest > stats.oldest, "{rest:?}, {stats:?}");
@@ -309,17 +310,17 @@ async fn an_id_that_is_none_finds_nothing() {
 #[tokio::test]
 async fn hosts_that_start_together_make_the_streams_once_and_limits_follow_the_last() {
     let server = Server::start();
-    assert!(JetStreamQueue::find(connect(&server).await, ROOM, target()).await.unwrap().is_none());
+    assert!(JetStreamQueue::find(connect(&server).await, LIMIT_BYTES, target()).await.unwrap().is_none());
     let all = futures::future::join_all((0..8).map(|_| open(&server))).await;
     publish(&all[0], "1").await;
     assert_eq!(all[7].stats().await.unwrap().waiting, 1);
-    let larger = JetStreamQueue::open(connect(&server).await, 2 * ROOM, target()).await.unwrap();
+    let larger = JetStreamQueue::open(connect(&server).await, 2 * LIMIT_BYTES, target()).await.unwrap();
     assert_eq!(
         larger.shared.durable.get_info().await.unwrap().config.max_bytes,
-        (2 * ROOM + souk_nats::room::SLACK) as i64
+        (2 * LIMIT_BYTES + souk_nats::stream_capacity::SLACK_BYTES) as i64
     );
     assert_eq!(larger.stats().await.unwrap().waiting, 1);
-    assert!(JetStreamQueue::find(connect(&server).await, ROOM, target()).await.unwrap().is_some());
+    assert!(JetStreamQueue::find(connect(&server).await, LIMIT_BYTES, target()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -330,7 +331,7 @@ async fn a_stream_that_cannot_be_what_it_must_is_refused_with_the_fix() {
     let subjects = vec![nats.subjects().durable_all()];
     let config = Config { name, subjects, storage: StorageType::Memory, ..Config::default() };
     nats.jetstream().create_stream(config).await.unwrap();
-    let error = JetStreamQueue::open(nats, ROOM, target()).await.err().unwrap().to_string();
+    let error = JetStreamQueue::open(nats, LIMIT_BYTES, target()).await.err().unwrap().to_string();
     assert!(error.contains("souk_an_20app_durable") && error.contains("in memory"), "{error}");
     assert!(error.contains("fix: ") && error.contains("nats stream rm souk_an_20app_durable"), "{error}");
 }
@@ -340,7 +341,7 @@ async fn more_copies_than_servers_are_refused_with_the_fix() {
     let server = Server::start();
     let config = NatsConfig { servers: vec![server.url().parse().unwrap()], credentials: None, replicas: Some(3) };
     let nats = Nats::connect(&config, "an app").await.unwrap();
-    let error = JetStreamQueue::open(nats, ROOM, target()).await.err().unwrap().to_string();
+    let error = JetStreamQueue::open(nats, LIMIT_BYTES, target()).await.err().unwrap().to_string();
     assert!(error.contains("set `replicas` under [nats]"), "{error}");
 }
 
@@ -379,7 +380,7 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     server.resume(0);
     outage.wait_for(|now| *now == souk_nats::Outage::None).await.unwrap();
     assert_eq!(queue.stats().await.unwrap().waiting, 2);
-    let mut still = Still::new();
+    let mut still = Stalled::new();
     assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 0, "they may be about to go");
     assert_eq!(queue.sweep("target", None, &mut still).await.unwrap(), 2);
     let mut again = Vec::new();

@@ -1,9 +1,9 @@
-//! What this host leaves to others (`--only`): checked before anything is compiled.
+//! The parts of the application that this host leaves to other hosts (`--only`), checked before anything is compiled.
 
 use super::start::StartError;
 use souk_manifest::{Application, DatabaseUrl, KeyValuePlace};
 
-/// Says which components of this host keep what they know on it alone: with a second one elsewhere, each would have its
+/// Logs which components of this host keep state on it alone: a second instance on another host would have state of its
 /// own.
 pub(super) fn inform(application: &Application) {
     if application.nats.is_none() {

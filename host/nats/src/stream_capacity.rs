@@ -3,33 +3,33 @@
 //!
 //! The server cannot be left to do it. With `discard: new` nats-server 2.9 compares less than it stores (not the subject,
 //! nor what it adds to a record), and what is over the bound then it makes room for by deleting the oldest messages, which
-//! were acknowledged. So a stream's own bound is [`SLACK`] above the limit, or where that is too much, a quarter of it is
+//! were acknowledged. So a stream's own bound is [`SLACK_BYTES`] above the limit, or where that is too much, a quarter of it is
 //! kept free. What the hosts do not know of each other must stay within that: each asks the server how full the stream is
-//! when a second has passed, and when it has sent a [share](SHARES) of what is kept free.
+//! when a second has passed, and when it has sent a [share](MAX_FILLING_HOSTS) of what is kept free.
 
 use async_nats::jetstream::stream::{Info, Stream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How far the server's bound is above the limit, in bytes.
-pub const SLACK: u64 = 64 << 20;
-/// A host sends one part of so many of what is kept free before it asks again: so many hosts may fill a stream at once.
-const SHARES: u64 = 16;
-/// How long what the server has said of a stream is gone by, with what this host has sent since.
-const FRESH: Duration = Duration::from_secs(1);
-/// How long it is gone by that a stream is full: each refusal would else be a question too.
-const FULL: Duration = Duration::from_millis(100);
-/// How long the server is waited for.
-const ANSWER: Duration = Duration::from_secs(2);
-/// What a record takes beside its headers, its subject and its payload, and more.
-const RECORD: usize = 64;
+/// How far the server's own bound is above the limit, in bytes.
+pub const SLACK_BYTES: u64 = 64 << 20;
+/// How many hosts may fill one stream at the same time: each may send this part of the free space before it asks again.
+const MAX_FILLING_HOSTS: u64 = 16;
+/// How long the server's answer about a stream is used, together with what this host has sent since.
+const INFO_TTL: Duration = Duration::from_secs(1);
+/// How long to remember that a stream is full, so that not every refusal asks the server again.
+const FULL_TTL: Duration = Duration::from_millis(100);
+/// How long the server may take to answer.
+const INFO_TIMEOUT: Duration = Duration::from_secs(2);
+/// An upper bound of the bytes that a stored message takes besides its headers, its subject and its payload.
+const RECORD_OVERHEAD_BYTES: usize = 64;
 
-/// The room of one stream.
-pub struct Room {
+/// How full one stream is, as far as this host knows.
+pub struct StreamCapacity {
     limit: Option<u64>,
     known: Mutex<Known>,
-    /// Held while the server is asked: whoever comes meanwhile goes by the same answer. Where there is none, each asks in its
+    /// Held while the server is asked: callers that come meanwhile use the same answer. Without an answer each asks in its
     /// turn, within the deadline of its caller.
     asking: tokio::sync::Mutex<()>,
 }
@@ -51,52 +51,52 @@ struct Known {
     under_way: u64,
     /// All that it has ever sent.
     total: u64,
-    /// Whether something had no room when the server was asked.
+    /// Whether something did not fit when the server was asked.
     full: bool,
 }
 
-/// Room for a message, for as long as it is being sent.
-pub struct Taken<'r> {
-    room: &'r Room,
+/// The bytes that are reserved for a message while it is being sent.
+pub struct Reservation<'r> {
+    capacity: &'r StreamCapacity,
     bytes: u64,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        let mut known = self.room.known();
+        let mut known = self.capacity.known();
         known.under_way = known.under_way.saturating_sub(self.bytes);
     }
 }
 
-impl Room {
-    /// The room of a stream that is to hold at most `limit` bytes, and whose own bound is [`SLACK`] above it; or without a
-    /// limit, of one that has the bound that somebody gave it.
+impl StreamCapacity {
+    /// The capacity of a stream that may hold `limit` bytes, and whose own bound is [`SLACK_BYTES`] above that; without a
+    /// limit, of a stream whose bound is somebody else's.
     pub fn new(limit: Option<u64>) -> Self {
-        Room { limit, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        StreamCapacity { limit, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// Takes room in `stream` for one more message; `None` when there is none. Where the server does not say how full it
-    /// is, the message may be tried: that says why.
-    pub async fn take<I>(
+    /// Reserves space in `stream` for one more message; `None` when the stream is full. When the server does not say how
+    /// full it is, the message may be tried: sending it tells why.
+    pub async fn reserve<I>(
         &self,
         stream: &Stream<I>,
         subject: &str,
         headers: usize,
         payload: usize,
-    ) -> Option<Taken<'_>> {
-        let bytes = u64::try_from(RECORD + subject.len() + headers + payload).unwrap_or(u64::MAX);
-        if let Some(known) = self.take_known(bytes) {
+    ) -> Option<Reservation<'_>> {
+        let bytes = u64::try_from(RECORD_OVERHEAD_BYTES + subject.len() + headers + payload).unwrap_or(u64::MAX);
+        if let Some(known) = self.reserve_known(bytes) {
             return known;
         }
         let _asking = self.asking.lock().await;
-        if let Some(known) = self.take_known(bytes) {
+        if let Some(known) = self.reserve_known(bytes) {
             return known;
         }
         let before = {
             let known = self.known();
             known.total.saturating_sub(known.under_way)
         };
-        let Ok(Ok(info)) = timeout(ANSWER, stream.get_info()).await else {
+        let Ok(Ok(info)) = timeout(INFO_TIMEOUT, stream.get_info()).await else {
             return Some(self.count(self.known(), bytes));
         };
         let mut known = self.known();
@@ -105,21 +105,22 @@ impl Room {
         (!known.full).then(|| self.count(known, bytes))
     }
 
-    /// Something was deleted, or has been delivered: where there was no room, the server is asked again.
-    pub fn forget(&self) {
+    /// A message was deleted or delivered: if the stream was full, the next reservation asks the server again.
+    pub fn refresh_if_full(&self) {
         let mut known = self.known();
         if std::mem::take(&mut known.full) {
             known.asked = None;
         }
     }
 
-    /// Takes room without asking the server, or is told that there is none; `None` where the server is to be asked.
-    fn take_known(&self, bytes: u64) -> Option<Option<Taken<'_>>> {
+    /// Reserves space without asking the server: `Some(None)` when the stream is known to be full, `None` when the server must
+    /// be asked.
+    fn reserve_known(&self, bytes: u64) -> Option<Option<Reservation<'_>>> {
         let known = self.known();
         let age = known.asked?.elapsed();
         match known.has(bytes) {
-            true if age < FRESH && known.sent < known.share => Some(Some(self.count(known, bytes))),
-            false if known.full && age < FULL => Some(None),
+            true if age < INFO_TTL && known.sent < known.share => Some(Some(self.count(known, bytes))),
+            false if known.full && age < FULL_TTL => Some(None),
             _ => None,
         }
     }
@@ -127,12 +128,12 @@ impl Room {
     /// What the server says, which has counted all that was sent `before` it was asked, and perhaps more.
     fn learn(&self, known: &mut Known, info: &Info, before: u64) {
         let bound = u64::try_from(info.config.max_bytes).ok().filter(|bound| *bound > 0);
-        let slack = bound.map_or(SLACK, slack);
+        let slack = bound.map_or(SLACK_BYTES, slack);
         *known = Known {
             asked: Some(Instant::now()),
             held: info.state.bytes.saturating_add(known.total.saturating_sub(before)),
             limit: self.limit.unwrap_or_else(|| bound.map_or(u64::MAX, |bound| bound - slack)),
-            share: slack / SHARES,
+            share: slack / MAX_FILLING_HOSTS,
             sent: 0,
             under_way: known.under_way,
             total: known.total,
@@ -140,12 +141,12 @@ impl Room {
         };
     }
 
-    fn count(&self, mut known: MutexGuard<'_, Known>, bytes: u64) -> Taken<'_> {
+    fn count(&self, mut known: MutexGuard<'_, Known>, bytes: u64) -> Reservation<'_> {
         known.held = known.held.saturating_add(bytes);
         known.sent = known.sent.saturating_add(bytes);
         known.total = known.total.saturating_add(bytes);
         known.under_way = known.under_way.saturating_add(bytes);
-        Taken { room: self, bytes }
+        Reservation { capacity: self, bytes }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -161,11 +162,11 @@ impl Known {
 
 /// What is kept free below a stream's own `bound`.
 fn slack(bound: u64) -> u64 {
-    SLACK.min(bound / 4)
+    SLACK_BYTES.min(bound / 4)
 }
 
-/// The bytes of headers as they are sent.
-pub fn size(headers: &async_nats::HeaderMap) -> usize {
+/// The size of headers as they are sent, in bytes.
+pub fn header_bytes(headers: &async_nats::HeaderMap) -> usize {
     let line = |(name, values): (&async_nats::HeaderName, &Vec<async_nats::HeaderValue>)| {
         let name: &str = name.as_ref();
         values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
