@@ -223,8 +223,3 @@ limits! {
 
 /// Processor time that a call uses before it yields to others: one tick of the epoch.
 pub const CPU_SLICE: Duration = Duration::from_millis(5);
-
-/// A limit in milliseconds as a duration.
-pub fn millis(value: u64) -> Duration {
-    Duration::from_millis(value)
-}

@@ -57,7 +57,7 @@ pub(crate) use queue::{Key, NewMessage, Published};
 pub use queue::{Queue, QueueError};
 
 use souk_runtime::Exported;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The most bytes of arguments, as JSON, of one message: the host holds them in memory while it stores and delivers them.
 pub const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
@@ -82,6 +82,10 @@ pub fn receives(exported: &Exported) -> bool {
 
 /// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A duration in the unit in which messages say when they are due.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -5,9 +5,8 @@
 use super::FileQueue;
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
-use crate::durable::now;
 use crate::durable::queue::{Key, Message, QueueError};
-use souk_manifest::limits::millis;
+use crate::durable::{millis, now};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -56,7 +55,7 @@ impl Runner {
                 free.push(slot);
             }
             let (asked, backoff) = (free.len(), self.worker.backoff);
-            let taken = self.queue.take(component.clone(), asked, move |attempt| backoff.pause(attempt)).await;
+            let taken = self.queue.take(component.clone(), asked, move |attempt| millis(backoff.pause(attempt))).await;
             let sleep = match taken {
                 Ok(taken) => {
                     self.log_throttle.recovered(|| tracing::info!(component = %component, "deliveries go on"));
@@ -73,7 +72,7 @@ impl Runner {
                         continue;
                     }
                     let pause = taken.next_due.map(|due| u64::try_from(due.saturating_sub(now())).unwrap_or(0));
-                    pause.map_or(MAX_SLEEP, millis).min(MAX_SLEEP)
+                    pause.map_or(MAX_SLEEP, Duration::from_millis).min(MAX_SLEEP)
                 }
                 Err(error) => {
                     self.log_failure(&error);
@@ -104,7 +103,7 @@ impl Runner {
         match outcome {
             DeliveryOutcome::Delivered => self.queue.ack(message).await,
             DeliveryOutcome::RetryLater { reason, uncounted } => {
-                let pause = self.worker.backoff.pause(message.attempt);
+                let pause = millis(self.worker.backoff.pause(message.attempt));
                 self.queue.retry_later(message, reason, pause, *uncounted).await
             }
             DeliveryOutcome::DeadLetter(reason) => self.queue.park(message, reason).await,
