@@ -7,13 +7,18 @@ use souk_manifest::limits::ComponentLimits;
 use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
-/// Core instances in one component: its modules, their adapters and the shims between them, about five a part of a
-/// statically composed component. The engine's pool has room for as many.
-pub const MAX_CORE_INSTANCES: usize = 32;
-/// Tables in one component; each core module has one or two.
-pub const MAX_TABLES: usize = 16;
-/// Memories in one component; a service has one, a statically composed component one a part.
-pub const MAX_MEMORIES: usize = 4;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the parts of a component.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most core modules in one component, with their adapters and the shims between them: about five for each part
+    /// of a statically composed component.
+    pub const MAX_CORE_INSTANCES: usize = 32, "core instances";
+    /// The most tables in one component; each core module has one or two.
+    pub const MAX_TABLES: usize = 16, "tables";
+    /// The most memories in one component; a service has one, a statically composed component one for each part.
+    pub const MAX_MEMORIES: usize = 4, "memories";
+}
 
 /// The bounds of one instance and what it has taken.
 pub struct InstanceLimits {

@@ -17,10 +17,15 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// The longest piece of a line in one record, in bytes before escaping.
-const MAX_LINE_BYTES: usize = 8 * 1024;
-/// How much a guest may hand over in one write.
-const MAX_WRITE_BYTES: usize = 64 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of what components print.
+    pub(crate) const FIXED_LIMITS = "output of components";
+
+    /// The longest piece of a line in one log record; a longer line is split.
+    const MAX_LINE_BYTES: usize = 8 * 1024, bytes;
+    /// The most that a component hands over in one write.
+    const MAX_WRITE_BYTES: usize = 64 * 1024, bytes;
+}
 
 /// Both streams of one instance.
 pub(super) struct Stdio {

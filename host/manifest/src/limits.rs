@@ -5,13 +5,15 @@
 //! those of the HTTP edge under `[application.tool.souk.limits]`. There is no way to switch a limit off. Bounds that no
 //! manifest changes are a [`FixedLimit`] each, in a table of the module that keeps them.
 
+mod fixed;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use bytesize::ByteSize;
+pub use fixed::{FixedLimit, fixed_limits};
 use std::time::Duration;
-pub use value::{FixedLimit, LimitValue};
+pub use value::LimitValue;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,6 +222,3 @@ limits! {
             "the call deadline and a little more";
     }
 }
-
-/// Processor time that a call uses before it yields to others: one tick of the epoch.
-pub const CPU_SLICE: Duration = Duration::from_millis(5);

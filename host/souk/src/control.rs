@@ -33,8 +33,15 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wasmtime::component::types::Type;
 
-/// The most that a request or an answer on the socket may have, in bytes.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the control socket.
+    pub(crate) const FIXED_LIMITS = "control socket";
+
+    /// The pause after a connection to the socket could not be accepted.
+    const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+    /// The longest request or answer between `souk` commands and a running host.
+    const MAX_MESSAGE_BYTES: usize = 64 << 20, bytes;
+}
 
 /// A call to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -305,7 +312,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
                 }
                 Err(error) => {
                     tracing::warn!("control socket: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }
         }

@@ -11,4 +11,5 @@ pub mod app;
 pub mod cli;
 pub mod control;
 pub mod http;
+mod limits;
 pub mod telemetry;

@@ -8,8 +8,13 @@ use std::io::{IsTerminal, Write as _};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that wait for stderr before further ones are dropped.
-const MAX_BUFFERED_LINES: usize = 16_384;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the log.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The most log lines that wait for stderr; further ones are dropped and counted.
+    const MAX_BUFFERED_LINES: usize = 16_384, "lines";
+}
 
 /// Starts the log with the filter `default`, which `RUST_LOG` replaces.
 ///

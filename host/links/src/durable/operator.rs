@@ -7,8 +7,13 @@ use serde_json::value::RawValue;
 use souk_nats::ALLOW;
 use std::time::Instant;
 
-/// The most messages that one answer lists.
-pub const MAX_LISTED: usize = 10_000;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of `souk events`.
+    pub(crate) const FIXED_LIMITS = "durable";
+
+    /// The most messages that `souk events list` shows.
+    pub const MAX_LISTED: usize = 10_000, "messages";
+}
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -32,11 +32,15 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// How long NATS may take to confirm that this host has left the queue groups.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of serving.
+    pub(crate) const FIXED_LIMITS = "remote";
 
-/// The most refusals that wait to be sent; a call beyond them gets no answer.
-pub(super) const MAX_PENDING_REFUSALS: usize = 1024;
+    /// How long NATS may take to confirm that a host which stops takes no more calls.
+    const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// The most refusals that wait to be sent; a call beyond them gets no answer.
+    pub(super) const MAX_PENDING_REFUSALS: usize = 1024, "answers";
+}
 
 /// The services of this host, while they take calls.
 pub struct Serving {

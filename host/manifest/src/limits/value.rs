@@ -81,34 +81,6 @@ impl fmt::Display for LimitValue {
     }
 }
 
-/// A bound of one module that no manifest changes, declared beside its use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FixedLimit {
-    /// What is bounded, in an operator's words: `key-value: value`.
-    pub name: &'static str,
-    /// The bound.
-    pub value: LimitValue,
-    /// Why it is what it is, or what happens beyond it.
-    pub reason: &'static str,
-}
-
-impl FixedLimit {
-    /// A bound in bytes.
-    pub const fn bytes(name: &'static str, bytes: u64, reason: &'static str) -> Self {
-        FixedLimit { name, value: LimitValue::Bytes(ByteSize::b(bytes)), reason }
-    }
-
-    /// A bound on time.
-    pub const fn duration(name: &'static str, duration: Duration, reason: &'static str) -> Self {
-        FixedLimit { name, value: LimitValue::Duration(duration), reason }
-    }
-
-    /// A bound on the number of what `unit` names, in the plural.
-    pub const fn count(name: &'static str, count: u64, unit: &'static str, reason: &'static str) -> Self {
-        FixedLimit { name, value: LimitValue::Count(count, unit), reason }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use handler::Handler;
 pub use migrations::{MigrateError, migrate, migration_status};
+pub(crate) use start::FIXED_LIMITS;
 pub use start::{Progress, StartError};
 pub use summary::describe;
 

@@ -23,8 +23,15 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// How often pools are looked through for instances that nobody uses.
-const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of idle instances.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The shortest interval at which instances are looked for that have been idle for too long.
+    const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+    /// The longest interval at which instances are looked for that have been idle for too long.
+    const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+}
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
@@ -436,7 +443,7 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
 
 async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
-    let mut tick = tokio::time::interval(shortest.clamp(Duration::from_millis(10), MAX_SWEEP_INTERVAL));
+    let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
     loop {
         tick.tick().await;
         for pool in &pools {

@@ -3,8 +3,8 @@
 use super::build::{TARGET, has_target};
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app::{App, describe};
+use crate::limits;
 use clap::Args;
-use souk_links::{durable, nest, remote};
 use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, DatabaseUrl};
@@ -78,12 +78,7 @@ impl Doctor {
                 output::line(&format!("  {}: {} = {value}", component.name, limit.key));
             }
         }
-        output::line("\nFixed limits of the interfaces:");
-        let fixed = souk_bindings::fixed_limits().into_iter().chain(souk_bindings::migrations::fixed_limits());
-        let links = durable::fixed_limits().into_iter().chain(remote::fixed_limits()).chain(nest::fixed_limits());
-        for (what, value, unit) in fixed.chain(links) {
-            output::line(&format!("  {what:<26} {value:>12} {unit}"));
-        }
+        output::text(&fixed_limits());
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -113,4 +108,18 @@ fn table(limits: &[Limit], values: &[LimitValue]) {
     for (limit, value) in limits.iter().zip(values) {
         output::line(&format!("  {:<21} {value:>17}  {}", limit.key, limit.reason));
     }
+}
+
+/// The bounds that no manifest changes, by the part of the host that keeps them.
+fn fixed_limits() -> String {
+    let mut text = "\nFixed limits, which no manifest changes:\n".to_owned();
+    let mut module = "";
+    for limit in limits::fixed_limits() {
+        if limit.module != module {
+            module = limit.module;
+            text += &format!("  {module}\n");
+        }
+        text += &format!("    {:<24} {:>17} {}\n", limit.name(), limit.value, limit.comment);
+    }
+    text
 }

@@ -16,8 +16,13 @@ const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
-/// The longest request id that is taken from a client, in bytes.
-const MAX_ID_BYTES: usize = 128;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of request ids.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// The longest request id that is taken from a client; in place of a longer one the host makes its own.
+    const MAX_ID_BYTES: usize = 128, bytes;
+}
 
 /// Who is at the other end of a connection, and what it speaks.
 pub struct Caller {

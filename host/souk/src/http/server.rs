@@ -16,8 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The longest pause after an accept that failed.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of accepting connections.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// The pause after a connection could not be accepted; it doubles each time.
+    const MIN_BACKOFF: Duration = Duration::from_millis(5);
+    /// The longest pause after a connection could not be accepted.
+    const MAX_BACKOFF: Duration = Duration::from_secs(1);
+}
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +105,7 @@ impl Acceptor {
                 Err(error) => {
                     // One client's failed handshake, or the process is out of descriptors: neither ends the server.
                     tracing::warn!("accept failed: {error}");
-                    backoff = (backoff * 2).clamp(Duration::from_millis(5), MAX_BACKOFF);
+                    backoff = (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
                     tokio::time::sleep(backoff).await;
                 }
             }

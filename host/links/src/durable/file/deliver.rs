@@ -13,8 +13,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The longest time that a worker sleeps: the clock may be set meanwhile.
-const MAX_SLEEP: Duration = Duration::from_secs(60);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of delivery from a file.
+    pub(crate) const FIXED_LIMITS = "durable: file";
+
+    /// The longest that a worker sleeps before it looks for messages that are due: the clock may be set meanwhile.
+    const MAX_SLEEP: Duration = Duration::from_secs(60);
+}
 
 /// Starts the `workers` in `tasks`, until `stop`.
 pub(in crate::durable) async fn start(

@@ -24,6 +24,7 @@ use super::operator::{Event, Found, Which};
 use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
 use commit::{Outlives, Writer};
 use rusqlite::{Connection, OpenFlags};
+use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,10 +32,20 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// How long a transaction waits for a program that holds the file, a backup say.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most bytes that the empty write-ahead log of SQLite keeps on disk.
-const MAX_JOURNAL_BYTES: u64 = 16 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the file.
+    pub(crate) const FIXED_LIMITS = "durable: file";
+
+    /// How long a transaction waits for a program that holds the file, such as a backup.
+    const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The most that the empty write-ahead log keeps on disk.
+    const MAX_JOURNAL_BYTES: u64 = 16 << 20, bytes;
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, deliver::FIXED_LIMITS, statements::FIXED_LIMITS, commit::FIXED_LIMITS].concat()
+}
 
 /// What was taken.
 #[derive(Debug)]

@@ -33,16 +33,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use uuid::Uuid;
 
-/// How often the server is told that a delivery makes progress.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
-/// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
-const PULL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long after [`PULL_TIMEOUT`] the answer may still come.
-const PULL_SLACK: Duration = Duration::from_secs(1);
-/// After how long a message whose function is not on this host is delivered again, perhaps to a host that has it.
-const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a task that stops waits for a message that is on its way to it.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of delivery.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// How often the server is told that a delivery makes progress.
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
+    /// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
+    const PULL_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How much later than that the answer may come.
+    const PULL_SLACK: Duration = Duration::from_secs(1);
+    /// The pause before a message whose function is not on this host is delivered again, perhaps to a host that has it.
+    const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+    /// How long a worker that stops waits for a message that is on its way to it.
+    const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+}
 
 /// Starts the tasks of `workers` in `tasks`, until `stop`.
 pub(in crate::durable) async fn start(
