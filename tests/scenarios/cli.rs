@@ -174,6 +174,10 @@ async fn doctor_prints_the_grants_and_the_limits() {
     for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "memory = 32 MiB", "default"] {
         assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
     }
+    let (_, fixed) = out.split_once("Fixed limits").expect("fixed limits");
+    for module in ["http edge", "http client", "control socket", "calls", "output of components", "nats", "nest", "remote"] {
+        assert!(fixed.contains(&format!("\n  {module}\n")), "{module} is missing:\n{fixed}");
+    }
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
 }
 

@@ -31,7 +31,7 @@ souk_manifest::fixed_limits! {
     pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
     /// The pause between two attempts to connect.
     const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-    /// The longest name of a component's table of migrations: PostgreSQL cuts longer ones off.
+    /// The longest name of the table in which a component's migrations are noted: PostgreSQL cuts longer ones off.
     const MAX_IDENTIFIER_BYTES: usize = 63, bytes;
 }
 

@@ -97,8 +97,8 @@ souk_manifest::fixed_limits! {
     /// A read that held up other calls for this long is followed by a pause. A busy machine slows short reads as well,
     /// so the bound is well above what it does to them.
     pub const INLINE_OVERRUN: Duration = Duration::from_millis(25);
-    /// How long that pause is, in which all reads of the database run on threads of their own.
-    pub const INLINE_PAUSE: u32 = 10, "times the overrun";
+    /// How much longer than such a read the pause is, in which all reads of the database run on threads of their own.
+    pub const INLINE_PAUSE: u32 = 10, "times";
     /// The most rows of a read that does not move to a thread of its own.
     pub const INLINE_ROWS: usize = 1_000, "rows";
     /// The most that the values of a read take together that does not move to a thread of its own.

@@ -11,7 +11,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of `souk events`.
     pub(crate) const FIXED_LIMITS = "durable";
 
-    /// The most messages that `souk events list` shows.
+    /// The most messages that one `souk events` command lists, retries or drops.
     pub const MAX_LISTED: usize = 10_000, "messages";
 }
 

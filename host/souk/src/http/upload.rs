@@ -34,7 +34,7 @@ souk_manifest::fixed_limits! {
     const MAX_BUFFERED_KIB: usize = 64 * 1024, KiB;
     /// The least memory that a request body counts for: a stream with its headers takes that much while it waits.
     const MIN_UPLOAD_KIB: usize = 16, KiB;
-    /// How long to read a request body that is refused, so that its client reads the answer.
+    /// How long to read on in a request body that is refused, so that its client gets to the answer.
     const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 }
 

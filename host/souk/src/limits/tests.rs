@@ -47,7 +47,8 @@ fn sources() -> Vec<Source> {
     files.retain(|path| !name(path).ends_with("tests") && !path.iter().any(|part| part == "tests"));
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).unwrap();
-        let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+        // Tests in the file itself stand at its end.
+        let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>();
         let path = path.strip_prefix(host).unwrap().to_string_lossy().replace('\\', "/");
         Source { path, text: code.join("\n") }

@@ -26,9 +26,9 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of the sweep.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// How often to check for messages that were delivered but never acknowledged: mostly there are none.
+    /// How often to check the messages whose deliveries the server says have ended: mostly there are none.
     const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-    /// Every so many sweeps also check messages that are being delivered.
+    /// After how many sweeps one also checks messages that were delivered but not acknowledged.
     const FULL_SWEEP_EVERY: u32 = 3, "sweeps";
     /// The most messages, of the oldest, that one sweep checks.
     const MAX_SWEPT_MESSAGES: usize = 1000, "messages";
