@@ -352,7 +352,8 @@ async fn refusal(command: Command) -> Option<String> {
             }
         }
     };
-    let Some(status) = tokio::time::timeout(super::PATIENCE, end).await.expect("souk neither serves nor ends") else {
+    let Some(status) = tokio::time::timeout(super::WAIT_TIMEOUT, end).await.expect("souk neither serves nor ends")
+    else {
         souk.kill().await.unwrap();
         return None;
     };
@@ -363,7 +364,7 @@ async fn refusal(command: Command) -> Option<String> {
 
 async fn run(mut command: Command) -> Output {
     let task = tokio::task::spawn_blocking(move || command.output().expect("souk runs"));
-    tokio::time::timeout(super::PATIENCE, task).await.expect("souk did not end").unwrap()
+    tokio::time::timeout(super::WAIT_TIMEOUT, task).await.expect("souk did not end").unwrap()
 }
 
 /// The state folder of one of an application's hosts.

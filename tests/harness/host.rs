@@ -3,7 +3,7 @@
 //! Its output is read by threads of its own, so that a host that prints much never blocks. The process is killed when
 //! the value is dropped; nothing else ever is.
 
-use super::{Client, PATIENCE, eventually};
+use super::{Client, WAIT_TIMEOUT, eventually};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ impl Host {
         let mut host = Host { child, lines, address: String::new(), tls: false, folder, others: Vec::new() };
         let start = Instant::now();
         loop {
-            assert!(start.elapsed() < PATIENCE, "souk does not say where it serves:\n{}", host.log().join("\n"));
+            assert!(start.elapsed() < WAIT_TIMEOUT, "souk does not say where it serves:\n{}", host.log().join("\n"));
             let ended = host.child.try_wait().unwrap();
             if let Some((tls, address)) = host.log().iter().find_map(|line| announced(line)) {
                 host.tls = tls;
@@ -162,7 +162,7 @@ impl Host {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < PATIENCE, "the host did not end:\n{}", self.log().join("\n"));
+            assert!(start.elapsed() < WAIT_TIMEOUT, "the host did not end:\n{}", self.log().join("\n"));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

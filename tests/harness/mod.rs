@@ -28,16 +28,16 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to become true: long enough for a loaded machine, since no scenario is about speed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until `condition` gives a value, asking again and again; panics with `what` after [`PATIENCE`].
+/// Waits until `condition` gives a value, asking again and again; panics with `what` after [`WAIT_TIMEOUT`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "waited in vain until {what}");
         tokio::time::sleep(pause).await;
         pause = (2 * pause).min(Duration::from_millis(20));
     }

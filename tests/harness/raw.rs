@@ -1,6 +1,6 @@
 //! HTTP by hand, byte by byte: for what a proper client would never send.
 
-use super::PATIENCE;
+use super::WAIT_TIMEOUT;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,7 +18,8 @@ pub async fn send(stream: &mut (impl AsyncWriteExt + Unpin), text: &str) {
 pub async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     // A reset is an end too: the host may close while the client still writes.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection stays open");
+    let _ =
+        tokio::time::timeout(WAIT_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("the connection stays open");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -42,5 +43,5 @@ pub async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
             bytes.extend_from_slice(&buffer[..n]);
         }
     };
-    tokio::time::timeout(PATIENCE, read).await.expect("no response")
+    tokio::time::timeout(WAIT_TIMEOUT, read).await.expect("no response")
 }

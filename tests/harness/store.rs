@@ -142,17 +142,17 @@ impl Shop {
 
     /// An order as this token sees it, once every event about it that was acknowledged has been dealt with.
     pub async fn order_by_id(&self, token: &str, id: &str) -> Value {
-        self.settled_about(id).await;
+        self.wait_for_events_about(id).await;
         self.get(&format!("/api/orders/id/{id}"), token).await.expect(200)
     }
 
     /// Waits until every event that was acknowledged has been dealt with.
-    pub async fn settled(&self) {
-        self.settled_about("").await;
+    pub async fn wait_for_events(&self) {
+        self.wait_for_events_about("").await;
     }
 
     /// Waits until every event that was acknowledged and has this text in it has been dealt with.
-    pub async fn settled_about(&self, text: &str) {
+    pub async fn wait_for_events_about(&self, text: &str) {
         let what = format!("no message about {text:?} waits for its delivery");
         eventually(&what, || async { (queue::waiting(&self.app, text).await == 0).then_some(()) }).await;
     }
@@ -166,7 +166,7 @@ impl Shop {
     pub async fn deliver(&self, event: &Value) -> Answer {
         let answer = self.tell(event).await;
         if answer.status == 200 {
-            self.settled_about(event["id"].as_str().expect("an event's id")).await;
+            self.wait_for_events_about(event["id"].as_str().expect("an event's id")).await;
         }
         answer
     }

@@ -5,7 +5,7 @@
 
 use crate::harness::debian;
 use crate::harness::store::{PASSWORD, order_body, send, token};
-use crate::harness::{App, Client, Host, PATIENCE, build, eventually};
+use crate::harness::{App, Client, Host, WAIT_TIMEOUT, build, eventually};
 use http::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -120,8 +120,9 @@ async fn browse(program: &str, variables: &[(&str, &str)]) -> Value {
     let mut command = tokio::process::Command::new(node);
     command.arg(folder().join(program)).envs(variables.iter().copied());
     command.env("CHROMIUM", chromium).env("SCREENSHOTS", pictures).stdin(Stdio::null()).kill_on_drop(true);
-    // Each step of a program has PATIENCE; none has so many that a slow machine needs it for more than three.
-    let output = tokio::time::timeout(3 * PATIENCE, command.output()).await.expect("the browser did not end").unwrap();
+    // Each step of a program has WAIT_TIMEOUT; none has so many that a slow machine needs it for more than three.
+    let output =
+        tokio::time::timeout(3 * WAIT_TIMEOUT, command.output()).await.expect("the browser did not end").unwrap();
     let (out, err) = crate::harness::app::texts(&output);
     assert!(output.status.success(), "{program} failed:\n{out}\n{err}");
     let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out}\n{err}"));

@@ -127,7 +127,7 @@ impl Books {
             eventually("the event is taken", || async { (shop.tell(event).await.status == 200).then_some(()) }).await;
         }
         self.repeat_orders(&shop, first).await;
-        shop.settled().await;
+        shop.wait_for_events().await;
         self.check(&shop, first).await;
         shop
     }

@@ -11,10 +11,10 @@ use crate::harness::stripe_api::StripeApi;
 use crate::harness::{Answer, App, eventually};
 use serde_json::Value;
 
-/// Room for the state folder, in MiB: several times what a new one takes.
-const ROOM: usize = 64;
+/// The size of the disk for the state folder, in MiB: several times what a new folder takes.
+const DISK_MIB: usize = 64;
 /// The most orders and events that a full disk may still take.
-const MOST: usize = 2_000;
+const MAX_WRITES: usize = 2_000;
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_loses_nothing_on_sqlite() {
@@ -30,7 +30,7 @@ async fn full(database: Database) {
     let stripe = StripeApi::start().await;
     // On one host, whose disk has its queue: that of several is not on their disks.
     let app = stripe.store_with(App::store_alone()).variable("public_url", "https://shop.example");
-    let (mut disk, app) = Disk::under(database.of(app), ROOM);
+    let (mut disk, app) = Disk::under(database.of(app), DISK_MIB);
     let shop = Shop::of(app).await;
     let token = shop.customer().await;
     let mut records = Records { token, orders: Vec::new(), acknowledged: Vec::new(), refused: Vec::new() };
@@ -38,7 +38,7 @@ async fn full(database: Database) {
     for lives in [true, false] {
         disk.fill();
         // What SQLite had room for in its files may still be taken.
-        let mut tries = 0..MOST;
+        let mut tries = 0..MAX_WRITES;
         let refused = loop {
             tries.next().expect("the disk is not full");
             let (ordered, told) = (records.order(&shop).await, records.tell(&shop).await);
@@ -107,14 +107,14 @@ impl Records {
             let again = shop.order_with_key(&self.token, &format!("key-{i}"), &[(1, 2)]).await;
             assert_eq!(again.expect(201), *before);
         }
-        settled(shop).await;
+        wait_for_events(shop).await;
         self.expect_paid(shop).await;
         self.order(shop).await.expect(201);
         for event in self.refused.drain(..) {
             shop.deliver(&event).await.expect(200);
             self.acknowledged.push(event);
         }
-        settled(shop).await;
+        wait_for_events(shop).await;
         self.expect_paid(shop).await;
         let list = shop.get("/api/orders", &self.token).await.expect(200);
         assert_eq!(list["pagination"]["totalRecords"], self.orders.len());
@@ -130,7 +130,7 @@ impl Records {
 }
 
 /// Waits until every event that was acknowledged has been dealt with.
-async fn settled(shop: &Shop) {
+async fn wait_for_events(shop: &Shop) {
     eventually("no message waits", || async { (messages(shop).await == 0).then_some(()) }).await;
 }
 
@@ -147,12 +147,12 @@ fn order_of(event: &Value) -> &str {
 
 #[tokio::test]
 async fn a_read_only_state_folder_is_refused_at_the_start_and_keeps_what_it_has() {
-    let (mut disk, app) = Disk::under(App::store(), ROOM);
+    let (mut disk, app) = Disk::under(App::store(), DISK_MIB);
     let shop = Shop::of(app).await;
     let token = shop.customer().await;
     let (id, total) = shop.small_order(&token).await;
     shop.pay(&id, total).await;
-    settled(&shop).await;
+    wait_for_events(&shop).await;
     let app = shop.kill();
     disk.read_only(true);
     let said = app.start_fails().await;

@@ -14,8 +14,8 @@ use std::process::Output;
 
 const OUTBOX: &str = "souk-test:rogue/outbox@1.0.0#send";
 
-/// Where the messages are.
-pub enum Place {
+/// The queue that holds the messages.
+pub enum QueueKind {
     /// In the state folder.
     File,
     /// On a NATS server of the scenario's own.
@@ -24,23 +24,23 @@ pub enum Place {
     Cluster,
 }
 
-impl Place {
+impl QueueKind {
     /// In the state folder of the one host.
-    pub fn file() -> Place {
-        Place::File
+    pub fn file() -> QueueKind {
+        QueueKind::File
     }
 
     /// On JetStream.
-    pub fn jetstream() -> Place {
-        if spread::wanted() { Place::Cluster } else { Place::Server(Nats::start()) }
+    pub fn jetstream() -> QueueKind {
+        if spread::wanted() { QueueKind::Cluster } else { QueueKind::Server(Nats::start()) }
     }
 
     /// The application, with its messages there.
     pub fn app(&self) -> App {
         match self {
-            Place::File => App::alone("durable"),
-            Place::Server(nats) => on(nats),
-            Place::Cluster => App::new("durable"),
+            QueueKind::File => App::alone("durable"),
+            QueueKind::Server(nats) => on(nats),
+            QueueKind::Cluster => App::new("durable"),
         }
     }
 
@@ -61,13 +61,13 @@ macro_rules! on_both {
         mod in_a_file {
             $(#[tokio::test]
             async fn $scenario() {
-                super::$scenario(super::Place::file()).await;
+                super::$scenario(super::QueueKind::file()).await;
             })*
         }
         mod on_jetstream {
             $(#[tokio::test]
             async fn $scenario() {
-                super::$scenario(super::Place::jetstream()).await;
+                super::$scenario(super::QueueKind::jetstream()).await;
             })*
         }
     };
@@ -146,8 +146,8 @@ pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no text in {field}: {value}"))
 }
 
-async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once(place: Place) {
-    let app = place.app();
+async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once(kind: QueueKind) {
+    let app = kind.app();
     let (_host, client) = start(&app).await;
     // The handler waits far longer than the sender does.
     send(&client, "wait/slow/5000").await;
@@ -160,8 +160,8 @@ async fn an_event_is_acknowledged_before_it_is_handled_and_is_handled_once(place
     assert_eq!((counted(&client, "tries:slow").await, counted(&client, "done:slow").await), (1, 1));
 }
 
-async fn a_handler_that_says_retry_or_traps_gets_the_event_again(place: Place) {
-    let app = place.app();
+async fn a_handler_that_says_retry_or_traps_gets_the_event_again(kind: QueueKind) {
+    let app = kind.app();
     let (host, client) = start(&app).await;
     send(&client, "retry/later/3").await;
     send(&client, "trap/dead/2").await;
@@ -173,16 +173,16 @@ async fn a_handler_that_says_retry_or_traps_gets_the_event_again(place: Place) {
     until_no_messages(&app).await;
 }
 
-async fn a_handler_that_is_late_gets_the_event_again(place: Place) {
-    let app = place.limited("call_deadline = 2000");
+async fn a_handler_that_is_late_gets_the_event_again(kind: QueueKind) {
+    let app = kind.limited("call_deadline = 2000");
     let (_host, client) = start(&app).await;
     send(&client, "wait/late/600000").await;
     until_done(&client, "late").await;
     assert_eq!(counted(&client, "tries:late").await, 2);
 }
 
-async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_drops(place: Place) {
-    let app = place.app();
+async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_drops(kind: QueueKind) {
+    let app = kind.app();
     let (host, client) = start(&app).await;
     send(&client, "reject/odd/0").await;
     let dead = dead_letter(&app).await;
@@ -217,8 +217,8 @@ async fn a_rejected_event_is_a_dead_letter_that_an_operator_sees_retries_and_dro
     assert!(messages(&app).await.is_empty());
 }
 
-async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason(place: Place) {
-    let app = place.limited("delivery_attempts = 3");
+async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason(kind: QueueKind) {
+    let app = kind.limited("delivery_attempts = 3");
     let (_host, client) = start(&app).await;
     send(&client, "retry/never/1000").await;
     let dead = dead_letter(&app).await;
@@ -227,8 +227,8 @@ async fn an_event_that_fails_too_often_is_a_dead_letter_with_its_last_reason(pla
     assert_eq!(counted(&client, "tries:never").await, 3);
 }
 
-async fn an_overloaded_target_uses_up_no_attempts(place: Place) {
-    let app = place.limited("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
+async fn an_overloaded_target_uses_up_no_attempts(kind: QueueKind) {
+    let app = kind.limited("delivery_attempts = 1\ninstances = 1\nwaiting = 0");
     let (_host, client) = start(&app).await;
     // It may come while the other caller has the instance, and is turned away itself.
     let hold = eventually("the instance is held", || async {
@@ -255,8 +255,8 @@ async fn an_overloaded_target_uses_up_no_attempts(place: Place) {
     .await;
 }
 
-async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one(place: Place) {
-    let app = place.limited("deliveries = 1");
+async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one(kind: QueueKind) {
+    let app = kind.limited("deliveries = 1");
     let (host, client) = start(&app).await;
     // The first is being delivered, and the second waits behind it, when the host is killed.
     send(&client, "wait/first/600000").await;
@@ -272,8 +272,8 @@ async fn what_was_stored_when_the_host_was_killed_is_delivered_by_the_next_one(p
     until_no_messages(&app).await;
 }
 
-async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts(place: Place) {
-    let app = place.limited("delivery_attempts = 2");
+async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts(kind: QueueKind) {
+    let app = kind.limited("delivery_attempts = 2");
     for attempt in 1..=2 {
         let (host, client) = start(&app).await;
         if attempt == 1 {
@@ -299,8 +299,8 @@ async fn an_event_that_kills_its_host_each_time_runs_out_of_attempts(place: Plac
     assert_eq!(host.log_count("handling poison"), 0);
 }
 
-async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(place: Place) {
-    let app = place.limited("deliveries = 1");
+async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(kind: QueueKind) {
+    let app = kind.limited("deliveries = 1");
     let (host, client) = start(&app).await;
     send(&client, "wait/under-way/5000").await;
     host.wait_for_log("handling under-way").await;
@@ -317,7 +317,7 @@ async fn sigterm_lets_deliveries_finish_and_leaves_the_rest_for_the_next_host(pl
 // A stream has its own bound, and its dead letters are not in it: `jetstream` has that.
 #[tokio::test]
 async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_room() {
-    let app = Place::file().app();
+    let app = QueueKind::file().app();
     let (host, client) = start(&app).await;
     // Rejected, they stay: three of 600 KiB fit into 2 MiB.
     for id in ["a", "b", "c"] {
@@ -346,16 +346,16 @@ async fn a_full_queue_asks_callers_to_try_again_and_takes_events_once_there_is_r
     host.wait_for_log("messages are stored again").await;
 }
 
-async fn an_event_that_is_too_large_is_rejected_and_not_stored(place: Place) {
-    let app = place.app();
+async fn an_event_that_is_too_large_is_rejected_and_not_stored(kind: QueueKind) {
+    let app = kind.app();
     let (_host, client) = start(&app).await;
     let message = client.get("/send/note/huge/1048576").await.expect_failed();
     assert!(message.contains("a message has at most 1048576"), "{message}");
     assert!(messages(&app).await.is_empty());
 }
 
-async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one(place: Place) {
-    let app = place.app();
+async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one(kind: QueueKind) {
+    let app = kind.app();
     let arguments = json!({ "id": "by-hand", "deed": "finish" });
     let output = app.call("sender", OUTBOX, Some(arguments)).await;
     assert!(output.status.success(), "{:?}", texts(&output));
@@ -367,8 +367,8 @@ async fn a_call_by_hand_without_a_host_stores_the_event_for_the_next_one(place: 
     assert_eq!(counted(&client, "tries:by-hand").await, 1);
 }
 
-async fn dead_letters_can_be_dropped_and_retried_without_a_host(place: Place) {
-    let app = place.app();
+async fn dead_letters_can_be_dropped_and_retried_without_a_host(kind: QueueKind) {
+    let app = kind.app();
     let (host, client) = start(&app).await;
     send(&client, "reject/one/0").await;
     send(&client, "trap/two/0").await;
@@ -381,8 +381,8 @@ async fn dead_letters_can_be_dropped_and_retried_without_a_host(place: Place) {
     assert_eq!(events(&app, &["list"]).await, "no messages\n");
 }
 
-async fn an_unknown_message_is_an_error_with_and_without_a_host(place: Place) {
-    let app = place.app();
+async fn an_unknown_message_is_an_error_with_and_without_a_host(kind: QueueKind) {
+    let app = kind.app();
     for running in [false, true] {
         let _host = if running { Some(app.start().await) } else { None };
         for deed in ["show", "retry", "drop"] {
@@ -398,7 +398,7 @@ async fn an_unknown_message_is_an_error_with_and_without_a_host(place: Place) {
 // Of messages in a file; `jetstream` has the same of those on NATS.
 #[tokio::test]
 async fn events_for_a_component_that_is_gone_stay_and_are_shown_and_come_back_with_it() {
-    let app = Place::file().app();
+    let app = QueueKind::file().app();
     let output = app.call("sender", OUTBOX, Some(json!({ "id": "orphan", "deed": "finish" }))).await;
     assert!(output.status.success(), "{:?}", texts(&output));
     let manifest = std::fs::read_to_string(app.path("spin.toml")).unwrap();

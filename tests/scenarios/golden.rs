@@ -164,7 +164,7 @@ impl Replay {
         }
         if service.is_none() {
             // Events that came while the orders were down are dealt with now.
-            shop.settled().await;
+            shop.wait_for_events().await;
         }
         self.shop = Some(shop);
         self.down = service.map(str::to_owned);
@@ -226,7 +226,7 @@ impl Replay {
         // What comes next may look at what became of an event.
         if path.ends_with("/webhook") && !self.down.as_deref().is_some_and(|down| ["orders", DATABASE].contains(&down))
         {
-            self.shop().settled().await;
+            self.shop().wait_for_events().await;
         }
         answer
     }

@@ -71,20 +71,22 @@ fn block<'l>(log: &'l [String], title: &str) -> impl Iterator<Item = &'l str> {
 }
 
 /// What a host says of a component that it does not run: nothing where there is one host.
-fn elsewhere(host: &Host) -> &'static str {
+fn remote_suffix(host: &Host) -> &'static str {
     if host.logs().len() > 1 { " (on another host)" } else { "" }
 }
 
 /// The components with their grants; of several hosts, as the one says that runs them.
 fn components(host: &Host) -> Vec<String> {
     let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let elsewhere = elsewhere(host);
+    let remote_suffix = remote_suffix(host);
     for log in host.logs() {
         let mut component = None;
         for line in block(&log, "Components:") {
             match line.strip_prefix("    ") {
-                Some(_) => components.entry(component.clone().unwrap()).or_default().push(line.replace(elsewhere, "")),
-                None if !elsewhere.is_empty() && line.ends_with(elsewhere) => {}
+                Some(_) => {
+                    components.entry(component.clone().unwrap()).or_default().push(line.replace(remote_suffix, ""))
+                }
+                None if !remote_suffix.is_empty() && line.ends_with(remote_suffix) => {}
                 None => drop(components.entry(component.insert(line.to_owned()).clone()).or_default()),
             }
         }
@@ -94,11 +96,11 @@ fn components(host: &Host) -> Vec<String> {
 
 /// The public routes: patterns with their components.
 fn routes(host: &Host) -> Vec<(String, String)> {
-    let (url, elsewhere) = (format!("http://{}", host.address()), elsewhere(host));
+    let (url, remote_suffix) = (format!("http://{}", host.address()), remote_suffix(host));
     let pair = |line: &str| {
         let (route, component) = line.trim().split_once(' ').expect("a route and its component");
         let route = route.strip_prefix(&url).expect("a route of this host");
-        (route.to_owned(), component.trim().replace(elsewhere, ""))
+        (route.to_owned(), component.trim().replace(remote_suffix, ""))
     };
     block(&host.logs()[0], "Routes:").map(pair).collect()
 }

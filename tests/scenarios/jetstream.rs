@@ -1,7 +1,7 @@
 //! Durable links on JetStream: what several hosts, a NATS that dies and comes back, and a cluster add to what `durable`
 //! has for both kinds of queue.
 
-use super::durable::{Place, counted, events, messages, on, send, start, text, until_done, until_no_messages};
+use super::durable::{QueueKind, counted, events, messages, on, send, start, text, until_done, until_no_messages};
 use crate::harness::app::texts;
 use crate::harness::database::number;
 use crate::harness::nats::Nats;
@@ -307,8 +307,8 @@ async fn two_hosts_share_the_events() {
 
 #[tokio::test]
 async fn an_event_that_waits_for_its_next_attempt_can_be_retried_now_by_any_host() {
-    let place = Place::jetstream();
-    let app = place
+    let kind = QueueKind::jetstream();
+    let app = kind
         .app()
         .replace("delivery_backoff = 20", "delivery_backoff = 3600000")
         .replace("delivery_backoff_most = 100", "delivery_backoff_most = 3600000");

@@ -6,7 +6,7 @@
 
 use crate::harness::nats::Nats;
 use crate::harness::store::{PASSWORD, fresh_email, send};
-use crate::harness::{App, Host, PATIENCE, build, debian, eventually};
+use crate::harness::{App, Host, WAIT_TIMEOUT, build, debian, eventually};
 use http::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -410,7 +410,7 @@ impl Node {
 
     /// The next line that it prints.
     pub async fn line(&mut self) -> Value {
-        let line = tokio::time::timeout(PATIENCE, self.output.next_line()).await.expect("the program says nothing");
+        let line = tokio::time::timeout(WAIT_TIMEOUT, self.output.next_line()).await.expect("the program says nothing");
         let line = line.unwrap().expect("the program has ended");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
     }
@@ -449,7 +449,7 @@ impl Node {
     pub async fn end(self) {
         let Node { mut child, input, output } = self;
         drop((input, output));
-        let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("the program did not end").unwrap();
+        let status = tokio::time::timeout(WAIT_TIMEOUT, child.wait()).await.expect("the program did not end").unwrap();
         assert!(status.success(), "{status}");
     }
 }

@@ -4,7 +4,7 @@
 use super::durable::{send, until_no_messages};
 use super::nest::{Node, cmd, started};
 use crate::harness::nats::Nats;
-use crate::harness::{App, PATIENCE, eventually};
+use crate::harness::{App, WAIT_TIMEOUT, eventually};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ async fn a_host_holds_so_many_bytes_of_events_and_of_requests_and_says_what_it_l
     let asking = async_nats::connect(format!("nats://127.0.0.1:{}", nats.port(0))).await.unwrap();
     let ask = async || {
         let packet = json!({ "data": { "stripeChargeId": "asked", "pad": pad }, "id": "x" }).to_string();
-        let request = async_nats::Request::new().payload(packet.into()).timeout(Some(PATIENCE));
+        let request = async_nats::Request::new().payload(packet.into()).timeout(Some(WAIT_TIMEOUT));
         let reply = asking.send_request("payment.succeeded", request).await.unwrap();
         String::from_utf8(reply.payload.to_vec()).unwrap()
     };

@@ -112,7 +112,7 @@ async fn no_payment_is_lost_when_orders_are_down() {
     shop.tell(&event).await.expect(200);
     assert_eq!(shop.events(&[]).await.len(), 1);
     let shop = shop.restart(|app| up_again(app, "orders")).await;
-    shop.settled().await;
+    shop.wait_for_events().await;
     assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PAID");
     // A host that is killed has kept what it has done.
     let shop = Shop::of(shop.kill()).await;
@@ -160,7 +160,7 @@ async fn a_signature_holds_five_minutes_either_way() {
         if !good {
             assert_eq!(answer.text(), "Webhook Error: Timestamp outside the tolerance zone");
         }
-        shop.settled().await;
+        shop.wait_for_events().await;
         let status = if good { "PAID" } else { "PENDING" };
         assert_eq!(shop.order_by_id(&ann, &id).await["status"], status, "{seconds} s");
     }
@@ -180,7 +180,7 @@ async fn the_bytes_are_signed_whatever_type_they_are_called() {
             headers.push(("content-type", kind));
         }
         shop.client.send(Method::POST, "/payments/webhook", &headers, Some(event)).await.expect(200);
-        shop.settled().await;
+        shop.wait_for_events().await;
         assert_eq!(shop.order_by_id(&ann, &id).await["status"], "PAID", "{kind}");
     }
 }

@@ -58,7 +58,7 @@ async fn a_storm_of_10_000_deliveries_pays_200_orders_once_each() {
         .fold(0, async |all, refused| all + refused)
         .await;
     println!("{refusals} of {} deliveries had to be made again", orders * copies);
-    shop.settled().await;
+    shop.wait_for_events().await;
 
     let captured: u64 = events.values().map(|e| e["data"]["object"]["amount_captured"].as_u64().unwrap()).sum();
     let paid = shop.get("/api/orders/PAID?limit=1000", &admin).await.expect(200);
@@ -211,7 +211,7 @@ async fn a_cancellation_and_a_payment_at_once_end_in_one_of_two_ways() {
             (cancelled, paid)
         };
         assert_eq!(paid.status, 200, "{paid:?}");
-        shop.settled().await;
+        shop.wait_for_events().await;
         let order = shop.order_by_id(&token, &id).await;
         assert_eq!(order["stripeChargeId"], event["data"]["object"]["id"], "the payment was lost: {order}");
         match order["status"].as_str() {

@@ -98,7 +98,7 @@ async fn one_order(
             for _ in 0..2 {
                 shop.deliver(event).await.expect(200);
             }
-            shop.settled().await;
+            shop.wait_for_events().await;
             paid |= *step != 3;
             continue;
         }

@@ -6,7 +6,7 @@ use crate::harness::database::{number, on_server};
 use crate::harness::postgres::{Postgres, name_of};
 use crate::harness::proxy::{Cut, Proxy};
 use crate::harness::store::{STRIPE_SECRET, Shop, cents, send, try_order};
-use crate::harness::{Answer, App, Client, PATIENCE, eventually, queue, stripe};
+use crate::harness::{Answer, App, Client, WAIT_TIMEOUT, eventually, queue, stripe};
 use futures::future::join_all;
 use http::Method;
 use serde_json::Value;
@@ -39,7 +39,7 @@ async fn until<F: Future<Output = Answer>>(status: u16, ask: impl Fn() -> F, ref
             return answer;
         }
         refused(&answer);
-        assert!(start.elapsed() < PATIENCE, "asked in vain: {answer:?}");
+        assert!(start.elapsed() < WAIT_TIMEOUT, "asked in vain: {answer:?}");
     }
 }
 
@@ -98,7 +98,7 @@ async fn a_payment_whose_commit_is_cut_off_counts_once() {
         async move { until(200, || shop.tell(&event), |_| {}).await }
     };
     join_all(events.iter().map(taken)).await;
-    shop.settled().await;
+    shop.wait_for_events().await;
     // Those that are cut before they arrive are made again, so there were commits enough for all cuts.
     assert_eq!(proxy.left(), 0, "cuts were not made");
     for ((id, total), event) in orders.iter().zip(&events) {
@@ -185,7 +185,7 @@ async fn postgres_that_is_killed_under_load_is_503_and_comes_back_without_a_rest
     load.enough.store(true, SeqCst);
     let orders: Vec<String> = join_all(customers).await.into_iter().flat_map(Result::unwrap).collect();
     println!("{} orders, {} refusals", orders.len(), load.refused.load(SeqCst));
-    shop.settled().await;
+    shop.wait_for_events().await;
     for id in &orders {
         let order = shop.order_by_id(&token, id).await;
         assert_eq!((&order["status"], order.get("refundDueAmount")), (&"PAID".into(), None), "{order}");

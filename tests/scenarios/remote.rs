@@ -76,8 +76,8 @@ async fn a_caller_is_told_the_same_of_a_callee_that_fails_here_and_elsewhere() {
     let alone = App::alone("rogue").start().await;
     let pair = Pair::start().await;
     for path in ["/rogue/boom", "/rogue/hold/600000", "/rogue/forever", "/rogue/grow/4096"] {
-        let (here, elsewhere) = (alone.client().get(path).await, pair.client().get(path).await);
-        assert_eq!(here.expect_unavailable(), elsewhere.expect_unavailable(), "{path}");
+        let (local, remote) = (alone.client().get(path).await, pair.client().get(path).await);
+        assert_eq!(local.expect_unavailable(), remote.expect_unavailable(), "{path}");
     }
     // Its own refusal is a value like any other.
     let path = "/rogue/open-database/none";

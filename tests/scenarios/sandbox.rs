@@ -28,7 +28,7 @@ async fn click(shop: &Shop, deed: &str, page: &str, form: &str) -> Answer {
     let path = format!("/stripe-sandbox/{deed}/{page}");
     let answer = shop.client.send(Method::POST, &path, &headers, Some(form.into())).await;
     // The events of it are stored by now.
-    shop.settled().await;
+    shop.wait_for_events().await;
     answer
 }
 

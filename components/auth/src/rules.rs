@@ -8,7 +8,7 @@ use crate::bindings::accounts::Error;
 
 /// The longest e-mail address in bytes: RFC 3696, erratum 1690.
 pub const MAX_EMAIL: usize = 254;
-/// The longest name in bytes. With this bound a token stays under 4 KiB (`token::MAX_TOKEN`).
+/// The longest name in bytes. With this bound a token stays under 4 KiB (`token::MAX_TOKEN_BYTES`).
 pub const MAX_NAME: usize = 1000;
 /// The longest password in bytes.
 pub const MAX_PASSWORD: usize = 1024;

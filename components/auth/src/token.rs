@@ -6,7 +6,7 @@
 //! secret belongs to this component alone.
 //!
 //! Refused: any other algorithm, no `exp`, an end or beginning (`nbf`) that does not fit the clock, a login or issue in
-//! the future, a login 30 days ago, and anything longer than [`MAX_TOKEN`], before it is even decoded.
+//! the future, a login 30 days ago, and anything longer than [`MAX_TOKEN_BYTES`], before it is even decoded.
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;
@@ -17,15 +17,15 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// How long a token lives, in seconds.
-const LIFETIME: u64 = 2 * 60 * 60;
+const LIFETIME_SECONDS: u64 = 2 * 60 * 60;
 /// How long a login can be renewed, in seconds.
-const MAX_AGE: u64 = 30 * 24 * 60 * 60;
+const MAX_AGE_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// How far the clocks of two hosts may differ, in seconds.
-const LEEWAY: u64 = 5;
+const LEEWAY_SECONDS: u64 = 5;
 /// The longest token that is looked at, in bytes; the longest that is made is a little shorter.
-pub const MAX_TOKEN: usize = 4096;
+pub const MAX_TOKEN_BYTES: usize = 4096;
 /// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
-const MIN_SECRET: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 /// The variable that holds the secret.
 const SECRET: &str = "jwt_secret";
 
@@ -82,11 +82,11 @@ impl Signer {
             no_secret()
         })?;
         if secret.is_empty() {
-            eprintln!("variable `{SECRET}` is empty: set it to {MIN_SECRET} random bytes or more");
+            eprintln!("variable `{SECRET}` is empty: set it to {MIN_SECRET_BYTES} random bytes or more");
             return Err(no_secret());
         }
-        if secret.len() < MIN_SECRET {
-            eprintln!("variable `{SECRET}` is shorter than {MIN_SECRET} bytes: it can be guessed from any token");
+        if secret.len() < MIN_SECRET_BYTES {
+            eprintln!("variable `{SECRET}` is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed from any token");
         }
         let signer = Rc::new(Signer::new(&secret));
         Ok(SIGNER.with(|cell| cell.get_or_init(|| signer).clone()))
@@ -94,7 +94,7 @@ impl Signer {
 
     fn new(secret: &str) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY;
+        validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         validation.validate_aud = false;
         Signer {
@@ -111,7 +111,7 @@ impl Signer {
             email: &account.email,
             name: &account.name,
             iat: now,
-            exp: (now + LIFETIME).min(auth_time + MAX_AGE),
+            exp: (now + LIFETIME_SECONDS).min(auth_time + MAX_AGE_SECONDS),
             auth_time,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| {
@@ -122,14 +122,14 @@ impl Signer {
 
     /// What a token proves at `now`; `None` when it proves nothing.
     pub fn read(&self, token: &str, now: u64) -> Option<Proof> {
-        if token.len() > MAX_TOKEN {
+        if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
         let claimed: Claimed = jsonwebtoken::decode(token, &self.decoding, &self.validation).ok()?.claims;
         let auth_time = claimed.auth_time.or(claimed.iat)?;
-        let latest = now + LEEWAY;
+        let latest = now + LEEWAY_SECONDS;
         let is_past = auth_time <= latest && claimed.iat.is_none_or(|iat| iat <= latest);
-        let is_young = now.saturating_sub(auth_time) < MAX_AGE;
+        let is_young = now.saturating_sub(auth_time) < MAX_AGE_SECONDS;
         (is_past && is_young).then_some(Proof { id: claimed.id, email: claimed.email, auth_time })
     }
 }

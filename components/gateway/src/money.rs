@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 const MAX_CENTS: u64 = 1_000_000_000_000;
 
 /// The decimals of an amount.
-const PLACES: i64 = 2;
+const DECIMALS: i64 = 2;
 
 /// Why a text is no amount.
 #[derive(Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub enum AmountError {
 
 /// The cents of a JSON number, from the digits that the client wrote.
 pub fn from_number(text: &str) -> Result<u64, AmountError> {
-    cents(number::from_json(text, PLACES))
+    cents(number::from_json(text, DECIMALS))
 }
 
 /// The cents of a plain decimal in a string, blanks around it allowed: "9.90", not "", "0x10" or "1e3".
@@ -37,7 +37,7 @@ pub fn from_text(text: &str) -> Result<u64, AmountError> {
     match unsigned {
         // A number to the clients of old, though no amount.
         "Infinity" if unsigned.len() == text.len() => Err(AmountError::Unrepresentable),
-        _ if digits(units) && digits(decimals) => cents(number::from_plain(text, PLACES)),
+        _ if digits(units) && digits(decimals) => cents(number::from_plain(text, DECIMALS)),
         _ => Err(AmountError::NotANumber),
     }
 }

@@ -67,15 +67,15 @@ pub fn string(name: &str, value: Option<&Value>) -> Checked<String> {
     }
 }
 
-/// A text that `accept` takes; `complaint` is what it is not.
+/// A text that `accept` accepts; otherwise the message is the name and `problem`.
 pub fn string_that(
     accept: fn(&str) -> bool,
-    complaint: &'static str,
+    problem: &'static str,
 ) -> impl Fn(&str, Option<&Value>) -> Checked<String> {
     move |name, value| match value {
         Some(Value::Text(text)) if accept(text) => Ok(text.clone().into_owned()),
-        Some(Value::Text(_)) => Err(vec![format!("{name} {complaint}")]),
-        _ => Err(vec![format!("{name} {complaint}"), format!("{name} must be a string")]),
+        Some(Value::Text(_)) => Err(vec![format!("{name} {problem}")]),
+        _ => Err(vec![format!("{name} {problem}"), format!("{name} must be a string")]),
     }
 }
 

@@ -14,8 +14,8 @@ use time::{Duration, OffsetDateTime};
 
 const PATTERN: &str = "create.payment.session";
 
-/// How long a page lasts.
-const LIFE: Duration = Duration::hours(24);
+/// How long a payment page lasts.
+const SESSION_LIFETIME: Duration = Duration::hours(24);
 
 /// The component. It remembers nothing between calls.
 struct Checkout;
@@ -86,7 +86,7 @@ fn session(request: &SessionRequest, response: &str) -> Result<Session, Error> {
         url: page.url,
         success_url: page.success_url,
         cancel_url: page.cancel_url,
-        expires_at: souk_nest::timestamp(OffsetDateTime::now_utc().saturating_add(LIFE)),
+        expires_at: souk_nest::timestamp(OffsetDateTime::now_utc().saturating_add(SESSION_LIFETIME)),
     })
 }
 

@@ -1,17 +1,17 @@
 //! Payment events: each is dealt with in one transaction, once.
 //!
 //! The transaction notes the event in the inbox, compares it with our own order, keeps what it says of the charge, and
-//! lets [`crate::settle`] decide what all known charges make of the order. An event that is refused leaves nothing
-//! behind, not even its id: delivered again (by an operator who has looked at it), it is judged anew, and refused again
-//! for as long as the reason lasts. The inbox keeps ids for 90 days; an event that comes again later says what is known
-//! already, so it changes nothing.
+//! lets [`crate::payment_state`] decide what all known charges make of the order. An event that is refused leaves
+//! nothing behind, not even its id: delivered again (by an operator who has looked at it), it is judged anew, and
+//! refused again for as long as the reason lasts. The inbox keeps ids for 90 days; an event that comes again later says
+//! what is known already, so it changes nothing.
 //!
 //! Of two that come at once, the second waits: with the same event, at the inbox, for what becomes of the first; with
 //! another event of the same order, at the order, and then it sees what the first has kept.
 
 use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
-use crate::settle::{Charge, settle};
+use crate::payment_state::{Charge, payment_state};
 use crate::{rows, session, sql, status, store, time};
 use souk_database::{Database, Row, Transaction, Value};
 
@@ -146,7 +146,7 @@ fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result
 fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) -> Result<(), DeliveryError> {
     let charges = transaction.query(sql::CHARGES, &[order.id.as_str().into()])?;
     let charges = charges.map(known_charge).collect::<Result<Vec<_>, _>>()?;
-    let now = settle(order.status, &charges);
+    let now = payment_state(order.status, &charges);
     let refunded = now.paid_by.map_or(0, |charge| charge.refunded_cents);
     let paid_by = now.paid_by.map(|charge| charge.id.as_str());
     let paid_at = now.paid_by.map(|charge| charge.at.as_str());
@@ -166,7 +166,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
         rows::number(refunded)?,
         rows::number(now.refund_due_cents)?,
     ];
-    transaction.query(sql::SETTLE, &parameters)?;
+    transaction.query(sql::SAVE_PAYMENT_STATE, &parameters)?;
     if now.refund_due_cents > order.refund_due_cents {
         eprintln!(
             "order {} is {}: since charge {last:?} there are {} cents flagged for refund",

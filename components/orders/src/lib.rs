@@ -7,8 +7,8 @@
 //! Many instances of this component run at once and share nothing but the database, so whatever two of them may do at
 //! the same time is decided there: an idempotency key is a unique row, an event in the inbox is one, and a change of
 //! status names in its statement the status that the order must have. [`sql`] says why that is right on either database.
-//! What payments make of an order is derived from all its charges each time ([`settle`]), so the order of events does
-//! not matter.
+//! What payments make of an order is derived from all its charges each time ([`payment_state`]), so the order of events
+//! does not matter.
 //!
 //! A transaction never waits for another component: what comes from outside is fetched before it or sent after it.
 //!
@@ -26,10 +26,10 @@ mod error;
 mod event;
 mod key;
 mod page;
+mod payment_state;
 mod reconcile;
 mod rows;
 mod session;
-mod settle;
 mod sql;
 mod status;
 mod store;

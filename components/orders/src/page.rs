@@ -12,8 +12,8 @@ use crate::session::{Attempt, Page, Saved};
 use crate::{event, session, status, store};
 use souk_database::Database;
 
-/// How many attempts one call looks at: one that has ended, and the next.
-const ATTEMPTS: usize = 2;
+/// The most attempts that one call considers: one that has ended, and the next.
+const MAX_ATTEMPTS: usize = 2;
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl From<souk_database::Error> for NoPage {
 
 /// The page on which a pending order can be paid now.
 pub async fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         let (number, open, page) = match session::last(database, &order.id)? {
             Some(Attempt { number, open, page: Some(page) }) => (number, open, page),
             // Never opened, as far as is known: asked for again as the same attempt, it cannot become two.

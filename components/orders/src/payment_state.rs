@@ -1,7 +1,7 @@
-//! What the known charges make of an order: the one place that decides it.
+//! The state of an order that follows from its charges: the one place that decides it.
 //!
 //! It is a function of the facts alone (the order's status and all of its charges), not of the event that was last to
-//! come. So events may come in any order and more than once: the end is the same.
+//! come. So events may come in any order and more than once, with the same result.
 
 use crate::bindings::orders::Status;
 
@@ -26,9 +26,9 @@ impl Charge {
     }
 }
 
-/// Where an order stands.
+/// The state of an order that follows from its charges.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Settled<'a> {
+pub struct PaymentState<'a> {
     /// Its status.
     pub status: Status,
     /// The charge that pays it: the earliest that was not given back in full, or the earliest when all were; of charges
@@ -39,11 +39,11 @@ pub struct Settled<'a> {
     pub refund_due_cents: u64,
 }
 
-/// Derives where an order stands that has this status now.
+/// Derives the state of an order from its present status and its charges.
 ///
 /// What was set by hand stays: a cancelled order that was paid stays cancelled, and a delivered one delivered. The
 /// others follow the charge that pays them: none, PENDING; one that was given back in full, REFUNDED; else PAID.
-pub fn settle(status: Status, charges: &[Charge]) -> Settled<'_> {
+pub fn payment_state(status: Status, charges: &[Charge]) -> PaymentState<'_> {
     let paid_by = charges.iter().min_by_key(|charge| (charge.left() == 0, &charge.at, &charge.id));
     let status = match (status, paid_by) {
         (Status::Cancelled | Status::Delivered, _) => status,
@@ -54,7 +54,7 @@ pub fn settle(status: Status, charges: &[Charge]) -> Settled<'_> {
     let superfluous =
         |charge: &&Charge| status == Status::Cancelled || Some(charge.id.as_str()) != paid_by.map(|c| c.id.as_str());
     let refund_due_cents = charges.iter().filter(superfluous).map(Charge::left).fold(0, u64::saturating_add);
-    Settled { status, paid_by, refund_due_cents }
+    PaymentState { status, paid_by, refund_due_cents }
 }
 
 #[cfg(test)]
@@ -66,50 +66,50 @@ mod tests {
         Charge { id: id.into(), amount_cents: 100, refunded_cents, receipt_url: None, at }
     }
 
-    fn settled(status: Status, charges: &[Charge]) -> (Status, Option<&str>, u64) {
-        let settled = settle(status, charges);
-        (settled.status, settled.paid_by.map(|c| c.id.as_str()), settled.refund_due_cents)
+    fn state_of(status: Status, charges: &[Charge]) -> (Status, Option<&str>, u64) {
+        let state = payment_state(status, charges);
+        (state.status, state.paid_by.map(|c| c.id.as_str()), state.refund_due_cents)
     }
 
     #[test]
     fn a_pending_order_follows_its_charge() {
-        assert_eq!(settled(Status::Pending, &[]), (Status::Pending, None, 0));
-        assert_eq!(settled(Status::Pending, &[charge("a", 0, 1)]), (Status::Paid, Some("a"), 0));
-        assert_eq!(settled(Status::Pending, &[charge("a", 99, 1)]), (Status::Paid, Some("a"), 0));
-        assert_eq!(settled(Status::Pending, &[charge("a", 100, 1)]), (Status::Refunded, Some("a"), 0));
-        assert_eq!(settled(Status::Paid, &[charge("a", 100, 1)]), (Status::Refunded, Some("a"), 0));
+        assert_eq!(state_of(Status::Pending, &[]), (Status::Pending, None, 0));
+        assert_eq!(state_of(Status::Pending, &[charge("a", 0, 1)]), (Status::Paid, Some("a"), 0));
+        assert_eq!(state_of(Status::Pending, &[charge("a", 99, 1)]), (Status::Paid, Some("a"), 0));
+        assert_eq!(state_of(Status::Pending, &[charge("a", 100, 1)]), (Status::Refunded, Some("a"), 0));
+        assert_eq!(state_of(Status::Paid, &[charge("a", 100, 1)]), (Status::Refunded, Some("a"), 0));
     }
 
     #[test]
     fn a_payment_for_a_cancelled_order_is_kept_and_due_back() {
-        assert_eq!(settled(Status::Cancelled, &[charge("a", 0, 1)]), (Status::Cancelled, Some("a"), 100));
-        assert_eq!(settled(Status::Cancelled, &[charge("a", 40, 1)]), (Status::Cancelled, Some("a"), 60));
-        assert_eq!(settled(Status::Cancelled, &[charge("a", 100, 1)]), (Status::Cancelled, Some("a"), 0));
+        assert_eq!(state_of(Status::Cancelled, &[charge("a", 0, 1)]), (Status::Cancelled, Some("a"), 100));
+        assert_eq!(state_of(Status::Cancelled, &[charge("a", 40, 1)]), (Status::Cancelled, Some("a"), 60));
+        assert_eq!(state_of(Status::Cancelled, &[charge("a", 100, 1)]), (Status::Cancelled, Some("a"), 0));
     }
 
     #[test]
     fn a_delivered_order_stays_delivered_whatever_is_paid_or_given_back() {
-        assert_eq!(settled(Status::Delivered, &[charge("a", 0, 1)]), (Status::Delivered, Some("a"), 0));
-        assert_eq!(settled(Status::Delivered, &[charge("a", 100, 1)]), (Status::Delivered, Some("a"), 0));
+        assert_eq!(state_of(Status::Delivered, &[charge("a", 0, 1)]), (Status::Delivered, Some("a"), 0));
+        assert_eq!(state_of(Status::Delivered, &[charge("a", 100, 1)]), (Status::Delivered, Some("a"), 0));
     }
 
     #[test]
     fn the_earliest_charge_pays_and_what_is_left_of_the_others_is_due_back() {
         let both = [charge("a", 0, 2), charge("b", 0, 1)];
-        assert_eq!(settled(Status::Paid, &both), (Status::Paid, Some("b"), 100));
+        assert_eq!(state_of(Status::Paid, &both), (Status::Paid, Some("b"), 100));
         let one_moment = [charge("b", 0, 1), charge("a", 30, 1)];
-        assert_eq!(settled(Status::Paid, &one_moment), (Status::Paid, Some("a"), 100));
+        assert_eq!(state_of(Status::Paid, &one_moment), (Status::Paid, Some("a"), 100));
         let given_back = [charge("a", 0, 1), charge("b", 100, 2), charge("c", 1, 3)];
-        assert_eq!(settled(Status::Paid, &given_back), (Status::Paid, Some("a"), 99));
+        assert_eq!(state_of(Status::Paid, &given_back), (Status::Paid, Some("a"), 99));
     }
 
     #[test]
     fn a_charge_that_was_given_back_in_full_pays_only_where_no_other_is_left() {
         let second = [charge("a", 100, 1), charge("b", 0, 2)];
         for status in [Status::Pending, Status::Paid, Status::Refunded] {
-            assert_eq!(settled(status, &second), (Status::Paid, Some("b"), 0));
+            assert_eq!(state_of(status, &second), (Status::Paid, Some("b"), 0));
         }
         let neither = [charge("b", 100, 2), charge("a", 100, 1)];
-        assert_eq!(settled(Status::Paid, &neither), (Status::Refunded, Some("a"), 0));
+        assert_eq!(state_of(Status::Paid, &neither), (Status::Refunded, Some("a"), 0));
     }
 }

@@ -18,25 +18,25 @@ use crate::{session, sql, store};
 use souk_database::{Database, Row};
 use std::time::{Duration, Instant};
 
-/// How many orders one call looks at.
-const ORDERS: u32 = 100;
-/// When a call takes no further order, so that it answers within a call's usual time of 30 s, unless the provider lets it
-/// wait for one order alone so long. What was mended until then stays.
-const TIME: Duration = Duration::from_secs(10);
+/// The most orders that one call checks.
+const MAX_ORDERS: u32 = 100;
+/// After this time a call starts no further order, so that it answers within the usual 30 s of a call unless the
+/// provider takes so long for one order alone. What was fixed until then stays.
+const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 
 /// See the contract.
 ///
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
 pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
-    let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), ORDERS.into()])?;
+    let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();
     let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
     let (mut orders, mut last) = (0, None);
     for OpenPage { order_id, attempt, session_id } in pages {
         if last.as_ref() != Some(&order_id) {
-            if start.elapsed() > TIME {
+            if start.elapsed() > MAX_RUN_TIME {
                 break;
             }
             orders += 1;
@@ -47,7 +47,7 @@ pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -
         last = Some(order_id);
     }
     // Fewer than could be were all that there are, unless time ran out.
-    if orders == ORDERS || start.elapsed() > TIME {
+    if orders == MAX_ORDERS || start.elapsed() > MAX_RUN_TIME {
         report.next = last;
     }
     Ok(report)

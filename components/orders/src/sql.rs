@@ -306,7 +306,7 @@ pub const CHARGES: Statement = statement!(
 
 /// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents. The
 /// order must be locked.
-pub const SETTLE: Statement = statement!(
+pub const SAVE_PAYMENT_STATE: Statement = statement!(
     "UPDATE orders SET status = ?2, paid_at = ",
     (Statement::each("?3", "?3::text::timestamptz")),
     ", charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, refund_due_cents = ?7, updated_at = ",

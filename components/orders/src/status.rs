@@ -1,4 +1,4 @@
-//! How an order's status may be set by hand. What payments do to it is in [`crate::settle`].
+//! How an order's status may be set by hand. What payments do to it is in [`crate::payment_state`].
 
 use crate::bindings::orders::{Actor, Error, Order, Status};
 use crate::{rows, sql, store};
@@ -9,7 +9,7 @@ pub const ALL: [Status; 5] = [Status::Pending, Status::Paid, Status::Delivered, 
 
 /// How often a change is tried when the status changes under it. It can change only twice more: from any status there
 /// are at most two steps to one that stays.
-const TRIES: usize = 3;
+const MAX_TRIES: usize = 3;
 
 /// The status as the database keeps it and as messages name it.
 pub fn name(status: Status) -> &'static str {
@@ -28,7 +28,7 @@ pub fn name(status: Status) -> &'static str {
 /// # Errors
 /// `not-found` when the actor does not see the order; what [`check`] says; the database's.
 pub fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Result<Order, Error> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         let order = store::find(database, id, actor.sees())?;
         if order.status == to {
             return Ok(order);

@@ -24,14 +24,16 @@ use std::pin::pin;
 use std::time::Duration;
 use stripe_client_core::{IdempotencyKey, Outcome, RequestBuilder, RequestStrategy, StripeMethod, VERSION};
 
-/// How long one try may take, with the whole of its answer. Stripe takes one second for a session.
-const TRY: Duration = Duration::from_secs(8);
+/// How long one try may take, up to the end of the answer. Stripe takes one second for a session.
+const TRY_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often a request is sent at most.
-const TRIES: u32 = 2;
-/// The pause before the second try, and the most that chance adds, so that many callers do not come back at once.
-const BACKOFF: (Duration, u64) = (Duration::from_millis(250), 500);
+const MAX_TRIES: u32 = 2;
+/// The pause before the second try.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// The most milliseconds that chance adds to the pause, so that many callers do not come back at once.
+const RETRY_JITTER_MS: u64 = 500;
 /// The most bytes of an answer: a session with everything expanded has 20 KiB.
-const MAX_ANSWER: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// An answer with any status.
 struct Answer {
@@ -105,7 +107,7 @@ pub async fn send(
 
 /// Whether to send it once more after `tries` that ended with this status, or with none.
 fn retry(status: Option<u16>, should_retry: Option<bool>, tries: u32) -> bool {
-    RequestStrategy::Retry(TRIES).test(status, should_retry, tries) != Outcome::Stop
+    RequestStrategy::Retry(MAX_TRIES).test(status, should_retry, tries) != Outcome::Stop
 }
 
 /// Whether asking again with the same key can only give the same failure, for a day.
@@ -114,15 +116,14 @@ fn is_kept_failure(status: u16, replayed: bool) -> bool {
 }
 
 fn backoff(random: u64) -> Duration {
-    let (pause, spread) = BACKOFF;
-    pause + Duration::from_millis(random % spread)
+    RETRY_PAUSE + Duration::from_millis(random % RETRY_JITTER_MS)
 }
 
 /// Ends a try that takes too long. Dropping it cancels the request in the host.
 async fn in_time(attempt: impl Future<Output = Result<Answer, Fault>>) -> Result<Answer, Fault> {
-    match select(pin!(attempt), pin!(sleep(TRY))).await {
+    match select(pin!(attempt), pin!(sleep(TRY_TIMEOUT))).await {
         Either::Left((outcome, _)) => outcome,
-        Either::Right(_) => Err(Fault::Transient(format!("no answer within {} s", TRY.as_secs()))),
+        Either::Right(_) => Err(Fault::Transient(format!("no answer within {} s", TRY_TIMEOUT.as_secs()))),
     }
 }
 
@@ -133,7 +134,7 @@ async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyK
         StripeMethod::Delete => Method::Delete,
     };
     let body = request.body.clone().map(String::into_bytes);
-    let sent = souk_web::send(&method, &url(api, request), &headers(api, request, key), body, MAX_ANSWER).await;
+    let sent = souk_web::send(&method, &url(api, request), &headers(api, request, key), body, MAX_ANSWER_BYTES).await;
     let souk_web::Answer { status, headers, body } = sent.map_err(|error| match error {
         SendError::Host(code) => fault(code),
         SendError::Body(BodyError::TooLarge) => Fault::Transient("the answer is too large".into()),

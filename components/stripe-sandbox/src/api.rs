@@ -59,9 +59,9 @@ async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
         let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
         return Err(Refusal::invalid("", None, message));
     }
-    let wanted = form::parse(body)?;
+    let new_session = form::parse(body)?;
     let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
-    let created = store::create(&mut db::query, &ids::new("cs_test_"), key.as_deref(), &wanted, ids::now());
+    let created = store::create(&mut db::query, &ids::new("cs_test_"), key.as_deref(), &new_session, ids::now());
     match created.map_err(ours)? {
         Created::New(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
         Created::Replayed(session) => {

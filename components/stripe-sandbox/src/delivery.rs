@@ -22,15 +22,15 @@ use std::time::Duration;
 /// The application's webhook.
 const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
 /// How long a claim holds, in seconds: longer than any request here lives.
-const CLAIM: i64 = 60;
+const CLAIM_SECONDS: i64 = 60;
 /// The longest pause between two tries, in seconds.
-const LONGEST_PAUSE: i64 = 300;
+const MAX_PAUSE_SECONDS: i64 = 300;
 
 /// The most bytes of the webhook's answer, of which the status counts.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// The pauses before each further try of a customer's own events, in milliseconds.
-const PAUSES: [u64; 2] = [200, 800];
+const PAUSES_MS: [u64; 2] = [200, 800];
 
 /// How much of a request's time sending may take.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ pub async fn send_waiting(patience: Patience<'_>) {
 
 /// Sends until nothing of this session waits. A pause follows what was refused, and what another request is sending.
 async fn send_all_of(session: &str) {
-    let mut pauses = PAUSES.iter();
+    let mut pauses = PAUSES_MS.iter();
     while store::waits(&mut db::query, session).unwrap_or(false) {
         if send_some(Some(session)).await == Some(Sent::All) {
             continue;
@@ -87,7 +87,7 @@ enum Sent {
 /// Sends some of what waits, of one session or of all; `None` when nothing could be claimed.
 async fn send_some(session: Option<&str>) -> Option<Sent> {
     let now = ids::now();
-    let waiting = store::claim(&mut db::query, session, now, now + CLAIM).ok()?;
+    let waiting = store::claim(&mut db::query, session, now, now + CLAIM_SECONDS).ok()?;
     if waiting.is_empty() {
         return None;
     }
@@ -113,8 +113,8 @@ async fn send_some(session: Option<&str>) -> Option<Sent> {
 fn pause(attempts: i64) -> i64 {
     match u32::try_from(attempts) {
         Ok(0..=2) => 0,
-        Ok(attempts) => 2_i64.saturating_pow(attempts - 2).min(LONGEST_PAUSE),
-        Err(_) => LONGEST_PAUSE,
+        Ok(attempts) => 2_i64.saturating_pow(attempts - 2).min(MAX_PAUSE_SECONDS),
+        Err(_) => MAX_PAUSE_SECONDS,
     }
 }
 

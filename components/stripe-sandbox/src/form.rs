@@ -19,9 +19,9 @@ const MAX_TEXT: usize = 2048;
 /// The most entries of metadata, and the most bytes of a key and of a value.
 const METADATA: (usize, usize, usize) = (50, 40, 500);
 
-/// A session that may be made.
+/// A checkout session to create.
 #[derive(Debug, PartialEq)]
-pub struct Wanted {
+pub struct NewSession {
     pub currency: String,
     pub amount: i64,
     pub request: Request,
@@ -42,7 +42,7 @@ struct Draft {
 ///
 /// # Errors
 /// Stripe's refusal of the first parameter that is wrong.
-pub fn parse(body: &[u8]) -> Result<Wanted, Refusal> {
+pub fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
     let pairs: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
     let mut drafts: BTreeMap<usize, Draft> = BTreeMap::new();
     let (mut mode, mut success_url, mut cancel_url) = (None, None, None);
@@ -86,7 +86,7 @@ pub fn parse(body: &[u8]) -> Result<Wanted, Refusal> {
     let (currency, lines) = lines(drafts)?;
     let amount = total(&lines)?;
     let request = Request { lines, success_url, cancel_url, metadata, payment_metadata };
-    Ok(Wanted { currency, amount, request, digest: digest(&pairs) })
+    Ok(NewSession { currency, amount, request, digest: digest(&pairs) })
 }
 
 /// `a[b][c]` as `a`, `b`, `c`; a name that is not of this form is one segment, which nothing matches.
@@ -218,7 +218,7 @@ pub mod tests {
     }
 
     /// The form with one parameter changed, or left out.
-    fn with(name: &str, value: Option<&str>) -> Result<Wanted, Refusal> {
+    fn with(name: &str, value: Option<&str>) -> Result<NewSession, Refusal> {
         let mut pairs: Vec<_> = FORM.iter().copied().filter(|(known, _)| *known != name).collect();
         pairs.extend(value.map(|value| (name, value)));
         parse(&encode(&pairs))
@@ -226,13 +226,17 @@ pub mod tests {
 
     #[test]
     fn a_form_becomes_the_session_that_it_describes() {
-        let wanted = parse(&encode(FORM)).unwrap();
-        assert_eq!((wanted.currency.as_str(), wanted.amount), ("usd", 15050));
-        let lines: Vec<_> =
-            wanted.request.lines.iter().map(|line| (line.name.as_str(), line.unit_amount, line.quantity)).collect();
+        let new_session = parse(&encode(FORM)).unwrap();
+        assert_eq!((new_session.currency.as_str(), new_session.amount), ("usd", 15050));
+        let lines: Vec<_> = new_session
+            .request
+            .lines
+            .iter()
+            .map(|line| (line.name.as_str(), line.unit_amount, line.quantity))
+            .collect();
         assert_eq!(lines, [("Teclado", 7525, 2), ("<b>Gift</b> & more", 0, 1)]);
-        assert_eq!(wanted.request.metadata.get("orderId").unwrap(), "order-1");
-        assert_eq!(wanted.request.payment_metadata.get("orderId").unwrap(), "order-1");
+        assert_eq!(new_session.request.metadata.get("orderId").unwrap(), "order-1");
+        assert_eq!(new_session.request.payment_metadata.get("orderId").unwrap(), "order-1");
     }
 
     #[test]

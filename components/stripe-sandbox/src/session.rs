@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How long a customer may pay, in seconds: Stripe's default.
-pub const LIFETIME: i64 = 24 * 60 * 60;
+pub const LIFETIME_SECONDS: i64 = 24 * 60 * 60;
 
 /// One line of the bill; amounts are hundredths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Session {
     pub fn when_made(mut self) -> Self {
         self.status = Status::Open;
         self.payment = None;
-        self.expires_at = self.created + LIFETIME;
+        self.expires_at = self.created + LIFETIME_SECONDS;
         self
     }
 }

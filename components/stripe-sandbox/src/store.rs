@@ -2,15 +2,15 @@
 //! transaction where there are several statements, or one in memory in the tests.
 
 use crate::event::Event;
-use crate::form::Wanted;
-use crate::session::{LIFETIME, Payment, Session, Status};
+use crate::form::NewSession;
+use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
 use crate::sql;
 use spin_sdk::sqlite::{Error, RowResult, Value};
 
 /// How long a session is kept, in seconds; Stripe's idempotency keys live one day, so seven are enough for both.
-const KEPT: i64 = 7 * 24 * 60 * 60;
+const RETENTION_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// How many sessions are kept at most.
-const MOST: i64 = 100_000;
+const MAX_SESSIONS: i64 = 100_000;
 
 /// The database does not do its work; for the log alone.
 #[derive(Debug)]
@@ -61,26 +61,32 @@ pub struct Waiting {
 ///
 /// No transaction: each statement is right by itself, and mostly one of them writes. (A key of seven days ago may be
 /// told to be in use while its session is removed.)
-pub fn create(run: &mut Run, id: &str, key: Option<&str>, wanted: &Wanted, now: i64) -> Result<Created, Fault> {
-    let old = [Value::Integer(now - KEPT), Value::Integer(MOST)];
+pub fn create(
+    run: &mut Run,
+    id: &str,
+    key: Option<&str>,
+    new_session: &NewSession,
+    now: i64,
+) -> Result<Created, Fault> {
+    let old = [Value::Integer(now - RETENTION_SECONDS), Value::Integer(MAX_SESSIONS)];
     if !run(sql::ANY_OLD, &old)?.is_empty() {
         run(sql::PURGE, &old)?;
     }
-    let request = serde_json::to_string(&wanted.request).map_err(|error| Fault(error.to_string()))?;
+    let request = serde_json::to_string(&new_session.request).map_err(|error| Fault(error.to_string()))?;
     let parameters = [
         text(id),
         key.map_or(Value::Null, text),
-        text(&wanted.digest),
+        text(&new_session.digest),
         Value::Integer(now),
-        Value::Integer(now + LIFETIME),
-        text(&wanted.currency),
-        Value::Integer(wanted.amount),
+        Value::Integer(now + LIFETIME_SECONDS),
+        text(&new_session.currency),
+        Value::Integer(new_session.amount),
         text(&request),
     ];
     if let Some(session) = one(run(sql::CREATE, &parameters)?)? {
         return Ok(Created::New(session));
     }
-    let known = one(run(sql::REPLAY, &[key.map_or(Value::Null, text), text(&wanted.digest)])?)?;
+    let known = one(run(sql::REPLAY, &[key.map_or(Value::Null, text), text(&new_session.digest)])?)?;
     Ok(known.map_or(Created::KeyReused, |session| Created::Replayed(session.when_made())))
 }
 

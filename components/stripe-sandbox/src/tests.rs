@@ -1,8 +1,8 @@
 //! The statements against a real SQLite with the component's own migration, and the sessions that other tests use.
 
 use crate::event::{self, Event};
-use crate::form::{self, Wanted, tests::FORM, tests::encode};
-use crate::session::{LIFETIME, Payment, Session, Status};
+use crate::form::{self, NewSession, tests::FORM, tests::encode};
+use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
 use crate::store::{self, Created, Delivery, Fault};
 use rusqlite::types::{Value as Cell, ValueRef};
 use spin_sdk::sqlite::{RowResult, Value};
@@ -10,21 +10,21 @@ use spin_sdk::sqlite::{RowResult, Value};
 const ID: &str = "cs_test_00000000000000000000000000000001";
 const CREATED: i64 = 1_700_000_000;
 
-fn wanted() -> Wanted {
+fn new_session() -> NewSession {
     form::parse(&encode(FORM)).unwrap()
 }
 
 /// A session that can be paid.
 pub fn open() -> Session {
-    let wanted = wanted();
+    let new_session = new_session();
     Session {
         id: ID.into(),
         created: CREATED,
-        expires_at: CREATED + LIFETIME,
+        expires_at: CREATED + LIFETIME_SECONDS,
         status: Status::Open,
-        currency: wanted.currency,
-        amount: wanted.amount,
-        request: wanted.request,
+        currency: new_session.currency,
+        amount: new_session.amount,
+        request: new_session.request,
         payment: None,
     }
 }
@@ -73,8 +73,8 @@ impl Database {
         }
     }
 
-    fn create(&self, id: &str, key: Option<&str>, wanted: &Wanted, now: i64) -> Created {
-        store::create(&mut self.run(), id, key, wanted, now).unwrap()
+    fn create(&self, id: &str, key: Option<&str>, new_session: &NewSession, now: i64) -> Created {
+        store::create(&mut self.run(), id, key, new_session, now).unwrap()
     }
 
     fn count(&self, table: &str) -> i64 {
@@ -90,7 +90,7 @@ fn events(count: usize) -> Vec<Event> {
 #[test]
 fn a_session_comes_back_as_it_was_made() {
     let db = Database::new();
-    assert_eq!(db.create(ID, Some("order-1"), &wanted(), CREATED), Created::New(open()));
+    assert_eq!(db.create(ID, Some("order-1"), &new_session(), CREATED), Created::New(open()));
     assert_eq!(store::get(&mut db.run(), ID).unwrap(), Some(open()));
     assert_eq!(store::get(&mut db.run(), "cs_test_other").unwrap(), None);
 }
@@ -98,28 +98,28 @@ fn a_session_comes_back_as_it_was_made() {
 #[test]
 fn the_same_key_and_parameters_never_make_a_second_session() {
     let db = Database::new();
-    db.create(ID, Some("order-1"), &wanted(), CREATED);
-    assert_eq!(db.create("cs_test_2", Some("order-1"), &wanted(), CREATED + 5), Created::Replayed(open()));
+    db.create(ID, Some("order-1"), &new_session(), CREATED);
+    assert_eq!(db.create("cs_test_2", Some("order-1"), &new_session(), CREATED + 5), Created::Replayed(open()));
     store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap().unwrap();
-    assert_eq!(db.create("cs_test_3", Some("order-1"), &wanted(), CREATED + 70), Created::Replayed(open()));
+    assert_eq!(db.create("cs_test_3", Some("order-1"), &new_session(), CREATED + 70), Created::Replayed(open()));
     assert_eq!(db.count("sessions"), 1);
 }
 
 #[test]
 fn the_same_key_with_other_parameters_is_refused_and_no_key_makes_a_session_each_time() {
     let db = Database::new();
-    db.create(ID, Some("order-1"), &wanted(), CREATED);
-    let other = Wanted { digest: "other".into(), ..wanted() };
+    db.create(ID, Some("order-1"), &new_session(), CREATED);
+    let other = NewSession { digest: "other".into(), ..new_session() };
     assert_eq!(db.create("cs_test_2", Some("order-1"), &other, CREATED), Created::KeyReused);
-    assert!(matches!(db.create("cs_test_3", None, &wanted(), CREATED), Created::New(_)));
-    assert!(matches!(db.create("cs_test_4", None, &wanted(), CREATED), Created::New(_)));
+    assert!(matches!(db.create("cs_test_3", None, &new_session(), CREATED), Created::New(_)));
+    assert!(matches!(db.create("cs_test_4", None, &new_session(), CREATED), Created::New(_)));
     assert_eq!(db.count("sessions"), 3);
 }
 
 #[test]
 fn paying_twice_makes_one_charge() {
     let db = Database::new();
-    db.create(ID, None, &wanted(), CREATED);
+    db.create(ID, None, &new_session(), CREATED);
     assert_eq!(store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap(), Some(paid()));
     assert_eq!(store::pay(&mut db.run(), ID, "pi_2", "ch_2", CREATED + 61).unwrap(), None);
     assert_eq!(store::get(&mut db.run(), ID).unwrap(), Some(paid()));
@@ -130,8 +130,8 @@ fn paying_twice_makes_one_charge() {
 #[test]
 fn a_session_whose_time_is_over_cannot_be_paid_and_ends_once() {
     let db = Database::new();
-    db.create(ID, None, &wanted(), CREATED);
-    let end = CREATED + LIFETIME;
+    db.create(ID, None, &new_session(), CREATED);
+    let end = CREATED + LIFETIME_SECONDS;
     assert_eq!(store::overdue(&mut db.run(), end - 1).unwrap(), Vec::<String>::new());
     assert_eq!(store::overdue(&mut db.run(), end).unwrap(), [ID]);
     assert_eq!(store::pay(&mut db.run(), ID, "pi_1", "ch_1", end).unwrap(), None);
@@ -144,16 +144,16 @@ fn a_session_whose_time_is_over_cannot_be_paid_and_ends_once() {
 #[test]
 fn a_paid_session_neither_ends_nor_is_overdue() {
     let db = Database::new();
-    db.create(ID, None, &wanted(), CREATED);
+    db.create(ID, None, &new_session(), CREATED);
     store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap();
     assert_eq!(store::expire(&mut db.run(), ID, CREATED + 61).unwrap(), None);
-    assert_eq!(store::overdue(&mut db.run(), CREATED + LIFETIME).unwrap(), Vec::<String>::new());
+    assert_eq!(store::overdue(&mut db.run(), CREATED + LIFETIME_SECONDS).unwrap(), Vec::<String>::new());
 }
 
 #[test]
 fn a_payment_is_given_back_once_and_only_if_there_is_one() {
     let db = Database::new();
-    db.create(ID, None, &wanted(), CREATED);
+    db.create(ID, None, &new_session(), CREATED);
     assert_eq!(store::refund(&mut db.run(), ID).unwrap(), None);
     store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap();
     let refunded = store::refund(&mut db.run(), ID).unwrap().unwrap();
@@ -164,7 +164,7 @@ fn a_payment_is_given_back_once_and_only_if_there_is_one() {
 #[test]
 fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
     let db = Database::new();
-    db.create(ID, None, &wanted(), CREATED);
+    db.create(ID, None, &new_session(), CREATED);
     store::add_events(&mut db.run(), ID, events(3), Delivery::Once).unwrap();
     let ids = |now, until| -> Vec<_> {
         store::claim(&mut db.run(), None, now, until)
@@ -185,8 +185,8 @@ fn events_are_claimed_in_order_by_one_and_kept_until_they_are_sent() {
 #[test]
 fn a_session_gets_its_own_events_whatever_waits_before_them() {
     let db = Database::new();
-    db.create(ID, None, &wanted(), CREATED);
-    db.create("cs_test_2", None, &wanted(), CREATED);
+    db.create(ID, None, &new_session(), CREATED);
+    db.create("cs_test_2", None, &new_session(), CREATED);
     store::add_events(&mut db.run(), ID, events(25), Delivery::Once).unwrap();
     let own = vec![Event { id: "evt_own".into(), payload: "{}".into() }];
     store::add_events(&mut db.run(), "cs_test_2", own, Delivery::Once).unwrap();
@@ -208,7 +208,7 @@ fn testers_get_events_twice_or_the_last_one_first() {
         (Delivery::Shuffled, [("evt_1", 1), ("evt_0", 1)]),
     ] {
         let db = Database::new();
-        db.create(ID, None, &wanted(), CREATED);
+        db.create(ID, None, &new_session(), CREATED);
         store::add_events(&mut db.run(), ID, events(2), delivery).unwrap();
         let waiting = store::claim(&mut db.run(), None, CREATED, CREATED + 60).unwrap();
         let waiting: Vec<_> = waiting.iter().map(|event| (event.id.as_str(), event.copies)).collect();
@@ -219,13 +219,13 @@ fn testers_get_events_twice_or_the_last_one_first() {
 #[test]
 fn old_sessions_make_room_with_their_events() {
     let db = Database::new();
-    db.create(ID, Some("order-1"), &wanted(), CREATED);
+    db.create(ID, Some("order-1"), &new_session(), CREATED);
     let sent = event::expired(&open(), "http://a", CREATED, || "evt_1".into());
     store::add_events(&mut db.run(), ID, sent, Delivery::Once).unwrap();
     let week = 7 * 24 * 60 * 60;
-    db.create("cs_test_2", None, &wanted(), CREATED + week);
+    db.create("cs_test_2", None, &new_session(), CREATED + week);
     assert_eq!((db.count("sessions"), db.count("events")), (2, 1));
-    assert!(matches!(db.create("cs_test_3", Some("order-1"), &wanted(), CREATED + week + 1), Created::New(_)));
+    assert!(matches!(db.create("cs_test_3", Some("order-1"), &new_session(), CREATED + week + 1), Created::New(_)));
     assert_eq!((db.count("sessions"), db.count("events")), (2, 0));
 }
 
@@ -233,7 +233,7 @@ fn old_sessions_make_room_with_their_events() {
 fn the_newest_sessions_are_kept_when_there_are_too_many() {
     let db = Database::new();
     for i in 0..5 {
-        db.create(&format!("cs_test_{i}"), None, &wanted(), CREATED);
+        db.create(&format!("cs_test_{i}"), None, &new_session(), CREATED);
     }
     let most = [Value::Integer(0), Value::Integer(2)];
     assert_eq!(db.run()(crate::sql::ANY_OLD, &most).unwrap().len(), 1);

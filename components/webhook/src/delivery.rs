@@ -39,10 +39,11 @@ pub async fn deliver(event: &Event<'_>) -> Result<(), Reply> {
         Notice::Refunded(charge) => (charge.order_id.clone(), payment_events::payment_refunded(charge).await),
         Notice::Expired(session) => (session.order_id.clone(), payment_events::session_expired(session).await),
     };
-    settle(event, &order, result)
+    reply_to(event, &order, result)
 }
 
-fn settle(event: &Event<'_>, order: &str, result: Result<(), DeliveryError>) -> Result<(), Reply> {
+/// The answer to the provider for the `result` of an event; logs why an event was not taken.
+fn reply_to(event: &Event<'_>, order: &str, result: Result<(), DeliveryError>) -> Result<(), Reply> {
     match result {
         Ok(()) => Ok(()),
         Err(DeliveryError::Reject(reason)) => {
@@ -65,16 +66,16 @@ fn title(event: &Event<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn settled(result: Result<(), DeliveryError>) -> Result<(), Reply> {
+    fn replied(result: Result<(), DeliveryError>) -> Result<(), Reply> {
         let event = Event::parse(br#"{"id":"evt_1","type":"charge.succeeded"}"#).unwrap();
-        settle(&event, "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2", result)
+        reply_to(&event, "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2", result)
     }
 
     #[test]
     fn only_an_event_that_can_succeed_later_comes_again() {
-        assert_eq!(settled(Ok(())), Ok(()));
-        assert_eq!(settled(Err(DeliveryError::Reject("another amount".into()))), Ok(()));
-        assert_eq!(settled(Err(DeliveryError::Retry("no database".into()))), Err(Reply::unavailable()));
+        assert_eq!(replied(Ok(())), Ok(()));
+        assert_eq!(replied(Err(DeliveryError::Reject("another amount".into()))), Ok(()));
+        assert_eq!(replied(Err(DeliveryError::Retry("no database".into()))), Err(Reply::unavailable()));
     }
 
     #[test]

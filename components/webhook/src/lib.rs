@@ -27,7 +27,7 @@ const SECRET: &str = "stripe_endpoint_secret";
 /// The most bytes of an event. Those of charges and sessions have 2 to 10 KiB; metadata can add 25 KiB at most. They are
 /// taken as they were sent, of any content type and still encoded where a `Content-Encoding` says so: those bytes are
 /// what is signed.
-const MAX_EVENT: usize = 128 * 1024;
+const MAX_EVENT_BYTES: usize = 128 * 1024;
 
 /// The component: it has no state.
 struct Webhook;
@@ -50,7 +50,7 @@ async fn accept(request: Request) -> Result<Reply, Reply> {
     let headers = request.get_headers();
     let header = souk_web::header(&headers, "stripe-signature").unwrap_or_default();
     let signature = Signature::parse(&header).map_err(refused)?;
-    let body = souk_web::read(request, &headers, MAX_EVENT).await.map_err(unread)?;
+    let body = souk_web::read(request, &headers, MAX_EVENT_BYTES).await.map_err(unread)?;
     signature.verify(&body, &secret().await?, now()?).map_err(refused)?;
     let event = Event::parse(&body).map_err(not_an_event)?;
     delivery::deliver(&event).await?;

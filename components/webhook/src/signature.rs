@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 /// How far the time of a signature may be from now, either way, in seconds: the provider's own default. Without it a
 /// message that someone once read on its way could be sent again for ever.
-const TOLERANCE: u64 = 300;
+const TOLERANCE_SECONDS: u64 = 300;
 
 /// The endpoint's secret: never empty, and never shown.
 pub struct Secret(String);
@@ -114,7 +114,7 @@ impl<'a> Signature<'a> {
         if !self.digests.iter().any(fits) {
             return Err(Refusal::Mismatch);
         }
-        if self.time.abs_diff(now) > TOLERANCE { Err(Refusal::OutsideTolerance) } else { Ok(()) }
+        if self.time.abs_diff(now) > TOLERANCE_SECONDS { Err(Refusal::OutsideTolerance) } else { Ok(()) }
     }
 }
 

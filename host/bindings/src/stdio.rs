@@ -4,9 +4,9 @@
 //! line says nothing and makes no record.
 //!
 //! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
-//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is cut into several records. Writing never waits and keeps at
-//! most one line an instance and stream: the log's writer drops records when its queue is full, so a guest that prints
-//! without end costs its own processor time and loses lines, and the host's memory stays as it is.
+//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is cut into several records. Writing never waits and
+//! keeps at most one line an instance and stream: the log's writer drops records when its queue is full, so a guest
+//! that prints without end costs its own processor time and loses lines, and the host's memory stays as it is.
 
 use std::fmt::Write as _;
 use std::io;

@@ -131,7 +131,8 @@ impl FunctionCodec {
     /// Writes the function's result; `null` when it has none.
     ///
     /// # Errors
-    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE_BYTES`].
+    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than
+    /// [`MAX_VALUE_BYTES`].
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
         self.encode_results_within(MAX_VALUE_BYTES, values)?.ok_or_else(too_much)
     }

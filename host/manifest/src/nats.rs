@@ -138,8 +138,8 @@ pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
     NatsTable { config, only }
 }
 
-/// Applies the NATS servers and the components of this host to the application: from the command line, otherwise from the
-/// runtime configuration, which is `config`.
+/// Applies the NATS servers and the components of this host to the application: from the command line, otherwise from
+/// the runtime configuration, which is `config`.
 pub(super) fn apply_nats_config(
     application: &mut Application,
     options: &LoadOptions,

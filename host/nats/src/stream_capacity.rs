@@ -3,9 +3,9 @@
 //!
 //! The server cannot be left to do it. With `discard: new` nats-server 2.9 compares less than it stores (not the subject,
 //! nor what it adds to a record), and what is over the bound then it makes room for by deleting the oldest messages, which
-//! were acknowledged. So a stream's own bound is [`SLACK_BYTES`] above the limit, or where that is too much, a quarter of it is
-//! kept free. What the hosts do not know of each other must stay within that: each asks the server how full the stream is
-//! when a second has passed, and when it has sent a [share](MAX_FILLING_HOSTS) of what is kept free.
+//! were acknowledged. So a stream's own bound is [`SLACK_BYTES`] above the limit, or where that is too much, a quarter
+//! of it is kept free. What the hosts do not know of each other must stay within that: each asks the server how full
+//! the stream is when a second has passed, and when it has sent a [share](MAX_FILLING_HOSTS) of what is kept free.
 
 use async_nats::jetstream::stream::{Info, Stream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,8 +35,8 @@ souk_manifest::fixed_limits! {
 pub struct StreamCapacity {
     limit: Option<u64>,
     known: Mutex<Known>,
-    /// Held while the server is asked: callers that come meanwhile use the same answer. Without an answer each asks in its
-    /// turn, within the deadline of its caller.
+    /// Held while the server is asked: callers that come meanwhile use the same answer. Without an answer each asks in
+    /// its turn, within the deadline of its caller.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -75,14 +75,14 @@ impl Drop for Reservation<'_> {
 }
 
 impl StreamCapacity {
-    /// The capacity of a stream that may hold `limit` bytes, and whose own bound is [`SLACK_BYTES`] above that; without a
-    /// limit, of a stream whose bound is somebody else's.
+    /// The capacity of a stream that may hold `limit` bytes, and whose own bound is [`SLACK_BYTES`] above that; without
+    /// a limit, of a stream whose bound is somebody else's.
     pub fn new(limit: Option<u64>) -> Self {
         StreamCapacity { limit, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// Reserves space in `stream` for one more message; `None` when the stream is full. When the server does not say how
-    /// full it is, the message may be tried: sending it tells why.
+    /// Reserves space in `stream` for one more message; `None` when the stream is full. When the server does not say
+    /// how full it is, the message may be tried: sending it tells why.
     pub async fn reserve<I>(
         &self,
         stream: &Stream<I>,
@@ -119,8 +119,8 @@ impl StreamCapacity {
         }
     }
 
-    /// Reserves space without asking the server: `Some(None)` when the stream is known to be full, `None` when the server must
-    /// be asked.
+    /// Reserves space without asking the server: `Some(None)` when the stream is known to be full, `None` when the
+    /// server must be asked.
     fn reserve_known(&self, bytes: u64) -> Option<Option<Reservation<'_>>> {
         let known = self.known();
         let age = known.asked?.elapsed();

@@ -6,8 +6,8 @@
 //! deadline ends the call of one that has sent more than its request.)
 //!
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
-//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able to
-//! tell half a response from a whole one.
+//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able
+//! to tell half a response from a whole one.
 
 use super::error::{CallError, Failure};
 use super::pool::Pool;
@@ -78,8 +78,8 @@ impl Pool {
         self.answer(request, context, |call| call).await
     }
 
-    /// Like [`Pool::handle`], but spawned as a task: for callers inside another store's event loop, in which wasmtime 48
-    /// runs no second one.
+    /// Like [`Pool::handle`], but spawned as a task: for callers inside another store's event loop, in which wasmtime
+    /// 48 runs no second one.
     ///
     /// # Errors
     /// As [`Pool::handle`].

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// When the provider's news begin, in Unix seconds: 2026-11-23T02:13:20Z.
 const START: u64 = 1_795_400_000;
 /// The most that an order may cost, in cents: what the provider takes.
-const MOST: u64 = 99_999_999;
+const MAX_ORDER_CENTS: u64 = 99_999_999;
 /// An order that nobody has made.
 const NO_ORDER: &str = "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2";
 
@@ -126,7 +126,7 @@ impl<'a> Books<'a> {
             return;
         }
         let total = self.products.iter().zip(pieces).map(|((_, price), n)| price * u64::from(*n)).sum();
-        if total > MOST {
+        if total > MAX_ORDER_CENTS {
             // Not even the key was used.
             answer.expect(400);
             return;
@@ -166,7 +166,7 @@ impl<'a> Books<'a> {
         let path = format!("/stripe-sandbox/expire/{page}");
         assert_eq!(self.shop.client.send(Method::POST, &path, &headers, Some(Vec::new())).await.status, 200);
         order.page.1 = false;
-        self.shop.settled_about(&order.id).await;
+        self.shop.wait_for_events_about(&order.id).await;
     }
 
     async fn set(&mut self, who: Who, at: usize, to: &'static str) {
@@ -223,7 +223,7 @@ impl<'a> Books<'a> {
 
     async fn tell(&mut self, event: Value) {
         self.shop.deliver(&event).await.expect(200);
-        self.shop.settled_about(event["id"].as_str().unwrap()).await;
+        self.shop.wait_for_events_about(event["id"].as_str().unwrap()).await;
         self.events.push(event);
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to be ready: a cluster elects a leader first.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the server, and ends it by the signal that it is told, or when its standard input ends: a test that is killed
 /// leaves nothing behind.
@@ -149,7 +149,7 @@ impl Nats {
     fn wait_until_ready(&self, node: usize) {
         let start = Instant::now();
         while !healthy(self.nodes[node].monitor) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > WAIT_TIMEOUT {
                 panic!("nats-server is not ready:\n{}", self.log(node));
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many databases a server has: one a test.
 const DATABASES: u32 = 1000;
 
@@ -86,7 +86,7 @@ impl Redis {
         self.keeper = Some(keeper);
         let start = Instant::now();
         while !answers(self.port) {
-            assert!(start.elapsed() < PATIENCE, "redis-server is not ready:\n{}", self.log());
+            assert!(start.elapsed() < WAIT_TIMEOUT, "redis-server is not ready:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

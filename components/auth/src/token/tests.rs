@@ -162,7 +162,7 @@ fn garbage_proves_nothing() {
 
 #[test]
 fn a_token_that_is_too_long_is_not_even_decoded() {
-    assert_eq!(read(&signed(&changed(json!({"name": "n".repeat(MAX_TOKEN)})))), None);
+    assert_eq!(read(&signed(&changed(json!({"name": "n".repeat(MAX_TOKEN_BYTES)})))), None);
     assert_eq!(read(&"a".repeat(100_000)), None);
 }
 
@@ -171,6 +171,6 @@ fn the_longest_account_has_a_token_that_can_be_read() {
     // A quotation mark takes two bytes in JSON.
     let longest = account(&"\"".repeat(MAX_EMAIL), &"\"".repeat(MAX_NAME));
     let token = signer().issue(&longest, now(), now()).unwrap();
-    assert!(token.len() <= MAX_TOKEN, "{}", token.len());
+    assert!(token.len() <= MAX_TOKEN_BYTES, "{}", token.len());
     assert!(read(&token).is_some());
 }

@@ -13,7 +13,7 @@ use spin_sdk::wasip3::http::types::{Fields as Headers, Request};
 use std::io::Read;
 
 /// The most bytes of a body, inflated: body-parser's default.
-const LIMIT: usize = 100 * 1024;
+const MAX_BODY_BYTES: usize = 100 * 1024;
 
 /// The types that are parsed.
 #[derive(Debug, PartialEq)]
@@ -83,10 +83,10 @@ impl Format {
 fn inflate(decoder: impl Read) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     decoder
-        .take(LIMIT as u64 + 1)
+        .take(MAX_BODY_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|_| Error::protocol(400, "the body is not what its content-encoding says"))?;
-    if bytes.len() > LIMIT { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() > MAX_BODY_BYTES { Err(too_large()) } else { Ok(bytes) }
 }
 
 fn too_large() -> Error {
@@ -99,7 +99,7 @@ pub async fn read(request: Request, headers: &Headers) -> Result<String, Error> 
     let Some(format) = Format::of(&content_type, header(headers, "content-encoding").as_deref())? else {
         return Ok(String::new());
     };
-    let raw = souk_web::read(request, headers, LIMIT).await.map_err(|error| match error {
+    let raw = souk_web::read(request, headers, MAX_BODY_BYTES).await.map_err(|error| match error {
         BodyError::TooLarge => too_large(),
         BodyError::Aborted => Error::protocol(400, "request aborted"),
     })?;
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_limit_counts_inflated_bytes() {
-        for (len, fits) in [(LIMIT, true), (LIMIT + 1, false), (50 << 20, false)] {
+        for (len, fits) in [(MAX_BODY_BYTES, true), (MAX_BODY_BYTES + 1, false), (50 << 20, false)] {
             let body = vec![b' '; len];
             let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
             gzip.write_all(&body).unwrap();

@@ -14,24 +14,24 @@ use crate::native::{Postgres, Sqlite};
 #[cfg(target_family = "wasm")]
 use spin_sdk::sqlite::wit::sqlite::Connection as Sqlite;
 
-/// Which database: what the variable says. No `Debug`: an address may hold a password.
+/// Where the database is, as the variable says. No `Debug`: an address may hold a password.
 #[derive(PartialEq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// The label of a granted database.
     Sqlite(String),
     /// The URL of a database that the component may reach.
     Postgres(String),
 }
 
-impl Place {
+impl Location {
     /// # Errors
     /// [`Error::Internal`] for what is neither.
-    pub(crate) fn parse(url: String) -> Result<Place, Error> {
+    pub(crate) fn parse(url: String) -> Result<Location, Error> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Place::Postgres(url));
+            return Ok(Location::Postgres(url));
         }
         match url.strip_prefix("sqlite:") {
-            Some(label) if !label.is_empty() => Ok(Place::Sqlite(label.to_owned())),
+            Some(label) if !label.is_empty() => Ok(Location::Sqlite(label.to_owned())),
             // The value is not repeated, as it may hold a password.
             _ => {
                 eprintln!(
@@ -59,10 +59,10 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    pub(crate) fn open(place: &Place) -> Result<Connection, Error> {
-        match place {
-            Place::Sqlite(label) => Sqlite::open(label).map(Connection::Sqlite).map_err(|e| sqlite(&e)),
-            Place::Postgres(url) => Postgres::open(url).map(Connection::Postgres).map_err(|e| postgres(&e).error),
+    pub(crate) fn open(location: &Location) -> Result<Connection, Error> {
+        match location {
+            Location::Sqlite(label) => Sqlite::open(label).map(Connection::Sqlite).map_err(|e| sqlite(&e)),
+            Location::Postgres(url) => Postgres::open(url).map(Connection::Postgres).map_err(|e| postgres(&e).error),
         }
     }
 

@@ -83,7 +83,7 @@ pub use spin_sdk::sqlite::Value;
 pub use statement::{Dialect, LOCKED, NOW, Statement};
 pub use transaction::Transaction;
 
-use connection::{Connection, Place};
+use connection::{Connection, Location};
 use std::cell::{Cell, OnceCell};
 use transaction::State;
 
@@ -105,7 +105,7 @@ thread_local! {
     /// The connection while no call uses it.
     static IDLE: Cell<Option<Connection>> = const { Cell::new(None) };
     /// What the variable says.
-    static PLACE: OnceCell<Place> = const { OnceCell::new() };
+    static LOCATION: OnceCell<Location> = const { OnceCell::new() };
 }
 
 /// The database, for the time of one call. Dropping it keeps the connection for the next call of the instance, unless
@@ -133,16 +133,16 @@ impl Database {
 
     #[cold]
     async fn connect() -> Result<Database, Error> {
-        if PLACE.with(|place| place.get().is_none()) {
+        if LOCATION.with(|location| location.get().is_none()) {
             let url = spin_sdk::variables::get(VARIABLE).await.map_err(|e| {
                 eprintln!("variable `{VARIABLE}`: {e}");
                 Error::Internal
             })?;
-            let parsed = Place::parse(url)?;
-            PLACE.with(|place| place.set(parsed)).ok();
+            let parsed = Location::parse(url)?;
+            LOCATION.with(|location| location.set(parsed)).ok();
         }
-        PLACE.with(|place| match place.get() {
-            Some(place) => Connection::open(place).map(Database::over),
+        LOCATION.with(|location| match location.get() {
+            Some(location) => Connection::open(location).map(Database::over),
             None => Err(Error::Internal),
         })
     }

@@ -1,6 +1,6 @@
 //! Rows, transactions and URLs against a real SQLite and a real PostgreSQL.
 
-use crate::connection::{Place, class};
+use crate::connection::{Location, class};
 use crate::{Database, Dialect, Error, LOCKED, NOW, Row, Statement, Value, ago, statement, time};
 
 use souk_test::postgres;
@@ -256,12 +256,12 @@ fn statements_are_joined_for_each_dialect() {
 
 #[test]
 fn a_url_names_a_label_of_sqlite_or_a_postgresql() {
-    let place = |url: &str| Place::parse(url.to_owned());
-    assert!(place("sqlite:orders") == Ok(Place::Sqlite("orders".into())));
+    let location = |url: &str| Location::parse(url.to_owned());
+    assert!(location("sqlite:orders") == Ok(Location::Sqlite("orders".into())));
     for url in ["postgres://u:p@h/d", "postgresql://h/d"] {
-        assert!(place(url) == Ok(Place::Postgres(url.into())), "{url}");
+        assert!(location(url) == Ok(Location::Postgres(url.into())), "{url}");
     }
     for url in ["", "sqlite:", "orders", "mysql://x", "postgres:x", "host=h"] {
-        assert!(place(url) == Err(Error::Internal), "{url}");
+        assert!(location(url) == Err(Error::Internal), "{url}");
     }
 }

@@ -4,8 +4,8 @@
 use super::{draft, key, number, on_postgres, order, postgres, provider_page};
 use crate::bindings::orders::{self, Actor, Money, Order, Status};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
+use crate::payment_state::{Charge, payment_state};
 use crate::session::Saved;
-use crate::settle::{Charge, settle};
 use crate::{event, session, sql, status, store};
 use souk_database::{Database, Error};
 use std::thread;
@@ -94,7 +94,7 @@ fn an_order_that_is_being_paid_cannot_be_cancelled() {
         let status = |text: &str| text.into();
         let paid = [made.id.as_str().into(), status("PAID"), "2024-02-27T15:50:01.000Z".into(), "ch_1".into()];
         let rest = [souk_database::Value::Null, souk_database::Value::Integer(0), souk_database::Value::Integer(0)];
-        db.query(sql::SETTLE, &[paid.as_slice(), &rest].concat()).map(drop)
+        db.query(sql::SAVE_PAYMENT_STATE, &[paid.as_slice(), &rest].concat()).map(drop)
     };
     let refused = while_it_waits(&server, pay, true, |db| {
         status::change(db, &Actor::Anyone, &made.id, Status::Cancelled).map(drop)
@@ -286,7 +286,7 @@ fn in_a_storm_of_changes_nobody_waits_for_each_other_for_ever_and_every_order_is
         let stands = store::find(&db, &order.id, None).unwrap();
         let charges = db.query(sql::CHARGES, &[order.id.as_str().into()]).unwrap();
         let charges: Vec<Charge> = charges.map(|row| event::known_charge(row).unwrap()).collect();
-        let now = settle(stands.status, &charges);
+        let now = payment_state(stands.status, &charges);
         assert_eq!((stands.status, stands.refund_due_cents), (now.status, now.refund_due_cents));
         assert_eq!(stands.charge_id.as_deref(), now.paid_by.map(|charge| charge.id.as_str()));
     }

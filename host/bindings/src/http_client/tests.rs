@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::rustls;
 
-const SHORT: Duration = Duration::from_millis(20);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The allow-list of these entries, as the manifest reads them.
 pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
@@ -285,16 +285,16 @@ async fn each_time_limit_has_its_own_error() {
     let never: Resolve = Arc::new(|_| Box::pin(std::future::pending()));
     let tls = tls_config().unwrap();
     let unresolved = Client::with_resolver("tested".into(), name("slow.test"), 2, Internal::default(), tls, never);
-    let connect = RequestOptions { connect_timeout: Some(SHORT), ..Default::default() };
+    let connect = RequestOptions { connect_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
     let error = unresolved.send(get("http://slow.test"), connect, &call()).await.unwrap_err();
     assert!(matches!(error, Error::ConnectionTimeout), "{error:?}");
 
     let silent = serve_bytes(b"", true).await;
-    let first = RequestOptions { first_byte_timeout: Some(SHORT), ..Default::default() };
+    let first = RequestOptions { first_byte_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
     let error = client(loopback()).send(get(&silent), first, &call()).await.unwrap_err();
     assert!(matches!(error, Error::ConnectionReadTimeout), "{error:?}");
 
-    let soon = CallContext::new("t", SHORT);
+    let soon = CallContext::new("t", SHORT_TIMEOUT);
     let error = client(loopback()).send(get(&silent), RequestOptions::default(), &soon).await.unwrap_err();
     assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
 }
@@ -302,7 +302,7 @@ async fn each_time_limit_has_its_own_error() {
 #[tokio::test]
 async fn a_body_that_stops_fails_by_the_time_between_bytes_or_by_the_deadline() {
     let stalled = serve_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", true).await;
-    let between = RequestOptions { between_bytes_timeout: Some(SHORT), ..Default::default() };
+    let between = RequestOptions { between_bytes_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
     let client = client(loopback());
     let mut body = client.send(get(&stalled), between, &call()).await.unwrap().into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
@@ -333,7 +333,7 @@ async fn requests_under_way_are_bounded_until_their_bodies_end() {
         .await
     };
     let client = client(loopback());
-    let hurried = RequestOptions { connect_timeout: Some(SHORT), ..Default::default() };
+    let hurried = RequestOptions { connect_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
     let first = send(&client, get(format!("{server}/wait"))).await.unwrap();
     let second = send(&client, get(format!("{server}/wait"))).await.unwrap();
     let third = client.send(get(&server), hurried, &call()).await.unwrap_err();
@@ -482,9 +482,9 @@ mod inside {
         let dead: InternalDispatch = Arc::new(|_, _, _| Box::pin(std::future::pending()));
         let client = client(ALL, Some(dead));
         let uri = "http://web.spin.internal";
-        let first = RequestOptions { first_byte_timeout: Some(SHORT), ..Default::default() };
+        let first = RequestOptions { first_byte_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
         assert!(matches!(client.send(get(uri), first, &call()).await, Err(Error::ConnectionReadTimeout)));
-        let soon = CallContext::new("t", SHORT);
+        let soon = CallContext::new("t", SHORT_TIMEOUT);
         let error = client.send(get(uri), RequestOptions::default(), &soon).await.unwrap_err();
         assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
     }

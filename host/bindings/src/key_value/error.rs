@@ -23,8 +23,8 @@ pub enum StoreError {
     /// See [`MAX_BATCH_BYTES`].
     #[error("the values of the batch take more than {MAX_BATCH_BYTES} bytes; split it")]
     BatchTooLarge,
-    /// See [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) and [`MAX_BUCKET_BYTES`](super::MAX_BUCKET_BYTES), and [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the
-    /// server's own bound.
+    /// See [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES) and [`MAX_BUCKET_BYTES`](super::MAX_BUCKET_BYTES), and
+    /// [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the server's own bound.
     #[error("the store is full; delete keys to make room")]
     Full,
     /// An increment of something that is not a number.

@@ -16,8 +16,8 @@
 //! A key that is deleted leaves nothing behind: its subject is purged, because marks of deletion would stay for good and
 //! fill the bucket. Those that other programs leave are understood.
 //!
-//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were written first.
-//! What replaces a value that is as large, and a deletion, need none.
+//! Nothing is written that the bucket has no [room](StreamCapacity) for: the server would delete the values that were
+//! written first. What replaces a value that is as large, and a deletion, need none.
 //!
 //! Nothing is sent while there is no connection: the client would keep it, and write it long after the caller was told
 //! that it failed.

@@ -109,7 +109,8 @@ impl Store {
         Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
     }
 
-    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room for.
+    /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
+    /// for.
     pub fn max_value(&self) -> usize {
         match &self.0 {
             Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,

@@ -21,7 +21,8 @@ souk_manifest::fixed_limits! {
 
 const NEGATIVE: u16 = 0x4000;
 
-/// The decimal text of a binary `NUMERIC`, whose memory counts against `budget`; `Err` for NaN and infinities, which are no decimals.
+/// The decimal text of a binary `NUMERIC`, whose memory counts against `budget`; `Err` for NaN and infinities, which
+/// are no decimals.
 pub(super) fn read(bytes: &[u8], budget: &mut MemoryBudget) -> Result<String, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = usize::from(reader.u16()?);

@@ -1,8 +1,8 @@
 //! Rows that the guest reads as a stream.
 //!
 //! A small result is there before the stream is made. The rest of a large one is read by a task, which hands on batches
-//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT). A stream that is
-//! dropped before its end closes its session, and so ends the query.
+//! through a short channel and waits when the guest does not read on, up to [`STALL_TIMEOUT`](super::STALL_TIMEOUT). A
+//! stream that is dropped before its end closes its session, and so ends the query.
 //!
 //! Each row counts with what it weighs until the guest has taken it. A stream reads on when little of it is unread, so
 //! of rows that are heavy it holds one besides those the guest reads; and all streams of an instance together hold what

@@ -4,8 +4,8 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub &'static str);
 
-/// The bytes of the host's memory that a row may still take. They are subtracted before they are used, because few bytes on
-/// the wire can become much text.
+/// The bytes of the host's memory that a row may still take. They are subtracted before they are used, because few
+/// bytes on the wire can become much text.
 #[derive(Debug)]
 pub(super) struct MemoryBudget(pub usize);
 

@@ -1,4 +1,5 @@
-//! Log lines about a failure that repeats: at most one every ten seconds, since there may be thousands of calls a second.
+//! Log lines about a failure that repeats: at most one every ten seconds, since there may be thousands of calls a
+//! second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -29,8 +29,8 @@
 //!
 //! **The contract.** Every function returns `result<_, E>`, where E is a variant of exactly `retry(string)` and
 //! `reject(string)` ([`contract`]). The caller sees both too: `retry` while messages cannot be stored (full, the disk is,
-//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS_BYTES`], or than `max_payload` of
-//! the NATS servers).
+//! or NATS is away), `reject` for one that can never be stored (larger than [`MAX_ARGUMENTS_BYTES`], or than
+//! `max_payload` of the NATS servers).
 //!
 //! **Bounds.** What is stored, by the limit `durable_bytes`; a message, by [`MAX_ARGUMENTS_BYTES`]; deliveries at one time,
 //! attempts and pauses, by the target's limits. A full queue can always be emptied, and takes messages again as soon as

@@ -35,7 +35,8 @@ pub(super) async fn run(queue: Queue, stop: CancellationToken) {
 /// What a warning was about: whether the oldest is old, and the numbers of dead letters and of stranded messages.
 type Warned = (bool, u64, u64);
 
-/// Says how `stats` are; as a warning when there is something to warn of that is not the same as in `warned`, the alert before.
+/// Says how `stats` are; as a warning when there is something to warn of that is not the same as in `warned`, the alert
+/// before.
 fn report(stats: Stats, now: i64, warned: Option<Warned>) -> Option<Warned> {
     let age = stats.oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(0));
     let alert = Some((age > OLD_AGE_MS, stats.dead, stats.stranded)).filter(|alert| *alert != (false, 0, 0));

@@ -4,9 +4,9 @@
 //! one of them; a Nest service with the same `queue` takes its share, until it is stopped.
 //!
 //! **Bounds.** A request beyond what a component has places for, or beyond [`MAX_HELD_KIB`], is told so at once. An event waits,
-//! since nobody would send it again: for its turn, or until it can be stored. Events together hold as much as [`MAX_HELD_KIB`]
-//! too; what comes beyond that is lost, and the log says so. When the host stops it takes no more messages, and finishes
-//! those that it has.
+//! since nobody would send it again: for its turn, or until it can be stored. Events together hold as much as
+//! [`MAX_HELD_KIB`] too; what comes beyond that is lost, and the log says so. When the host stops it takes no more
+//! messages, and finishes those that it has.
 
 use super::serve::{Refusal, Served, Service};
 use super::{MAX_CONCURRENT_STORES, MAX_HELD_KIB, MAX_PACKET_BYTES};

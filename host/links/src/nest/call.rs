@@ -40,7 +40,7 @@ pub struct Caller<'a> {
     pub name: &'a Arc<str>,
     /// Its patterns.
     pub patterns: &'a [NestPattern],
-    /// Its requests that are under direction, bounded.
+    /// Its requests that are under way, bounded.
     pub slots: &'a Arc<Semaphore>,
     /// The connection.
     pub nats: &'a Nats,

@@ -137,7 +137,7 @@ pub(super) fn packet(status: &Value, message: &str) -> String {
     format!(r#"{{"status":{status},"message":{}}}"#, text(message))
 }
 
-/// What Nest itself answers when a handler fails in a direction that it did not foresee.
+/// What Nest itself answers when a handler fails in a way that it did not foresee.
 pub(super) fn internal() -> String {
     packet(&"error".into(), "Internal server error")
 }

@@ -207,7 +207,8 @@ impl Remote {
         }
     }
 
-    /// Waits for the connection while its outage is younger than [`OUTAGE_GRACE`]; says whether there was anything to wait for.
+    /// Waits for the connection while its outage is younger than [`OUTAGE_GRACE`]; says whether there was anything to
+    /// wait for.
     async fn connected(&self, context: &CallContext) -> bool {
         let mut outage = self.0.nats.outage();
         let Outage::Since(since) = *outage.borrow_and_update() else { return false };

@@ -2,11 +2,11 @@
 //!
 //! By itself it is for NATS to choose, and NATS gives calls to every host whose connection stands. One that hangs (a
 //! stopped process, a machine that swaps) has such a connection until the server's pings fail, which takes a quarter of
-//! a minute at the best, and far longer while calls go to it. So for [`PROBE_PERIOD`] after a call was lost it is asked who is
-//! there, by the `$SRV.PING` that each host answers for its components, and calls go to the one whose answer is first,
-//! on a subject of its own. It is asked again every [`PROBE_TTL`]: then another may be the first, so that calls are spread,
-//! and a host that has hung meanwhile gets no more. Of the hosts of one component at most ten answers a second and
-//! caller are asked for, however many calls there are.
+//! a minute at the best, and far longer while calls go to it. So for [`PROBE_PERIOD`] after a call was lost it is asked
+//! who is there, by the `$SRV.PING` that each host answers for its components, and calls go to the one whose answer is
+//! first, on a subject of its own. It is asked again every [`PROBE_TTL`]: then another may be the first, so that calls
+//! are spread, and a host that has hung meanwhile gets no more. Of the hosts of one component at most ten answers a
+//! second and caller are asked for, however many calls there are.
 //!
 //! A call is not sent to two hosts at one time, and one that may not be repeated is not sent again: a host that hangs
 //! begins the calls that it has when it wakes, unless their deadline has passed or it hears that they are cancelled.

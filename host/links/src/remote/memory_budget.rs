@@ -64,13 +64,13 @@ impl Reservation {
         };
         codec.decode_params_in(message, &more).map_err(|error| match refused.get() {
             Some((failure, why)) => {
-                (failure, format!("the arguments reserve too much of {MAX_CALL_MEMORY_KIB} KiB, {why}"))
+                (failure, format!("the arguments take too much of {MAX_CALL_MEMORY_KIB} KiB, {why}"))
             }
             None => (Failure::Mismatch, format!("the arguments do not fit: {error}")),
         })
     }
 
-    /// The message is no longer reservation.
+    /// The message is no longer in memory.
     pub(crate) fn drop_message(&mut self, message: usize) {
         drop(self.permit.split(message.div_ceil(1024).saturating_sub(MIN_CALL_KIB)));
     }

@@ -37,10 +37,10 @@
 //! given calls by NATS; after one was lost, the callers pass it by ([`hosts`]).
 //!
 //! **What is sent again.** A function that the manifest calls `idempotent`, and GET, HEAD and OPTIONS, when the call
-//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for less
-//! than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way when it was
-//! there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that it is not
-//! known whether it was done: the caller repeats it with an idempotency key of its own.
+//! was lost: [`MAX_ATTEMPTS`] times in all, within the deadline; and while the connection to NATS has been down for
+//! less than [`OUTAGE_GRACE`], such a call waits for it. A component that has no host is asked again in the same way
+//! when it was there a moment ago: its hosts may have lost their connection. Anything else fails at once and says that
+//! it is not known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
 //! **Types.** What the other host runs is not seen at the start, and values of another contract may be read as something
 //! that they are not. So each call names the type that it was made for. A host that starts asks for the types of those

@@ -7,8 +7,8 @@
 //! one that says otherwise does not start.
 //!
 //! It says so first and asks then: of two that start together at one server, at least one learns of the other. Nobody is
-//! waited for who does not answer within [`NEXT_ANSWER_TIMEOUT`]: a host that hangs, that is cut off, or that has come to another server
-//! of the cluster in the same moment, is not seen.
+//! waited for who does not answer within [`NEXT_ANSWER_TIMEOUT`]: a host that hangs, that is cut off, or that has come
+//! to another server of the cluster in the same moment, is not seen.
 
 use super::micro::{Announcing, Service};
 use async_nats::service::Info;

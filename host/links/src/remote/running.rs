@@ -1,9 +1,9 @@
 //! The calls that a host has under way, so that their callers can cancel them.
 //!
 //! Calls and cancellations arrive on different subscriptions, each with a reader of its own: a cancellation may be read
-//! before the call that it is of. So it is kept for [`PREMATURE_CANCEL_TTL`], and its call is not begun. Each host of a component
-//! hears of every cancellation, so most of those kept are of calls that other hosts have; beyond [`MAX_PREMATURE_CANCELS`] the
-//! oldest is forgotten, and its call then runs to its deadline.
+//! before the call that it is of. So it is kept for [`PREMATURE_CANCEL_TTL`], and its call is not begun. Each host of a
+//! component hears of every cancellation, so most of those kept are of calls that other hosts have; beyond
+//! [`MAX_PREMATURE_CANCELS`] the oldest is forgotten, and its call then runs to its deadline.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

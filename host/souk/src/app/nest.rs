@@ -49,8 +49,9 @@ pub(super) fn link(
     let component_type = code.component_type();
     let imports = component_type.imports(engine).map(|(import, _)| import);
     for import in imports.filter(|import| declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import))) {
-        let uncovered = nest::link(linker, &caller, import).map_err(|error| failed(application, declared, error))?;
-        for function in uncovered {
+        let functions_without_unavailable =
+            nest::link(linker, &caller, import).map_err(|error| failed(application, declared, error))?;
+        for function in functions_without_unavailable {
             tracing::warn!(
                 component = %declared.name,
                 "{function} has no error that could say that a Nest service is unavailable: when it is, `{}` traps",

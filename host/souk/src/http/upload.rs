@@ -2,8 +2,8 @@
 //!
 //! A client may take as long as it likes to send a body, and an instance serves one request at a time: with a few dozen
 //! slow uploads a stranger could hold every instance of a component. So a body is read before an instance is taken, to
-//! its end or as far as [`READ_AHEAD_BYTES`]; only a client that has sent that much is waited for inside the sandbox. A component
-//! whose own bound is below `READ_AHEAD_BYTES` is never held up by a slow client.
+//! its end or as far as [`READ_AHEAD_BYTES`]; only a client that has sent that much is waited for inside the sandbox. A
+//! component whose own bound is below `READ_AHEAD_BYTES` is never held up by a slow client.
 //!
 //! A body for a component on another host is read to its end: it goes there in one message.
 //!

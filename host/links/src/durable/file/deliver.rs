@@ -1,6 +1,6 @@
-//! Deliveries from the file: a worker takes as many messages as it may deliver at one time, and sleeps until one arrives or
-//! is due. When the queue fails, the worker tries again every second, and so does a delivery whose outcome cannot be
-//! recorded: only the end of the process loses it.
+//! Deliveries from the file: a worker takes as many messages as it may deliver at one time, and sleeps until one
+//! arrives or is due. When the queue fails, the worker tries again every second, and so does a delivery whose outcome
+//! cannot be recorded: only the end of the process loses it.
 
 use super::FileQueue;
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};

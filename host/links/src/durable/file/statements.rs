@@ -38,8 +38,8 @@ END;";
 /// The reason of a message that was being delivered when its host died.
 const INTERRUPTED: &str = "the host ended during the delivery";
 
-/// Called when no host delivers. Makes waiting messages due now, and interrupted deliveries pending again. Those keep the
-/// pause that was noted before their attempt began, since one of them may have ended the host.
+/// Called when no host delivers. Makes waiting messages due now, and interrupted deliveries pending again. Those keep
+/// the pause that was noted before their attempt began, since one of them may have ended the host.
 pub(super) fn requeue_interrupted(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1", [now])?;
     connection

@@ -1,13 +1,14 @@
-//! Deliveries from JetStream: the worker of a component runs as many tasks as the component takes messages at one time. A
-//! task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
+//! Deliveries from JetStream: the worker of a component runs as many tasks as the component takes messages at one time.
+//! A task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
 //!
 //! So no message lies on a host that has no room for it while another is idle. While one is delivered, the server hears
-//! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go to others.
+//! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`] that it is; a host that dies is not heard, and its messages go
+//! to others.
 //!
-//! **Attempts** are counted by the server, which says of each message how often it has delivery it out. What was delivery
-//! out and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
-//! So is what was delivered before its time: until when a message waits, a server that is started again has forgotten, and
-//! so has the next leader of a cluster.
+//! **Attempts** are counted by the server, which says of each message how often it has delivered it. What was delivered
+//! and not tried (given back at a stop, or of a function that is not here) is taken off again, by the message's note.
+//! So is what was delivered before its time: until when a message waits, a server that is started again has forgotten,
+//! and so has the next leader of a cluster.
 //!
 //! **The end** of a delivery is said until the server confirms it, however long NATS is away meanwhile. Of a dead letter
 //! the dead-letter stream has acknowledged its copy before. Where the end is lost all the same, with its host, the
@@ -359,7 +360,8 @@ impl Runner {
         }
     }
 
-    /// Logs the error and creates again what the server may have lost; nothing while NATS is away, which is logged elsewhere.
+    /// Logs the error and creates again what the server may have lost; nothing while NATS is away, which is logged
+    /// elsewhere.
     async fn on_error(&self, error: &QueueError) {
         let away = *self.queue.shared.nats.outage().borrow() != Outage::None;
         if away {

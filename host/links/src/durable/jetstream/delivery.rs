@@ -42,8 +42,8 @@ impl Delivery {
         Some(Delivery { stored, reply, sequence, times, uncounted: 0, noted: false })
     }
 
-    /// Applies the `note` of earlier deliveries, and returns why the last one ended. A message that was delivered more than
-    /// twice had a note: when the note is lost, so is the number of attempts, and counting starts again.
+    /// Applies the `note` of earlier deliveries, and returns why the last one ended. A message that was delivered more
+    /// than twice had a note: when the note is lost, so is the number of attempts, and counting starts again.
     pub(super) fn apply_note(&mut self, note: Option<Note>) -> Option<String> {
         self.noted = note.is_some();
         self.uncounted = note.as_ref().map_or(self.times.saturating_sub(2), |note| note.uncounted);
@@ -70,8 +70,8 @@ impl Delivery {
     }
 }
 
-/// The state and the due time of a message that came before it was due. No message waits for more than `longest`: a note
-/// that says so was written by a host whose clock is wrong.
+/// The state and the due time of a message that came before it was due. No message waits for more than `longest`: a
+/// note that says so was written by a host whose clock is wrong.
 pub(super) fn premature(note: &Note, now: i64, longest: i64) -> Option<(State, i64)> {
     let due = note.due.filter(|due| {
         (MAX_CLOCK_SKEW_MS + 1..=longest.saturating_add(MAX_CLOCK_SKEW_MS)).contains(&due.saturating_sub(now))

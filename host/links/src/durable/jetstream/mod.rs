@@ -7,8 +7,8 @@
 //! | `souk_APP_notes` | why and until when a message waits that has failed |
 //!
 //! **Stored** is a message when the stream has acknowledged it. Where no acknowledgement comes it is sent again with the
-//! same `Nats-Msg-Id`, which the stream knows, until [`PUBLISH_TIMEOUT`] is over; then the caller is told to try again. Such a
-//! message may have been stored all the same. Nothing is kept in the memory of the host instead.
+//! same `Nats-Msg-Id`, which the stream knows, until [`PUBLISH_TIMEOUT`] is over; then the caller is told to try again.
+//! Such a message may have been stored all the same. Nothing is kept in the memory of the host instead.
 //!
 //! **Delivered** it is by whichever host runs its target and has room: one consumer a component, of which each host pulls
 //! as many messages as it delivers at one time ([`deliver`]). A host that dies stops saying that it is at work, and

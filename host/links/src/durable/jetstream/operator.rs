@@ -109,7 +109,7 @@ impl JetStreamQueue {
         }))
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins copy. One that is being delivered stays as it
+    /// Makes a message due now, or all dead letters; a dead letter begins again. One that is being delivered stays as it
     /// is. Returns them as they were, of which up to `most` are named.
     pub async fn retry_now(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
         self.each(which, most, Action::Retry).await

@@ -68,8 +68,8 @@ pub(super) async fn run(queue: JetStreamQueue, component: Arc<str>, deadline: Du
 }
 
 impl JetStreamQueue {
-    /// Sends again those messages of `component` that had ended before the last sweep too, and with `patience` those that
-    /// have stalled for longer. Returns how many.
+    /// Sends again those messages of `component` that had ended before the last sweep too, and with `patience` those
+    /// that have stalled for longer. Returns how many.
     pub(super) async fn sweep(
         &self,
         component: &str,

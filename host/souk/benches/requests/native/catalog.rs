@@ -35,7 +35,7 @@ struct Pagination {
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct PageQuery {
     page: i64,
     limit: i64,
 }
@@ -76,21 +76,21 @@ async fn product(State(database): State<Database>, Path(id): Path<i64>) -> Json<
     }))
 }
 
-async fn page(State(database): State<Database>, Query(wanted): Query<Wanted>) -> Json<Page> {
+async fn page(State(database): State<Database>, Query(query): Query<PageQuery>) -> Json<Page> {
     Json(with(&database, |c| {
         let mut count = c.prepare_cached("SELECT count(*) FROM products WHERE available").unwrap();
         let total: i64 = count.query_row([], |row| row.get(0)).unwrap();
         let mut rows = c
             .prepare_cached(&format!("SELECT {COLUMNS} FROM products WHERE available ORDER BY id LIMIT ?1 OFFSET ?2"))
             .unwrap();
-        let data = rows.query_map([wanted.limit, (wanted.page - 1) * wanted.limit], read).unwrap();
+        let data = rows.query_map([query.limit, (query.page - 1) * query.limit], read).unwrap();
         Page {
             data: data.map(Result::unwrap).collect(),
             pagination: Pagination {
-                page: wanted.page,
-                limit: wanted.limit,
+                page: query.page,
+                limit: query.limit,
                 total_pages: total,
-                last_page: (total + wanted.limit - 1) / wanted.limit,
+                last_page: (total + query.limit - 1) / query.limit,
             },
         }
     }))

@@ -57,7 +57,7 @@ struct NewItem {
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct PageQuery {
     page: i64,
     limit: i64,
 }
@@ -154,7 +154,7 @@ impl Orders {
 async fn page(
     State(orders): State<Arc<Orders>>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Json<Value>, StatusCode> {
     let owner = orders.accounts.verify(&headers)?;
     let reader = orders.reader.lock().unwrap();
@@ -167,13 +167,13 @@ async fn page(
         )
         .unwrap();
     let data = rows
-        .query_map(params![owner, wanted.limit, (wanted.page - 1) * wanted.limit], |row| {
+        .query_map(params![owner, query.limit, (query.page - 1) * query.limit], |row| {
             Ok(json!({ "id": row.get::<_, String>(0)?, "totalAmount": row.get::<_, i64>(1)? as f64 / 100.0,
                 "totalItems": row.get::<_, i64>(2)?, "status": row.get::<_, String>(3)?,
                 "createdAt": row.get::<_, String>(4)? }))
         })
         .unwrap();
     let data: Vec<Value> = data.map(Result::unwrap).collect();
-    Ok(Json(json!({ "data": data, "pagination": { "page": wanted.page, "limit": wanted.limit, "totalRecords": total,
-        "lastPage": (total + wanted.limit - 1) / wanted.limit } })))
+    Ok(Json(json!({ "data": data, "pagination": { "page": query.page, "limit": query.limit, "totalRecords": total,
+        "lastPage": (total + query.limit - 1) / query.limit } })))
 }
