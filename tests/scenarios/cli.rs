@@ -175,7 +175,9 @@ async fn doctor_prints_the_grants_and_the_limits() {
         assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
     }
     let (_, fixed) = out.split_once("Fixed limits").expect("fixed limits");
-    for module in ["http edge", "http client", "control socket", "calls", "output of components", "nats", "nest", "remote"] {
+    for module in
+        ["http edge", "http client", "control socket", "calls", "output of components", "nats", "nest", "remote"]
+    {
         assert!(fixed.contains(&format!("\n  {module}\n")), "{module} is missing:\n{fixed}");
     }
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
