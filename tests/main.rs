@@ -19,6 +19,7 @@ mod scenarios {
     mod disk;
     mod durable;
     mod edge;
+    mod examples;
     mod golden;
     mod grants;
     mod hosts;
@@ -40,4 +41,6 @@ mod scenarios {
     mod startup;
     mod stripe;
     mod tokens;
+    mod upgrade;
+    mod wasi_0_2;
 }

@@ -5,7 +5,7 @@
 
 use super::postgres::Postgres;
 use super::spread::{self, Spread};
-use super::{Host, build};
+use super::{Host, archive, build};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -110,6 +110,15 @@ impl App {
         self.spread.as_ref()
     }
 
+    /// The application of `examples/NAME`, on one host: an example shows one idea.
+    pub fn example(name: &str) -> App {
+        let place = Path::new("examples").join(name);
+        build::application(place.to_str().unwrap());
+        let folder = folder();
+        copy(&build::root().join(&place), &folder.path().join(&place));
+        App::at(folder, place.join("spin.toml"))
+    }
+
     /// A stage of `nest/` on the way from a NestJS system to the repository's own application.
     pub fn nest(stage: &str) -> App {
         build::adapters();
@@ -183,9 +192,21 @@ impl App {
         self.file(name, bytes)
     }
 
+    /// Unpacks a state folder (`.tar.gz`) that an earlier host left.
+    pub fn state_from(self, archive: &Path) -> App {
+        archive::unpack(archive, &self.state());
+        self
+    }
+
     /// Sets a variable of the application.
     pub fn variable(mut self, name: &str, value: impl ToString) -> App {
         self.variables.insert(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value.to_string());
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn environment(mut self, name: &str, value: &str) -> App {
+        self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -236,6 +257,12 @@ impl App {
         first.with(hosts)
     }
 
+    /// Starts the host of an application that has one, and waits for nothing; its output is piped.
+    pub fn spawn(&self) -> tokio::process::Child {
+        let mut souk = tokio::process::Command::from(self.ups().remove(0));
+        souk.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk runs")
+    }
+
     /// Starts one more host of the application, with its own state folder `state` beside the others and these arguments.
     pub async fn start_at(&self, listen: &str, state: &str, arguments: &[&str]) -> Host {
         let mut souk = self.up_with_state(listen, &self.folder.path().join(state));
@@ -259,6 +286,22 @@ impl App {
     pub async fn souk(&self, command: &str, arguments: &[&str]) -> Output {
         let mut souk = self.command(command);
         souk.args(arguments);
+        run(souk).await
+    }
+
+    /// Runs `souk COMMAND` on this application with this standard input.
+    pub async fn souk_with_input(&self, input: &str, command: &str, arguments: &[&str]) -> Output {
+        let given = self.path("standard input");
+        fs::write(&given, input).unwrap();
+        let mut souk = self.command(command);
+        souk.args(arguments).stdin(fs::File::open(given).unwrap());
+        run(souk).await
+    }
+
+    /// Runs `souk COMMAND` in the folder of this application's manifest, with no other argument than these.
+    pub async fn souk_in_folder(&self, command: &str, arguments: &[&str]) -> Output {
+        let mut souk = Command::new(build::SOUK);
+        souk.arg(command).args(arguments).current_dir(self.path("")).stdin(Stdio::null());
         run(souk).await
     }
 

@@ -24,7 +24,7 @@ pub fn target() -> PathBuf {
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        for guest in ["front", "relay", "rogue", "sender"] {
+        for guest in ["example-hello", "front", "relay", "rogue", "sender", "spin-5"] {
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["rustc", "--quiet", "-p", guest, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
             run(cargo);
@@ -47,7 +47,8 @@ pub fn adapters() {
     });
 }
 
-fn application(manifest: &str) {
+/// Builds the components of a manifest, or of a folder with one.
+pub fn application(manifest: &str) {
     let mut souk = Command::new(SOUK);
     souk.args(["build", "-f"]).arg(root().join(manifest));
     run(souk);

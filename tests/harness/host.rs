@@ -150,7 +150,8 @@ impl Host {
         self.signal("CONT");
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends the signal `SIG<name>`.
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(sent.success(), "SIG{name} was not delivered");
     }

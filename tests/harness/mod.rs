@@ -22,7 +22,7 @@ pub use app::App;
 pub use client::{Answer, Client};
 pub use host::Host;
 pub use random::Random;
-pub use souk_test::{debian, nats, postgres, redis};
+pub use souk_test::{archive, debian, nats, postgres, redis};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! The commands beside `souk up`: call, migrate, doctor and build.
 
 use crate::harness::app::texts;
-use crate::harness::{App, build};
+use crate::harness::{App, build, eventually};
 use serde_json::{Value, json};
 use std::process::Output;
 
@@ -61,6 +61,59 @@ async fn call_prints_the_callees_own_error_and_exits_with_1() {
     let error =
         message.lines().find_map(|line| serde_json::from_str::<Value>(line).ok()).expect("JSON on standard error");
     assert!(error["err"]["failed"].is_string(), "{error}");
+}
+
+#[tokio::test]
+async fn call_reads_its_arguments_from_standard_input() {
+    let app = App::new("rogue");
+    let answer = format!("{DEEDS}#answer");
+    assert_eq!(printed(&app.souk_with_input("{\"n\":41}\n", "call", &["rogue", &answer, "-"]).await), 41);
+    let message = refused(&app.souk_with_input("swordfish", "call", &["rogue", &answer, "-"]).await);
+    assert!(message.contains("not JSON") && !message.contains("swordfish"), "{message}");
+}
+
+#[tokio::test]
+async fn a_command_in_a_folder_without_a_manifest_leaves_nothing_there() {
+    let app = App::inline("");
+    std::fs::remove_file(app.path("spin.toml")).unwrap();
+    for arguments in
+        [&["call", "rogue", "a:b/c#d"][..], &["call", "--list"], &["events", "list"], &["migrate"], &["up"]]
+    {
+        let message = refused(&app.souk_in_folder(arguments[0], &arguments[1..]).await);
+        assert!(message.contains("spin.toml") && message.contains("fix: "), "{arguments:?}: {message}");
+        assert!(!app.path(".souk").exists(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_host_prints_warnings_and_errors_only() {
+    let app = App::alone("rogue").argument("--quiet");
+    let host = app.spawn();
+    let socket = app.state().join("run/control.sock");
+    eventually("it has its socket", || async { std::os::unix::net::UnixStream::connect(&socket).ok() }).await;
+    assert_eq!(printed(&app.call("rogue", &format!("{DEEDS}#answer"), Some(json!({ "n": 1 }))).await), 1);
+    let pid = host.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = host.wait_with_output().await.unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && out.is_empty(), "{out}\n{err}");
+    let mut lines = err.lines().filter(|line| !line.starts_with("  fix: "));
+    assert!(lines.all(|line| line.contains("WARN") || line.starts_with("warning: ")), "{err}");
+}
+
+#[tokio::test]
+async fn the_fix_for_an_address_without_a_host_can_be_used_as_it_stands() {
+    let message = refused(&App::new("rogue").souk("up", &["--listen", "0"]).await);
+    assert!(message.ends_with("fix: write host and port: --listen 127.0.0.1:0\n"), "{message}");
+}
+
+#[tokio::test]
+async fn a_host_writes_no_core_dumps() {
+    let app = App::new("rogue");
+    let host = app.start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
 }
 
 #[tokio::test]
@@ -239,6 +292,21 @@ async fn build_stops_at_an_error_and_shows_it() {
     }
     let output = app.souk("up", &["--build", "--listen", "127.0.0.1:0"]).await;
     assert!(refused(&output).contains("the compiler is unhappy"));
+}
+
+#[tokio::test]
+async fn build_commands_do_not_see_the_values_of_variables() {
+    let app = buildable("env")
+        .file("runtime-config.toml", "[[variables_provider]]\ntype = \"env\"\nprefix = \"HOME\"\n")
+        .variable("stripe_secret_key", "swordfish")
+        .environment("HOME_KEY", "tuna");
+    for arguments in [&["build"][..], &["up", "--build", "--listen", "127.0.0.1:0"]] {
+        let (out, err) = texts(&app.souk(arguments[0], &arguments[1..]).await);
+        assert!(out.contains("PATH=") && out.contains("HOME="), "{out}\n{err}");
+        assert!(!out.contains("swordfish") && !out.contains("tuna"), "{out}");
+    }
+    let (out, err) = texts(&app.souk("up", &["--build", "--quiet", "--listen", "127.0.0.1:0"]).await);
+    assert!(out.is_empty() && !err.contains("PATH=") && !err.contains("building"), "{out}\n{err}");
 }
 
 #[tokio::test]

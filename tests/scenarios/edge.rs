@@ -488,6 +488,23 @@ async fn sigterm_ends_a_host_with_idle_connections() {
     assert_eq!(host.wait().await.code(), Some(0));
 }
 
+#[tokio::test]
+async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() {
+    let (host, client) = start().await;
+    for name in ["HUP", "USR1", "USR2"] {
+        host.signal(name);
+        host.wait_for_log(&format!("SIG{name} is ignored")).await;
+    }
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.get("/self/hold/500").await }
+    });
+    host.wait_for_log("holding on").await;
+    host.signal("QUIT");
+    assert_eq!(waiting.await.unwrap().expect(200), 500);
+    assert_eq!(host.wait().await.code(), Some(0));
+}
+
 /// The edge application behind TLS, and a client configuration that trusts its certificate.
 async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

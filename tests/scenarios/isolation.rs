@@ -42,6 +42,17 @@ async fn a_linked_call_hands_values_both_ways() {
 }
 
 #[tokio::test]
+async fn a_call_that_carries_too_much_fails_alone_and_the_log_names_the_limit() {
+    let (host, client) = start().await;
+    let answers = undisturbed(&client, OTHERS, at_once(&client, "/rogue/big/2500000", 6)).await;
+    for answer in answers {
+        answer.expect_unavailable();
+    }
+    host.wait_for_log("raise `call_bytes` under [component.rogue.tool.souk.limits]").await;
+    assert_eq!(client.get("/rogue/answer/1").await.expect(200), 1);
+}
+
+#[tokio::test]
 async fn a_component_that_loops_for_ever_is_stopped_and_others_do_not_notice() {
     let (host, client) = start().await;
     let answers = undisturbed(&client, OTHERS, at_once(&client, "/rogue/forever", 6)).await;

@@ -194,7 +194,7 @@ async fn a_call_whose_cancellation_was_read_first_is_not_begun() {
 #[tokio::test]
 async fn an_answer_that_is_larger_than_a_message_is_refused_and_the_log_names_the_fix() {
     let pair = Pair::start().await;
-    let message = pair.client().get("/rogue/big/1000000").await.expect_unavailable();
+    let message = pair.client().get("/rogue/big/350000").await.expect_unavailable();
     assert!(message.contains("rogue answered with too much"), "{message}");
     pair.callee.wait_for_log("max_payload").await;
     assert_eq!(pair.client().get("/rogue/answer/1").await.expect(200), 1);

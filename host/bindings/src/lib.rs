@@ -6,7 +6,9 @@
 
 pub mod call;
 pub mod files;
+pub mod framing;
 pub mod http_client;
+mod http_limits;
 pub mod key_value;
 mod memory;
 pub mod migrations;
@@ -35,13 +37,14 @@ souk_manifest::fixed_limits! {
 
     /// The most resources (HTTP requests, fields, streams, open stores ...) that one instance holds. They take the
     /// host's memory, so a component that leaks them traps long before the host notices.
-    const MAX_RESOURCES: usize = 16_384, "handles";
+    const MAX_RESOURCES: usize = 4_096, "handles";
 }
 
 /// Every fixed limit of the bindings, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
     [
-        [FIXED_LIMITS, memory::FIXED_LIMITS, wasi::FIXED_LIMITS, call::FIXED_LIMITS].concat(),
+        [FIXED_LIMITS, memory::FIXED_LIMITS, wasi::FIXED_LIMITS, call::FIXED_LIMITS, http_limits::FIXED_LIMITS]
+            .concat(),
         [stdio::FIXED_LIMITS, variables::FIXED_LIMITS].concat(),
         http_client::fixed_limits(),
         key_value::fixed_limits(),
@@ -86,7 +89,7 @@ impl Grants {
             environment: Vec::new(),
             files: None,
             key_value: BTreeMap::new(),
-            sqlite: BTreeMap::new(),
+            sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
         }
@@ -114,6 +117,7 @@ pub struct Ctx {
     hooks: http_client::Hooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
+    resources: http_limits::ResourceCount,
 }
 
 impl Ctx {
@@ -133,6 +137,7 @@ impl Ctx {
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
             stdio,
             key_value_open: 0,
+            resources: http_limits::ResourceCount::default(),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
             grants,
@@ -163,6 +168,7 @@ impl WasiView for Ctx {
 
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
 }
@@ -176,6 +182,8 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    http_limits::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;

@@ -1,5 +1,7 @@
-//! `spin:variables@3.0.0`: the variables that the manifest gives to the component, with their values as resolved at
-//! start-up.
+//! Variables: those that the manifest gives to the component, with their values as resolved at start-up.
+//!
+//! Three interfaces read them: `spin:variables@3.0.0`, and the synchronous `fermyon:spin/variables@2.0.0` and
+//! `wasi:config/store`, which handlers of WASI 0.2 and functions typed `func` can call.
 //!
 //! Values may be secret: they are in no log line, no error and no `Debug` of the host. Names are the guest's own words,
 //! so an error may repeat them.
@@ -17,9 +19,52 @@ mod generated {
 }
 use generated::spin::variables::variables as wit;
 
-/// Links the interface.
+mod spin_2 {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/fermyon-spin@2.0.0",
+        inline: "package souk:bindings; world variables { import fermyon:spin/variables@2.0.0; }",
+        world: "souk:bindings/variables",
+        imports: { default: trappable },
+    });
+}
+use spin_2::fermyon::spin::variables as wit_2;
+
+mod config {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/wasi-config@0.2.0-draft-2024-09-27",
+        world: "wasi:config/imports",
+        imports: { default: trappable },
+    });
+}
+use config::wasi::config::store;
+
+/// Links the interfaces.
 pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)
+    wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)?;
+    wit_2::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)?;
+    store::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)
+}
+
+impl wit_2::Host for Ctx {
+    fn get(&mut self, name: String) -> wasmtime::Result<Result<String, wit_2::Error>> {
+        Ok(lookup(self, &name).map_err(|error| match error {
+            wit::Error::InvalidName(text) => wit_2::Error::InvalidName(text),
+            wit::Error::Undefined(text) => wit_2::Error::Undefined(text),
+            wit::Error::Provider(text) => wit_2::Error::Provider(text),
+            wit::Error::Other(text) => wit_2::Error::Other(text),
+        }))
+    }
+}
+
+/// A name that is no variable's has no value here: the interface knows keys of any form.
+impl store::Host for Ctx {
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, store::Error>> {
+        Ok(Ok(self.grants.variables.get(&key).cloned()))
+    }
+
+    fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, store::Error>> {
+        Ok(Ok(self.grants.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()))
+    }
 }
 
 impl wit::Host for Ctx {}
@@ -72,10 +117,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_variable_is_found_and_an_unknown_or_bad_name_is_told_apart() {
-        let ctx = ctx(|grants| {
+        let mut ctx = ctx(|grants| {
             grants.variables.insert("greeting".into(), "hello".into());
         });
         assert_eq!(lookup(&ctx, "greeting").unwrap(), "hello");
+        assert_eq!(wit_2::Host::get(&mut ctx, "greeting".into()).unwrap().unwrap(), "hello");
+        assert!(matches!(wit_2::Host::get(&mut ctx, "other".into()).unwrap(), Err(wit_2::Error::Undefined(_))));
+        assert_eq!(store::Host::get(&mut ctx, "greeting".into()).unwrap().unwrap().as_deref(), Some("hello"));
+        assert_eq!(store::Host::get(&mut ctx, "A key".into()).unwrap().unwrap(), None);
+        assert_eq!(store::Host::get_all(&mut ctx).unwrap().unwrap(), [("greeting".to_owned(), "hello".to_owned())]);
         let Err(wit::Error::Undefined(text)) = lookup(&ctx, "other_name") else { panic!("not undefined") };
         assert!(text.contains("[component.tested.variables]"), "{text}");
         for name in ["", "Greeting", "1st", "a-b", "a__b", "a_", "_a", "é", "a b", &"a".repeat(300)] {

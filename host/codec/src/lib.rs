@@ -48,9 +48,9 @@ use std::io;
 use wasmtime::component::Val;
 use wasmtime::component::types::ComponentFunc;
 
-/// The most memory that a value may take when it is read, in bytes: what wasmtime's default lets a guest hand over in one
-/// call (`Store::set_hostcall_fuel`), so that a call over JSON can carry what one without it can.
-pub const MAX_VALUE_BYTES: usize = 128 << 20;
+/// The most memory that a value may take when it is read, in bytes, where [`FunctionCodec::within`] has set nothing else:
+/// the default of a component's limit `call_bytes`, so that a call over JSON can carry what one without it can.
+pub const MAX_VALUE_BYTES: usize = 16 << 20;
 
 /// The least number of bytes that a growing value reserves at a time.
 const RESERVE_STEP_BYTES: usize = 4 * 1024;
@@ -71,6 +71,8 @@ pub struct FunctionCodec {
     /// Always [`Shape::Params`].
     params: Shape,
     result: Option<Shape>,
+    /// The most memory that a value may take, in bytes.
+    most: usize,
 }
 
 impl FunctionCodec {
@@ -85,15 +87,26 @@ impl FunctionCodec {
             Some(ty) => Some(Shape::of(&ty, &TypePath::root("result"))?),
             None => None,
         };
-        Ok(FunctionCodec { params, result })
+        Ok(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
+    }
+
+    /// The same with values of at most `most` bytes in memory.
+    #[must_use]
+    pub fn within(self, most: u64) -> Self {
+        FunctionCodec { most: usize::try_from(most).unwrap_or(usize::MAX), ..self }
+    }
+
+    /// The most bytes of memory that a value may take.
+    pub fn most(&self) -> usize {
+        self.most
     }
 
     /// Writes the parameters as an object.
     ///
     /// # Errors
-    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`MAX_VALUE_BYTES`].
+    /// When a value does not fit its type, or is a NaN or an infinity; when it would be more than [`most`](Self::most).
     pub fn encode_params(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        self.encode_params_within(MAX_VALUE_BYTES, values)?.ok_or_else(too_much)
+        self.encode_params_within(self.most, values)?.ok_or_else(|| too_much(self.most))
     }
 
     /// The same; `None` when it would be more than `most` bytes.
@@ -107,9 +120,9 @@ impl FunctionCodec {
     /// Reads the parameters from an object, or from an array by position.
     ///
     /// # Errors
-    /// When the text is not JSON, does not fit the types, or would take more than [`MAX_VALUE_BYTES`].
+    /// When the text is not JSON, does not fit the types, or would take more than [`most`](Self::most).
     pub fn decode_params(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        self.params(json, Trail { left: MAX_VALUE_BYTES.into(), ..Trail::default() })
+        self.params(json, Trail { left: self.most.into(), ..Trail::default() })
     }
 
     /// The same, with memory that `more` gives: it is asked for bytes that are about to be taken, and says whether
@@ -131,10 +144,9 @@ impl FunctionCodec {
     /// Writes the function's result; `null` when it has none.
     ///
     /// # Errors
-    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than
-    /// [`MAX_VALUE_BYTES`].
+    /// When the value does not fit its type, or is a NaN or an infinity; when it would be more than [`most`](Self::most).
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
-        self.encode_results_within(MAX_VALUE_BYTES, values)?.ok_or_else(too_much)
+        self.encode_results_within(self.most, values)?.ok_or_else(|| too_much(self.most))
     }
 
     /// The same; `None` when it would be more than `most` bytes.
@@ -157,9 +169,9 @@ impl FunctionCodec {
     /// Reads the function's result.
     ///
     /// # Errors
-    /// When the text is not JSON, does not fit the type, or would take more than [`MAX_VALUE_BYTES`].
+    /// When the text is not JSON, does not fit the type, or would take more than [`most`](Self::most).
     pub fn decode_results(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        let trail = Trail { left: MAX_VALUE_BYTES.into(), ..Trail::default() };
+        let trail = Trail { left: self.most.into(), ..Trail::default() };
         match &self.result {
             Some(shape) => Ok(vec![read(shape, json, &trail)?]),
             None => match serde_json::from_slice::<()>(json) {
@@ -180,8 +192,8 @@ impl FunctionCodec {
     }
 }
 
-fn too_much() -> CodecError {
-    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {MAX_VALUE_BYTES} bytes") }
+fn too_much(most: usize) -> CodecError {
+    CodecError { path: "$".to_owned(), message: format!("its JSON would be more than {most} bytes") }
 }
 
 /// JSON up to a length: a string can be six times as long in it.

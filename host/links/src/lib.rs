@@ -1,7 +1,7 @@
 //! Links: an import of one component connected to the export of another, each in a sandbox of its own.
 //!
 //! Only plain values cross a link. Start-up checks that importer and exporter mean the same types ([`check`]) and
-//! prepares, for each function, how its values are written as JSON ([`codec`]) and which of the contract's own errors
+//! prepares, for each function, how its values are written as JSON ([`souk_codec`]) and which of the contract's own errors
 //! stands for a dead or late callee ([`unavailable`]). A call does none of that work again.
 //!
 //! A link is [`local`] or, to a component on another host, [`remote`], and its caller waits for the answer; or it is
@@ -26,8 +26,8 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of values that are read from JSON or a message.
     pub(crate) const FIXED_LIMITS = "values";
 
-    /// The most memory that a value may take when it is read from JSON or a message: as much as a component may hand over
-    /// in one call.
+    /// The most memory that a value may take when it is read from JSON or a message, where no component's limit
+    /// `call_bytes` says how much.
     const MAX_VALUE_BYTES: usize = souk_codec::MAX_VALUE_BYTES, bytes;
     /// How deep the JSON of a contract's types may nest.
     const MAX_DEPTH: usize = souk_codec::MAX_DEPTH, "levels";

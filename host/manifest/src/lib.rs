@@ -74,7 +74,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use table::File;
-use variables::Provider;
+use variables::{Origin, Provider};
 
 /// What to load, and with which values.
 #[derive(Clone)]
@@ -320,8 +320,8 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
         }
         None => None,
     };
-    let dotenv_shown = source.path.with_file_name(".env");
-    let dotenv = variables::read_dotenv(&draft.application.dir.join(".env"), &dotenv_shown, false, &report);
+    let file = Origin { path: draft.application.dir.join(".env"), shown: source.path.with_file_name(".env") };
+    let dotenv = variables::read_dotenv(&file.path, &file.shown, false, &report);
     variables::warn_of_strays(&draft.declared, options.process_env.keys().chain(dotenv.keys()), manifest);
 
     let mut providers = Vec::new();
@@ -341,7 +341,8 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     } else {
         nats::apply_nats_config(&mut draft.application, options, NatsTable::default(), manifest);
     }
-    providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv });
+    providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv, file });
+    providers.iter().for_each(|provider| provider.warn_of_readers(&draft.declared, &report));
     if report.has_errors() {
         return fail(report);
     }
@@ -402,6 +403,19 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     };
     let components = draft.application.components.into_iter().map(step).collect();
     Ok(BuildPlan { dir: draft.application.dir, components, warnings })
+}
+
+/// The prefixes of the environment variables that hold values of the application's variables: `SPIN_VARIABLE`, and those
+/// of the providers in the runtime configuration. Mistakes in that file are not reported here.
+pub fn environment_prefixes(manifest: &Path, runtime_config: Option<&Path>) -> Vec<String> {
+    let beside = manifest.with_file_name("runtime-config.toml");
+    let path = runtime_config.unwrap_or(&beside);
+    let mut prefixes = vec![variables::PREFIX.to_owned()];
+    if path.is_file() {
+        let (config, _) = runtime_config::read(path, path, &Report::default());
+        prefixes.extend(config.providers.into_iter().filter_map(Provider::into_prefix));
+    }
+    prefixes
 }
 
 /// Steps 1 and 2; `None` when there is nothing to go on with.

@@ -187,6 +187,10 @@ limits! {
         /// The longest pause between two deliveries of a message.
         delivery_backoff_most: Duration, HOUR, (milliseconds(1), DAY),
             "what is mended within a day is delivered within an hour of that";
+        /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
+        /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
+        call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
+            "the largest value of a database fits, and reading it from the guest takes no longer than a slice of a processor";
     }
 }
 

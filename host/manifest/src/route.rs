@@ -172,7 +172,7 @@ pub struct Router<T> {
 }
 
 impl<T> Router<T> {
-    /// A router for routes of different shapes, as [`super::load`] makes sure; their order does not matter.
+    /// A router for routes of different shapes, as [`crate::read`] makes sure; their order does not matter.
     pub fn new(routes: impl IntoIterator<Item = (RoutePattern, T)>) -> Self {
         let mut routes: Vec<_> = routes.into_iter().collect();
         routes.sort_by_cached_key(|(pattern, _)| pattern.rank());

@@ -9,7 +9,7 @@ use super::key_value::{self, KeyValuePlace};
 use super::names::check_label;
 use super::nats::{self, NatsTable};
 use super::table::{At, File, Table};
-use super::variables::{PREFIX, Provider, read_dotenv};
+use super::variables::{Origin, PREFIX, Provider, read_dotenv};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
         config.sqlite_paths = places("sqlite_database", &databases, path, &mut config.labels);
     }
     for provider in root.tables("variables_provider") {
-        config.providers.extend(read_provider(provider, folder, shown));
+        config.providers.extend(read_provider(provider, path, shown));
     }
     if let Some(table) = root.table("nats") {
         config.nats = nats::read(table, folder);
@@ -115,21 +115,23 @@ fn database(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Opti
 pub(super) const MISSING_PATH: &str =
     "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
 
-fn read_provider(mut table: Table<'_, '_>, folder: &Path, shown: &Path) -> Option<Provider> {
+fn read_provider(mut table: Table<'_, '_>, path: &Path, shown: &Path) -> Option<Provider> {
     let kind = table.required_string("type", "write `type = \"static\"` or `type = \"env\"`")?;
     let provider = match kind.value.as_str() {
         "static" => {
             let values = table.table("values");
             let values = values.map(|values| values.string_entries()).unwrap_or_default();
-            Provider::Static(values.into_iter().map(|(name, value)| (name.value.to_owned(), value)).collect())
+            let values = values.into_iter().map(|(name, value)| (name.value.to_owned(), value)).collect();
+            Provider::Static { values, file: Origin { path: path.to_owned(), shown: shown.to_owned() } }
         }
         "env" => {
             let prefix = table.string("prefix").map_or_else(|| PREFIX.to_owned(), |prefix| prefix.value);
-            let dotenv = table.string("dotenv_path").map(|dotenv| {
-                let shown = shown.with_file_name(&dotenv.value);
-                read_dotenv(&folder.join(&dotenv.value), &shown, true, table.file.report)
-            });
-            Provider::Environment { prefix, dotenv: dotenv.unwrap_or_default() }
+            let (mut file, mut dotenv) = (Origin::default(), BTreeMap::new());
+            if let Some(named) = table.string("dotenv_path") {
+                file = Origin { path: path.with_file_name(&named.value), shown: shown.with_file_name(&named.value) };
+                dotenv = read_dotenv(&file.path, &file.shown, true, table.file.report);
+            }
+            Provider::Environment { prefix, dotenv, file }
         }
         other => {
             let known = ["vault", "open_bao", "azure_key_vault"];

@@ -55,7 +55,7 @@ impl StateFolder {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         make(path)?;
         let path = fs::canonicalize(path).map_err(|e| unusable(path, e))?;
-        let lock_file = path.join("lock");
+        let lock_file = path.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -122,6 +122,14 @@ impl StateFolder {
         self.path.join(SECRETS)
     }
 }
+
+/// Whether `path` is a state folder: a host or a command has held it.
+pub fn exists(path: &Path) -> bool {
+    path.join(LOCK).is_file()
+}
+
+/// Who has locked this file holds the folder.
+const LOCK: &str = "lock";
 
 /// The name of the secrets' folder.
 const SECRETS: &str = "secrets";

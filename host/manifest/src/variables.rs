@@ -16,7 +16,8 @@ use super::table::{File, Table};
 use super::warnings::Warning;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 /// The prefix of environment variables that set application variables.
 pub(super) const PREFIX: &str = "SPIN_VARIABLE";
@@ -108,20 +109,59 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
 /// One source of values. Values can be secret, so there is no `Debug`.
 pub(super) enum Provider {
     /// `type = "static"`: values in runtime-config.toml.
-    Static(BTreeMap<String, String>),
+    Static { values: BTreeMap<String, String>, file: Origin },
     /// `type = "env"`, and the default source: the environment, then a `.env` file.
-    Environment { prefix: String, dotenv: BTreeMap<String, String> },
+    Environment { prefix: String, dotenv: BTreeMap<String, String>, file: Origin },
+}
+
+/// The file that values come from; it need not exist.
+#[derive(Default)]
+pub(super) struct Origin {
+    pub(super) path: PathBuf,
+    /// What messages call it.
+    pub(super) shown: PathBuf,
 }
 
 impl Provider {
+    /// What the names of its environment variables begin with, before a `_`.
+    pub(super) fn into_prefix(self) -> Option<String> {
+        match self {
+            Provider::Static { .. } => None,
+            Provider::Environment { prefix, .. } => Some(prefix),
+        }
+    }
+
     fn get<'p>(&'p self, name: &str, process_env: &'p BTreeMap<String, String>) -> Option<&'p String> {
         match self {
-            Provider::Static(values) => values.get(name),
-            Provider::Environment { prefix, dotenv } => {
+            Provider::Static { values, .. } => values.get(name),
+            Provider::Environment { prefix, dotenv, .. } => {
                 let key = environment_name(prefix, name);
                 process_env.get(&key).or_else(|| dotenv.get(&key))
             }
         }
+    }
+
+    /// Warns when users other than its owner can read the file of this source, and it has values of secret variables.
+    pub(super) fn warn_of_readers(&self, declared: &BTreeMap<String, Declared>, report: &Report) {
+        let (file, has): (_, &dyn Fn(&str) -> bool) = match self {
+            Provider::Static { values, file } => (file, &|name| values.contains_key(name)),
+            Provider::Environment { prefix, dotenv, file } => {
+                (file, &|name| dotenv.contains_key(&environment_name(prefix, name)))
+            }
+        };
+        let secret = declared.iter().filter(|(name, variable)| variable.secret && has(name));
+        let secret: Vec<&str> = secret.map(|(name, _)| name.as_str()).collect();
+        // The mode of what is no regular file (a pipe, say) does not tell who can read it.
+        let Some(metadata) = std::fs::metadata(&file.path).ok().filter(std::fs::Metadata::is_file) else { return };
+        let mode = metadata.permissions().mode() & 0o777;
+        if secret.is_empty() || mode & 0o044 == 0 {
+            return;
+        }
+        let source = Source::new(&file.shown, "");
+        let message =
+            format!("other users can read this file (mode {mode:04o}), and it holds secrets: {}", secret.join(", "));
+        let fix = format!("chmod 600 {}", file.shown.display());
+        report.warning(File { source: &source, report }.diagnostic(None, None, message, fix));
     }
 }
 
@@ -229,4 +269,40 @@ pub(super) fn read_dotenv(path: &Path, shown: &Path, wanted: bool, report: &Repo
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::{HEAD, app};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_with_secrets_that_other_users_can_read_is_warned_of() {
+        let text =
+            format!("{HEAD}[variables]\nkey = {{ required = true, secret = true }}\nplain = {{ default = \"\" }}\n");
+        let config = "[[variables_provider]]\ntype = \"static\"\nvalues = { key = \"tuna\" }\n";
+        let env = "[[variables_provider]]\ntype = \"env\"\nprefix = \"MY\"\ndotenv_path = \"my.env\"\n";
+        for (name, content, config) in [
+            (".env", "SPIN_VARIABLE_KEY=tuna", ""),
+            ("my.env", "MY_KEY=tuna", env),
+            ("runtime-config.toml", config, config),
+        ] {
+            let app = app(&text).file("runtime-config.toml", config).file(name, content);
+            let path = app.dir.path().join(name);
+            for (mode, warned) in [(0o640, true), (0o604, true), (0o600, false)] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                let warnings = app.load().warnings.into_iter().map(|warning| warning.to_string());
+                let warnings: Vec<String> = warnings.filter(|warning| warning.contains("can read this file")).collect();
+                assert_eq!(warnings.len(), usize::from(warned), "{name} {mode:o}: {warnings:?}");
+                for fragment in [name, &format!("{mode:04o}"), "key", "fix: chmod 600 "].iter().filter(|_| warned) {
+                    assert!(warnings[0].contains(*fragment), "{fragment}: {warnings:?}");
+                }
+                assert!(!warnings.concat().contains("tuna"), "{warnings:?}");
+            }
+        }
+        let plain = app(&text).env("SPIN_VARIABLE_KEY", "tuna").file(".env", "SPIN_VARIABLE_PLAIN=x");
+        fs::set_permissions(plain.dir.path().join(".env"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(plain.load().warnings.iter().all(|warning| !warning.message.contains("can read this file")));
+    }
 }

@@ -84,6 +84,15 @@ impl Pool {
         // The epoch callback interrupts a guest whose deadline has passed.
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => self.late(),
+            // wasmtime has no type for this one.
+            _ if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") => {
+                let (component, most) = (self.component(), self.limits.call_bytes.as_u64());
+                let detail = format!(
+                    "it handed over more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
+                     [component.{component}.tool.souk.limits] in spin.toml"
+                );
+                self.error(Failure::Trapped, detail)
+            }
             _ => self.error(Failure::Trapped, format_args!("{error:#}")),
         }
     }

@@ -1,16 +1,16 @@
 //! A compiled component: its code, what it exports, and the linked template that instances are made from.
 
+use super::handler::HandlerIndices;
 use souk_bindings::Ctx;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
-use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 /// The export that makes a component an HTTP handler; any patch release of WASI 0.3.0 has this prefix.
 const HTTP_HANDLER: &str = "wasi:http/handler@0.3";
-/// The same in WASI 0.2, which Souk does not run.
+/// The same in WASI 0.2.
 const HTTP_HANDLER_0_2: &str = "wasi:http/incoming-handler@0.2";
 
 /// How a component's file begins: wasm's magic number, and the version and layer of the component model.
@@ -53,18 +53,18 @@ pub struct Function {
 pub struct Exported {
     /// Every function of every exported interface, in the component's order.
     pub functions: Vec<Function>,
-    /// Whether it handles HTTP (WASI 0.3).
-    pub http: bool,
-    /// Whether it handles HTTP as in WASI 0.2, which is refused where a route needs it.
+    /// Whether it handles HTTP as in WASI 0.3.
+    pub http_0_3: bool,
+    /// Whether it handles HTTP as in WASI 0.2.
     pub http_0_2: bool,
 }
 
 impl Exported {
     /// Reads the exports of `component`.
     pub fn of(engine: &wasmtime::Engine, component: &Component) -> Self {
-        let mut exported = Exported { functions: Vec::new(), http: false, http_0_2: false };
+        let mut exported = Exported { functions: Vec::new(), http_0_3: false, http_0_2: false };
         for (interface, item) in component.component_type().exports(engine) {
-            exported.http |= interface.starts_with(HTTP_HANDLER);
+            exported.http_0_3 |= interface.starts_with(HTTP_HANDLER);
             exported.http_0_2 |= interface.starts_with(HTTP_HANDLER_0_2);
             let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
             let Some((_, in_interface)) = component.get_export(None, interface) else { continue };
@@ -75,6 +75,11 @@ impl Exported {
             }
         }
         exported
+    }
+
+    /// Whether it handles HTTP.
+    pub fn http(&self) -> bool {
+        self.http_0_3 || self.http_0_2
     }
 
     /// The function `interface#name`.
@@ -95,7 +100,7 @@ pub struct Compiled {
     /// What it exports.
     pub exported: Exported,
     pub(super) pre: InstancePre<Ctx>,
-    pub(super) service: Option<ServiceIndices>,
+    pub(super) handler: Option<HandlerIndices>,
 }
 
 impl Compiled {
@@ -130,17 +135,25 @@ impl Compiled {
         component: &Component,
         linker: &Linker<Ctx>,
     ) -> Result<Self, CompileError> {
-        let error = |e: wasmtime::Error| CompileError {
+        let error = |e: wasmtime::Error| {
+            CompileError {
             component: name.to_string(),
             message: format!("cannot be linked: {e:#}"),
-            fix: "build it against interfaces that Souk has: WASI 0.3 and 0.2.x, spin:sqlite@3.1, \
-                  spin:postgres@4.2, spin:key-value@3, spin:variables@3, wasi:keyvalue@0.2.0-draft2"
+            fix: "build it against interfaces that Souk has: WASI 0.3.0 and 0.2.x with wasi:http, spin:sqlite@3, \
+                  spin:postgres@4, spin:key-value@3, spin:variables@3, fermyon:spin/{key-value,sqlite,variables}@2.0.0, \
+                  wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-draft-2024-09-27"
                 .into(),
+        }
         };
         let pre = linker.instantiate_pre(component).map_err(error)?;
         let exported = Exported::of(engine, component);
-        let service = if exported.http { Some(ServiceIndices::new(&pre).map_err(error)?) } else { None };
-        Ok(Compiled { name, exported, pre, service })
+        // A component that has both is called by the newer one.
+        let handler = match (exported.http_0_3, exported.http_0_2) {
+            (true, _) => Some(HandlerIndices::wasi_0_3(&pre).map_err(error)?),
+            (false, true) => Some(HandlerIndices::wasi_0_2(&pre).map_err(error)?),
+            (false, false) => None,
+        };
+        Ok(Compiled { name, exported, pre, handler })
     }
 }
 
@@ -167,7 +180,7 @@ mod tests {
         assert_eq!(exported.position("test:links/numbers@1.1.0", "f"), Some(2));
         assert_eq!(exported.position("test:links/numbers@1.1.0", "g"), None);
         assert_eq!(exported.position("test:links/numbers", "f"), None);
-        assert!(!exported.http && !exported.http_0_2);
+        assert!(!exported.http());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One HTTP request into a component (`wasi:http/handler`).
+//! One HTTP request into a component, whichever handler it has (see [`handler`](super::handler)).
 //!
 //! The guest may still write its body when the response's head is there, so the body carries the call with it until it
 //! is read to its end; then the instance goes back to the pool. A client that goes away drops the body, which ends the
@@ -6,35 +6,48 @@
 //! deadline ends the call of one that has sent more than its request.)
 //!
 //! A call that ends by force (a trap, its deadline) closes the guest's streams, and to a reader that looks like their
-//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able
-//! to tell half a response from a whole one.
+//! proper end. So the call says first that it was aborted, and the body then ends with an error: a client must be able to
+//! tell half a response from a whole one.
+//!
+//! Where a response ends, the host decides ([`framing`]). wasmtime counts bodies too, but the error that it makes of a
+//! short one is lost where the reader has not yet taken what came before it; so it is not told of the length.
 
 use super::error::{CallError, Failure};
 use super::pool::Pool;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use souk_bindings::call::CallContext;
+use souk_bindings::framing::{self, Count, Misframed};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
-use wasmtime_wasi_http::p3::{Request, bindings::http::types::ErrorCode};
-use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiBody};
 
-type Head = Result<http::Response<WasiBody>, ErrorCode>;
+/// A response with the count of its body, or why there is none.
+pub(super) type Head = Result<(http::Response<WasiBody>, Count), Refusal>;
+
+/// Why a guest's answer is no response.
+pub(super) enum Refusal {
+    /// The guest said so.
+    Code(Error),
+    /// Its head cannot be sent.
+    Head(Misframed),
+}
 
 /// A call under way; dropping it ends it.
 type Call = BoxFuture<'static, Result<(), CallError>>;
 
 /// The progress of a call, shared with the reader of its response.
-#[derive(Default)]
-struct CallProgress {
+pub(super) struct CallProgress {
+    /// Who answers, and in which call, for the log.
+    component: Arc<str>,
+    trace: Arc<str>,
     /// The response's head is out.
-    answered: AtomicBool,
+    pub(super) answered: AtomicBool,
     /// The call was ended before the guest was done.
     aborted: AtomicBool,
 }
@@ -50,7 +63,7 @@ impl Drop for AbortedOnDrop<'_> {
     }
 }
 
-/// Spawns `call` as a task, which is aborted when the returned call is dropped.
+/// Runs `call` in a task, which ends when what is returned is dropped.
 fn spawned(call: Call) -> Call {
     let task = AbortOnDropHandle::new(tokio::spawn(call));
     // A task that was stopped has nobody who asks how it ended; one that panicked has dropped its sender.
@@ -78,8 +91,8 @@ impl Pool {
         self.answer(request, context, |call| call).await
     }
 
-    /// Like [`Pool::handle`], but spawned as a task: for callers inside another store's event loop, in which wasmtime
-    /// 48 runs no second one.
+    /// Like [`Pool::handle`], in a task of its own: for callers inside another store's event loop, in which wasmtime 48
+    /// runs no second one.
     ///
     /// # Errors
     /// As [`Pool::handle`].
@@ -107,7 +120,12 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let (head, mut answered) = oneshot::channel();
-        let progress = Arc::new(CallProgress::default());
+        let progress = Arc::new(CallProgress {
+            component: self.component().clone(),
+            trace: context.trace.clone(),
+            answered: AtomicBool::default(),
+            aborted: AtomicBool::default(),
+        });
         let call = self.clone().call_through(request, context, head, progress.clone());
         let mut call = Some(run(Box::pin(call)));
         let mut ended = Ok(());
@@ -122,8 +140,13 @@ impl Pool {
         })
         .await;
         match (head, ended) {
-            (Ok(Ok(response)), _) => Ok(ResponseBody::attach(response, call, progress)),
-            (Ok(Err(code)), _) => Err(self.error(Failure::Trapped, format_args!("the guest answered with {code:?}"))),
+            (Ok(Ok((response, count))), _) => {
+                Ok(response.map(|body| ResponseBody { body, count, call, progress, broken: false }))
+            }
+            (Ok(Err(Refusal::Code(code))), _) => {
+                Err(self.error(Failure::Trapped, format_args!("the guest answered with {code}")))
+            }
+            (Ok(Err(Refusal::Head(misframed))), _) => Err(self.error(Failure::Trapped, misframed)),
             (Err(_), Err(error)) => Err(error),
             (Err(_), Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
         }
@@ -161,7 +184,7 @@ impl Pool {
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
-        progress: &CallProgress,
+        progress: &Arc<CallProgress>,
     ) -> Result<(), CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -171,64 +194,38 @@ impl Pool {
         // After the lease, so that it goes first: the reader knows of the abort before the store closes the streams.
         let mut aborted = AbortedOnDrop(Some(progress));
         let instance = &mut lease.instance;
-        let Some(service) = instance.service.clone() else {
+        let Some(handler) = instance.handler.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
-        let slice = instance.slice.clone();
-        let served = slice
-            .run(instance.store.run_concurrent(async |accessor| {
-                let (request, sent) = accessor.with(|mut store| {
-                    let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
-                    let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
-                    (request, sent)
-                });
-                let answer = match service.handle(accessor, request).await? {
-                    Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
-                    Err(code) => Err(code),
-                };
-                progress.answered.store(answer.is_ok(), Ordering::Relaxed);
-                // Nobody may be there to take it any more: the task is then about to be dropped.
-                let _ = head.send(answer);
-                std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                wasmtime::error::Ok(())
-            }))
-            .await;
-        match served {
-            Ok(Ok(())) => {
+        match handler.handle(instance, request, head, progress).await {
+            Ok(()) => {
                 aborted.0 = None;
-                lease.give_back();
+                if handler.allows_reuse() {
+                    lease.give_back()
+                } else {
+                    lease.finish()
+                }
                 Ok(())
             }
-            Ok(Err(error)) | Err(error) => Err(self.trapped(&error)),
+            Err(error) => Err(self.trapped(&error)),
         }
     }
 }
 
-/// A response's body, with the call that writes it.
+/// A response's body, with the call that writes it. Why one breaks off is in the log.
 pub struct ResponseBody {
     body: WasiBody,
-    /// Bytes still to come, when the guest has said how many.
-    remaining: Option<u64>,
+    count: Count,
     call: Option<Call>,
     progress: Arc<CallProgress>,
-    /// The reader has been told that the call was aborted.
+    /// The reader has been told that it breaks off.
     broken: bool,
 }
 
 impl ResponseBody {
-    fn attach(
-        response: http::Response<WasiBody>,
-        call: Option<Call>,
-        progress: Arc<CallProgress>,
-    ) -> http::Response<Self> {
-        let length = response.headers().get(CONTENT_LENGTH);
-        let remaining = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        response.map(|body| ResponseBody { body, remaining, call, progress, broken: false })
-    }
-
-    /// Whether all that the guest has announced has been read: there is nothing more to wait for.
+    /// Whether all that the guest has announced has been read.
     pub fn has_arrived(&self) -> bool {
-        self.remaining == Some(0)
+        self.count.is_complete() && !self.broken
     }
 
     /// Whether the call was aborted before the guest was done. The log says why.
@@ -255,6 +252,16 @@ impl ResponseBody {
         }
     }
 
+    /// Breaks the body off with `error`, which `why` explains to the log.
+    fn break_off(&mut self, error: Error, why: &dyn std::fmt::Display) -> Option<Result<Frame<Bytes>, Error>> {
+        if std::mem::replace(&mut self.broken, true) {
+            return None;
+        }
+        let CallProgress { component, trace, .. } = &*self.progress;
+        tracing::error!(%component, %trace, "component `{component}`: its response broke off: {why}");
+        Some(Err(error))
+    }
+
     /// The guest has written all of it and may go on after its return: let it finish, and keep the instance. Mostly
     /// there is nothing left but to give the instance back, which needs no task. What a guest still does then is not
     /// waited for when the host stops: its response is out.
@@ -269,7 +276,7 @@ impl ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A reader that knows the length stops before it has seen the end of the stream.
-        if self.has_arrived() || self.is_end_stream() {
+        if !self.broken && (self.has_arrived() || self.is_end_stream()) {
             self.finish();
         }
     }
@@ -280,29 +287,51 @@ impl Body for ResponseBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.drive(cx);
-        let poll = Pin::new(&mut self.body).poll_frame(cx);
-        match &poll {
-            Poll::Ready(None) if self.is_aborted() && !self.has_arrived() => {
-                let error = Error::InternalError(Some("the call was ended before its response".into()));
-                return Poll::Ready((!std::mem::replace(&mut self.broken, true)).then_some(Err(error)));
-            }
-            Poll::Ready(None) => self.finish(),
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.remaining = self.remaining.map(|left| left.saturating_sub(length));
-            }
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        if self.broken {
+            return Poll::Ready(None);
         }
-        poll
+        self.drive(cx);
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None if self.is_aborted() && !self.has_arrived() => {
+                // The call has said why.
+                self.broken = true;
+                Some(Err(Error::InternalError(Some("the call was ended before its response".into()))))
+            }
+            None => match self.count.end() {
+                Ok(()) => {
+                    self.finish();
+                    None
+                }
+                Err(short) => self.break_off(short.of_response(), &short),
+            },
+            Some(Ok(frame)) => match self.count.add(frame.data_ref().map_or(0, Bytes::len)) {
+                Ok(()) => Some(Ok(match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        framing::clean_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                })),
+                Err(long) => self.break_off(long.of_response(), &long),
+            },
+            Some(Err(error)) => {
+                let why = error.to_string();
+                self.break_off(error, &why)
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         // In this order: streams that an abort has closed are seen as closed only after it.
-        self.body.is_end_stream() && (self.has_arrived() || !self.is_aborted())
+        // A body that lacks something has not ended: its reader must come and hear of it.
+        self.broken
+            || self.body.is_end_stream() && (self.has_arrived() || !self.is_aborted() && self.count.end().is_ok())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.count.remaining() {
+            Some(remaining) => SizeHint::with_exact(remaining),
+            None => self.body.size_hint(),
+        }
     }
 }

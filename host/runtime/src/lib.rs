@@ -12,6 +12,7 @@ mod component;
 mod engine;
 mod error;
 mod fairness;
+mod handler;
 mod http;
 mod pool;
 
@@ -26,5 +27,5 @@ use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the runtime, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    engine::FIXED_LIMITS.to_vec()
+    [engine::FIXED_LIMITS, pool::FIXED_LIMITS].concat()
 }

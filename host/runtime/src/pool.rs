@@ -3,6 +3,7 @@
 use super::component::Compiled;
 use super::error::{CallError, Failure};
 use super::fairness::{Fairness, Slice};
+use super::handler::Handler;
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
@@ -12,14 +13,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::Func;
-use wasmtime_wasi_http::p3::bindings::Service;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of calls.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
+    const CALL_OVERHEAD: usize = 1 << 20, bytes;
+}
 
 /// An instance with its sandbox.
 pub(super) struct Instance {
     pub(super) store: Store<Ctx>,
     /// The exported functions, in the order of [`Compiled::exported`].
     pub(super) functions: Vec<Func>,
-    pub(super) service: Option<Arc<Service>>,
+    pub(super) handler: Option<Handler>,
     pub(super) slice: Slice,
     uses: u64,
     idle_since: Instant,
@@ -129,6 +137,11 @@ impl Pool {
         Ok(Lease { instance, pool: self.clone(), _permit: permit })
     }
 
+    /// The limit `call_bytes`, and a little for what goes with a value of that size: a statement, keys.
+    fn hostcall_fuel(&self) -> usize {
+        usize::try_from(self.limits.call_bytes.as_u64()).unwrap_or(usize::MAX).saturating_add(CALL_OVERHEAD)
+    }
+
     async fn wait_for_slot(&self, call: &CallContext) -> Result<OwnedSemaphorePermit, CallError> {
         /// Counts one waiting caller for as long as it lives.
         struct Waiting<'a>(&'a AtomicUsize);
@@ -158,6 +171,7 @@ impl Pool {
         let ctx = Ctx::new(self.grants.clone(), call).map_err(failed)?;
         let mut store = Store::new(self.compiled.pre.engine(), ctx);
         store.limiter(|ctx| &mut ctx.limits);
+        store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
         let slice = self.fairness.govern(&mut store);
         let instance = self.compiled.pre.instantiate_async(&mut store).await.map_err(failed)?;
@@ -167,11 +181,9 @@ impl Pool {
             let func = instance.get_func(&mut store, function.index);
             functions.push(func.ok_or_else(|| self.error(Failure::NotExported, &function.name))?);
         }
-        let service = match &self.compiled.service {
-            Some(indices) => Some(Arc::new(indices.load(&mut store, &instance).map_err(failed)?)),
-            None => None,
-        };
-        Ok(Instance { store, functions, service, slice, uses: 0, idle_since: Instant::now() })
+        let handler = self.compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
+        let handler = handler.transpose().map_err(failed)?;
+        Ok(Instance { store, functions, handler, slice, uses: 0, idle_since: Instant::now() })
     }
 }
 
@@ -184,6 +196,13 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// Ends a call that succeeded and whose instance may serve no other: what it printed without an end of line goes to
+    /// the log before it is dropped.
+    pub(super) fn finish(mut self) {
+        self.instance.slice.release();
+        self.instance.store.data_mut().end();
+    }
+
     /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
     /// next call must not find (an open transaction).
     pub(super) fn give_back(self) {

@@ -134,6 +134,7 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
                    reached by its route while `souk up` runs";
         format!("{function} cannot be called by hand: {e}\n  fix: {fix}")
     })?;
+    let codec = codec.within(pool.limits().call_bytes.as_u64());
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;

@@ -6,6 +6,7 @@
 // A test that panics is a test that fails, which is what these lints would forbid.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod archive;
 pub mod debian;
 pub mod nats;
 pub mod postgres;

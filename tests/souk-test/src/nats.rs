@@ -1,7 +1,7 @@
 //! NATS servers with JetStream of the tests' own, one or a cluster of three: on free loopback ports, with their data in a
 //! temp folder, gone with the test.
 
-use crate::debian;
+use crate::{archive, debian};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -39,6 +39,13 @@ impl Nats {
         Nats::start_nodes(1, "")
     }
 
+    /// One server on the store directory that this archive (`.tar.gz`) contains, as an earlier server left it.
+    pub fn start_on(archive: &Path) -> Nats {
+        let nats = Nats::prepare(1, "");
+        archive::unpack(archive, &nats.store_directory(0));
+        nats.run()
+    }
+
     /// One server with more in its configuration file: `authorization { ... }`, `max_payload: ...`.
     pub fn start_with(configuration: &str) -> Nats {
         Nats::start_nodes(1, configuration)
@@ -50,6 +57,11 @@ impl Nats {
     }
 
     fn start_nodes(count: usize, configuration: &str) -> Nats {
+        Nats::prepare(count, configuration).run()
+    }
+
+    /// Writes the configuration of servers that do not run yet; their store directories are empty.
+    fn prepare(count: usize, configuration: &str) -> Nats {
         let folder = tempfile::Builder::new().prefix("souk-nats-").tempdir().unwrap();
         // All at one time, so that no two are the same.
         let listeners: Vec<_> = (0..3 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -58,15 +70,17 @@ impl Nats {
         let (clients, rest) = ports.split_at(count);
         let (monitors, routes) = rest.split_at(count);
         let peers: Vec<_> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let node = |i: usize| Node { port: clients[i], monitor: monitors[i], keeper: None };
+        let nats = Nats { folder, nodes: (0..count).map(node).collect() };
         for node in 0..count {
-            let place = folder.path().join(node.to_string());
-            fs::create_dir(&place).unwrap();
+            let store = nats.store_directory(node);
+            fs::create_dir_all(&store).unwrap();
             let mut text = format!(
                 "server_name: n{node}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", \
                  max_mem: 64MB, max_file: 1TB }}\n{configuration}\n",
                 clients[node],
                 monitors[node],
-                place.join("data").display()
+                store.display()
             );
             if count > 1 {
                 // Clients are told of no others: who is given a proxy stays behind it.
@@ -76,17 +90,30 @@ impl Nats {
                     peers.join(", ")
                 ));
             }
-            fs::write(place.join("nats.conf"), text).unwrap();
-        }
-        let node = |i: usize| Node { port: clients[i], monitor: monitors[i], keeper: None };
-        let mut nats = Nats { folder, nodes: (0..count).map(node).collect() };
-        for node in 0..count {
-            nats.spawn(node);
-        }
-        for node in 0..count {
-            nats.wait_until_ready(node);
+            fs::write(nats.place(node).join("nats.conf"), text).unwrap();
         }
         nats
+    }
+
+    /// Starts all servers and waits until they are ready.
+    fn run(mut self) -> Nats {
+        for node in 0..self.nodes.len() {
+            self.spawn(node);
+        }
+        for node in 0..self.nodes.len() {
+            self.wait_until_ready(node);
+        }
+        self
+    }
+
+    /// The folder of server `node`: its configuration, its log, its data.
+    fn place(&self, node: usize) -> PathBuf {
+        self.folder.path().join(node.to_string())
+    }
+
+    /// Where server `node` keeps JetStream's files.
+    fn store_directory(&self, node: usize) -> PathBuf {
+        self.place(node).join("data")
     }
 
     /// The URLs of all servers, with commas between them, as `souk up --nats` takes them.
@@ -119,7 +146,7 @@ impl Nats {
 
     /// The folder of server `node` with the messages of `stream`.
     pub fn messages(&self, node: usize, stream: &str) -> PathBuf {
-        self.folder.path().join(node.to_string()).join("data/jetstream/$G/streams").join(stream).join("msgs")
+        self.store_directory(node).join("jetstream/$G/streams").join(stream).join("msgs")
     }
 
     /// Starts server `node` again, on the same port and data.
@@ -129,7 +156,7 @@ impl Nats {
     }
 
     fn spawn(&mut self, node: usize) {
-        let place = self.folder.path().join(node.to_string());
+        let place = self.place(node);
         let log = fs::File::options().create(true).append(true).open(place.join("log")).unwrap();
         let keeper = Command::new("/bin/sh")
             .args(["-c", KEEPER, "nats"])
@@ -158,7 +185,7 @@ impl Nats {
 
     /// What server `node` has said.
     pub fn log(&self, node: usize) -> String {
-        fs::read_to_string(self.folder.path().join(node.to_string()).join("log")).unwrap()
+        fs::read_to_string(self.place(node).join("log")).unwrap()
     }
 }
 

@@ -175,16 +175,26 @@ impl Postgres {
         format!("postgres://{USER}:{}@127.0.0.1:{port}/{name}", PASSWORD.replace('@', "%40"))
     }
 
+    /// A new database with the content of this file of `pg_dump`: its URL.
+    pub fn database_from(&self, dump: &Path) -> String {
+        let url = self.database();
+        let mut psql = self.client(name_of(&url));
+        // By way of standard input: the user that PostgreSQL's programs run as may not be able to read the file.
+        rows(psql.args(["-f", "-"]).stdin(fs::File::open(dump).unwrap()));
+        url
+    }
+
     /// Runs SQL with `psql`, and gives its rows: a line a row, `|` between columns.
     pub fn psql(&self, database: &str, sql: &str) -> String {
-        let output = program("psql")
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(["-U", USER, "-d", database, "-c", sql])
-            .env("PGPASSWORD", PASSWORD)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+        rows(self.client(database).args(["-c", sql]))
+    }
+
+    /// `psql` on this database; it ends at the first error.
+    fn client(&self, database: &str) -> Command {
+        let mut psql = program("psql");
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        psql.args(["-U", USER, "-d", database]).env("PGPASSWORD", PASSWORD);
+        psql
     }
 }
 
@@ -192,6 +202,13 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What `psql` prints; it must succeed.
+fn rows(psql: &mut Command) -> String {
+    let output = psql.output().unwrap();
+    assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 /// The name of a URL's database.

@@ -1,4 +1,4 @@
-//! Joins the pieces of a statement while the component is compiled. Only [`statement!`](crate::statement) calls this.
+//! Joins the pieces of a statement while the component is compiled. Only [`statement!`](crate::statement!) calls this.
 #![allow(clippy::indexing_slicing, clippy::panic, reason = "what goes wrong here is an error of the compiler")]
 
 use crate::{Dialect, Statement};

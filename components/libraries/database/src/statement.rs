@@ -29,7 +29,7 @@ pub struct Statement<'a> {
 
 impl<'a> Statement<'a> {
     /// The text of each dialect. As a statement of its own, PostgreSQL's has `$1` where SQLite's has `?1`; as a piece
-    /// of [`statement!`](crate::statement), both have `?1`.
+    /// of [`statement!`](crate::statement!), both have `?1`.
     pub const fn each(sqlite: &'a str, postgres: &'a str) -> Statement<'a> {
         Statement { sqlite, postgres }
     }

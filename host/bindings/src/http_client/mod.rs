@@ -24,6 +24,7 @@ pub(crate) use connect::{Resolve, system_resolver};
 pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 
 use crate::call::CallContext;
+use crate::framing::{self, Counted};
 use allow::{INTERNAL, Target};
 use body::Limited;
 use connect::{CONNECT_TIMEOUT, Connector};
@@ -152,6 +153,7 @@ impl Client {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
+        let request = self.framed(request, &target, call)?;
         let deadline = Instant::from_std(call.deadline);
         let sent = async {
             match target.host.strip_suffix(INTERNAL).map(str::to_owned) {
@@ -161,6 +163,23 @@ impl Client {
             }
         };
         timeout_at(deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout))
+    }
+
+    /// The request as the host lets it leave: without headers of the connection, its body counted.
+    fn framed(
+        &self,
+        request: Request<WasiBody>,
+        target: &Target,
+        call: &CallContext,
+    ) -> Result<Request<WasiBody>, Error> {
+        let (mut head, body) = request.into_parts();
+        let count = framing::request_head(&mut head)
+            .map_err(|misframed| self.failed(target, call, &misframed.to_string(), misframed.of_request()))?;
+        let (component, trace, to) = (self.component.clone(), call.trace.clone(), target.entry());
+        let body = Counted::new(body, count, move |misframed| {
+            tracing::error!(%component, %trace, to, "component `{component}` broke off its request: {misframed}");
+        });
+        Ok(Request::from_parts(head, body.boxed_unsync()))
     }
 
     async fn send_outside(
@@ -281,6 +300,10 @@ impl WasiHttpHooks for Hooks {
     /// The client sets `host` from the URI where the protocol needs it.
     fn set_host_header(&mut self) -> bool {
         false
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_CHUNK_BYTES
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// [`StreamCapacity`](souk_nats::stream_capacity::StreamCapacity); or the server's own bound.
     #[error("the store is full; delete keys to make room")]
     Full,
+    /// See [`WalFull`](crate::sqlite::wal::WalFull).
+    #[error("another program reads the store's file and keeps its log from being emptied; end that program")]
+    LogFull,
     /// An increment of something that is not a number.
     #[error("the value is not a number that `increment` has written")]
     NotANumber,

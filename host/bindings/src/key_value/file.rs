@@ -8,10 +8,11 @@
 //! microseconds, of a value whose size is bounded, is cheaper than the hop to another thread. Writes wait for the disk,
 //! so they run on the blocking pool, one at a time a store, behind an async lock.
 //!
-//! A file refuses growth beyond [`MAX_FILE_BYTES`].
+//! A file refuses growth beyond [`MAX_FILE_BYTES`]; its write-ahead log is bounded as [`wal`] says.
 
 use super::error::StoreError;
 use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
+use crate::sqlite::wal::{self, Wal, WalFull};
 use anyhow::Context as _;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -55,6 +56,7 @@ impl From<rusqlite::Error> for StoreError {
 pub(super) struct File {
     reader: Arc<Mutex<Connection>>,
     writer: Arc<AsyncMutex<Connection>>,
+    wal: Arc<Wal>,
 }
 
 impl File {
@@ -71,6 +73,7 @@ impl File {
             .map(|(reader, writer)| File {
                 reader: Arc::new(Mutex::new(reader)),
                 writer: Arc::new(AsyncMutex::new(writer)),
+                wal: Arc::new(Wal::bounded(path, wal::MAX_WAL_BYTES.min(max_pages * PAGE_SIZE))),
             })
             .with_context(|| format!("key-value store `{label}` cannot be opened in {}", path.display()))
     }
@@ -90,6 +93,7 @@ impl File {
             "PRAGMA page_size = {PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA max_page_count = {max_pages}; PRAGMA trusted_schema = OFF; {SCHEMA}"
         ))?;
+        wal::configure(&writer)?;
         let reader = Connection::open_with_flags(path, flags)?;
         reader.busy_timeout(READ_BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
@@ -201,7 +205,11 @@ impl File {
         work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let mut writer = self.writer.clone().lock_owned().await;
+        let wal = self.wal.clone();
         blocking(move || {
+            // This process reads one key at a time, so there is no read to end.
+            let room = wal.keep_small(|| wal::empty(&writer, BUSY_TIMEOUT), || false);
+            room.map_err(|WalFull| StoreError::LogFull)?;
             let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = work(&tx)?;
             tx.commit()?;

@@ -60,3 +60,24 @@ async fn what_fails_in_the_middle_of_a_transaction_leaves_no_trace() {
     store.delete_many(vec!["a".into()]).await.unwrap();
     store.set_many(one("b", 150_000)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_backup_that_does_not_end_cannot_make_the_log_grow_without_bound() {
+    let dir = folder();
+    let path = dir.path().join("small.db");
+    let store = File::open_bounded(&path, "small", 64).unwrap();
+    let backup = Connection::open(&path).unwrap();
+    backup.execute_batch("BEGIN; SELECT count(*) FROM entry").unwrap();
+    let set = async || store.set_many(vec![("a".to_owned(), vec![1; 50_000])]).await;
+    let log = dir.path().join("small.db-wal");
+    let refused = loop {
+        assert!(std::fs::metadata(&log).unwrap().len() < 5 * 64 * PAGE_SIZE);
+        if let Err(e) = set().await {
+            break e;
+        }
+    };
+    assert!(matches!(refused, StoreError::LogFull), "{refused:?}");
+    drop(backup);
+    set().await.unwrap();
+    assert!(std::fs::metadata(&log).unwrap().len() <= 64 * PAGE_SIZE);
+}

@@ -1,8 +1,8 @@
-//! Key-value stores: `spin:key-value@3.0.0` and `wasi:keyvalue@0.2.0-draft2`, two faces of one store, which is kept in a
-//! file, in NATS or in Redis.
+//! Key-value stores: `spin:key-value@3.0.0`, `fermyon:spin/key-value@2.0.0` and `wasi:keyvalue@0.2.0-draft2`, three
+//! interfaces of one store, which is kept in a file, in NATS or in Redis.
 //!
 //! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
-//! `access-denied`, whether such a store exists or not. Both interfaces reach the same keys.
+//! `access-denied`, whether such a store exists or not. All interfaces reach the same keys.
 
 mod bucket;
 mod conflicts;
@@ -12,11 +12,13 @@ mod names;
 mod nats;
 mod redis;
 mod spin;
+mod spin_2;
 mod store;
 mod wasi;
 
 pub use error::StoreError;
 pub use nats::ELECTION_TIMEOUT;
+pub use spin_2::MAX_LISTED_KEYS_BYTES;
 pub use store::{
     KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET_BYTES, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page,
     SERVER_TIMEOUT, Store, Swap, Version, Versioned,
@@ -42,6 +44,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS,
         store::FIXED_LIMITS,
         conflicts::FIXED_LIMITS,
+        spin_2::FIXED_LIMITS,
         file::FIXED_LIMITS,
         redis::FIXED_LIMITS,
         nats::FIXED_LIMITS,
@@ -60,9 +63,10 @@ pub struct Cas {
     version: Option<Version>,
 }
 
-/// Links both interfaces.
+/// Links the interfaces.
 pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     spin::add_to_linker(linker)?;
+    spin_2::add_to_linker(linker)?;
     wasi::add_to_linker(linker)
 }
 

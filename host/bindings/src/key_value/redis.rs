@@ -39,7 +39,7 @@ souk_manifest::fixed_limits! {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 }
 
-/// The values of KEYS, or how many bytes they have where that is more than ARGV[1]: other programs write larger ones.
+/// The values of KEYS, or how many bytes they have where that is more than `ARGV[1]`: other programs write larger ones.
 const READ: &str = "
 local bytes, values = 0, {}
 for i, key in ipairs(KEYS) do
@@ -49,7 +49,7 @@ for i, key in ipairs(KEYS) do
 end
 return values";
 
-/// The digest of a value, salted with ARGV[1]; and the value itself, where ARGV[2] says how many bytes it may have.
+/// The digest of a value, salted with `ARGV[1]`; and the value itself, where `ARGV[2]` says how many bytes it may have.
 const VERSION: &str = "
 local value = redis.call('GET', KEYS[1])
 if not value then return false end
@@ -58,7 +58,7 @@ local digest = redis.sha1hex(ARGV[1] .. value):sub(1, 32)
 if ARGV[2] then return {digest, value} end
 return digest";
 
-/// Sets the key to ARGV[3] where the digest is ARGV[2], which is empty where there must be no key; returns what the digest
+/// Sets the key to `ARGV[3]` where the digest is `ARGV[2]`, which is empty where there must be no key; returns what the digest
 /// is otherwise.
 const SWAP: &str = "
 local value = redis.call('GET', KEYS[1])

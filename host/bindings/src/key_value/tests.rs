@@ -1,4 +1,4 @@
-//! The two interfaces as the generated code calls them, on real stores.
+//! The interfaces as the generated code calls them, on real stores.
 
 use super::wasi::{atomics, batch};
 use super::*;
@@ -98,6 +98,42 @@ mod through_wasi {
         assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), Some(vec![2]))]);
         let error = ctx.set(again(&bucket), "k".repeat(256), vec![]).await.unwrap().unwrap_err();
         assert!(matches!(error, wit::Error::Other(text) if text.contains("at most 255")));
+    }
+}
+
+mod through_spin_2 {
+    use super::*;
+    use crate::key_value::spin_2::wit::{self, HostStore as _};
+
+    #[tokio::test]
+    async fn the_older_interface_reaches_the_same_keys_and_lists_all_of_them() {
+        let (_dir, mut ctx) = instance();
+        assert!(matches!(wit::HostStore::open(&mut ctx, "other".into()).await.unwrap(), Err(wit::Error::AccessDenied)));
+        let store = wit::HostStore::open(&mut ctx, "default".into()).await.unwrap().unwrap();
+        let keys: Vec<String> = (0..2 * KEYS_PAGE + 1).map(|n| format!("{n:04}")).collect();
+        for key in &keys {
+            ctx.set(again(&store), key.clone(), b"value".to_vec()).await.unwrap().unwrap();
+        }
+        assert_eq!(ctx.get_keys(again(&store)).await.unwrap().unwrap(), keys);
+        assert_eq!(ctx.get(again(&store), "0007".into()).await.unwrap().unwrap().unwrap(), b"value");
+        ctx.delete(again(&store), "0007".into()).await.unwrap().unwrap();
+        assert!(!ctx.exists(again(&store), "0007".into()).await.unwrap().unwrap());
+        wit::HostStore::drop(&mut ctx, store).await.unwrap();
+        assert_eq!(ctx.key_value_open, 0);
+    }
+
+    #[tokio::test]
+    async fn a_list_of_keys_that_is_too_long_is_refused() {
+        let (_dir, mut ctx) = instance();
+        let granted = ctx.grants.key_value["default"].clone();
+        let keys = MAX_LISTED_KEYS_BYTES / MAX_KEY_BYTES + 1;
+        let entry = |n: usize| (format!("{n:0width$}", width = MAX_KEY_BYTES), Vec::new());
+        for batch in (0..keys).collect::<Vec<_>>().chunks(MAX_BATCH_KEYS) {
+            granted.set_many(batch.iter().map(|n| entry(*n)).collect()).await.unwrap();
+        }
+        let store = wit::HostStore::open(&mut ctx, "default".into()).await.unwrap().unwrap();
+        let Err(wit::Error::Other(text)) = ctx.get_keys(store).await.unwrap() else { panic!("a list without bound") };
+        assert!(text.contains("wasi:keyvalue"), "{text}");
     }
 }
 

@@ -105,7 +105,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// Connects, and tries again for `wait` while the server cannot be reached or is still starting.
     async fn connect(&self, wait: Duration) -> Result<PgConnection, MigrationError> {
-        let options = match connect_options(&self.address) {
+        let options = match connect_options(self.address) {
             Ok(options) => options,
             Err(error) => return Err(self.error(error.message, error.fix)),
         };

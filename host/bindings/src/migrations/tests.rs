@@ -218,7 +218,7 @@ fn savepoints_triggers_and_full_text_are_available() {
 async fn a_guest_reads_what_migrations_made_and_cannot_touch_their_history() {
     let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n); INSERT INTO a VALUES (47);")]);
     f.run("one").unwrap();
-    let guest = GuestConnection::new(f.database.clone(), Arc::default());
+    let guest = GuestConnection::new(f.database.clone(), crate::sqlite::Share::default(), Arc::default());
     let rows = guest.execute("SELECT n FROM a".into(), vec![]).await.unwrap().rows;
     assert_eq!(rows[0].values, [Value::Integer(47)]);
     for sql in

@@ -5,7 +5,7 @@ use super::engine::Collected;
 use super::error::Stop;
 use super::statement::Kind;
 use super::stream::RowStream;
-use super::{Error, QueryResult, Value};
+use super::{Error, MEMORY_PAUSE, MEMORY_TRIES, QueryResult, Share, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// A guest's connection. Statements of one connection run one at a time, in order.
 pub struct Connection {
     database: Arc<Database>,
+    share: Share,
     session: Mutex<Session>,
     last_insert_rowid: AtomicI64,
     changes: AtomicU64,
@@ -24,7 +25,7 @@ enum State {
     Idle,
     /// Inside one, with the writer.
     Open(Writer),
-    /// Inside one as far as the guest knows, but it ended because a statement of it was cancelled.
+    /// Inside one as far as the guest knows, but it ended because a statement of it was cancelled or failed.
     Lost,
 }
 
@@ -61,10 +62,11 @@ enum Answer {
 }
 
 impl Connection {
-    /// A connection to `database`; `transactions` counts its instance's open transactions.
-    pub fn new(database: Arc<Database>, transactions: Arc<AtomicUsize>) -> Self {
+    /// A connection to `database` for a component that has `share`; `transactions` counts its instance's open transactions.
+    pub fn new(database: Arc<Database>, share: Share, transactions: Arc<AtomicUsize>) -> Self {
         Connection {
             database,
+            share,
             session: Mutex::new(Session { state: State::Idle, transactions }),
             last_insert_rowid: AtomicI64::new(0),
             changes: AtomicU64::new(0),
@@ -79,7 +81,7 @@ impl Connection {
         let kind = Kind::of(&sql)?;
         match self.try_here(kind, &sql, &params).await? {
             Ok(Answer::Here(collected)) => Ok(collected.result),
-            Ok(Answer::Long) => Ok(self.database.read_long(sql, params).await?.result),
+            Ok(Answer::Long) => Ok(self.read_long(sql, params).await?.result),
             Err(session) => Ok(self.write(session, kind, sql, params).await?.result),
         }
     }
@@ -95,13 +97,31 @@ impl Connection {
         let kind = Kind::of(&sql)?;
         match self.try_here(kind, &sql, &params).await? {
             Ok(Answer::Here(collected)) => Ok(RowStream::ready(collected)),
-            Ok(Answer::Long) => match self.database.stream_reader().await? {
-                Some((reader, run)) => RowStream::scan(reader, run, sql, params).await,
+            Ok(Answer::Long) => {
+                if let Some(share) = self.share.stream()
+                    && let Some((mut reader, run)) = self.database.stream_reader().await?
+                {
+                    reader.keep(share);
+                    return RowStream::scan(reader, run, sql, params).await;
+                }
                 // Others may be slow to read on; a result that can be kept whole need not wait for them.
-                None => Ok(RowStream::ready(self.database.read_long(sql, params).await?)),
-            },
+                Ok(RowStream::ready(self.read_long(sql, params).await?))
+            }
             Err(session) => Ok(RowStream::ready(self.write(session, kind, sql, params).await?)),
         }
+    }
+
+    /// Reads on a blocking thread, to the end. A lack of memory may be another's doing, and soon over.
+    async fn read_long(&self, sql: String, params: Vec<Value>) -> Result<Collected, Error> {
+        for _ in 1..MEMORY_TRIES {
+            let _share = self.share.statement(self.database.label()).await?;
+            match self.database.read_long(sql.clone(), params.clone()).await? {
+                Err(Stop::NoMemory) => tokio::time::sleep(MEMORY_PAUSE).await,
+                outcome => return outcome.map_err(Stop::of_whole),
+            }
+        }
+        let _share = self.share.statement(self.database.label()).await?;
+        self.database.read_long(sql, params).await?.map_err(Stop::of_whole)
     }
 
     /// The rowid of this connection's last insert, or 0.
@@ -129,7 +149,7 @@ impl Connection {
             }
             State::Lost => {
                 return Err(Error::Io(
-                    "the transaction ended because a statement of it was cancelled; say ROLLBACK before the next statement"
+                    "the transaction ended because a statement of it was cancelled or failed; say ROLLBACK before the next statement"
                         .to_owned(),
                 ));
             }
@@ -140,11 +160,11 @@ impl Connection {
         match outcome {
             Ok(collected) => Ok(Ok(Answer::Here(collected))),
             Err(Stop::Failed(e)) => Err(e),
-            Err(Stop::Overflow) if !inside => Ok(Ok(Answer::Long)),
+            Err(Stop::Overflow | Stop::NoMemory) if !inside => Ok(Ok(Answer::Long)),
             Err(Stop::Unknown) if !inside && (kind == Kind::Read || self.database.is_read(sql.to_owned()).await?) => {
                 Ok(Ok(Answer::Long))
             }
-            Err(Stop::Overflow | Stop::Unknown | Stop::Writes | Stop::Gone) => Ok(Err(session)),
+            Err(Stop::Overflow | Stop::Unknown | Stop::NoMemory | Stop::Writes | Stop::Gone) => Ok(Err(session)),
         }
     }
 
@@ -164,13 +184,17 @@ impl Connection {
             },
             _ => self.database.writer().await?,
         };
-        let (writer, outcome) = writer.write(sql, params).await?;
+        let _share = self.share.statement(self.database.label()).await?;
+        let (writer, ended) = writer.write(sql, params).await?;
         if writer.in_transaction() {
             session.set(State::Open(writer));
+        } else if ended.lost_transaction {
+            // The rest of the transaction must not be committed piece by piece.
+            session.set(State::Lost);
         } else {
             session.set(State::Idle);
         }
-        let written = outcome?;
+        let written = ended.outcome?;
         if kind.may_insert()
             && let Some(rowid) = written.inserted
         {

@@ -1,8 +1,12 @@
 //! One database file: its writer, its readers, and who may use them when.
 
-use super::engine::{Bound, Collected, Engine, Run, has_virtual_tables};
-use super::error::{Stop, internal, to_guest_busy};
+use super::engine::{Bound, Collected, Engine, has_virtual_tables};
+use super::error::{Stop, internal, to_guest_busy, to_guest_evicted};
+use super::gauge::Run;
 use super::policy::Role;
+use super::reads::{Reading, Reads};
+use super::spill::SpillBudget;
+use super::wal::{MAX_WAL_BYTES, Wal, WalFull};
 use super::{Error, Value};
 use rusqlite::Error as SqliteError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// A database, shared by every component that is granted its label.
 pub struct Database {
@@ -25,6 +30,10 @@ pub struct Database {
     readers: Arc<Semaphore>,
     long_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    reads: Arc<Reads>,
+    wal: Wal,
+    /// Of reads; a write has a budget of its own.
+    spill: Arc<SpillBudget>,
     /// Whether the database has virtual tables, whose steps no budget can bound.
     virtual_tables: AtomicBool,
     opened: Instant,
@@ -64,7 +73,7 @@ impl Database {
             std::fs::create_dir_all(folder).with_context(what)?;
         }
         private(path).with_context(what)?;
-        let writer = Engine::open(path, Role::Writer, most).with_context(what)?;
+        let writer = open_writer(path, most).with_context(what)?;
         let virtual_tables = writer.has_virtual_tables().with_context(what)?;
         Ok(Arc::new(Database {
             label: label.into(),
@@ -75,6 +84,9 @@ impl Database {
             readers: Arc::new(Semaphore::new(super::READERS)),
             long_reads: Arc::new(Semaphore::new(super::LONG_READERS)),
             streams: Arc::new(Semaphore::new(super::STREAM_READERS)),
+            reads: Arc::default(),
+            spill: Arc::new(SpillBudget::new(most)),
+            wal: Wal::bounded(path, MAX_WAL_BYTES.min(most)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
             paused_until: AtomicU64::new(0),
@@ -115,14 +127,15 @@ impl Database {
         let engine = match idle {
             Some(engine) => engine,
             None => {
-                let (path, most) = (self.path.clone(), self.most);
-                let opened = tokio::task::spawn_blocking(move || Engine::open(&path, Role::Reader, most)).await;
+                let (path, most, spill) = (self.path.clone(), self.most, self.spill.clone());
+                let open = move || Engine::open(&path, Role::Reader, most, &spill);
+                let opened = tokio::task::spawn_blocking(open).await;
                 opened
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
                     .map_err(|e| internal(&self.label, "opening a reader failed", e))?
             }
         };
-        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _share: None })
+        Ok(Reader { engine: Some(engine), database: self.clone(), _permit: permit, _shares: Vec::new(), reading: None })
     }
 
     /// A reader for a read that takes long, and its run.
@@ -142,11 +155,28 @@ impl Database {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn long_reads_under_way(&self) -> usize {
+        super::LONG_READERS - self.long_reads.available_permits()
+    }
+
     async fn begin_reading(self: &Arc<Self>, share: OwnedSemaphorePermit) -> Result<(Reader, Run), Error> {
         let mut reader = self.reader().await?;
-        reader._share = Some(share);
+        reader.keep(share);
         let run = reader.engine()?.begin();
+        reader.reading = Some(self.reads.begin(run.stopper()));
         Ok((reader, run))
+    }
+
+    /// Keeps the write-ahead log within its bound, at the cost of the oldest reads. For the writer's blocking thread,
+    /// outside a transaction.
+    fn keep_wal_small(&self, engine: &Engine) -> Result<(), Stop> {
+        self.wal.keep_small(|| engine.empty_wal(), || self.reads.end_oldest()).map_err(|WalFull| {
+            Stop::Failed(Error::Io(format!(
+                "database is locked: another program reads `{}` and keeps its write-ahead log from being emptied",
+                self.label
+            )))
+        })
     }
 
     /// Reads on this thread, under a budget; see the module's documentation for why this may be done.
@@ -189,13 +219,16 @@ impl Database {
     }
 
     /// Reads on a blocking thread, to the end.
-    pub(super) async fn read_long(self: &Arc<Self>, sql: String, params: Vec<Value>) -> Result<Collected, Error> {
+    pub(super) async fn read_long(
+        self: &Arc<Self>,
+        sql: String,
+        params: Vec<Value>,
+    ) -> Result<Result<Collected, Stop>, Error> {
         let (reader, _run) = self.long_reader().await?;
         let task = tokio::task::spawn_blocking(move || {
             reader.run(|engine| engine.blocking(|engine| engine.collect(&sql, &params, true, WHOLE)))
         });
-        let outcome = task.await.map_err(|e| internal(&self.label, "a read ended early", e))?;
-        outcome.map_err(Stop::of_whole)
+        task.await.map_err(|e| internal(&self.label, "a read ended early", e))
     }
 }
 
@@ -208,8 +241,10 @@ pub(super) struct Reader {
     engine: Option<Engine>,
     database: Arc<Database>,
     _permit: OwnedSemaphorePermit,
-    /// Of the readers that long reads or streams may have.
-    _share: Option<OwnedSemaphorePermit>,
+    /// Of the readers that long reads or streams may have, and that the component may have.
+    _shares: Vec<OwnedSemaphorePermit>,
+    /// A long read or a stream.
+    reading: Option<Reading>,
 }
 
 impl Reader {
@@ -221,13 +256,29 @@ impl Reader {
         &self.database.label
     }
 
+    /// Keeps `share` for as long as the reader is taken.
+    pub(super) fn keep(&mut self, share: OwnedSemaphorePermit) {
+        self._shares.push(share);
+    }
+
+    /// Cancelled when the read must end because it keeps the write-ahead log from being emptied.
+    pub(super) fn evicted(&self) -> CancellationToken {
+        self.reading.as_ref().map(|reading| reading.evicted().clone()).unwrap_or_default()
+    }
+
     /// Runs `work`. rusqlite asserts where SQLite is out of memory; that costs the reader, and nothing else.
     pub(super) fn run<T>(mut self, work: impl FnOnce(&Engine) -> Result<T, Stop>) -> Result<T, Stop> {
         let engine = self.engine().map_err(Stop::Failed)?;
-        catch_unwind(AssertUnwindSafe(|| work(engine))).unwrap_or_else(|_| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(engine))).unwrap_or_else(|_| {
             self.engine = None;
-            Err(Stop::Failed(internal(&self.database.label, "a read failed", "SQLite was out of memory")))
-        })
+            Err(Stop::NoMemory)
+        });
+        match outcome {
+            Err(Stop::Gone) if self.evicted().is_cancelled() => {
+                Err(Stop::Failed(to_guest_evicted(&self.database.label, self.database.wal.most())))
+            }
+            outcome => outcome,
+        }
     }
 }
 
@@ -256,6 +307,13 @@ pub(super) struct Written {
     pub changes: u64,
 }
 
+/// How a statement on the writer ended.
+pub(super) struct Ended {
+    pub outcome: Result<Written, Error>,
+    /// SQLite rolled back the transaction by itself, without the statement asking for it.
+    pub lost_transaction: bool,
+}
+
 impl Writer {
     fn engine(&self) -> Result<&Engine, Error> {
         self.engine.as_deref().ok_or_else(|| internal(&self.database.label, "the writer is gone", ""))
@@ -276,27 +334,34 @@ impl Writer {
 
     /// Runs a statement on a blocking thread. When the caller is gone before it ends, it is interrupted, and the writer
     /// goes back with its transaction rolled back.
-    pub(super) async fn write(
-        self,
-        sql: String,
-        params: Vec<Value>,
-    ) -> Result<(Writer, Result<Written, Error>), Error> {
+    pub(super) async fn write(self, sql: String, params: Vec<Value>) -> Result<(Writer, Ended), Error> {
         let _run = self.engine()?.begin();
         let database = self.database.clone();
         let task = tokio::task::spawn_blocking(move || {
+            let mut lost_transaction = false;
             let outcome = self.engine().map_err(Stop::Failed).and_then(|engine| {
+                let inside = engine.in_transaction();
+                let database = &self.database;
+                if !inside {
+                    database.keep_wal_small(engine)?;
+                }
                 let outcome = engine.blocking(|engine| engine.collect(&sql, &params, false, WHOLE));
                 if engine.made_virtual_table() {
                     self.database.virtual_tables.store(true, Ordering::Release);
                 }
-                outcome.map(|collected| Written {
+                lost_transaction = inside && !engine.in_transaction() && engine.failed_badly();
+                let written = outcome.map(|collected| Written {
                     collected,
                     inserted: engine.inserted_rowid(),
                     changes: engine.changes(),
-                })
+                });
+                if !engine.in_transaction() {
+                    // What was written stands; that the log is full is for the next one to be told.
+                    let _ = database.keep_wal_small(engine);
+                }
+                written
             });
-            let outcome = outcome.map_err(Stop::of_whole);
-            (self, outcome)
+            (self, Ended { outcome: outcome.map_err(Stop::of_whole), lost_transaction })
         });
         task.await.map_err(|e| internal(&database.label, "a statement ended early", e))
     }
@@ -321,6 +386,11 @@ impl Drop for Writer {
     }
 }
 
+fn open_writer(path: &Path, most: u64) -> rusqlite::Result<Engine> {
+    let spill = SpillBudget::new(most.saturating_mul(super::WRITE_FACTOR));
+    Engine::open(path, Role::Writer, most, &Arc::new(spill))
+}
+
 /// SQLite rolls back on its own after a severe failure, which makes `ROLLBACK` an error; but a connection that is still
 /// inside a transaction is of no use to anyone, and is opened anew.
 fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, why: &SqliteError) {
@@ -328,7 +398,7 @@ fn replace_if_stuck(mut engine: OwnedMutexGuard<Engine>, database: &Database, wh
         return;
     }
     tracing::error!(label = %database.label, error = %why, "sqlite: a rollback failed; the writer is opened anew");
-    match Engine::open(&database.path, Role::Writer, database.most) {
+    match open_writer(&database.path, database.most) {
         Ok(fresh) => *engine = fresh,
         Err(e) => tracing::error!(label = %database.label, error = %e, "sqlite: the writer cannot be opened anew"),
     }

@@ -6,17 +6,18 @@
 //! A run is given up through the progress handler, which sees the run's number: `sqlite3_interrupt` would be lost when
 //! it came before the first step, and would hit the next caller's statement when it came late.
 
-use super::error::{Stop, to_guest};
+use super::error::{Stop, to_guest, to_guest_spilled};
+use super::gauge::{Gauge, Run};
 use super::policy::{self, Role};
+use super::spill::SpillBudget;
 use super::value::{RowError, read_row};
-use super::{Error, QueryResult, RowResult, Value};
+use super::{Error, QueryResult, RowResult, Value, wal};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Steps of the virtual machine between two looks at the clock.
 const PROGRESS_STEPS: i32 = 10;
@@ -29,104 +30,10 @@ souk_manifest::fixed_limits! {
     const CACHED_STATEMENTS: usize = 128, "statements";
     /// The longest statement that is kept: longer ones are most probably written with values in them.
     const MAX_CACHED_STATEMENT_BYTES: usize = 8 << 10, bytes;
-    /// The write-ahead log shrinks to this after a checkpoint.
-    const WAL_BYTES: u64 = 64 << 20, bytes;
 }
 
 /// The size of a page; SQLite's default, written down because the size of the file is counted in it.
 const PAGE_BYTES: u64 = 4096;
-
-/// What one connection's hooks and its users tell each other.
-#[derive(Debug)]
-pub(crate) struct Gauge {
-    /// The beginning of time.
-    epoch: Instant,
-    /// When the run must end, in nanoseconds since the epoch; [`NEVER`] on a blocking thread.
-    end: AtomicU64,
-    /// The number of the last run.
-    run: AtomicU64,
-    /// The last run that was given up.
-    cancelled: AtomicU64,
-    /// A row was inserted since the run began.
-    inserted: AtomicBool,
-    /// A virtual table was made.
-    virtual_table: AtomicBool,
-    /// What the policy denied last, and why.
-    denied: Mutex<Option<String>>,
-}
-
-/// The end of a run that may take as long as its caller waits.
-const NEVER: u64 = u64::MAX;
-
-impl Default for Gauge {
-    fn default() -> Self {
-        Gauge {
-            epoch: Instant::now(),
-            end: AtomicU64::new(NEVER),
-            run: AtomicU64::new(0),
-            cancelled: AtomicU64::new(0),
-            inserted: AtomicBool::new(false),
-            virtual_table: AtomicBool::new(false),
-            denied: Mutex::new(None),
-        }
-    }
-}
-
-impl Gauge {
-    pub(crate) fn note_denied(&self, why: String) {
-        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-    }
-
-    pub(super) fn take_denied(&self) -> Option<String> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    pub(super) fn note_virtual_table(&self) {
-        self.virtual_table.store(true, Ordering::Relaxed);
-    }
-
-    fn given_up(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire) == self.run.load(Ordering::Relaxed)
-    }
-
-    /// Lets the run under way take the time of a read on an async thread.
-    fn end_soon(&self) {
-        let end = self.now().saturating_add(nanos(super::INLINE_TIME));
-        self.end.store(end, Ordering::Relaxed);
-    }
-
-    fn ends_soon(&self) -> bool {
-        self.end.load(Ordering::Relaxed) != NEVER
-    }
-
-    fn now(&self) -> u64 {
-        nanos(self.epoch.elapsed())
-    }
-
-    /// Called by SQLite between steps; `true` ends the statement.
-    fn is_over(&self) -> bool {
-        let end = self.end.load(Ordering::Relaxed);
-        (end != NEVER && self.now() >= end) || self.given_up()
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(NEVER - 1)
-}
-
-/// One run of one statement; when it is dropped, the statement ends at its next look at the budget. Dropping it after
-/// the statement ended does nothing.
-#[derive(Debug)]
-pub(super) struct Run {
-    gauge: Arc<Gauge>,
-    number: u64,
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.gauge.cancelled.fetch_max(self.number, Ordering::Release);
-    }
-}
 
 /// What a statement gives, in order: its columns once, then its rows with their weight in bytes.
 pub(super) enum Item {
@@ -165,22 +72,23 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Opens the file at `path`; a writer makes it when it does not exist, and lets it grow to `most` bytes.
-    pub(super) fn open(path: &Path, role: Role, most: u64) -> rusqlite::Result<Engine> {
+    /// What its statements write to temporary files counts in `spill`.
+    pub(super) fn open(path: &Path, role: Role, most: u64, spill: &Arc<SpillBudget>) -> rusqlite::Result<Engine> {
         let access = match role {
             Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let mut sqlite = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        configure(&sqlite, (role == Role::Writer).then_some(most))?;
+        configure(&sqlite, path, (role == Role::Writer).then_some(most))?;
         restrict(&sqlite)?;
-        let gauge = Arc::new(Gauge::default());
+        let gauge = Arc::new(Gauge::new(spill.clone()));
         let meter = gauge.clone();
         sqlite.progress_handler(PROGRESS_STEPS, Some(move || meter.is_over()))?;
         if role == Role::Writer {
             let inserted = gauge.clone();
             sqlite.update_hook(Some(move |action, _: &str, _: &str, _| {
                 if action == rusqlite::hooks::Action::SQLITE_INSERT {
-                    inserted.inserted.store(true, Ordering::Relaxed);
+                    inserted.note_inserted();
                 }
             }))?;
         }
@@ -194,9 +102,7 @@ impl Engine {
 
     /// Begins a run. Only one is under way at a time: whoever calls this owns the engine.
     pub(super) fn begin(&self) -> Run {
-        let number = self.gauge.run.fetch_add(1, Ordering::Relaxed) + 1;
-        self.gauge.inserted.store(false, Ordering::Relaxed);
-        Run { gauge: self.gauge.clone(), number }
+        Run::begin(&self.gauge)
     }
 
     /// Runs `work` with the patience and the value size of a blocking thread, and no bound on its time.
@@ -204,13 +110,15 @@ impl Engine {
         if self.gauge.given_up() {
             return Err(Stop::Gone);
         }
-        self.gauge.end.store(NEVER, Ordering::Relaxed);
+        self.gauge.end_never();
         let set = || {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
             self.sqlite.busy_timeout(super::BUSY_TIMEOUT)
         };
         set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        self.gauge.spill.begin();
         let result = work(self);
+        self.gauge.spill.end();
         self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
         result
     }
@@ -327,7 +235,13 @@ impl Engine {
     /// What SQLite's error means for the run.
     fn stop(&self, error: &rusqlite::Error) -> Stop {
         let inline = self.gauge.ends_soon();
+        self.gauge.note_failed(error.sqlite_error_code());
         match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) if !inline && self.gauge.spill.ended_the_run() => {
+                Stop::Failed(to_guest_spilled(self.gauge.spill.most()))
+            }
+            Some(ErrorCode::OutOfMemory) if inline => Stop::Overflow,
+            Some(ErrorCode::OutOfMemory) => Stop::NoMemory,
             Some(ErrorCode::OperationInterrupted) if self.gauge.given_up() => Stop::Gone,
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
                 Stop::Overflow
@@ -342,15 +256,24 @@ impl Engine {
 
     /// Ends an open transaction. The error is for the host's log: the connection is then of no use.
     pub(super) fn roll_back(&self) -> rusqlite::Result<()> {
-        self.gauge.end.store(NEVER, Ordering::Relaxed);
+        self.gauge.end_never();
         let _run = self.begin();
         self.sqlite.prepare_cached("ROLLBACK")?.raw_execute().map(drop)
     }
 
+    /// Empties the write-ahead log; `false` when readers keep it from that. For the writer, outside a transaction.
+    pub(super) fn empty_wal(&self) -> rusqlite::Result<bool> {
+        self.gauge.trusting(|| wal::empty(&self.sqlite, Duration::ZERO))
+    }
+
     /// The rowid of the last insert, when the run inserted a row.
     pub(super) fn inserted_rowid(&self) -> Option<i64> {
-        let inserted = self.gauge.inserted.load(Ordering::Relaxed);
-        inserted.then(|| self.sqlite.last_insert_rowid())
+        self.gauge.has_inserted().then(|| self.sqlite.last_insert_rowid())
+    }
+
+    /// Whether the run failed in a way after which SQLite rolls back by itself.
+    pub(super) fn failed_badly(&self) -> bool {
+        self.gauge.failed_badly()
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -359,12 +282,12 @@ impl Engine {
 
     /// Whether a virtual table was made through this connection since the last question.
     pub(super) fn made_virtual_table(&self) -> bool {
-        self.gauge.virtual_table.swap(false, Ordering::Relaxed)
+        self.gauge.take_virtual_table()
     }
 
     /// Whether the database has virtual tables.
     pub(super) fn has_virtual_tables(&self) -> rusqlite::Result<bool> {
-        self.gauge.end.store(NEVER, Ordering::Relaxed);
+        self.gauge.end_never();
         let _run = self.begin();
         has_virtual_tables(&self.sqlite)
     }
@@ -391,23 +314,33 @@ fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
 pub(crate) fn open_for_migrations(path: &Path) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sqlite = Connection::open_with_flags(path, access)?;
-    configure(&sqlite, Some(super::MAX_DATABASE_BYTES))?;
+    configure(&sqlite, path, Some(super::MAX_DATABASE_BYTES))?;
     sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
     Ok(sqlite)
 }
 
-/// The settings of every connection; one that writes lets the file grow to `most` bytes.
-fn configure(sqlite: &Connection, most: Option<u64>) -> rusqlite::Result<()> {
+/// The settings of every connection to the file at `path`; one that writes lets the file grow to `most` bytes.
+fn configure(sqlite: &Connection, path: &Path, most: Option<u64>) -> rusqlite::Result<()> {
     sqlite.busy_timeout(super::BUSY_TIMEOUT)?;
     // Of the process, not of the connection, and cheap to say again.
     setting(sqlite, "hard_heap_limit", &super::MAX_HEAP_BYTES.to_string())?;
-    setting(sqlite, "temp_store", "memory")?;
+    setting(sqlite, "soft_heap_limit", &super::SOFT_HEAP_BYTES.to_string())?;
+    // What does not fit in a connection's cache goes to files in the database's folder; SQLite deletes them as soon as
+    // they are open. The folder is the process's, and one host has one folder of databases.
+    if let Some(folder) = path.parent().and_then(Path::to_str)
+        && sqlite.pragma_query_value(None, "temp_store_directory", |row| row.get::<_, String>(0)).ok().as_deref()
+            != Some(folder)
+    {
+        setting(sqlite, "temp_store_directory", folder)?;
+    }
+    setting(sqlite, "temp_store", "file")?;
+    setting(sqlite, "cache_size", &format!("-{}", super::CACHE_KIB))?;
     setting(sqlite, "foreign_keys", "on")?;
     if let Some(most) = most {
         setting(sqlite, "page_size", &PAGE_BYTES.to_string())?;
         setting(sqlite, "journal_mode", "wal")?;
         setting(sqlite, "synchronous", "full")?;
-        setting(sqlite, "journal_size_limit", &WAL_BYTES.to_string())?;
+        wal::configure(sqlite)?;
         setting(sqlite, "max_page_count", &(most / PAGE_BYTES).to_string())?;
     } else {
         setting(sqlite, "query_only", "on")?;

@@ -1,7 +1,7 @@
 //! Errors, from SQLite to the interface: SQLite's own words, so that a constraint is named, and nothing of the host's.
 
 use super::Error;
-use super::engine::Gauge;
+use super::gauge::Gauge;
 use rusqlite::ErrorCode;
 
 /// Why a statement did not run to its end.
@@ -13,6 +13,8 @@ pub(super) enum Stop {
     Unknown,
     /// A read was asked for, and the statement writes.
     Writes,
+    /// SQLite's memory is used up, perhaps by another's statement; running again later may help.
+    NoMemory,
     /// Nobody waits for the answer.
     Gone,
     /// The guest gets this error.
@@ -28,6 +30,9 @@ impl Stop {
                 "the result is larger than {} MiB; read it in pages, or as a stream outside a transaction",
                 super::MAX_RESULT_BYTES >> 20
             )),
+            Stop::NoMemory => Error::Io(
+                "out of memory: SQLite's is used up; let the statement handle fewer or smaller values".to_owned(),
+            ),
             Stop::Writes | Stop::Unknown | Stop::Gone => Error::Io("interrupted".to_owned()),
         }
     }
@@ -72,6 +77,31 @@ pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
 pub(super) fn to_guest_busy(label: &str) -> Error {
     Error::Io(format!(
         "database is locked: `{label}` was in use by others for more than {} s",
+        super::BUSY_TIMEOUT.as_secs()
+    ))
+}
+
+/// The error of a read that was ended because it kept the write-ahead log, of at most `most` bytes, from being emptied.
+pub(super) fn to_guest_evicted(label: &str, most: u64) -> Error {
+    Error::Io(format!(
+        "the read was ended: others wrote more than {} MiB to `{label}` while it ran; read in pages, or faster",
+        most >> 20
+    ))
+}
+
+/// The error of a statement that wrote too much to temporary files.
+pub(super) fn to_guest_spilled(most: u64) -> Error {
+    Error::Io(format!(
+        "the database's statements need more than {} MiB of temporary files; sort or group fewer rows, or add an index",
+        most >> 20
+    ))
+}
+
+/// The error of a component that waited in vain for its own statements.
+pub(super) fn to_guest_crowded() -> Error {
+    Error::Io(format!(
+        "{} statements of the component were under way for more than {} s; run fewer at one time, or shorter ones",
+        super::MAX_STATEMENTS,
         super::BUSY_TIMEOUT.as_secs()
     ))
 }

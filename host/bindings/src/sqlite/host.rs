@@ -30,7 +30,12 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    fn open_label(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+    /// The parts of `ctx`.
+    pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
+        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite }
+    }
+
+    pub(super) fn open_label(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
         let Some(database) = self.grants.sqlite.get(label) else {
             tracing::warn!(
                 component = %self.grants.component, label,
@@ -43,14 +48,21 @@ impl View<'_> {
                 "{MAX_CONNECTIONS} connections are open; drop those that are not in use"
             ))));
         }
-        let connection = Connection::new(database.clone(), self.state.transactions.clone());
+        let connection =
+            Connection::new(database.clone(), self.grants.sqlite.share().clone(), self.state.transactions.clone());
         let handle = self.table.push(Arc::new(connection))?;
         self.state.connections += 1;
         Ok(Ok(handle))
     }
 
-    fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+    pub(super) fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
         Ok(self.table.get(handle)?.clone())
+    }
+
+    pub(super) fn close(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        self.state.connections = self.state.connections.saturating_sub(1);
+        Ok(())
     }
 }
 
@@ -80,9 +92,7 @@ impl wit::HostConnection for View<'_> {
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
-        self.state.connections = self.state.connections.saturating_sub(1);
-        Ok(())
+        self.close(handle)
     }
 }
 

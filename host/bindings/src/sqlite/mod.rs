@@ -30,6 +30,18 @@
 //! within a transaction takes the transaction with it, and the connection refuses more until the guest says
 //! `ROLLBACK`: the rest of a broken transaction must not be committed piece by piece.
 //!
+//! # The write-ahead log
+//!
+//! Reads that overlap would keep the log growing. When it passes [`wal::MAX_WAL_BYTES`], the oldest long reads and
+//! streams end with an error until it can be emptied.
+//!
+//! # Memory
+//!
+//! SQLite bounds its memory for the process alone ([`MAX_HEAP_BYTES`]), so nobody may take all of it: sorts and
+//! intermediate tables go to temporary files in the folder of the database beyond [`CACHE_KIB`] each, those files are
+//! bounded as `spill.rs` says, and a component runs [`MAX_STATEMENTS`] at one time. A read that meets a lack of memory
+//! all the same is run again.
+//!
 //! # Durability
 //!
 //! The writer commits with `synchronous = FULL`: WAL's usual `NORMAL` may lose the last commits at a power cut, and a
@@ -45,25 +57,34 @@ mod connection;
 mod database;
 mod engine;
 mod error;
+mod gauge;
 mod host;
 mod policy;
+mod reads;
+mod share;
+mod spill;
+mod spin_2;
 mod statement;
 mod stream;
 mod value;
+pub mod wal;
 
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;
 
 pub use connection::Connection;
 pub use database::Database;
+pub use share::{Granted, Share};
 pub use stream::RowStream;
 
-pub(crate) use engine::{Gauge, open_for_migrations};
+pub(crate) use engine::open_for_migrations;
 pub(crate) use error::explain;
+pub(crate) use gauge::Gauge;
 pub(crate) use policy::{HISTORY_PREFIX, check_write};
 
 use crate::Ctx;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -118,6 +139,20 @@ souk_manifest::fixed_limits! {
     /// The most memory that SQLite uses in this process, for all databases: a query that sorts without end must not
     /// take all.
     pub const MAX_HEAP_BYTES: u64 = 256 << 20, bytes;
+    /// The memory at which SQLite writes its caches to files, so that the rest is there for values: half.
+    pub const SOFT_HEAP_BYTES: u64 = MAX_HEAP_BYTES / 2, bytes;
+    /// The cache of one connection, of a sort and of each intermediate table; SQLite's default. What is larger goes to a
+    /// temporary file, whose bytes count as the database's: reads may write as much as the database may have.
+    pub const CACHE_KIB: u32 = 2_000, KiB;
+    /// How many times the largest database one write may write: log, temporary files, indexes.
+    pub const WRITE_FACTOR: u64 = 4, "times";
+    /// The most long reads and writes of one component that run at one time, on all its databases; others wait. Fewer
+    /// than two databases' readers, so that one component cannot take all of SQLite's memory.
+    pub const MAX_STATEMENTS: usize = 4, "statements";
+    /// How often a read is run that met a lack of memory, which another's statement may have caused.
+    pub const MEMORY_TRIES: u32 = 3, "times";
+    /// How long such a read waits before it runs again.
+    pub const MEMORY_PAUSE: Duration = Duration::from_millis(200);
     /// The connections of a database that read.
     pub const READERS: usize = 8, "connections";
     /// How many of those may serve streams at one time: a stream lasts as long as its component likes, up to the stall
@@ -135,11 +170,17 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, engine::FIXED_LIMITS, statement::FIXED_LIMITS, stream::FIXED_LIMITS].concat()
+    [
+        FIXED_LIMITS,
+        engine::FIXED_LIMITS,
+        statement::FIXED_LIMITS,
+        stream::FIXED_LIMITS,
+        wal::FIXED_LIMITS,
+        reads::FIXED_LIMITS,
+        spill::FIXED_LIMITS,
+    ]
+    .concat()
 }
-
-/// The databases that a component was granted, by label.
-pub type Granted = BTreeMap<String, Arc<Database>>;
 
 /// The binding's state of one instance.
 #[derive(Debug, Default)]
@@ -160,14 +201,11 @@ impl State {
     }
 }
 
-/// Links the interface.
+/// Links the interface, and its older form.
 ///
 /// # Errors
-/// When the name is linked already.
+/// When a name is linked already.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, |ctx| host::View {
-        table: &mut ctx.table,
-        grants: &ctx.grants,
-        state: &mut ctx.sqlite,
-    })
+    bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, host::View::of)?;
+    spin_2::add_to_linker(linker)
 }

@@ -5,8 +5,9 @@
 
 use super::bindings::spin::sqlite::sqlite::{Error, RowResult, Value};
 use super::database::Reader;
-use super::engine::{Collected, Item, Run};
+use super::engine::{Collected, Item};
 use super::error::{Stop, internal};
+use super::gauge::Run;
 use crate::rows::Rows;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -59,13 +60,18 @@ impl RowStream {
         let (give_columns, columns) = oneshot::channel();
         let (give, batches) = mpsc::channel(MAX_BUFFERED_BATCHES);
         let runtime = tokio::runtime::Handle::current();
+        let evicted = reader.evicted();
         tokio::task::spawn_blocking(move || {
-            let send = |batch: Result<Vec<RowResult>, Error>| match runtime
-                .block_on(tokio::time::timeout(super::STALL_TIMEOUT, give.send(batch)))
-            {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err(Stop::Gone),
-                Err(_) => Err(Stop::Failed(to_guest_stalled())),
+            let last = |batch: Result<Vec<RowResult>, Error>| {
+                drop(runtime.block_on(tokio::time::timeout(super::STALL_TIMEOUT, give.send(batch))));
+            };
+            let send = |batch: Vec<RowResult>| {
+                let send = tokio::time::timeout(super::STALL_TIMEOUT, give.send(Ok(batch)));
+                match runtime.block_on(evicted.run_until_cancelled(send)) {
+                    Some(Ok(Ok(()))) => Ok(()),
+                    Some(Ok(Err(_))) | None => Err(Stop::Gone),
+                    Some(Err(_)) => Err(Stop::Failed(to_guest_stalled())),
+                }
             };
             let mut give_columns = Some(give_columns);
             let (mut batch, mut weight) = (Vec::new(), 0);
@@ -83,22 +89,23 @@ impl RowStream {
                                 return Ok(());
                             }
                             weight = 0;
-                            send(Ok(std::mem::take(&mut batch)))
+                            send(std::mem::take(&mut batch))
                         }
                     })
                 })
             });
             let error = match outcome {
-                Ok(()) => return drop(send(Ok(batch))),
+                Ok(()) => return last(Ok(batch)),
                 Err(Stop::Gone) => return,
                 Err(Stop::Failed(e)) => e,
+                Err(Stop::NoMemory) => Stop::NoMemory.of_whole(),
                 Err(other) => internal(&label, "a read ended early", format!("{other:?}")),
             };
             match give_columns {
                 Some(give) => drop(give.send(Err(error))),
                 // After a stall there is no room; a closed channel would look like the end of the rows, so the error
                 // waits for room in its turn. The reader is free already.
-                None => drop(send(Err(error))),
+                None => last(Err(error)),
             }
         });
         let columns = columns.await.map_err(|e| internal(&told, "a read ended early", e))??;

@@ -3,18 +3,18 @@ use futures::poll;
 use std::pin::pin;
 
 /// A database in a folder of its own.
-struct Fixture {
+pub(super) struct Fixture {
     _folder: tempfile::TempDir,
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
     transactions: Arc<AtomicUsize>,
 }
 
 impl Fixture {
-    async fn new(schema: &str) -> Self {
+    pub(super) async fn new(schema: &str) -> Self {
         Self::sized(schema, MAX_DATABASE_BYTES).await
     }
 
-    async fn sized(schema: &str, most: u64) -> Self {
+    pub(super) async fn sized(schema: &str, most: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open_sized(&folder.path().join("sqlite/shop.db"), "shop", most).unwrap();
         let fixture = Fixture { _folder: folder, database, transactions: Arc::default() };
@@ -25,8 +25,8 @@ impl Fixture {
         fixture
     }
 
-    fn connect(&self) -> Connection {
-        Connection::new(self.database.clone(), self.transactions.clone())
+    pub(super) fn connect(&self) -> Connection {
+        Connection::new(self.database.clone(), Share::default(), self.transactions.clone())
     }
 
     fn open_transactions(&self) -> usize {
@@ -34,25 +34,25 @@ impl Fixture {
     }
 }
 
-async fn ok(connection: &Connection, sql: &str) -> QueryResult {
+pub(super) async fn ok(connection: &Connection, sql: &str) -> QueryResult {
     connection.execute(sql.to_owned(), vec![]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"))
 }
 
-async fn error(connection: &Connection, sql: &str) -> String {
+pub(super) async fn error(connection: &Connection, sql: &str) -> String {
     match connection.execute(sql.to_owned(), vec![]).await {
         Err(Error::Io(message)) => message,
         other => panic!("{sql}: {other:?}"),
     }
 }
 
-async fn integer(connection: &Connection, sql: &str) -> i64 {
+pub(super) async fn integer(connection: &Connection, sql: &str) -> i64 {
     match ok(connection, sql).await.rows[0].values[0] {
         Value::Integer(n) => n,
         ref other => panic!("{sql}: {other:?}"),
     }
 }
 
-async fn all(mut stream: RowStream) -> Vec<RowResult> {
+pub(super) async fn all(mut stream: RowStream) -> Vec<RowResult> {
     let mut rows = Vec::new();
     while let Some(batch) = stream.next(usize::MAX).await {
         rows.extend(batch.unwrap());
@@ -86,11 +86,11 @@ async fn needs_a_blocking_thread(read: impl Future<Output = Result<QueryResult, 
 }
 
 /// Counts to `last`, or for ever.
-fn count_to(last: u64) -> String {
+pub(super) fn count_to(last: u64) -> String {
     format!("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {last}) SELECT n FROM c")
 }
 
-const FOR_EVER: u64 = i64::MAX as u64;
+pub(super) const FOR_EVER: u64 = i64::MAX as u64;
 
 #[tokio::test]
 async fn every_kind_of_value_goes_in_and_comes_out() {
@@ -607,7 +607,7 @@ async fn a_database_outlives_its_host() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
     for expected in [1, 2] {
-        let c = Connection::new(Database::open(&path, "shop").unwrap(), Arc::default());
+        let c = Connection::new(Database::open(&path, "shop").unwrap(), Share::default(), Arc::default());
         ok(&c, "CREATE TABLE IF NOT EXISTS t (n)").await;
         ok(&c, "INSERT INTO t VALUES (1)").await;
         assert_eq!(integer(&c, "SELECT count(*) FROM t").await, expected);

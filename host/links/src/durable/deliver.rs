@@ -99,7 +99,11 @@ impl DeliveryWorker {
                     interface: function.interface.as_str().into(),
                     function: function.name.as_str().into(),
                 };
-                Some(Handler { key, position, codec: FunctionCodec::of(&function.ty).ok()? })
+                Some(Handler {
+                    key,
+                    position,
+                    codec: FunctionCodec::of(&function.ty).ok()?.within(pool.limits().call_bytes.as_u64()),
+                })
             })
             .collect();
         if handlers.is_empty() {

@@ -1,6 +1,6 @@
 //! Durable links: a call that is stored first and made later, again and again if it must be.
 //!
-//! The caller's call becomes a message: its arguments as JSON ([`codec`](super::codec)) in a queue on disk. The caller
+//! The caller's call becomes a message: its arguments as JSON ([`souk_codec`]) in a queue on disk. The caller
 //! is answered `ok` once the message is stored, whether or not the target runs, and whatever becomes of the caller after
 //! that. Deliveries then call the target until it answers for good:
 //!
@@ -19,7 +19,7 @@
 //!
 //! **The queue** is one of two ([`queue`]):
 //!
-//! - A host that is alone has a [`file`], and stored means on its disk (fsync).
+//! - A host that is alone has a [`file`](mod@file), and stored means on its disk (fsync).
 //! - Hosts that share an application over NATS have a stream of JetStream ([`jetstream`]), and stored means what the
 //!   servers make of it. With `replicas = 3` more than half of three servers have written the message: it outlives the
 //!   death of any one of them, and a loss of power at one. By default JetStream syncs its files only every two minutes,

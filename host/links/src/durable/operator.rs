@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use souk_nats::ALLOW;
 use std::time::Instant;
+use uuid::Uuid;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of `souk events`.
@@ -104,7 +105,13 @@ pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
         };
     };
     let start = Instant::now();
-    match (try_run(queue, request).await, queue.denied(start)) {
+    let reply = async {
+        match with_whole_id(queue, request).await? {
+            Ok(request) => try_run(queue, request).await,
+            Err(reply) => Ok(reply),
+        }
+    };
+    match (reply.await, queue.denied(start)) {
         (Ok(reply), _) => reply,
         (Err(error), None) => Reply::Failed(format!("{error}\n  fix: {}", error.fix())),
         (Err(error), Some(denied)) => {
@@ -127,12 +134,50 @@ async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
             }
             (which.id(), found)
         }
-        Request::Drop(which) => (which.id(), queue.drop(which, MAX_LISTED).await?),
+        Request::Drop(which) => {
+            let found = queue.drop(which.clone(), MAX_LISTED).await?;
+            if let Some(event) = found.events.iter().find(|e| e.state == "delivering") {
+                return Ok(Reply::Failed(not_now(event)));
+            }
+            (which.id(), found)
+        }
     };
     Ok(match one {
         Some(id) if found.events.is_empty() => unknown(&id),
         _ => Reply::Events(found),
     })
+}
+
+/// The request with the whole id of the message whose id begins as the operator wrote; `Err` when there is not one.
+async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Request, Reply>, QueueError> {
+    let (Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id))) = &mut request else {
+        return Ok(Ok(request));
+    };
+    if Uuid::try_parse(id).is_ok() {
+        return Ok(Ok(request));
+    }
+    let beginning = id.to_ascii_lowercase();
+    let found = queue.list(false, MAX_LISTED).await?;
+    let mut meant = found.events.iter().map(|event| &event.id).filter(|id| id.starts_with(&beginning));
+    match (meant.next(), meant.next()) {
+        _ if beginning.is_empty() => Ok(Err(unknown(id))),
+        (Some(one), None) if found.total <= MAX_LISTED as u64 => {
+            id.clone_from(one);
+            Ok(Ok(request))
+        }
+        (None, None) if found.total <= MAX_LISTED as u64 => Ok(Err(unknown(id))),
+        (None | Some(_), None) => Ok(Err(Reply::Failed(format!(
+            "there are more than {MAX_LISTED} messages, which are too many to find one by the beginning of its id\n  fix: write \
+             the whole id: `souk events list --json` has it"
+        )))),
+        (first, second) => {
+            let ids: Vec<&str> = first.into_iter().chain(second).chain(meant).take(5).map(String::as_str).collect();
+            Ok(Err(Reply::Failed(format!(
+                "the ids of several messages begin with {id}: {}\n  fix: write more of it",
+                ids.join(", ")
+            ))))
+        }
+    }
 }
 
 impl Which {
@@ -155,7 +200,8 @@ fn not_now(event: &Event) -> String {
     let Event { id, component, interface, function, .. } = event;
     if event.state == "delivering" {
         return format!(
-            "message {id} is being delivered now\n  fix: wait for its end, `souk events show {id}` shows it"
+            "message {id} is being delivered now, and stays as it is\n  fix: wait for the end of this attempt, `souk \
+             events show {id}` shows it; then try again"
         );
     }
     format!(

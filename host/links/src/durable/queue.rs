@@ -22,6 +22,9 @@ pub enum QueueError {
     /// There is no room for a message that was to be stored anew.
     #[error("the messages on NATS: {0} is full")]
     Full(Arc<str>),
+    /// A message was deleted at the moment in which its delivery began.
+    #[error("message {0} is deleted, but a delivery of it began at the same moment: that one may still be applied")]
+    DeliveryBegan(Arc<str>),
     /// The host is stopping, or its writer thread has died.
     #[error("the queue of messages is closed: the host is stopping, or must be started again")]
     Stopped,
@@ -34,6 +37,7 @@ impl QueueError {
             QueueError::Database(_) => "make the state folder writable, with room on its disk",
             QueueError::Nats(_) => jetstream::FIX,
             QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
+            QueueError::DeliveryBegan(_) => "look at the component's data; it is not delivered once more",
             QueueError::Stopped => "start the host again",
         }
     }
@@ -179,7 +183,8 @@ impl Queue {
         }
     }
 
-    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    /// Deletes a message, or all dead letters. One that is being delivered stays as it is: what is under way is applied.
+    /// Returns them as they were, of which up to `most` are named.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         match self {
             Queue::File(queue) => queue.drop(which, most).await,

@@ -44,14 +44,16 @@ impl Reservation {
     /// What to tell the caller, and for the log: when they do not fit the function, or there is not enough memory.
     pub(crate) fn read(&mut self, codec: &FunctionCodec, message: &[u8]) -> Result<Vec<Val>, (Failure, String)> {
         let all = &self.all;
+        // A message is bounded by the server; it must not count against what its values may take.
+        let most = (codec.most() / 1024).saturating_add(message.len().div_ceil(1024)).min(MAX_CALL_MEMORY_KIB);
         let (permit, spare, refused) = (RefCell::new(&mut self.permit), Cell::new(MIN_CALL_KIB), Cell::new(None));
         let more = |bytes: usize| {
             let wanted = bytes.div_ceil(1024);
             let missing = wanted.saturating_sub(spare.get());
             spare.set(spare.get().saturating_sub(wanted));
             let mut permit = permit.borrow_mut();
-            if permit.num_permits() + missing > MAX_CALL_MEMORY_KIB {
-                refused.set(Some((Failure::RequestTooLarge, "more than all calls may")));
+            if permit.num_permits() + missing > most + MIN_CALL_KIB {
+                refused.set(Some((Failure::RequestTooLarge, "more than one call may (limit `call_bytes`)")));
                 return false;
             }
             let Some(more) = u32::try_from(missing).ok().and_then(|n| all.clone().try_acquire_many_owned(n).ok())
@@ -63,9 +65,7 @@ impl Reservation {
             true
         };
         codec.decode_params_in(message, &more).map_err(|error| match refused.get() {
-            Some((failure, why)) => {
-                (failure, format!("the arguments take too much of {MAX_CALL_MEMORY_KIB} KiB, {why}"))
-            }
+            Some((failure, why)) => (failure, format!("the arguments take too much memory, {why}")),
             None => (Failure::Mismatch, format!("the arguments do not fit: {error}")),
         })
     }
@@ -92,12 +92,12 @@ mod tests {
     #[test]
     fn a_call_counts_by_what_its_arguments_take_and_not_by_its_message_alone() {
         let (budget, codec) = (MemoryBudget::new(), codec(list(Ty::Prim("u8"))));
-        let message = format!(r#"{{"p":[{}0]}}"#, "0,".repeat(500_000));
+        let message = format!(r#"{{"p":[{}0]}}"#, "0,".repeat(200_000));
         let mut reservation = budget.reserve(message.len()).unwrap();
         assert_eq!(free(&budget), MAX_CALL_MEMORY_KIB - message.len().div_ceil(1024));
         reservation.read(&codec, message.as_bytes()).unwrap();
         reservation.drop_message(message.len());
-        assert!(free(&budget) < MAX_CALL_MEMORY_KIB - 500_000 * size_of::<Val>() / 1024, "{}", free(&budget));
+        assert!(free(&budget) < MAX_CALL_MEMORY_KIB - 200_000 * size_of::<Val>() / 1024, "{}", free(&budget));
         drop(reservation);
         assert_eq!(free(&budget), MAX_CALL_MEMORY_KIB);
     }

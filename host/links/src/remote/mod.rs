@@ -7,7 +7,7 @@
 //!
 //! | subject | who subscribes | payload |
 //! |---|---|---|
-//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | hosts that run the component, as a queue group | the parameters as JSON ([`codec`](super::codec)) |
+//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | hosts that run the component, as a queue group | the parameters as JSON ([`souk_codec`]) |
 //! | `souk.APP.http.COMPONENT` | the same | a head as one line of JSON, and the body ([`http`]) |
 //! | one of these two and `.HOST` | that host alone, by the id that it has in `$SRV.PING` | the same ([`hosts`]) |
 //! | `souk.APP.cancel.COMPONENT` | every host that runs it | the id of a call that nobody waits for any more |
@@ -47,8 +47,8 @@
 //! that are there as well, and its log has both ([`types`]).
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`MAX_CALL_MEMORY_KIB`];
-//! those beyond are told `overloaded`, and nothing was started. What an answer takes when its caller reads it, by
-//! [`MAX_VALUE_BYTES`], as that of a call on one host.
+//! those beyond are told `overloaded`, and nothing was started. What one call's
+//! values take, by the limit `call_bytes` of the component that reads them, as on one host.
 //!
 //! **Who may call.** Whoever may publish on the application's subjects may call every component, as whoever may use the
 //! control socket may: NATS's credentials are for hosts alone.
@@ -99,8 +99,9 @@ souk_manifest::fixed_limits! {
     /// How far the clocks of two hosts may differ.
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
     /// The most memory that the calls of a host may take together, for their messages and their arguments as values.
-    /// One call alone may be as large as a call between components of one host.
-    pub const MAX_CALL_MEMORY_KIB: usize = MAX_VALUE_BYTES / 1024, KiB;
+    /// One call alone may be as large as a call between components of one host: eight calls of the largest size by
+    /// default.
+    pub const MAX_CALL_MEMORY_KIB: usize = 8 * MAX_VALUE_BYTES / 1024, KiB;
     /// The least memory that a call counts for: a task with its values takes that much while it runs.
     const MIN_CALL_KIB: usize = 16, KiB;
 }

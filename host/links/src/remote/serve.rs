@@ -7,7 +7,7 @@
 //! what NATS has given it by then. When an endpoint is stopped, and also when a subscription is drained, that client
 //! forgets the subscription before the server has heard of it, and drops what arrives until then: at a thousand calls a
 //! second and a millisecond to the server, a call at each stop. So the subscriptions are our own, and leave as [`leave`]
-//! says; the API that makes a service visible is in [`micro`](super::micro), with that crate's types.
+//! says; the API that makes a service visible is in [`super::micro`], with that crate's types.
 
 use super::call::at;
 use super::memory_budget::{MemoryBudget, Reservation};
@@ -149,6 +149,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
     for (position, function) in exported.functions.iter().enumerate() {
         // What has handles, as WASI's own interfaces, nobody can be linked to.
         let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
+        let codec = codec.within(pool.limits().call_bytes.as_u64());
         let (interface, name) = (&function.interface, &function.name);
         let subject = nats.subjects().call(component, interface, name);
         let interfaces = exported.functions.iter().map(|function| function.interface.as_str());
@@ -158,7 +159,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
         let public = micro::Endpoint::function(subject, public_name, component, interface, name, signature);
         endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec, ty }, public });
     }
-    if exported.http {
+    if exported.http() {
         let public = micro::Endpoint::http(nats.subjects().http(component), component);
         endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Http, public });
     }

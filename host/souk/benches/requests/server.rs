@@ -37,7 +37,12 @@ pub fn build() {
 /// `souk up` for `app`.
 pub fn souk(app: &str, state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_souk"));
-    command.args(["up", "--quiet", "--listen", "127.0.0.1:0", "-f"]).arg(manifest(app)).arg("--state-dir").arg(state);
+    command
+        .env("RUST_LOG", "warn")
+        .args(["up", "--listen", "127.0.0.1:0", "-f"])
+        .arg(manifest(app))
+        .arg("--state-dir")
+        .arg(state);
     command
 }
 

@@ -159,7 +159,7 @@ impl Shared {
             environment: component.environment.clone().into_iter().collect(),
             files: files::prepare(&application.dir, state.path(), &component.name, &component.files)?,
             key_value: chosen(&self.key_value, &component.key_value_stores),
-            sqlite: chosen(&self.sqlite, &component.sqlite_databases),
+            sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
             postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
             http: Arc::new(client),
         })

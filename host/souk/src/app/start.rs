@@ -358,6 +358,7 @@ impl Wiring<'_> {
             remote,
             caller: &declared.name.as_str().into(),
             call_deadline: target.limits.call_deadline,
+            call_bytes: declared.limits.call_bytes,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
         };
         self.expected.extend(remote::expected_types(import, &declared.name)?);
@@ -370,24 +371,14 @@ fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) 
     for route in &application.routes {
         let Some(pool) = pools.get(&route.component) else { continue };
         let exported = &pool.compiled().exported;
-        if !exported.http {
-            let (message, fix) = if exported.http_0_2 {
-                (
-                    "handles HTTP as in WASI 0.2 (wasi:http/incoming-handler), which Souk does not run",
-                    "build it with spin-sdk 6 or newer, for WASI 0.3",
-                )
-            } else {
-                (
-                    "has a route but does not export wasi:http/handler",
-                    "take the route away, or make the component an HTTP handler",
-                )
-            };
+        if !exported.http() {
             return Err(StartError::Unfit {
                 manifest: application.manifest.display().to_string(),
                 line: route.line,
                 component: route.component.clone(),
-                message: message.into(),
-                fix: fix.into(),
+                message: "has a route but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2"
+                    .into(),
+                fix: "take the route away, or make the component an HTTP handler".into(),
             });
         }
     }

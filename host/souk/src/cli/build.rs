@@ -3,15 +3,20 @@
 //! Commands that run in the same folder run one after another, because build tools lock their folder; folders are built
 //! side by side. The first command that fails stops the build. A command that runs alone has the terminal for itself;
 //! of several that run at once each line begins with the components that it is for.
+//!
+//! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
+//! the application, since those can be secrets: see [`BuildEnvironment`].
 
 use super::{ManifestArg, output};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -27,14 +32,21 @@ pub struct Build {
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.manifest.path()).await?;
+        run(&self.manifest.path(), None, false).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Builds every component of the manifest.
-pub(super) async fn run(manifest: &Path) -> anyhow::Result<()> {
+/// Builds every component of the manifest. `runtime_config` is read where it is not beside the manifest. A `quiet`
+/// build prints nothing but the output of a command that fails.
+pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: bool) -> anyhow::Result<()> {
     let plan = souk_manifest::load_build_only(manifest)?;
+    let environment = Arc::new(BuildEnvironment::of(manifest, runtime_config));
+    let note = move |text: &str| {
+        if !quiet {
+            output::note(text);
+        }
+    };
     let start = Instant::now();
     let mut built = Vec::new();
     let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
@@ -52,18 +64,23 @@ pub(super) async fn run(manifest: &Path) -> anyhow::Result<()> {
         built.push(component);
     }
     if built.is_empty() {
-        output::note(" nothing to build: no component has a build command");
+        note(" nothing to build: no component has a build command");
         return Ok(());
     }
-    let alone = folders.len() == 1;
+    let shown = match folders.len() {
+        _ if quiet => Shown::OnFailure,
+        1 => Shown::Directly,
+        _ => Shown::WithComponents,
+    };
     let mut tasks = JoinSet::new();
     for (folder, steps) in folders {
         if steps.iter().any(|step| step.command.contains(TARGET)) {
-            ensure_target(&folder).await?;
+            ensure_target(&folder, &environment, note).await?;
         }
+        let environment = environment.clone();
         tasks.spawn(async move {
             for step in steps {
-                step.run(&folder, alone).await?;
+                step.run(&folder, shown, &environment).await?;
             }
             anyhow::Ok(())
         });
@@ -72,8 +89,47 @@ pub(super) async fn run(manifest: &Path) -> anyhow::Result<()> {
         // Dropping the set ends the other commands.
         done??;
     }
-    output::note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
+    note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// How the output of a command is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// The command has the terminal.
+    Directly,
+    /// Each line begins with the components that it is about.
+    WithComponents,
+    /// When the command has failed.
+    OnFailure,
+}
+
+/// The environment of the programs that the host runs to build: its own without the values of application variables.
+pub(super) struct BuildEnvironment {
+    /// The names of variables that are left out.
+    secret: Vec<OsString>,
+}
+
+impl BuildEnvironment {
+    /// Leaves out `SPIN_VARIABLE_*`, and what the providers of the runtime configuration read.
+    pub(super) fn of(manifest: &Path, runtime_config: Option<&Path>) -> Self {
+        let prefixes = souk_manifest::environment_prefixes(manifest, runtime_config);
+        let prefixes: Vec<String> = prefixes.into_iter().map(|prefix| format!("{prefix}_")).collect();
+        let is_secret = |name: &OsString| {
+            let name = name.as_encoded_bytes();
+            prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+        };
+        BuildEnvironment { secret: std::env::vars_os().map(|(name, _)| name).filter(is_secret).collect() }
+    }
+
+    /// A command with this environment.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in &self.secret {
+            command.env_remove(name);
+        }
+        command
+    }
 }
 
 /// One command, and the components that it builds.
@@ -83,11 +139,14 @@ struct Step {
 }
 
 impl Step {
-    async fn run(&self, folder: &Path, alone: bool) -> anyhow::Result<()> {
+    async fn run(&self, folder: &Path, shown: Shown, environment: &BuildEnvironment) -> anyhow::Result<()> {
         let (components, command) = (self.components.join(", "), &self.command);
-        output::note(&format!(" building {components}: {command}"));
-        let stdio = || if alone { Stdio::inherit() } else { Stdio::piped() };
-        let mut child = Command::new("sh")
+        if shown != Shown::OnFailure {
+            output::note(&format!(" building {components}: {command}"));
+        }
+        let stdio = || if shown == Shown::Directly { Stdio::inherit() } else { Stdio::piped() };
+        let mut child = environment
+            .command("sh")
             .arg("-c")
             .arg(command)
             .current_dir(folder)
@@ -98,10 +157,16 @@ impl Step {
             .with_context(|| format!("component `{components}`: `sh` does not start in {}", folder.display()))?;
         let group = Group(child.id());
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        tokio::join!(pass_on(out, &components, output::line), pass_on(err, &components, output::note));
-        let status = child.wait().await?;
+        let (kept, status) = if shown == Shown::OnFailure {
+            let (out, err) = tokio::join!(read(out), read(err));
+            (out + &err, child.wait().await?)
+        } else {
+            tokio::join!(pass_on(out, &components, output::line), pass_on(err, &components, output::note));
+            (String::new(), child.wait().await?)
+        };
         group.ended();
         if !status.success() {
+            kept.lines().for_each(|line| output::note(&format!("{components}: {line}")));
             bail!(
                 "component `{components}`: `{command}` failed ({status})\n  fix: its own messages are above; run it in {}",
                 folder.display()
@@ -109,6 +174,16 @@ impl Step {
         }
         Ok(())
     }
+}
+
+/// What a command printed on `stream`.
+async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        // What cannot be read is lost: the command's status decides.
+        let _ = stream.read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Prints the lines of `stream`, if it was not handed the terminal, each after the `components` that it is about.
@@ -140,8 +215,9 @@ impl Drop for Group {
 }
 
 /// Whether the toolchain of `folder` has the target's standard library.
-pub(super) async fn has_target(folder: &Path) -> bool {
-    let output = Command::new("rustc")
+pub(super) async fn has_target(folder: &Path, environment: &BuildEnvironment) -> bool {
+    let output = environment
+        .command("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])
         .current_dir(folder)
         .kill_on_drop(true)
@@ -152,13 +228,13 @@ pub(super) async fn has_target(folder: &Path) -> bool {
 
 /// Adds the target through rustup where it is missing: a toolchain file names it, but does not install it by itself
 /// everywhere.
-async fn ensure_target(folder: &Path) -> anyhow::Result<()> {
-    if has_target(folder).await {
+async fn ensure_target(folder: &Path, environment: &BuildEnvironment, note: impl Fn(&str)) -> anyhow::Result<()> {
+    if has_target(folder, environment).await {
         return Ok(());
     }
-    output::note(&format!(" adding the target {TARGET} (rustup target add {TARGET})"));
-    let status =
-        Command::new("rustup").args(["target", "add", TARGET]).current_dir(folder).kill_on_drop(true).status().await;
+    note(&format!(" adding the target {TARGET} (rustup target add {TARGET})"));
+    let mut rustup = environment.command("rustup");
+    let status = rustup.args(["target", "add", TARGET]).current_dir(folder).kill_on_drop(true).status().await;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::control::{self, CallReply, CallRequest, Listed};
 use crate::telemetry;
 use clap::Args;
+use souk_manifest::state;
 use std::process::ExitCode;
 
 /// The arguments of `souk call`.
@@ -23,7 +24,8 @@ pub struct Call {
     /// The function; the interface's version may be left out
     #[arg(value_name = "INTERFACE#FUNCTION", required_unless_present = "list")]
     function: Option<String>,
-    /// The parameters, as an object by name or an array by position
+    /// The parameters, as an object by name or an array by position; `-` reads them from standard input, which other
+    /// users of the machine cannot see
     #[arg(value_name = "JSON", default_value = "{}")]
     arguments: String,
 }
@@ -34,6 +36,10 @@ impl Call {
         // A running host has its variables; whoever calls it need not have them too.
         let manifest = self.app.read(&[]);
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = match manifest {
+            Err(errors) if !state::exists(&state_dir) => return Err(errors.into()),
+            manifest => manifest,
+        };
         let state = match reach(&state_dir).await? {
             Reached::Host(mut host) => {
                 return match request {
@@ -56,7 +62,13 @@ impl Call {
         let (Some(component), Some(function)) = (self.component.clone(), self.function.clone()) else {
             return Ok(None);
         };
-        let arguments = serde_json::from_str(&self.arguments).map_err(|e| {
+        let arguments = match self.arguments.as_str() {
+            "-" => std::io::read_to_string(std::io::stdin()).map_err(|e| {
+                anyhow::anyhow!("standard input cannot be read: {e}\n  fix: write JSON to it, as UTF-8")
+            })?,
+            arguments => arguments.to_owned(),
+        };
+        let arguments = serde_json::from_str(&arguments).map_err(|e| {
             anyhow::anyhow!("the arguments are not JSON: {e}\n  fix: write them as '{{\"name\": value}}', in quotes")
         })?;
         Ok(Some(CallRequest { component, function, arguments }))

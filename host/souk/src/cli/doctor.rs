@@ -1,6 +1,6 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
-use super::build::{TARGET, has_target};
+use super::build::{BuildEnvironment, TARGET, has_target};
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app::{App, describe};
 use crate::limits;
@@ -10,7 +10,6 @@ use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, DatabaseUrl};
 use std::path::Path;
 use std::process::ExitCode;
-use tokio::process::Command;
 
 /// The arguments of `souk doctor`.
 #[derive(Debug, Args)]
@@ -28,11 +27,12 @@ impl Doctor {
         };
         let manifest = self.app.manifest();
         let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match version(folder).await {
+        let environment = BuildEnvironment::of(&manifest, self.app.runtime_config_file.as_deref());
+        match version(folder, &environment).await {
             Some(version) => check("toolchain", true, version),
             None => check("toolchain", false, "rustc does not start\n  fix: install Rust 1.95 or newer".into()),
         }
-        match has_target(folder).await {
+        match has_target(folder, &environment).await {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
@@ -99,8 +99,9 @@ async fn start(mut application: Application) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn version(folder: &Path) -> Option<String> {
-    let output = Command::new("rustc").arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
+async fn version(folder: &Path, environment: &BuildEnvironment) -> Option<String> {
+    let mut rustc = environment.command("rustc");
+    let output = rustc.arg("--version").current_dir(folder).kill_on_drop(true).output().await.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 

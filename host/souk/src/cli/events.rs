@@ -2,7 +2,7 @@
 //! NATS.
 
 use super::reach::{Reached, reach};
-use super::{AppArgs, output};
+use super::{AppArgs, event_table, output};
 use crate::control::RunningHost;
 use clap::{Args, Subcommand};
 use souk_links::durable::operator::{self, Event, Found, Reply, Request, Which};
@@ -14,6 +14,7 @@ use souk_nats::Nats;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// The arguments of `souk events`.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ enum Action {
     },
     /// Print one message with its arguments
     Show {
-        /// The message
+        /// The message: its id, or a beginning that no other message has
         id: String,
         /// Print a JSON object
         #[arg(long)]
@@ -50,7 +51,7 @@ enum Action {
         #[command(flatten)]
         which: Chosen,
     },
-    /// Delete a message
+    /// Delete a message that is not being delivered
     Drop {
         #[command(flatten)]
         which: Chosen,
@@ -60,7 +61,7 @@ enum Action {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Chosen {
-    /// The message
+    /// The message: its id, or a beginning that no other message has
     id: Option<String>,
     /// All dead letters
     #[arg(long)]
@@ -88,7 +89,7 @@ impl Events {
             return self.action.run(messages).await;
         }
         // Where no host has run there are no messages, and a look from the wrong place must not say so.
-        if !state_dir.is_dir() {
+        if !state::exists(&state_dir) {
             manifest?;
             anyhow::bail!(
                 "there is no state folder {}\n  fix: name the manifest with -f, or the folder with --state-dir",
@@ -111,7 +112,10 @@ impl Action {
                 if json {
                     output::line(&serde_json::to_string(&found.events)?);
                 } else {
-                    output::text(&table(&found.events));
+                    // Ids are cut so that they tell a message from all others.
+                    let all = if dead { messages.ask(Request::List { dead: false }).await? } else { Found::default() };
+                    let (width, now) = (event_table::width(), SystemTime::now());
+                    output::text(&event_table::table(&found.events, &all.events, width, now));
                 }
                 note_more(&found);
             }
@@ -193,40 +197,6 @@ fn line(event: &Event) -> String {
     let Event { id, state, attempts, component, interface, function, .. } = event;
     let reason = event.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{id} {component} {interface}#{function} ({state}, {attempts} attempts){reason}")
-}
-
-fn table(events: &[Event]) -> String {
-    if events.is_empty() {
-        return "no messages\n".to_owned();
-    }
-    let mut text = String::new();
-    let rows = events.iter().map(|e| {
-        let called = format!("{} {}#{}", e.component, e.interface, e.function);
-        let attempts = e.attempts.to_string();
-        let due = e.due_at.clone().unwrap_or_else(|| "-".to_owned());
-        [
-            e.id.clone(),
-            e.state.clone(),
-            attempts,
-            e.stored_at.clone(),
-            due,
-            called,
-            e.reason.clone().unwrap_or_default(),
-        ]
-    });
-    let head = ["ID", "STATE", "ATTEMPTS", "STORED", "DUE", "CALL", "REASON"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 fn whole(event: &Event) -> String {

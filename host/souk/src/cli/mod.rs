@@ -6,13 +6,16 @@
 mod build;
 mod call;
 mod doctor;
+mod event_table;
 mod events;
 mod migrate;
 mod output;
 mod reach;
+mod signals;
 mod up;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::secrets::Secrets;
 use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
@@ -148,12 +151,22 @@ fn default_url() -> String {
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    no_core_dumps();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             output::note(&format!("error: {}", whole(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Keeps the system from writing the memory of a process that crashes, with all secrets in it, to the disk. The hard limit
+/// stays, so that an operator can allow it again (`prlimit --core`).
+fn no_core_dumps() {
+    let limit = rustix::process::getrlimit(Resource::Core);
+    if let Err(error) = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit }) {
+        output::note(&format!("warning: a crash may write secrets to the disk, because RLIMIT_CORE stays: {error}"));
     }
 }
 

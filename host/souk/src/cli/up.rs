@@ -1,7 +1,7 @@
 //! `souk up`: the application, served.
 
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, output};
+use super::{build, output, signals};
 use crate::app::{App, Progress};
 use crate::control;
 use crate::http::{Edge, Server, Tls};
@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +35,7 @@ pub struct Up {
     /// The PEM private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Log warnings and errors only
+    /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
 }
@@ -51,11 +50,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if self.build {
-            build::run(&self.app.manifest()).await?;
+            build::run(&self.app.manifest(), self.app.runtime_config_file.as_deref(), self.quiet).await?;
         }
         let start = Instant::now();
         let manifest = self.app.read(&self.env)?;
         let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
+        signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
         let tls = match (&self.tls_cert, &self.tls_key) {
@@ -78,14 +78,16 @@ impl Up {
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.
-        stop_on_signal(shutdown.clone())?;
+        signals::drain(shutdown.clone(), self.quiet)?;
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
-        output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
+        if !quiet {
+            output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
+        }
         let mut drained = edge.await?;
         calls.close();
         drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
@@ -120,27 +122,6 @@ fn show(progress: &Progress) {
         }
         Progress::Migrated { component, count } => output::note(&format!(" migrated {component}: {count} applied")),
     }
-}
-
-/// Cancels `shutdown` on SIGTERM or SIGINT; the second one ends the process at once.
-fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if first {
-                shutdown.cancel();
-                output::note("stopping: no new connections; finishing what is under way (once more to stop at once)");
-            } else {
-                std::process::exit(130);
-            }
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]

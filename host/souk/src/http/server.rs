@@ -8,7 +8,7 @@ use http::uri::Scheme;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,10 +28,35 @@ souk_manifest::fixed_limits! {
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}\n  fix: free the port, or choose another with --listen")]
+#[error("cannot listen on {address}: {source}\n  fix: {}", fix(address, source.kind()))]
 pub struct ServerError {
     address: String,
     source: std::io::Error,
+}
+
+/// What the operator writes instead of `address`.
+fn fix(address: &str, kind: ErrorKind) -> String {
+    let plain = address.split_once("://").map_or(address, |(_, rest)| rest).trim_end_matches('/');
+    let host_and_port = match (plain.parse::<IpAddr>(), plain.rsplit_once(':')) {
+        (Ok(IpAddr::V6(host)), _) => format!("[{host}]:3000"),
+        (Ok(host), _) => format!("{host}:3000"),
+        (_, Some(("", port))) => format!("127.0.0.1:{port}"),
+        (_, Some(_)) => plain.to_owned(),
+        (_, None) if plain.parse::<u16>().is_ok() => format!("127.0.0.1:{plain}"),
+        (_, None) => format!("{plain}:3000"),
+    };
+    match kind {
+        _ if host_and_port != address => format!("write host and port: --listen {host_and_port}"),
+        ErrorKind::AddrInUse => "free the port, or choose another with --listen; port 0 takes a free one".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "choose a port from 1024 on with --listen, or let the program have CAP_NET_BIND_SERVICE".to_owned()
+        }
+        _ => {
+            "name an address of this machine and a port with --listen: 127.0.0.1:3000, or 0.0.0.0:3000 for all of its \
+              addresses"
+                .to_owned()
+        }
+    }
 }
 
 /// A listener that is bound but does not accept yet.
@@ -172,6 +197,29 @@ async fn handshake(
         Err(_) => {
             tracing::debug!(%peer, "TLS handshake took too long");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fix_for_an_address_without_host_or_port_is_one_that_can_be_bound() {
+        for (address, expected) in [
+            ("4305", "127.0.0.1:4305"),
+            (":4305", "127.0.0.1:4305"),
+            ("localhost", "localhost:3000"),
+            ("127.0.0.1", "127.0.0.1:3000"),
+            ("::1", "[::1]:3000"),
+            ("http://127.0.0.1:4305/", "127.0.0.1:4305"),
+        ] {
+            let fix = fix(address, ErrorKind::InvalidInput);
+            assert_eq!(fix, format!("write host and port: --listen {expected}"), "{address}");
+        }
+        for kind in [ErrorKind::AddrInUse, ErrorKind::PermissionDenied, ErrorKind::AddrNotAvailable] {
+            assert!(!fix("127.0.0.1:80", kind).starts_with("write host and port"), "{kind}");
         }
     }
 }

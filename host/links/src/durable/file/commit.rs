@@ -8,6 +8,9 @@
 
 use crate::durable::queue::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use souk_bindings::sqlite::wal::{self, Wal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 souk_manifest::fixed_limits! {
@@ -48,17 +51,30 @@ struct Job {
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    log_full: Arc<AtomicBool>,
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread, which keeps `wal`, the connection's write-ahead log, within its bound.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, wal: Wal) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(MAX_QUEUED_JOBS);
-        std::thread::Builder::new().name("durable".to_owned()).spawn(move || run(&connection, waiting))?;
-        Ok(Writer { jobs })
+        let log_full = Arc::<AtomicBool>::default();
+        let full = log_full.clone();
+        let before = move |connection: &Connection| {
+            // The queue's own reads are short, so there is none to end.
+            let room = wal.keep_small(|| wal::empty(connection, super::BUSY_TIMEOUT), || false);
+            full.store(room.is_err(), Ordering::Relaxed);
+        };
+        std::thread::Builder::new().name("durable".to_owned()).spawn(move || run(&connection, waiting, before))?;
+        Ok(Writer { jobs, log_full })
+    }
+
+    /// Whether the write-ahead log is so large that no message may be added; looked at before each transaction.
+    pub(super) fn log_full(&self) -> Arc<AtomicBool> {
+        self.log_full.clone()
     }
 
     /// Does `work`, which brings about `bytes`, in a transaction. Once that is committed `done` is called, on the
@@ -97,7 +113,7 @@ impl Writer {
     }
 }
 
-fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
+fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>, before: impl Fn(&Connection)) {
     while let Some(first) = waiting.blocking_recv() {
         let mut bytes = first.bytes;
         let mut jobs = vec![first];
@@ -108,6 +124,7 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Job>) {
             bytes += job.bytes;
             jobs.push(job);
         }
+        before(connection);
         match commit(connection, &mut jobs) {
             Err(error) if jobs.len() > 1 && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 for job in &mut jobs {

@@ -8,6 +8,7 @@
 //! dies, and when a machine loses its power, a message is delivered once more, which it may be anyway. The attempt is
 //! noted before the call, so that a message that kills the host runs out of attempts.
 //!
+//! Where another program reads the file and keeps its write-ahead log from being emptied, the queue counts as full.
 //! Noting and deleting work when the queue is full, so it can always be emptied, and takes messages again as soon as
 //! there is room. When the disk itself is full, notes and deletions may fail too: deliveries then keep what they have to
 //! note and try again each second, and everything goes on by itself once the disk has room.
@@ -24,9 +25,11 @@ use super::operator::{Event, Found, Which};
 use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
 use commit::{Outlives, Writer};
 use rusqlite::{Connection, OpenFlags};
+use souk_bindings::sqlite::wal::{self, Wal};
 use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -38,8 +41,8 @@ souk_manifest::fixed_limits! {
 
     /// How long a transaction waits for a program that holds the file, such as a backup.
     const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-    /// The most that the empty write-ahead log keeps on disk.
-    const MAX_JOURNAL_BYTES: u64 = 16 << 20, bytes;
+    /// The write-ahead log may always grow to this, however small the queue is.
+    const MIN_WAL_BYTES: u64 = 2 << 20, bytes;
 }
 
 /// Every fixed limit of this module.
@@ -82,8 +85,9 @@ impl FileQueue {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let writer = Connection::open_with_flags(path, flags)?;
         writer.busy_timeout(BUSY_TIMEOUT)?;
+        wal::configure(&writer)?;
         writer.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {MAX_JOURNAL_BYTES};
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
             statements::SCHEMA
         ))?;
@@ -96,7 +100,7 @@ impl FileQueue {
         reader.busy_timeout(BUSY_TIMEOUT)?;
         reader.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
         Ok(FileQueue {
-            writer: Writer::start(writer)?,
+            writer: Writer::start(writer, Wal::bounded(path, limit.clamp(MIN_WAL_BYTES, wal::MAX_WAL_BYTES)))?,
             reader: Arc::new(Mutex::new(reader)),
             limit,
             arrivals: Arc::default(),
@@ -121,7 +125,11 @@ impl FileQueue {
         let (limit, bytes) = (self.limit, message.arguments.len());
         let id = Uuid::now_v7().to_string();
         let arrivals = self.arrivals(&message.key.target);
+        let log_full = self.writer.log_full();
         let insert = move |c: &Connection| {
+            if log_full.load(Ordering::Relaxed) {
+                return Ok(Published::Full);
+            }
             let stored = statements::insert(c, &id, &message, now(), limit)?;
             Ok(if stored { Published::Stored(id.clone()) } else { Published::Full })
         };
@@ -201,7 +209,8 @@ impl FileQueue {
         self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
     }
 
-    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    /// Deletes a message, or all dead letters. One that is being delivered stays as it is. Returns them as they were, of
+    /// which up to `most` are named.
     pub async fn drop(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         self.writer.write(Outlives::Power, 0, move |c| statements::drop(c, &which, most), |_| {}).await
     }

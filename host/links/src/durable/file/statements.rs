@@ -255,13 +255,13 @@ pub(super) fn retry(connection: &Connection, which: &Which, now: i64, most: usiz
     Ok(found)
 }
 
-/// Deletes messages. Returns them as they were.
+/// Deletes messages that are not being delivered. Returns them as they were.
 pub(super) fn drop(connection: &Connection, which: &Which, most: usize) -> rusqlite::Result<Found> {
     let found = meant(connection, which, most)?;
     match which {
-        Which::One(id) => delete(connection, id)?,
-        Which::Dead => connection.execute("DELETE FROM message WHERE state = 'dead'", []).map(|_| ())?,
-    }
+        Which::One(id) => connection.execute("DELETE FROM message WHERE id = ?1 AND state <> 'delivering'", [id])?,
+        Which::Dead => connection.execute("DELETE FROM message WHERE state = 'dead'", [])?,
+    };
     Ok(found)
 }
 

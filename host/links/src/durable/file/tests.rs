@@ -260,16 +260,17 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
 }
 
 #[tokio::test]
-async fn a_retry_by_hand_leaves_a_message_alone_that_is_being_delivered() {
+async fn a_retry_or_a_drop_by_hand_leaves_a_message_alone_that_is_being_delivered() {
     let (_folder, path) = folder();
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let id = publish(&queue, "{}").await;
     let taken = take(&queue).await.remove(0);
     queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
     assert_eq!(state(&queue, &id).await, is("delivering", 1));
-    // Dropped meanwhile, its end changes nothing.
-    queue.drop(Which::One(id), 1).await.unwrap();
+    assert_eq!(queue.drop(Which::One(id.clone()), 1).await.unwrap().events[0].state, "delivering");
+    assert_eq!(state(&queue, &id).await, is("delivering", 1));
     queue.retry_later(&taken, "late", 0, false).await.unwrap();
+    assert_eq!(queue.drop(Which::One(id), 1).await.unwrap().events[0].state, "pending");
     assert!(queue.list(false, 10).await.unwrap().events.is_empty());
 }
 
@@ -314,4 +315,25 @@ async fn only_the_owner_can_read_the_messages() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
     }
+}
+
+#[tokio::test]
+async fn a_backup_that_does_not_end_fills_the_queue_and_not_the_disk() {
+    let (_folder, path) = folder();
+    let queue = FileQueue::open(&path, super::MIN_WAL_BYTES).unwrap();
+    let backup = rusqlite::Connection::open(&path).unwrap();
+    backup.execute_batch("BEGIN; SELECT count(*) FROM message").unwrap();
+    let log = path.with_extension("db-wal");
+    let text = "x".repeat(100_000);
+    while let Published::Stored(_) = queue.publish(message(&text)).await.unwrap() {
+        assert!(std::fs::metadata(&log).unwrap().len() < 5 * super::MIN_WAL_BYTES);
+        // What is delivered makes room in the queue, but not in its log.
+        for taken in take(&queue).await {
+            queue.ack(&taken).await.unwrap();
+        }
+    }
+    assert_eq!(queue.stats().await.unwrap(), Stats::default());
+    drop(backup);
+    publish(&queue, &text).await;
+    assert!(std::fs::metadata(&log).unwrap().len() < super::MIN_WAL_BYTES);
 }

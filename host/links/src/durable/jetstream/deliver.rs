@@ -240,6 +240,10 @@ impl Runner {
             // For the operator, and for the next attempt, should this be the host's last.
             let note = delivery.note(State::Delivering, reason.clone(), None);
             delivery.noted |= self.queue.shared.notes.put(&delivery.stored.id, &note).await.is_ok();
+            // Who deletes a message looks at its note afterwards: one of the two sees the other.
+            if matches!(self.queue.is_there(delivery.sequence).await, Ok(false)) {
+                return;
+            }
         }
         let message = delivery.stored.message(delivery.attempt(), reason);
         let outcome = loop {

@@ -47,6 +47,8 @@ pub(super) struct Entry {
     state: &'static str,
     /// Whether a host holds it meanwhile.
     held: bool,
+    /// Whether its consumer had handed it out.
+    handed_out: bool,
     attempts: u32,
     reason: Option<String>,
     due: Option<i64>,
@@ -115,7 +117,11 @@ impl JetStreamQueue {
         self.each(which, most, Action::Retry).await
     }
 
-    /// Deletes a message, or all dead letters. Returns them as they were, of which up to `most` are named.
+    /// Deletes a message, or all dead letters. One that a host delivers, or holds until it has room for it, stays as it
+    /// is. Returns them as they were, of which up to `most` are named.
+    ///
+    /// # Errors
+    /// Also when a delivery of the message began while it was deleted.
     pub async fn drop(&self, which: &Which, most: usize) -> Result<Found, QueueError> {
         self.each(which, most, Action::Drop).await
     }
@@ -178,7 +184,11 @@ impl JetStreamQueue {
                 }
                 found.total += 1;
                 if found.events.len() < most {
-                    found.events.push(entry.event());
+                    let mut event = entry.event();
+                    if entry.held && matches!(action, Action::Drop) {
+                        "delivering".clone_into(&mut event.state);
+                    }
+                    found.events.push(event);
                 }
             }
             if matches!(which, Which::One(_)) {
@@ -207,8 +217,26 @@ impl JetStreamQueue {
     }
 
     async fn delete_entry(&self, entry: &Entry) -> Result<(), QueueError> {
+        if entry.state == "delivering" || entry.held {
+            return Ok(());
+        }
         self.delete(self.stream_of(entry), entry.sequence).await?;
-        self.shared.notes.delete(&entry.stored.id).await
+        let began = match entry.state {
+            "pending" if !entry.handed_out => self.reached(&entry.stored.key.target).await? >= entry.sequence,
+            // A worker writes its note before it looks whether the message is still there.
+            "pending" | "stranded" => {
+                let note = self.shared.notes.get(&entry.stored.id).await?;
+                note.is_some_and(|note| matches!(note.state, State::Delivering | State::Held))
+            }
+            _ => false,
+        };
+        self.shared.notes.delete(&entry.stored.id).await?;
+        if began { Err(QueueError::DeliveryBegan(entry.stored.id.as_str().into())) } else { Ok(()) }
+    }
+
+    /// Whether the message is still in the stream of those to deliver: an operator may have deleted it.
+    pub(super) async fn is_there(&self, sequence: u64) -> Result<bool, QueueError> {
+        Ok(one(self.shared.durable.get_raw_message(sequence).await)?.is_some())
     }
 
     fn stream_of(&self, entry: &Entry) -> &Stream<()> {
@@ -320,7 +348,8 @@ impl JetStreamQueue {
         };
         let there = self.shared.components.contains(&*stored.key.target);
         let (state, due) = if there { (state, due) } else { ("stranded", None) };
-        Ok(Entry { stored, bytes, sequence, state, held, attempts, reason, due })
+        let handed_out = sequence <= reached;
+        Ok(Entry { stored, bytes, sequence, state, held, handed_out, attempts, reason, due })
     }
 
     /// The last message that the consumer of `component` has handed out; 0 when it has none.
@@ -335,7 +364,7 @@ impl JetStreamQueue {
 
 fn dead_letter(Listed { stored, bytes, sequence }: Listed) -> Entry {
     let (attempts, reason) = (stored.attempts, stored.reason.clone());
-    Entry { stored, bytes, sequence, state: "dead", held: false, attempts, reason, due: None }
+    Entry { stored, bytes, sequence, state: "dead", held: false, handed_out: false, attempts, reason, due: None }
 }
 
 /// The `most` oldest messages of `stream`, whose subjects are `all`.

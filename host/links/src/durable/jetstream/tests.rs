@@ -209,6 +209,14 @@ async fn a_message_that_is_being_delivered_again_or_is_for_nobody_here_is_shown_
         queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
         assert_eq!(state(&queue, &id).await, is(name, 2));
     }
+    for at in [State::Delivering, State::Held] {
+        queue.shared.notes.put(&id, &Note { state: at, attempts: 2, ..Note::default() }).await.unwrap();
+        let found = queue.drop(&Which::One(id.clone()), 1).await.unwrap();
+        assert_eq!(found.events[0].state, "delivering");
+        assert!(queue.show(&id).await.unwrap().is_some(), "{at:?}");
+    }
+    let note = Note { state: State::Stranded, attempts: 2, ..Note::default() };
+    queue.shared.notes.put(&id, &note).await.unwrap();
     assert_eq!(queue.drop(&Which::One(id.clone()), 1).await.unwrap().total, 1);
     assert!(queue.show(&id).await.unwrap().is_none());
     assert_eq!(queue.shared.notes.get(&id).await.unwrap(), None);

@@ -1,0 +1,196 @@
+//! How much of the host's memory the `wasi:http` values of one instance may take.
+//!
+//! wasmtime keeps `fields`, `request` and `response` in the instance's table of resources and bounds the size of each
+//! `fields`, but neither their sum nor the other texts of a request. So the bound on one is a function of how many
+//! resources the instance has: an honest one has few, each as large as wasmtime allows; past [`FEW_RESOURCES`], new
+//! ones may have [`SMALL_BYTES`]. In all that is [`FEW_RESOURCES`] and [`COUNT_INTERVAL`] times [`LARGE_BYTES`], and
+//! [`MAX_RESOURCES`](super::MAX_RESOURCES) times [`SMALL_BYTES`]: 52 MiB, somewhat less than the default of an
+//! instance's own memory.
+//!
+//! wasmtime has a setting for new `fields` alone. The functions in [`add_to_linker`] stand in for its own where a guest
+//! could get around it: a copy of large `fields`, and a request's method, authority and path.
+
+use crate::Ctx;
+use http::HeaderMap;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime_wasi_http::FieldMap;
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::http::types::{HostFields, HostRequest, Method};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of HTTP requests and responses of a component.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The resources of one instance up to which each set of HTTP headers may be large.
+    pub const FEW_RESOURCES: usize = 128, "handles";
+    /// The most that one set of HTTP headers takes in an instance of few resources; wasmtime's default.
+    pub const LARGE_BYTES: usize = 128 << 10, bytes;
+    /// The most that one set of HTTP headers takes in an instance of many resources: what servers commonly take as a
+    /// request's head.
+    pub const SMALL_BYTES: usize = 8 << 10, bytes;
+    /// After how many calls of `wasi:http` the resources of an instance are counted again.
+    const COUNT_INTERVAL: u32 = 32, "calls";
+    /// The longest method: of the registered ones, `UPDATEREDIRECTREF` is the longest.
+    const MAX_METHOD_BYTES: usize = 64, bytes;
+    /// The longest authority of a request: a name of 255 bytes, a port, and space for user information.
+    const MAX_AUTHORITY_BYTES: usize = 1 << 10, bytes;
+}
+
+/// How many resources an instance has, counted now and then.
+#[derive(Debug, Default)]
+pub(crate) struct ResourceCount {
+    calls: u32,
+    many: bool,
+}
+
+impl ResourceCount {
+    /// Sets the bound on the next `fields`. To be called before each call of `wasi:http`.
+    pub(crate) fn set_limit(&mut self, table: &mut ResourceTable, http: &mut WasiHttpCtx) {
+        if self.calls.is_multiple_of(COUNT_INTERVAL) {
+            self.many = table.iter_mut().nth(FEW_RESOURCES).is_some();
+            http.set_field_size_limit(self.limit());
+        }
+        self.calls = self.calls.wrapping_add(1);
+    }
+
+    fn limit(&self) -> usize {
+        if self.many { SMALL_BYTES } else { LARGE_BYTES }
+    }
+}
+
+/// What wasmtime counts for `fields`.
+fn size(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of_val(value)).sum()
+}
+
+fn clone(ctx: &mut Ctx, fields: Resource<FieldMap>) -> wasmtime::Result<Resource<FieldMap>> {
+    let bytes = size(ctx.table.get(&fields)?);
+    let mut view = ctx.http();
+    let copy = HostFields::clone(&mut view, fields)?;
+    // A copy shares the bytes until the guest changes it, which is when wasmtime makes another.
+    let most = ctx.resources.limit();
+    if ctx.resources.many && bytes > most {
+        ctx.table.delete(copy)?;
+        wasmtime::bail!(
+            "component `{}` copied `fields` of {bytes} bytes while it had more than {FEW_RESOURCES} resources, when a \
+             copy may have {most}; drop requests, responses and fields that are not in use",
+            ctx.grants.component
+        );
+    }
+    Ok(copy)
+}
+
+fn set_method(ctx: &mut Ctx, request: Resource<Request>, method: Method) -> wasmtime::Result<Result<(), ()>> {
+    match &method {
+        Method::Other(name) if name.len() > MAX_METHOD_BYTES => Ok(Err(())),
+        _ => HostRequest::set_method(&mut ctx.http(), request, method),
+    }
+}
+
+fn set_authority(
+    ctx: &mut Ctx,
+    request: Resource<Request>,
+    authority: Option<String>,
+) -> wasmtime::Result<Result<(), ()>> {
+    if authority.as_ref().is_some_and(|authority| authority.len() > MAX_AUTHORITY_BYTES) {
+        return Ok(Err(()));
+    }
+    HostRequest::set_authority(&mut ctx.http(), request, authority)
+}
+
+fn set_path(ctx: &mut Ctx, request: Resource<Request>, path: Option<String>) -> wasmtime::Result<Result<(), ()>> {
+    if path.as_ref().is_some_and(|path| path.len() > ctx.resources.limit()) {
+        return Ok(Err(()));
+    }
+    HostRequest::set_path_with_query(&mut ctx.http(), request, path)
+}
+
+/// Replaces the functions of `wasi:http` whose memory wasmtime does not bound. To be called after its own are linked.
+///
+/// # Errors
+/// When the interface is not linked.
+pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut types = linker.instance("wasi:http/types@0.3.0")?;
+    types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, Ctx>, (fields,)| {
+        Ok((clone(store.data_mut(), fields)?,))
+    })?;
+    types.func_wrap("[method]request.set-method", |mut store: StoreContextMut<'_, Ctx>, (request, method)| {
+        Ok((set_method(store.data_mut(), request, method)?,))
+    })?;
+    types.func_wrap("[method]request.set-authority", |mut store: StoreContextMut<'_, Ctx>, (request, authority)| {
+        Ok((set_authority(store.data_mut(), request, authority)?,))
+    })?;
+    types
+        .func_wrap("[method]request.set-path-with-query", |mut store: StoreContextMut<'_, Ctx>, (request, path)| {
+            Ok((set_path(store.data_mut(), request, path)?,))
+        })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MAX_RESOURCES;
+    use crate::tests::ctx;
+    use bytes::Bytes;
+    use http_body_util::Empty;
+
+    /// Fills a new `fields` with values until it is refused; its size.
+    fn fill(ctx: &mut Ctx, fields: &Resource<FieldMap>) -> usize {
+        let own = || Resource::new_own(fields.rep());
+        while HostFields::append(&mut ctx.http(), own(), "x".into(), vec![b'x'; 4_000]).is_ok() {}
+        size(ctx.table.get(fields).unwrap())
+    }
+
+    #[test]
+    fn few_fields_may_be_large_and_the_sum_of_all_is_bounded() {
+        let mut ctx = ctx(|_| {});
+        let (mut sum, mut count) = (0, 0);
+        while let Ok(fields) = HostFields::new(&mut ctx.http()) {
+            let size = fill(&mut ctx, &fields);
+            if count == 0 {
+                assert!(size > LARGE_BYTES - 5_000, "{size}");
+            }
+            sum += size;
+            count += 1;
+        }
+        assert_eq!(count, MAX_RESOURCES);
+        assert!(sum <= (FEW_RESOURCES + 1) * LARGE_BYTES + MAX_RESOURCES * SMALL_BYTES, "{sum}");
+    }
+
+    #[test]
+    fn fields_that_are_made_before_they_are_filled_are_counted_too() {
+        let mut ctx = ctx(|_| {});
+        let all: Vec<_> = (0..1_000).map(|_| HostFields::new(&mut ctx.http()).unwrap()).collect();
+        let sum: usize = all.iter().map(|fields| fill(&mut ctx, fields)).sum();
+        let large = FEW_RESOURCES + COUNT_INTERVAL as usize;
+        assert!(sum <= large * LARGE_BYTES + 1_000 * SMALL_BYTES, "{sum}");
+    }
+
+    #[test]
+    fn copies_and_texts_of_requests_are_bounded() {
+        let mut ctx = ctx(|_| {});
+        let large = HostFields::new(&mut ctx.http()).unwrap();
+        fill(&mut ctx, &large);
+        let own = || Resource::new_own(large.rep());
+        let copies = std::iter::from_fn(|| clone(&mut ctx, own()).ok()).count();
+        assert!(copies <= FEW_RESOURCES + COUNT_INTERVAL as usize, "{copies}");
+
+        let (request, _) =
+            Request::new(http::Method::GET, None, None, None, FieldMap::default(), None, Empty::<Bytes>::new());
+        let request = ctx.table.push(request).unwrap();
+        let own = || Resource::new_own(request.rep());
+        let long = |bytes| Some("a".repeat(bytes));
+        assert_eq!(set_method(&mut ctx, own(), Method::Other("A".repeat(100))).unwrap(), Err(()));
+        assert_eq!(set_method(&mut ctx, own(), Method::Other("BREW".into())).unwrap(), Ok(()));
+        assert_eq!(set_authority(&mut ctx, own(), long(2_000)).unwrap(), Err(()));
+        assert_eq!(set_authority(&mut ctx, own(), long(100)).unwrap(), Ok(()));
+        let path = |bytes| Some(format!("/{}", "a".repeat(bytes)));
+        assert_eq!(set_path(&mut ctx, own(), path(SMALL_BYTES)).unwrap(), Err(()), "there are many resources");
+        assert_eq!(set_path(&mut ctx, own(), path(4_000)).unwrap(), Ok(()));
+    }
+}

@@ -1,0 +1,191 @@
+//! What the hooks of one connection and its users tell each other: when its run must end, and why.
+
+use super::spill::{Spill, SpillBudget};
+use rusqlite::ErrorCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What one connection's hooks and its users tell each other.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    /// The beginning of time.
+    epoch: Instant,
+    /// When the run must end, in nanoseconds since the epoch; [`NEVER`] on a blocking thread.
+    end: AtomicU64,
+    /// The number of the last run.
+    run: AtomicU64,
+    /// The last run that was given up.
+    cancelled: AtomicU64,
+    /// A row was inserted since the run began.
+    inserted: AtomicBool,
+    /// The run failed in a way after which SQLite rolls back by itself.
+    failed_badly: AtomicBool,
+    /// A virtual table was made.
+    virtual_table: AtomicBool,
+    /// What the policy denied last, and why.
+    denied: Mutex<Option<String>>,
+    /// The host itself asks, not a guest: nothing is denied.
+    trusted: AtomicBool,
+    /// What the run has written to temporary files.
+    pub(super) spill: Spill,
+}
+
+/// The end of a run that may take as long as its caller waits.
+const NEVER: u64 = u64::MAX;
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Gauge::new(Arc::new(SpillBudget::new(u64::MAX)))
+    }
+}
+
+impl Gauge {
+    /// A connection whose statements write temporary files within `spill`.
+    pub(super) fn new(spill: Arc<SpillBudget>) -> Self {
+        Gauge {
+            epoch: Instant::now(),
+            end: AtomicU64::new(NEVER),
+            run: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            inserted: AtomicBool::new(false),
+            failed_badly: AtomicBool::new(false),
+            virtual_table: AtomicBool::new(false),
+            denied: Mutex::new(None),
+            trusted: AtomicBool::new(false),
+            spill: Spill::new(spill),
+        }
+    }
+}
+
+impl Gauge {
+    pub(crate) fn note_denied(&self, why: String) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    pub(super) fn take_denied(&self) -> Option<String> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_virtual_table(&self) {
+        self.virtual_table.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn given_up(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) == self.run.load(Ordering::Relaxed)
+    }
+
+    /// Lets the run under way take the time of a read on an async thread.
+    pub(super) fn end_soon(&self) {
+        let end = self.now().saturating_add(nanos(super::INLINE_TIME));
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// Lets the run under way take as long as its caller waits.
+    pub(super) fn end_never(&self) {
+        self.end.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Notes the beginning of a run, and gives its number.
+    fn begin(&self) -> u64 {
+        self.inserted.store(false, Ordering::Relaxed);
+        self.failed_badly.store(false, Ordering::Relaxed);
+        self.run.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn note_failed(&self, code: Option<ErrorCode>) {
+        use ErrorCode::{DiskFull, OperationInterrupted, OutOfMemory, SystemIoFailure};
+        let badly = matches!(code, Some(DiskFull | OperationInterrupted | OutOfMemory | SystemIoFailure));
+        self.failed_badly.fetch_or(badly, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed_badly(&self) -> bool {
+        self.failed_badly.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_inserted(&self) {
+        self.inserted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_inserted(&self) -> bool {
+        self.inserted.load(Ordering::Relaxed)
+    }
+
+    /// Whether a virtual table was made since the last question.
+    pub(super) fn take_virtual_table(&self) -> bool {
+        self.virtual_table.swap(false, Ordering::Relaxed)
+    }
+
+    /// Does `work` as the host itself: nothing is denied, and nothing ends it.
+    pub(super) fn trusting<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.trusted.store(true, Ordering::Relaxed);
+        let done = work();
+        self.trusted.store(false, Ordering::Relaxed);
+        done
+    }
+
+    pub(super) fn ends_soon(&self) -> bool {
+        self.end.load(Ordering::Relaxed) != NEVER
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.epoch.elapsed())
+    }
+
+    /// Called by SQLite between steps; `true` ends the statement.
+    pub(super) fn is_over(&self) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        if self.is_trusted() {
+            return false;
+        }
+        // What is small enough for an async thread does not spill.
+        (if end == NEVER { self.spill.is_too_much() } else { self.now() >= end }) || self.given_up()
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER - 1)
+}
+
+/// One run of one statement; when it is dropped, the statement ends at its next look at the budget. Dropping it after
+/// the statement ended does nothing.
+#[derive(Debug)]
+pub(super) struct Run {
+    gauge: Arc<Gauge>,
+    number: u64,
+}
+
+impl Run {
+    /// Begins a run of the connection whose gauge this is.
+    pub(super) fn begin(gauge: &Arc<Gauge>) -> Self {
+        Run { gauge: gauge.clone(), number: gauge.begin() }
+    }
+
+    /// Ends the run from elsewhere.
+    pub(super) fn stopper(&self) -> Stopper {
+        Stopper { gauge: self.gauge.clone(), number: self.number }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.stopper().stop();
+    }
+}
+
+/// Ends one run at its next look at the budget, as dropping its [`Run`] does.
+#[derive(Debug)]
+pub(super) struct Stopper {
+    gauge: Arc<Gauge>,
+    number: u64,
+}
+
+impl Stopper {
+    pub(super) fn stop(&self) {
+        self.gauge.cancelled.fetch_max(self.number, Ordering::Release);
+    }
+}

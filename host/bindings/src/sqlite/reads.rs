@@ -1,0 +1,78 @@
+//! The long reads of a database that are under way, in the order in which they began, so that the oldest can be ended.
+
+use super::gauge::Stopper;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of reads that are ended.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// How long to wait for a read that was told to end; it does at its next step.
+    const END_WAIT: Duration = Duration::from_secs(1);
+}
+
+/// The reads under way.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    running: Mutex<Running>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    last: u64,
+    reads: BTreeMap<u64, (Stopper, CancellationToken)>,
+}
+
+/// A read under way; it counts as ended when this is dropped.
+#[derive(Debug)]
+pub(super) struct Reading {
+    all: Arc<Reads>,
+    number: u64,
+    evicted: CancellationToken,
+}
+
+impl Reads {
+    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a read that `stopper` ends.
+    pub(super) fn begin(self: &Arc<Self>, stopper: Stopper) -> Reading {
+        let mut running = self.running();
+        running.last += 1;
+        let (number, evicted) = (running.last, CancellationToken::new());
+        running.reads.insert(number, (stopper, evicted.clone()));
+        Reading { all: self.clone(), number, evicted }
+    }
+
+    /// Ends the oldest read and waits for its end; `false` when there is none, or it does not end. Blocks.
+    pub(super) fn end_oldest(&self) -> bool {
+        let running = self.running();
+        let Some((number, (stopper, evicted))) = running.reads.first_key_value() else {
+            return false;
+        };
+        let number = *number;
+        evicted.cancel();
+        stopper.stop();
+        let waited = self.ended.wait_timeout_while(running, END_WAIT, |running| running.reads.contains_key(&number));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Reading {
+    /// Cancelled when the read must end because of its age.
+    pub(super) fn evicted(&self) -> &CancellationToken {
+        &self.evicted
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.all.running().reads.remove(&self.number);
+        self.all.ended.notify_all();
+    }
+}

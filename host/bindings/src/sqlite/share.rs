@@ -1,0 +1,71 @@
+//! What a component was granted, and its share of the databases.
+
+use super::error::{internal, to_guest_crowded};
+use super::{BUSY_TIMEOUT, Database, Error, MAX_STATEMENTS, STREAM_READERS};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The databases that a component was granted, by label, and its share of them.
+#[derive(Debug, Default)]
+pub struct Granted {
+    databases: BTreeMap<String, Arc<Database>>,
+    share: Share,
+}
+
+impl Granted {
+    /// The database `label`, if it was granted.
+    pub fn get(&self, label: &str) -> Option<&Arc<Database>> {
+        self.databases.get(label)
+    }
+
+    /// The component's share of its databases.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+}
+
+impl From<BTreeMap<String, Arc<Database>>> for Granted {
+    fn from(databases: BTreeMap<String, Arc<Database>>) -> Self {
+        Granted { databases, share: Share::default() }
+    }
+}
+
+/// How many statements one component runs at one time, whichever databases they are for; cheap to clone.
+///
+/// Streams have a count of their own: a guest that reads a stream and runs a statement for each row waits for itself
+/// otherwise.
+#[derive(Debug, Clone)]
+pub struct Share {
+    statements: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Share {
+            statements: Arc::new(Semaphore::new(MAX_STATEMENTS)),
+            streams: Arc::new(Semaphore::new(STREAM_READERS)),
+        }
+    }
+}
+
+impl Share {
+    /// Waits until the component may run one more statement on `label`. Who waits for the writer does so first: those who
+    /// wait for it must not keep its owner from going on.
+    pub(super) async fn statement(&self, label: &str) -> Result<OwnedSemaphorePermit, Error> {
+        let permit = tokio::time::timeout(BUSY_TIMEOUT, self.statements.clone().acquire_owned());
+        permit.await.map_err(|_| to_guest_crowded())?.map_err(|e| internal(label, "its statements are closed", e))
+    }
+
+    /// How many more statements may run.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.statements.available_permits()
+    }
+
+    /// Permission for one more stream; `None` when the component has its share.
+    pub(super) fn stream(&self) -> Option<OwnedSemaphorePermit> {
+        self.streams.clone().try_acquire_owned().ok()
+    }
+}

@@ -1,0 +1,134 @@
+//! The size of a write-ahead log.
+//!
+//! SQLite begins its log again only when a checkpoint has copied all of it and no reader needs it. Readers that
+//! overlap, one of them always under way, keep it growing for as long as somebody writes. So its owner looks at its
+//! size around each write: past [`MAX_WAL_BYTES`] it ends the oldest reads until the log can be emptied. A reader in
+//! another program (a backup) cannot be ended: past [`REFUSED_AT`] times the bound, writes are refused instead.
+//!
+//! One transaction may exceed the bound by what it writes, which the bound on the database limits.
+
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of write-ahead logs.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// The size of the write-ahead log at which SQLite copies it to the database after a commit: 4 MiB, SQLite's
+    /// default, which keeps both the copying and the log's index small.
+    pub const CHECKPOINT_PAGES: i64 = 1_000, "pages";
+    /// The log's file shrinks to this when it begins again: four checkpoints, so that a steady load need not make it
+    /// grow.
+    pub const KEPT_WAL_BYTES: i64 = 16 << 20, bytes;
+    /// The log's size at which readers that keep it from beginning again are ended: a sixteenth of the largest
+    /// database.
+    pub const MAX_WAL_BYTES: u64 = 64 << 20, bytes;
+    /// How many times that size the log has when writes are refused.
+    pub const REFUSED_AT: u64 = 4, "times";
+    /// How long one try to empty the log waits for readers; a short read ends in it.
+    const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
+}
+
+/// The log is full, and readers of another program keep it from being emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalFull;
+
+/// The log of one database file.
+#[derive(Debug)]
+pub struct Wal {
+    path: PathBuf,
+    most: u64,
+    /// The size at which emptying is tried again after it failed.
+    next_try: AtomicU64,
+}
+
+impl Wal {
+    /// The log of the database at `path`.
+    pub fn of(path: &Path) -> Self {
+        Self::bounded(path, MAX_WAL_BYTES)
+    }
+
+    /// As [`of`](Self::of), with a bound of its own.
+    pub fn bounded(path: &Path, most: u64) -> Self {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        Wal { path: wal.into(), most, next_try: AtomicU64::new(most) }
+    }
+
+    /// The size of the file; 0 when there is none.
+    fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// The most bytes before readers are ended.
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// Empties the log when it is larger than its bound. `empty` runs a checkpoint and says whether the log was
+    /// emptied; `end_reader` ends the oldest read of this process, and says whether there was one. Neither is called
+    /// while the log is small, or has hardly grown since emptying it failed. Blocks.
+    ///
+    /// # Errors
+    /// When the log is [`REFUSED_AT`] times the bound: nothing may be written then.
+    pub fn keep_small(
+        &self,
+        mut empty: impl FnMut() -> rusqlite::Result<bool>,
+        mut end_reader: impl FnMut() -> bool,
+    ) -> Result<(), WalFull> {
+        let bytes = self.bytes();
+        if bytes <= self.most || bytes < self.next_try.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        loop {
+            match empty() {
+                Ok(true) => {
+                    self.next_try.store(self.most, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(file = %self.path.display(), %error, "sqlite: a checkpoint failed"),
+            }
+            if !end_reader() {
+                break;
+            }
+        }
+        let bytes = self.bytes();
+        let most = self.most.saturating_mul(REFUSED_AT);
+        self.next_try.store(most.min(bytes.saturating_add(self.most / 4)), Ordering::Relaxed);
+        tracing::warn!(
+            file = %self.path.display(), bytes,
+            "another program reads this database and keeps its write-ahead log from being emptied; end that program"
+        );
+        if bytes >= most { Err(WalFull) } else { Ok(()) }
+    }
+}
+
+/// Copies all of the log to the database and empties it; `false` when readers keep it from that. For a connection
+/// outside a transaction.
+///
+/// # Errors
+/// SQLite's, when the disk fails.
+pub fn empty(sqlite: &Connection, busy_timeout: Duration) -> rusqlite::Result<bool> {
+    sqlite.busy_timeout(CHECKPOINT_WAIT)?;
+    let busy = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    sqlite.busy_timeout(busy_timeout)?;
+    match busy {
+        Ok(busy) => Ok(busy == 0),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The settings of a connection that writes to a log.
+///
+/// # Errors
+/// When SQLite refuses one.
+pub fn configure(sqlite: &Connection) -> rusqlite::Result<()> {
+    for (name, value) in [("wal_autocheckpoint", CHECKPOINT_PAGES), ("journal_size_limit", KEPT_WAL_BYTES)] {
+        sqlite.pragma_update_and_check(None, name, value, |_| Ok(()))?;
+    }
+    Ok(())
+}

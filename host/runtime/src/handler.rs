@@ -1,0 +1,167 @@
+//! How an instance handles one HTTP request: as WASI 0.3 has it (`wasi:http/handler`), or as WASI 0.2 does
+//! (`wasi:http/incoming-handler`), in which most components of other hosts are built.
+//!
+//! Both take the same request, hand the response's head to the same channel, and write its body while the reader of the
+//! response drives the call. An instance that handled a request of WASI 0.2 is not used again: engines of other languages
+//! keep state from one request to the next, and a JavaScript instance that was reused served one request in two seconds.
+
+use super::http::{CallProgress, Head, Refusal};
+use super::pool::Instance;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::uri::Scheme;
+use http::{HeaderMap, Method};
+use http_body::Body;
+use souk_bindings::Ctx;
+use souk_bindings::framing;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
+use wasmtime::component::{Instance as Linked, InstancePre};
+use wasmtime::{AsContextMut as _, Store};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme as Scheme02;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::{Service, ServiceIndices};
+use wasmtime_wasi_http::{Error, WasiHttpView};
+
+/// Where the handler is in a component.
+pub(super) enum HandlerIndices {
+    /// `wasi:http/handler@0.3`.
+    Wasi03(ServiceIndices),
+    /// `wasi:http/incoming-handler@0.2`.
+    Wasi02(ProxyIndices),
+}
+
+impl HandlerIndices {
+    /// The handler of WASI 0.3.
+    pub(super) fn wasi_0_3(pre: &InstancePre<Ctx>) -> wasmtime::Result<Self> {
+        ServiceIndices::new(pre).map(HandlerIndices::Wasi03)
+    }
+
+    /// The handler of WASI 0.2.
+    pub(super) fn wasi_0_2(pre: &InstancePre<Ctx>) -> wasmtime::Result<Self> {
+        ProxyIndices::new(pre).map(HandlerIndices::Wasi02)
+    }
+
+    /// The handler of an instance.
+    pub(super) fn load(&self, store: &mut Store<Ctx>, instance: &Linked) -> wasmtime::Result<Handler> {
+        Ok(match self {
+            HandlerIndices::Wasi03(indices) => Handler::Wasi03(Arc::new(indices.load(store, instance)?)),
+            HandlerIndices::Wasi02(indices) => Handler::Wasi02(Arc::new(indices.load(store, instance)?)),
+        })
+    }
+}
+
+/// The handler of an instance.
+#[derive(Clone)]
+pub(super) enum Handler {
+    /// `wasi:http/handler@0.3`.
+    Wasi03(Arc<Service>),
+    /// `wasi:http/incoming-handler@0.2`.
+    Wasi02(Arc<Proxy>),
+}
+
+impl Handler {
+    /// Whether the instance may serve another call afterwards.
+    pub(super) fn allows_reuse(&self) -> bool {
+        matches!(self, Handler::Wasi03(_))
+    }
+
+    /// Runs the guest on `request` until it is done, also with what it does after its response's head.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub(super) async fn handle<B>(
+        &self,
+        instance: &mut Instance,
+        request: http::Request<B>,
+        head: oneshot::Sender<Head>,
+        progress: &Arc<CallProgress>,
+    ) -> wasmtime::Result<()>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        match self {
+            Handler::Wasi03(service) => handle_0_3(service, instance, request, head, progress).await,
+            Handler::Wasi02(proxy) => handle_0_2(proxy, instance, request, head, progress).await,
+        }
+    }
+}
+
+async fn handle_0_3<B>(
+    service: &Service,
+    instance: &mut Instance,
+    request: http::Request<B>,
+    head: oneshot::Sender<Head>,
+    progress: &CallProgress,
+) -> wasmtime::Result<()>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Error>,
+{
+    let slice = instance.slice.clone();
+    let to_head = request.method() == Method::HEAD;
+    let served = slice
+        .run(instance.store.run_concurrent(async |accessor| {
+            let (request, sent) = accessor.with(|mut store| {
+                let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
+                let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
+                (request, sent)
+            });
+            let answer = match service.handle(accessor, request).await? {
+                Ok(mut response) => accessor.with(|mut store| {
+                    // wasmtime would read the length, and end the whole call where it is no number.
+                    let headers: HeaderMap = std::mem::take(&mut response.headers).into();
+                    let (mut head, ()) = http::Response::new(()).into_parts();
+                    (head.status, head.headers) = (response.status, headers);
+                    match framing::response_head(&mut head, to_head) {
+                        Ok(count) => {
+                            let response = response.into_http(store.as_context_mut(), sent)?;
+                            Ok(Ok((http::Response::from_parts(head, response.into_body()), count)))
+                        }
+                        Err(misframed) => wasmtime::error::Ok(Err(Refusal::Head(misframed))),
+                    }
+                })?,
+                Err(code) => Err(Refusal::Code(code.into())),
+            };
+            progress.answered.store(answer.is_ok(), Ordering::Relaxed);
+            // Nobody may be there to take it any more: the task is then about to be dropped.
+            let _ = head.send(answer);
+            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+            wasmtime::error::Ok(())
+        }))
+        .await;
+    served.flatten()
+}
+
+async fn handle_0_2<B>(
+    proxy: &Proxy,
+    instance: &mut Instance,
+    request: http::Request<B>,
+    head: oneshot::Sender<Head>,
+    progress: &Arc<CallProgress>,
+) -> wasmtime::Result<()>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Error>,
+{
+    let scheme = if request.uri().scheme() == Some(&Scheme::HTTPS) { Scheme02::Https } else { Scheme02::Http };
+    let (progress, to_head) = (progress.clone(), request.method() == Method::HEAD);
+    let mut view = instance.store.data_mut().http();
+    let request = view.new_incoming_request(scheme, request)?;
+    let out = view.new_response_outparam_from_callback(move |answer| {
+        let answer = match answer.map(http::Response::into_parts) {
+            Ok((mut parts, body)) => match framing::response_head(&mut parts, to_head) {
+                Ok(count) => Ok((http::Response::from_parts(parts, body), count)),
+                Err(misframed) => Err(Refusal::Head(misframed)),
+            },
+            Err(code) => Err(Refusal::Code(code.into())),
+        };
+        progress.answered.store(answer.is_ok(), Ordering::Relaxed);
+        let _ = head.send(answer);
+    })?;
+    let slice = instance.slice.clone();
+    slice.run(proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out)).await
+}
