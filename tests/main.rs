@@ -20,6 +20,7 @@ mod scenarios {
     mod durable;
     mod edge;
     mod examples;
+    mod framing;
     mod golden;
     mod grants;
     mod hosts;
@@ -29,16 +30,20 @@ mod scenarios {
     mod model;
     mod nest;
     mod nest_events;
+    mod nest_wire;
     mod outages;
     mod payments;
     mod permissions;
     mod permutations;
     mod postgres;
+    mod protocols;
+    mod quota;
     mod reconcile;
     mod remote;
     mod sandbox;
     mod shared_state;
     mod startup;
+    mod streams;
     mod stripe;
     mod tokens;
     mod upgrade;

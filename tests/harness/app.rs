@@ -57,7 +57,8 @@ impl App {
         let folder = folder();
         fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
         symlink(build::root().join("components"), folder.path().join("components")).unwrap();
-        App::at(folder, "spin.toml".into())
+        // Customers of the scenarios are few and order a lot.
+        App::at(folder, "spin.toml".into()).variable("max_open_orders", 100_000)
     }
 
     /// The repository's own application under a name of its own, on databases that its hosts share.

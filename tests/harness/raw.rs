@@ -45,3 +45,152 @@ pub async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
     };
     tokio::time::timeout(WAIT_TIMEOUT, read).await.expect("no response")
 }
+
+/// A connection on which one request follows another, with what has been read of it. It reads responses to the letter:
+/// a byte more or less, and the next is no response.
+pub struct Wire {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+/// A response, or as much as came of it.
+#[derive(Debug)]
+pub struct Message {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    pub trailers: Vec<(String, String)>,
+    /// Whether it came to its end as its head says.
+    pub whole: bool,
+}
+
+impl Message {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether the head says once, and in one way alone, where the response ends.
+    pub fn check(&self) -> Result<(), String> {
+        let count = |name: &str| self.headers.iter().filter(|(known, _)| known == name).count();
+        let framed = count("content-length") + count("transfer-encoding");
+        let forged =
+            ["te", "keep-alive", "upgrade", "proxy-connection", "host"].into_iter().find(|name| count(name) > 0);
+        match forged {
+            Some(name) => Err(format!("{name} has left the host")),
+            None if framed > 1 || count("x-request-id") != 1 => Err(format!("an ambiguous head: {:?}", self.headers)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Wire {
+    /// Opens a connection.
+    pub async fn connect(address: &str) -> Wire {
+        Wire { stream: connect(address).await, read: Vec::new() }
+    }
+
+    /// Sends `text`. A connection that the host has closed shows when it is read.
+    pub async fn send(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    /// Reads one response; `None` where the connection ends before it.
+    pub async fn response(&mut self, to_head: bool) -> Option<Message> {
+        tokio::time::timeout(WAIT_TIMEOUT, self.message(to_head)).await.expect("no response")
+    }
+
+    async fn message(&mut self, to_head: bool) -> Option<Message> {
+        let head = loop {
+            if let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                let head: Vec<u8> = self.read.drain(..end + 4).collect();
+                break String::from_utf8(head).expect("a head is text");
+            }
+            if !self.more().await {
+                assert!(self.read.is_empty(), "no response: {:?}", String::from_utf8_lossy(&self.read));
+                return None;
+            }
+        };
+        let (line, headers) = head.trim_end().split_once("\r\n").unwrap_or((&head, ""));
+        let status = line.strip_prefix("HTTP/1.1 ").and_then(|line| line.get(..3)?.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
+        let headers = headers.split("\r\n").map(field).collect();
+        let mut message = Message { status, headers, body: Vec::new(), trailers: Vec::new(), whole: true };
+        if !to_head && ![204, 304].contains(&status) {
+            message.whole = self.body(&mut message).await;
+        }
+        Some(message)
+    }
+
+    /// Reads the body, and says whether it came to its end.
+    async fn body(&mut self, message: &mut Message) -> bool {
+        if message.header("transfer-encoding") == Some("chunked") {
+            loop {
+                let Some(line) = self.line().await else { return false };
+                let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("no chunk's size: {line:?}"));
+                if size == 0 {
+                    break;
+                }
+                if !self.take(size, &mut message.body).await {
+                    return false;
+                }
+                let Some(end) = self.line().await else { return false };
+                assert_eq!(end, "", "a chunk is longer than it says");
+            }
+            loop {
+                match self.line().await {
+                    None => return false,
+                    Some(line) if line.is_empty() => return true,
+                    Some(line) => message.trailers.push(field(&line)),
+                }
+            }
+        }
+        match message.header("content-length") {
+            Some(length) => {
+                let length = length.parse().unwrap_or_else(|_| panic!("no length: {length:?}"));
+                self.take(length, &mut message.body).await
+            }
+            None => panic!("a response without an end: {message:?}"),
+        }
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|bytes| bytes == b"\r\n") {
+                let line = String::from_utf8(self.read.drain(..end).collect()).expect("a line is text");
+                self.read.drain(..2);
+                return Some(line);
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// Moves `length` bytes to `body`, or those that there are.
+    async fn take(&mut self, length: usize, body: &mut Vec<u8>) -> bool {
+        while self.read.len() < length {
+            if !self.more().await {
+                body.append(&mut self.read);
+                return false;
+            }
+        }
+        body.extend(self.read.drain(..length));
+        true
+    }
+
+    /// Reads more; `false` at the end, however the connection ends.
+    async fn more(&mut self) -> bool {
+        matches!(self.stream.read_buf(&mut self.read).await, Ok(1..))
+    }
+}
+
+fn field(line: &str) -> (String, String) {
+    let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no header: {line:?}"));
+    (name.to_owned(), value.to_owned())
+}

@@ -99,7 +99,8 @@ fn counted(expected: &Value, unit: &str) -> Option<usize> {
     text.strip_suffix(unit)?.trim_end().parse().ok()
 }
 
-fn matches(expected: &Value, got: &Value) -> bool {
+/// Whether a value is the expected one, in which marks may stand.
+pub fn matches(expected: &Value, got: &Value) -> bool {
     match (expected, got) {
         (Value::String(e), Value::String(g)) => has_form(e, g),
         (Value::String(_), Value::Array(rows)) => counted(expected, "rows") == Some(rows.len()),

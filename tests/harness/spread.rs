@@ -17,12 +17,13 @@ pub const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
 
 /// What each host runs: the first one a part of the routes at least, the last one what takes durable messages. A file is
 /// of one host, so `rogue` and `calm`, which share a database, are on one.
-const PARTS: [(&str, [&str; 3]); 5] = [
+const PARTS: [(&str, [&str; 3]); 6] = [
     ("store", ["gateway,auth,passwords", "products", "orders,payments,webhook,stripe-sandbox"]),
     ("edge", ["front", "second,inner", "rogue"]),
     ("rogue", ["front,front-fresh,other", "rogue,calm", "fresh,hasty"]),
     ("durable", ["front", "sender", "rogue"]),
     ("probe", ["front", "rogue", ""]),
+    ("framing", ["relay", "unruly", ""]),
 ];
 
 /// Where an application's hosts meet.

@@ -42,7 +42,7 @@ pub enum Next {
     Silence,
     /// The request has come, and nothing becomes of it: no session, and never an answer.
     Lost,
-    /// A session is made, and the answer waits until it is told to go.
+    /// The answer waits until it is told to go: that of a session that is made, or how far one has come now.
     Held(Arc<Notify>),
     /// A failure of Stripe's that it gives for an answer whenever the same key comes again.
     KeptFailure,
@@ -191,7 +191,10 @@ async fn answer(
             }
             Next::Held(release) => {
                 held = Some(release);
-                account.session(key, form)
+                match about {
+                    Some(about) => account.known(&about),
+                    None => account.session(key, form),
+                }
             }
             other => other,
         }

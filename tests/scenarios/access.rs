@@ -173,10 +173,28 @@ impl Cast {
         let wrong = stream::iter(cells).map(async |((method, path, body, ..), caller, token, status)| {
             let answer = self.ask(method, path, body, token).await;
             let line = || format!("{method} {path} {body} by {caller}: {status} expected, got {answer:?}");
-            (answer.status != status).then(line)
+            let found = (answer.status != status).then(line);
+            found.or_else(|| careless(method, path, &answer))
         });
         wrong.buffered(16).filter_map(async |line| line).collect().await
     }
+}
+
+/// What is missing from an answer's headers: no browser may guess its type, and no cache may keep what is not everyone's.
+fn careless(method: &str, path: &str, answer: &Answer) -> Option<String> {
+    if path.starts_with("/.well-known/") {
+        return None;
+    }
+    if answer.header("x-content-type-options") != Some("nosniff") {
+        return Some(format!("{method} {path}: without nosniff: {answer:?}"));
+    }
+    let public = ["/api/products", "/api/openapi.json", "/api/docs"].iter().any(|public| path.starts_with(public));
+    // A form of the sandbox ends on one of these pages.
+    let came_back = answer.text().starts_with("{\"ok\":");
+    let public = came_back || path.starts_with("/payments/") || (public && method == "GET" && answer.status == 200);
+    let expected = (!public).then_some("no-store");
+    let wrong = || format!("{method} {path}: {expected:?} expected as cache-control: {answer:?}");
+    (answer.header("cache-control") != expected).then(wrong)
 }
 
 #[tokio::test]

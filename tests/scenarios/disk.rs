@@ -72,6 +72,25 @@ async fn full(database: Database) {
     assert_eq!(shop.host.log_count("panicked"), 0);
 }
 
+#[tokio::test]
+async fn a_full_disk_is_called_that_and_not_a_full_store() {
+    let (mut disk, app) = Disk::under(App::alone("rogue"), DISK_MIB);
+    let host = app.start().await;
+    let client = host.client();
+    disk.fill();
+    // What SQLite had room for in its files may still be taken.
+    let value = "x".repeat(4_000);
+    for path in ["key-value-set/default/key", "insert-row"] {
+        let failed = eventually("there is no room", || async {
+            let answer = client.get(&format!("/rogue/{path}/{value}")).await;
+            (answer.status != 200).then(|| answer.expect_failed())
+        })
+        .await;
+        assert!(failed.contains("disk of the host is full") && !failed.contains("delete"), "{path}: {failed}");
+    }
+    host.wait_for_log("the disk of the state folder is full").await;
+}
+
 /// What was tried, and what the answers were.
 struct Records {
     token: String,

@@ -58,6 +58,17 @@ async fn a_client_cannot_forge_the_headers_that_the_host_sets() {
 async fn a_private_component_is_reached_from_inside_only() {
     let (_host, client) = start().await;
     assert_eq!(client.get("/self/internal/inner/self/hello").await.expect(200), "hello");
+    let headers = client.get("/self/internal/inner/self/headers").await.expect(200);
+    for (name, value) in [
+        ("spin-path-info", "/self/headers"),
+        ("spin-full-url", "http://inner.spin.internal/self/headers"),
+        ("spin-raw-component-route", "/..."),
+        ("spin-matched-route", "/..."),
+        ("spin-component-route", ""),
+        ("spin-base-path", "/"),
+    ] {
+        assert_eq!(headers[name], value, "{name}: {headers}");
+    }
     // `second` is a component of the application too, but not granted to `front`.
     client.get("/self/internal/second/self/hello").await.expect(502);
     for host in ["inner.spin.internal", "inner"] {
@@ -489,6 +500,14 @@ async fn sigterm_ends_a_host_with_idle_connections() {
 }
 
 #[tokio::test]
+async fn the_host_says_what_it_serves() {
+    let (_host, client) = start().await;
+    let info = client.get("/.well-known/spin/info").await.expect(200);
+    assert_eq!((info["name"].as_str(), info["version"].as_str()), (Some("edge"), Some("1.0.0")), "{info}");
+    client.send(Method::POST, "/.well-known/spin/info", &[], None).await.expect(405);
+}
+
+#[tokio::test]
 async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() {
     let (host, client) = start().await;
     for name in ["HUP", "USR1", "USR2"] {
@@ -505,8 +524,60 @@ async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() 
     assert_eq!(host.wait().await.code(), Some(0));
 }
 
+#[tokio::test]
+async fn idle_connections_of_one_client_do_not_shut_newcomers_out() {
+    let host = App::new("edge")
+        .replace("request_headers = 8192", "request_headers = 8192\nconnections = 8\npeer_connections = 8")
+        .start()
+        .await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    for _ in 0..4 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    // The oldest have made room, and the others are served on.
+    assert_eq!(raw::read_to_end(&mut idle[0]).await, "");
+    raw::send(&mut idle[7], "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(raw::read_response(&mut idle[7]).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_host_without_descriptors_left_goes_on_accepting_and_says_so() {
+    let (host, client) = start().await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count();
+    let bound = (open + 20).to_string();
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &host.pid().to_string(), &format!("--nofile={bound}:{bound}")])
+        .status()
+        .unwrap();
+    assert!(limited.success());
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(raw::read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    host.wait_for_log("accept failed").await;
+    drop(idle);
+    client.get("/self/hello").await.expect(200);
+}
+
 /// The edge application behind TLS, and a client configuration that trusts its certificate.
 async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
+    start_tls_with(&[]).await
+}
+
+/// The same, with a client that offers these protocols.
+pub(super) async fn start_tls_with(protocols: &[&str]) -> (Host, tokio_rustls::TlsConnector) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let app =
         App::new("edge").file("cert.pem", certified.cert.pem()).file("key.pem", certified.signing_key.serialize_pem());
@@ -517,17 +588,18 @@ async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let host = app.start().await;
     assert!(host.tls(), "the host says https: {:?}", host.log());
     (host, tokio_rustls::TlsConnector::from(Arc::new(config)))
 }
 
-async fn get_over_tls(host: &Host, connector: &tokio_rustls::TlsConnector) -> String {
+pub(super) async fn get_over_tls(host: &Host, connector: &tokio_rustls::TlsConnector) -> String {
     let stream = raw::connect(host.address()).await;
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     let mut stream = connector.connect(name, stream).await.expect("a handshake");

@@ -22,7 +22,7 @@ const GRANTS: &str = "  auth
     link      store:payments/checkout@1.0.0 -> payments
     link      store:products/catalog@1.0.0 -> products
     sqlite    orders
-    variables currency, database_url
+    variables currency, database_url, max_open_orders
   passwords
   payments
     outbound  https://api.stripe.com, http://stripe-sandbox.spin.internal
@@ -59,6 +59,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("stripe_cancel_url", &["payments"]),
     ("public_url", &["payments", "stripe-sandbox"]),
     ("currency", &["orders"]),
+    ("max_open_orders", &["orders"]),
     ("products_database_url", &["products"]),
     ("orders_database_url", &["orders"]),
     ("open_access", &["gateway"]),

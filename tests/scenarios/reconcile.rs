@@ -6,6 +6,8 @@ use crate::harness::stripe::charge_succeeded;
 use crate::harness::stripe_api::{Next, StripeApi, refusal};
 use crate::harness::{app, eventually};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A store whose Stripe is a stand-in, and a customer's token.
 async fn open() -> (StripeApi, Shop, String) {
@@ -69,6 +71,36 @@ async fn payments_are_found(database: Database) {
     let told = shop.order_by_id(&token, &paid).await;
     assert_eq!((&told["status"], &told["stripeChargeId"]), (&order["status"], &order["stripeChargeId"]));
     assert_eq!(shop.host.log_count("flagged for refund"), 0);
+}
+
+#[tokio::test]
+async fn a_payment_whose_event_comes_while_the_provider_is_asked_is_reported_on_sqlite() {
+    events_meanwhile_are_reported(Database::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_payment_whose_event_comes_while_the_provider_is_asked_is_reported_on_postgres() {
+    events_meanwhile_are_reported(Database::Postgres).await;
+}
+
+async fn events_meanwhile_are_reported(database: Database) {
+    let (stripe, shop, token) = open_on(database).await;
+    let (id, cents) = shop.small_order(&token).await;
+    let event = charge_succeeded(&id, cents);
+    stripe.pay(&id, &event["data"]["object"]);
+    stripe.asked();
+    let answer = Arc::new(Notify::new());
+    stripe.next([Next::Held(Arc::clone(&answer))]);
+    let told = async {
+        eventually("the provider is asked", || async { (stripe.waiting() == 1).then_some(()) }).await;
+        shop.deliver(&event).await.expect(200);
+        answer.notify_one();
+    };
+    let (report, ()) = tokio::join!(reconcile(&shop, 0), told);
+    assert_eq!(report, json!({ "asked": 1, "paid": [id], "ended": 0, "problems": [], "next": null }));
+    assert_eq!(status(&shop, &token, &id).await, "PAID");
+    assert_eq!(shop.host.log_count("flagged for refund"), 0);
+    assert_eq!(reconcile(&shop, 0).await["paid"], json!([]));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The payment sandbox, by its forms: what a person clicks, and what becomes of the order. Redirects are followed, so
 //! an answer is the page that a browser ends on.
 
-use crate::harness::store::Shop;
-use crate::harness::{Answer, eventually};
+use crate::harness::store::{Shop, down, up_again};
+use crate::harness::{Answer, App, eventually};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -94,6 +94,23 @@ async fn events_that_come_twice_or_shuffled_pay_once() {
     let refused = click(&shop, "pay", &page, "delivery=never").await;
     assert_eq!((refused.status, heading(&refused).as_str()), (400, "Not this way"));
     assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+}
+
+#[tokio::test]
+async fn what_a_killed_host_has_not_told_is_told_with_later_orders_of_anybody() {
+    let shop = Shop::of(down(App::store_alone(), "webhook")).await;
+    let token = shop.customer().await;
+    let (id, page) = order(&shop, &token).await;
+    click(&shop, "pay", &page, "").await;
+    assert_eq!(shop.order_by_id(&token, &id).await["status"], "PENDING");
+    let shop = Shop::of(up_again(shop.kill(), "webhook")).await;
+    // Nobody looks at the payment page again. Each failure is followed by a longer pause, so the very next may be too soon.
+    let other = shop.customer().await;
+    eventually("the order is paid", || async {
+        shop.order(&other, &[(1, 1)]).await;
+        (shop.order_by_id(&token, &id).await["status"] == "PAID").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

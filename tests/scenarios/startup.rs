@@ -4,6 +4,7 @@
 //! components, links and databases meet. The components are written as text, to show the very types that clash.
 
 use crate::harness::App;
+use crate::harness::app::texts;
 
 /// `consumer` depends on `provider`'s contract; neither serves HTTP.
 const PAIR: &str = r#"
@@ -319,4 +320,38 @@ async fn a_component_that_is_off_is_neither_compiled_nor_reached_nor_linked() {
     let app = App::new("rogue").replace("[variables]", switch).append("[component.rogue.tool.souk]\nunless = \"bank\"");
     let message = app.variable("bank", "b").start_fails().await;
     assert_names(&message, &["component `front`", "`rogue`, which is off, because `bank` is set", "fix: "]);
+}
+
+/// An application whose trigger leads to a component of the probe, and one that nothing leads to.
+fn with_spare(source: &str) -> App {
+    App::alone("probe").append(&format!("[component.spare]\nsource = {source:?}\nkey_value_stores = [\"spare\"]\n"))
+}
+
+#[tokio::test]
+async fn a_component_that_nothing_leads_to_does_not_keep_a_host_from_starting() {
+    let app = with_spare("spare.wasm").component("spare.wasm", &importing(r#"(export "answer" (func))"#));
+    let host = app.start().await;
+    let line = host.wait_for_log("component `spare` is not loaded").await;
+    assert!(line.contains("leads to it") && line.contains("souk call"), "{line}");
+    host.client().get("/self/hello").await.expect(200);
+    let (_, err) = texts(&app.call("spare", "souk-test:pair/contract#answer", None).await);
+    assert!(err.contains("`spare`") && err.contains("souk-test:pair/contract@1.0.0") && err.contains("fix: "), "{err}");
+}
+
+#[tokio::test]
+async fn souk_call_loads_a_component_that_nothing_leads_to_with_and_without_a_host() {
+    let app = with_spare("../../../target/wasm32-wasip2/debug/rogue.wasm");
+    let call = async || {
+        let arguments = serde_json::json!({ "store": "spare", "key": "n" });
+        let output = app.call("spare", "souk-test:rogue/deeds@1.0.0#key-value-increment", Some(arguments)).await;
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{out}{err}");
+        out.trim().to_owned()
+    };
+    assert_eq!(call().await, "1");
+    let host = app.start().await;
+    host.wait_for_log("component `spare` is not loaded").await;
+    assert_eq!([call().await, call().await], ["2", "3"]);
+    let (out, err) = texts(&app.souk("call", &["--list"]).await);
+    assert!(out.contains("spare souk-test:rogue/deeds@1.0.0"), "{out}{err}");
 }

@@ -93,6 +93,7 @@ async fn forged_tokens_open_nothing() {
     let another = claims(&customer);
     let raised = encoded(&changed(&another, json!({ "id": own["id"], "email": own["email"] })));
     let [customer_head, _, customer_signature] = customer.split('.').collect::<Vec<_>>()[..] else { panic!() };
+    let extended = json!({ "alg": "HS256", "typ": "JWT", "crit": ["urn:example:unknown"], "urn:example:unknown": 1 });
     let own_key = json!({ "alg": "HS256", "jwk": { "kty": "oct", "k": URL_SAFE_NO_PAD.encode("mine") }, "kid": "../../dev/null", "jku": "http://127.0.0.1:1/" });
 
     let attacks = [
@@ -116,6 +117,7 @@ async fn forged_tokens_open_nothing() {
         ("another secret", made(&header("HS256"), &own, "HS256", "another-secret-of-more-than-32-bytes")),
         ("an empty secret", made(&header("HS256"), &own, "HS256", "")),
         ("a key of the attacker's", made(&own_key, &own, "HS256", "mine")),
+        ("an extension that must be understood", made(&extended, &own, "HS256", JWT_SECRET)),
         ("expired", claiming(json!({ "exp": now - 60 }))),
         ("no exp", claiming(json!({ "exp": null }))),
         ("an exp that is text", claiming(json!({ "exp": "never" }))),
@@ -158,6 +160,21 @@ async fn forged_tokens_open_nothing() {
     assert_eq!((answer.status, answer.text().as_str()), (401, missing));
     let made = shop.get("/api/products?limit=1000", "").await.expect(200)["data"].to_string();
     assert_eq!(made.matches("Forged").count(), 3, "only the good tokens have made products");
+}
+
+#[tokio::test]
+async fn a_login_on_a_host_whose_clock_is_ahead_is_good_or_the_log_names_the_clocks() {
+    let shop = Shop::start().await;
+    let own = claims(&shop.customer().await);
+    let ahead = |seconds: u64| {
+        let made = now() + seconds;
+        signed(&changed(&own, json!({ "iat": made, "auth_time": made, "exp": made + 2 * HOUR })))
+    };
+    shop.verify(&ahead(55)).await.expect(201);
+    assert_eq!(shop.host.log_count("clock skew"), 0);
+    shop.verify(&ahead(300)).await.expect(401);
+    let line = shop.host.wait_for_log("clock skew").await;
+    assert!(line.contains(own["id"].as_str().unwrap()), "{line}");
 }
 
 #[tokio::test]

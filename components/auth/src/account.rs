@@ -5,10 +5,12 @@
 
 use crate::bindings::accounts::{Error, Role, User};
 use crate::bindings::administration::{self, LegacyAccount};
-use crate::rules::MAX_EMAIL;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// The longest e-mail address in bytes: RFC 3696, erratum 1690.
+pub const MAX_EMAIL: usize = 254;
 
 /// An account, stored as JSON. It has no `Debug`: the hash of a password belongs in no log.
 #[derive(Clone, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use bindings::administration::{self, LegacyAccount};
 use password::Outcome;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
-use token::Signer;
+use token::{Refusal, Signer};
 
 /// The most accounts on one page.
 const MAX_PAGE: u32 = 1000;
@@ -70,7 +70,7 @@ impl accounts::Guest for Auth {
     async fn verify(token: String) -> Result<Session, Error> {
         let signer = Signer::load().await?;
         let now = now();
-        let proof = signer.read(&token, now).ok_or(Error::Unauthorized)?;
+        let proof = signer.read(&token, now).map_err(refused)?;
         let key = Key::of(&proof.email).ok_or(Error::Unauthorized)?;
         // The number too: should the e-mail ever belong to somebody else, an old token is not theirs.
         let account = Store::open()?
@@ -134,6 +134,17 @@ async fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
             account.id
         );
     }
+}
+
+/// What the owner of a refused token is told, always the same; the log says what an operator can mend.
+fn refused(refusal: Refusal) -> Error {
+    if let Refusal::Early { id, seconds } = refusal {
+        eprintln!(
+            "a token of user {id:?} begins {seconds} s from now and is refused: clock skew between the hosts of this \
+             application; fix: synchronise their clocks (NTP)"
+        );
+    }
+    Error::Unauthorized
 }
 
 /// The session of someone who logged in at `auth_time`.

@@ -6,8 +6,6 @@
 use crate::account::Key;
 use crate::bindings::accounts::Error;
 
-/// The longest e-mail address in bytes: RFC 3696, erratum 1690.
-pub const MAX_EMAIL: usize = 254;
 /// The longest name in bytes. With this bound a token stays under 4 KiB (`token::MAX_TOKEN_BYTES`).
 pub const MAX_NAME: usize = 1000;
 /// The longest password in bytes.
@@ -75,6 +73,7 @@ fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::MAX_EMAIL;
 
     fn message<T>(result: Result<T, Error>) -> String {
         match result {

@@ -5,8 +5,12 @@
 //! It holds no role: a role is read from the account. `aud` and `iss` are neither set nor looked at, as before: the
 //! secret belongs to this component alone.
 //!
-//! Refused: any other algorithm, no `exp`, an end or beginning (`nbf`) that does not fit the clock, a login or issue in
-//! the future, a login 30 days ago, and anything longer than [`MAX_TOKEN_BYTES`], before it is even decoded.
+//! Refused: any other algorithm, a header that names extensions (`crit`: RFC 7515, section 4.1.11, none is known here), no
+//! `exp`, an `exp` that is over, a beginning (`nbf`), login or issue more than [`MAX_CLOCK_SKEW_SECONDS`] in the future, a login 30
+//! days ago, and anything longer than [`MAX_TOKEN_BYTES`], before it is even decoded.
+//!
+//! Who holds a token from the future has it from another host of this application, because it is signed: the log then
+//! says that the hosts' clocks differ.
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;
@@ -20,7 +24,9 @@ use std::rc::Rc;
 const LIFETIME_SECONDS: u64 = 2 * 60 * 60;
 /// How long a login can be renewed, in seconds.
 const MAX_AGE_SECONDS: u64 = 30 * 24 * 60 * 60;
-/// How far the clocks of two hosts may differ, in seconds.
+/// How far the clock of the host that made a token may be ahead of this one's, in seconds.
+const MAX_CLOCK_SKEW_SECONDS: u64 = 60;
+/// How long a token is taken after its end, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
 /// The longest token that is looked at, in bytes; the longest that is made is a little shorter.
 pub const MAX_TOKEN_BYTES: usize = 4096;
@@ -52,6 +58,20 @@ pub struct Proof {
     pub auth_time: u64,
 }
 
+/// Why a token proves nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no token of this application, or its time is over.
+    Invalid,
+    /// It was made here, and begins so many seconds from now.
+    Early {
+        /// The number of the user.
+        id: String,
+        /// How far its time is in the future.
+        seconds: u64,
+    },
+}
+
 #[derive(Serialize)]
 struct Claims<'a> {
     id: &'a str,
@@ -62,13 +82,15 @@ struct Claims<'a> {
     auth_time: u64,
 }
 
-/// The claims that are used; `exp` and `nbf` are the library's.
+/// The claims that are used; `exp` is the library's.
 #[derive(Deserialize)]
 struct Claimed {
     id: String,
     email: String,
     iat: Option<u64>,
     auth_time: Option<u64>,
+    /// RFC 7519 lets it have a fraction.
+    nbf: Option<f64>,
 }
 
 impl Signer {
@@ -95,7 +117,6 @@ impl Signer {
     fn new(secret: &str) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
         validation.validate_aud = false;
         Signer {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
@@ -120,17 +141,30 @@ impl Signer {
         })
     }
 
-    /// What a token proves at `now`; `None` when it proves nothing.
-    pub fn read(&self, token: &str, now: u64) -> Option<Proof> {
+    /// What a token proves at `now`.
+    ///
+    /// # Errors
+    /// When it proves nothing.
+    pub fn read(&self, token: &str, now: u64) -> Result<Proof, Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
-            return None;
+            return Err(Refusal::Invalid);
         }
-        let claimed: Claimed = jsonwebtoken::decode(token, &self.decoding, &self.validation).ok()?.claims;
-        let auth_time = claimed.auth_time.or(claimed.iat)?;
-        let latest = now + LEEWAY_SECONDS;
-        let is_past = auth_time <= latest && claimed.iat.is_none_or(|iat| iat <= latest);
-        let is_young = now.saturating_sub(auth_time) < MAX_AGE_SECONDS;
-        (is_past && is_young).then_some(Proof { id: claimed.id, email: claimed.email, auth_time })
+        let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation).map_err(|_| Refusal::Invalid)?;
+        let (header, claimed): (Header, Claimed) = (decoded.header, decoded.claims);
+        if header.crit.is_some() {
+            return Err(Refusal::Invalid);
+        }
+        let auth_time = claimed.auth_time.or(claimed.iat).ok_or(Refusal::Invalid)?;
+        // A float beyond the integers becomes the largest of them.
+        let begins = auth_time.max(claimed.iat.unwrap_or(0)).max(claimed.nbf.map_or(0, |nbf| nbf.ceil() as u64));
+        let seconds = begins.saturating_sub(now);
+        if seconds > MAX_CLOCK_SKEW_SECONDS {
+            return Err(Refusal::Early { id: claimed.id, seconds });
+        }
+        if now.saturating_sub(auth_time) >= MAX_AGE_SECONDS {
+            return Err(Refusal::Invalid);
+        }
+        Ok(Proof { id: claimed.id, email: claimed.email, auth_time })
     }
 }
 

@@ -28,6 +28,6 @@ struct Gateway;
 
 impl Guest for Gateway {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        http::serve(request).await
+        http::serve(request, routes::dispatch).await
     }
 }

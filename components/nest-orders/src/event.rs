@@ -1,8 +1,9 @@
 //! `payment.succeeded`: what the system's payment service says of a charge.
 //!
 //! It says which charge paid which order, and no more: not how much, nor by which event. So the amount is the order's
-//! own (the service makes its payment pages over nothing else), the event is named after the charge, and the time is
-//! when it came here. An event that comes again is the same one.
+//! own (the service makes its payment pages over nothing else), the event is named after the charge and the order, and the
+//! time is when it came here. An event that comes again is the same one; a charge that is said to have paid another order
+//! as well is another event, which the orders reject: somebody must look at it.
 
 use crate::bindings::events::DeliveryError;
 use crate::bindings::orders::{self, Actor};
@@ -22,8 +23,8 @@ struct Payment {
 
 /// Tells the orders of a payment.
 pub async fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
-    let payment: Payment = serde_json::from_str(data)
-        .map_err(|error| DeliveryError::Reject(format!("the event does not fit: {error}")))?;
+    let payment: Payment =
+        souk_nest::read(data).map_err(|problem| DeliveryError::Reject(format!("the event does not fit: {problem}")))?;
     let Some(order_id) = payment.order_id else {
         println!("charge {:?} names no order, and is passed over", payment.stripe_charge_id);
         return Ok(());
@@ -35,7 +36,7 @@ pub async fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
         Err(error) => return Err(DeliveryError::Retry(format!("the orders do not tell the order's total: {error:?}"))),
     };
     let charge = Charge {
-        event_id: format!("payment.succeeded:{}", payment.stripe_charge_id),
+        event_id: format!("payment.succeeded:{}:{order_id}", payment.stripe_charge_id),
         charge_id: payment.stripe_charge_id,
         order_id,
         amount,

@@ -53,10 +53,18 @@ struct Item {
 
 #[derive(Deserialize)]
 struct Find {
-    #[serde(flatten)]
-    paging: Paging,
+    // Not `flatten`: the messages could not name the field that does not fit.
+    #[serde(default, deserialize_with = "some_number")]
+    page: Option<f64>,
+    #[serde(default, deserialize_with = "some_number")]
+    limit: Option<f64>,
     #[serde(default)]
     status: Option<StatusName>,
+}
+
+/// A number that is there: `null` is none.
+fn some_number<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {
+    f64::deserialize(input).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -102,10 +110,18 @@ async fn create(data: &str) -> Result<String, Error> {
 }
 
 async fn list(data: &str) -> Result<String, Error> {
-    let Find { paging, status } = souk_nest::data(data).map_err(Error::Exception)?;
-    let query = Query { page: paging.page, limit: paging.limit, status: status.map(Status::from) };
-    let found = orders::list(Actor::Anyone, query).await.map_err(|error| refused(error, ""))?;
-    Ok(view::list(&found, &paging))
+    let Find { page, limit, status } = souk_nest::data(data).map_err(Error::Exception)?;
+    let paging = Paging::of(page, limit);
+    let window = paging.window().map_err(Error::Exception)?;
+    let status = status.map(Status::from);
+    let (mut list, mut total) = (Vec::new(), 0);
+    for page in window.pages() {
+        let query = Query { page, limit: window.size, status };
+        let found = orders::list(Actor::Anyone, query).await.map_err(|error| refused(error, ""))?;
+        total = found.total;
+        list.extend(found.orders);
+    }
+    Ok(view::list(&window.cut(list), total, &paging))
 }
 
 async fn get(data: &str) -> Result<String, Error> {
@@ -129,6 +145,7 @@ fn refused(error: orders::Error, id: &str) -> Error {
         orders::Error::Forbidden(text) => (403, text),
         orders::Error::Conflict(text) => (409, text),
         orders::Error::KeyReused => (422, "The key was used for another order".to_owned()),
+        orders::Error::TooManyOpen(text) => (429, text),
         orders::Error::PaymentUnavailable(order) => {
             (503, format!("Order {} is stored and cannot be paid yet: {}", order.order_id, order.message))
         }

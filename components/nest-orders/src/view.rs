@@ -1,8 +1,8 @@
 //! Orders as the system's services know them, with its names and its order of keys.
 
-use crate::bindings::orders::{Checkout, Item, Order, Page, Status};
+use crate::bindings::orders::{Checkout, Item, Order, Status};
 use serde::Serialize;
-use souk_nest::{Decimal, Paging};
+use souk_nest::{Decimal, Number, Paging};
 
 /// An order; lists and changes of status leave out what is bought.
 #[derive(Serialize)]
@@ -54,8 +54,8 @@ struct List<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
-    page: u32,
-    limit: u32,
+    page: Number,
+    limit: Number,
     total_records: u64,
     last_page: u64,
 }
@@ -70,11 +70,11 @@ pub fn line(order: &Order) -> String {
     souk_nest::json(&without_items(order))
 }
 
-/// One page of orders.
-pub fn list(found: &Page, paging: &Paging) -> String {
-    let (page, limit) = (paging.page, paging.limit);
-    let pagination = Pagination { page, limit, total_records: found.total, last_page: paging.last_page(found.total) };
-    souk_nest::json(&List { data: found.orders.iter().map(without_items).collect(), pagination })
+/// One page of orders, of which there are `total`.
+pub fn list(orders: &[Order], total: u64, paging: &Paging) -> String {
+    let (page, limit) = (Number(paging.page), Number(paging.limit));
+    let pagination = Pagination { page, limit, total_records: total, last_page: paging.last_page(total) };
+    souk_nest::json(&List { data: orders.iter().map(without_items).collect(), pagination })
 }
 
 /// An order, and where to pay it.

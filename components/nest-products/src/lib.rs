@@ -9,7 +9,7 @@ mod bindings;
 use bindings::catalog::{self, Money, NewProduct, Product, ProductChanges};
 use bindings::requests::{Error, Guest};
 use serde::{Deserialize, Serialize};
-use souk_nest::{Decimal, Paging, decimal, exception, number};
+use souk_nest::{Decimal, Number, Paging, decimal, exception, number};
 
 /// The component. It remembers nothing between calls.
 struct Products;
@@ -60,9 +60,11 @@ fn some_decimal<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<u64
     decimal(input).map(Some)
 }
 
+/// Without ids nothing is asked, and nothing answered, as it always was.
 #[derive(Deserialize)]
 struct Ids {
-    ids: Vec<u64>,
+    #[serde(default)]
+    ids: Option<Vec<u64>>,
 }
 
 /// A product as the system's services know it.
@@ -86,8 +88,8 @@ struct List {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
-    page: u32,
-    limit: u32,
+    page: Number,
+    limit: Number,
     /// The number of products, not of pages: the clients know it under this name.
     total_pages: u64,
     last_page: u64,
@@ -108,10 +110,16 @@ async fn create(data: &str) -> Result<String, Error> {
 
 async fn list(data: &str) -> Result<String, Error> {
     let paging: Paging = souk_nest::data(data).map_err(Error::Exception)?;
-    let found = catalog::list(paging.page, paging.limit).await.map_err(|error| refused(error, None))?;
-    let last_page = paging.last_page(found.total);
-    let pagination = Pagination { page: paging.page, limit: paging.limit, total_pages: found.total, last_page };
-    Ok(souk_nest::json(&List { data: views(found.products), pagination }))
+    let window = paging.window().map_err(Error::Exception)?;
+    let (mut products, mut total_pages) = (Vec::new(), 0);
+    for page in window.pages() {
+        let found = catalog::list(page, window.size).await.map_err(|error| refused(error, None))?;
+        total_pages = found.total;
+        products.extend(found.products);
+    }
+    let last_page = paging.last_page(total_pages);
+    let pagination = Pagination { page: Number(paging.page), limit: Number(paging.limit), total_pages, last_page };
+    Ok(souk_nest::json(&List { data: views(window.cut(products)), pagination }))
 }
 
 async fn get(data: &str) -> Result<String, Error> {
@@ -134,7 +142,8 @@ async fn delete(data: &str) -> Result<String, Error> {
 }
 
 async fn validate(data: &str) -> Result<String, Error> {
-    let Ids { ids } = souk_nest::data(data).map_err(Error::Exception)?;
+    let asked: Option<Ids> = souk_nest::data(data).map_err(Error::Exception)?;
+    let ids = asked.and_then(|asked| asked.ids).unwrap_or_default();
     let products = catalog::validate(ids).await.map_err(|error| refused(error, None))?;
     Ok(souk_nest::json(&views(products)))
 }

@@ -6,7 +6,8 @@ use crate::bindings::catalog;
 use crate::bindings::orders::{Actor, Checkout, Error, NewOrder, Order, OrderId};
 use crate::key::{Key, Used};
 use crate::page::{self, NoPage};
-use crate::{currency, draft, session, sql, store};
+use crate::store::Created;
+use crate::{currency, draft, quota, session, sql, store};
 use souk_database::Database;
 
 /// Makes an order and opens its page.
@@ -27,9 +28,12 @@ pub async fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     let products =
         catalog::validate(new.items.iter().map(|item| item.product_id).collect()).await.map_err(no_products)?;
     let draft = draft::price(&new.items, &products)?;
-    match store::create(&database, owner, &currency, draft, key.as_ref())? {
-        Some(order) => open_first_page(&database, order, key.as_ref()).await,
-        None => {
+    // Nobody in particular has as many as they like.
+    let max_open = if owner.is_some() { quota::max_open_orders().await? } else { u32::MAX };
+    match store::create(&database, owner, &currency, draft, key.as_ref(), max_open)? {
+        Created::Made(order) => open_first_page(&database, *order, key.as_ref()).await,
+        Created::TooManyOpen => Err(quota::exceeded(max_open)),
+        Created::KeyTaken => {
             // Another call with the key was first; the same answer serves both.
             let used = key.as_ref().map(|key| key.find(&database)).transpose()?.flatten();
             match (&key, used) {

@@ -12,7 +12,7 @@
 use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
 use crate::payment_state::{Charge, payment_state};
-use crate::{rows, session, sql, status, store, time};
+use crate::{rows, session, sql, store, time};
 use souk_database::{Database, Row, Transaction, Value};
 
 /// The longest id of an event, a charge or a session, in bytes; a provider's have less than half of it.
@@ -159,7 +159,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
     }
     let parameters = [
         Value::text(order.id.as_str()),
-        status::name(now.status).into(),
+        rows::status_name(now.status).into(),
         paid_at.into(),
         paid_by.into(),
         receipt.into(),
@@ -171,7 +171,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
         eprintln!(
             "order {} is {}: since charge {last:?} there are {} cents flagged for refund",
             order.id,
-            status::name(now.status),
+            rows::status_name(now.status),
             now.refund_due_cents
         );
     }

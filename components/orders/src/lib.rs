@@ -27,6 +27,7 @@ mod event;
 mod key;
 mod page;
 mod payment_state;
+mod quota;
 mod reconcile;
 mod rows;
 mod session;

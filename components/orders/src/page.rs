@@ -9,7 +9,7 @@ use crate::bindings::checkout::{self, LineItem, Payment, SessionRequest, Session
 use crate::bindings::orders::{Checkout, Error, Money, Order, PaymentSession, Status, Unpayable};
 use crate::bindings::payment_events::{Charge, DeliveryError};
 use crate::session::{Attempt, Page, Saved};
-use crate::{event, session, status, store};
+use crate::{event, rows, session, store};
 use souk_database::Database;
 
 /// The most attempts that one call considers: one that has ended, and the next.
@@ -81,7 +81,7 @@ pub fn must_be_pending(status: Status) -> Result<(), Error> {
     if status == Status::Pending {
         return Ok(());
     }
-    Err(Error::Conflict(format!("an order that is {} cannot be paid", status::name(status))))
+    Err(Error::Conflict(format!("an order that is {} cannot be paid", rows::status_name(status))))
 }
 
 /// Ends the page of an order that was cancelled, as far as the provider does it now. Where it does not, nothing is

@@ -6,6 +6,9 @@
 //!
 //! A page that could not be stored, because the process died or the database did, is asked for again, and stored.
 //!
+//! What is news is decided by what was known when the call began, so that a payment is reported whose event comes while the
+//! provider is asked about it: to the operator, who saw a pending order, it is news either way.
+//!
 //! Orders are looked at in the order in which they were made. Pages that have ended are noted, so what is left to ask
 //! about is what the provider keeps open, a day's orders, and the problems: those are asked about each time, because what
 //! is wrong may be our key, and a page must not be given up for that.
@@ -14,7 +17,7 @@ use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
 use crate::bindings::orders::{Error, Order, Status};
 use crate::page::{self, NoPage};
-use crate::{session, sql, store};
+use crate::{event, session, sql, store};
 use souk_database::{Database, Row};
 use std::time::{Duration, Instant};
 
@@ -34,15 +37,17 @@ pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -
     let start = Instant::now();
     let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
     let (mut orders, mut last) = (0, None);
-    for OpenPage { order_id, attempt, session_id } in pages {
+    for OpenPage { order_id, attempt, session_id, charges } in pages {
         if last.as_ref() != Some(&order_id) {
             if start.elapsed() > MAX_RUN_TIME {
                 break;
             }
             orders += 1;
         }
-        if let Some(session_id) = known(database, &order_id, attempt, session_id, &mut report).await? {
-            ask(database, &order_id, session_id, &mut report).await?;
+        match known(database, &order_id, attempt, session_id, &mut report).await? {
+            Known::Page(session_id) => ask(database, &order_id, session_id, &charges, &mut report).await?,
+            Known::NotPending => paid_meanwhile(database, &order_id, &charges, &mut report)?,
+            Known::Nothing => {}
         }
         last = Some(order_id);
     }
@@ -53,6 +58,16 @@ pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -
     Ok(report)
 }
 
+/// What is known of a page.
+enum Known {
+    /// The provider's id of it.
+    Page(String),
+    /// The order cannot be paid any more, so there is no need to know.
+    NotPending,
+    /// It is not known whether there is one; the report says why.
+    Nothing,
+}
+
 /// The session of a page; one that was not stored is asked for again.
 async fn known(
     database: &Database,
@@ -60,23 +75,29 @@ async fn known(
     attempt: u32,
     session_id: Option<String>,
     report: &mut Report,
-) -> Result<Option<String>, Error> {
-    if session_id.is_some() {
-        return Ok(session_id);
+) -> Result<Known, Error> {
+    if let Some(session_id) = session_id {
+        return Ok(Known::Page(session_id));
     }
     match page::reopened(database, order_id, attempt).await {
-        Ok(session_id) => Ok(session_id),
+        Ok(session_id) => Ok(session_id.map_or(Known::NotPending, Known::Page)),
         // One page that is answered in a way that cannot be read must not keep those after it from being looked at.
         Err(NoPage::Refused(message) | NoPage::Later(message)) => {
             report.problems.push(Problem { order_id: order_id.to_owned(), message });
-            Ok(None)
+            Ok(Known::Nothing)
         }
         Err(NoPage::Error(error)) => Err(error),
     }
 }
 
-/// One page: asks how far it has come, and stores what that means.
-async fn ask(database: &Database, order_id: &str, session_id: String, report: &mut Report) -> Result<(), Error> {
+/// One page: asks how far it has come, and stores what that means. `charges` are those that were known of the order.
+async fn ask(
+    database: &Database,
+    order_id: &str,
+    session_id: String,
+    charges: &[String],
+    report: &mut Report,
+) -> Result<(), Error> {
     report.asked += 1;
     let state = match checkout::get_session(session_id.clone()).await {
         Ok(state) => state,
@@ -107,31 +128,49 @@ async fn ask(database: &Database, order_id: &str, session_id: String, report: &m
             session::end(database, order_id, &session_id)?;
             report.ended += 1;
         }
-        SessionState::Paid(payment) => paid(database, order, payment, &session_id, report)?,
+        SessionState::Paid(payment) => paid(database, &order, payment, &session_id, charges, report)?,
     }
     Ok(())
 }
 
-/// A page on which somebody has paid. Its event may have come meanwhile, which is no news.
+/// A page on which somebody has paid. It is no news if the charge was known when this call began.
 fn paid(
     database: &Database,
-    before: Order,
+    order: &Order,
     payment: checkout::Payment,
     session_id: &str,
+    charges: &[String],
     report: &mut Report,
 ) -> Result<(), Error> {
     let charge = payment.charge_id.clone();
-    if let Err(message) = page::note(database, &before, payment)? {
-        report.problems.push(Problem { order_id: before.id, message });
+    if let Err(message) = page::note(database, order, payment)? {
+        report.problems.push(Problem { order_id: order.id.clone(), message });
         return Ok(());
     }
     // Nobody can pay on it again.
-    session::end(database, &before.id, session_id)?;
-    if before.charge_id.as_ref() != Some(&charge) {
-        eprintln!("order {}: charge {charge:?} was found by asking; no event has told of it", before.id);
-        report.paid.push(before.id);
+    session::end(database, &order.id, session_id)?;
+    if !charges.contains(&charge) {
+        eprintln!("order {}: charge {charge:?} was found by asking; no event had told of it before", order.id);
+        report_paid(&order.id, report);
     }
     Ok(())
+}
+
+/// An order that stopped being pending while this call went on: reports it if it has a charge that was not known.
+fn paid_meanwhile(database: &Database, order_id: &str, charges: &[String], report: &mut Report) -> Result<(), Error> {
+    let known = database.query(sql::CHARGES, &[order_id.into()])?;
+    let known = known.map(event::known_charge).collect::<Result<Vec<_>, _>>()?;
+    if known.iter().any(|charge| !charges.contains(&charge.id)) {
+        report_paid(order_id, report);
+    }
+    Ok(())
+}
+
+/// Once an order, though two of its pages may have been paid.
+fn report_paid(order_id: &str, report: &mut Report) {
+    if !report.paid.iter().any(|paid| paid == order_id) {
+        report.paid.push(order_id.to_owned());
+    }
 }
 
 /// A page that may be open.
@@ -140,8 +179,12 @@ struct OpenPage {
     attempt: u32,
     /// Absent when nobody knows whether the page was opened.
     session_id: Option<String>,
+    /// The charges that were known of the order.
+    charges: Vec<String>,
 }
 
 fn open_page(mut row: Row) -> Result<OpenPage, souk_database::Error> {
-    Ok(OpenPage { order_id: row.text()?, attempt: row.integer()?, session_id: row.optional_text()? })
+    let (order_id, attempt, session_id) = (row.text()?, row.integer()?, row.optional_text()?);
+    let charges = serde_json::from_str(&row.text()?).map_err(|_| souk_database::Error::Internal)?;
+    Ok(OpenPage { order_id, attempt, session_id, charges })
 }

@@ -11,11 +11,13 @@
 //!   the first has stored it or given it up, and sees which.
 //! - What an order's charges make of it needs several statements: [`LOCK`] comes first, and the next statements see
 //!   what those who had the lock before have stored.
+//! - How many orders of one customer wait for their payment is a count of other rows: on PostgreSQL the function
+//!   `may_order` makes those who ask for one customer wait for each other.
 //! - Whether an order is given up turns upon its pages, which are other rows: [`LOCK_SESSIONS`] says how.
 //!
 //! Nobody waits for somebody who waits for them. Locks are taken in this order: event, pages, order, then charge or key.
-//! Only what makes an order takes its key first; until then it holds nothing, and from then on it waits for nobody, as
-//! the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and is a statement of
+//! Only what makes an order takes the turn of its customer and then its key first; until then it holds nothing that others
+//! wait for, and from then on it waits for nobody, as the order is new. What clears up ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skips rows that are locked, and is a statement of
 //! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
 //! stand in the way of these.
 
@@ -34,10 +36,19 @@ const COLUMNS: Statement = statement!(
 /// What stands where an order is made: the transaction of [`TAKE_KEY`], `CREATE`, [`CREATE_ITEMS`] and
 /// [`BEGIN_SESSION`] on SQLite, and [`CREATE_AT_ONCE`] on PostgreSQL, where each statement is a way to the server and back.
 ///
-/// Parameters: id, owner or null, currency, total in cents, pieces. The row has what the caller does not know: when it was
-/// made.
+/// Parameters: id, owner or null, currency, total in cents, pieces, most orders of the owner that may wait for their payment
+/// (see [`crate::quota`]). The row has what the caller does not know: when it was made; there is none when the owner
+/// has too many orders.
 pub const CREATE: Statement = statement!(
-    "INSERT INTO orders (id, owner, currency, total_cents, total_items) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING ",
+    "INSERT INTO orders (id, owner, currency, total_cents, total_items) SELECT ?1, ?2, ?3, ",
+    (Statement::each("?4, ?5 WHERE ", "?4::bigint, ?5::bigint WHERE ")),
+    (Statement::each(
+        "?2 IS NULL OR ((SELECT 1 FROM orders WHERE owner = ?2 AND status = 'PENDING' LIMIT 1 OFFSET ?6 - 1) IS NULL \
+         AND coalesce((SELECT created_at FROM orders WHERE owner = ?2 AND status = 'CANCELLED' \
+         ORDER BY seq DESC LIMIT 1 OFFSET 10 * ?6 - 1), '') <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-24 hours'))",
+        "may_order(?2::text, ?6::bigint)"
+    )),
+    " RETURNING ",
     (time!("created_at"))
 );
 
@@ -48,24 +59,29 @@ pub const CREATE: Statement = statement!(
 pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
 
-/// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: those of [`CREATE`], the lines as in
-/// [`CREATE_ITEMS`], and the key with its owner, its text and its hash, or three nulls. The row is
-/// [`CREATE`]'s; there is none when the key is taken.
+/// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: the first five of [`CREATE`], the lines
+/// as in [`CREATE_ITEMS`], the key with its owner, its text and its hash, or three nulls, and the last one of [`CREATE`].
+/// The row says whether the owner may have another order, and has what that of [`CREATE`] has: null when they may not, or
+/// the key is taken.
 ///
-/// The key comes first, as the order is made from its row: who comes second waits there, and holds nothing yet.
+/// The turn comes first, then the key, as the order is made from its row: who comes second waits there, and holds nothing
+/// that others wait for. Who may not order takes no key.
 pub const CREATE_AT_ONCE: &str = statement!(
-    "WITH taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
-     SELECT ?7::text, ?8::text, ?9::bytea, ?1 WHERE ?8::text IS NOT NULL",
+    "WITH turn AS MATERIALIZED (SELECT may_order(?2::text, ?10::bigint) AS allowed), \
+     taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
+     SELECT ?7::text, ?8::text, ?9::bytea, ?1::text FROM turn WHERE allowed AND ?8::text IS NOT NULL",
     TAKE_OVER,
     "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items) \
-     SELECT ?1, ?2, ?3, ?4::bigint, ?5::bigint WHERE ?8::text IS NULL OR EXISTS (SELECT 1 FROM taken) \
+     SELECT ?1::text, ?2::text, ?3::text, ?4::bigint, ?5::bigint FROM turn \
+     WHERE allowed AND (?8::text IS NULL OR EXISTS (SELECT 1 FROM taken)) \
      RETURNING id, created_at), \
      items AS (INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT id, number - 1, (line ->> 0)::bigint, line ->> 1, (line ->> 2)::bigint, (line ->> 3)::integer \
      FROM made, json_array_elements(?6::text::json) WITH ORDINALITY AS lines (line, number)), \
-     session AS (INSERT INTO payment_sessions (order_id, attempt) SELECT id, 1 FROM made) SELECT ",
+     session AS (INSERT INTO payment_sessions (order_id, attempt) SELECT id, 1 FROM made) \
+     SELECT allowed, (SELECT ",
     (time!("created_at")),
-    " FROM made"
+    " FROM made) FROM turn"
 )
 .text(Dialect::Postgres);
 
@@ -242,7 +258,8 @@ pub const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
 /// Parameters: age of the order in minutes, order after which to go on or null, most orders. The pages that may be open
-/// of orders that nobody is known to have paid: order, attempt, and the session or null, the oldest order first. A page
+/// of orders that nobody is known to have paid: order, attempt, the session or null, and the charges that are known of the
+/// order at this moment, as a JSON array of their ids; the oldest order first. A page
 /// without a session may be open all the same: its caller died, or could not store it. Asked for as the same attempt
 /// again, it is the same page for as long as the provider remembers, which is 24 hours.
 ///
@@ -259,7 +276,12 @@ pub const OPEN_PAGES: Statement = statement!(
      (status = 'PENDING' AND created_at > ",
     (ago!("23 hours")),
     "))) ORDER BY seq LIMIT ?3) \
-     SELECT candidates.id, attempt, session_id FROM candidates JOIN payment_sessions ON order_id = candidates.id \
+     SELECT candidates.id, attempt, session_id, ",
+    (Statement::each(
+        "(SELECT json_group_array(charges.id) FROM charges WHERE charges.order_id = candidates.id)",
+        "(SELECT coalesce(json_agg(charges.id), '[]')::text FROM charges WHERE charges.order_id = candidates.id)"
+    )),
+    " FROM candidates JOIN payment_sessions ON payment_sessions.order_id = candidates.id \
      WHERE NOT ended AND (session_id IS NOT NULL OR (status = 'PENDING' AND created_at > ",
     (ago!("23 hours")),
     ")) ORDER BY seq, attempt"

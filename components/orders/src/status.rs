@@ -1,26 +1,13 @@
 //! How an order's status may be set by hand. What payments do to it is in [`crate::payment_state`].
 
 use crate::bindings::orders::{Actor, Error, Order, Status};
-use crate::{rows, sql, store};
+use crate::rows::{self, status_name};
+use crate::{sql, store};
 use souk_database::Database;
-
-/// Every status.
-pub const ALL: [Status; 5] = [Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
 
 /// How often a change is tried when the status changes under it. It can change only twice more: from any status there
 /// are at most two steps to one that stays.
 const MAX_TRIES: usize = 3;
-
-/// The status as the database keeps it and as messages name it.
-pub fn name(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "PENDING",
-        Status::Paid => "PAID",
-        Status::Delivered => "DELIVERED",
-        Status::Cancelled => "CANCELLED",
-        Status::Refunded => "REFUNDED",
-    }
-}
 
 /// Moves an order to a status. The statement that does it names the status that the order must have, so whatever
 /// happens at the same time (a payment above all), the database decides which comes first and the other sees it.
@@ -34,7 +21,7 @@ pub fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Resul
             return Ok(order);
         }
         check(actor, order.status, to)?;
-        let parameters = [id.into(), name(to).into(), name(order.status).into()];
+        let parameters = [id.into(), status_name(to).into(), status_name(order.status).into()];
         if let Some(moved) = rows::one(database.query(sql::MOVE, &parameters)?)? {
             return Ok(moved);
         }
@@ -53,23 +40,26 @@ fn check(actor: &Actor, from: Status, to: Status) -> Result<(), Error> {
         (Pending, Delivered) if matches!(actor, Actor::Anyone) => Ok(()),
         (_, Paid) => Err(Error::Invalid("an order becomes PAID by a payment alone".into())),
         (_, Refunded) => Err(Error::Invalid("an order becomes REFUNDED by a refund of its payment alone".into())),
-        (from, to) => Err(Error::Conflict(format!("an order that is {} cannot become {}", name(from), name(to)))),
+        (from, to) => {
+            Err(Error::Conflict(format!("an order that is {} cannot become {}", status_name(from), status_name(to))))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::STATUSES;
 
     #[test]
     fn each_actor_may_make_exactly_these_moves() {
         let actors = [Actor::Customer("1".into()), Actor::Admin("2".into()), Actor::Anyone];
         let mut allowed = Vec::new();
         for actor in &actors {
-            for from in ALL {
-                for to in ALL.into_iter().filter(|to| *to != from) {
+            for from in STATUSES {
+                for to in STATUSES.into_iter().filter(|to| *to != from) {
                     if check(actor, from, to).is_ok() {
-                        allowed.push(format!("{actor:?}: {} -> {}", name(from), name(to)));
+                        allowed.push(format!("{actor:?}: {} -> {}", status_name(from), status_name(to)));
                     }
                 }
             }

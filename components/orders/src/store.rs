@@ -3,7 +3,7 @@
 use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
-use crate::{rows, session, sql, status};
+use crate::{rows, session, sql};
 use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
@@ -28,9 +28,27 @@ impl Actor {
     }
 }
 
-/// Stores an order with its lines, its key and its first payment page to be: all of it or nothing.
-///
-/// `None` when another call took the key first: then nothing is stored.
+/// What came of the wish for an order. Nothing is stored but in the first case.
+#[derive(Debug)]
+pub enum Created {
+    /// It is stored.
+    Made(Box<Order>),
+    /// Another call took the key first.
+    KeyTaken,
+    /// Too many orders of the owner wait for their payment.
+    TooManyOpen,
+}
+
+/// The same, of the statements.
+enum Stored {
+    /// When the order was made.
+    At(String),
+    KeyTaken,
+    TooManyOpen,
+}
+
+/// Stores an order with its lines, its key and its first payment page to be, unless `max_open` orders of the owner wait
+/// for their payment: all of it or nothing.
 ///
 /// # Errors
 /// The database's.
@@ -40,16 +58,23 @@ pub fn create(
     currency: &str,
     draft: Draft,
     key: Option<&Key>,
-) -> Result<Option<Order>, Error> {
+    max_open: u32,
+) -> Result<Created, Error> {
     let id = Uuid::new_v4().to_string();
     let (cents, pieces) = (rows::number(draft.total_cents)?, rows::number(draft.total_items)?);
     let order = [Value::text(id.as_str()), owner.into(), currency.into(), cents, pieces];
+    let most = Value::Integer(max_open.into());
     let lines = Value::Text(rows::lines(&draft.items)?);
-    let made = match database.dialect() {
-        Dialect::Sqlite => in_a_transaction(database, &id, &order, lines, key)?,
-        Dialect::Postgres => at_once(database, order, lines, key)?,
+    let stored = match database.dialect() {
+        Dialect::Sqlite => in_a_transaction(database, &id, &[order.as_slice(), &[most]].concat(), lines, key)?,
+        Dialect::Postgres => at_once(database, order, lines, key, most)?,
     };
-    Ok(made.map(|created_at| Order {
+    let created_at = match stored {
+        Stored::At(created_at) => created_at,
+        Stored::KeyTaken => return Ok(Created::KeyTaken),
+        Stored::TooManyOpen => return Ok(Created::TooManyOpen),
+    };
+    Ok(Created::Made(Box::new(Order {
         id,
         owner: owner.map(str::to_owned),
         total: Money { cents: draft.total_cents, currency: currency.to_owned() },
@@ -63,46 +88,74 @@ pub fn create(
         updated_at: created_at.clone(),
         created_at,
         items: draft.items,
-    }))
+    })))
 }
 
-/// When the order was made, unless the key is taken.
+/// Why a transaction ends without having stored anything.
+enum Undone {
+    TooManyOpen,
+    Error(souk_database::Error),
+}
+
+impl From<souk_database::Error> for Undone {
+    fn from(error: souk_database::Error) -> Undone {
+        Undone::Error(error)
+    }
+}
+
 fn in_a_transaction(
     database: &Database,
     id: &str,
     order: &[Value],
     lines: Value,
     key: Option<&Key>,
-) -> Result<Option<String>, souk_database::Error> {
-    database.transaction(|transaction| {
+) -> Result<Stored, souk_database::Error> {
+    let stored = database.transaction(|transaction| {
         if let Some(key) = key
             && !key.take(transaction, id)?
         {
-            return Ok(None);
+            return Ok(Stored::KeyTaken);
         }
-        let made = made_at(transaction.query(sql::CREATE, order)?)?;
+        // The key must not stay.
+        let made = made_at(transaction.query(sql::CREATE, order)?)?.ok_or(Undone::TooManyOpen)?;
         transaction.query(sql::CREATE_ITEMS, &[id.into(), lines])?;
         session::begin(transaction, id, 1)?;
-        Ok(made)
-    })
+        Ok(Stored::At(made))
+    });
+    match stored {
+        Ok(stored) => Ok(stored),
+        Err(Undone::TooManyOpen) => Ok(Stored::TooManyOpen),
+        Err(Undone::Error(error)) => Err(error),
+    }
 }
 
-/// When the order was made, unless the key is taken.
 fn at_once(
     database: &Database,
     order: [Value; 5],
     lines: Value,
     key: Option<&Key>,
-) -> Result<Option<String>, souk_database::Error> {
-    let key = match key {
+    most: Value,
+) -> Result<Stored, Error> {
+    let columns = match key {
         Some(key) => {
             database.query(sql::PURGE_KEYS, &[])?;
             key.columns()
         }
         None => [Value::Null, Value::Null, Value::Null],
     };
-    let parameters: Vec<Value> = order.into_iter().chain([lines]).chain(key).collect();
-    made_at(database.query(sql::CREATE_AT_ONCE, &parameters)?)
+    let parameters: Vec<Value> = order.into_iter().chain([lines]).chain(columns).chain([most]).collect();
+    let mut row = database.query(sql::CREATE_AT_ONCE, &parameters)?.next().ok_or(souk_database::Error::Internal)?;
+    let (allowed, made) = (row.boolean()?, row.optional_text()?);
+    match made {
+        Some(made) => Ok(Stored::At(made)),
+        None if allowed => Ok(Stored::KeyTaken),
+        // The order that there is no room for may be the one that another call has just made with the same key.
+        None => match key.map(|key| key.find(database)).transpose() {
+            Ok(None | Some(None)) => Ok(Stored::TooManyOpen),
+            Ok(Some(Some(_))) | Err(Error::KeyReused) => Ok(Stored::KeyTaken),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 fn made_at(mut rows: Rows) -> Result<Option<String>, souk_database::Error> {
@@ -152,9 +205,9 @@ pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result
     }
     let (list, mut parameters) = match (seen_by, query.status) {
         (None, None) => (sql::ALL, vec![]),
-        (None, Some(status)) => (sql::OF_STATUS, vec![status::name(status).into()]),
+        (None, Some(status)) => (sql::OF_STATUS, vec![rows::status_name(status).into()]),
         (Some(owner), None) => (sql::OF_OWNER, vec![owner.into()]),
-        (Some(owner), Some(status)) => (sql::OF_OWNER_AND_STATUS, vec![owner.into(), status::name(status).into()]),
+        (Some(owner), Some(status)) => (sql::OF_OWNER_AND_STATUS, vec![owner.into(), rows::status_name(status).into()]),
     };
     let filters = parameters.len();
     let offset = i64::from(query.page - 1) * i64::from(query.limit);

@@ -6,11 +6,13 @@ use crate::bindings::payment_events::Charge;
 use crate::draft::Draft;
 use crate::key::Key;
 use crate::session::Saved;
+use crate::store::Created;
 use crate::{event, page, rows, session, sql, status, store};
 use souk_database::{Database, Dialect, Row, Statement, Value, statement};
 pub use souk_test::postgres;
 
 mod at_once;
+mod quota;
 
 /// A database of each kind, with nothing in it.
 pub fn both() -> [Database; 2] {
@@ -25,12 +27,31 @@ pub fn sqlite() -> Database {
 /// A PostgreSQL with nothing in it, and its URL.
 pub fn on_postgres() -> (Database, String) {
     let url = postgres::Postgres::shared().database();
-    (Database::postgres(&url, &[include_str!("../migrations/postgres/0001_orders.sql")]), url)
+    let migrations = [
+        include_str!("../migrations/postgres/0001_orders.sql"),
+        include_str!("../migrations/postgres/0002_open_orders.sql"),
+    ];
+    (Database::postgres(&url, &migrations), url)
+}
+
+/// Makes an order of an owner who may have as many as they like; `None` when the key is taken.
+pub fn create(
+    db: &Database,
+    owner: Option<&str>,
+    currency: &str,
+    draft: Draft,
+    key: Option<&Key>,
+) -> Result<Option<Order>, Error> {
+    match store::create(db, owner, currency, draft, key, 1_000_000)? {
+        Created::Made(order) => Ok(Some(*order)),
+        Created::KeyTaken => Ok(None),
+        Created::TooManyOpen => panic!("the owner has a million orders"),
+    }
 }
 
 /// An order of `owner` over `cents`.
 pub fn order(db: &Database, owner: Option<&str>, cents: u64) -> Order {
-    store::create(db, owner, "usd", draft(cents), None).unwrap().unwrap()
+    create(db, owner, "usd", draft(cents), None).unwrap().unwrap()
 }
 
 /// One column of one row.
@@ -79,7 +100,7 @@ fn the_largest_order_is_stored_whole() {
         let item = |line: u64| Item { product_id: line, name: "é".repeat(200), unit_cents: 1, quantity: 1_000_000 };
         let items = (0..1000).map(item).collect();
         let draft = Draft { items, total_cents: 999_999_999_999_999, total_items: 1_000_000_000 };
-        let made = store::create(&db, None, "usd", draft, None).unwrap().unwrap();
+        let made = create(&db, None, "usd", draft, None).unwrap().unwrap();
         let read = store::get(&db, &made.id, None).unwrap();
         assert_eq!((read.total.cents, read.items.len()), (999_999_999_999_999, 1000));
         assert!(read.items.iter().zip(0..).all(|(item, line)| item.product_id == line));
@@ -170,8 +191,8 @@ fn no_list_sorts_or_reads_orders_that_it_does_not_give() {
 #[test]
 fn a_key_is_taken_once_and_remembers_its_order() {
     for db in both() {
-        let first = store::create(&db, Some("9"), "usd", draft(5), Some(&key(Some("9"), "k", 1))).unwrap().unwrap();
-        assert!(store::create(&db, Some("9"), "usd", draft(5), Some(&key(Some("9"), "k", 1))).unwrap().is_none());
+        let first = create(&db, Some("9"), "usd", draft(5), Some(&key(Some("9"), "k", 1))).unwrap().unwrap();
+        assert!(create(&db, Some("9"), "usd", draft(5), Some(&key(Some("9"), "k", 1))).unwrap().is_none());
         assert_eq!(number(&db, "SELECT count(*) FROM orders"), 1);
         assert_eq!(key(Some("9"), "k", 1).find(&db).unwrap().unwrap().order_id, first.id);
         assert!(matches!(key(Some("9"), "k", 2).find(&db), Err(Error::KeyReused)));
@@ -183,7 +204,7 @@ fn a_key_is_taken_once_and_remembers_its_order() {
 #[test]
 fn a_key_of_yesterday_counts_no_more() {
     for db in both() {
-        let old = store::create(&db, None, "usd", draft(5), Some(&key(None, "k", 1))).unwrap().unwrap();
+        let old = create(&db, None, "usd", draft(5), Some(&key(None, "k", 1))).unwrap().unwrap();
         const SECONDS_OLD: Statement = statement!(
             "UPDATE idempotency_keys SET created_at = ",
             (Statement::each(
@@ -196,7 +217,7 @@ fn a_key_of_yesterday_counts_no_more() {
         assert!(key(None, "k", 1).find(&db).unwrap().is_some());
         db.query(SECONDS_OLD, &[Value::Integer(-1 - day)]).unwrap();
         assert!(key(None, "k", 1).find(&db).unwrap().is_none());
-        let new = store::create(&db, None, "usd", draft(5), Some(&key(None, "k", 2))).unwrap().unwrap();
+        let new = create(&db, None, "usd", draft(5), Some(&key(None, "k", 2))).unwrap().unwrap();
         assert_ne!(new.id, old.id);
         assert_eq!(key(None, "k", 2).find(&db).unwrap().unwrap().order_id, new.id);
     }
@@ -206,7 +227,7 @@ fn a_key_of_yesterday_counts_no_more() {
 fn a_key_that_was_not_purged_yet_is_taken_over() {
     for db in both() {
         for n in 0..12 {
-            store::create(&db, None, "usd", draft(5), Some(&key(None, &format!("k{n:02}"), 1))).unwrap().unwrap();
+            create(&db, None, "usd", draft(5), Some(&key(None, &format!("k{n:02}"), 1))).unwrap().unwrap();
         }
         // The newest of the old ones: the ten that a new key removes are others.
         const OLD: Statement = statement!(
@@ -214,7 +235,7 @@ fn a_key_that_was_not_purged_yet_is_taken_over() {
             (Statement::each("", "::timestamptz"))
         );
         db.query(OLD, &[]).unwrap();
-        assert!(store::create(&db, None, "usd", draft(5), Some(&key(None, "k11", 3))).unwrap().is_some());
+        assert!(create(&db, None, "usd", draft(5), Some(&key(None, "k11", 3))).unwrap().is_some());
         assert!(key(None, "k11", 3).find(&db).unwrap().is_some());
         assert_eq!(number(&db, "SELECT count(*) FROM idempotency_keys"), 2);
     }
@@ -224,7 +245,7 @@ fn a_key_that_was_not_purged_yet_is_taken_over() {
 fn a_refused_bill_cancels_an_order_that_has_no_page_and_the_key_tells_why() {
     for db in both() {
         let key = key(None, "k", 1);
-        let made = store::create(&db, None, "usd", draft(5), Some(&key)).unwrap().unwrap();
+        let made = create(&db, None, "usd", draft(5), Some(&key)).unwrap().unwrap();
         let give_up = |id: &str| db.query(sql::GIVE_UP, &[id.into()]).unwrap().next().is_some();
         db.transaction(|t| key.refuse(t, &made.id, "too large")).unwrap();
         assert!(give_up(&made.id));

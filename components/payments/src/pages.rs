@@ -4,11 +4,11 @@
 //! answers are the recorded ones: paths without regard to case, one slash at the end allowed, weak entity tags.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
-use souk_web::etag;
+use souk_web::{NOSNIFF, etag};
 
 #[derive(Serialize)]
 struct Outcome {
@@ -42,6 +42,7 @@ pub fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Res
         let mut unchanged = Response::new(Full::default());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         set(&mut unchanged, ETAG, &tag);
+        set(&mut unchanged, HeaderName::from_static(NOSNIFF.0), NOSNIFF.1);
         return unchanged;
     }
     let length = body.len().to_string();
@@ -51,6 +52,7 @@ pub fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Res
     set(&mut response, CONTENT_TYPE, "application/json; charset=utf-8");
     set(&mut response, CONTENT_LENGTH, &length);
     set(&mut response, ETAG, &tag);
+    set(&mut response, HeaderName::from_static(NOSNIFF.0), NOSNIFF.1);
     response
 }
 
@@ -60,7 +62,7 @@ fn json(value: &impl Serialize) -> Bytes {
 }
 
 /// Sets a header; none of these values has a character that a header cannot.
-fn set(response: &mut Response<Full<Bytes>>, name: http::HeaderName, value: &str) {
+fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

@@ -4,6 +4,10 @@
 //! customer waits for the redirect, and then again with any later request, ever more rarely. It is claimed for as long
 //! as it may be under way: no two requests send it at once, and one that is cut off loses nothing. So every event is
 //! delivered at least once, in no promised order, as Stripe has it.
+//!
+//! Where the host dies while somebody pays, the first request that comes here once the claim has run out sends what is
+//! left: a page that is opened, a new order's page, or an operator's `reconcile`. Without any request it waits: only a
+//! timer of the application could do more.
 
 use crate::db;
 use crate::ids;
@@ -21,8 +25,6 @@ use std::time::Duration;
 
 /// The application's webhook.
 const WEBHOOK: &str = "http://webhook.spin.internal/payments/webhook";
-/// How long a claim holds, in seconds: longer than any request here lives.
-const CLAIM_SECONDS: i64 = 60;
 /// The longest pause between two tries, in seconds.
 const MAX_PAUSE_SECONDS: i64 = 300;
 
@@ -43,12 +45,18 @@ pub enum Patience<'a> {
 }
 
 impl Patience<'_> {
-    /// For all of it.
-    fn seconds(self) -> u64 {
+    /// For all of it, in seconds.
+    fn seconds(self) -> u32 {
         match self {
             Patience::Customer(_) => 10,
             Patience::InPassing => 2,
         }
+    }
+
+    /// How long what such a request claims is its own, in seconds: until it has given up, and no longer, as it may have
+    /// died. A second more, because the clock counts whole ones.
+    fn claim(self) -> i64 {
+        i64::from(self.seconds()) + 1
     }
 }
 
@@ -56,20 +64,20 @@ impl Patience<'_> {
 pub async fn send_waiting(patience: Patience<'_>) {
     let sending = async {
         if let Patience::Customer(session) = patience {
-            send_all_of(session).await;
+            send_all_of(session, patience).await;
         }
-        send_some(None).await;
+        send_some(None, patience).await;
     };
-    if let Either::Right(_) = select(pin!(sending), pin!(sleep(Duration::from_secs(patience.seconds())))).await {
+    if let Either::Right(_) = select(pin!(sending), pin!(sleep(Duration::from_secs(patience.seconds().into())))).await {
         eprintln!("the webhook takes its time; events that it has not taken are sent again later");
     }
 }
 
 /// Sends until nothing of this session waits. A pause follows what was refused, and what another request is sending.
-async fn send_all_of(session: &str) {
+async fn send_all_of(session: &str, patience: Patience<'_>) {
     let mut pauses = PAUSES_MS.iter();
     while store::waits(&mut db::query, session).unwrap_or(false) {
-        if send_some(Some(session)).await == Some(Sent::All) {
+        if send_some(Some(session), patience).await == Some(Sent::All) {
             continue;
         }
         let Some(pause) = pauses.next() else { break };
@@ -85,9 +93,9 @@ enum Sent {
 }
 
 /// Sends some of what waits, of one session or of all; `None` when nothing could be claimed.
-async fn send_some(session: Option<&str>) -> Option<Sent> {
+async fn send_some(session: Option<&str>, patience: Patience<'_>) -> Option<Sent> {
     let now = ids::now();
-    let waiting = store::claim(&mut db::query, session, now, now + CLAIM_SECONDS).ok()?;
+    let waiting = store::claim(&mut db::query, session, now, now + patience.claim()).ok()?;
     if waiting.is_empty() {
         return None;
     }
@@ -145,6 +153,12 @@ async fn send(payload: &str, secret: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_request_that_died_was_sending_is_the_next_ones_as_soon_as_it_would_have_given_up() {
+        assert_eq!(Patience::InPassing.claim(), 3);
+        assert_eq!(Patience::Customer("cs_test_1").claim(), 11);
+    }
 
     #[test]
     fn an_event_is_sent_again_at_once_and_then_ever_more_rarely() {

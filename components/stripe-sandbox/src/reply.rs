@@ -11,10 +11,9 @@ use std::collections::BTreeSet;
 
 /// The headers of a page, beside its content security policy. The address of a page is its key, so it goes to nobody
 /// as a referrer, and nobody keeps a copy.
-const PAGE_HEADERS: [(&str, &str); 5] = [
+const PAGE_HEADERS: [(&str, &str); 4] = [
     ("cache-control", "no-store"),
     ("referrer-policy", "no-referrer"),
-    ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("cross-origin-opener-policy", "same-origin"),
 ];
@@ -79,7 +78,7 @@ impl Reply {
     /// When the host refuses it, which is a mistake in this module.
     pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
         let (status, headers, body) = self.parts(method);
-        souk_web::respond(status, &headers, body)
+        souk_web::respond(status, headers, body)
     }
 
     /// Status, headers, and the body where the response has one.

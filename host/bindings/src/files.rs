@@ -72,6 +72,10 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
             return Err(format!("the destination `{guest}` of `{shown}` must be an absolute path without `..`"));
         }
         let target = folder.join(inside);
+        if real.is_dir() {
+            fs::create_dir_all(&target).map_err(|error| io_fault(&target, &error))?;
+            continue;
+        }
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(|error| io_fault(parent, &error))?;
         }
@@ -121,6 +125,14 @@ mod tests {
         let files = [("/docs/a.txt", "static/a.txt"), ("/b.txt", "static/deep/b.txt")];
         assert_eq!(run(&dir, "web", &files).unwrap(), ["b.txt", "docs/a.txt"]);
         assert_eq!(fs::read_to_string(dir.path().join("app/.souk/files/web/docs/a.txt")).unwrap(), "a");
+    }
+
+    #[test]
+    fn a_folder_without_files_is_there_and_empty() {
+        let dir = application();
+        fs::create_dir(dir.path().join("app/none")).unwrap();
+        assert_eq!(run(&dir, "web", &[("/deep/none", "none"), ("/", "none")]).unwrap(), Vec::<String>::new());
+        assert!(dir.path().join("app/.souk/files/web/deep/none").is_dir());
     }
 
     #[test]

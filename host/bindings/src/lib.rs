@@ -4,16 +4,20 @@
 //! Every component is linked with every binding; a call that was not granted answers with the interface's own
 //! `access-denied` (or its equivalent), as in Spin.
 
+pub mod budget;
 pub mod call;
 pub mod files;
 pub mod framing;
+mod full;
 pub mod http_client;
 mod http_limits;
 pub mod key_value;
+mod line_budget;
 mod memory;
 pub mod migrations;
+mod open_files;
 pub mod postgres;
-mod rows;
+mod producer;
 pub mod sqlite;
 mod stdio;
 mod variables;
@@ -28,6 +32,7 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use stdio::printable;
 
@@ -43,9 +48,16 @@ souk_manifest::fixed_limits! {
 /// Every fixed limit of the bindings, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
     [
-        [FIXED_LIMITS, memory::FIXED_LIMITS, wasi::FIXED_LIMITS, call::FIXED_LIMITS, http_limits::FIXED_LIMITS]
-            .concat(),
-        [stdio::FIXED_LIMITS, variables::FIXED_LIMITS].concat(),
+        [
+            FIXED_LIMITS,
+            memory::FIXED_LIMITS,
+            wasi::FIXED_LIMITS,
+            call::FIXED_LIMITS,
+            http_limits::FIXED_LIMITS,
+            open_files::FIXED_LIMITS,
+        ]
+        .concat(),
+        [stdio::FIXED_LIMITS, variables::FIXED_LIMITS, line_budget::FIXED_LIMITS].concat(),
         http_client::fixed_limits(),
         key_value::fixed_limits(),
         sqlite::fixed_limits(),
@@ -77,6 +89,10 @@ pub struct Grants {
     pub postgres: postgres::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
+    /// What the component shares with all others of the application.
+    pub budget: Arc<budget::ApplicationBudget>,
+    /// What the component may print to the log in a second, in bytes.
+    pub output: Arc<LineBudget>,
 }
 
 impl Grants {
@@ -92,6 +108,8 @@ impl Grants {
             sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
             http,
+            budget: Arc::default(),
+            output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }
 }
@@ -118,6 +136,7 @@ pub struct Ctx {
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
+    open_files: Option<open_files::OpenFiles>,
 }
 
 impl Ctx {
@@ -128,16 +147,20 @@ impl Ctx {
     pub fn new(grants: Arc<Grants>, call: CallContext) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        let stdio = stdio::Stdio::new(&grants.component, &call.trace);
+        let stdio = stdio::Stdio::new(&grants.component, &grants.output, &call.trace);
         Ok(Ctx {
             table,
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
-            limits: InstanceLimits::new(grants.component.clone(), &grants.limits),
+            limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,
             resources: http_limits::ResourceCount::default(),
+            open_files: grants
+                .files
+                .as_ref()
+                .map(|_| open_files::OpenFiles::new(grants.component.clone(), grants.budget.clone())),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
             grants,
@@ -162,6 +185,9 @@ impl Ctx {
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        if let Some(open_files) = &mut self.open_files {
+            open_files.check(&mut self.table);
+        }
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }

@@ -3,6 +3,7 @@
 //! wasmtime's own `StoreLimits` bounds each memory alone, so a component of several memories would have several times
 //! its share; hence this one. A growth that is refused is `-1` to the guest, which most guests turn into an abort.
 
+use crate::budget::ApplicationBudget;
 use souk_manifest::limits::ComponentLimits;
 use std::sync::Arc;
 use wasmtime::ResourceLimiter;
@@ -27,16 +28,18 @@ pub struct InstanceLimits {
     table_elements: usize,
     taken: usize,
     reported: bool,
+    budget: Arc<ApplicationBudget>,
 }
 
 impl InstanceLimits {
-    pub(super) fn new(component: Arc<str>, limits: &ComponentLimits) -> Self {
+    pub(super) fn new(component: Arc<str>, limits: &ComponentLimits, budget: Arc<ApplicationBudget>) -> Self {
         InstanceLimits {
             component,
             memory: usize::try_from(limits.memory.as_u64()).unwrap_or(usize::MAX),
             table_elements: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
             taken: 0,
             reported: false,
+            budget,
         }
     }
 
@@ -55,11 +58,38 @@ impl InstanceLimits {
     }
 }
 
+impl InstanceLimits {
+    /// The same for the limit of all instances together.
+    fn refuse_for_all(&mut self) -> bool {
+        if !self.reported {
+            self.reported = true;
+            let component = &self.component;
+            tracing::warn!(
+                %component,
+                "component `{component}` asks for memory, and the application has reached its limit of {} bytes; raise \
+                 `application_memory` under [application.tool.souk.limits] in spin.toml, or lower `instances` or \
+                 `memory` of components",
+                self.budget.memory.most()
+            );
+        }
+        false
+    }
+}
+
+impl Drop for InstanceLimits {
+    fn drop(&mut self) {
+        self.budget.memory.give_back(self.taken as u64);
+    }
+}
+
 impl ResourceLimiter for InstanceLimits {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let taken = self.taken.saturating_add(desired.saturating_sub(current));
         if taken > self.memory {
             return Ok(self.refuse("memory", self.memory, "bytes of memory"));
+        }
+        if !self.budget.memory.try_take((taken - self.taken) as u64) {
+            return Ok(self.refuse_for_all());
         }
         self.taken = taken;
         Ok(true)
@@ -88,12 +118,13 @@ impl ResourceLimiter for InstanceLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use souk_manifest::limits::ByteSize;
 
     #[test]
     fn the_limit_holds_for_the_sum_of_all_memories_and_for_each_table() {
         let limits = ComponentLimits { memory: ByteSize::b(100), table_elements: 10, ..Default::default() };
-        let mut limits = InstanceLimits::new("tested".into(), &limits);
+        let mut limits = InstanceLimits::new("tested".into(), &limits, Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 41, None).unwrap(), "a second memory beyond the sum");
         assert!(limits.memory_growing(0, 30, None).unwrap());
@@ -101,5 +132,20 @@ mod tests {
         assert!(!limits.memory_growing(70, 71, None).unwrap());
         assert!(limits.table_growing(0, 10, None).unwrap());
         assert!(!limits.table_growing(0, 11, None).unwrap());
+    }
+
+    #[test]
+    fn all_instances_together_have_a_bound_and_give_back_what_they_had() {
+        let budget = Arc::new(ApplicationBudget { memory: Budget::new(150), ..Default::default() });
+        let limits = ComponentLimits { memory: 100, ..Default::default() };
+        let instance = || InstanceLimits::new("tested".into(), &limits, budget.clone());
+        let (mut first, mut second) = (instance(), instance());
+        assert!(first.memory_growing(0, 100, None).unwrap());
+        assert!(second.memory_growing(0, 50, None).unwrap());
+        assert!(!second.memory_growing(50, 51, None).unwrap(), "more than the application may have");
+        drop(first);
+        assert!(second.memory_growing(50, 100, None).unwrap());
+        drop(second);
+        assert_eq!(budget.memory.taken(), 0);
     }
 }

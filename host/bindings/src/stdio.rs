@@ -4,10 +4,12 @@
 //! line says nothing and makes no record.
 //!
 //! A guest must not be able to forge or flood. Control characters are escaped, so one line stays one record; invalid
-//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is cut into several records. Writing never waits and
-//! keeps at most one line an instance and stream: the log's writer drops records when its queue is full, so a guest
-//! that prints without end costs its own processor time and loses lines, and the host's memory stays as it is.
+//! UTF-8 becomes U+FFFD; a line longer than [`MAX_LINE_BYTES`] is cut into several records. Writing never waits and keeps at
+//! most one line an instance and stream. All instances of a component together log [`MAX_OUTPUT_BYTES`] bytes a second; what
+//! they print beyond that is dropped, and one line a second says how much. So a guest that prints without end costs its own
+//! processor time and loses lines, while the host's memory, its disk and the lines of others stay as they are.
 
+use super::line_budget::LineBudget;
 use std::fmt::Write as _;
 use std::io;
 use std::pin::Pin;
@@ -23,6 +25,10 @@ souk_manifest::fixed_limits! {
 
     /// The longest piece of a line in one log record; a longer line is split.
     const MAX_LINE_BYTES: usize = 8 * 1024, bytes;
+    /// The most that one component logs in a second.
+    pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024, bytes;
+    /// What each line counts besides its text: time, component and trace are logged with it.
+    const LINE_OVERHEAD_BYTES: usize = 128, bytes;
     /// The most that a component hands over in one write.
     const MAX_WRITE_BYTES: usize = 64 * 1024, bytes;
 }
@@ -34,8 +40,12 @@ pub(super) struct Stdio {
 }
 
 impl Stdio {
-    pub(super) fn new(component: &Arc<str>, trace: &Arc<str>) -> Self {
-        let stream = |name| Stream(Arc::new(Output { component: component.clone(), name, state: State::new(trace) }));
+    /// The streams of one instance; `budget` is that of its component.
+    pub(super) fn new(component: &Arc<str>, budget: &Arc<LineBudget>, trace: &Arc<str>) -> Self {
+        let stream = |name| {
+            let (component, budget) = (component.clone(), budget.clone());
+            Stream(Arc::new(Output { component, name, budget, state: State::new(trace) }))
+        };
         Stdio { stdout: stream("stdout"), stderr: stream("stderr") }
     }
 
@@ -61,6 +71,7 @@ pub(super) struct Stream(Arc<Output>);
 struct Output {
     component: Arc<str>,
     name: &'static str,
+    budget: Arc<LineBudget>,
     state: Mutex<State>,
 }
 
@@ -90,8 +101,21 @@ impl Output {
         lines.finish(|line| self.log(trace, line));
     }
 
-    fn log(&self, trace: &str, line: &str) {
+    fn log(&self, trace: &str, line: &[u8]) {
         let component = &self.component;
+        let dropped = {
+            let component = component.clone();
+            move |lines: u64| {
+                tracing::warn!(
+                    target: "guest", %component,
+                    "{lines} lines dropped: the component printed more than {} KiB in a second", MAX_OUTPUT_BYTES >> 10
+                );
+            }
+        };
+        if !self.budget.admits(line.len() + LINE_OVERHEAD_BYTES, dropped) {
+            return;
+        }
+        let line = printable(&String::from_utf8_lossy(line));
         match self.name {
             "stderr" => tracing::warn!(target: "guest", %component, stream = self.name, trace, "{line}"),
             _ => tracing::info!(target: "guest", %component, stream = self.name, trace, "{line}"),
@@ -105,7 +129,7 @@ impl Drop for Output {
     }
 }
 
-/// Cuts a stream of bytes into printable lines.
+/// Cuts a stream of bytes into lines.
 #[derive(Default)]
 struct Lines {
     /// The line so far: without `\n`, shorter than [`MAX_LINE_BYTES`].
@@ -113,7 +137,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&str)) {
+    fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             let room = MAX_LINE_BYTES - self.partial.len();
             let window = bytes.get(..room).unwrap_or(bytes);
@@ -125,22 +149,22 @@ impl Lines {
                 bytes = bytes.get(1..).unwrap_or_default();
                 let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
                 if !line.is_empty() {
-                    emit(&printable(&String::from_utf8_lossy(line)));
+                    emit(line);
                 }
                 self.partial.clear();
             } else if self.partial.len() == MAX_LINE_BYTES {
                 // The cut falls between two characters: the start of one that is not complete stays for the next piece.
                 let cut = MAX_LINE_BYTES - incomplete_tail(&self.partial);
                 let tail = self.partial.split_off(cut);
-                emit(&printable(&String::from_utf8_lossy(&self.partial)));
+                emit(&self.partial);
                 self.partial = tail;
             }
         }
     }
 
-    fn finish(&mut self, mut emit: impl FnMut(&str)) {
+    fn finish(&mut self, mut emit: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
-            emit(&printable(&String::from_utf8_lossy(&self.partial)));
+            emit(&self.partial);
             self.partial.clear();
         }
     }
@@ -238,10 +262,11 @@ mod tests {
     fn lines(chunks: &[&[u8]]) -> Vec<String> {
         let mut lines = Lines::default();
         let mut out = Vec::new();
+        let text = |line: &[u8]| printable(&String::from_utf8_lossy(line));
         for chunk in chunks {
-            lines.push(chunk, |line| out.push(line.to_owned()));
+            lines.push(chunk, |line| out.push(text(line)));
         }
-        lines.finish(|line| out.push(line.to_owned()));
+        lines.finish(|line| out.push(text(line)));
         out
     }
 

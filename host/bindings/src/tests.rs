@@ -87,6 +87,34 @@ fn what_a_guest_prints_is_logged_by_line_under_the_call_that_printed_it() {
     assert_eq!(log.lines(), expected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_component_that_prints_without_end_loses_lines_and_the_log_says_how_many_once_a_second() {
+    use wasmtime_wasi::cli::StdoutStream as _;
+    let log = Log::capture();
+    let first = ctx(|_| {});
+    let second = Ctx::new(first.grants.clone(), first.call.clone()).unwrap();
+    let other = ctx(|grants| grants.component = "other".into());
+    for _ in 0..2 {
+        let before = log.lines().len();
+        for _ in 0..100 {
+            for instance in [&first, &second] {
+                instance.stdio.stdout.p2_stream().write("flood\n".repeat(100).into()).unwrap();
+                instance.stdio.stderr.p2_stream().write("flood\n".repeat(100).into()).unwrap();
+            }
+        }
+        other.stdio.stdout.p2_stream().write("a line of another component\n".into()).unwrap();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let lines = log.lines().split_off(before);
+        let floods = lines.iter().filter(|line| line.contains("guest: flood")).count();
+        assert!(floods > 100 && floods * "flood".len() <= stdio::MAX_OUTPUT_BYTES, "{floods}");
+        let dropped = format!(" WARN guest: {} lines dropped: the component printed more than", 40_000 - floods);
+        let reports: Vec<_> = lines.iter().filter(|line| line.contains("lines dropped")).collect();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        assert!(reports[0].starts_with(&dropped) && reports[0].ends_with("component=tested"), "{reports:?}");
+        assert_eq!(lines.len(), floods + 2, "another component's line, and the report");
+    }
+}
+
 #[tokio::test]
 async fn files_are_there_when_granted_and_an_instance_fails_when_their_folder_is_gone() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@
 //! object without its optional fields a record of kilobytes.
 
 use super::shape::{Case, Field, Shape, listed};
-use super::{Step, Trail};
+use super::trail::{Step, Trail};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use wasmtime::component::Val;

@@ -1,7 +1,7 @@
 //! Writing: values borrow their shape and go through serde straight into the output.
 
 use super::shape::{Case, Field, Name, Shape};
-use super::{Step, Trail};
+use super::trail::{Step, Trail};
 use serde::ser::{Error, Serialize, SerializeMap, Serializer};
 use wasmtime::component::Val;
 

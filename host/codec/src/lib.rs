@@ -36,14 +36,16 @@ mod shape;
 pub mod signature;
 #[cfg(test)]
 mod tests;
+mod trail;
 
-pub use shape::MAX_DEPTH;
+pub use shape::{MAX_DEPTH, camel_case};
+pub use trail::CodecError;
 
 use self::decode::Seed;
 use self::encode::{Arguments, Typed};
 use self::shape::{Field, Shape, TypePath};
+use self::trail::{Step, Trail};
 use serde::de::DeserializeSeed;
-use std::cell::{Cell, RefCell};
 use std::io;
 use wasmtime::component::Val;
 use wasmtime::component::types::ComponentFunc;
@@ -51,19 +53,6 @@ use wasmtime::component::types::ComponentFunc;
 /// The most memory that a value may take when it is read, in bytes, where [`FunctionCodec::within`] has set nothing else:
 /// the default of a component's limit `call_bytes`, so that a call over JSON can carry what one without it can.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
-
-/// The least number of bytes that a growing value reserves at a time.
-const RESERVE_STEP_BYTES: usize = 4 * 1024;
-
-/// A value that does not fit its type, JSON that does not, or a type that JSON cannot carry.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct CodecError {
-    /// Where: `$` is the whole, `$.items[2].price` a part of it.
-    pub path: String,
-    /// What was expected there and what was found.
-    pub message: String,
-}
 
 /// Reads and writes the parameters and results of one function.
 #[derive(Debug)]
@@ -122,7 +111,7 @@ impl FunctionCodec {
     /// # Errors
     /// When the text is not JSON, does not fit the types, or would take more than [`most`](Self::most).
     pub fn decode_params(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        self.params(json, Trail { left: self.most.into(), ..Trail::default() })
+        self.params(json, Trail::with_memory(self.most))
     }
 
     /// The same, with memory that `more` gives: it is asked for bytes that are about to be taken, and says whether
@@ -131,7 +120,7 @@ impl FunctionCodec {
     /// # Errors
     /// When the text is not JSON or does not fit the types, or `more` refuses.
     pub fn decode_params_in(&self, json: &[u8], more: &dyn Fn(usize) -> bool) -> Result<Vec<Val>, CodecError> {
-        self.params(json, Trail { more: Some(more), ..Trail::default() })
+        self.params(json, Trail::with_memory_from(more))
     }
 
     fn params(&self, json: &[u8], trail: Trail<'_>) -> Result<Vec<Val>, CodecError> {
@@ -171,7 +160,7 @@ impl FunctionCodec {
     /// # Errors
     /// When the text is not JSON, does not fit the type, or would take more than [`most`](Self::most).
     pub fn decode_results(&self, json: &[u8]) -> Result<Vec<Val>, CodecError> {
-        let trail = Trail { left: self.most.into(), ..Trail::default() };
+        let trail = Trail::with_memory(self.most);
         match &self.result {
             Some(shape) => Ok(vec![read(shape, json, &trail)?]),
             None => match serde_json::from_slice::<()>(json) {
@@ -233,84 +222,4 @@ fn read(shape: &Shape, json: &[u8], trail: &Trail<'_>) -> Result<Val, CodecError
     let mut input = serde_json::Deserializer::from_slice(json);
     let value = Seed { shape, trail, step: Step::Root }.deserialize(&mut input);
     value.and_then(|value| input.end().map(|()| value)).map_err(|e| trail.error(&e))
-}
-
-/// One step from a value to a part of it.
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Root,
-    Key(&'a str),
-    Index(usize),
-    /// The key (0) or the value (1) of an entry of a map.
-    Entry(usize, usize),
-}
-
-/// Where an error happened: every level that an error passes on its way up adds its step, so success costs nothing. And
-/// the memory that there is for what is read.
-#[derive(Default)]
-struct Trail<'a> {
-    /// From the innermost step to the outermost.
-    steps: RefCell<Vec<String>>,
-    message: RefCell<Option<String>>,
-    /// Bytes that may still be taken.
-    left: Cell<usize>,
-    /// Gives more of them, or says that there are none.
-    more: Option<&'a dyn Fn(usize) -> bool>,
-}
-
-impl Trail<'_> {
-    /// Takes memory; says whether there was so much.
-    fn spend(&self, bytes: usize) -> bool {
-        let missing = bytes.saturating_sub(self.left.get());
-        let asked = missing.max(RESERVE_STEP_BYTES);
-        if missing > 0 {
-            if !self.more.is_some_and(|more| more(asked)) {
-                return false;
-            }
-            self.left.set(self.left.get() + asked);
-        }
-        self.left.set(self.left.get() - bytes);
-        true
-    }
-
-    /// Notes what is wrong. Returns a text for serde's error, which [`Trail::error`] drops.
-    fn fail(&self, message: impl Into<String>) -> &'static str {
-        self.message.replace(Some(message.into()));
-        "see the trail"
-    }
-
-    fn passed(&self, step: Step<'_>) {
-        let text = match step {
-            Step::Root => return,
-            Step::Key(key) => format!(".{key}"),
-            Step::Index(index) => format!("[{index}]"),
-            Step::Entry(index, side) => format!("[{index}][{side}]"),
-        };
-        self.steps.borrow_mut().push(text);
-    }
-
-    /// The error to report: what [`Trail::fail`] noted, or serde_json's own complaint about the text. What serde says
-    /// about a value of the wrong kind is left out, because it quotes the value.
-    fn error(&self, error: &serde_json::Error) -> CodecError {
-        let mut path = "$".to_owned();
-        path.extend(self.steps.borrow().iter().rev().map(String::as_str));
-        let message = self.message.take().unwrap_or_else(|| match error.is_data() {
-            true => format!("a value of the wrong kind at line {} column {}", error.line(), error.column()),
-            false => format!("not valid JSON: {error}"),
-        });
-        CodecError { path, message }
-    }
-}
-
-/// A WIT name as a JSON key: `created-at` is `createdAt`, `base-URL` is `baseUrl`.
-pub fn camel_case(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for word in name.split('-') {
-        let mut chars = word.chars();
-        if !out.is_empty() {
-            out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
-        }
-        out.extend(chars.map(|c| c.to_ascii_lowercase()));
-    }
-    out
 }

@@ -4,7 +4,7 @@
 //! record's fields have to be spelt in camel case anew for each value. A tree that owns its parts has neither cost.
 //! wasmparser bounds its size: no type of a component has more than a million parts when it is written out.
 
-use super::{CodecError, camel_case};
+use super::trail::CodecError;
 use std::collections::HashMap;
 use wasmtime::component::types::Type;
 
@@ -229,4 +229,17 @@ fn names<'a>(wit: impl Iterator<Item = &'a str>, at: &TypePath) -> Result<Vec<Na
         }
     })
     .collect()
+}
+
+/// A WIT name as a JSON key: `created-at` is `createdAt`, `base-URL` is `baseUrl`.
+pub fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for word in name.split('-') {
+        let mut chars = word.chars();
+        if !out.is_empty() {
+            out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        }
+        out.extend(chars.map(|c| c.to_ascii_lowercase()));
+    }
+    out
 }

@@ -79,7 +79,8 @@ impl Files {
         self.mounts.iter().map(|mount| &mount.value)
     }
 
-    /// Every file that the component may read: its absolute path in the guest, and the file on the host.
+    /// Every file that the component may read: its absolute path in the guest, and the file on the host. A folder without
+    /// files stands for itself.
     ///
     /// Reads folders; meant for start-up, after the build.
     ///
@@ -88,19 +89,25 @@ impl Files {
     pub fn resolve(&self) -> Result<BTreeMap<String, PathBuf>, Diagnostic> {
         let mut files = BTreeMap::new();
         for mount in &self.mounts {
-            let (found, strip, below) = match &mount.value {
+            let (found, strip, below, folder) = match &mount.value {
                 FileMount::Pattern(pattern) => {
                     let path = self.dir.join(pattern);
                     if !path.exists() && !pattern.contains(['*', '?', '[']) {
                         return Err(self.error(mount.line, format!("`{pattern}` in `files` does not exist")));
                     }
                     let all = if path.exists() { escaped(&path) } else { format!("{}/{pattern}", escaped(&self.dir)) };
-                    let all = if path.is_dir() { format!("{all}/**/*") } else { all };
-                    (self.glob(&all, mount.line)?, self.dir.as_path(), "/")
+                    let folder = path.is_dir().then(|| (format!("/{}", pattern.trim_end_matches('/')), path.clone()));
+                    let all = if folder.is_some() { format!("{all}/**/*") } else { all };
+                    (self.glob(&all, mount.line)?, self.dir.as_path(), "/", folder)
                 }
                 FileMount::Placement { source, destination } if source.is_dir() => {
                     let all = format!("{}/**/*", escaped(source));
-                    (self.glob(&all, mount.line)?, source.as_path(), destination.as_str())
+                    (
+                        self.glob(&all, mount.line)?,
+                        source.as_path(),
+                        destination.as_str(),
+                        Some((destination.clone(), source.clone())),
+                    )
                 }
                 FileMount::Placement { source, destination } if source.is_file() => {
                     self.place(&mut files, destination.clone(), source.clone(), mount.line)?;
@@ -111,6 +118,11 @@ impl Files {
                     return Err(self.error(mount.line, format!("`{shown}` in `files` does not exist")));
                 }
             };
+            if let (true, Some((path, folder))) = (found.is_empty(), folder) {
+                files.entry(path).or_insert(folder);
+                continue;
+            }
+            // A pattern that matches nothing is a slip.
             if found.is_empty() {
                 return Err(self.error(mount.line, format!("`{}` in `files` matches no file", mount.value)));
             }

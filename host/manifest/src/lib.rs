@@ -37,6 +37,7 @@ mod nats;
 mod nest;
 mod outbound;
 mod postgres;
+mod reach;
 mod route;
 mod runtime_config;
 mod schema;

@@ -224,5 +224,14 @@ limits! {
         /// How long requests under way may take to finish after SIGTERM or SIGINT.
         drain: Duration, seconds(35), (Duration::ZERO, seconds(600)),
             "the call deadline and a little more";
+        /// Open connections of one peer: an address, or of IPv6 the first 64 bits of one.
+        peer_connections: "connections", 2_048, (1, 1_000_000),
+            "half of all, so that one client cannot have them all; a load balancer's are of one peer";
+        /// Linear memory of all instances together.
+        application_memory: Bytes, ByteSize::gib(4), (ByteSize::mib(16), ByteSize::tib(1)),
+            "what one component may take by default; set it to three quarters of what the machine has";
+        /// Files that all instances have open together.
+        open_files: "files", 1_024, (16, 1_000_000),
+            "a quarter of the connections; most components read a file and close it";
     }
 }

@@ -36,6 +36,8 @@ pub struct NestPattern {
     pub data: Option<String>,
     /// What the cases of the contract's error are in Nest, by the case's name.
     pub errors: BTreeMap<String, NestError>,
+    /// Members of the response that the NestJS system does not know and does not get: `user.role`.
+    pub leave_out: Vec<String>,
     /// The line of the pattern.
     pub line: usize,
 }
@@ -79,9 +81,9 @@ fn read_patterns(table: &Table<'_, '_>, shared: &BTreeMap<String, NestError>) ->
             table.error(key.line, format!("the pattern `{subject}` stands there twice"), "keep one of the two");
             continue;
         }
-        let (function, data, own) = match value.get_ref() {
+        let (function, data, own, leave_out) = match value.get_ref() {
             DeValue::String(function) => {
-                (Some(At { value: function.to_string(), line: key.line }), None, BTreeMap::new())
+                (Some(At { value: function.to_string(), line: key.line }), None, BTreeMap::new(), Vec::new())
             }
             DeValue::Table(_) => {
                 let Some(mut entry) = table.entry(&key, value) else { continue };
@@ -89,8 +91,9 @@ fn read_patterns(table: &Table<'_, '_>, shared: &BTreeMap<String, NestError>) ->
                 let function = entry.required_string("function", FUNCTION);
                 let data = entry.string("data").map(|data| data.value);
                 let errors = entry.table("errors").map(|errors| read_errors(&errors, true)).unwrap_or_default();
+                let leave_out = entry.strings("leave_out").into_iter().map(|path| path.value).collect();
                 entry.finish();
-                (function, data, errors)
+                (function, data, errors, leave_out)
             }
             other => {
                 table.mismatch(key.value, key.line, "a function's name or a table", other);
@@ -108,7 +111,7 @@ fn read_patterns(table: &Table<'_, '_>, shared: &BTreeMap<String, NestError>) ->
         let mut errors = shared.clone();
         errors.extend(own);
         let function = name.to_owned();
-        patterns.push(NestPattern { subject, interface, function, data, errors, line: key.line });
+        patterns.push(NestPattern { subject, interface, function, data, errors, leave_out, line: key.line });
     }
     patterns
 }

@@ -67,6 +67,11 @@ impl RoutePattern {
         Ok(pattern)
     }
 
+    /// The route `/...`, which every path fits.
+    pub fn everything() -> Self {
+        RoutePattern { text: "/...".to_owned(), segments: Vec::new(), wildcard: true }
+    }
+
     /// The route as written: Spin's `spin-matched-route` and `spin-raw-component-route`.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -61,6 +61,9 @@ impl SecretError {
                 "make it a text file that the host's user may read; or remove it, and the next start makes a new \
                  secret: what was made with the old one is void then"
             }
+            SecretError::Unwritable { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => {
+                "make room on the disk of the state folder"
+            }
             SecretError::Unwritable { .. } => {
                 "make the folder writable, or choose another state folder with --state-dir"
             }

@@ -7,12 +7,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It cannot be made or written.
-    #[error("state folder {}: {cause}\n  fix: make it writable, or choose another with --state-dir", path.display())]
+    #[error("state folder {}: {cause}\n  fix: {}, or choose another with --state-dir", path.display(), mend(cause))]
     Unusable {
         /// The folder or a file in it.
         path: PathBuf,
@@ -41,10 +42,18 @@ pub enum StateError {
     },
 }
 
-/// A state folder that this process holds.
+fn mend(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        _ => "make it writable",
+    }
+}
+
+/// A state folder that this process holds, until the last of its clones is dropped.
+#[derive(Clone)]
 pub struct StateFolder {
     path: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl StateFolder {
@@ -68,7 +77,7 @@ impl StateFolder {
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse { path }),
             Err(TryLockError::Error(e)) => return Err(unusable(&lock_file, e)),
         }
-        let state = StateFolder { path, _lock: lock };
+        let state = StateFolder { path, _lock: Arc::new(lock) };
         for part in [
             state.cache(),
             state.sqlite(),

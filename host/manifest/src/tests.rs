@@ -517,6 +517,11 @@ fn files_that_do_not_exist_are_told_when_they_are_looked_up() {
     let files = app.component("a").files.resolve().unwrap();
     assert_eq!(files.keys().collect::<Vec<_>>(), ["/assets/deep/a.txt", "/x.txt"]);
 
+    let app = self::app(&with_component("files = [\"none\", { source = \"none\", destination = \"/w\" }]"));
+    fs::create_dir(app.dir.path().join("none")).unwrap();
+    let files = app.component("a").files.resolve().unwrap();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["/none", "/w"]);
+
     let twice = "files = [{ source = \"a\", destination = \"/w\" }, { source = \"b\", destination = \"/w\" }]\n";
     let twice = |more: &str| self::app(&with_component(&(twice.to_owned() + more))).file("a/x", "").file("b/x", "");
     let error = twice("").component("a").files.resolve().unwrap_err();

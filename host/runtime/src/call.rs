@@ -1,6 +1,7 @@
 //! One typed call into a component.
 
 use super::error::{CallError, Failure};
+use super::panic;
 use super::pool::{Lease, Pool};
 use souk_bindings::call::CallContext;
 use std::sync::Arc;
@@ -110,17 +111,16 @@ async fn invoke(
         wasmtime::bail!("function {function} is not there");
     };
     let slice = instance.slice.clone();
-    slice
-        .run(instance.store.run_concurrent(async |accessor| {
-            let mut values = vec![Val::Bool(false); results];
-            func.call_concurrent(accessor, params, &mut values).await?;
-            if let Some(result) = result.take() {
-                // Nobody may be there to take it any more: the task is then about to be dropped.
-                let _ = result.send(values);
-            }
-            // The instance is free only when the guest has ended what it does after its return.
-            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            wasmtime::error::Ok(())
-        }))
-        .await?
+    panic::contain(slice.run(instance.store.run_concurrent(async |accessor| {
+        let mut values = vec![Val::Bool(false); results];
+        func.call_concurrent(accessor, params, &mut values).await?;
+        if let Some(result) = result.take() {
+            // Nobody may be there to take it any more: the task is then about to be dropped.
+            let _ = result.send(values);
+        }
+        // The instance is free only when the guest has ended what it does after its return.
+        std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+        wasmtime::error::Ok(())
+    })))
+    .await?
 }

@@ -1,6 +1,7 @@
 //! A compiled component: its code, what it exports, and the linked template that instances are made from.
 
 use super::handler::HandlerIndices;
+use crate::refusal::refusal;
 use souk_bindings::Ctx;
 use std::fmt;
 use std::path::Path;
@@ -135,16 +136,7 @@ impl Compiled {
         component: &Component,
         linker: &Linker<Ctx>,
     ) -> Result<Self, CompileError> {
-        let error = |e: wasmtime::Error| {
-            CompileError {
-            component: name.to_string(),
-            message: format!("cannot be linked: {e:#}"),
-            fix: "build it against interfaces that Souk has: WASI 0.3.0 and 0.2.x with wasi:http, spin:sqlite@3, \
-                  spin:postgres@4, spin:key-value@3, spin:variables@3, fermyon:spin/{key-value,sqlite,variables}@2.0.0, \
-                  wasi:keyvalue@0.2.0-draft2, wasi:config@0.2.0-draft-2024-09-27"
-                .into(),
-        }
-        };
+        let error = |e: wasmtime::Error| refusal(&name, engine, component, &e);
         let pre = linker.instantiate_pre(component).map_err(error)?;
         let exported = Exported::of(engine, component);
         // A component that has both is called by the newer one.

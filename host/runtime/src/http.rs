@@ -13,6 +13,7 @@
 //! short one is lost where the reader has not yet taken what came before it; so it is not told of the length.
 
 use super::error::{CallError, Failure};
+use super::panic;
 use super::pool::Pool;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -197,7 +198,7 @@ impl Pool {
         let Some(handler) = instance.handler.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
-        match handler.handle(instance, request, head, progress).await {
+        match panic::contain(handler.handle(instance, request, head, progress)).await {
             Ok(()) => {
                 aborted.0 = None;
                 if handler.allows_reuse() {

@@ -14,7 +14,9 @@ mod error;
 mod fairness;
 mod handler;
 mod http;
+mod panic;
 mod pool;
+mod refusal;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};

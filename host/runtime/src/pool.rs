@@ -4,6 +4,7 @@ use super::component::Compiled;
 use super::error::{CallError, Failure};
 use super::fairness::{Fairness, Slice};
 use super::handler::Handler;
+use super::panic;
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
@@ -174,7 +175,7 @@ impl Pool {
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
         let slice = self.fairness.govern(&mut store);
-        let instance = self.compiled.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let instance = panic::contain(self.compiled.pre.instantiate_async(&mut store)).await.map_err(failed)?;
         let exported = &self.compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
         for function in &exported.functions {

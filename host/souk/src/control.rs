@@ -91,7 +91,7 @@ pub async fn call(app: &App, request: CallRequest) -> CallReply {
 
 async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> {
     let CallRequest { component, function, arguments } = request;
-    let Some(pool) = app.pool(&component) else {
+    let Some(pool) = app.pool_by_hand(&component).await.map_err(|error| error.to_string())? else {
         if let Some(variable) = app.application().off.get(&component) {
             return Err(format!(
                 "component `{component}` is off, because `{variable}` is set\n  fix: leave `{variable}` empty"
@@ -213,7 +213,11 @@ fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
 pub async fn list(app: &App) -> Vec<Listed> {
     let components = app.application().components.keys();
     let listed = futures::future::join_all(components.map(async |component| {
-        match (app.pool(component), app.remote()) {
+        let pool = match app.pool_by_hand(component).await {
+            Ok(pool) => pool,
+            Err(error) => return vec![Listed { signature: error.to_string(), remote: false, ..nobody(component) }],
+        };
+        match (pool, app.remote()) {
             (Some(pool), _) => callable(&pool.compiled().exported.functions)
                 .map(|f| Listed {
                     component: component.clone(),

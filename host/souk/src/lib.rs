@@ -10,6 +10,9 @@
 pub mod app;
 pub mod cli;
 pub mod control;
+mod descriptors;
 pub mod http;
 mod limits;
+mod machine;
+mod spin_headers;
 pub mod telemetry;

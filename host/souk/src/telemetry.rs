@@ -3,8 +3,19 @@
 //! Records carry the component and the trace id (the request id). `RUST_LOG` sets what is logged; `--quiet` leaves
 //! warnings and errors. When lines come faster than stderr takes them, lines are dropped and counted, never waited for:
 //! a component that prints without end must not hold up the others.
+//!
+//! A guest or a client can cause most warnings, as often as it likes. So of each kind of warning or error only
+//! [`MAX_REPEATS`] a second are logged for a component, and one line says how many more there were.
 
+pub(crate) mod repeats;
+
+pub use repeats::MAX_REPEATS;
+
+use repeats::Throttled;
+use souk_bindings::printable;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write as _};
+use std::panic::PanicHookInfo;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +32,7 @@ souk_manifest::fixed_limits! {
 /// # Errors
 /// When `RUST_LOG` cannot be read, or a log was started before.
 pub fn start(default: &str) -> anyhow::Result<Log> {
+    std::panic::set_hook(Box::new(report_panic));
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_BUFFERED_LINES)
         .thread_name("log")
@@ -36,9 +48,23 @@ pub fn start(default: &str) -> anyhow::Result<Log> {
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
+        .map_event_format(Throttled::new)
         .try_init()
         .map_err(|e| anyhow::anyhow!("the log was started before: {e}"))?;
     Ok(Log { dropped, _guard: guard })
+}
+
+/// Reports a panic on one line, which nothing that a guest sent can end. It goes straight to stderr: a second panic may
+/// end the process before the log's thread has written.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let message = printable(panic.payload_as_str().unwrap_or("no message"));
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "ERROR the host panicked at {place}: {message}");
+    if backtrace.status() == BacktraceStatus::Captured {
+        let _ = writeln!(stderr, "{backtrace}");
+    }
 }
 
 /// The log of the process; it is flushed when this is dropped.

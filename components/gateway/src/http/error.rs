@@ -113,7 +113,12 @@ impl Error {
     /// The response.
     pub fn into_reply(self) -> Reply {
         // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
-        Reply { status: self.status, body: serde_json::to_vec(&self).unwrap_or_default(), kind: Kind::Json }
+        Reply {
+            status: self.status,
+            body: serde_json::to_vec(&self).unwrap_or_default(),
+            kind: Kind::Json,
+            public: false,
+        }
     }
 }
 

@@ -34,24 +34,33 @@ impl Request<'_> {
     }
 }
 
-/// Answers one request.
+/// Answers one request; `dispatch` finds its route and runs it.
 ///
 /// The body is parsed before the route is looked for, so malformed JSON is a 400 on an unknown path too, as in Express.
 ///
 /// # Errors
 /// When the host refuses the response, which is a mistake in [`reply`].
-pub async fn serve(request: WasiRequest) -> Result<Response, ErrorCode> {
+pub async fn serve(
+    request: WasiRequest,
+    dispatch: impl AsyncFn(&Request<'_>) -> Result<Reply, Error>,
+) -> Result<Response, ErrorCode> {
     let method = request.get_method();
     let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
     let headers = request.get_headers();
-    let reply = match answer(request, &headers, &method, &target).await {
+    let reply = match answer(request, &headers, &method, &target, dispatch).await {
         Ok(reply) => reply,
         Err(error) => error.into_reply(),
     };
     reply.send(&method, &headers)
 }
 
-async fn answer(request: WasiRequest, headers: &Headers, method: &Method, target: &str) -> Result<Reply, Error> {
+async fn answer(
+    request: WasiRequest,
+    headers: &Headers,
+    method: &Method,
+    target: &str,
+    dispatch: impl AsyncFn(&Request<'_>) -> Result<Reply, Error>,
+) -> Result<Reply, Error> {
     let text = match method {
         // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
         Method::Get | Method::Head => String::new(),
@@ -59,5 +68,5 @@ async fn answer(request: WasiRequest, headers: &Headers, method: &Method, target
     };
     let body = Fields::parse(&text)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    crate::routes::dispatch(&Request { method, target, path, query, body: &body, headers }).await
+    dispatch(&Request { method, target, path, query, body: &body, headers }).await
 }

@@ -18,6 +18,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// What the body is.
     pub kind: Kind,
+    /// Whether anyone may have the body. Nobody keeps a copy of any other.
+    pub public: bool,
 }
 
 /// What a body is.
@@ -29,10 +31,15 @@ pub enum Kind {
 }
 
 impl Reply {
-    /// An answer that carries `value`.
+    /// An answer that carries `value`, for the one who asked.
     pub fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
-        Ok(Reply { status, body, kind: Kind::Json })
+        Ok(Reply { status, body, kind: Kind::Json, public: false })
+    }
+
+    /// The same answer, for anyone: it depends on no token and tells nothing about a user.
+    pub fn public(self) -> Self {
+        Reply { public: true, ..self }
     }
 
     /// Sends the answer to a request with this method and these headers.
@@ -42,22 +49,23 @@ impl Reply {
     pub fn send(self, method: &Method, request: &Headers) -> Result<Response, ErrorCode> {
         let tag = etag::of(&self.body);
         let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
+        // A 304 has them too: RFC 9110, section 15.4.5.
+        let mut headers = vec![("etag".to_owned(), tag.clone().into_bytes())];
+        if !self.public {
+            headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
+        }
         if cacheable && is_fresh(request, &tag) {
-            return respond(304, &[("etag".to_owned(), tag.into_bytes())], None);
+            return respond(304, headers, None);
         }
         let content_type = match self.kind {
             Kind::Json => "application/json; charset=utf-8",
             Kind::Page(_) => "text/html; charset=utf-8",
         };
-        let mut headers = vec![
-            ("content-type".to_owned(), content_type.into()),
-            // With its length the body goes out in one write with the headers, not in chunks.
-            ("content-length".to_owned(), self.body.len().to_string().into_bytes()),
-            ("etag".to_owned(), tag.into_bytes()),
-        ];
+        headers.push(("content-type".to_owned(), content_type.into()));
+        // With its length the body goes out in one write with the headers, not in chunks.
+        headers.push(("content-length".to_owned(), self.body.len().to_string().into_bytes()));
         if let Kind::Page(policy) = self.kind {
             headers.push(("content-security-policy".to_owned(), policy.into()));
-            headers.push(("x-content-type-options".to_owned(), b"nosniff".to_vec()));
         }
         match self.status {
             401 => headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec())),
@@ -65,7 +73,7 @@ impl Reply {
             _ => {}
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
-        respond(self.status, &headers, body)
+        respond(self.status, headers, body)
     }
 }
 

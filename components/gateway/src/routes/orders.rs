@@ -108,6 +108,7 @@ async fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
         BodyErrors, LoginErrors, PaymentErrors,
         (status = 201, description = "The order, and where to pay it", body = CheckoutView),
         (status = 422, description = "The key was used for another order", body = ServiceError),
+        (status = 429, description = "Too many orders of the user wait for their payment", body = ServiceError),
     ),
 ))]
 async fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
@@ -202,6 +203,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
             );
             Error::remote(503, text).with("orderId", id)
         }
+        (orders::Error::TooManyOpen(message), _) => Error::service(429, message),
         (orders::Error::Unavailable(_), _) => Error::unavailable("The order service"),
         (orders::Error::Internal(detail), _) => Error::internal(&detail),
     }

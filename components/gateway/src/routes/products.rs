@@ -56,7 +56,7 @@ async fn list(query: &str) -> Result<Reply, Error> {
     let found = catalog::list(page, limit).await.map_err(|e| refused(e, None))?;
     let pagination =
         Pagination { page, limit, total_pages: found.total, last_page: found.total.div_ceil(limit.into()) };
-    Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })
+    Ok(Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })?.public())
 }
 
 /// Creates a product.
@@ -79,7 +79,7 @@ async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
 ))]
 async fn get(id: ProductId) -> Result<Reply, Error> {
     let product = catalog::get(id).await.map_err(|e| refused(e, Some(id)))?;
-    Reply::json(200, &View::of(&product))
+    Ok(Reply::json(200, &View::of(&product))?.public())
 }
 
 /// Changes a product's name, its price, or both.

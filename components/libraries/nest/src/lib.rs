@@ -5,8 +5,10 @@
 //! `ValidationPipe` with `whitelist` does; a field of another type is refused with status 400 and the field's name.
 
 mod decimal;
+mod paging;
 
 pub use decimal::{Decimal, decimal};
+pub use paging::{Number, Paging, Window};
 
 use serde::de::Deserialize;
 use serde::{Deserializer, Serialize};
@@ -33,7 +35,32 @@ pub fn json(value: &impl Serialize) -> String {
 /// # Errors
 /// The exception to answer with, which says what does not fit.
 pub fn data<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|error| exception(400, format!("Invalid data: {error}")))
+    read(json).map_err(|problem| exception(400, format!("Invalid data: {problem}")))
+}
+
+/// How the texts of serde begin that go on with types of ours.
+const WRONG: [&str; 4] = ["invalid type", "invalid value", "invalid length", "data did not match"];
+
+/// Reads JSON; what does not fit is said in the sender's words: which field, and never by the names of our own types.
+///
+/// # Errors
+/// What does not fit.
+pub fn read<'d, T: Deserialize<'d>>(json: &'d str) -> Result<T, String> {
+    let mut input = serde_json::Deserializer::from_str(json);
+    let value = serde_path_to_error::deserialize(&mut input).map_err(|error| {
+        let path = error.path().to_string();
+        let path = Some(path.as_str()).filter(|path| !matches!(*path, "." | "?"));
+        let text = error.inner().to_string();
+        // serde_json ends each text with a place in it, and serde names types of Rust after "expected".
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        if WRONG.iter().any(|kind| text.starts_with(kind)) {
+            format!("{} has the wrong type or value", path.unwrap_or("the data"))
+        } else {
+            path.map_or_else(|| text.to_owned(), |path| format!("{path}: {text}"))
+        }
+    })?;
+    input.end().map_err(|_| "the data is more than one value".to_owned())?;
+    Ok(value)
 }
 
 /// A pattern that the adapter does not know: the manifest names one too many.
@@ -67,32 +94,6 @@ pub fn timestamp(moment: OffsetDateTime) -> String {
     moment.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
-/// Which page of a list, from 1, and how many entries it has.
-#[derive(Debug, serde::Deserialize)]
-pub struct Paging {
-    /// The page.
-    #[serde(default = "first")]
-    pub page: u32,
-    /// The most entries of a page.
-    #[serde(default = "ten")]
-    pub limit: u32,
-}
-
-fn first() -> u32 {
-    1
-}
-
-fn ten() -> u32 {
-    10
-}
-
-impl Paging {
-    /// The number of the last page, where there are `total` entries.
-    pub fn last_page(&self, total: u64) -> u64 {
-        total.div_ceil(u64::from(self.limit).max(1))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,11 +123,48 @@ mod tests {
         assert_eq!(timestamp(moment + time::Duration::milliseconds(45)), "2024-02-27T15:50:27.045Z");
     }
 
+    #[derive(Debug, serde::Deserialize)]
+    struct Order {
+        #[serde(rename = "items")]
+        _items: Vec<Item>,
+        #[serde(default, rename = "status")]
+        _status: Option<Status>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Item {
+        #[serde(rename = "quantity")]
+        _quantity: u32,
+        #[serde(deserialize_with = "decimal", rename = "price")]
+        _price: u64,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "UPPERCASE")]
+    enum Status {
+        Paid,
+    }
+
     #[test]
-    fn a_list_has_ten_entries_a_page_unless_somebody_says_otherwise() {
-        let paging: Paging = data("{}").unwrap();
-        assert_eq!((paging.page, paging.limit, paging.last_page(47)), (1, 10, 5));
-        let paging: Paging = data(r#"{"page":2,"limit":0}"#).unwrap();
-        assert_eq!((paging.page, paging.last_page(3)), (2, 3));
+    fn what_does_not_fit_is_said_with_the_field_and_without_our_types() {
+        for (json, problem) in [
+            ("null", "the data has the wrong type or value"),
+            ("[]", "the data has the wrong type or value"),
+            ("7", "the data has the wrong type or value"),
+            ("{}", "missing field `items`"),
+            (r#"{"items":null}"#, "items has the wrong type or value"),
+            (r#"{"items":[{"quantity":1.5,"price":1}]}"#, "items[0].quantity has the wrong type or value"),
+            (r#"{"items":[{"quantity":-1,"price":1}]}"#, "items[0].quantity has the wrong type or value"),
+            (r#"{"items":[{"price":1}]}"#, "items[0]: missing field `quantity`"),
+            (
+                r#"{"items":[{"quantity":1,"price":1.005}]}"#,
+                "items[0].price: an amount must be a number of at most two decimals, not below zero",
+            ),
+            (r#"{"items":[],"status":"ODD"}"#, "status: unknown variant `ODD`, expected `PAID`"),
+        ] {
+            let found = read::<Order>(json).unwrap_err();
+            assert!(!["struct", "u32", "u64", "enum", "sequence"].iter().any(|word| found.contains(word)), "{found}");
+            assert_eq!(found, problem, "{json}");
+        }
     }
 }

@@ -86,13 +86,19 @@ pub fn method_name(method: &Method) -> &str {
     }
 }
 
-/// A response; `body` is `None` for one that has no content, whatever its headers say of a length.
+/// The header that keeps a browser from taking a body for something else than its type says.
+pub const NOSNIFF: (&str, &str) = ("x-content-type-options", "nosniff");
+
+/// A response with these headers and [`NOSNIFF`]; `body` is `None` for one that has no content, whatever its headers say
+/// of a length.
 ///
 /// # Errors
 /// When the host refuses a header or the status.
-pub fn respond(status: u16, headers: &[(String, Vec<u8>)], body: Option<Vec<u8>>) -> Result<Response, ErrorCode> {
+pub fn respond(status: u16, mut headers: Vec<(String, Vec<u8>)>, body: Option<Vec<u8>>) -> Result<Response, ErrorCode> {
     let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
-    let headers = Fields::from_list(headers).map_err(|_| refused("a response header was refused"))?;
+    let (name, value) = NOSNIFF;
+    headers.push((name.to_owned(), value.into()));
+    let headers = Fields::from_list(&headers).map_err(|_| refused("a response header was refused"))?;
     // A writer that is dropped ends the message without trailers.
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (response, _transmitted) = Response::new(headers, body.map(contents), trailers);

@@ -1,11 +1,12 @@
 //! Two at once on PostgreSQL: one holds what it has, the other is seen to wait for it, and then both end. On SQLite they
 //! would stand in a row.
 
-use super::{draft, key, number, on_postgres, order, postgres, provider_page};
+use super::{create, draft, key, number, on_postgres, order, postgres, provider_page};
 use crate::bindings::orders::{self, Actor, Money, Order, Status};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
 use crate::payment_state::{Charge, payment_state};
 use crate::session::Saved;
+use crate::store::Created;
 use crate::{event, session, sql, status, store};
 use souk_database::{Database, Error};
 use std::thread;
@@ -125,15 +126,36 @@ fn of_two_orders_with_one_key_at_once_exactly_one_is_stored() {
         let first = |db: &Database| {
             let id = "00000000-0000-4000-8000-000000000000";
             db.query(sql::TAKE_KEY, &["9".into(), "k".into(), [7; 32].into(), id.into()])?;
-            let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into()];
+            let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 50.into()];
             db.query(sql::CREATE, &order).map(drop)
         };
         let second = while_it_waits(&server, first, stays, |db| {
-            store::create(db, Some("9"), "usd", draft(5), Some(&same())).map(|made| made.is_some())
+            create(db, Some("9"), "usd", draft(5), Some(&same())).map(|made| made.is_some())
         });
         assert_eq!(second.unwrap(), !stays);
         assert_eq!(number(db, "SELECT count(*) FROM orders"), 1);
         assert_eq!(number(db, "SELECT count(*) FROM idempotency_keys"), 1);
+    }
+}
+
+#[test]
+fn of_two_orders_at_once_the_second_counts_the_first_unless_it_comes_to_nothing() {
+    for stays in [true, false] {
+        for key in [None, Some(key(Some("9"), "k", 1))] {
+            let server = on_postgres();
+            let db = &server.0;
+            let first = |db: &Database| {
+                let id = "00000000-0000-4000-8000-000000000000";
+                let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 1.into()];
+                db.query(sql::CREATE, &order).map(drop)
+            };
+            let second = while_it_waits(&server, first, stays, |db| {
+                store::create(db, Some("9"), "usd", draft(5), key.as_ref(), 1)
+            });
+            let second = second.unwrap();
+            assert_eq!(matches!(second, Created::TooManyOpen), stays, "{second:?}");
+            assert_eq!(number(db, "SELECT count(*) FROM orders"), 1);
+        }
     }
 }
 
@@ -238,7 +260,7 @@ fn storm(db: &Database, all: &[Order], seed: usize) {
         let name = format!("{}", n % 23);
         match n % 8 {
             0 => {
-                let taken = store::create(db, Some("9"), "usd", draft(5), Some(&key(Some("9"), &name, 1)));
+                let taken = create(db, Some("9"), "usd", draft(5), Some(&key(Some("9"), &name, 1)));
                 assert!(taken.is_ok(), "{taken:?}");
             }
             1 => assert_eq!(session::begin(db, &made.id, 1 + (n % 3) as u32).map(drop), Ok(())),

@@ -96,7 +96,7 @@ impl Reply {
             headers.push(("retry-after".to_owned(), RETRY_AFTER.into()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
-        souk_web::respond(self.status, &headers, body)
+        souk_web::respond(self.status, headers, body)
     }
 }
 

@@ -1,17 +1,22 @@
 //! A response's body on its way to the guest: passed on frame by frame, as the guest reads, under its time limits.
+//! Nothing of it is buffered here. While the guest does not read, nothing is read from the connection, and the clock
+//! between bytes stands still: it measures the sender, not the reader.
 //!
-//! Nothing is buffered here. While the guest does not read, nothing is read from the connection, and the clock between
-//! bytes stands still: it measures the sender, not the reader.
+//! A request's body on its way out: a guest's body has no length as a rule, and not every server takes a chunked one. So
+//! a small body that the guest writes at once is read to its end before the head goes out, and has a `content-length`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
-use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::{Error, WasiBody};
 
 /// A body with its time limits and its place among the requests under way.
 pub(super) struct Limited<B> {
@@ -77,6 +82,78 @@ where
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or(SizeHint::with_exact(0), |(body, _)| body.size_hint())
     }
+}
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of small request bodies.
+    pub(crate) const FIXED_LIMITS = "http client";
+
+    /// The most that is read ahead of a component's request body.
+    const READ_AHEAD_BYTES: usize = 64 * 1024, bytes;
+    /// How long to wait for the end of a small request body. A component that streams is not held up for longer.
+    const READ_AHEAD_TIMEOUT: Duration = Duration::from_millis(10);
+}
+
+/// The body of a request, of which the beginning has been read.
+struct Begun {
+    ready: Bytes,
+    /// What the guest still writes.
+    rest: Option<WasiBody>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Body for Begun {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if !self.ready.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.ready)))));
+        }
+        if let Some(rest) = &mut self.rest {
+            match ready!(Pin::new(rest).poll_frame(cx)) {
+                None => self.rest = None,
+                frame => return Poll::Ready(frame),
+            }
+        }
+        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    /// A body with trailers has no length: HTTP/1.1 has them after chunks only.
+    fn size_hint(&self) -> SizeHint {
+        match (&self.rest, &self.trailers) {
+            (None, None) => SizeHint::with_exact(self.ready.len() as u64),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+/// `body` with a length, if its guest writes it at once and it is small; otherwise without, and as it is.
+///
+/// # Errors
+/// When the body breaks off.
+pub(super) async fn with_length(mut body: WasiBody) -> Result<WasiBody, Error> {
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return Ok(body);
+    }
+    let (mut ready, mut trailers) = (BytesMut::new(), None);
+    let read = async {
+        while ready.len() <= READ_AHEAD_BYTES {
+            let Some(frame) = body.frame().await else { return Ok(true) };
+            match frame?.into_data() {
+                Ok(data) => ready.extend_from_slice(&data),
+                Err(other) => trailers = other.into_trailers().ok(),
+            }
+        }
+        Ok::<_, Error>(false)
+    };
+    let ended = tokio::time::timeout(READ_AHEAD_TIMEOUT, read).await.unwrap_or(Ok(false))?;
+    let rest = (!ended).then_some(body);
+    Ok(Begun { ready: ready.freeze(), rest, trailers }.boxed_unsync())
 }
 
 /// The error of a body from the network, or from a component.

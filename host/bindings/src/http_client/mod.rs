@@ -30,6 +30,7 @@ use body::Limited;
 use connect::{CONNECT_TIMEOUT, Connector};
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -63,7 +64,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, connect::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, connect::FIXED_LIMITS, body::FIXED_LIMITS].concat()
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -203,6 +204,17 @@ impl Client {
                 return Err(Error::ConnectionLimitReached);
             }
         };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let (head, body) = request.into_parts();
+            let body = body::with_length(body).await;
+            let body = body.map_err(|error| self.failed(target, call, "the body broke off", error))?;
+            request = Request::from_parts(head, body);
+            // RFC 9110, section 8.6; hyper says nothing of a body that is empty.
+            let has_content = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+            if has_content && request.body().size_hint().exact() == Some(0) {
+                request.headers_mut().entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(0));
+            }
+        }
         let mut connection = capture_connection(&mut request);
         let mut response = pin!(self.client.request(request));
         let early = tokio::select! {
@@ -325,5 +337,7 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
+#[cfg(test)]
+mod framing_tests;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,9 @@
 use super::*;
 use crate::tests::Log;
 use bytes::Bytes;
-use http_body::Frame;
+use futures::StreamExt as _;
+use http::HeaderMap;
+use http_body::{Body, Frame};
 use http_body_util::{Empty, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -14,6 +16,7 @@ use souk_manifest::AllowedHost;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -26,7 +29,7 @@ pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
     entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap()).collect::<Vec<_>>().into()
 }
 
-fn loopback() -> AllowedHosts {
+pub(super) fn loopback() -> AllowedHosts {
     allow(&["http://127.0.0.0/8:*", "https://127.0.0.0/8:*"])
 }
 
@@ -41,7 +44,7 @@ fn resolving(allowed: AllowedHosts, addresses: &[&str]) -> Client {
     Client::with_resolver("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap(), resolve)
 }
 
-fn client(allowed: AllowedHosts) -> Client {
+pub(super) fn client(allowed: AllowedHosts) -> Client {
     Client::new("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap())
 }
 
@@ -58,11 +61,11 @@ fn post(uri: &str, body: impl http_body::Body<Data = Bytes, Error = Error> + Sen
     Request::post(uri).body(body.boxed_unsync()).unwrap()
 }
 
-async fn send(client: &Client, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+pub(super) async fn send(client: &Client, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
     client.send(request, RequestOptions::default(), &call()).await
 }
 
-async fn text(response: Response<WasiBody>) -> String {
+pub(super) async fn text(response: Response<WasiBody>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
@@ -121,6 +124,38 @@ async fn a_request_and_its_response_pass_whole() {
     let response = send(&client(loopback()), request).await.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["x-theirs"]), (418, &HeaderValue::from_static("yes")));
     assert_eq!(text(response).await, r#"POST /path?query=1 Some("8") Some("1") the body"#);
+}
+
+/// A body without a length, of these frames; it ends, or waits for ever.
+fn unsized_body(frames: Vec<Frame<Bytes>>, ends: bool) -> impl Body<Data = Bytes, Error = Error> + Send + 'static {
+    let frames = futures::stream::iter(frames.into_iter().map(Ok));
+    let rest = futures::stream::poll_fn(move |_| if ends { Poll::Ready(None) } else { Poll::Pending });
+    StreamBody::new(frames.chain(rest))
+}
+
+#[tokio::test]
+async fn a_body_that_is_written_at_once_has_a_length_and_others_go_out_as_they_come() {
+    let server = serve(async |request: Request<Incoming>| {
+        let (parts, mut body) = request.into_parts();
+        let first = body.frame().await.map(|frame| frame.unwrap().into_data().unwrap()).unwrap_or_default();
+        let header = |name| parts.headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
+        let seen = format!("{} {} {}", header("content-length"), header("transfer-encoding"), first.len());
+        Response::new(Full::from(seen))
+    })
+    .await;
+    let data = |bytes: usize| Frame::data(Bytes::from(vec![b'x'; bytes]));
+    let trailers = || Frame::trailers(HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from(7))]));
+    for (frames, ends, expected) in [
+        (vec![], true, "0 - 0"),
+        (vec![data(3), data(4)], true, "7 - 7"),
+        (vec![data(3), trailers()], true, "- chunked 3"),
+        (vec![data(3)], false, "- chunked 3"),
+        (vec![data(70_000), data(1)], true, "- chunked"),
+    ] {
+        let response = send(&client(loopback()), post(&server, unsized_body(frames, ends))).await.unwrap();
+        let seen = text(response).await;
+        assert!(seen.starts_with(expected), "{seen} is not {expected}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! A bucket that somebody else has made is taken as it is, if no value that was acknowledged can go from it by itself: it
 //! keeps one value of a key, and refuses what it has no room for.
 
-use super::store::MAX_BUCKET_BYTES;
+use super::types::MAX_BUCKET_BYTES;
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// See [`WalFull`](crate::sqlite::wal::WalFull).
     #[error("another program reads the store's file and keeps its log from being emptied; end that program")]
     LogFull,
+    /// The disk of the state folder.
+    #[error("the disk of the host is full, and the value is not stored")]
+    DiskFull,
     /// An increment of something that is not a number.
     #[error("the value is not a number that `increment` has written")]
     NotANumber,
@@ -60,6 +63,7 @@ impl StoreError {
     pub(super) fn cause(&self) -> Option<String> {
         match self {
             StoreError::Database(cause) => Some(cause.to_string()),
+            StoreError::DiskFull => Some("the disk of the state folder is full: make room on it".to_owned()),
             StoreError::Server { cause, .. } => Some(cause.clone()),
             _ => None,
         }

@@ -11,7 +11,8 @@
 //! A file refuses growth beyond [`MAX_FILE_BYTES`]; its write-ahead log is bounded as [`wal`] says.
 
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
+use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
+use crate::full::{Full, what_is_full};
 use crate::sqlite::wal::{self, Wal, WalFull};
 use anyhow::Context as _;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -45,10 +46,7 @@ const UPSERT: &str = "INSERT INTO entry (key, value, version) VALUES (?1, ?2, ra
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
-            _ => StoreError::Database(error),
-        }
+        StoreError::Database(error)
     }
 }
 
@@ -210,10 +208,20 @@ impl File {
             // This process reads one key at a time, so there is no read to end.
             let room = wal.keep_small(|| wal::empty(&writer, BUSY_TIMEOUT), || false);
             room.map_err(|WalFull| StoreError::LogFull)?;
-            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = work(&tx)?;
-            tx.commit()?;
-            Ok(result)
+            let written = (|| {
+                let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let result = work(&tx)?;
+                tx.commit()?;
+                Ok(result)
+            })();
+            written.map_err(|error| match error {
+                StoreError::Database(error) => match what_is_full(&error, &writer) {
+                    Some(Full::File) => StoreError::Full,
+                    Some(Full::Disk) => StoreError::DiskFull,
+                    None => StoreError::Database(error),
+                },
+                other => other,
+            })
         })
         .await
     }

@@ -14,14 +14,16 @@ mod redis;
 mod spin;
 mod spin_2;
 mod store;
+mod types;
 mod wasi;
 
 pub use error::StoreError;
 pub use nats::ELECTION_TIMEOUT;
 pub use spin_2::MAX_LISTED_KEYS_BYTES;
-pub use store::{
+pub use store::Store;
+pub use types::{
     KEYS_PAGE, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET_BYTES, MAX_FILE_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page,
-    SERVER_TIMEOUT, Store, Swap, Version, Versioned,
+    SERVER_TIMEOUT, Swap, Version, Versioned,
 };
 
 use crate::Ctx;
@@ -42,7 +44,7 @@ souk_manifest::fixed_limits! {
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         FIXED_LIMITS,
-        store::FIXED_LIMITS,
+        types::FIXED_LIMITS,
         conflicts::FIXED_LIMITS,
         spin_2::FIXED_LIMITS,
         file::FIXED_LIMITS,
@@ -110,9 +112,26 @@ impl Ctx {
 
     /// The text of `other(..)` for a failed operation; what SQLite or the server said goes to the log.
     fn store_fault(&self, error: &StoreError) -> String {
+        self.fault().text(error)
+    }
+
+    /// Tells of failed operations of this call, also after it.
+    fn fault(&self) -> Fault {
+        Fault { component: self.grants.component.clone(), trace: self.call.trace.clone() }
+    }
+}
+
+/// Whose operation failed, for the log.
+struct Fault {
+    component: Arc<str>,
+    trace: Arc<str>,
+}
+
+impl Fault {
+    /// The text of `other(..)` for a failed operation; what SQLite or the server said goes to the log.
+    fn text(&self, error: &StoreError) -> String {
         if let Some(cause) = error.cause() {
-            let component = &self.grants.component;
-            tracing::error!(%component, trace = %self.call.trace, cause, "{error}");
+            tracing::error!(component = %self.component, trace = %self.trace, cause, "{error}");
         }
         error.to_string()
     }

@@ -24,7 +24,7 @@
 
 use super::conflicts::Conflicts;
 use super::error::StoreError;
-use super::store::{KEYS_PAGE, MAX_BATCH_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned, add};
+use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned, add};
 use super::{bucket, names};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::PublishErrorKind;

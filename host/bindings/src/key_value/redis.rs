@@ -19,7 +19,7 @@
 //! at once.
 
 use super::error::StoreError;
-use super::store::{
+use super::types::{
     KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned,
 };
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};

@@ -1,16 +1,13 @@
 //! `spin:key-value@3.0.0`: every function is async in the contract, so the guest goes on while the disk is written.
 
-use super::{Handle, Page, Refusal, Store, StoreError};
+use super::{Fault, Handle, Page, Refusal, Store, StoreError};
 use crate::Ctx;
+use crate::producer::{Batch, Producer, Source};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
-use wasmtime::StoreContextMut;
-use wasmtime::component::{
-    Accessor, Destination, FutureReader, HasSelf, Linker, Resource, StreamProducer, StreamReader, StreamResult,
-    VecBuffer,
-};
+use wasmtime::component::{Accessor, FutureReader, HasSelf, Linker, Resource, StreamReader};
 
 mod generated {
     wasmtime::component::bindgen!({
@@ -80,10 +77,8 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
         let store = store(guest, &handle)?;
         guest.with(|mut access| {
             let (outcome, end) = oneshot::channel();
-            let keys = StreamReader::new(
-                &mut access,
-                Keys { page: fetch(store.clone(), None), store, outcome: Some(outcome) },
-            )?;
+            let fault = access.get().fault();
+            let keys = StreamReader::new(&mut access, Producer::new(Keys::of(store, fault), Some(outcome)))?;
             // A guest that drops the stream early drops the sender with it: no error then.
             let end = async move { wasmtime::error::Ok(end.await.unwrap_or(Ok(()))) };
             Ok((keys, FutureReader::new(&mut access, end)?))
@@ -94,59 +89,50 @@ impl wit::HostStoreWithStore<Ctx> for HasSelf<Ctx> {
 /// A page that is being read.
 type Fetch = Pin<Box<dyn Future<Output = Result<Page, StoreError>> + Send>>;
 
-fn fetch(store: Arc<Store>, from: Option<String>) -> Fetch {
-    Box::pin(async move { store.keys(from.as_deref()).await })
-}
-
-/// Lists the keys of a store a page at a time, as the guest reads them.
+/// Lists the keys of a store a page at a time, as the guest reads them. One page is bounded in keys and in bytes; that
+/// of a file is read where it is polled.
 struct Keys {
     store: Arc<Store>,
-    page: Fetch,
-    outcome: Option<oneshot::Sender<Result<(), wit::Error>>>,
+    fault: Fault,
+    /// `None` after the last page.
+    page: Option<Fetch>,
 }
 
 impl Keys {
-    fn finish(&mut self, outcome: Result<(), wit::Error>) -> StreamResult {
-        if let Some(sender) = self.outcome.take() {
-            // Nobody listens when the guest dropped the future; that is its right.
-            let _ = sender.send(outcome);
-        }
-        StreamResult::Dropped
+    fn of(store: Arc<Store>, fault: Fault) -> Self {
+        let mut keys = Keys { store, fault, page: None };
+        keys.fetch(None);
+        keys
+    }
+
+    fn fetch(&mut self, from: Option<String>) {
+        let store = self.store.clone();
+        self.page = Some(Box::pin(async move { store.keys(from.as_deref()).await }));
     }
 }
 
-impl StreamProducer<Ctx> for Keys {
+impl Source for Keys {
     type Item = String;
-    type Buffer = VecBuffer<String>;
+    type Error = wit::Error;
 
-    fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut guest: StoreContextMut<'a, Ctx>,
-        mut destination: Destination<'a, String, VecBuffer<String>>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        // A read of length zero asks whether keys are ready; the next read answers it.
-        if destination.remaining(&mut guest) == Some(0) {
-            return Poll::Ready(Ok(StreamResult::Completed));
-        }
-        // One page is bounded in keys and in bytes; that of a file is read where it is polled.
-        Poll::Ready(Ok(match self.page.as_mut().poll(cx) {
-            Poll::Pending if finish => StreamResult::Cancelled,
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(page)) => {
-                destination.set_buffer(page.keys.into());
-                if page.next.is_none() {
-                    self.finish(Ok(()))
-                } else {
-                    self.page = fetch(self.store.clone(), page.next);
-                    StreamResult::Completed
+    fn poll_batch(&mut self, cx: &mut Context<'_>, _wanted: usize) -> Poll<Batch<Self>> {
+        let Some(page) = &mut self.page else {
+            return Poll::Ready(None);
+        };
+        let page = ready!(page.as_mut().poll(cx));
+        self.page = None;
+        Poll::Ready(Some(match page {
+            Ok(page) => {
+                if page.next.is_some() {
+                    self.fetch(page.next);
                 }
+                Ok(page.keys)
             }
-            Poll::Ready(Err(error)) => {
-                let text = guest.data().store_fault(&error);
-                self.finish(Err(wit::Error::Other(text)))
-            }
+            Err(error) => Err(wit::Error::Other(self.fault.text(&error))),
         }))
+    }
+
+    fn is_done(&self) -> bool {
+        self.page.is_none()
     }
 }

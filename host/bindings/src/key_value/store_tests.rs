@@ -1,6 +1,7 @@
 //! What a store promises, wherever it is kept: each of these tests runs on a file, in NATS and in Redis.
 
 use super::super::kinds::TestStore;
+use super::super::types::KEYS_PAGE;
 use super::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;

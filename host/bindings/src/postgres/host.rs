@@ -6,7 +6,7 @@
 use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
-use crate::rows::Producer;
+use crate::producer::Producer;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -184,7 +184,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };
-            let producer = Producer { rows, end };
+            let producer = Producer::new(rows, end);
             Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
         })
     }

@@ -12,7 +12,7 @@ use super::error::{After, Failure};
 use super::pool::Lease;
 use super::run::{Kept, Sink, Stop, run};
 use super::{Column, Error, ParameterValue, Row};
-use crate::rows::Rows;
+use crate::producer::Source;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -219,15 +219,15 @@ impl RowStream {
     /// # Errors
     /// The query's own error, when it fails after its first rows.
     pub async fn next(&mut self, most: usize) -> Option<Result<Vec<Row>, Error>> {
-        std::future::poll_fn(|cx| self.poll_rows(cx, most)).await
+        std::future::poll_fn(|cx| self.poll_batch(cx, most)).await
     }
 }
 
-impl Rows for RowStream {
-    type Row = Row;
+impl Source for RowStream {
+    type Item = Row;
     type Error = Error;
 
-    fn poll_rows(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<Row>, Error>>> {
+    fn poll_batch(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<Result<Vec<Row>, Error>>> {
         while self.rows.is_empty() {
             let Some(scan) = &mut self.scan else {
                 return Poll::Ready(None);
@@ -242,7 +242,7 @@ impl Rows for RowStream {
                 None => self.scan = None,
             }
         }
-        let count = most.min(self.rows.len());
+        let count = wanted.min(self.rows.len());
         let taken = self.rows.drain(..count).collect();
         if self.rows.is_empty() {
             self.unread.remove(std::mem::take(&mut self.weight));

@@ -195,6 +195,9 @@ impl Connection {
             session.set(State::Idle);
         }
         let written = ended.outcome?;
+        if let Some(bytes) = written.bytes_in_use {
+            self.database.note_size(bytes);
+        }
         if kind.may_insert()
             && let Some(rowid) = written.inserted
         {

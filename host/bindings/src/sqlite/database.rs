@@ -37,6 +37,8 @@ pub struct Database {
     /// Whether the database has virtual tables, whose steps no budget can bound.
     virtual_tables: AtomicBool,
     opened: Instant,
+    /// Whether the log has said that the file is nearly full, and it is so still.
+    nearly_full: AtomicBool,
     /// Until when no read runs on an async thread, in milliseconds since the database was opened.
     paused_until: AtomicU64,
 }
@@ -89,6 +91,7 @@ impl Database {
             wal: Wal::bounded(path, MAX_WAL_BYTES.min(most)),
             virtual_tables: AtomicBool::new(virtual_tables),
             opened: Instant::now(),
+            nearly_full: AtomicBool::new(false),
             paused_until: AtomicU64::new(0),
         }))
     }
@@ -107,6 +110,22 @@ impl Database {
     pub(crate) fn look_for_virtual_tables(&self, sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
         self.virtual_tables.store(has_virtual_tables(sqlite)?, Ordering::Release);
         Ok(())
+    }
+
+    /// Says in the log, once each time it comes to that, that the file has little room left.
+    pub(super) fn note_size(&self, bytes: u64) {
+        let percent = bytes.saturating_mul(100) / self.most.max(1);
+        if percent < super::ROOM_AGAIN_PERCENT {
+            self.nearly_full.store(false, Ordering::Relaxed);
+        } else if percent >= super::NEARLY_FULL_PERCENT && !self.nearly_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                label = %self.label,
+                "database `{}` is nearly full: {percent} % of {} MiB are in use, and at 100 % its components get \
+                 `database-full` for each write; fix: delete rows that nobody needs, or move it to PostgreSQL",
+                self.label,
+                self.most >> 20
+            );
+        }
     }
 
     /// Waits for the writer.
@@ -301,6 +320,8 @@ pub(super) struct Writer {
 /// What a statement on the writer gave.
 pub(super) struct Written {
     pub collected: Collected,
+    /// How many bytes of the file hold data now; `None` inside a transaction.
+    pub bytes_in_use: Option<u64>,
     /// The rowid of a row that the statement inserted.
     pub inserted: Option<i64>,
     /// The rows that SQLite counts for the last `INSERT`, `UPDATE` or `DELETE`.
@@ -345,13 +366,17 @@ impl Writer {
                 if !inside {
                     database.keep_wal_small(engine)?;
                 }
-                let outcome = engine.blocking(|engine| engine.collect(&sql, &params, false, WHOLE));
+                let outcome = engine.blocking(|engine| {
+                    let collected = engine.collect(&sql, &params, false, WHOLE)?;
+                    Ok((collected, engine.bytes_in_use()))
+                });
                 if engine.made_virtual_table() {
                     self.database.virtual_tables.store(true, Ordering::Release);
                 }
                 lost_transaction = inside && !engine.in_transaction() && engine.failed_badly();
-                let written = outcome.map(|collected| Written {
+                let written = outcome.map(|(collected, bytes_in_use)| Written {
                     collected,
+                    bytes_in_use,
                     inserted: engine.inserted_rowid(),
                     changes: engine.changes(),
                 });

@@ -115,11 +115,11 @@ impl Engine {
             self.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, super::MAX_VALUE_BYTES)?;
             self.sqlite.busy_timeout(super::BUSY_TIMEOUT)
         };
-        set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        set().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge, &self.sqlite)))?;
         self.gauge.spill.begin();
         let result = work(self);
         self.gauge.spill.end();
-        self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge)))?;
+        self.rest().map_err(|e| Stop::Failed(to_guest(&e, &self.gauge, &self.sqlite)))?;
         result
     }
 
@@ -246,7 +246,7 @@ impl Engine {
             Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy | ErrorCode::TooBig) if inline => {
                 Stop::Overflow
             }
-            _ => Stop::Failed(to_guest(error, &self.gauge)),
+            _ => Stop::Failed(to_guest(error, &self.gauge, &self.sqlite)),
         }
     }
 
@@ -278,6 +278,20 @@ impl Engine {
 
     pub(super) fn changes(&self) -> u64 {
         self.sqlite.changes()
+    }
+
+    /// How many bytes of the file hold data; `None` inside a transaction, which may still come to nothing.
+    pub(super) fn bytes_in_use(&self) -> Option<u64> {
+        if self.in_transaction() {
+            return None;
+        }
+        // These are on the policy's list, and touch two numbers of the first page.
+        let count = |sql| {
+            let counted = self.sqlite.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get::<_, i64>(0)));
+            counted.ok().and_then(|count| u64::try_from(count).ok())
+        };
+        let (pages, free) = (count("PRAGMA page_count")?, count("PRAGMA freelist_count")?);
+        Some(pages.saturating_sub(free).saturating_mul(PAGE_BYTES))
     }
 
     /// Whether a virtual table was made through this connection since the last question.

@@ -2,7 +2,8 @@
 
 use super::Error;
 use super::gauge::Gauge;
-use rusqlite::ErrorCode;
+use crate::full::{Full, what_is_full};
+use rusqlite::{Connection, ErrorCode};
 
 /// Why a statement did not run to its end.
 #[derive(Debug)]
@@ -45,11 +46,15 @@ pub(super) fn internal(label: &str, what: &str, detail: impl std::fmt::Display) 
 }
 
 /// The interface's error for SQLite's.
-pub(super) fn to_guest(error: &rusqlite::Error, gauge: &Gauge) -> Error {
-    if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
-        return Error::DatabaseFull;
+pub(super) fn to_guest(error: &rusqlite::Error, gauge: &Gauge, sqlite: &Connection) -> Error {
+    match what_is_full(error, sqlite) {
+        Some(Full::File) => Error::DatabaseFull,
+        Some(Full::Disk) => {
+            tracing::error!("sqlite: the disk of the state folder is full; fix: make room on it");
+            Error::Io("the disk of the host is full".to_owned())
+        }
+        None => Error::Io(explain(error, gauge)),
     }
-    Error::Io(explain(error, gauge))
 }
 
 /// SQLite's error in a sentence; for a denied statement what was denied and why.

@@ -6,7 +6,7 @@
 use super::bindings::spin::sqlite::sqlite as wit;
 use super::stream::{Counted, Unread};
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
-use crate::rows::Producer;
+use crate::producer::Producer;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -132,7 +132,7 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
                 let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
                 (Some(end), FutureReader::new(&mut store, ended)?)
             };
-            let producer = Producer { rows: Counted { rows, _unread: unread }, end };
+            let producer = Producer::new(Counted { rows, _unread: unread }, end);
             Ok(Ok((columns, StreamReader::new(&mut store, producer)?, ended)))
         })
     }

@@ -134,6 +134,10 @@ souk_manifest::fixed_limits! {
     pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
     /// The largest database file. A full one answers `database-full`.
     pub const MAX_DATABASE_BYTES: u64 = 1 << 30, bytes;
+    /// The part of its bound from which on a database is nearly full: the log then says so.
+    pub const NEARLY_FULL_PERCENT: u64 = 80, "percent";
+    /// The part of its bound below which a database is no longer nearly full.
+    pub const ROOM_AGAIN_PERCENT: u64 = 75, "percent";
     /// The longest statement.
     pub const MAX_STATEMENT_BYTES: i32 = 1 << 20, bytes;
     /// The most memory that SQLite uses in this process, for all databases: a query that sorts without end must not

@@ -8,7 +8,7 @@ use super::database::Reader;
 use super::engine::{Collected, Item};
 use super::error::{Stop, internal};
 use super::gauge::Run;
-use crate::rows::Rows;
+use crate::producer::Source;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -203,12 +203,12 @@ pub(super) struct Counted {
     pub _unread: Unread,
 }
 
-impl Rows for Counted {
-    type Row = RowResult;
+impl Source for Counted {
+    type Item = RowResult;
     type Error = Error;
 
-    fn poll_rows(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Vec<RowResult>, Error>>> {
-        self.rows.poll_next(cx, most)
+    fn poll_batch(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<Result<Vec<RowResult>, Error>>> {
+        self.rows.poll_next(cx, wanted)
     }
 
     fn is_done(&self) -> bool {

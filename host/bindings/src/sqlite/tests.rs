@@ -412,7 +412,7 @@ impl wasmtime::component::StreamConsumer<()> for Reader {
 #[tokio::test]
 async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
     use super::stream::{Counted, Unread};
-    use crate::rows::Producer;
+    use crate::producer::Producer;
     let f = Fixture::new("").await;
     let engine = wasmtime::Engine::new(wasmtime::Config::new().wasm_component_model_async(true)).unwrap();
     let failing =
@@ -422,7 +422,7 @@ async fn a_guests_stream_gives_every_row_and_then_how_the_statement_ended() {
         let rows = f.connect().query_stream(sql, vec![]).await.unwrap();
         let (end, ended) = tokio::sync::oneshot::channel();
         let rows = Counted { _unread: Unread::take(&unread, rows.bytes()).unwrap(), rows };
-        let producer = Producer { rows, end: Some(end) };
+        let producer = Producer::new(rows, Some(end));
         let mut store = wasmtime::Store::new(&engine, ());
         let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
         wasmtime::component::StreamReader::new(&mut store, producer).unwrap().pipe(&mut store, Reader(give)).unwrap();
@@ -536,6 +536,31 @@ async fn a_full_database_says_so_and_stays_usable() {
     assert_eq!(fill, Err(Error::DatabaseFull));
     ok(&c, "INSERT INTO t VALUES (1)").await;
     assert_eq!(integer(&c, "SELECT count(*) FROM t").await, 1);
+}
+
+#[tokio::test]
+async fn the_log_says_once_each_time_that_a_database_is_nearly_full() {
+    let log = crate::tests::Log::capture();
+    let f = Fixture::sized("CREATE TABLE t (n)", 1 << 20).await;
+    let c = f.connect();
+    let said = || log.lines().iter().filter(|line| line.contains("database `shop` is nearly full")).count();
+    ok(&c, "INSERT INTO t VALUES (zeroblob(700000))").await;
+    assert_eq!(said(), 0);
+    // What is taken back was never there.
+    for sql in ["BEGIN", "INSERT INTO t VALUES (zeroblob(200000))", "ROLLBACK"] {
+        ok(&c, sql).await;
+    }
+    assert_eq!(said(), 0);
+    for sql in ["BEGIN", "INSERT INTO t VALUES (zeroblob(200000))", "COMMIT", "INSERT INTO t VALUES (1)"] {
+        ok(&c, sql).await;
+    }
+    assert_eq!(said(), 1, "{:?}", log.lines());
+    // The file does not shrink; the room in it counts.
+    ok(&c, "DELETE FROM t").await;
+    ok(&c, "INSERT INTO t VALUES (zeroblob(100000))").await;
+    assert_eq!(said(), 1);
+    ok(&c, "INSERT INTO t VALUES (zeroblob(800000))").await;
+    assert_eq!(said(), 2, "{:?}", log.lines());
 }
 
 #[tokio::test]

@@ -34,6 +34,9 @@ impl QueueError {
     /// What mends it.
     pub fn fix(&self) -> &'static str {
         match self {
+            QueueError::Database(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                "make room on the disk of the state folder"
+            }
             QueueError::Database(_) => "make the state folder writable, with room on its disk",
             QueueError::Nats(_) => jetstream::FIX,
             QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",

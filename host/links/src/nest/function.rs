@@ -2,6 +2,7 @@
 //! back. The same table serves both directions, and all of it is prepared at start-up.
 
 use super::errors::Errors;
+use super::leave_out::LeaveOut;
 use super::packet::Outcome;
 use crate::check::LinkTypeError;
 use serde_json::value::RawValue;
@@ -32,6 +33,8 @@ pub(super) struct Function {
     empty: bool,
     /// Whether it returns no value, so that a response says nothing.
     silent: bool,
+    /// What of its answers the system does not get.
+    leave_out: LeaveOut,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,13 @@ impl Function {
             Some(Type::Result(result)) => Some(result),
             _ => None,
         };
+        let value = ty.results().next();
+        let ok = result.as_ref().map_or(value.as_ref().cloned(), |result| result.ok());
+        if direction != Direction::Inbound && !pattern.leave_out.is_empty() {
+            let fix = "take `leave_out` away: it is for answers that a component gives";
+            return Err(wrong(format!("is given `leave_out`, which it has no use for\n  fix: {fix}")));
+        }
+        let leave_out = LeaveOut::of(pattern, ok.as_ref()).map_err(wrong)?;
         let form = if pattern.interface.package == PACKAGE {
             let expected = if direction == Direction::Event { EVENT } else { REQUEST };
             let found = signature(&pattern.function, ty);
@@ -103,7 +113,7 @@ impl Function {
             Some(result) => result.ok().is_none(),
             None => ty.results().len() == 0,
         };
-        Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0, silent })
+        Ok(Function { codec, form, fallible: result.is_some(), empty: ty.params().len() == 0, silent, leave_out })
     }
 
     /// The arguments that `data` stands for, as the codec's JSON.
@@ -126,7 +136,7 @@ impl Function {
     pub fn outcome(&self, results: &[Val]) -> Result<Answer, CodecError> {
         let json = String::from_utf8(self.codec.encode_results(results)?).unwrap_or_default();
         if !self.fallible {
-            return Ok(Answer::Response(json));
+            return self.leave_out.apply(json).map(Answer::Response);
         }
         // The codec writes nothing around the value but this.
         let inner = |key: &str| json.strip_prefix(key).and_then(|rest| rest.strip_suffix('}'));
@@ -137,7 +147,7 @@ impl Function {
                 (_, Some(text)) => Ok(Answer::Error(super::errors::packet(&503.into(), &plain(text)))),
                 _ => Ok(Answer::Error(super::errors::internal())),
             },
-            (_, Some(ok), _) => Ok(Answer::Response(ok.to_owned())),
+            (_, Some(ok), _) => self.leave_out.apply(ok.to_owned()).map(Answer::Response),
             (Form::Values { errors, .. }, _, Some(error)) => {
                 let (name, payload) = case(error);
                 Ok(Answer::Error(errors.packet_of(&name, payload.map(plain).as_deref())))

@@ -20,6 +20,7 @@ fn pattern(data: Option<&str>, errors: &[(&str, u16, Option<&str>)]) -> NestPatt
         function: "login".into(),
         data: data.map(str::to_owned),
         errors: errors.iter().map(error).collect(),
+        leave_out: Vec::new(),
         line: 7,
     }
 }
@@ -112,6 +113,20 @@ fn a_result_becomes_a_response_or_an_error_of_the_table_and_back() {
 }
 
 #[test]
+fn members_that_the_system_does_not_know_are_left_out_of_responses() {
+    let user = record([("id", U64), ("user-role", STRING)]);
+    let ty = async_func(&[], Some(&result(Some(record([("user", user), ("token", STRING)])), Some(error()))));
+    let table = NestPattern { leave_out: vec!["user.userRole".into()], ..pattern(None, ERRORS) };
+    let function = Function::of(&table, &ty, Direction::Inbound).unwrap();
+    let user = Val::Record(vec![("id".into(), Val::U64(7)), ("user-role".into(), Val::String("admin".into()))]);
+    let session = Val::Record(vec![("user".into(), user), ("token".into(), Val::String("t".into()))]);
+    let outcome = function.outcome(&[Val::Result(Ok(Some(Box::new(session))))]).unwrap();
+    assert_eq!(outcome, Answer::Response(r#"{"user":{"id":7},"token":"t"}"#.into()));
+    // Errors are as ever.
+    assert!(matches!(function.outcome(&refused("not-found", None)).unwrap(), Answer::Error(_)));
+}
+
+#[test]
 fn what_a_service_returns_for_a_function_without_a_value_is_passed_over() {
     let fallible = async_func(&[], Some(&result(None, Some(error()))));
     for (ty, errors, expected) in
@@ -197,6 +212,18 @@ fn a_table_that_does_not_fit_says_what_would_fix_it() {
             async_func(&[], Some(&result(None, Some(variant([("odd", Some(U64))]))))),
             Direction::Outbound,
             ["that no message of Nest gives", "write an adapter"],
+        ),
+        (
+            NestPattern { leave_out: vec!["user.role".into()], ..pattern(None, ERRORS) },
+            login(),
+            Direction::Inbound,
+            ["answers with nothing that has `user.role`", "in camel case"],
+        ),
+        (
+            NestPattern { leave_out: vec!["id".into()], ..pattern(None, ERRORS) },
+            login(),
+            Direction::Outbound,
+            ["has no use for", "take `leave_out` away"],
         ),
         (adapter(), login(), Direction::Inbound, ["is `handle: async func(email", "build the component against"]),
         (

@@ -9,7 +9,8 @@
 //! | `calls` | a component's import | a Nest service ([`call`]) |
 //!
 //! A packet ([`packet`]) becomes a call by the codec ([`function`]): `data` holds the parameters by name, or is the only
-//! one; the result's `ok` is the response; its error is looked up in the table of errors ([`errors`]). Where a contract
+//! one; the result's `ok` is the response, without the members that the system does not know ([`leave_out`]); its error is
+//! looked up in the table of errors ([`errors`]). Where a contract
 //! and the Nest system differ in more than that, an adapter stands between them: a component that exports or imports
 //! `nest:microservices` (`wit/nest`), whose functions take and give JSON. That is the one rule for all that tables
 //! could not say: there is no language of templates here.
@@ -27,6 +28,7 @@ mod bridge;
 mod call;
 mod errors;
 mod function;
+mod leave_out;
 mod packet;
 mod serve;
 

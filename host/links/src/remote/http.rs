@@ -6,20 +6,21 @@
 //!
 //! The URI is absolute, as `wasi:http` has it. A header's value is bytes, of which each stands as the character of its
 //! number (ISO 8859-1), so that none is changed. The client's address is among the headers already, where the edge has
-//! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; trailers are left
-//! out.
+//! put it. Bodies go whole, so a response that never ends is one that ends with the call's deadline; so their trailers
+//! are known when the head is written, and stand in it as `trailers`, where there are some. What a head says of its body's
+//! length must be so: a message where it is not is refused ([`framing`]).
 
+use super::whole::{Trailers, Whole, whole};
 use super::{Remote, Target};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, combinators::MapErr};
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::CallContext;
+use souk_bindings::framing::{self, has_no_content};
 use souk_runtime::{CallError, Failure, ResponseBody};
-use std::convert::Infallible;
 use std::sync::Arc;
-use wasmtime_wasi_http::Error;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of HTTP requests between hosts.
@@ -50,12 +51,21 @@ struct RequestHead {
     method: String,
     uri: String,
     headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trailers: Vec<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ResponseHead {
     status: u16,
     headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trailers: Vec<(String, String)>,
+}
+
+/// The trailers that stand among `extensions`, for a head.
+fn trailer_texts(extensions: &http::Extensions) -> Vec<(String, String)> {
+    extensions.get::<Trailers>().map(|Trailers(trailers)| texts(trailers)).unwrap_or_default()
 }
 
 fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -101,22 +111,28 @@ fn write_request(request: &Request<Bytes>) -> Bytes {
         method: request.method().to_string(),
         uri: request.uri().to_string(),
         headers: texts(request.headers()),
+        trailers: trailer_texts(request.extensions()),
     };
     join(&head, request.body())
 }
 
-/// A body that is there already, for a component.
-pub(super) type Whole = MapErr<Full<Bytes>, fn(Infallible) -> Error>;
-
 /// The request of a message.
 pub(super) fn read_request(message: Bytes) -> Result<Request<Whole>, Malformed> {
     let (head, body): (RequestHead, Bytes) = split(message)?;
-    let never: fn(Infallible) -> Error = |never| match never {};
-    let mut request = Request::new(Full::new(body).map_err(never));
+    let length = body.len();
+    let trailers = headers(head.trailers)?;
+    let mut request = Request::new(whole(body, (!trailers.is_empty()).then_some(trailers)));
     *request.method_mut() = Method::from_bytes(head.method.as_bytes()).map_err(Malformed::new)?;
     *request.uri_mut() = Uri::try_from(head.uri).map_err(Malformed::new)?;
     *request.headers_mut() = headers(head.headers)?;
-    Ok(request)
+    let (mut head, body) = request.into_parts();
+    // The edge has set it, from what it accepted.
+    let host = head.headers.remove(HOST);
+    framing::request_head(&mut head).and_then(|count| count.whole(length)).map_err(Malformed::new)?;
+    if let Some(host) = host {
+        head.headers.insert(HOST, host);
+    }
+    Ok(Request::from_parts(head, body))
 }
 
 /// Reads the component's response to its end, `most` bytes of it, and makes a message of it. Content that is
@@ -129,16 +145,22 @@ pub(super) async fn write_whole(
 ) -> Result<Bytes, CallError> {
     let failed = |failure, detail: String| CallError::new(component, failure, detail);
     let (head, mut body) = response.into_parts();
-    let response_head = ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers) };
-    let announced = head.headers.contains_key(CONTENT_LENGTH);
-    if announced && (to_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) {
+    let mut response_head =
+        ResponseHead { status: head.status.as_u16(), headers: texts(&head.headers), trailers: Vec::new() };
+    if has_no_content(head.status) || to_head && head.headers.contains_key(CONTENT_LENGTH) {
         body.detach();
         return Ok(join(&response_head, &[]));
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(Failure::Trapped, format!("the body broke off: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                response_head.trailers = other.into_trailers().map(|trailers| texts(&trailers)).unwrap_or_default();
+                continue;
+            }
+        };
         if bytes.len() + data.len() > most {
             let detail = format!(
                 "the response has more than {most} bytes, and a message may not; raise `max_payload` of the NATS server, or \
@@ -151,11 +173,21 @@ pub(super) async fn write_whole(
     Ok(join(&response_head, &bytes))
 }
 
-fn read_response(message: Bytes) -> Result<Response<Bytes>, Malformed> {
+fn read_response(message: Bytes, to_head: bool) -> Result<Response<Bytes>, Malformed> {
     let (head, body): (ResponseHead, Bytes) = split(message)?;
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(Malformed::new)?;
     *response.headers_mut() = headers(head.headers)?;
+    let mut trailers = headers(head.trailers)?;
+    let (mut head, body) = response.into_parts();
+    // The other host has looked at it already; this one does not go by that.
+    framing::response_head(&mut head, to_head).and_then(|count| count.whole(body.len())).map_err(Malformed::new)?;
+    framing::clean_trailers(&mut trailers);
+    if trailers.is_empty() {
+        head.headers.remove(TRAILER);
+    }
+    let mut response = Response::from_parts(head, body);
+    Trailers::put(response.extensions_mut(), Some(trailers));
     Ok(response)
 }
 
@@ -201,7 +233,7 @@ impl Handler {
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let target = if safe { &self.idempotent } else { &self.once };
         let answer = self.remote.call(target, caller, write_request(request), context).await?;
-        read_response(answer)
+        read_response(answer, *request.method() == Method::HEAD)
             .map_err(|error| CallError::new(&target.component, Failure::Mismatch, format_args!("the response {error}")))
     }
 }
@@ -222,41 +254,67 @@ mod tests {
         })
     }
 
-    async fn body(request: Request<Whole>) -> Bytes {
-        request.into_body().collect().await.unwrap().to_bytes()
+    /// The body of a request, and its trailers.
+    async fn body(request: Request<Whole>) -> (Bytes, Option<HeaderMap>) {
+        let body = request.into_body().collect().await.unwrap();
+        let trailers = body.trailers().cloned();
+        (body.to_bytes(), trailers)
     }
 
     proptest! {
         #[test]
         fn a_request_arrives_byte_for_byte(
-            method in "[A-Z]{1,8}", path in "/[a-z0-9/?=&%20]{0,20}", headers in any_headers(), sent: Vec<u8>,
+            method in "[A-Z]{1,8}", path in "/[a-z0-9/?=&%20]{0,20}", headers in any_headers(),
+            trailers in any_headers(), sent: Vec<u8>,
         ) {
             let mut request = Request::new(Bytes::from(sent));
             *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
             let Ok(uri) = Uri::try_from(format!("http://shop.test:3000{path}")) else { return Ok(()) };
             *request.uri_mut() = uri;
             *request.headers_mut() = headers;
+            Trailers::put(request.extensions_mut(), Some(trailers.clone()));
             let read = read_request(write_request(&request)).unwrap();
             prop_assert_eq!(read.method(), request.method());
             prop_assert_eq!(read.uri(), request.uri());
             prop_assert_eq!(read.headers(), request.headers());
-            prop_assert_eq!(&futures::executor::block_on(body(read)), request.body());
+            let (body, arrived) = futures::executor::block_on(body(read));
+            prop_assert_eq!(&body, request.body());
+            prop_assert_eq!(arrived.unwrap_or_default(), trailers);
         }
 
         #[test]
-        fn a_response_arrives_byte_for_byte(status in 200_u16..600, headers in any_headers(), sent: Vec<u8>) {
-            let head = ResponseHead { status, headers: texts(&headers) };
-            let read = read_response(join(&head, &sent)).unwrap();
+        fn a_response_arrives_byte_for_byte(
+            status in 200_u16..600, headers in any_headers(), trailers in any_headers(), sent: Vec<u8>,
+        ) {
+            let head = ResponseHead { status, headers: texts(&headers), trailers: texts(&trailers) };
+            let mut read = read_response(join(&head, &sent), false).unwrap();
             prop_assert_eq!(read.status().as_u16(), status);
             prop_assert_eq!(read.headers(), &headers);
             prop_assert_eq!(&read.body()[..], &sent[..]);
+            prop_assert_eq!(Trailers::take(read.extensions_mut()).unwrap_or_default(), trailers);
         }
 
         #[test]
         fn no_message_can_do_harm(message: Vec<u8>) {
             let _ = read_request(message.clone().into());
-            let _ = read_response(message.into());
+            let _ = read_response(message.into(), false);
         }
+    }
+
+    #[test]
+    fn a_message_never_speaks_for_the_callers_connection() {
+        let message = "{\"status\":200,\"headers\":[[\"connection\",\"close\"],[\"transfer-encoding\",\"chunked\"],\
+                       [\"content-length\",\"2\"],[\"trailer\",\"x-sum\"]]}\nhi";
+        let read = read_response(Bytes::from_static(message.as_bytes()), false).unwrap();
+        let names: Vec<_> = read.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!((names.as_slice(), &read.body()[..]), (&["content-length"][..], &b"hi"[..]));
+        // GET's length, and no content.
+        let message = Bytes::from_static(b"{\"status\":200,\"headers\":[[\"content-length\",\"10\"]]}\n");
+        assert!(read_response(message.clone(), false).is_err());
+        assert_eq!(read_response(message, true).unwrap().headers()["content-length"], "10");
+
+        let message = b"{\"method\":\"POST\",\"uri\":\"http://a/\",\"headers\":[[\"content-length\",\"3\"]]}\nhi";
+        assert!(read_request(Bytes::from_static(message)).is_err());
     }
 
     #[test]
@@ -272,10 +330,14 @@ mod tests {
             "{\"status\":200,\"headers\":[[\"a b\",\"\"]]}\n",
             "{\"status\":200,\"headers\":[[\"a\",\"\\n\"]]}\n",
             "{\"status\":200,\"headers\":[[\"a\",\"\u{100}\"]]}\n",
+            "{\"status\":101,\"headers\":[]}\n",
+            "{\"status\":200,\"headers\":[[\"content-length\",\"3\"]]}\nhi",
+            "{\"status\":200,\"headers\":[[\"content-length\",\"1\"]]}\nhi",
+            "{\"status\":200,\"headers\":[[\"content-length\",\"2\"],[\"content-length\",\"3\"]]}\nhi",
             many.as_str(),
             long.as_str(),
         ] {
-            assert!(read_response(Bytes::copy_from_slice(message.as_bytes())).is_err(), "{message:.60}");
+            assert!(read_response(Bytes::copy_from_slice(message.as_bytes()), false).is_err(), "{message:.60}");
         }
     }
 }

@@ -66,6 +66,7 @@ mod peers;
 mod running;
 mod serve;
 mod types;
+pub mod whole;
 mod wire;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! that are granted its label; an HTTP client is one component's own.
 
 use rusqlite::ErrorCode;
+use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::http_client::{self, Client, Internal, InternalDispatch};
 use souk_bindings::key_value::Store;
 use souk_bindings::sqlite::Database;
@@ -10,6 +11,7 @@ use souk_links::durable::{FileQueue, JetStreamError, JetStreamQueue, Queue, Queu
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component, KeyValuePlace};
 use souk_nats::Nats;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,29 +104,59 @@ fn fix_of(error: &anyhow::Error) -> &'static str {
 }
 
 /// What components share.
+#[derive(Clone)]
 pub(super) struct Shared {
     sqlite: BTreeMap<String, Arc<Database>>,
     key_value: BTreeMap<String, Arc<Store>>,
     postgres: Arc<postgres::Pools>,
     internal: Internal,
     tls: Arc<tokio_rustls::rustls::ClientConfig>,
+    budget: Arc<ApplicationBudget>,
 }
 
 impl Shared {
-    /// Opens every database and store that any component is granted. Blocks on the disk.
+    /// Opens every database and store that any component of this host is granted. Blocks on the disk.
     pub(super) async fn open(
         application: &Application,
         state: &StateFolder,
         nats: Option<&Nats>,
     ) -> Result<Self, GrantError> {
-        let mut key_value = BTreeMap::new();
+        let shared = Shared {
+            sqlite: BTreeMap::new(),
+            key_value: BTreeMap::new(),
+            postgres: Arc::default(),
+            internal: Internal::default(),
+            tls: http_client::tls_config().map_err(GrantError::Client)?,
+            budget: Arc::new(ApplicationBudget {
+                memory: Budget::new(application.limits.application_memory.as_u64()),
+                files: Budget::new(application.limits.open_files),
+            }),
+        };
+        shared.with(application, state, nats).await
+    }
+
+    /// The same, and what components of `application` are granted besides: what is open already stays so.
+    pub(super) async fn with(
+        &self,
+        application: &Application,
+        state: &StateFolder,
+        nats: Option<&Nats>,
+    ) -> Result<Self, GrantError> {
+        let mut shared = self.clone();
         for label in labels(application, |c| &c.key_value_stores) {
-            let store = store(application.key_value_places.get(&label), &state.key_value(), nats, &label).await?;
-            key_value.insert(label, Arc::new(store));
+            if let Entry::Vacant(entry) = shared.key_value.entry(label) {
+                let place = application.key_value_places.get(entry.key());
+                let store = store(place, &state.key_value(), nats, entry.key()).await?;
+                entry.insert(Arc::new(store));
+            }
         }
-        let tls = http_client::tls_config().map_err(GrantError::Client)?;
-        let sqlite = databases(application, &state.sqlite())?;
-        Ok(Shared { sqlite, key_value, postgres: Arc::default(), internal: Internal::default(), tls })
+        for label in labels(application, |c| &c.sqlite_databases) {
+            if let Entry::Vacant(entry) = shared.sqlite.entry(label) {
+                let database = database(application, &state.sqlite(), entry.key())?;
+                entry.insert(database);
+            }
+        }
+        Ok(shared)
     }
 
     /// Opens the way for requests between components of the application.
@@ -153,15 +185,14 @@ impl Shared {
             self.tls.clone(),
         );
         Ok(Grants {
-            component: name,
-            limits: component.limits.clone(),
             variables: component.variables.iter().map(|(k, v)| (k.clone(), v.expose().to_string())).collect(),
             environment: component.environment.clone().into_iter().collect(),
             files: files::prepare(&application.dir, state.path(), &component.name, &component.files)?,
             key_value: chosen(&self.key_value, &component.key_value_stores),
             sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
             postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
-            http: Arc::new(client),
+            budget: self.budget.clone(),
+            ..Grants::nothing(name, component.limits.clone(), Arc::new(client))
         })
     }
 }
@@ -217,17 +248,13 @@ pub(super) fn databases(
     application: &Application,
     folder: &Path,
 ) -> Result<BTreeMap<String, Arc<Database>>, GrantError> {
-    let mut databases = BTreeMap::new();
-    for label in labels(application, |c| &c.sqlite_databases) {
-        let path = place(&application.sqlite_paths, folder, &label);
-        let database = Database::open(&path, &label).map_err(|error| GrantError::Database {
-            label: label.clone(),
-            path,
-            error,
-        })?;
-        databases.insert(label, database);
-    }
-    Ok(databases)
+    let labels = labels(application, |c| &c.sqlite_databases).into_iter();
+    labels.map(|label| database(application, folder, &label).map(|database| (label, database))).collect()
+}
+
+fn database(application: &Application, folder: &Path, label: &str) -> Result<Arc<Database>, GrantError> {
+    let path = place(&application.sqlite_paths, folder, label);
+    Database::open(&path, label).map_err(|error| GrantError::Database { label: label.to_owned(), path, error })
 }
 
 /// Opens the key-value store `label`; `folder` is where it lies when it is not placed elsewhere.

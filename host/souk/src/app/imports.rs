@@ -1,7 +1,7 @@
 //! Does every import have an answer, and every dependency and grant a use? Asked before anything is linked, because the
 //! linker's own words name neither the manifest's line nor the component that could answer.
 
-use super::start::StartError;
+use super::error::StartError;
 use souk_manifest::{Application, Component as Declared};
 use souk_runtime::Exported;
 use std::collections::BTreeMap;

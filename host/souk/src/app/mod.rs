@@ -3,9 +3,11 @@
 //! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
 //! error names the component and what would fix it. Nothing is served by halves.
 
+mod error;
 mod grants;
 mod handler;
 mod imports;
+mod late;
 mod migrations;
 mod nest;
 mod remote_parts;
@@ -13,21 +15,25 @@ mod start;
 mod summary;
 
 use async_nats::SubscribeError;
+use grants::Shared;
+use late::Late;
 use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
 use souk_links::remote::{Presence, Remote, Serving};
 use souk_manifest::Application;
+use souk_manifest::state::StateFolder;
 use souk_nats::NatsError;
-use souk_runtime::{Engine, Pool};
+use souk_runtime::{Engine, Fairness, Pool};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use error::StartError;
 pub use handler::Handler;
 pub use migrations::{MigrateError, migrate, migration_status};
 pub(crate) use start::FIXED_LIMITS;
-pub use start::{Progress, StartError};
+pub use start::Progress;
 pub use summary::describe;
 
 /// A running application.
@@ -46,8 +52,13 @@ pub struct App {
     _presence: Option<Presence>,
     /// Drops instances that nobody uses.
     _sweeper: AbortOnDropHandle<()>,
+    /// Components that `souk call` alone has named.
+    late: tokio::sync::Mutex<Late>,
+    shared: Shared,
+    fairness: Fairness,
+    state: StateFolder,
     // Last: the pools' stores belong to it.
-    _engine: Engine,
+    engine: Engine,
 }
 
 impl App {

@@ -1,6 +1,6 @@
 //! The components' part in a NestJS system: imports that Nest services answer, exports that answer Nest clients.
 
-use super::start::StartError;
+use super::error::StartError;
 use souk_bindings::Ctx;
 use souk_links::durable::Queue;
 use souk_links::nest::{self, Caller, NestError, Service};

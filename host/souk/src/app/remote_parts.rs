@@ -1,6 +1,6 @@
 //! The parts of the application that this host leaves to other hosts (`--only`), checked before anything is compiled.
 
-use super::start::StartError;
+use super::error::StartError;
 use souk_manifest::{Application, DatabaseUrl, KeyValuePlace};
 
 /// Logs which components of this host keep state on it alone: a second instance on another host would have state of its

@@ -1,20 +1,22 @@
 //! From a checked manifest to a running application.
 
-use super::grants::{self, GrantError, Shared};
-use super::migrations::{self, MigrateError};
-use super::{App, Handler, handler, imports, nest, remote_parts};
+use super::error::StartError;
+use super::grants::{self, Shared};
+use super::{App, Handler, handler, imports, migrations, nest, remote_parts};
+use crate::spin_headers::InternalRoute;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::Request;
-use http_body_util::{BodyExt, Full};
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use souk_bindings::call::CallContext;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
-use souk_links::remote::{self, ExpectedType, Linked, PeerError, Presence, Remote};
+use souk_links::remote::whole::{Trailers, whole};
+use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
-use souk_nats::{Nats, NatsError};
-use souk_runtime::{CompileError, Compiled, Engine, EngineError, Exported, Failure, Fairness, Pool, PoolConfig};
+use souk_nats::Nats;
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -51,65 +53,6 @@ pub enum Progress {
     },
 }
 
-/// The application does not start. Names the component and the fix.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The engine does not start.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// NATS cannot be used.
-    #[error(transparent)]
-    Nats(#[from] NatsError),
-    /// The other hosts do not agree.
-    #[error(transparent)]
-    Peers(#[from] PeerError),
-    /// A component's code is missing or wrong.
-    #[error("{manifest}:{line}: {error}")]
-    Compile {
-        /// The manifest.
-        manifest: String,
-        /// The line of the component.
-        line: usize,
-        /// What is wrong, and the fix.
-        error: CompileError,
-    },
-    /// A migration was changed or failed.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    /// What a component is granted cannot be opened.
-    #[error(transparent)]
-    Grant(#[from] GrantError),
-    /// A link cannot be made.
-    #[error("{manifest}:{line}: component `{component}`: {error}")]
-    Link {
-        /// The manifest's file name.
-        manifest: String,
-        /// The line of the dependency.
-        line: usize,
-        /// The importer.
-        component: String,
-        /// What is wrong, and the fix.
-        error: Box<LinkError>,
-    },
-    /// A component that a route or dependency needs does not offer what it needs.
-    #[error("{manifest}:{line}: component `{component}` {message}\n  fix: {fix}")]
-    Unfit {
-        /// The manifest's file name.
-        manifest: String,
-        /// The line that needs it.
-        line: usize,
-        /// The component.
-        component: String,
-        /// What it lacks.
-        message: String,
-        /// What would fix it.
-        fix: String,
-    },
-    /// A part of start-up was stopped.
-    #[error("start-up was stopped: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
-}
-
 impl App {
     /// Starts `application` with its state in `state`.
     ///
@@ -140,7 +83,15 @@ impl App {
     ) -> Result<Arc<Self>, StartError> {
         // Start-up blocks this thread where it opens files: nothing else runs yet.
         remote_parts::check(&application)?;
-        remote_parts::inform(&application);
+        let part = application.restricted_to(&application.reachable());
+        for component in application.here().filter(|component| !part.runs_here(&component.name)) {
+            tracing::info!(
+                "component `{}` is not loaded: no trigger, dependency, durable link or table of Nest leads to it; `souk \
+                 call` loads it",
+                component.name
+            );
+        }
+        remote_parts::inform(&part);
         let remote = match &application.nats {
             Some(config) => Some(Remote::open(Nats::connect(config, &application.name).await?).await?),
             None => None,
@@ -156,20 +107,21 @@ impl App {
                 None => Ok(()),
             }
         };
-        let (codes, ()) = tokio::try_join!(compile(&engine, &application, &progress), agreed)?;
-        let shared = Shared::open(&application, state, remote.as_ref().map(Remote::nats)).await?;
-        for (component, count) in migrations::run(&application, &shared).await? {
+        let (codes, ()) = tokio::try_join!(compile(&engine, &part, &progress), agreed)?;
+        let shared = Shared::open(&part, state, remote.as_ref().map(Remote::nats)).await?;
+        for (component, count) in migrations::run(&part, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
         let receives = codes.values().any(|code| durable::receives(&Exported::of(engine.wasmtime(), code)));
+        let fairness = Fairness::new(tokio::runtime::Handle::current().metrics().num_workers());
         let queue = grants::queue(&application, state, streams, events, receives).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,
             shared: &shared,
-            fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
+            fairness: fairness.clone(),
             state,
             queue: queue.as_ref(),
             remote: remote.as_ref(),
@@ -194,9 +146,13 @@ impl App {
             services,
             _presence: presence,
             _sweeper: sweeper,
-            _engine: engine,
+            late: tokio::sync::Mutex::default(),
+            shared,
+            fairness,
+            state: state.clone(),
+            engine,
         });
-        shared.internal(dispatch(&app));
+        app.shared.internal(dispatch(&app));
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
@@ -205,7 +161,7 @@ impl App {
 }
 
 /// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds.
-async fn compile(
+pub(super) async fn compile(
     engine: &Engine,
     application: &Application,
     progress: &impl Fn(Progress),
@@ -238,24 +194,24 @@ fn compile_error(application: &Application, error: CompileError) -> StartError {
 }
 
 /// Makes the pools, callees before their callers.
-struct Wiring<'a> {
-    engine: &'a wasmtime::Engine,
-    application: &'a Application,
-    shared: &'a Shared,
-    fairness: Fairness,
-    state: &'a StateFolder,
-    queue: Option<&'a Queue>,
-    remote: Option<&'a Remote>,
-    codes: BTreeMap<String, Component>,
-    pools: BTreeMap<String, Arc<Pool>>,
+pub(super) struct Wiring<'a> {
+    pub(super) engine: &'a wasmtime::Engine,
+    pub(super) application: &'a Application,
+    pub(super) shared: &'a Shared,
+    pub(super) fairness: Fairness,
+    pub(super) state: &'a StateFolder,
+    pub(super) queue: Option<&'a Queue>,
+    pub(super) remote: Option<&'a Remote>,
+    pub(super) codes: BTreeMap<String, Component>,
+    pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// What is called at other hosts.
-    expected: Vec<ExpectedType>,
+    pub(super) expected: Vec<ExpectedType>,
 }
 
 impl Wiring<'_> {
     /// The pool of `name`, made with all that it depends on where it is not there yet. The manifest has no cycle, so
     /// this ends.
-    fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
+    pub(super) fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
         if let Some(pool) = self.pools.get(name) {
             return Ok(Some(pool.clone()));
         }
@@ -388,8 +344,11 @@ fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) 
 /// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
 fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
     let app: Weak<App> = Arc::downgrade(app);
-    Arc::new(move |component, request, context: CallContext| {
+    let route = InternalRoute::new();
+    Arc::new(move |component, mut request, context: CallContext| {
         let app = app.clone();
+        let url = request.uri().clone();
+        route.set(request.headers_mut(), &url);
         Box::pin(async move {
             let handler =
                 app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
@@ -403,7 +362,11 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
                 Handler::Remote(remote, _) => {
                     let request = collect(request, remote.most()).await?;
                     let answer = remote.handle(&request, "-", &context).await;
-                    answer.map(|response| response.map(|body| Full::new(body).map_err(|e| match e {}).boxed_unsync()))
+                    answer.map(|response| {
+                        let (mut head, body) = response.into_parts();
+                        let trailers = Trailers::take(&mut head.extensions);
+                        Response::from_parts(head, whole(body, trailers))
+                    })
                 }
             };
             answer.map_err(|error| {
@@ -420,10 +383,16 @@ fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
 
 /// A request with its body read to the end, which may have `most` bytes.
 async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
-    let (head, mut body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                Trailers::put(&mut head.extensions, other.into_trailers().ok());
+                continue;
+            }
+        };
         if bytes.len() + data.len() > most {
             return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
         }
@@ -432,7 +401,8 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
     Ok(Request::from_parts(head, bytes.freeze()))
 }
 
-async fn sweep(pools: Vec<Arc<Pool>>) {
+/// Drops instances that nobody uses, again and again.
+pub(super) async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
     let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
     loop {

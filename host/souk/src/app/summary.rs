@@ -53,9 +53,13 @@ pub fn describe(application: &Application, url: &str) -> String {
     text
 }
 
-/// What stands after the name of a component that does not run here.
+/// What stands after the name of a component that does not run here, or not yet.
 fn place(application: &Application, component: &str) -> &'static str {
-    if application.runs_here(component) { "" } else { " (on another host)" }
+    match application.runs_here(component) {
+        false => " (on another host)",
+        true if application.reachable().contains(component) => "",
+        true => " (not loaded: nothing leads to it)",
+    }
 }
 
 /// What a component may reach, one line a kind.

@@ -91,10 +91,12 @@ impl Events {
         // Where no host has run there are no messages, and a look from the wrong place must not say so.
         if !state::exists(&state_dir) {
             manifest?;
-            anyhow::bail!(
-                "there is no state folder {}\n  fix: name the manifest with -f, or the folder with --state-dir",
-                state_dir.display()
-            );
+            if !state_dir.is_dir() {
+                anyhow::bail!(
+                    "there is no state folder {}\n  fix: name the manifest with -f, or the folder with --state-dir",
+                    state_dir.display()
+                );
+            }
         }
         let messages = match reach(&state_dir).await? {
             Reached::Host(host) => Messages::Host(host),

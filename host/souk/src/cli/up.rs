@@ -6,6 +6,7 @@ use crate::app::{App, Progress};
 use crate::control;
 use crate::http::{Edge, Server, Tls};
 use crate::telemetry;
+use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
 use std::net::SocketAddr;
@@ -67,6 +68,8 @@ impl Up {
         let server = Server::bind(&self.listen).await?;
         let address = server.address();
         let application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        descriptors::raise(&application.limits);
+        machine::check_memory(&application.limits);
         let control = control::bind(&state::control_socket(state.path()))?;
         let quiet = self.quiet;
         let app = App::start(application, &state, move |progress| {

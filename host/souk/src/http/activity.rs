@@ -87,6 +87,12 @@ impl Activity {
         }
     }
 
+    /// Since when no request has been under way; `None` while one is.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let notes = self.notes();
+        notes.requests.is_empty().then_some(notes.quiet_since)
+    }
+
     /// Returns when the connection has been still for too long.
     pub async fn expired(&self) {
         loop {

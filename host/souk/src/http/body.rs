@@ -1,15 +1,18 @@
 //! Responses' bodies at the edge: small ones are buffered.
 //!
-//! A guest's body has no length as a rule. A small one is read to its end before the response's head goes out: it then
+//! What a guest says of a body's length is only compared with it (`souk_bindings::framing`); here the host says it itself
+//! where it knows. A guest's body has no length as a rule. A small one is read to its end before the response's head goes out: it then
 //! has a `content-length`, head and body leave in one write, and the guest's instance is free again at once. Without a
 //! length, HTTP/1.1 needs a chunked body; that and a delayed acknowledgement cost a stock server 44 ms a response.
 
 use super::activity::UnderWay;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use souk_bindings::framing::{self, has_no_content};
+use souk_links::remote::whole::Trailers;
 use souk_runtime::ResponseBody;
 use std::mem;
 use std::pin::Pin;
@@ -98,38 +101,45 @@ impl Body for EdgeBody {
 /// Reads a small body to its end and gives the response a length. `to_head` says that the request was a HEAD.
 ///
 /// # Errors
-/// When the body broke off; without an error where the call's own end was the reason, which the runtime has logged.
-pub async fn buffer_small_body(
-    response: Response<ResponseBody>,
-    to_head: bool,
-) -> Result<Response<EdgeBody>, Option<Error>> {
-    let (mut head, mut body) = response.into_parts();
+/// When the body broke off. The log has the reason.
+pub async fn buffer_small_body(response: Response<ResponseBody>, to_head: bool) -> Result<Response<EdgeBody>, Error> {
+    let (head, mut body) = response.into_parts();
     let mut read = Read::default();
     if may_buffer(&head, to_head) {
         let ended = tokio::time::timeout(SMALL_BODY_TIMEOUT, read.read(&mut body)).await.unwrap_or(Ok(false));
-        if ended.map_err(|error| (!body.is_aborted()).then_some(error))? {
-            if let trailers @ Some(_) = read.trailers.take() {
-                let body = EdgeBody { ready: read.bytes(), trailers, ..EdgeBody::default() };
-                return Ok(Response::from_parts(head, body));
+        // A guest may have written what it announced, and do something else before it ends the body.
+        if ended? || body.has_arrived() {
+            if let Some(trailers) = read.trailers.take().filter(|trailers| !trailers.is_empty()) {
+                return Ok(with_trailers(head, read.bytes(), trailers));
             }
-            let bytes = read.bytes();
-            // RFC 9110, section 8.6: an answer to HEAD without content says nothing about the length of GET's.
-            let silent = to_head && bytes.is_empty();
-            if !silent && !head.headers.contains_key(CONTENT_LENGTH) {
-                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-            }
-            return Ok(Response::from_parts(head, EdgeBody::full(bytes)));
+            return Ok(whole(Response::from_parts(head, read.bytes()), to_head));
         }
     }
     // From here on the client's reading sets the pace.
     Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.spawned()), ..EdgeBody::default() }))
 }
 
-/// A response that is there as a whole, given a length as [`buffer_small_body`] does.
+/// A response that is there as a whole, with trailers: HTTP/1.1 has room for them only where the head announces them and no
+/// length.
+fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response<EdgeBody> {
+    head.headers.remove(CONTENT_LENGTH);
+    if let Some(announced) = framing::announce(&trailers) {
+        head.headers.insert(TRAILER, announced);
+    }
+    Response::from_parts(head, EdgeBody { ready, trailers: Some(trailers), ..EdgeBody::default() })
+}
+
+/// A response that is there as a whole, with its length.
 pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
     let (mut head, bytes) = response.into_parts();
+    let trailers = Trailers::take(&mut head.extensions);
+    if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
+        return with_trailers(head, bytes, trailers);
+    }
+    head.headers.remove(TRAILER);
+    // RFC 9110, section 8.6: an answer to HEAD without content says no more of GET's length than its guest does.
     let silent = to_head && bytes.is_empty() || has_no_content(head.status);
-    if !silent && !head.headers.contains_key(CONTENT_LENGTH) {
+    if !silent {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
     Response::from_parts(head, EdgeBody::full(bytes))
@@ -147,9 +157,6 @@ impl Read {
     /// Reads `body`, and says whether it has come to its end.
     async fn read(&mut self, body: &mut ResponseBody) -> Result<bool, Error> {
         while self.first.len().max(self.all.len()) <= MAX_SMALL_BODY_BYTES {
-            if body.has_arrived() {
-                return Ok(true);
-            }
             let Some(frame) = body.frame().await else { return Ok(true) };
             match frame?.into_data() {
                 Ok(data) if self.first.is_empty() => self.first = data,
@@ -181,21 +188,25 @@ fn may_buffer(head: &Parts, to_head: bool) -> bool {
     !events && length.is_none_or(|length: usize| length <= MAX_SMALL_BODY_BYTES)
 }
 
-/// RFC 9110, sections 15.3.5 and 15.4.5.
-fn has_no_content(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-/// Takes away the content that a response to HEAD, a 204 and a 304 must not have: hyper does so for HTTP/1.1 only.
+/// Takes away the content that a response to HEAD and some statuses must not have: hyper does so for HTTP/1.1 only.
 pub fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
-    if !to_head && !has_no_content(response.status()) {
+    let status = response.status();
+    if !to_head && !has_no_content(status) {
         return;
     }
-    if response.status() == StatusCode::NO_CONTENT {
-        // RFC 9110, section 8.6.
-        response.headers_mut().remove(CONTENT_LENGTH);
-    } else if let Some(length @ 1..) = response.body().length().filter(|_| to_head) {
-        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    response.headers_mut().remove(TRAILER);
+    match response.body().length() {
+        // RFC 9110, sections 8.6 and 15.3.6.
+        _ if status == StatusCode::NO_CONTENT => {
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
+        _ if status == StatusCode::RESET_CONTENT => {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+        }
+        Some(length @ 1..) if to_head => {
+            response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        }
+        _ => {}
     }
     response.body_mut().clear();
 }

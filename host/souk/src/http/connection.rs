@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its last.
 
-use super::activity::{Activity, Watched};
+use super::activity::Watched;
+use super::connections::Connection;
 use super::edge::Edge;
 use super::request::Caller;
 use http::header::CONNECTION;
@@ -28,8 +29,33 @@ souk_manifest::fixed_limits! {
     const LINGER_TIME: Duration = Duration::from_millis(500);
 }
 
-/// hyper's settings, made once for all connections.
-pub fn builder(edge: &Edge) -> Builder<TokioExecutor> {
+/// hyper's settings, made once for all connections, by what a connection may speak.
+pub struct Builders {
+    /// Either protocol, as the client begins.
+    any: Builder<TokioExecutor>,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+}
+
+impl Builders {
+    /// The settings of `edge`.
+    pub fn new(edge: &Edge) -> Self {
+        let any = builder(edge);
+        Builders { http1: any.clone().http1_only(), http2: any.clone().http2_only(), any }
+    }
+
+    /// Those for a connection whose protocol was agreed on in its TLS handshake: it is that one or none (RFC 9113,
+    /// section 3.2). Without an agreement it is the client's to choose.
+    pub fn agreed(&self, protocol: Option<&[u8]>) -> &Builder<TokioExecutor> {
+        match protocol {
+            Some(b"h2") => &self.http2,
+            Some(b"http/1.1") => &self.http1,
+            _ => &self.any,
+        }
+    }
+}
+
+fn builder(edge: &Edge) -> Builder<TokioExecutor> {
     let headers = edge.limits().request_headers.as_u64();
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -53,9 +79,11 @@ pub async fn lingered(shutdown: &CancellationToken) {
     tokio::time::sleep(LINGER_TIME).await;
 }
 
-/// Serves `stream` until it ends, stands still for too long, or `shutdown` is cancelled and its requests are done.
+/// Serves `stream` until it ends, stands still for too long, must make room for another, or `shutdown` is cancelled and
+/// its requests are done.
 pub async fn serve<S>(
     stream: S,
+    place: &Connection,
     caller: Caller,
     edge: Arc<Edge>,
     builder: &Builder<TokioExecutor>,
@@ -64,7 +92,7 @@ pub async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = caller.peer;
-    let activity = Activity::new(edge.limits());
+    let activity = place.activity().clone();
     let watched = TokioIo::new(Watched::new(stream, activity.clone()));
     // One count for all that a request needs of its connection.
     let shared = Arc::new((edge, caller, shutdown.clone()));
@@ -85,7 +113,7 @@ pub async fn serve<S>(
         }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(watched, service));
-    let mut stopping = false;
+    let (mut stopping, mut in_the_way) = (false, false);
     loop {
         tokio::select! {
             // The connection first: a request that has arrived is served, whatever else is due.
@@ -103,6 +131,18 @@ pub async fn serve<S>(
             () = lingered(&shutdown), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            () = place.closed().cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // A request that came at the same moment is answered.
+            () = lingered(place.closed()), if !in_the_way => {
+                in_the_way = true;
+                if activity.idle_since().is_some() {
+                    tracing::debug!(%peer, "connection closed: it was idle, and others needed room");
+                    return;
+                }
             }
         }
     }

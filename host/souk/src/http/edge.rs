@@ -3,13 +3,16 @@
 use super::activity::UnderWay;
 use super::body::{self, EdgeBody, buffer_small_body};
 use super::error;
-use super::request::{self, Caller, REQUEST_ID, Target};
+use super::request::{self, Caller, REQUEST_ID};
 use super::upload::{self, MemoryBudget, Refused, Upload};
 use crate::app::{App, Handler};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use crate::spin_headers::RouteHeaders;
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
+use souk_links::remote::whole::Trailers;
 use souk_manifest::Router;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
@@ -19,12 +22,26 @@ use std::time::Instant;
 
 /// Answers while the host serves; the path is Spin's.
 const HEALTH: &str = "/.well-known/spin/health";
+/// What is served; the path and the answer are Spin's.
+const INFO: &str = "/.well-known/spin/info";
+
+/// What answers a route.
+struct Target {
+    /// The way to the component.
+    handler: Handler,
+    headers: RouteHeaders,
+}
+
+/// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The public face of an application.
 pub struct Edge {
     app: Arc<App>,
     router: Router<Target>,
     budget: MemoryBudget,
+    /// The answer to [`INFO`].
+    info: Bytes,
 }
 
 impl Edge {
@@ -32,10 +49,12 @@ impl Edge {
     pub fn new(app: Arc<App>) -> Arc<Self> {
         let routes = app.application().routes.iter().filter_map(|route| {
             let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
-            Some((pattern.clone(), Target::new(pattern, handler.clone())))
+            Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern) }))
         });
         let router = Router::new(routes);
-        Arc::new(Edge { app, router, budget: MemoryBudget::new() })
+        let application = app.application();
+        let info = serde_json::json!({ "name": application.name, "version": application.version });
+        Arc::new(Edge { info: info.to_string().into(), app, router, budget: MemoryBudget::new() })
     }
 
     /// The limits of the edge.
@@ -64,7 +83,11 @@ impl Edge {
                 "{method} {}", uri.path(),
             );
         }
-        response.headers_mut().insert(REQUEST_ID, id);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        if caller.is_secure() {
+            headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+        }
         response.body_mut().keep(under_way);
         response
     }
@@ -81,9 +104,15 @@ impl Edge {
             Ok(authority) => authority,
             Err(wrong) => return (error::response(StatusCode::BAD_REQUEST, wrong), None),
         };
+        if head.method == Method::CONNECT {
+            // A 2xx would make a tunnel of the connection.
+            return (error::response(StatusCode::NOT_IMPLEMENTED, "there is no proxy here: CONNECT is refused"), None);
+        }
         let uri = std::mem::take(&mut head.uri);
-        if uri.path() == HEALTH {
-            return (health(&head.method), None);
+        match uri.path() {
+            HEALTH => return (fixed(&head.method, "health", "text/plain", Bytes::from_static(b"OK")), None),
+            INFO => return (fixed(&head.method, "info", "application/json", self.info.clone()), None),
+            _ => {}
         }
         let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
@@ -104,7 +133,7 @@ impl Edge {
         let Some(url) = request::target(&uri, authority, caller) else {
             return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
         };
-        request::spin_headers(&mut head.headers, &url, &found, caller);
+        found.target.headers.set(&mut head.headers, &url, &found, &caller.address);
         head.headers.insert(REQUEST_ID, id.clone());
         head.uri = url;
         let to_head = head.method == Method::HEAD;
@@ -119,16 +148,13 @@ impl Edge {
         let exceeded = upload.exceeded();
         let answer = match handler {
             Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
-                Ok(response) if response.status().is_informational() => Err(informational(response.status())),
-                Ok(response) => buffer_small_body(response, to_head)
-                    .await
-                    .map_err(|error| error.map(|e| format!("the body broke off: {e}"))),
+                Ok(response) => buffer_small_body(response, to_head).await,
                 Err(failed) => Ok(failure(&failed, trace)),
             },
             Handler::Remote(remote, _) => {
-                let (body, _reservation) = upload.into_ready();
+                let (body, trailers, _reservation) = upload.into_ready();
+                Trailers::put(&mut head.extensions, trailers);
                 match remote.handle(&Request::from_parts(head, body), "-", &context).await {
-                    Ok(response) if response.status().is_informational() => Err(informational(response.status())),
                     Ok(response) => Ok(body::whole(response, to_head)),
                     Err(failed) => Ok(failure(&failed, trace)),
                 }
@@ -137,20 +163,11 @@ impl Edge {
         let response = match answer {
             _ if exceeded.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => too_large(limit),
             Ok(response) => response,
-            Err(detail) => {
-                if let Some(detail) = detail {
-                    tracing::error!(component, trace, "{detail}");
-                }
-                error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed"))
-            }
+            // Nothing is out yet, and the log has the reason.
+            Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component))
     }
-}
-
-/// The host alone speaks about the state of a connection.
-fn informational(status: StatusCode) -> Option<String> {
-    Some(format!("the guest answered with the informational status {status}"))
 }
 
 /// The response for a call that failed, which the log has in full.
@@ -164,15 +181,17 @@ fn failure(failed: &CallError, trace: &str) -> Response<EdgeBody> {
     error::from_call(failed)
 }
 
-fn health(method: &Method) -> Response<EdgeBody> {
+/// The answer of the host itself to a GET for `what`.
+fn fixed(method: &Method, what: &str, content_type: &'static str, text: Bytes) -> Response<EdgeBody> {
     if method != Method::GET && method != Method::HEAD {
-        let mut response = error::response(StatusCode::METHOD_NOT_ALLOWED, "health is read with GET");
+        let mut response = error::response(StatusCode::METHOD_NOT_ALLOWED, &format!("{what} is read with GET"));
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let mut response = Response::new(EdgeBody::full("OK".into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(EdgeBody::full(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_LENGTH, length);
     response
 }
 

@@ -7,6 +7,7 @@
 mod activity;
 mod body;
 mod connection;
+mod connections;
 mod edge;
 mod error;
 mod request;

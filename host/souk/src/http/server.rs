@@ -1,18 +1,18 @@
 //! The listener: accepts connections, survives what accepting can fail with, and drains when told to stop.
 
-use super::connection;
+use super::activity::Activity;
+use super::connection::{self, Builders};
+use super::connections::{Admission, Connection, Connections};
 use super::edge::Edge;
 use super::request::Caller;
 use super::tls::Tls;
 use http::uri::Scheme;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto::Builder;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,13 @@ souk_manifest::fixed_limits! {
     const MIN_BACKOFF: Duration = Duration::from_millis(5);
     /// The longest pause after a connection could not be accepted.
     const MAX_BACKOFF: Duration = Duration::from_secs(1);
+    /// How often to look whether one of the connections that were all busy is idle now.
+    const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+    /// The descriptors that are held back, so that connections are still accepted when the process has no more: each
+    /// serves one until others have closed.
+    const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
+    /// How often to report that connections are refused or not accepted.
+    const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 }
 
 /// The server could not start.
@@ -86,10 +93,10 @@ impl Server {
     /// Returns whether all of them were finished.
     pub async fn run(self, edge: Arc<Edge>, tls: Option<Tls>, shutdown: CancellationToken) -> bool {
         let limits = edge.limits().clone();
-        let connections = usize::try_from(limits.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let acceptor = Acceptor {
-            slots: Arc::new(Semaphore::new(connections)),
-            builder: Arc::new(connection::builder(&edge)),
+            connections: Connections::new(size(limits.connections), size(limits.peer_connections)),
+            builders: Arc::new(Builders::new(&edge)),
             tasks: TaskTracker::new(),
             edge,
             tls,
@@ -109,9 +116,8 @@ impl Server {
 struct Acceptor {
     edge: Arc<Edge>,
     tls: Option<Tls>,
-    builder: Arc<Builder<TokioExecutor>>,
-    /// One permit a connection that may be open.
-    slots: Arc<Semaphore>,
+    builders: Arc<Builders>,
+    connections: Arc<Connections>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -120,18 +126,54 @@ impl Acceptor {
     /// Accepts until it is dropped.
     async fn accept(&self, listener: &TcpListener) {
         let mut backoff = Duration::ZERO;
-        // A slot first: connections over the bound wait in the kernel's queue.
-        while let Ok(slot) = self.slots.clone().acquire_owned().await {
+        let mut reserve = Reserve::new();
+        let (mut failures, mut refusals) = (Report::default(), Report::default());
+        loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     backoff = Duration::ZERO;
-                    self.serve(slot, stream, peer);
+                    reserve.fill();
+                    match self.admit(peer).await {
+                        Some(place) => self.serve(place, stream, peer),
+                        None => refusals.happened(|more| {
+                            tracing::warn!(
+                                peer = %peer.ip(),
+                                "a connection was refused: its peer has as many as it may, each with a request under way; \
+                                 raise `peer_connections` under [application.tool.souk.limits] in spin.toml if it is a \
+                                 load balancer ({more} more since the last such line)"
+                            );
+                        }),
+                    }
                 }
                 Err(error) => {
                     // One client's failed handshake, or the process is out of descriptors: neither ends the server.
-                    tracing::warn!("accept failed: {error}");
+                    failures.happened(|more| {
+                        tracing::warn!("accept failed: {error} ({more} more since the last such line)");
+                    });
+                    if is_out_of_descriptors(&error) {
+                        self.connections.close_idlest();
+                        if reserve.give() {
+                            continue;
+                        }
+                    }
                     backoff = (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
                     tokio::time::sleep(backoff).await;
+                }
+            }
+        }
+    }
+
+    /// A place for a connection from `peer`. Waits while all connections are busy: further ones wait in the kernel's
+    /// queue. `None` when the peer has as many as it may.
+    async fn admit(&self, peer: SocketAddr) -> Option<Connection> {
+        let activity = Activity::new(self.edge.limits());
+        loop {
+            match self.connections.admit(peer, activity.clone()) {
+                Admission::Admitted(place) => return Some(place),
+                Admission::PeerIsFull => return None,
+                Admission::AllAreBusy => {
+                    // Over time a busy one falls idle, which nobody reports.
+                    let _ = tokio::time::timeout(ROOM_INTERVAL, self.connections.freed()).await;
                 }
             }
         }
@@ -142,11 +184,13 @@ impl Acceptor {
     fn accept_queued(&self, listener: TcpListener) -> std::io::Result<()> {
         // The queue itself is asked: tokio may not have heard yet that it holds something. It is not blocking, as before.
         let listener = listener.into_std()?;
-        while let Ok(slot) = self.slots.clone().try_acquire_owned() {
+        loop {
             match listener.accept() {
                 Ok((stream, peer)) => {
+                    let activity = Activity::new(self.edge.limits());
+                    let Admission::Admitted(place) = self.connections.admit(peer, activity) else { break };
                     stream.set_nonblocking(true)?;
-                    self.serve(slot, TcpStream::from_std(stream)?, peer);
+                    self.serve(place, TcpStream::from_std(stream)?, peer);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -155,30 +199,82 @@ impl Acceptor {
         Ok(())
     }
 
-    fn serve(&self, slot: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) {
-        let (edge, tls, builder) = (self.edge.clone(), self.tls.clone(), self.builder.clone());
+    fn serve(&self, place: Connection, stream: TcpStream, peer: SocketAddr) {
+        let (edge, tls, builders) = (self.edge.clone(), self.tls.clone(), self.builders.clone());
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
-            let _slot = slot;
             // Small responses must not wait for the acknowledgement of the last ones.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%peer, "TCP_NODELAY: {error}");
             }
             match tls {
                 None => {
-                    connection::serve(stream, Caller::new(peer, Scheme::HTTP), edge, &builder, shutdown).await;
+                    let builder = builders.agreed(None);
+                    connection::serve(stream, &place, Caller::new(peer, Scheme::HTTP), edge, builder, shutdown).await;
                 }
                 Some(tls) => {
                     let stream = tokio::select! {
                         stream = handshake(&tls, stream, peer, &edge) => stream,
                         () = connection::lingered(&shutdown) => None,
+                        () = place.closed().cancelled() => None,
                     };
                     if let Some(stream) = stream {
-                        connection::serve(stream, Caller::new(peer, Scheme::HTTPS), edge, &builder, shutdown).await;
+                        let builder = builders.agreed(stream.get_ref().1.alpn_protocol());
+                        connection::serve(stream, &place, Caller::new(peer, Scheme::HTTPS), edge, builder, shutdown)
+                            .await;
                     }
                 }
             }
         });
+    }
+}
+
+/// Descriptors that are held back.
+struct Reserve(Vec<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        let mut reserve = Reserve(Vec::new());
+        reserve.fill();
+        reserve
+    }
+
+    /// Holds back what is missing, as far as there is any.
+    fn fill(&mut self) {
+        while self.0.len() < RESERVED_DESCRIPTORS {
+            match File::open("/dev/null") {
+                Ok(file) => self.0.push(file),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives one up; `false` when there is none.
+    fn give(&mut self) -> bool {
+        self.0.pop().is_some()
+    }
+}
+
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
+}
+
+/// Reports what happens often, now and then.
+#[derive(Default)]
+struct Report {
+    last: Option<Instant>,
+    more: u64,
+}
+
+impl Report {
+    fn happened(&mut self, report: impl FnOnce(u64)) {
+        if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
+            self.more += 1;
+            return;
+        }
+        self.last = Some(Instant::now());
+        report(std::mem::take(&mut self.more));
     }
 }
 

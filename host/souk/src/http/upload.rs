@@ -151,9 +151,9 @@ impl Upload {
         Ok((upload, ended))
     }
 
-    /// What has been read, with the memory that it takes.
-    pub fn into_ready(self) -> (Bytes, Option<OwnedSemaphorePermit>) {
-        (self.ready, self.held)
+    /// What has been read, with its trailers and the memory that it takes.
+    pub fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<OwnedSemaphorePermit>) {
+        (self.ready, self.trailers, self.held)
     }
 
     /// Says, once the body has been handed over, whether it turned out to be larger than the limit.

@@ -11,7 +11,7 @@ const NO_BOUNDS: [(&str, &str, &str); 10] = [
     ("bindings/src/sqlite/value.rs", "CELL_BYTES", "the size of a type"),
     ("bindings/src/postgres/value.rs", "CELL_BYTES", "the size of a type"),
     ("bindings/src/sqlite/engine.rs", "PAGE_BYTES", "SQLite's default size of a page, in which files are counted"),
-    ("codec/src/lib.rs", "RESERVE_STEP_BYTES", "the step in which a buffer grows"),
+    ("codec/src/trail.rs", "RESERVE_STEP_BYTES", "the step in which a buffer grows"),
     ("manifest/src/secrets.rs", "SECRET_BYTES", "the exact size of a secret that is made"),
     ("souk/src/cli/event_table.rs", "MIN_WIDTH", "the layout of a table"),
     ("souk/src/cli/event_table.rs", "MIN_ID", "the layout of a table"),

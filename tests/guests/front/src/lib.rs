@@ -57,6 +57,9 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
         ["count-rows", note] => deed(deeds::count_rows((*note).to_owned()).await),
         ["begin-and-leave", note] => deed(deeds::begin_and_leave((*note).to_owned()).await),
         ["insert-and-hold", note, ms] => deed(deeds::insert_and_hold((*note).to_owned(), number(ms)).await),
+        ["set-keys", count] => deed(deeds::set_keys(number(count)).await),
+        ["read-keys", way, n] => deed(deeds::read_keys(reading(way), number(n)).await),
+        ["read-rows", count, way, n] => deed(deeds::read_rows(number(count), reading(way), number(n)).await),
         _ => reply(StatusCode::NOT_FOUND, json!({ "status": 404, "message": "front has no such deed" })),
     }
 }
@@ -159,6 +162,19 @@ fn flood() -> Result<types::Response, types::ErrorCode> {
 fn headers(headers: &HeaderMap) -> Value {
     let text = |v: &http::HeaderValue| json!(String::from_utf8_lossy(v.as_bytes()));
     Value::Object(headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
+}
+
+fn reading(way: &str) -> deeds::Way {
+    match way {
+        "by" => deeds::Way::By,
+        "peek" => deeds::Way::Peek,
+        "cancel" => deeds::Way::Cancel,
+        "next" => deeds::Way::Next,
+        "collect" => deeds::Way::Collect,
+        "early" => deeds::Way::Early,
+        "again" => deeds::Way::Again,
+        _ => panic!("no way of reading in the path"),
+    }
 }
 
 /// A bad number is a mistake in the scenario.

@@ -9,6 +9,8 @@ use spin_sdk::wit_bindgen;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod reading;
+
 wit_bindgen::generate!({
     world: "souk-test:rogue/rogue",
     path: ["../../../wit/deps/wasi-keyvalue-2024-10-17", "../wit"],
@@ -17,7 +19,7 @@ wit_bindgen::generate!({
 });
 
 use exports::souk_test::rogue::{bare, deeds, events};
-use wasi::keyvalue::{atomics, store};
+use wasi::keyvalue::{atomics, batch, store};
 
 /// The database that the manifest grants.
 const DATABASE: &str = "default";
@@ -126,6 +128,34 @@ impl deeds::Guest for Rogue {
 
     async fn key_value_increment(store: String, key: String) -> Result<u32, deeds::Error> {
         increment(&store, &key)
+    }
+
+    async fn set_keys(count: u32) -> Result<u32, deeds::Error> {
+        let entries: Vec<_> = (0..count).map(|n| (format!("{n:04}"), Vec::new())).collect();
+        let bucket = store::open("default").map_err(failed)?;
+        for entries in entries.chunks(100) {
+            batch::set_many(&bucket, entries).map_err(failed)?;
+        }
+        Ok(count)
+    }
+
+    async fn read_keys(way: deeds::Way, n: u32) -> Result<Vec<String>, deeds::Error> {
+        let store = spin_sdk::key_value::Store::open_default().await.map_err(failed)?;
+        let (keys, outcome) = store.get_keys().await.into_inner();
+        let keys = reading::read(keys, way, n as usize).await;
+        outcome.await.map_err(failed)?;
+        Ok(keys)
+    }
+
+    async fn read_rows(count: u32, way: deeds::Way, n: u32) -> Result<Vec<String>, deeds::Error> {
+        let sql = "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r LIMIT ?) \
+                   SELECT printf('%04d', n) FROM r";
+        let rows = granted().await?.execute(sql, [Value::Integer(count.into())]).await.map_err(failed)?;
+        let (_, rows, outcome) = rows.into_inner();
+        let rows = reading::read(rows, way, n as usize).await;
+        outcome.await.map_err(failed)?;
+        let text = |value| if let Some(Value::Text(text)) = value { Ok(text) } else { Err(failed(value)) };
+        rows.into_iter().map(|row| text(row.values.into_iter().next())).collect()
     }
 
     async fn open_database(label: String) -> Result<u32, deeds::Error> {

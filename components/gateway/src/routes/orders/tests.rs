@@ -206,6 +206,7 @@ fn the_services_refusals_become_http() {
     assert_eq!(text(Forbidden("a".into()), Some("x")), (403, r#"{"message":"a","status":403}"#.into()));
     assert_eq!(text(Conflict("a".into()), Some("x")), (409, r#"{"message":"a","status":409}"#.into()));
     assert_eq!(text(KeyReused, None).0, 422);
+    assert_eq!(text(TooManyOpen("a".into()), None), (429, r#"{"message":"a","status":429}"#.into()));
     assert_eq!(text(Unavailable("worker 7 died".into()), None).0, 503);
     assert_eq!(text(Internal("secret".into()), None).0, 500);
     let unpayable = Unpayable { order_id: ID.into(), message: "the payment provider cannot be reached".into() };

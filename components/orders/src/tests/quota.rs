@@ -1,0 +1,71 @@
+//! How many orders of one customer may wait for their payment, against both databases.
+
+use super::{both, customer, draft, key, number};
+use crate::bindings::orders::{Money, Status};
+use crate::bindings::payment_events::Charge;
+use crate::key::Key;
+use crate::store::Created;
+use crate::{event, status, store};
+use souk_database::Statement;
+
+#[test]
+fn a_customer_has_no_more_open_orders_than_the_quota_and_paying_or_cancelling_one_makes_way() {
+    for db in both() {
+        let make = |owner: Option<&str>, key: Option<&Key>| match store::create(&db, owner, "usd", draft(5), key, 2)
+            .unwrap()
+        {
+            Created::Made(order) => Some(order),
+            Created::KeyTaken => panic!("the key is taken"),
+            Created::TooManyOpen => None,
+        };
+        let first = make(Some("9"), None).unwrap();
+        let second = make(Some("9"), None).unwrap();
+        assert!(make(Some("9"), None).is_none());
+        // A key of an order that was refused is not used up, and leaves nothing behind.
+        let key = key(Some("9"), "k", 1);
+        assert!(make(Some("9"), Some(&key)).is_none());
+        assert_eq!(number(&db, "SELECT count(*) FROM idempotency_keys"), 0);
+        assert_eq!(number(&db, "SELECT count(*) FROM orders"), 2);
+        // Others, and nobody, order as before.
+        assert!(make(Some("8"), None).is_some());
+        for _ in 0..5 {
+            assert!(make(None, None).is_some());
+        }
+        let paid = Charge {
+            event_id: "e1".into(),
+            charge_id: "ch_1".into(),
+            order_id: first.id,
+            amount: Money { cents: 5, currency: "usd".into() },
+            refunded_cents: 0,
+            receipt_url: None,
+            at: "2024-02-27T15:50:27.545Z".into(),
+        };
+        event::charge(&db, &paid).unwrap();
+        assert!(make(Some("9"), Some(&key)).is_some());
+        assert!(make(Some("9"), None).is_none());
+        // The key is answered as ever, though there is no room for another order.
+        let again = store::create(&db, Some("9"), "usd", draft(5), Some(&key), 2).unwrap();
+        assert!(matches!(again, Created::KeyTaken), "{again:?}");
+        status::change(&db, &customer("9"), &second.id, Status::Cancelled).unwrap();
+        assert!(make(Some("9"), None).is_some());
+    }
+}
+
+#[test]
+fn who_cancels_every_order_to_make_the_next_comes_to_an_end_for_24_hours() {
+    for db in both() {
+        let make = || store::create(&db, Some("9"), "usd", draft(5), None, 2).unwrap();
+        for n in 0..20 {
+            let Created::Made(order) = make() else { panic!("order {n} is refused") };
+            status::change(&db, &customer("9"), &order.id, Status::Cancelled).unwrap();
+        }
+        assert!(matches!(make(), Created::TooManyOpen));
+        let yesterday = Statement::each(
+            "UPDATE orders SET created_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-25 hours') \
+             WHERE seq = (SELECT min(seq) FROM orders)",
+            "UPDATE orders SET created_at = now() - interval '25 hours' WHERE seq = (SELECT min(seq) FROM orders)",
+        );
+        db.query(yesterday, &[]).unwrap();
+        assert!(matches!(make(), Created::Made(_)));
+    }
+}

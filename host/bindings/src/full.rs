@@ -1,0 +1,79 @@
+//! Why a SQLite file does not grow: it has reached its own bound, or the disk has no room. SQLite has one code for both,
+//! and what helps differs.
+
+use rusqlite::{Connection, ErrorCode};
+
+/// Free bytes of a disk below which a failure of its input or output means that it is full.
+const NEARLY_NONE: u64 = 64 * 1024;
+
+/// What is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The file has as many pages as it may have.
+    File,
+    /// The disk.
+    Disk,
+}
+
+/// What `error`, which an operation of `connection` has met, says is full; `None` when it says something else.
+pub(crate) fn what_is_full(error: &rusqlite::Error, connection: &Connection) -> Option<Full> {
+    let code = error.sqlite_error_code();
+    if !matches!(code, Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure)) {
+        return None;
+    }
+    let free = connection.path().and_then(free);
+    if code == Some(ErrorCode::SystemIoFailure) {
+        return free.is_some_and(|free| free < NEARLY_NONE).then_some(Full::Disk);
+    }
+    Some(decide(room(connection), free))
+}
+
+/// The smaller of the two is what the write has met.
+fn decide(room: Option<u64>, free: Option<u64>) -> Full {
+    match (room, free) {
+        (Some(room), Some(free)) if free < room => Full::Disk,
+        (None, Some(free)) if free < NEARLY_NONE => Full::Disk,
+        _ => Full::File,
+    }
+}
+
+/// The bytes that the file of `connection` may still take by its own bound.
+fn room(connection: &Connection) -> Option<u64> {
+    let pragma = |name| -> Option<u64> {
+        let value: i64 = connection.pragma_query_value(None, name, |row| row.get(0)).ok()?;
+        value.try_into().ok()
+    };
+    let (most, used) = (pragma("max_page_count")?, pragma("page_count")?.saturating_sub(pragma("freelist_count")?));
+    Some(most.saturating_sub(used).saturating_mul(pragma("page_size")?))
+}
+
+/// The bytes that the disk of the file at `path` has for the host's user.
+fn free(path: &str) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_full_when_it_has_less_room_than_the_disk_and_the_disk_otherwise() {
+        assert_eq!(decide(Some(0), Some(0)), Full::File);
+        assert_eq!(decide(Some(4096), Some(1 << 30)), Full::File);
+        assert_eq!(decide(Some(1 << 30), Some(4096)), Full::Disk);
+        assert_eq!(decide(None, Some(0)), Full::Disk);
+        assert_eq!(decide(None, None), Full::File);
+    }
+
+    #[test]
+    fn a_file_at_its_bound_on_a_disk_with_room_is_what_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Connection::open(folder.path().join("small.db")).unwrap();
+        sqlite.execute_batch("CREATE TABLE t (b); PRAGMA max_page_count = 16").unwrap();
+        let error = sqlite.execute("INSERT INTO t VALUES (zeroblob(1000000))", []).unwrap_err();
+        assert_eq!(what_is_full(&error, &sqlite), Some(Full::File));
+        let error = sqlite.execute("INSERT INTO nowhere VALUES (1)", []).unwrap_err();
+        assert_eq!(what_is_full(&error, &sqlite), None);
+    }
+}

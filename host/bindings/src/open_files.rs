@@ -1,0 +1,141 @@
+//! How many files one instance may have open, and all instances together.
+//!
+//! wasmtime keeps a guest's descriptors in the instance's table of resources and has no bound on them. So they are
+//! counted there, every few calls of WASI, and with every one once there are too many: the table is then closed for new
+//! resources, which ends the guest's call, and with it its instance and its files.
+
+use crate::MAX_RESOURCES;
+use crate::budget::ApplicationBudget;
+use std::sync::Arc;
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi::filesystem::Descriptor;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of open files.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most files that one instance has open: more than any web service reads at one time.
+    pub const MAX_OPEN_FILES: usize = 128, "files";
+    /// The most files that one instance has open while the application has more than its limit `open_files`.
+    const FAIR_OPEN_FILES: usize = 8, "files";
+    /// After how many calls of WASI the files are counted again.
+    const COUNT_INTERVAL: u32 = 16, "calls";
+}
+
+/// Stands in a free place of a table that is closed.
+struct Closed;
+
+/// The open files of one instance.
+pub(crate) struct OpenFiles {
+    component: Arc<str>,
+    budget: Arc<ApplicationBudget>,
+    calls: u32,
+    open: usize,
+    closed: Option<Vec<Resource<Closed>>>,
+}
+
+impl OpenFiles {
+    pub(crate) fn new(component: Arc<str>, budget: Arc<ApplicationBudget>) -> Self {
+        OpenFiles { component, budget, calls: 0, open: 0, closed: None }
+    }
+
+    /// Closes the table for new resources when the instance has too many files open. To be called before each call of
+    /// WASI.
+    pub(crate) fn check(&mut self, table: &mut ResourceTable) {
+        self.calls = self.calls.wrapping_add(1);
+        if self.closed.is_none() && !self.calls.is_multiple_of(COUNT_INTERVAL) {
+            return;
+        }
+        let open = table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
+        self.budget.files.take(open as u64);
+        self.budget.files.give_back(self.open as u64);
+        self.open = open;
+        let all = self.budget.files.taken() > self.budget.files.most();
+        if open > MAX_OPEN_FILES || (all && open > FAIR_OPEN_FILES) {
+            self.close(table);
+        } else if let Some(places) = self.closed.take() {
+            table.set_max_capacity(MAX_RESOURCES);
+            for place in places {
+                // It is there, because the guest does not know of it.
+                let _ = table.delete(place);
+            }
+        }
+    }
+
+    fn close(&mut self, table: &mut ResourceTable) {
+        let places = self.closed.get_or_insert_with(|| {
+            let component = &self.component;
+            tracing::warn!(
+                %component,
+                "component `{component}` has {} files open, of {MAX_OPEN_FILES} that an instance may have and {} of the \
+                 application; it must drop descriptors that are not in use",
+                self.open,
+                self.budget.files.most()
+            );
+            Vec::new()
+        });
+        table.set_max_capacity(0);
+        // Places that the guest has freed are used again whatever the capacity.
+        while let Ok(place) = table.push(Closed) {
+            places.push(place);
+        }
+    }
+}
+
+impl Drop for OpenFiles {
+    fn drop(&mut self) {
+        self.budget.files.give_back(self.open as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use wasmtime_wasi::FsPerms;
+    use wasmtime_wasi::filesystem::{File, OpenMode};
+
+    fn file() -> Descriptor {
+        Descriptor::File(File::new(tempfile::tempfile().unwrap(), FsPerms::ReadOnly, OpenMode::READ, false))
+    }
+
+    fn instance(budget: &Arc<ApplicationBudget>) -> (OpenFiles, ResourceTable) {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        (OpenFiles::new("tested".into(), budget.clone()), table)
+    }
+
+    /// Opens files until that fails; how many are open.
+    fn open(files: &mut OpenFiles, table: &mut ResourceTable) -> Vec<Resource<Descriptor>> {
+        std::iter::from_fn(|| {
+            files.check(table);
+            table.push(file()).ok()
+        })
+        .take(MAX_RESOURCES)
+        .collect()
+    }
+
+    #[test]
+    fn an_instance_that_opens_files_in_a_loop_is_stopped_and_may_go_on_when_it_has_closed_some() {
+        let budget = Arc::new(ApplicationBudget::default());
+        let (mut files, mut table) = instance(&budget);
+        // Free places do not help.
+        let others: Vec<_> = (0..1_000).map(|_| table.push(()).unwrap()).collect();
+        others.into_iter().for_each(|other| table.delete(other).unwrap());
+        let mut all = open(&mut files, &mut table);
+        assert!((MAX_OPEN_FILES..=MAX_OPEN_FILES + COUNT_INTERVAL as usize).contains(&all.len()), "{}", all.len());
+        all.drain(50..).for_each(|one| drop(table.delete(one).unwrap()));
+        assert!(!open(&mut files, &mut table).is_empty());
+        drop(files);
+        assert_eq!(budget.files.taken(), 0);
+    }
+
+    #[test]
+    fn instances_that_have_few_files_may_open_some_when_others_have_too_many() {
+        let budget = Arc::new(ApplicationBudget { files: Budget::new(100), ..Default::default() });
+        let (mut greedy, mut table) = instance(&budget);
+        let _held = open(&mut greedy, &mut table);
+        let (mut modest, mut table) = instance(&budget);
+        assert!(open(&mut modest, &mut table).len() >= FAIR_OPEN_FILES);
+    }
+}

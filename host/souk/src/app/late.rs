@@ -1,0 +1,63 @@
+//! Components that nothing leads to: not loaded at the start, and loaded when `souk call` names them.
+
+use super::App;
+use super::error::StartError;
+use super::migrations;
+use super::start::{Wiring, compile, sweep};
+use souk_links::remote::Remote;
+use souk_runtime::Pool;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Components that were loaded late.
+#[derive(Default)]
+pub(super) struct Late {
+    pools: BTreeMap<String, Arc<Pool>>,
+    /// Drop instances that nobody uses.
+    sweepers: Vec<AbortOnDropHandle<()>>,
+}
+
+impl App {
+    /// The instances of `component`, which is loaded where nothing leads to it; `None` when it does not run here.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn pool_by_hand(&self, component: &str) -> Result<Option<Arc<Pool>>, StartError> {
+        if let Some(pool) = self.pool(component) {
+            return Ok(Some(pool.clone()));
+        }
+        if !self.application.runs_here(component) {
+            return Ok(None);
+        }
+        // Held meanwhile: two calls must not load one component twice.
+        let mut late = self.late.lock().await;
+        if let Some(pool) = late.pools.get(component) {
+            return Ok(Some(pool.clone()));
+        }
+        let known: BTreeMap<_, _> = self.pools.iter().chain(&late.pools).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut names: BTreeSet<String> = self.application.led_to([component].into_iter());
+        names.retain(|name| !known.contains_key(name));
+        let part = self.application.restricted_to(&names);
+        let codes = compile(&self.engine, &part, &|_| {}).await?;
+        let shared = self.shared.with(&part, &self.state, self.remote.as_ref().map(Remote::nats)).await?;
+        migrations::run(&part, &shared).await?;
+        let mut wiring = Wiring {
+            engine: self.engine.wasmtime(),
+            application: &self.application,
+            shared: &shared,
+            fairness: self.fairness.clone(),
+            state: &self.state,
+            queue: self.queue.as_ref(),
+            remote: self.remote.as_ref(),
+            codes,
+            pools: known,
+            expected: Vec::new(),
+        };
+        let loaded = wiring.pool(component)?;
+        let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
+        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(new.values().cloned().collect()))));
+        late.pools.extend(new);
+        Ok(loaded)
+    }
+}

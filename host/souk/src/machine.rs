@@ -1,0 +1,67 @@
+//! How much memory the machine has, or the control group that the process runs in.
+
+use souk_manifest::limits::EdgeLimits;
+use std::fs;
+use std::path::Path;
+
+/// Warns when the application may take more memory than there is.
+pub fn check_memory(limits: &EdgeLimits) {
+    let Some(memory) = memory(Path::new("/")) else { return };
+    let most = limits.application_memory.as_u64();
+    if most > memory {
+        tracing::warn!(
+            "components may take {} MiB of memory in all (limit `application_memory`), and the machine or the control \
+             group has {} MiB; set it to less under [application.tool.souk.limits] in spin.toml, so that a component \
+             that takes too much fails alone",
+            most >> 20,
+            memory >> 20
+        );
+    }
+}
+
+/// The bytes of memory of the machine or of the control group, whichever is less; `None` where the system does not say.
+/// `root` is the folder that holds `proc` and `sys`.
+fn memory(root: &Path) -> Option<u64> {
+    let machine = || {
+        let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    [machine(), group(root)].into_iter().flatten().min()
+}
+
+/// The least bound of the process's control group and those around it (version 2), or of the container's (version 1).
+fn group(root: &Path) -> Option<u64> {
+    let read = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let top = root.join("sys/fs/cgroup");
+    let folder = top.join(own);
+    let unified = folder.ancestors().take_while(|at| at.starts_with(&top)).map(|at| at.join("memory.max"));
+    unified.chain([top.join("memory/memory.limit_in_bytes")]).filter_map(|path| read(&path)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_of_the_machine_and_the_groups_around_the_process_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert_eq!(memory(root.path()), None);
+        file("proc/meminfo", "MemTotal:       1000 kB\nMemFree: 1 kB\n");
+        assert_eq!(memory(root.path()), Some(1_024_000));
+        file("proc/self/cgroup", "0::/shop.slice/souk.service\n");
+        file("sys/fs/cgroup/shop.slice/souk.service/memory.max", "max\n");
+        assert_eq!(memory(root.path()), Some(1_024_000));
+        file("sys/fs/cgroup/shop.slice/memory.max", "500000\n");
+        assert_eq!(memory(root.path()), Some(500_000));
+        file("sys/fs/cgroup/memory/memory.limit_in_bytes", "400000\n");
+        assert_eq!(memory(root.path()), Some(400_000));
+    }
+}
