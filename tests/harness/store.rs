@@ -239,7 +239,7 @@ pub fn down(app: App, component: &str) -> App {
     if app.spread_over().is_some() {
         return app.down(component, true);
     }
-    limit_memory(app, component, Some(1 << 20))
+    limit_memory(app, component, Some("1MiB".into()))
 }
 
 /// Undoes [`down`].
@@ -249,15 +249,15 @@ pub fn up_again(app: App, component: &str) -> App {
     }
     let manifest = std::fs::read_to_string(build::root().join("spin.toml")).unwrap();
     let mut manifest: toml::Table = toml::from_str(&manifest).unwrap();
-    let memory = limits(&mut manifest, component).get("memory").and_then(toml::Value::as_integer);
+    let memory = limits(&mut manifest, component).get("memory").cloned();
     limit_memory(app, component, memory)
 }
 
-fn limit_memory(app: App, component: &str, bytes: Option<i64>) -> App {
+fn limit_memory(app: App, component: &str, memory: Option<toml::Value>) -> App {
     let mut manifest: toml::Table = toml::from_str(&std::fs::read_to_string(app.path("spin.toml")).unwrap()).unwrap();
     let limits = limits(&mut manifest, component);
-    match bytes {
-        Some(bytes) => limits.insert("memory".to_owned(), bytes.into()),
+    match memory {
+        Some(memory) => limits.insert("memory".to_owned(), memory),
         None => limits.remove("memory"),
     };
     app.file("spin.toml", toml::to_string(&manifest).unwrap())

@@ -224,8 +224,14 @@ async fn doctor_prints_the_grants_and_the_limits() {
     let output = App::new("rogue").souk("doctor", &[]).await;
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
-    for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "33554432", "default"] {
+    for fragment in ["wasm32-wasip2", "rogue", "call_deadline", "request_body", "memory = 32 MiB", "default"] {
         assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
+    }
+    let (_, fixed) = out.split_once("Fixed limits").expect("fixed limits");
+    for module in
+        ["http edge", "http client", "control socket", "calls", "output of components", "nats", "nest", "remote"]
+    {
+        assert!(fixed.contains(&format!("\n  {module}\n")), "{module} is missing:\n{fixed}");
     }
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
 }

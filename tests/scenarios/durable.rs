@@ -539,7 +539,7 @@ async fn doctor_and_the_start_say_which_links_are_durable_and_what_their_limits_
         "deliveries",
         "delivery_attempts",
         "delivery_backoff_most",
-        "durable: a message",
+        "The longest arguments, as JSON, of one message",
     ] {
         assert!(out.contains(fragment), "{fragment} is missing:\n{out}\n{err}");
     }

@@ -6,9 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many links a call may cross before it is refused: the graph of links has no cycle, but components can also call
-/// each other through `*.spin.internal`, and a loop there must end.
-pub const MAX_HOPS: u8 = 16;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of calls.
+    pub(crate) const FIXED_LIMITS = "calls";
+
+    /// The most links that a call may cross before it is refused: the graph of links has no cycle, but components can
+    /// also call each other through `*.spin.internal`, and a loop there must end.
+    pub const MAX_HOPS: u8 = 16, "hops";
+}
 
 /// The context of one call; cheap to clone.
 #[derive(Debug, Clone)]

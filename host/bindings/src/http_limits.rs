@@ -19,18 +19,24 @@ use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::http::types::{HostFields, HostRequest, Method};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpView};
 
-/// Resources of an instance up to which each may be large.
-pub const FEW_RESOURCES: usize = 128;
-/// The most bytes of one `fields` of few; wasmtime's default.
-pub const LARGE_BYTES: usize = 128 << 10;
-/// The most bytes of one `fields` of many: what servers commonly take as a request's head.
-pub const SMALL_BYTES: usize = 8 << 10;
-/// Calls of `wasi:http` after which resources are counted again.
-const COUNT_INTERVAL: u32 = 32;
-/// The longest method: of the registered ones, `UPDATEREDIRECTREF` is the longest.
-const MAX_METHOD_BYTES: usize = 64;
-/// The longest authority: a name of 255 bytes, a port, and room for user information.
-const MAX_AUTHORITY_BYTES: usize = 1 << 10;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of HTTP requests and responses of a component.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The resources of one instance up to which each set of HTTP headers may be large.
+    pub const FEW_RESOURCES: usize = 128, "handles";
+    /// The most that one set of HTTP headers takes in an instance of few resources; wasmtime's default.
+    pub const LARGE_BYTES: usize = 128 << 10, bytes;
+    /// The most that one set of HTTP headers takes in an instance of many resources: what servers commonly take as a
+    /// request's head.
+    pub const SMALL_BYTES: usize = 8 << 10, bytes;
+    /// After how many calls of `wasi:http` the resources of an instance are counted again.
+    const COUNT_INTERVAL: u32 = 32, "calls";
+    /// The longest method: of the registered ones, `UPDATEREDIRECTREF` is the longest.
+    const MAX_METHOD_BYTES: usize = 64, bytes;
+    /// The longest authority of a request: a name of 255 bytes, a port, and space for user information.
+    const MAX_AUTHORITY_BYTES: usize = 1 << 10, bytes;
+}
 
 /// How many resources an instance has, counted now and then.
 #[derive(Debug, Default)]

@@ -24,11 +24,10 @@ mod variables;
 mod wasi;
 
 use crate::call::CallContext;
-use souk_manifest::limits::ComponentLimits;
+use souk_manifest::limits::{ComponentLimits, FixedLimit};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -37,9 +36,36 @@ pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub use stdio::printable;
 
-/// How many resources (HTTP requests, fields, streams, open stores ...) one instance may hold. The table is the host's
-/// memory, so a guest that leaks handles traps long before the host notices.
-const MAX_RESOURCES: usize = 4_096;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of resources.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most resources (HTTP requests, fields, streams, open stores ...) that one instance holds. They take the
+    /// host's memory, so a component that leaks them traps long before the host notices.
+    const MAX_RESOURCES: usize = 4_096, "handles";
+}
+
+/// Every fixed limit of the bindings, which `souk doctor` prints.
+pub fn fixed_limits() -> Vec<FixedLimit> {
+    [
+        [
+            FIXED_LIMITS,
+            memory::FIXED_LIMITS,
+            wasi::FIXED_LIMITS,
+            call::FIXED_LIMITS,
+            http_limits::FIXED_LIMITS,
+            open_files::FIXED_LIMITS,
+        ]
+        .concat(),
+        [stdio::FIXED_LIMITS, variables::FIXED_LIMITS, line_budget::FIXED_LIMITS].concat(),
+        http_client::fixed_limits(),
+        key_value::fixed_limits(),
+        sqlite::fixed_limits(),
+        postgres::fixed_limits(),
+        migrations::postgres::FIXED_LIMITS.to_vec(),
+    ]
+    .concat()
+}
 
 /// What one component may reach; made at start-up and shared by all its instances.
 ///
@@ -171,54 +197,6 @@ impl WasiHttpView for Ctx {
         self.resources.set_limit(&mut self.table, &mut self.http);
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
-}
-
-/// The bounds of the bindings themselves, which no manifest changes: what, how much, unit. `souk doctor` prints them.
-pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
-    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    let ms = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
-    vec![
-        ("resources of an instance", n(MAX_RESOURCES), "handles"),
-        ("open files", n(open_files::MAX_OPEN_FILES), "an instance"),
-        ("printed by a component", n(stdio::MAX_OUTPUT_BYTES), "bytes a second"),
-        ("http: fields of few", n(http_limits::LARGE_BYTES), "bytes"),
-        ("http: few resources", n(http_limits::FEW_RESOURCES), "handles"),
-        ("http: fields of many", n(http_limits::SMALL_BYTES), "bytes"),
-        ("sqlite: a database", sqlite::MAX_DATABASE_BYTES, "bytes"),
-        ("sqlite: a result", n(sqlite::MAX_RESULT_BYTES), "bytes"),
-        ("sqlite: a statement", u64::from(sqlite::MAX_STATEMENT_BYTES.unsigned_abs()), "bytes"),
-        ("sqlite: all memory", sqlite::MAX_HEAP_BYTES, "bytes"),
-        ("sqlite: statements", n(sqlite::MAX_STATEMENTS), "a component"),
-        ("sqlite: write-ahead log", sqlite::wal::MAX_WAL_BYTES, "bytes"),
-        ("sqlite: connections", n(sqlite::MAX_CONNECTIONS), "an instance"),
-        ("sqlite: wait for writer", ms(sqlite::BUSY_TIMEOUT), "milliseconds"),
-        ("postgres: connections", n(postgres::MAX_POOL_CONNECTIONS), "an address"),
-        ("postgres: all connections", n(postgres::MAX_ALL_CONNECTIONS), "an application"),
-        ("postgres: addresses", n(postgres::MAX_POOLS), "an application"),
-        ("postgres: connections held", n(postgres::MAX_CONNECTIONS), "an instance"),
-        ("postgres: addresses in use", n(postgres::MAX_INSTANCE_ADDRESSES), "an instance"),
-        ("postgres: transactions", n(postgres::MAX_TRANSACTIONS), "an instance"),
-        ("postgres: wait for one", ms(postgres::POOL_TIMEOUT), "milliseconds"),
-        ("postgres: connecting", ms(postgres::CONNECT_TIMEOUT), "milliseconds"),
-        ("postgres: idle, then asked", ms(postgres::PING_AFTER), "milliseconds"),
-        ("postgres: its answer", ms(postgres::PING_TIMEOUT), "milliseconds"),
-        ("postgres: idle connection", ms(postgres::IDLE_TIMEOUT), "milliseconds"),
-        ("postgres: prepared", n(postgres::CACHED_STATEMENTS), "a connection"),
-        ("postgres: prepared, each", n(postgres::CACHED_STATEMENT_BYTES), "bytes"),
-        ("postgres: a statement", n(postgres::MAX_STATEMENT_BYTES), "bytes"),
-        ("postgres: a result", n(postgres::MAX_RESULT_BYTES), "bytes"),
-        ("postgres: unread stream", ms(postgres::STALL_TIMEOUT), "milliseconds"),
-        ("key-value: a key", n(key_value::MAX_KEY_BYTES), "bytes"),
-        ("key-value: a value", n(key_value::MAX_VALUE_BYTES), "bytes"),
-        ("key-value: a file", key_value::MAX_FILE_BYTES, "bytes"),
-        ("key-value: a new bucket", key_value::MAX_BUCKET_BYTES, "bytes"),
-        ("key-value: wait for server", ms(key_value::SERVER_TIMEOUT), "milliseconds"),
-        ("key-value: wait for leader", ms(key_value::ELECTION_TIMEOUT), "milliseconds"),
-        ("key-value: keys in one list", n(key_value::MAX_LISTED_KEYS_BYTES), "bytes"),
-        ("key-value: open stores", n(key_value::MAX_OPEN_HANDLES), "an instance"),
-        ("postgres: an address", n(souk_manifest::MAX_ADDRESS_BYTES), "bytes"),
-        ("postgres: a CA root", n(postgres::MAX_CA_ROOT_BYTES), "bytes"),
-    ]
 }
 
 /// Links every binding.

@@ -7,8 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Over which a budget is counted.
-const PERIOD: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of budgets of lines.
+    pub(crate) const FIXED_LIMITS = "output of components";
+
+    /// The time over which what a component prints is counted.
+    const PERIOD: Duration = Duration::from_secs(1);
+}
 
 /// What may be logged in a second, in bytes or lines, as its owner counts.
 #[derive(Debug)]

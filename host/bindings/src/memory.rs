@@ -8,13 +8,18 @@ use souk_manifest::limits::ComponentLimits;
 use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
-/// Core instances in one component: its modules, their adapters and the shims between them, about five a part of a
-/// statically composed component. The engine's pool has room for as many.
-pub const MAX_CORE_INSTANCES: usize = 32;
-/// Tables in one component; each core module has one or two.
-pub const MAX_TABLES: usize = 16;
-/// Memories in one component; a service has one, a statically composed component one a part.
-pub const MAX_MEMORIES: usize = 4;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the parts of a component.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most core modules in one component, with their adapters and the shims between them: about five for each part
+    /// of a statically composed component.
+    pub const MAX_CORE_INSTANCES: usize = 32, "core instances";
+    /// The most tables in one component; each core module has one or two.
+    pub const MAX_TABLES: usize = 16, "tables";
+    /// The most memories in one component; a service has one, a statically composed component one for each part.
+    pub const MAX_MEMORIES: usize = 4, "memories";
+}
 
 /// The bounds of one instance and what it has taken.
 pub struct InstanceLimits {
@@ -30,7 +35,7 @@ impl InstanceLimits {
     pub(super) fn new(component: Arc<str>, limits: &ComponentLimits, budget: Arc<ApplicationBudget>) -> Self {
         InstanceLimits {
             component,
-            memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            memory: usize::try_from(limits.memory.as_u64()).unwrap_or(usize::MAX),
             table_elements: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
             taken: 0,
             reported: false,
@@ -114,10 +119,11 @@ impl ResourceLimiter for InstanceLimits {
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use souk_manifest::limits::ByteSize;
 
     #[test]
     fn the_limit_holds_for_the_sum_of_all_memories_and_for_each_table() {
-        let limits = ComponentLimits { memory: 100, table_elements: 10, ..Default::default() };
+        let limits = ComponentLimits { memory: ByteSize::b(100), table_elements: 10, ..Default::default() };
         let mut limits = InstanceLimits::new("tested".into(), &limits, Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 41, None).unwrap(), "a second memory beyond the sum");

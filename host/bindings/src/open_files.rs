@@ -10,12 +10,17 @@ use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 
-/// Files that one instance may have open: more than any web service reads at one time.
-pub const MAX_OPEN_FILES: usize = 128;
-/// Files that one instance may have open when the application has too many.
-const FAIR_OPEN_FILES: usize = 8;
-/// Calls of WASI after which files are counted again.
-const COUNT_INTERVAL: u32 = 16;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of open files.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most files that one instance has open: more than any web service reads at one time.
+    pub const MAX_OPEN_FILES: usize = 128, "files";
+    /// The most files that one instance has open while the application has more than its limit `open_files`.
+    const FAIR_OPEN_FILES: usize = 8, "files";
+    /// After how many calls of WASI the files are counted again.
+    const COUNT_INTERVAL: u32 = 16, "calls";
+}
 
 /// Stands in a free place of a table that is closed.
 struct Closed;

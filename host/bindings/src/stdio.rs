@@ -19,14 +19,19 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// The longest piece of a line in one record, in bytes before escaping.
-const MAX_LINE_BYTES: usize = 8 * 1024;
-/// What one component may log in a second, in bytes before escaping.
-pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024;
-/// What each line counts besides its text: time, component and trace are logged with it.
-const LINE_OVERHEAD_BYTES: usize = 128;
-/// How much a guest may hand over in one write.
-const MAX_WRITE_BYTES: usize = 64 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of what components print.
+    pub(crate) const FIXED_LIMITS = "output of components";
+
+    /// The longest piece of a line in one log record; a longer line is split.
+    const MAX_LINE_BYTES: usize = 8 * 1024, bytes;
+    /// The most that one component logs in a second.
+    pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024, bytes;
+    /// What each line counts besides its text: time, component and trace are logged with it.
+    const LINE_OVERHEAD_BYTES: usize = 128, bytes;
+    /// The most that a component hands over in one write.
+    const MAX_WRITE_BYTES: usize = 64 * 1024, bytes;
+}
 
 /// Both streams of one instance.
 pub(super) struct Stdio {

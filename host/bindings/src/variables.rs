@@ -87,12 +87,19 @@ fn lookup(ctx: &Ctx, name: &str) -> Result<String, wit::Error> {
     })
 }
 
+souk_manifest::fixed_limits! {
+    /// The fixed limits of variables.
+    pub(crate) const FIXED_LIMITS = "variables";
+
+    /// The longest name of a variable that a component can ask for.
+    const MAX_NAME_BYTES: usize = 256, bytes;
+}
+
 /// What is wrong with a variable's name, by Spin's rule: lower-case ASCII letters, digits and single underscores,
 /// with a letter first and no underscore last.
 fn name_fault(name: &str) -> Option<String> {
-    const MAX_LENGTH: usize = 256;
-    if name.len() > MAX_LENGTH {
-        return Some(format!("a variable's name has at most {MAX_LENGTH} bytes"));
+    if name.len() > MAX_NAME_BYTES {
+        return Some(format!("a variable's name has at most {MAX_NAME_BYTES} bytes"));
     }
     let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

@@ -6,8 +6,13 @@
 use super::{Grants, stdio::Stdio};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
-/// The most random bytes that a guest gets in one call; the host holds them meanwhile. A call for more traps.
-const MAX_RANDOM_BYTES: u64 = 1 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of WASI.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most random bytes that a component gets in one call; the host holds them meanwhile. A call for more traps.
+    const MAX_RANDOM_BYTES: u64 = 1 << 20, bytes;
+}
 
 /// The WASI state of a new instance.
 ///

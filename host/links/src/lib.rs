@@ -19,3 +19,21 @@ pub mod remote;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};
+
+use souk_manifest::limits::FixedLimit;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of values that are read from JSON or a message.
+    pub(crate) const FIXED_LIMITS = "values";
+
+    /// The most memory that a value may take when it is read from JSON or a message, where no component's limit
+    /// `call_bytes` says how much.
+    const MAX_VALUE_BYTES: usize = souk_codec::MAX_VALUE_BYTES, bytes;
+    /// How deep the JSON of a contract's types may nest.
+    const MAX_DEPTH: usize = souk_codec::MAX_DEPTH, "levels";
+}
+
+/// Every fixed limit of links, which `souk doctor` prints.
+pub fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS.to_vec(), durable::fixed_limits(), remote::fixed_limits(), nest::fixed_limits()].concat()
+}

@@ -1,30 +1,111 @@
-//! Every limit and timeout of the host, in one table: its manifest key, unit, default and the reason for the default.
+//! Every limit and timeout that a manifest can change, in one table: its key, default, range and the reason for the
+//! default.
 //!
 //! `souk doctor` prints the table. Limits of one component are overridden under `[component.NAME.tool.souk.limits]`,
-//! those of the HTTP edge under `[application.tool.souk.limits]`. There is no way to switch a limit off.
+//! those of the HTTP edge under `[application.tool.souk.limits]`. There is no way to switch a limit off. Bounds that no
+//! manifest changes are a [`FixedLimit`] each, in a table of the module that keeps them.
 
+mod fixed;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use bytesize::ByteSize;
+pub use fixed::{FixedLimit, fixed_limits};
 use std::time::Duration;
+pub use value::LimitValue;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// The key in the manifest.
     pub key: &'static str,
-    /// The unit of the value.
-    pub unit: &'static str,
     /// The value when the manifest is silent.
-    pub default: u64,
+    pub default: LimitValue,
     /// The least and the most that the manifest may set.
-    pub range: (u64, u64),
+    pub range: (LimitValue, LimitValue),
     /// Why the default is what it is.
     pub reason: &'static str,
 }
 
+/// What a manifest sets a limit to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// A number; `None` when it is negative or has more digits than any limit.
+    Number(Option<u64>),
+    /// Text: `32MiB`, `30s`.
+    Text(&'a str),
+}
+
+impl Limit {
+    /// Reads what the manifest gives for this limit; `Err` says what is wrong with it.
+    pub(crate) fn read(&self, given: Given<'_>) -> Result<LimitValue, String> {
+        let key = self.key;
+        let value = match given {
+            Given::Number(Some(number)) => self.default.with_number(number),
+            Given::Number(None) => return Err(format!("limit `{key}` is out of range")),
+            Given::Text(text) => self
+                .default
+                .with_text(text)
+                .map_err(|what| format!("limit `{key}` is \"{text}\", which is not {what}"))?,
+        };
+        let (least, most) = self.range;
+        if !value.is_within(least, most) {
+            return Err(format!("limit `{key}` is {value}, but must be {}", self.range()));
+        }
+        Ok(value)
+    }
+
+    /// What to write instead of a wrong value.
+    pub(crate) fn fix(&self) -> String {
+        format!("write {} {}; the default is {}", self.default.form(), self.range(), self.default)
+    }
+
+    fn range(&self) -> String {
+        match self.range {
+            (LimitValue::Count(least, _), most) => format!("from {least} to {most}"),
+            (least, most) => format!("from {least} to {most}"),
+        }
+    }
+}
+
+/// The type of a limit's field, and its value as a [`LimitValue`].
+macro_rules! kind {
+    (type Bytes) => {
+        ByteSize
+    };
+    (type Duration) => {
+        Duration
+    };
+    (type $unit:literal) => {
+        u64
+    };
+    (value Bytes, $value:expr) => {
+        LimitValue::Bytes($value)
+    };
+    (value Duration, $value:expr) => {
+        LimitValue::Duration($value)
+    };
+    (value $unit:literal, $value:expr) => {
+        LimitValue::Count($value, $unit)
+    };
+    (pattern Bytes, $value:ident) => {
+        LimitValue::Bytes($value)
+    };
+    (pattern Duration, $value:ident) => {
+        LimitValue::Duration($value)
+    };
+    (pattern $unit:literal, $value:ident) => {
+        LimitValue::Count($value, _)
+    };
+}
+
+/// A struct of limits and its table. A field is `Bytes`, `Duration`, or a count of what its unit names.
 macro_rules! limits {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $unit:literal, $default:expr, $range:expr, $reason:literal;)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:tt, $default:expr, ($least:expr, $most:expr), $reason:literal;)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $name { $($(#[$fdoc])* pub $field: u64,)* }
+        pub struct $name { $($(#[$fdoc])* pub $field: kind!(type $kind),)* }
 
         impl Default for $name {
             fn default() -> Self { $name { $($field: $default,)* } }
@@ -33,36 +114,42 @@ macro_rules! limits {
         impl $name {
             /// The rows of the table.
             pub const TABLE: &'static [Limit] = &[$(Limit {
-                key: stringify!($field), unit: $unit, default: $default, range: $range, reason: $reason,
+                key: stringify!($field),
+                default: kind!(value $kind, $default),
+                range: (kind!(value $kind, $least), kind!(value $kind, $most)),
+                reason: $reason,
             },)*];
 
-            /// Sets the limit `key`; `Err` says what is wrong with the key or the value.
-            pub fn set(&mut self, key: &str, value: u64) -> Result<(), String> {
-                let Some(limit) = Self::TABLE.iter().find(|l| l.key == key) else {
-                    let known: Vec<_> = Self::TABLE.iter().map(|l| l.key).collect();
-                    return Err(format!("unknown limit `{key}`; known are {}", known.join(", ")));
-                };
-                let (least, most) = limit.range;
-                if value < least || value > most {
-                    return Err(format!("limit `{key}` is {value}, but must be from {least} to {most} ({})", limit.unit));
+            /// Sets the limit `key` to a value that its row has read.
+            pub(crate) fn set(&mut self, key: &str, value: LimitValue) {
+                match (key, value) {
+                    $((stringify!($field), kind!(pattern $kind, value)) => self.$field = value,)*
+                    _ => {}
                 }
-                match key { $(stringify!($field) => self.$field = value,)* _ => {} }
-                Ok(())
             }
 
             /// The value of each row of the table, in its order.
-            pub fn values(&self) -> Vec<u64> { vec![$(self.$field,)*] }
+            pub fn values(&self) -> Vec<LimitValue> { vec![$(kind!(value $kind, self.$field),)*] }
         }
     };
 }
 
-const MIB: u64 = 1 << 20;
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn milliseconds(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+const HOUR: Duration = seconds(3_600);
+const DAY: Duration = seconds(86_400);
 
 limits! {
     /// The limits of one component.
     ComponentLimits {
         /// Linear memory of one instance.
-        memory: "bytes", 64 * MIB, (MIB, 1024 * MIB),
+        memory: Bytes, ByteSize::mib(64), (ByteSize::mib(1), ByteSize::gib(1)),
             "a service that holds one request at a time needs a few MiB; a leak is cut off before it hurts others";
         /// Elements of one table of an instance.
         table_elements: "elements", 20_000, (1, 100_000),
@@ -74,16 +161,16 @@ limits! {
         waiting: "callers", 1_024, (0, 100_000),
             "a bounded queue: what cannot be served soon is told so at once";
         /// How long a caller waits for an instance.
-        wait: "milliseconds", 2_000, (0, 60_000),
+        wait: Duration, seconds(2), (Duration::ZERO, seconds(60)),
             "shorter than any client's patience, longer than a burst";
         /// How long an instance stays without a call before it is dropped, and its memory with it.
-        idle: "milliseconds", 10_000, (0, 3_600_000),
+        idle: Duration, seconds(10), (Duration::ZERO, HOUR),
             "long enough to bridge a pause, short enough to give a burst's memory back";
         /// How many calls one instance serves before it is replaced; 1 is a fresh sandbox for each call.
         max_reuse: "calls", 10_000, (1, 1_000_000_000),
             "reuse is five times as fast as a fresh instance; replacing it now and then bounds what a leak can hold";
         /// How long one call may take, waiting included.
-        call_deadline: "milliseconds", 30_000, (1, 3_600_000),
+        call_deadline: Duration, seconds(30), (milliseconds(1), HOUR),
             "longer than any honest request of a web service";
         /// HTTP requests of the component that are under way at one time.
         outbound_requests: "requests", 128, (1, 10_000),
@@ -95,14 +182,14 @@ limits! {
         delivery_attempts: "attempts", 44, (1, 10_000),
             "with the default pauses about a day: longer than a bad release lasts";
         /// The pause after a message's first delivery that failed; it doubles each time, and jitter shortens it.
-        delivery_backoff: "milliseconds", 1_000, (1, 3_600_000),
+        delivery_backoff: Duration, seconds(1), (milliseconds(1), HOUR),
             "most failures are over in a moment";
         /// The longest pause between two deliveries of a message.
-        delivery_backoff_most: "milliseconds", 3_600_000, (1, 86_400_000),
+        delivery_backoff_most: Duration, HOUR, (milliseconds(1), DAY),
             "what is mended within a day is delivered within an hour of that";
         /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
         /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
-        call_bytes: "bytes", 16 * MIB, (MIB, 128 * MIB),
+        call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
             "the largest value of a database fits, and reading it from the guest takes no longer than a slice of a processor";
     }
 }
@@ -111,48 +198,40 @@ limits! {
     /// The limits of the HTTP edge and of the process.
     EdgeLimits {
         /// Request line and headers.
-        request_headers: "bytes", 32 * 1024, (8 * 1024, MIB),
+        request_headers: Bytes, ByteSize::kib(32), (ByteSize::kib(8), ByteSize::mib(1)),
             "cookies and tokens fit; the buffer is per connection";
         /// Request body.
-        request_body: "bytes", 10 * MIB, (0, 1024 * MIB),
+        request_body: Bytes, ByteSize::mib(10), (ByteSize::b(0), ByteSize::gib(1)),
             "JSON and forms fit; components set tighter bounds of their own";
         /// From the first byte of a request to the end of its headers; also from a connection's start to its first byte.
-        header_read_timeout: "milliseconds", 10_000, (100, 600_000),
+        header_read_timeout: Duration, seconds(10), (milliseconds(100), seconds(600)),
             "a client that sends one byte a second must not hold a connection";
         /// How long the first 256 KiB of a request's body may take.
-        body_read_timeout: "milliseconds", 30_000, (100, 600_000),
+        body_read_timeout: Duration, seconds(30), (milliseconds(100), seconds(600)),
             "a bad line's 70 kbit/s; so much is read before an instance is taken, so a slow client holds none";
         /// How long a connection may stand still between requests, or with a response that the client does not read.
-        idle_timeout: "milliseconds", 75_000, (100, 3_600_000),
+        idle_timeout: Duration, seconds(75), (milliseconds(100), HOUR),
             "longer than the 60 s of common load balancers, so that they close first";
         /// How long a TLS handshake may take.
-        handshake_timeout: "milliseconds", 10_000, (100, 600_000),
+        handshake_timeout: Duration, seconds(10), (milliseconds(100), seconds(600)),
             "three round trips on a bad line";
         /// Open connections.
         connections: "connections", 4_096, (1, 1_000_000),
             "about 40 KiB each; the next one waits in the listen queue";
         /// Messages of durable links that are stored, dead letters too, in bytes of arguments and 2 KiB each.
-        durable_bytes: "bytes", 256 * MIB, (2 * MIB, 64 * 1024 * MIB),
+        durable_bytes: Bytes, ByteSize::mib(256), (ByteSize::mib(2), ByteSize::gib(64)),
             "a day of a hundred thousand events; the next one's caller is told to try again";
         /// How long requests under way may take to finish after SIGTERM or SIGINT.
-        drain: "milliseconds", 35_000, (0, 600_000),
+        drain: Duration, seconds(35), (Duration::ZERO, seconds(600)),
             "the call deadline and a little more";
         /// Open connections of one peer: an address, or of IPv6 the first 64 bits of one.
         peer_connections: "connections", 2_048, (1, 1_000_000),
             "half of all, so that one client cannot have them all; a load balancer's are of one peer";
         /// Linear memory of all instances together.
-        application_memory: "bytes", 4096 * MIB, (16 * MIB, 1024 * 1024 * MIB),
+        application_memory: Bytes, ByteSize::gib(4), (ByteSize::mib(16), ByteSize::tib(1)),
             "what one component may take by default; set it to three quarters of what the machine has";
         /// Files that all instances have open together.
         open_files: "files", 1_024, (16, 1_000_000),
             "a quarter of the connections; most components read a file and close it";
     }
-}
-
-/// Processor time that a call uses before it yields to others: one tick of the epoch.
-pub const CPU_SLICE: Duration = Duration::from_millis(5);
-
-/// A limit in milliseconds as a duration.
-pub fn millis(value: u64) -> Duration {
-    Duration::from_millis(value)
 }

@@ -411,14 +411,6 @@ fn mistakes() -> Vec<Mistake> {
             "keep one of the two",
         ),
         in_component("tool.souk.limits = { memroy = 1 }", 8, "unknown limit `memroy`", "`memory`"),
-        in_component(
-            "tool.souk.limits = { memory = 1 }",
-            8,
-            "limit `memory` is 1, but must be from",
-            "whole number from 1048576",
-        ),
-        in_component("tool.souk.limits = { memory = -1 }", 8, "out of range", "whole number"),
-        in_component("tool.souk.limits = { memory = \"64M\" }", 8, "must be a number", "bytes"),
         in_component("tool.souk.reuse = 1", 8, "unknown key `reuse`", "limits, migrations, nest, remote, unless"),
         Mistake(
             format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\ndescription = \"\""),

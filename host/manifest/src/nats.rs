@@ -100,8 +100,13 @@ pub(super) struct NatsTable {
     pub only: Option<Vec<At<String>>>,
 }
 
-/// The most servers that may keep a copy of a stream: JetStream's own bound.
-const MAX_REPLICAS: usize = 5;
+crate::fixed_limits! {
+    /// The fixed limits of NATS.
+    pub(crate) const FIXED_LIMITS = "manifest";
+
+    /// The most servers that may keep a copy of a stream: JetStream's own bound.
+    const MAX_REPLICAS: usize = 5, "servers";
+}
 
 /// Reads `[nats]`; paths start at `folder`.
 pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {

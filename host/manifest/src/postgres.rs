@@ -14,8 +14,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The longest address, in bytes.
-pub const MAX_ADDRESS_BYTES: usize = 8 * 1024;
+crate::fixed_limits! {
+    /// The fixed limits of addresses.
+    pub(crate) const FIXED_LIMITS = "postgres";
+
+    /// The longest address of a database.
+    pub const MAX_ADDRESS_BYTES: usize = 8 * 1024, bytes;
+}
 
 /// PostgreSQL's port, where an address names none.
 const DEFAULT_PORT: u16 = 5432;

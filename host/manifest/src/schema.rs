@@ -8,7 +8,7 @@ use super::table::{File, Table};
 use super::variables::{self, Declared};
 use super::warnings;
 use super::{Application, Component, Route};
-use crate::limits::{EdgeLimits, Limit};
+use crate::limits::{EdgeLimits, Given, Limit, LimitValue};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
@@ -162,12 +162,8 @@ pub(super) fn read_targets(table: &mut Table<'_, '_>) {
     }
 }
 
-/// Reads a table of limits into `set`, which says what is wrong with a value.
-pub(super) fn read_limits(
-    table: &Table<'_, '_>,
-    known: &[Limit],
-    mut set: impl FnMut(&str, u64) -> Result<(), String>,
-) {
+/// Reads a table of limits into `set`, which takes a value that fits its limit.
+pub(super) fn read_limits(table: &Table<'_, '_>, known: &[Limit], mut set: impl FnMut(&str, LimitValue)) {
     for (key, value) in table.entries() {
         let Some(limit) = known.iter().find(|limit| limit.key == key.value) else {
             let fix = match nearest(key.value, known.iter().map(|limit| limit.key)) {
@@ -180,22 +176,20 @@ pub(super) fn read_limits(
             table.error(key.line, format!("unknown limit `{}`", key.value), fix);
             continue;
         };
-        let (least, most) = limit.range;
-        let fix = format!(
-            "write a whole number from {least} to {most}; the unit is {}, and {} the default",
-            limit.unit, limit.default
-        );
-        let DeValue::Integer(number) = value.get_ref() else {
-            let found = value.get_ref().type_str();
-            table.error(key.line, format!("limit `{}` must be a number, and is of type {found}", key.value), fix);
-            continue;
+        let given = match value.get_ref() {
+            DeValue::Integer(number) => {
+                Given::Number(u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok())
+            }
+            DeValue::String(text) => Given::Text(text),
+            other => {
+                let message = format!("limit `{}` must not be of type {}", key.value, other.type_str());
+                table.error(key.line, message, limit.fix());
+                continue;
+            }
         };
-        let set = match u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()) {
-            Ok(number) => set(key.value, number),
-            Err(_) => Err(format!("limit `{}` is out of range", key.value)),
-        };
-        if let Err(message) = set {
-            table.error(key.line, message, fix);
+        match limit.read(given) {
+            Ok(value) => set(key.value, value),
+            Err(message) => table.error(key.line, message, limit.fix()),
         }
     }
 }

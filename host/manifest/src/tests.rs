@@ -1,10 +1,12 @@
 //! Whole manifests: one with everything in it, a table of mistakes, and which source of a value wins.
 
 use super::*;
+use crate::limits::ByteSize;
 use crate::secrets::Secrets;
 use crate::subject::Subjects;
 use proptest::prelude::*;
 use std::fs;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// An application in a folder of its own.
@@ -177,7 +179,7 @@ fn a_manifest_with_everything_in_it_is_understood() {
     let application = &loaded.application;
     let dir = full.dir.path();
     assert_eq!((application.name.as_str(), application.version.as_str()), ("shop", "1.2.3"));
-    assert_eq!((application.limits.connections, application.limits.drain), (1000, 16));
+    assert_eq!((application.limits.connections, application.limits.drain), (1000, Duration::from_millis(16)));
     assert_eq!(application.dir, dir);
 
     let routes: Vec<_> = application
@@ -198,7 +200,7 @@ fn a_manifest_with_everything_in_it_is_understood() {
 
     let gateway = &application.components["gateway"];
     assert_eq!(gateway.source, dir.join("gateway.wasm"));
-    assert_eq!((gateway.limits.memory, gateway.limits.max_reuse), (1_048_576, 1));
+    assert_eq!((gateway.limits.memory, gateway.limits.max_reuse), (ByteSize::mib(1), 1));
     assert_eq!(gateway.variables["bank"].expose(), "Bearer s3cret");
     assert!(gateway.variables["bank"].is_secret() && !gateway.variables["host"].is_secret());
     assert_eq!(gateway.variables["host"].expose(), "db.test:5432");

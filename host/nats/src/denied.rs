@@ -7,8 +7,13 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The most refusals that are remembered: the latest.
-const MAX_REMEMBERED: usize = 64;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of refusals.
+    pub(crate) const FIXED_LIMITS = "nats";
+
+    /// The most permissions that the server refused and that are remembered, the latest, for the log to name.
+    const MAX_REMEMBERED: usize = 64, "refusals";
+}
 
 /// The last refusals.
 #[derive(Default)]

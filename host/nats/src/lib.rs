@@ -11,6 +11,7 @@ pub mod stream_capacity;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, SubscribeError, jetstream};
 use denied::Denied;
+use souk_manifest::limits::FixedLimit;
 use souk_manifest::subject::Subjects;
 use souk_manifest::{NatsConfig, NatsServer};
 use std::error::Error;
@@ -21,19 +22,32 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_rustls::rustls;
 
-/// How long to try to connect to one server.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the server is pinged; two pings without an answer end the connection.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest delay between two attempts to reconnect.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
-/// How long JetStream's own requests may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the reported state of the connection is compared with the client's own.
-const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The most messages of one subscription that wait to be read. The client drops messages beyond it and the caller hears
-/// nothing, so it is far above what can be in flight.
-pub const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the connection.
+    pub(crate) const FIXED_LIMITS = "nats";
+
+    /// How long to try to connect to one server.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How often the server is pinged; two pings without an answer end the connection.
+    const PING_INTERVAL: Duration = Duration::from_secs(5);
+    /// The delay before the second attempt to reconnect; it grows by as much with each attempt.
+    const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(25);
+    /// The longest delay between two attempts to reconnect.
+    const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
+    /// How long requests to JetStream itself may take.
+    const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How often the reported state of the connection is compared with the real one.
+    const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+    /// The most messages of one subscription that wait to be read. Messages beyond it are dropped and the caller hears
+    /// nothing, so it is far above what can be in flight.
+    pub const SUBSCRIPTION_CAPACITY: usize = 64 * 1024, "messages";
+}
+
+/// Every fixed limit of the connection to NATS, which `souk doctor` prints.
+pub fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, stream_capacity::FIXED_LIMITS, denied::FIXED_LIMITS].concat()
+}
+
 /// The number of servers of a cluster that keep a stream, when the configuration does not say.
 const DEFAULT_REPLICAS: usize = 3;
 
@@ -129,7 +143,7 @@ impl Nats {
             .reconnect_delay_callback(|attempt| match u32::try_from(attempt) {
                 // The first try is at once: another server of the cluster may be there.
                 Ok(0..=1) => Duration::ZERO,
-                Ok(attempt) => Duration::from_millis(25).saturating_mul(attempt).min(MAX_RECONNECT_DELAY),
+                Ok(attempt) => MIN_RECONNECT_DELAY.saturating_mul(attempt).min(MAX_RECONNECT_DELAY),
                 Err(_) => MAX_RECONNECT_DELAY,
             })
             .event_callback({

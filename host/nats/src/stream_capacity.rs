@@ -12,18 +12,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How far the server's own bound is above the limit, in bytes.
-pub const SLACK_BYTES: u64 = 64 << 20;
-/// How many hosts may fill one stream at the same time: each may send this part of the free space before it asks again.
-const MAX_FILLING_HOSTS: u64 = 16;
-/// How long the server's answer about a stream is used, together with what this host has sent since.
-const INFO_TTL: Duration = Duration::from_secs(1);
-/// How long to remember that a stream is full, so that not every refusal asks the server again.
-const FULL_TTL: Duration = Duration::from_millis(100);
-/// How long the server may take to answer.
-const INFO_TIMEOUT: Duration = Duration::from_secs(2);
-/// An upper bound of the bytes that a stored message takes besides its headers, its subject and its payload.
-const RECORD_OVERHEAD_BYTES: usize = 64;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of streams.
+    pub(crate) const FIXED_LIMITS = "nats";
+
+    /// How far a stream's size at the server is above the limit that hosts keep themselves.
+    pub const SLACK_BYTES: u64 = 64 << 20, bytes;
+    /// How many hosts may fill one stream at the same time: each may send this part of the free space before it asks
+    /// again.
+    const MAX_FILLING_HOSTS: u64 = 16, "hosts";
+    /// How long the server's answer about a stream is used, together with what this host has sent since.
+    const INFO_TTL: Duration = Duration::from_secs(1);
+    /// How long to remember that a stream is full, so that not every refusal asks the server again.
+    const FULL_TTL: Duration = Duration::from_millis(100);
+    /// How long the server may take to say how full a stream is.
+    const INFO_TIMEOUT: Duration = Duration::from_secs(2);
+    /// What a stored message counts for besides its headers, its subject and its payload.
+    const RECORD_OVERHEAD_BYTES: usize = 64, bytes;
+}
 
 /// How full one stream is, as far as this host knows.
 pub struct StreamCapacity {

@@ -87,7 +87,7 @@ impl Pool {
             Some(Trap::Interrupt) => self.late(),
             // wasmtime has no type for this one.
             _ if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") => {
-                let (component, most) = (self.component(), self.limits.call_bytes);
+                let (component, most) = (self.component(), self.limits.call_bytes.as_u64());
                 let detail = format!(
                     "it handed over more than {most} bytes of values in one call; split them, or raise `call_bytes` under \
                      [component.{component}.tool.souk.limits] in spin.toml"

@@ -1,26 +1,38 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
 use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
-use souk_manifest::limits::{CPU_SLICE, ComponentLimits};
+use souk_manifest::limits::ComponentLimits;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
 
 /// What one instance of a component may consist of. The pool sets aside addresses for it, not memory.
 const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
 const MEMORIES: u32 = MAX_MEMORIES as u32;
 const TABLES: u32 = MAX_TABLES as u32;
-/// A call uses one stack, and one more for each synchronous export that it is suspended in.
-const STACKS: u32 = 2;
 
-/// Memory that stays mapped in a freed slot, so that the next instance there does not fault it in again; bytes.
-/// With `pagemap_scan` only the pages written since are reset: 160 us of CPU for a fresh instance against 441.
-const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the engine.
+    pub(crate) const FIXED_LIMITS = "components";
 
-/// Freed slots kept warm; each holds up to [`KEEP_RESIDENT_BYTES`] bytes.
-const WARM_SLOTS: u32 = 16;
+    /// The processor time that a call uses before it yields to others.
+    const CPU_SLICE: Duration = Duration::from_millis(5);
+    /// The stacks of one instance: a call uses one, and one more for each synchronous export that it is suspended in.
+    const STACKS: u32 = 2, "stacks";
+    // With `pagemap_scan` only the pages written since are reset.
+    /// The memory that a dropped instance leaves mapped, so that the next one does not fault it in again: 160 us of
+    /// processor time for a fresh instance against 441, because only the pages written since are reset.
+    const KEEP_RESIDENT_BYTES: usize = 1 << 20, bytes;
+    /// The part of a table that a dropped instance leaves mapped.
+    const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
+    /// The part of a stack that a dropped instance leaves mapped.
+    const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10, bytes;
+    /// The most dropped instances whose memory stays mapped.
+    const WARM_SLOTS: u32 = 16, "instances";
+}
 
 /// Starting the engine failed.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +95,7 @@ fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
     let (mut instances, mut memory, mut table) = (0u32, 1u64 << 20, 1u64);
     for limit in limits {
         instances = instances.saturating_add(u32::try_from(limit.instances).unwrap_or(u32::MAX));
-        memory = memory.max(limit.memory);
+        memory = memory.max(limit.memory.as_u64());
         table = table.max(limit.table_elements);
     }
     // Instances that are being dropped still hold their slots: a quarter more than may be in use.
@@ -100,8 +112,8 @@ fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
         .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
         .table_elements(usize::try_from(table).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(WARM_SLOTS)
         .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();

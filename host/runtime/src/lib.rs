@@ -24,3 +24,10 @@ pub use error::{CallError, Failure};
 pub use fairness::{Fairness, Slice};
 pub use http::ResponseBody;
 pub use pool::{Pool, PoolConfig};
+
+use souk_manifest::limits::FixedLimit;
+
+/// Every fixed limit of the runtime, which `souk doctor` prints.
+pub fn fixed_limits() -> Vec<FixedLimit> {
+    [engine::FIXED_LIMITS, pool::FIXED_LIMITS].concat()
+}

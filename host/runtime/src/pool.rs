@@ -7,7 +7,7 @@ use super::handler::Handler;
 use super::panic;
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
-use souk_manifest::limits::{ComponentLimits, millis};
+use souk_manifest::limits::ComponentLimits;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::Func;
 
-/// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
-const CALL_OVERHEAD: usize = 1 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of calls.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
+    const CALL_OVERHEAD: usize = 1 << 20, bytes;
+}
 
 /// An instance with its sandbox.
 pub(super) struct Instance {
@@ -86,12 +91,12 @@ impl Pool {
 
     /// How long one call may take.
     pub fn call_deadline(&self) -> Duration {
-        millis(self.limits.call_deadline)
+        self.limits.call_deadline
     }
 
     /// How long an instance may stand unused.
     pub fn idle_limit(&self) -> Duration {
-        millis(self.limits.idle)
+        self.limits.idle
     }
 
     /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.
@@ -135,7 +140,7 @@ impl Pool {
 
     /// The limit `call_bytes`, and a little for what goes with a value of that size: a statement, keys.
     fn hostcall_fuel(&self) -> usize {
-        usize::try_from(self.limits.call_bytes).unwrap_or(usize::MAX).saturating_add(CALL_OVERHEAD)
+        usize::try_from(self.limits.call_bytes.as_u64()).unwrap_or(usize::MAX).saturating_add(CALL_OVERHEAD)
     }
 
     async fn wait_for_slot(&self, call: &CallContext) -> Result<OwnedSemaphorePermit, CallError> {
@@ -151,7 +156,7 @@ impl Pool {
         if ahead as u64 >= self.limits.waiting {
             return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
         }
-        let patience = millis(self.limits.wait).min(call.remaining());
+        let patience = self.limits.wait.min(call.remaining());
         match tokio::time::timeout(patience, self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.

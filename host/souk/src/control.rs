@@ -20,7 +20,6 @@ use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
 use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
-use souk_manifest::limits::millis;
 use souk_nats::ALLOW;
 use souk_runtime::{Failure, Function};
 use std::convert::Infallible;
@@ -34,8 +33,15 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wasmtime::component::types::Type;
 
-/// The most that a request or an answer on the socket may have, in bytes.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the control socket.
+    pub(crate) const FIXED_LIMITS = "control socket";
+
+    /// The pause after a connection to the socket could not be accepted.
+    const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+    /// The longest request or answer between `souk` commands and a running host.
+    const MAX_MESSAGE_BYTES: usize = 64 << 20, bytes;
+}
 
 /// A call to make.
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,7 +134,7 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
                    reached by its route while `souk up` runs";
         format!("{function} cannot be called by hand: {e}\n  fix: {fix}")
     })?;
-    let codec = codec.within(pool.limits().call_bytes);
+    let codec = codec.within(pool.limits().call_bytes.as_u64());
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;
@@ -164,7 +170,7 @@ async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -
     let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
     let target = Target::function(remote, &component.into(), interface, name, idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
-    let answer = remote.call(&target, "-", arguments, &context(millis(declared.limits.call_deadline))).await;
+    let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
     let answer = answer.map_err(|error| match error.failure {
         Failure::Mismatch => format!("the arguments of {function} do not fit\n  fix: it is {}", called.signature),
         _ => error.to_string(),
@@ -311,7 +317,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
                 }
                 Err(error) => {
                     tracing::warn!("control socket: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }
         }
@@ -352,7 +358,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
 async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
     match (app.queue(), app.remote()) {
         (None, Some(remote)) => {
-            let (limit, components) = (app.application().limits.durable_bytes, &app.application().components);
+            let (limit, components) = (app.application().limits.durable_bytes.as_u64(), &app.application().components);
             let components = components.keys().cloned().collect();
             Ok(JetStreamQueue::find(remote.nats().clone(), limit, components).await?.map(Queue::JetStream))
         }

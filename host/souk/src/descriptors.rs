@@ -3,9 +3,14 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use souk_manifest::limits::EdgeLimits;
 
-/// What the host has open besides connections and guests' files: databases with their readers, outgoing requests, the
-/// log, compiled code.
-const OTHERS: u64 = 1_024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of descriptors.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// What the host is assumed to have open besides connections and components' files: databases with their readers,
+    /// outgoing requests, the log, compiled code.
+    const OTHER_DESCRIPTORS: u64 = 1_024, "descriptors";
+}
 
 /// Raises the bound on open descriptors to what the system allows, and warns when that is less than `limits` need.
 pub fn raise(limits: &EdgeLimits) {
@@ -20,12 +25,12 @@ pub fn raise(limits: &EdgeLimits) {
     if most < needed {
         tracing::warn!(
             "the system lets this process open {most} descriptors, and the limits need {needed} (`connections`, \
-             `open_files` and {OTHERS} for databases and outgoing requests); raise it (`ulimit -n {needed}`, LimitNOFILE \
+             `open_files` and {OTHER_DESCRIPTORS} for databases and outgoing requests); raise it (`ulimit -n {needed}`, LimitNOFILE \
              of systemd), or lower `connections` under [application.tool.souk.limits] in spin.toml"
         );
     }
 }
 
 fn needed(limits: &EdgeLimits) -> u64 {
-    limits.connections.saturating_add(limits.open_files).saturating_add(OTHERS)
+    limits.connections.saturating_add(limits.open_files).saturating_add(OTHER_DESCRIPTORS)
 }

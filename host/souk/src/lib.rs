@@ -12,6 +12,7 @@ pub mod cli;
 pub mod control;
 mod descriptors;
 pub mod http;
+mod limits;
 mod machine;
 mod spin_headers;
 pub mod telemetry;

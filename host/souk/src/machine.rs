@@ -7,12 +7,13 @@ use std::path::Path;
 /// Warns when the application may take more memory than there is.
 pub fn check_memory(limits: &EdgeLimits) {
     let Some(memory) = memory(Path::new("/")) else { return };
-    if limits.application_memory > memory {
+    let most = limits.application_memory.as_u64();
+    if most > memory {
         tracing::warn!(
             "components may take {} MiB of memory in all (limit `application_memory`), and the machine or the control \
              group has {} MiB; set it to less under [application.tool.souk.limits] in spin.toml, so that a component \
              that takes too much fails alone",
-            limits.application_memory >> 20,
+            most >> 20,
             memory >> 20
         );
     }

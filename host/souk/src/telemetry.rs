@@ -7,7 +7,7 @@
 //! A guest or a client can cause most warnings, as often as it likes. So of each kind of warning or error only
 //! [`MAX_REPEATS`] a second are logged for a component, and one line says how many more there were.
 
-mod repeats;
+pub(crate) mod repeats;
 
 pub use repeats::MAX_REPEATS;
 
@@ -19,8 +19,13 @@ use std::panic::PanicHookInfo;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that wait for stderr before further ones are dropped.
-const MAX_BUFFERED_LINES: usize = 16_384;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the log.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The most log lines that wait for stderr; further ones are dropped and counted.
+    const MAX_BUFFERED_LINES: usize = 16_384, "lines";
+}
 
 /// Starts the log with the filter `default`, which `RUST_LOG` replaces.
 ///

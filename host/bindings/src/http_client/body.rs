@@ -84,11 +84,15 @@ where
     }
 }
 
-/// The most that is read ahead of a request, in bytes.
-const SMALL: usize = 64 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of small request bodies.
+    pub(crate) const FIXED_LIMITS = "http client";
 
-/// How long the end of a small body is waited for. A guest that streams is not held up for longer.
-const READ_AHEAD: Duration = Duration::from_millis(10);
+    /// The most that is read ahead of a component's request body.
+    const READ_AHEAD_BYTES: usize = 64 * 1024, bytes;
+    /// How long to wait for the end of a small request body. A component that streams is not held up for longer.
+    const READ_AHEAD_TIMEOUT: Duration = Duration::from_millis(10);
+}
 
 /// The body of a request, of which the beginning has been read.
 struct Begun {
@@ -138,7 +142,7 @@ pub(super) async fn with_length(mut body: WasiBody) -> Result<WasiBody, Error> {
     }
     let (mut ready, mut trailers) = (BytesMut::new(), None);
     let read = async {
-        while ready.len() <= SMALL {
+        while ready.len() <= READ_AHEAD_BYTES {
             let Some(frame) = body.frame().await else { return Ok(true) };
             match frame?.into_data() {
                 Ok(data) => ready.extend_from_slice(&data),
@@ -147,7 +151,7 @@ pub(super) async fn with_length(mut body: WasiBody) -> Result<WasiBody, Error> {
         }
         Ok::<_, Error>(false)
     };
-    let ended = tokio::time::timeout(READ_AHEAD, read).await.unwrap_or(Ok(false))?;
+    let ended = tokio::time::timeout(READ_AHEAD_TIMEOUT, read).await.unwrap_or(Ok(false))?;
     let rest = (!ended).then_some(body);
     Ok(Begun { ready: ready.freeze(), rest, trailers }.boxed_unsync())
 }

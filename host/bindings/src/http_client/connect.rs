@@ -21,12 +21,16 @@ use tokio::sync::Semaphore;
 use tokio_rustls::rustls::{self, ClientConfig};
 use tower_service::Service;
 
-/// The most that resolving, connecting and the TLS handshake may take together, whatever the guest asks for. A
-/// connection attempt can outlive its request in the pool, so it has a bound of its own.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of connecting to other services.
+    pub(crate) const FIXED_LIMITS = "http client";
 
-/// How many names one component may be resolving at one time.
-const MAX_LOOKUPS: usize = 16;
+    // A connection attempt can outlive its request in the pool, so it has a bound of its own.
+    /// How long it may take to resolve a name, connect and finish the TLS handshake, whatever the component asks for.
+    pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The most names that one component resolves at a time; others wait.
+    const MAX_LOOKUPS: usize = 16, "names";
+}
 
 /// Resolves a name; a seam, so that tests can say where a name leads.
 pub(crate) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;

@@ -35,6 +35,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -43,18 +44,28 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// How long an idle connection is kept; most servers close theirs after a minute.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-/// Idle connections kept a host.
-const MAX_IDLE_PER_HOST: usize = 32;
-/// How often an HTTP/2 connection that is in use is pinged.
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the answer to such a ping may take.
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most bytes that one write of a guest's body may copy; the host holds up to two of them a request.
-const MAX_CHUNK_BYTES: usize = 64 * 1024;
-/// How many refused hosts a component's log warns of, once each.
-const MAX_REPORTED_HOSTS: usize = 64;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of requests to other services.
+    pub(crate) const FIXED_LIMITS = "http client";
+
+    /// How long an idle connection is kept; most servers close theirs after a minute.
+    const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+    /// The most idle connections to one host that are kept.
+    const MAX_IDLE_PER_HOST: usize = 32, "connections";
+    /// How often an HTTP/2 connection that is in use is pinged.
+    const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+    /// How long the answer to such a ping may take before the connection is closed.
+    const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The most that one write of a component's request body copies; the host holds up to two of them a request.
+    const MAX_CHUNK_BYTES: usize = 64 * 1024, bytes;
+    /// The most refused hosts that a component's log warns of, once each.
+    const MAX_REPORTED_HOSTS: usize = 64, "hosts";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, connect::FIXED_LIMITS, body::FIXED_LIMITS].concat()
+}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -8,10 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The most tries of one write. So many fail only when something is wrong, or when far too many clients write one key.
-const MAX_TRIES: u32 = 100;
-/// The max_pause pause; the first is a millisecond.
-const MAX_PAUSE: Duration = Duration::from_millis(64);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of writes that conflict.
+    pub(crate) const FIXED_LIMITS = "key-value";
+
+    /// The most tries of one write that conflicts with others. So many fail only when something is wrong, or when far
+    /// too many clients write one key.
+    const MAX_TRIES: u32 = 100, "tries";
+    /// The pause after the second conflict; it doubles each time.
+    const MIN_PAUSE: Duration = Duration::from_millis(1);
+    /// The longest pause between two tries of a write.
+    const MAX_PAUSE: Duration = Duration::from_millis(64);
+}
 
 /// The conflicts of one write.
 #[derive(Default)]
@@ -40,7 +48,7 @@ impl Conflicts {
 /// The max_pause pause after conflict number `count`; none after the first.
 fn max_pause(count: u32) -> Option<Duration> {
     let doublings = count.checked_sub(2)?;
-    Some(Duration::from_millis(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_PAUSE))
+    Some(MIN_PAUSE.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(MAX_PAUSE))
 }
 
 #[cfg(test)]

@@ -24,11 +24,16 @@ use tokio::sync::Mutex as AsyncMutex;
 
 const PAGE_SIZE: u64 = 4096;
 
-/// How long a writer waits for another process that holds the file, for example `souk call` beside a running host.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for a reader, which would block an async thread: in WAL mode only another process' recovery or exit makes
-/// it wait at all.
-const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the key-value store in a file.
+    pub(crate) const FIXED_LIMITS = "key-value: file";
+
+    /// How long a write waits for another process that holds the file, such as `souk call` beside a running host.
+    const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How long a read waits for another process, which happens only while that process recovers the file or exits. A
+    /// read blocks a thread that serves other calls.
+    const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
+}
 
 /// `version` is drawn anew by every write. A compare-and-swap compares it in place of the value, which is smaller and
 /// also tells a value that was changed and changed back. Handles do not outlive the process, so random is as good as

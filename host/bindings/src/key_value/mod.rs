@@ -27,12 +27,32 @@ pub use types::{
 };
 
 use crate::Ctx;
+use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
 use wasmtime::component::{Linker, Resource};
 
-/// How many stores and compare-and-swap handles one instance may hold open, over both interfaces; Spin's table has the
-/// same size.
-pub const MAX_OPEN_HANDLES: usize = 256;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of key-value handles.
+    pub(crate) const FIXED_LIMITS = "key-value";
+
+    /// The most stores and compare-and-swap handles that one instance holds open, over both interfaces; Spin's table
+    /// has the same size.
+    pub const MAX_OPEN_HANDLES: usize = 256, "handles";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [
+        FIXED_LIMITS,
+        types::FIXED_LIMITS,
+        conflicts::FIXED_LIMITS,
+        spin_2::FIXED_LIMITS,
+        file::FIXED_LIMITS,
+        redis::FIXED_LIMITS,
+        nats::FIXED_LIMITS,
+    ]
+    .concat()
+}
 
 /// An open store, as the guest holds it: `store` in Spin's interface, `bucket` in WASI's.
 pub struct Handle(pub(crate) Arc<Store>);

@@ -42,20 +42,25 @@ use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{sleep, timeout};
 
-/// How long a request may take; afterwards it is sent again where that does no harm.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the servers of a cluster may take to elect the leader of a bucket: after its leader was killed, nobody
-/// answers for nine seconds or more.
-pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
-/// The pause before a request is sent again.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// How long after the connection was lost a request waits for it: mostly another server of the cluster takes it at
-/// once. After that a request fails at once.
-const OUTAGE_GRACE: Duration = Duration::from_secs(2);
-/// The most requests of one batch that are under way at one time.
-const MAX_CONCURRENT_REQUESTS: usize = 16;
-/// The bytes of a message that are left free for its headers, which count as payload: they hold the key's name.
-const HEADERS_HEADROOM_BYTES: usize = 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the key-value store in NATS.
+    pub(crate) const FIXED_LIMITS = "key-value: NATS";
+
+    /// How long one request may take; afterwards it is sent again where that does no harm.
+    const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+    /// How long a cluster may take to elect the leader of a bucket. After a leader was killed, nobody answers for nine
+    /// seconds or more.
+    pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(12);
+    /// The pause before a request is sent again.
+    const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+    /// How long requests wait for a connection that was lost; after that they fail at once. Mostly another server of
+    /// the cluster takes it at once.
+    const OUTAGE_GRACE: Duration = Duration::from_secs(2);
+    /// The most requests of one batch that are under way at one time.
+    const MAX_CONCURRENT_REQUESTS: usize = 16, "requests";
+    /// The part of the server's `max_payload` that is left free for a message's headers, which hold the key's name.
+    const HEADERS_HEADROOM_BYTES: usize = 1024, bytes;
+}
 
 /// A store in a bucket.
 pub(super) struct Bucket {

@@ -31,8 +31,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long it may take to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the key-value store in Redis.
+    pub(crate) const FIXED_LIMITS = "key-value: Redis";
+
+    /// How long it may take to connect.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+}
 
 /// The values of KEYS, or how many bytes they have where that is more than `ARGV[1]`: other programs write larger ones.
 const READ: &str = "

@@ -19,8 +19,13 @@ mod generated {
 }
 pub(super) use generated::fermyon::spin::key_value as wit;
 
-/// The most bytes of keys that `get-keys` returns: they are in the host's memory at one time.
-pub const MAX_LISTED_KEYS_BYTES: usize = 4 << 20;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of lists of keys.
+    pub(crate) const FIXED_LIMITS = "key-value";
+
+    /// The most that the keys which `get-keys` returns take together: they are in the host's memory at one time.
+    pub const MAX_LISTED_KEYS_BYTES: usize = 4 << 20, bytes;
+}
 
 pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)

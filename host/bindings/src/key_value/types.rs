@@ -4,24 +4,28 @@
 use super::error::StoreError;
 use std::time::Duration;
 
-/// The longest key, in bytes of UTF-8; Spin documents the same bound.
-pub const MAX_KEY_BYTES: usize = 255;
-/// The largest value in bytes; Spin documents 1 MB. It also bounds what an inline read costs.
-pub const MAX_VALUE_BYTES: usize = 1 << 20;
-/// The most keys that one batch call may name.
-pub const MAX_BATCH_KEYS: usize = 1_000;
-/// The most bytes of values that one batch call may carry in or out: they are held in the host's memory at once.
-pub const MAX_BATCH_BYTES: usize = 16 << 20;
-/// How many keys one page of a listing holds, about: at most 64 KiB, read in well under a millisecond from a file.
-pub const KEYS_PAGE: usize = 256;
-/// The most that a store in a file may hold on disk, in bytes. Redis has a bound of its own (`maxmemory`).
-pub const MAX_FILE_BYTES: u64 = 1 << 30;
-/// The same of a bucket that is made here. JetStream keeps so much, and
-/// [`SLACK_BYTES`](souk_nats::stream_capacity::SLACK_BYTES), free on each server of the bucket from the start; for
-/// another bound the operator makes the bucket, or changes it.
-pub const MAX_BUCKET_BYTES: u64 = 256 << 20;
-/// How long an operation waits for a server. A call that has less time left ends at its own deadline.
-pub const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of key-value stores.
+    pub(crate) const FIXED_LIMITS = "key-value";
+
+    /// The longest key, in UTF-8; Spin documents the same bound.
+    pub const MAX_KEY_BYTES: usize = 255, bytes;
+    /// The largest value; Spin documents 1 MB. It also bounds how long a read may hold up other calls.
+    pub const MAX_VALUE_BYTES: usize = 1 << 20, bytes;
+    /// The most keys that one batch call may name.
+    pub const MAX_BATCH_KEYS: usize = 1_000, "keys";
+    /// The most that the values of one batch call may take together, in or out: the host holds them in memory at once.
+    pub const MAX_BATCH_BYTES: usize = 16 << 20, bytes;
+    /// The number of keys in one page of a listing: at most 64 KiB, read from a file in well under a millisecond.
+    pub const KEYS_PAGE: usize = 256, "keys";
+    /// The most that a store in a file may take on disk. Redis has a bound of its own (`maxmemory`).
+    pub const MAX_FILE_BYTES: u64 = 1 << 30, bytes;
+    /// The most that a bucket which Souk makes in NATS may hold. JetStream keeps so much, and the stream's slack, free
+    /// on each server of the bucket from the start; for another bound the operator makes the bucket, or changes it.
+    pub const MAX_BUCKET_BYTES: u64 = 256 << 20, bytes;
+    /// How long an operation waits for Redis or NATS. A call that has less time left ends at its own deadline.
+    pub const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
+}
 
 /// Which write made a value: what a compare-and-swap compares in place of the value. It means nothing beyond this
 /// process.

@@ -23,7 +23,6 @@ use crate::sqlite::HISTORY_PREFIX;
 use files::Kind;
 use souk_manifest::{Component, DatabaseUrl, PostgresAddress};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub use standing::{Standing, Status};
 
@@ -159,15 +158,6 @@ fn target_label<'a>(component: &str, labels: &'a [String]) -> Result<&'a str, Mi
             })
         }
     }
-}
-
-/// The bounds of migrations, which no manifest changes: what, how much, unit. `souk doctor` prints them.
-pub fn fixed_limits() -> [(&'static str, u64, &'static str); 2] {
-    let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    [
-        ("postgres: start-up's wait", ms(postgres::CONNECT_TIMEOUT), "milliseconds"),
-        ("postgres: migrations' turn", ms(postgres::LOCK_TIMEOUT), "milliseconds"),
-    ]
 }
 
 /// The table with the history of `component`.

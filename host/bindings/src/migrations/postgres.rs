@@ -21,20 +21,22 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How long start-up waits for a server that does not answer yet.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of migrations of PostgreSQL.
+    pub(crate) const FIXED_LIMITS = "migrations: PostgreSQL";
 
-/// How long start-up waits for another host that runs migrations of the same database.
-pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The pause between two attempts to connect.
-const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+    /// How long start-up waits for a server that does not answer yet.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// How long start-up waits for another host that runs migrations of the same database.
+    pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+    /// The pause between two attempts to connect.
+    const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+    /// The longest name of the table in which a component's migrations are noted: PostgreSQL cuts longer ones off.
+    const MAX_IDENTIFIER_BYTES: usize = 63, bytes;
+}
 
 /// The advisory lock, which is the same in every database and for every component.
 const LOCK: i64 = i64::from_be_bytes(*b"soukmigr");
-
-/// The longest identifier of PostgreSQL, which cuts longer ones off.
-const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// Runs what has not run yet from `dir`, the component's folder of migrations.
 ///

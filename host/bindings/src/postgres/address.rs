@@ -13,8 +13,13 @@ use std::sync::LazyLock;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-/// The most bytes of a CA root that a guest may set.
-pub const MAX_CA_ROOT_BYTES: usize = 64 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of addresses that components open.
+    pub(crate) const FIXED_LIMITS = "postgres";
+
+    /// The longest CA root certificate that a component may set.
+    pub const MAX_CA_ROOT_BYTES: usize = 64 * 1024, bytes;
+}
 
 /// libpq variables that sqlx would read and that a URL cannot override.
 const LIBPQ_VARIABLES: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];

@@ -102,41 +102,52 @@ pub(crate) mod bindings {
 pub use bindings::spin::postgres::postgres::{
     Column, DbDataType, DbError, DbValue, Error, Interval, ParameterValue, QueryError, RangeBoundKind, Row, RowSet,
 };
+use souk_manifest::limits::FixedLimit;
 
-/// Connections to one address.
-pub const MAX_POOL_CONNECTIONS: usize = 32;
-/// Connections of the application, to all addresses.
-pub const MAX_ALL_CONNECTIONS: usize = 96;
-/// Addresses with a pool.
-pub const MAX_POOLS: usize = 64;
-/// Open connections of one instance, as the guest sees them.
-pub const MAX_CONNECTIONS: usize = 256;
-/// Addresses of the open connections of one instance; each has a pool.
-pub const MAX_INSTANCE_ADDRESSES: usize = 8;
-/// Open transactions of one instance; each holds a connection of a pool.
-pub const MAX_TRANSACTIONS: usize = 4;
-/// How long a statement waits for a connection of the pool.
-pub const POOL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to connect: resolving the name, TLS and login included.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is pinged before it is used. One that is used more often costs no ping, and
-/// one that died in so short a time is like one that died during a statement.
-pub const PING_AFTER: Duration = Duration::from_millis(50);
-/// How long the answer to such a ping, or to a `ROLLBACK` that no caller waits for, may take.
-pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
-/// A connection that nobody used for this long is closed.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Prepared statements that a connection keeps.
-pub const CACHED_STATEMENTS: usize = 64;
-/// The longest statement that is kept prepared, in bytes; a longer one closes its connection.
-pub const CACHED_STATEMENT_BYTES: usize = 16 << 10;
-/// The longest statement, in bytes.
-pub const MAX_STATEMENT_BYTES: usize = 1 << 20;
-/// The most that a result may hold in the host's memory, in bytes, for one statement and for all the unread streams
-/// of one instance. A larger result must be read as a stream, outside a transaction, or in pages.
-pub const MAX_RESULT_BYTES: usize = 16 << 20;
-/// How long a stream of rows waits for the guest to read on; it holds a connection of the pool.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of PostgreSQL.
+    pub(crate) const FIXED_LIMITS = "postgres";
+
+    /// The most connections to one address.
+    pub const MAX_POOL_CONNECTIONS: usize = 32, "connections";
+    /// The most connections of the application, to all addresses.
+    pub const MAX_ALL_CONNECTIONS: usize = 96, "connections";
+    /// The most addresses that the application is connected to.
+    pub const MAX_POOLS: usize = 64, "addresses";
+    /// The most connections that one instance holds open, as the component sees them.
+    pub const MAX_CONNECTIONS: usize = 256, "connections";
+    /// The most addresses of the connections that one instance holds open.
+    pub const MAX_INSTANCE_ADDRESSES: usize = 8, "addresses";
+    /// The most open transactions of one instance; each holds a connection of a pool.
+    pub const MAX_TRANSACTIONS: usize = 4, "transactions";
+    /// How long a statement waits for a free connection.
+    pub const POOL_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How long it may take to connect: resolving the name, TLS and login included.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// A connection that was idle for longer is pinged before it is used. One that is used more often costs no ping,
+    /// and one that died in so short a time is like one that died during a statement.
+    pub const PING_AFTER: Duration = Duration::from_millis(50);
+    /// How long the answer to such a ping, or to a `ROLLBACK` that no caller waits for, may take.
+    pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
+    /// A connection that nobody used for this long is closed.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+    /// The prepared statements that a connection keeps.
+    pub const CACHED_STATEMENTS: usize = 64, "statements";
+    /// The longest statement that is kept prepared; a longer one closes its connection.
+    pub const CACHED_STATEMENT_BYTES: usize = 16 << 10, bytes;
+    /// The longest statement.
+    pub const MAX_STATEMENT_BYTES: usize = 1 << 20, bytes;
+    /// The most that a result may hold in the host's memory, for one statement and for all the unread streams of one
+    /// instance. A larger result must be read as a stream, outside a transaction, or in pages.
+    pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
+    /// How long a stream of rows waits for the component to read on; it holds a connection of the pool.
+    pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, address::FIXED_LIMITS, pool::FIXED_LIMITS, stream::FIXED_LIMITS, numeric::FIXED_LIMITS].concat()
+}
 
 /// What a component was granted.
 #[derive(Clone, Default)]

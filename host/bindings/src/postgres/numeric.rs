@@ -8,9 +8,17 @@ use super::wire::{Malformed, MemoryBudget, Reader};
 
 /// Digits of base 10,000 that stand for four decimal ones.
 const GROUP: usize = 4;
-/// The most decimal digits before the point, and after it: PostgreSQL's own bounds.
-const MAX_BEFORE: usize = 131_072;
-const MAX_AFTER: usize = 16_383;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of numbers.
+    pub(crate) const FIXED_LIMITS = "postgres";
+
+    /// The most decimal digits before a number's point: PostgreSQL's own bound.
+    const MAX_BEFORE: usize = 131_072, "digits";
+    /// The most decimal digits after a number's point: PostgreSQL's own bound.
+    const MAX_AFTER: usize = 16_383, "digits";
+}
+
 const NEGATIVE: u16 = 0x4000;
 
 /// The decimal text of a binary `NUMERIC`, whose memory counts against `budget`; `Err` for NaN and infinities, which

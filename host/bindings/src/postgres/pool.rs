@@ -19,8 +19,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
-/// How often a caller that waits for a connection looks again for idle connections that it may close.
-const RECHECK_INTERVAL: Duration = Duration::from_millis(50);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the pool.
+    pub(crate) const FIXED_LIMITS = "postgres";
+
+    /// How often a caller that waits for a connection looks for idle connections to other addresses that can be closed.
+    const RECHECK_INTERVAL: Duration = Duration::from_millis(50);
+}
 
 /// The pools of an application.
 pub struct Pools {

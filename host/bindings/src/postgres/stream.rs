@@ -21,13 +21,18 @@ use std::task::{Context, Poll};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A batch is handed on when its rows weigh this much.
-const BATCH_BYTES: usize = 64 << 10;
-/// Parts that wait in the channel: the columns, all rows of a short query and its error find room there at once, so
-/// that it is over before anybody reads.
-const CHANNEL_PARTS: usize = 4;
-/// A query is not read on while rows of this weight are unread: what finds room in the channel, when no row is heavy.
-const MAX_UNREAD_BYTES: usize = (CHANNEL_PARTS + 1) * BATCH_BYTES;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of streams of rows.
+    pub(crate) const FIXED_LIMITS = "postgres";
+
+    /// Rows of a stream are handed on when they take this much together.
+    const BATCH_BYTES: usize = 64 << 10, bytes;
+    /// The parts of a stream that wait to be read: the columns, all rows of a short query and its error fit in, so that
+    /// it ends before the component reads.
+    const CHANNEL_PARTS: usize = 4, "parts";
+    /// A query pauses while this much of its rows is unread.
+    const MAX_UNREAD_BYTES: usize = (CHANNEL_PARTS + 1) * BATCH_BYTES, bytes;
+}
 
 /// The rows of one statement.
 pub struct RowStream {

@@ -21,10 +21,17 @@ use std::time::Duration;
 
 /// Steps of the virtual machine between two looks at the clock.
 const PROGRESS_STEPS: i32 = 10;
-/// Compiled statements kept by one connection.
-const CACHED_STATEMENTS: usize = 128;
-/// Longer texts are not kept: they are most probably made with values in them.
-const MAX_CACHED_STATEMENT_BYTES: usize = 8 << 10;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the engine.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// The compiled statements that one connection keeps.
+    const CACHED_STATEMENTS: usize = 128, "statements";
+    /// The longest statement that is kept: longer ones are most probably written with values in them.
+    const MAX_CACHED_STATEMENT_BYTES: usize = 8 << 10, bytes;
+}
+
 /// The size of a page; SQLite's default, written down because the size of the file is counted in it.
 const PAGE_BYTES: u64 = 4096;
 

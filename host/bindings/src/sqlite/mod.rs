@@ -106,63 +106,85 @@ pub(crate) mod bindings {
 }
 
 pub use bindings::spin::sqlite::sqlite::{Error, QueryResult, RowResult, Value};
+use souk_manifest::limits::FixedLimit;
 
-/// How long a read may take on an async thread: a fraction of the slice of processor time of a guest.
-pub const INLINE_TIME: Duration = Duration::from_millis(1);
-/// A read that took this long on an async thread is followed by a pause. A busy machine holds up honest reads as well,
-/// so the bound is well above what it does to them.
-pub const INLINE_OVERRUN: Duration = Duration::from_millis(25);
-/// How much longer than such a read the pause is, in which the reads of the database run on blocking threads.
-pub const INLINE_PAUSE: u32 = 10;
-/// Rows that a read may give on an async thread.
-pub const INLINE_ROWS: usize = 1_000;
-/// Bytes of values that a read may give on an async thread.
-pub const INLINE_BYTES: usize = 256 << 10;
-/// The largest value that a read may touch on an async thread, in bytes. One step can take time that is quadratic in
-/// it: `instr` of two values of 1 MiB takes seconds.
-pub const INLINE_VALUE_BYTES: i32 = 8 << 10;
-/// The largest value or row of any statement, in bytes.
-pub const MAX_VALUE_BYTES: i32 = 16 << 20;
-/// The most that a result may hold in the host's memory, in bytes, for one statement and for all the unread streams
-/// of one instance. A larger result must be read as a stream, outside a transaction, or in pages.
-pub const MAX_RESULT_BYTES: usize = 16 << 20;
-/// The largest database file, in bytes. A full one answers `database-full`.
-pub const MAX_DATABASE_BYTES: u64 = 1 << 30;
-/// From how much of its bound on a database is nearly full, in percent: the log then says so.
-pub const NEARLY_FULL_PERCENT: u64 = 80;
-/// Below how much of it a database is no longer nearly full, in percent.
-pub const ROOM_AGAIN_PERCENT: u64 = 75;
-/// The longest statement, in bytes.
-pub const MAX_STATEMENT_BYTES: i32 = 1 << 20;
-/// Memory that SQLite may use in this process, for all databases: a query that sorts without end must not take all.
-pub const MAX_HEAP_BYTES: u64 = 256 << 20;
-/// Memory at which SQLite writes its caches to files, so that the rest is there for values: half.
-pub const SOFT_HEAP_BYTES: u64 = MAX_HEAP_BYTES / 2;
-/// The cache of one connection, of a sort and of each intermediate table, in KiB; SQLite's default. What is larger goes
-/// to a temporary file, whose bytes count as the database's: reads may write as much as the database may have.
-pub const CACHE_KIB: u32 = 2_000;
-/// How many times the largest database one write may write: log, temporary files, indexes.
-pub const WRITE_FACTOR: u64 = 4;
-/// Long reads and writes of one component that run at one time, on all its databases; others wait. Fewer than two
-/// databases' readers, so that one component cannot take all of SQLite's memory.
-pub const MAX_STATEMENTS: usize = 4;
-/// How often a read is run that met a lack of memory, which another's statement may have caused.
-pub const MEMORY_TRIES: u32 = 3;
-/// How long such a read waits before it runs again.
-pub const MEMORY_PAUSE: Duration = Duration::from_millis(200);
-/// Reader connections of a database.
-pub const READERS: usize = 8;
-/// How many of the readers may serve streams at one time: a stream lasts as long as its guest likes, up to
-/// [`STALL_TIMEOUT`] between two reads.
-pub const STREAM_READERS: usize = 4;
-/// How many of the readers may serve other long reads at one time. What remains is for short ones.
-pub const LONG_READERS: usize = 3;
-/// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stream of rows waits for the guest to read on; a reader that stands still keeps the WAL from shrinking.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Open connections of one instance.
-pub const MAX_CONNECTIONS: usize = 256;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of SQLite.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// How long a read may hold up other calls before it moves to a thread of its own: a fraction of a component's
+    /// slice of processor time.
+    pub const INLINE_TIME: Duration = Duration::from_millis(1);
+    /// A read that held up other calls for this long is followed by a pause. A busy machine slows short reads as well,
+    /// so the bound is well above what it does to them.
+    pub const INLINE_OVERRUN: Duration = Duration::from_millis(25);
+    /// How much longer than such a read the pause is, in which all reads of the database run on threads of their own.
+    pub const INLINE_PAUSE: u32 = 10, "times";
+    /// The most rows of a read that does not move to a thread of its own.
+    pub const INLINE_ROWS: usize = 1_000, "rows";
+    /// The most that the values of a read take together that does not move to a thread of its own.
+    pub const INLINE_BYTES: usize = 256 << 10, bytes;
+    /// The largest value of a read that does not move to a thread of its own. One step can take time that is quadratic
+    /// in it: `instr` of two values of 1 MiB takes seconds.
+    pub const INLINE_VALUE_BYTES: i32 = 8 << 10, bytes;
+    /// The largest value or row of any statement.
+    pub const MAX_VALUE_BYTES: i32 = 16 << 20, bytes;
+    /// The most that a result may hold in the host's memory, for one statement and for all the unread streams of one
+    /// instance. A larger result must be read as a stream, outside a transaction, or in pages.
+    pub const MAX_RESULT_BYTES: usize = 16 << 20, bytes;
+    /// The largest database file. A full one answers `database-full`.
+    pub const MAX_DATABASE_BYTES: u64 = 1 << 30, bytes;
+    /// The part of its bound from which on a database is nearly full: the log then says so.
+    pub const NEARLY_FULL_PERCENT: u64 = 80, "percent";
+    /// The part of its bound below which a database is no longer nearly full.
+    pub const ROOM_AGAIN_PERCENT: u64 = 75, "percent";
+    /// The longest statement.
+    pub const MAX_STATEMENT_BYTES: i32 = 1 << 20, bytes;
+    /// The most memory that SQLite uses in this process, for all databases: a query that sorts without end must not
+    /// take all.
+    pub const MAX_HEAP_BYTES: u64 = 256 << 20, bytes;
+    /// The memory at which SQLite writes its caches to files, so that the rest is there for values: half.
+    pub const SOFT_HEAP_BYTES: u64 = MAX_HEAP_BYTES / 2, bytes;
+    /// The cache of one connection, of a sort and of each intermediate table; SQLite's default. What is larger goes to a
+    /// temporary file, whose bytes count as the database's: reads may write as much as the database may have.
+    pub const CACHE_KIB: u32 = 2_000, KiB;
+    /// How many times the largest database one write may write: log, temporary files, indexes.
+    pub const WRITE_FACTOR: u64 = 4, "times";
+    /// The most long reads and writes of one component that run at one time, on all its databases; others wait. Fewer
+    /// than two databases' readers, so that one component cannot take all of SQLite's memory.
+    pub const MAX_STATEMENTS: usize = 4, "statements";
+    /// How often a read is run that met a lack of memory, which another's statement may have caused.
+    pub const MEMORY_TRIES: u32 = 3, "times";
+    /// How long such a read waits before it runs again.
+    pub const MEMORY_PAUSE: Duration = Duration::from_millis(200);
+    /// The connections of a database that read.
+    pub const READERS: usize = 8, "connections";
+    /// How many of those may serve streams at one time: a stream lasts as long as its component likes, up to the stall
+    /// timeout between two reads.
+    pub const STREAM_READERS: usize = 4, "connections";
+    /// How many of those may serve other long reads at one time. The rest is for short ones.
+    pub const LONG_READERS: usize = 3, "connections";
+    /// How long a statement waits for the writer, or a long read for a reader, before it fails as `database is locked`.
+    pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How long a stream of rows waits for the component to read on; until then the write-ahead log cannot shrink.
+    pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The most connections that one instance holds open.
+    pub const MAX_CONNECTIONS: usize = 256, "connections";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [
+        FIXED_LIMITS,
+        engine::FIXED_LIMITS,
+        statement::FIXED_LIMITS,
+        stream::FIXED_LIMITS,
+        wal::FIXED_LIMITS,
+        reads::FIXED_LIMITS,
+        spill::FIXED_LIMITS,
+    ]
+    .concat()
+}
 
 /// The binding's state of one instance.
 #[derive(Debug, Default)]

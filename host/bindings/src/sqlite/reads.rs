@@ -6,8 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long to wait for a read that was told to end: it does at its next step.
-const END_WAIT: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of reads that are ended.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// How long to wait for a read that was told to end; it does at its next step.
+    const END_WAIT: Duration = Duration::from_secs(1);
+}
 
 /// The reads under way.
 #[derive(Debug, Default)]

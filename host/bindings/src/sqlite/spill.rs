@@ -11,8 +11,15 @@ use std::time::{Duration, Instant};
 
 /// Calls of the progress handler between two looks at the clock: some 160 steps of the virtual machine.
 const CALLS: u64 = 16;
-/// How long to wait before asking the system again; asking costs a few microseconds.
-const ASK_INTERVAL: Duration = Duration::from_millis(10);
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of temporary files.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// How often to ask the system how much a statement has written to files; asking costs a few microseconds.
+    const ASK_INTERVAL: Duration = Duration::from_millis(10);
+}
+
 /// The line of the thread's counts that has the bytes it wrote.
 const WRITTEN: &str = "wchar: ";
 

@@ -5,9 +5,14 @@
 
 use super::Error;
 
-/// The most semicolons in one text: rusqlite looks for a second statement by recursion, one level a statement, and a
-/// stranger must not choose the depth of the host's stack.
-const MAX_SEMICOLONS: usize = 100;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of statements.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// The most semicolons in one text: each makes the search for a second statement recurse once more, and a client
+    /// must not choose the depth of the host's stack.
+    const MAX_SEMICOLONS: usize = 100, "semicolons";
+}
 
 /// A statement, by its first word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

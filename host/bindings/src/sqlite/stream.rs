@@ -15,10 +15,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot};
 
-/// A batch is handed on when its rows weigh this much.
-const BATCH_BYTES: usize = 64 << 10;
-/// Batches that wait in the channel.
-const MAX_BUFFERED_BATCHES: usize = 2;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of streams of rows.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// Rows of a stream are handed on when they take this much together.
+    const BATCH_BYTES: usize = 64 << 10, bytes;
+    /// The most batches of a stream that wait to be read.
+    const MAX_BUFFERED_BATCHES: usize = 2, "batches";
+}
 
 /// The rows of one statement.
 #[derive(Debug)]

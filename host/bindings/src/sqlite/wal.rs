@@ -12,17 +12,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Pages in the log at which SQLite copies them to the database after a commit: 4 MiB, SQLite's default, which keeps
-/// both the copying and the log's index small.
-pub const CHECKPOINT_PAGES: i64 = 1_000;
-/// The log's file shrinks to this when it begins again: four checkpoints, so that a steady load need not make it grow.
-pub const KEPT_WAL_BYTES: i64 = 16 << 20;
-/// The log's size at which readers that keep it from beginning again are ended: a sixteenth of the largest database.
-pub const MAX_WAL_BYTES: u64 = 64 << 20;
-/// How many times the bound the log is when writes are refused.
-pub const REFUSED_AT: u64 = 4;
-/// How long one try to empty the log waits for readers; a short read ends in it.
-const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of write-ahead logs.
+    pub(crate) const FIXED_LIMITS = "sqlite";
+
+    /// The size of the write-ahead log at which SQLite copies it to the database after a commit: 4 MiB, SQLite's
+    /// default, which keeps both the copying and the log's index small.
+    pub const CHECKPOINT_PAGES: i64 = 1_000, "pages";
+    /// The log's file shrinks to this when it begins again: four checkpoints, so that a steady load need not make it
+    /// grow.
+    pub const KEPT_WAL_BYTES: i64 = 16 << 20, bytes;
+    /// The log's size at which readers that keep it from beginning again are ended: a sixteenth of the largest
+    /// database.
+    pub const MAX_WAL_BYTES: u64 = 64 << 20, bytes;
+    /// How many times that size the log has when writes are refused.
+    pub const REFUSED_AT: u64 = 4, "times";
+    /// How long one try to empty the log waits for readers; a short read ends in it.
+    const CHECKPOINT_WAIT: Duration = Duration::from_millis(50);
+}
 
 /// The log is full, and readers of another program keep it from being emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,13 @@
 //! pause is longer than the limit says.
 
 use souk_manifest::limits::ComponentLimits;
+use std::time::Duration;
 
-/// The pauses between the deliveries of a message, in milliseconds.
+/// The pauses between the deliveries of a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
-    first: u64,
-    most: u64,
+    first: Duration,
+    most: Duration,
 }
 
 impl Backoff {
@@ -18,21 +19,23 @@ impl Backoff {
     }
 
     /// The pause after delivery number `attempt`, counted from 1.
-    pub(super) fn pause(&self, attempt: u32) -> i64 {
+    pub(super) fn pause(&self, attempt: u32) -> Duration {
         // Without randomness there is no jitter, which is no reason to stop.
         self.pause_with(attempt, getrandom::u64().unwrap_or(0))
     }
 
-    /// The longest pause, in milliseconds.
-    pub(super) fn most(&self) -> i64 {
-        i64::try_from(self.most).unwrap_or(i64::MAX)
+    /// The longest pause.
+    pub(super) fn most(&self) -> Duration {
+        self.most
     }
 
-    fn pause_with(&self, attempt: u32, random: u64) -> i64 {
+    /// In whole milliseconds, as the queues store when a message is due.
+    fn pause_with(&self, attempt: u32, random: u64) -> Duration {
+        let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         let doubled = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX);
-        let pause = self.first.saturating_mul(doubled).min(self.most);
+        let pause = millis(self.first).saturating_mul(doubled).min(millis(self.most));
         let jitter = random % (pause / 2 + 1);
-        i64::try_from(pause - jitter).unwrap_or(i64::MAX)
+        Duration::from_millis(pause - jitter)
     }
 }
 
@@ -47,15 +50,17 @@ mod tests {
             first in 1_u64..1_000_000, most in 1_u64..100_000_000, attempt in 1_u32..200, random: u64
         ) {
             let full = (0..attempt.min(64) - 1).fold(first, |pause, _| pause.saturating_mul(2)).min(most);
-            let pause = u64::try_from(Backoff { first, most }.pause_with(attempt, random)).unwrap();
-            prop_assert!(pause <= full, "{pause} > {full}");
-            prop_assert!(pause >= full / 2, "{pause} < {full} / 2");
+            let backoff = Backoff { first: Duration::from_millis(first), most: Duration::from_millis(most) };
+            let pause = backoff.pause_with(attempt, random).as_millis();
+            prop_assert!(pause <= u128::from(full), "{pause} > {full}");
+            prop_assert!(pause >= u128::from(full / 2), "{pause} < {full} / 2");
         }
 
         #[test]
         fn jitter_spreads_the_pauses_of_messages_that_failed_together(random: u64) {
-            let backoff = Backoff { first: 1000, most: 1000 };
-            prop_assert_eq!(backoff.pause_with(1, random), 1000 - i64::try_from(random % 501).unwrap());
+            let second = Duration::from_secs(1);
+            let backoff = Backoff { first: second, most: second };
+            prop_assert_eq!(backoff.pause_with(1, random), second - Duration::from_millis(random % 501));
         }
     }
 
@@ -63,12 +68,9 @@ mod tests {
     fn the_default_pauses_and_attempts_last_about_a_day() {
         let limits = ComponentLimits::default();
         let backoff = Backoff::of(&limits);
-        let mean = |attempt: u64| {
-            let attempt = u32::try_from(attempt).unwrap();
-            (backoff.pause_with(attempt, 0) + backoff.pause_with(attempt, backoff.pause_with(attempt, 0) as u64 / 2))
-                / 2
-        };
-        let hours = (1..limits.delivery_attempts).map(mean).sum::<i64>() as f64 / 3_600_000.0;
+        // Jitter takes a quarter of a pause away on average.
+        let mean = |attempt: u64| backoff.pause_with(u32::try_from(attempt).unwrap(), 0).mul_f64(0.75);
+        let hours = (1..limits.delivery_attempts).map(mean).sum::<Duration>().as_secs_f64() / 3_600.0;
         assert!((20.0..28.0).contains(&hours), "{hours} h");
     }
 }

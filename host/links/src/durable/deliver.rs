@@ -15,8 +15,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The pause before a failed queue operation is tried again.
-pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of delivery.
+    pub(crate) const FIXED_LIMITS = "durable";
+
+    /// The pause before a failed operation of the queue is tried again.
+    pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+}
 
 /// The deliveries of an application.
 pub struct Deliveries {
@@ -97,7 +102,7 @@ impl DeliveryWorker {
                 Some(Handler {
                     key,
                     position,
-                    codec: FunctionCodec::of(&function.ty).ok()?.within(pool.limits().call_bytes),
+                    codec: FunctionCodec::of(&function.ty).ok()?.within(pool.limits().call_bytes.as_u64()),
                 })
             })
             .collect();

@@ -4,8 +4,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The least time between two log lines about one failure.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the log.
+    pub(crate) const FIXED_LIMITS = "durable";
+
+    /// The least time between two log lines about one failure.
+    const LOG_INTERVAL: Duration = Duration::from_secs(10);
+}
 
 /// Limits how often one failure is logged, and notices when it has ended.
 #[derive(Default)]

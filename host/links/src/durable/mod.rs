@@ -56,24 +56,29 @@ pub(crate) use log_throttle::LogThrottle;
 pub(crate) use queue::{Key, NewMessage, Published};
 pub use queue::{Queue, QueueError};
 
+use souk_manifest::limits::FixedLimit;
 use souk_runtime::Exported;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The most bytes of arguments, as JSON, of one message: the host holds them in memory while it stores and delivers
-/// them.
-pub const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
-/// The most bytes that are kept of the reason why a delivery failed.
-const MAX_REASON_BYTES: usize = 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of messages.
+    pub(crate) const FIXED_LIMITS = "durable";
 
-/// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
-pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
-    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    vec![
-        ("durable: a message", n(MAX_ARGUMENTS_BYTES), "bytes"),
-        ("durable: a reason", n(MAX_REASON_BYTES), "bytes"),
-        ("durable: waiting again", jetstream::MAX_ACK_PENDING.unsigned_abs(), "messages of a component, on NATS"),
-        ("durable: a silent host", jetstream::ACK_WAIT.as_secs(), "seconds, then others deliver, on NATS"),
+    /// The longest arguments, as JSON, of one message: the host holds them in memory while it stores and delivers them.
+    pub const MAX_ARGUMENTS_BYTES: usize = 1 << 20, bytes;
+    /// The most that is kept of the reason why a delivery failed.
+    const MAX_REASON_BYTES: usize = 1024, bytes;
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [
+        [FIXED_LIMITS, deliver::FIXED_LIMITS, watch::FIXED_LIMITS, operator::FIXED_LIMITS, log_throttle::FIXED_LIMITS]
+            .concat(),
+        file::fixed_limits(),
+        jetstream::fixed_limits(),
     ]
+    .concat()
 }
 
 /// Whether messages can be for a component that exports this.
@@ -83,6 +88,10 @@ pub fn receives(exported: &Exported) -> bool {
 
 /// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A duration in the unit in which messages say when they are due.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

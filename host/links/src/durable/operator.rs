@@ -8,8 +8,13 @@ use souk_nats::ALLOW;
 use std::time::Instant;
 use uuid::Uuid;
 
-/// The most messages that one answer lists.
-pub const MAX_LISTED: usize = 10_000;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of `souk events`.
+    pub(crate) const FIXED_LIMITS = "durable";
+
+    /// The most messages that one `souk events` command lists, retries or drops.
+    pub const MAX_LISTED: usize = 10_000, "messages";
+}
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,10 +6,15 @@ use super::queue::{Queue, Stats};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often the log says how many messages wait.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// A message that has waited longer than this many milliseconds is worth a warning.
-const OLD_AGE_MS: i64 = 5 * 60 * 1000;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the report.
+    pub(crate) const FIXED_LIMITS = "durable";
+
+    /// How often the log says how many messages wait.
+    const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+    /// A message that has waited longer than this is worth a warning.
+    const OLD_AGE_MS: i64 = 5 * 60 * 1000, milliseconds;
+}
 
 /// Watches `queue` until `stop`.
 pub(super) async fn run(queue: Queue, stop: CancellationToken) {

@@ -37,13 +37,24 @@ pub use call::{Caller, link};
 pub use serve::{Service, has_events};
 
 use super::LinkError;
+use souk_manifest::limits::FixedLimit;
 
-/// The most bytes of a packet. NATS has its own bound, of a mebibyte where nobody has changed it.
-pub const MAX_PACKET_BYTES: usize = 1 << 20;
-/// The most KiB of payloads that the requests of a host may hold together; its events may hold as much again.
-pub const MAX_HELD_KIB: usize = 64 * 1024;
-/// The most events that a host stores at one time; others wait for their turn.
-pub const MAX_CONCURRENT_STORES: usize = 64;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of messages.
+    pub(crate) const FIXED_LIMITS = "nest";
+
+    /// The longest packet. NATS has its own bound, of 1 MiB where nobody has changed it.
+    pub const MAX_PACKET_BYTES: usize = 1 << 20, bytes;
+    /// The most memory that the payloads of the requests of a host hold together; its events may hold as much again.
+    pub const MAX_HELD_KIB: usize = 64 * 1024, KiB;
+    /// The most events that a host stores at one time; others wait for their turn.
+    pub const MAX_CONCURRENT_STORES: usize = 64, "events";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, serve::FIXED_LIMITS].concat()
+}
 
 /// A table of patterns that does not fit the component.
 #[derive(Debug)]
@@ -52,15 +63,4 @@ pub struct NestError {
     pub line: usize,
     /// What is wrong, and the fix.
     pub error: LinkError,
-}
-
-/// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
-pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
-    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    vec![
-        ("nest: a packet", n(MAX_PACKET_BYTES), "bytes"),
-        ("nest: requests taken", n(MAX_HELD_KIB) * 1024, "bytes"),
-        ("nest: events held", n(MAX_HELD_KIB) * 1024, "bytes"),
-        ("nest: events being stored", n(MAX_CONCURRENT_STORES), "events"),
-    ]
 }

@@ -25,8 +25,13 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 use wasmtime::component::Val;
 
-/// The pause before an event that could not be stored is tried again.
-const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of events.
+    pub(crate) const FIXED_LIMITS = "nest";
+
+    /// The pause before an event that could not be stored is tried again.
+    const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+}
 
 /// What a function is called with, and its place among what all such calls hold.
 type Params = (Vec<Val>, Reservation);

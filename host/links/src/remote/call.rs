@@ -15,8 +15,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The pause before a call to a component without a host is tried again: after the first attempt, and later.
-const NO_HOST_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+souk_manifest::fixed_limits! {
+    /// The fixed limits of calls.
+    pub(crate) const FIXED_LIMITS = "remote";
+
+    /// The pause before a call to a component without a host is tried again, after the first attempt.
+    const FIRST_NO_HOST_PAUSE: Duration = Duration::from_millis(100);
+    /// The pause before a call to a component without a host is tried again, after the second and later attempts.
+    const NO_HOST_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+    /// The most hosts that one attempt chooses, when those chosen have gone, before it leaves the choice to NATS.
+    const MAX_HOST_CHOICES: u32 = 2, "hosts";
+}
 
 /// The connection to components on other hosts; cheap to clone.
 #[derive(Clone)]
@@ -71,9 +80,6 @@ impl Target {
         Target { component: component.clone(), subject, cancel, ty: None, idempotent, hosts }
     }
 }
-
-/// The most hosts that one attempt chooses, when those chosen have gone, before it leaves the choice to NATS.
-const MAX_HOST_CHOICES: u32 = 2;
 
 /// Where `host` alone takes what all hosts together take from `subject`.
 pub(super) fn at(subject: &str, host: &str) -> String {
@@ -164,8 +170,8 @@ impl Remote {
             let pause = match (broken, again) {
                 (Broken::Failed(error), _) => return Err(error),
                 (Broken::Lost { .. } | Broken::Disconnected, true) if self.may_return() => Duration::ZERO,
-                (Broken::NoHost, true) if may_recover && attempt == 1 => NO_HOST_PAUSES.0,
-                (Broken::NoHost, true) if may_recover => NO_HOST_PAUSES.1,
+                (Broken::NoHost, true) if may_recover && attempt == 1 => FIRST_NO_HOST_PAUSE,
+                (Broken::NoHost, true) if may_recover => NO_HOST_RETRY_INTERVAL,
                 (Broken::Lost { how, .. }, _) => return Err(failed(Failure::Lost, how)),
                 (Broken::Disconnected, _) => {
                     return Err(failed(Failure::Unreachable, "there is no connection to NATS"));

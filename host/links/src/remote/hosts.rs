@@ -16,14 +16,19 @@ use souk_nats::Nats;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after a lost call the hosts are probed before calls are sent.
-pub(super) const PROBE_PERIOD: Duration = Duration::from_secs(30);
-/// How long the first answer to a probe is used.
-pub(super) const PROBE_TTL: Duration = Duration::from_millis(100);
-/// How long to remember that no host answered a probe, so that not every call waits for an answer in vain.
-pub(super) const NO_HOST_TTL: Duration = Duration::from_secs(2);
-/// How long a host may take to answer a probe.
-pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of probes.
+    pub(crate) const FIXED_LIMITS = "remote";
+
+    /// How long after a lost call the hosts are probed before calls are sent.
+    pub(super) const PROBE_PERIOD: Duration = Duration::from_secs(30);
+    /// How long the first answer to a probe is used.
+    pub(super) const PROBE_TTL: Duration = Duration::from_millis(100);
+    /// How long to remember that no host answered a probe, so that not every call waits for an answer in vain.
+    pub(super) const NO_HOST_TTL: Duration = Duration::from_secs(2);
+    /// How long a host may take to answer a probe.
+    pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+}
 
 /// When something happened last.
 #[derive(Debug, Default)]

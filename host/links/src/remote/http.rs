@@ -22,14 +22,18 @@ use souk_bindings::framing::{self, has_no_content};
 use souk_runtime::{CallError, Failure, ResponseBody};
 use std::sync::Arc;
 
-/// The bytes of a message that are left free for its NATS headers.
-pub const HEADROOM_BYTES: usize = 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of HTTP requests between hosts.
+    pub(crate) const FIXED_LIMITS = "remote";
 
-/// The most bytes that a head may have: twice what the HTTP edge may be made to take. Read, it is many times as much.
-pub const MAX_HEAD_BYTES: usize = 2 << 20;
-
-/// The most headers of a request or a response; each takes many times its bytes.
-pub(super) const MAX_HEADERS: usize = 1024;
+    /// The part of a message that is left free for its NATS headers.
+    pub const HEADROOM_BYTES: usize = 1024, bytes;
+    /// The most that the head of a request may take: twice what the HTTP edge may be made to accept. Once read, it
+    /// takes many times as much.
+    pub const MAX_HEAD_BYTES: usize = 2 << 20, bytes;
+    /// The most headers of a request or a response; each takes many times its bytes in memory.
+    pub(super) const MAX_HEADERS: usize = 1024, "headers";
+}
 
 /// A message that holds no request or response.
 #[derive(Debug, thiserror::Error)]

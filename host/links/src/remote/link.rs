@@ -9,6 +9,7 @@ use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::digest;
+use souk_manifest::limits::ByteSize;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct Linked<'a> {
     /// How long a call may take.
     pub call_deadline: Duration,
     /// The caller's limit `call_bytes`, for what it is answered.
-    pub call_bytes: u64,
+    pub call_bytes: ByteSize,
     /// Whether a function of the exporter's interface may be called twice.
     pub idempotent: &'a dyn Fn(&str) -> bool,
 }
@@ -44,7 +45,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
         }
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?
-            .within(linked.call_bytes);
+            .within(linked.call_bytes.as_u64());
         let link = Arc::new(Link {
             remote: linked.remote.clone(),
             caller: linked.caller.clone(),

@@ -29,11 +29,15 @@ use uuid::Uuid;
 /// The version of an application that has none, or one that is no semantic version, which the service API asks for.
 const NO_VERSION: &str = "0.0.0";
 
-/// The longest id of a host, in bytes; ours have 32.
-const MAX_ID_BYTES: usize = 64;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of who serves what.
+    pub(crate) const FIXED_LIMITS = "remote";
 
-/// How long a host may take to answer which functions it serves.
-const INFO_TIMEOUT: Duration = Duration::from_secs(2);
+    /// The longest id of a host that is accepted; ours have 32 bytes.
+    const MAX_ID_BYTES: usize = 64, bytes;
+    /// How long a host may take to answer which functions it serves.
+    const INFO_TIMEOUT: Duration = Duration::from_secs(2);
+}
 
 /// One subject of a service.
 pub(super) struct Endpoint {

@@ -81,48 +81,44 @@ pub(crate) use serve::{leave, round_trip};
 pub use types::{ExpectedType, compare, expected_types};
 
 use souk_codec::MAX_VALUE_BYTES;
+use souk_manifest::limits::FixedLimit;
 use std::time::Duration;
 
-/// How often the host of a running call says that it runs.
-pub const WORKING_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a call may be silent before it counts as lost: four times [`WORKING_INTERVAL`].
-pub const LOST_AFTER: Duration = Duration::from_secs(1);
-/// How often a call that may be repeated is sent at most, the first time included.
-pub const MAX_ATTEMPTS: u32 = 3;
-/// How long a call that may be repeated waits for NATS, from the beginning of the outage. For as long after one, and
-/// after its last answer, a component that has no host is asked again: it may be about to come back.
-pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
-/// How far the clocks of two hosts may differ.
-pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
-/// What the calls that a host has taken may hold together, in KiB: of their messages, and of their arguments as values.
-/// One call alone may be as large as one between components of one host: eight calls of the largest size by default.
-pub const MAX_CALL_MEMORY_KIB: usize = 8 * MAX_VALUE_BYTES / 1024;
-/// What a call counts for at the least, in KiB: a task with its values takes that much while it runs.
-const MIN_CALL_KIB: usize = 16;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of calls between hosts.
+    pub(crate) const FIXED_LIMITS = "remote";
 
-/// The bounds that no manifest changes: what, how much, unit. `souk doctor` prints them.
-pub fn fixed_limits() -> Vec<(&'static str, u64, &'static str)> {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let n = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    vec![
-        ("remote: calls taken", n(MAX_CALL_MEMORY_KIB) * 1024, "bytes"),
-        ("remote: least of a call", n(MIN_CALL_KIB) * 1024, "bytes"),
-        ("remote: refusals not yet sent", n(serve::MAX_PENDING_REFUSALS), "answers"),
-        ("remote: sign of life", millis(WORKING_INTERVAL), "milliseconds"),
-        ("remote: lost after", millis(LOST_AFTER), "milliseconds"),
-        ("remote: attempts", u64::from(MAX_ATTEMPTS), "attempts"),
-        ("remote: hosts are asked after a loss", millis(hosts::PROBE_PERIOD), "milliseconds"),
-        ("remote: their answer counts", millis(hosts::PROBE_TTL), "milliseconds"),
-        ("remote: their answer is waited for", millis(hosts::PROBE_TIMEOUT), "milliseconds"),
-        ("remote: early cancellations", n(running::MAX_PREMATURE_CANCELS), "calls"),
-        ("remote: early cancellations are kept", millis(running::PREMATURE_CANCEL_TTL), "milliseconds"),
-        ("remote: waits for NATS", millis(OUTAGE_GRACE), "milliseconds"),
-        ("remote: clock skew", millis(MAX_CLOCK_SKEW), "milliseconds"),
-        ("remote: head of a message", n(http::HEADROOM_BYTES), "bytes"),
-        ("remote: head of a request", n(http::MAX_HEAD_BYTES), "bytes"),
-        ("remote: other hosts asked", millis(peers::PEERS_TIMEOUT), "milliseconds"),
-        ("remote: next of them to answer", millis(peers::NEXT_ANSWER_TIMEOUT), "milliseconds"),
-        ("remote: headers of a message", n(http::MAX_HEADERS), "headers"),
-        ("nats: messages not yet read", n(souk_nats::SUBSCRIPTION_CAPACITY), "messages"),
+    /// How often the host of a running call says that it runs.
+    pub const WORKING_INTERVAL: Duration = Duration::from_millis(250);
+    /// How long a call may be silent before it counts as lost: four times the working interval.
+    pub const LOST_AFTER: Duration = Duration::from_secs(1);
+    /// How often a call that may be repeated is sent at most, the first time included.
+    pub const MAX_ATTEMPTS: u32 = 3, "attempts";
+    /// How long a call that may be repeated waits for NATS, from the beginning of the outage. For as long after one,
+    /// and after its last answer, a component that has no host is asked again: it may be about to come back.
+    pub const OUTAGE_GRACE: Duration = Duration::from_secs(2);
+    /// How far the clocks of two hosts may differ.
+    pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
+    /// The most memory that the calls of a host may take together, for their messages and their arguments as values.
+    /// One call alone may be as large as a call between components of one host: eight calls of the largest size by
+    /// default.
+    pub const MAX_CALL_MEMORY_KIB: usize = 8 * MAX_VALUE_BYTES / 1024, KiB;
+    /// The least memory that a call counts for: a task with its values takes that much while it runs.
+    const MIN_CALL_KIB: usize = 16, KiB;
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [
+        FIXED_LIMITS,
+        call::FIXED_LIMITS,
+        hosts::FIXED_LIMITS,
+        running::FIXED_LIMITS,
+        serve::FIXED_LIMITS,
+        wire::FIXED_LIMITS,
+        http::FIXED_LIMITS,
+        peers::FIXED_LIMITS,
+        micro::FIXED_LIMITS,
     ]
+    .concat()
 }

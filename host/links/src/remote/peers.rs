@@ -21,10 +21,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long to wait for the answers of all hosts.
-pub(super) const PEERS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait for the next answer after one has come, including the own.
-pub(super) const NEXT_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of other hosts.
+    pub(crate) const FIXED_LIMITS = "remote";
+
+    /// How long a start waits for the answers of all hosts.
+    pub(super) const PEERS_TIMEOUT: Duration = Duration::from_secs(2);
+    /// How long it waits for the next answer after one has come, its own included.
+    pub(super) const NEXT_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+}
 
 /// The hosts do not agree on what runs.
 #[derive(Debug, thiserror::Error)]

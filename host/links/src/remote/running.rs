@@ -10,10 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
-/// How long a cancellation is kept whose call has not arrived: longer than the two subscriptions are ever apart.
-pub(super) const PREMATURE_CANCEL_TTL: Duration = Duration::from_secs(5);
-/// The most such cancellations that are kept: with ids of full length, about a MiB.
-pub(super) const MAX_PREMATURE_CANCELS: usize = 4096;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of cancelled calls.
+    pub(crate) const FIXED_LIMITS = "remote";
+
+    /// How long a cancellation is kept whose call has not arrived yet.
+    pub(super) const PREMATURE_CANCEL_TTL: Duration = Duration::from_secs(5);
+    /// The most such cancellations that are kept: with ids of full length, about a MiB.
+    pub(super) const MAX_PREMATURE_CANCELS: usize = 4096, "calls";
+}
 
 /// The calls under way that can be cancelled.
 #[derive(Default)]

@@ -32,11 +32,15 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// How long NATS may take to confirm that this host has left the queue groups.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of serving.
+    pub(crate) const FIXED_LIMITS = "remote";
 
-/// The most refusals that wait to be sent; a call beyond them gets no answer.
-pub(super) const MAX_PENDING_REFUSALS: usize = 1024;
+    /// How long NATS may take to confirm that a host which stops takes no more calls.
+    const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// The most refusals that wait to be sent; a call beyond them gets no answer.
+    pub(super) const MAX_PENDING_REFUSALS: usize = 1024, "answers";
+}
 
 /// The services of this host, while they take calls.
 pub struct Serving {
@@ -145,7 +149,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
     for (position, function) in exported.functions.iter().enumerate() {
         // What has handles, as WASI's own interfaces, nobody can be linked to.
         let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
-        let codec = codec.within(pool.limits().call_bytes);
+        let codec = codec.within(pool.limits().call_bytes.as_u64());
         let (interface, name) = (&function.interface, &function.name);
         let subject = nats.subjects().call(component, interface, name);
         let interfaces = exported.functions.iter().map(|function| function.interface.as_str());

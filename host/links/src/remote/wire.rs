@@ -21,8 +21,13 @@ const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
 const TYPE: HeaderName = HeaderName::from_static("Souk-Type");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
-/// The longest id, trace or name that is accepted, in bytes.
-const MAX_NAME_BYTES: usize = 128;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of headers.
+    pub(crate) const FIXED_LIMITS = "remote";
+
+    /// The longest id, trace or name that is accepted in a message.
+    const MAX_NAME_BYTES: usize = 128, bytes;
+}
 
 /// What a call brings besides its payload.
 #[derive(Debug)]

@@ -128,7 +128,7 @@ impl Shared {
             internal: Internal::default(),
             tls: http_client::tls_config().map_err(GrantError::Client)?,
             budget: Arc::new(ApplicationBudget {
-                memory: Budget::new(application.limits.application_memory),
+                memory: Budget::new(application.limits.application_memory.as_u64()),
                 files: Budget::new(application.limits.open_files),
             }),
         };
@@ -207,7 +207,7 @@ pub(super) async fn queue(
     events: bool,
     receives: bool,
 ) -> Result<Option<Queue>, GrantError> {
-    let (path, limit) = (state.messages(), application.limits.durable_bytes);
+    let (path, limit) = (state.messages(), application.limits.durable_bytes.as_u64());
     let sends = application.here().any(|component| !component.durable.is_empty());
     let sent = || application.components.values().any(|component| !component.durable.is_empty());
     let durable = events || sends || (receives && sent());

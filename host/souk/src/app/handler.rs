@@ -2,7 +2,6 @@
 
 use souk_links::remote::Remote;
 use souk_links::remote::http::Handler as RemoteHandler;
-use souk_manifest::limits::millis;
 use souk_manifest::{Application, Component};
 use souk_runtime::Pool;
 use std::collections::BTreeMap;
@@ -46,7 +45,7 @@ pub(super) fn all(
         (Some(pool), _) => Some(Handler::Local(pool.clone())),
         (None, Some(remote)) => {
             let handler = Arc::new(RemoteHandler::new(remote, &component.name));
-            Some(Handler::Remote(handler, millis(component.limits.call_deadline)))
+            Some(Handler::Remote(handler, component.limits.call_deadline))
         }
         (None, None) => None,
     };

@@ -32,6 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use error::StartError;
 pub use handler::Handler;
 pub use migrations::{MigrateError, migrate, migration_status};
+pub(crate) use start::FIXED_LIMITS;
 pub use start::Progress;
 pub use summary::describe;
 

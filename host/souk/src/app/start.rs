@@ -13,7 +13,6 @@ use souk_links::durable::{self, Queue};
 use souk_links::remote::whole::{Trailers, whole};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
-use souk_manifest::limits::millis;
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
 use souk_nats::Nats;
@@ -26,8 +25,15 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// How often pools are looked through for instances that nobody uses.
-const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of idle instances.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The shortest interval at which instances are looked for that have been idle for too long.
+    const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+    /// The longest interval at which instances are looked for that have been idle for too long.
+    const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+}
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
@@ -307,7 +313,7 @@ impl Wiring<'_> {
         let linked = Linked {
             remote,
             caller: &declared.name.as_str().into(),
-            call_deadline: millis(target.limits.call_deadline),
+            call_deadline: target.limits.call_deadline,
             call_bytes: declared.limits.call_bytes,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
         };
@@ -398,7 +404,7 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
 /// Drops instances that nobody uses, again and again.
 pub(super) async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
-    let mut tick = tokio::time::interval(shortest.clamp(millis(10), MAX_SWEEP_INTERVAL));
+    let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
     loop {
         tick.tick().await;
         for pool in &pools {

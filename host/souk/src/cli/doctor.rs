@@ -3,9 +3,9 @@
 use super::build::{BuildEnvironment, TARGET, has_target};
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app::{App, describe};
+use crate::limits;
 use clap::Args;
-use souk_links::{durable, nest, remote};
-use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit};
+use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, DatabaseUrl};
 use std::path::Path;
@@ -75,15 +75,10 @@ impl Doctor {
         for component in loaded.iter().flat_map(|a| a.components.values()) {
             let own = component.limits.values();
             for (limit, value) in ComponentLimits::TABLE.iter().zip(own).filter(|(l, v)| l.default != *v) {
-                output::line(&format!("  {}: {} = {value} {}", component.name, limit.key, limit.unit));
+                output::line(&format!("  {}: {} = {value}", component.name, limit.key));
             }
         }
-        output::line("\nFixed limits of the interfaces:");
-        let fixed = souk_bindings::fixed_limits().into_iter().chain(souk_bindings::migrations::fixed_limits());
-        let links = durable::fixed_limits().into_iter().chain(remote::fixed_limits()).chain(nest::fixed_limits());
-        for (what, value, unit) in fixed.chain(links) {
-            output::line(&format!("  {what:<26} {value:>12} {unit}"));
-        }
+        output::text(&fixed_limits());
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -110,8 +105,22 @@ async fn version(folder: &Path, environment: &BuildEnvironment) -> Option<String
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
-fn table(limits: &[Limit], values: &[u64]) {
+fn table(limits: &[Limit], values: &[LimitValue]) {
     for (limit, value) in limits.iter().zip(values) {
-        output::line(&format!("  {:<21} {value:>10} {:<12} {}", limit.key, limit.unit, limit.reason));
+        output::line(&format!("  {:<21} {value:>17}  {}", limit.key, limit.reason));
     }
+}
+
+/// The bounds that no manifest changes, by the part of the host that keeps them.
+fn fixed_limits() -> String {
+    let mut text = "\nFixed limits, which no manifest changes:\n".to_owned();
+    let mut module = "";
+    for limit in limits::fixed_limits() {
+        if limit.module != module {
+            module = limit.module;
+            text += &format!("  {module}\n");
+        }
+        text += &format!("    {:<24} {:>17} {}\n", limit.name(), limit.value, limit.comment);
+    }
+    text
 }

@@ -150,8 +150,9 @@ enum Messages {
 impl Messages {
     async fn open(state: StateFolder) -> anyhow::Result<Self> {
         let path = state.messages();
-        let open =
-            move || path.exists().then(|| FileQueue::open(&path, EdgeLimits::default().durable_bytes)).transpose();
+        let open = move || {
+            path.exists().then(|| FileQueue::open(&path, EdgeLimits::default().durable_bytes.as_u64())).transpose()
+        };
         let queue = tokio::task::spawn_blocking(open).await?;
         let queue = queue.map_err(|e| e.context("the queue of messages cannot be opened"))?;
         Ok(Messages::Here(queue.map(Queue::File), state))
@@ -159,7 +160,7 @@ impl Messages {
 
     async fn on_nats(application: &str, config: &NatsConfig, components: BTreeSet<String>) -> anyhow::Result<Self> {
         let nats = Nats::connect(config, application).await?;
-        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes, components).await?;
+        let queue = JetStreamQueue::find(nats, EdgeLimits::default().durable_bytes.as_u64(), components).await?;
         Ok(Messages::Nats(queue.map(Queue::JetStream)))
     }
 

@@ -16,10 +16,26 @@ mod up;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
+use souk_manifest::limits::FixedLimit;
 use souk_manifest::secrets::Secrets;
 use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the process.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// How long the process waits at its end for blocking work that is still under way, such as a query that was
+    /// interrupted.
+    const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, reach::FIXED_LIMITS].concat()
+}
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
 #[derive(Debug, Parser)]
@@ -183,6 +199,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         .await
     });
     // Blocking work that is still under way (a query that was interrupted) is not waited for without end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     code?
 }

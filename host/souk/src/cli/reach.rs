@@ -5,10 +5,16 @@ use souk_manifest::state::{self, StateError, StateFolder};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long to wait for another holder of the state: longer than a host takes to compile its components.
-const STATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause between two tries.
-const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of reaching the state.
+    pub(crate) const FIXED_LIMITS = "control socket";
+
+    /// How long a command waits for another process that holds the state: longer than a host takes to compile its
+    /// components.
+    const STATE_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The pause between two tries of such a command.
+    const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+}
 
 /// Who answers.
 pub(super) enum Reached {

@@ -8,7 +8,6 @@ use crate::http::{Edge, Server, Tls};
 use crate::telemetry;
 use crate::{descriptors, machine};
 use clap::Args;
-use souk_manifest::limits::millis;
 use souk_manifest::state::{self, StateFolder};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,7 +79,7 @@ impl Up {
         })
         .await?;
         let shutdown = CancellationToken::new();
-        let drain = millis(app.application().limits.drain);
+        let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.
         signals::drain(shutdown.clone(), self.quiet)?;
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));

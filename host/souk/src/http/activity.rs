@@ -5,7 +5,7 @@
 //! has none for a response that nobody reads. So what happens on a connection is noted here, and one timer a connection
 //! looks at the notes.
 
-use souk_manifest::limits::{EdgeLimits, millis};
+use souk_manifest::limits::EdgeLimits;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,8 +44,8 @@ impl Activity {
                 served: false,
                 http2: false,
             }),
-            header_read: millis(limits.header_read_timeout),
-            idle: millis(limits.idle_timeout),
+            header_read: limits.header_read_timeout,
+            idle: limits.idle_timeout,
         })
     }
 

@@ -20,12 +20,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use wasmtime_wasi_http::Error;
 
-/// The largest body that is buffered, in bytes.
-const MAX_SMALL_BODY_BYTES: usize = 64 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of responses.
+    pub(crate) const FIXED_LIMITS = "http edge";
 
-/// How long to wait for the end of a small body. Guests write a small body at once; a body that streams is delayed by
-/// no more than this.
-const SMALL_BODY_TIMEOUT: Duration = Duration::from_millis(10);
+    /// The largest response body that is sent as a whole, with its length; a larger one is streamed.
+    const MAX_SMALL_BODY_BYTES: usize = 64 * 1024, bytes;
+    /// How long to wait for the end of a small body. Components write a small body at once; a body that streams is
+    /// delayed by no more than this.
+    const SMALL_BODY_TIMEOUT: Duration = Duration::from_millis(10);
+}
 
 /// A response's body on its way to the client.
 #[derive(Default)]

@@ -16,15 +16,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-/// The most streams that one HTTP/2 connection may have open.
-const MAX_HTTP2_STREAMS: u32 = 128;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of connections.
+    pub(crate) const FIXED_LIMITS = "http edge";
 
-/// The most that one HTTP/2 stream holds of a response that its client does not read, in bytes.
-const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
-
-/// How long a connection stays open at shutdown for a request that is on its way already. A client cannot know of the
-/// shutdown before the next response tells it; a network's round trip and a busy client fit in.
-const LINGER_TIME: Duration = Duration::from_millis(500);
+    /// The most requests that one HTTP/2 connection may have under way.
+    const MAX_HTTP2_STREAMS: u32 = 128, "streams";
+    /// The most that one HTTP/2 request holds of a response that its client does not read.
+    const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024, bytes;
+    /// How long a connection stays open at shutdown for a request that is on its way already. A client cannot know of
+    /// the shutdown before the next response tells it; a network's round trip and a busy client fit in.
+    const LINGER_TIME: Duration = Duration::from_millis(500);
+}
 
 /// hyper's settings, made once for all connections, by what a connection may speak.
 pub struct Builders {
@@ -53,7 +56,7 @@ impl Builders {
 }
 
 fn builder(edge: &Edge) -> Builder<TokioExecutor> {
-    let headers = edge.limits().request_headers;
+    let headers = edge.limits().request_headers.as_u64();
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -14,7 +14,7 @@ use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
 use souk_links::remote::whole::Trailers;
 use souk_manifest::Router;
-use souk_manifest::limits::{EdgeLimits, millis};
+use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -120,8 +120,8 @@ impl Edge {
         let handler = &found.target.handler;
         let component: &str = handler.component();
         let (limit, whole) = match handler {
-            Handler::Local(_) => (self.limits().request_body, false),
-            Handler::Remote(remote, _) => (self.limits().request_body.min(remote.most() as u64), true),
+            Handler::Local(_) => (self.limits().request_body.as_u64(), false),
+            Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
         };
         if body.size_hint().lower() > limit {
             // A client that asks first (RFC 9110, section 10.1.1) sends nothing when it is told no.
@@ -138,7 +138,7 @@ impl Edge {
         head.uri = url;
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
-        let patience = millis(self.limits().body_read_timeout);
+        let patience = self.limits().body_read_timeout;
         let upload = match Upload::read(body, limit, whole, patience, &self.budget).await {
             Ok(upload) => upload,
             Err(refused) => return (refusal(&refused, limit), Some(component)),

@@ -17,4 +17,11 @@ mod upload;
 
 pub use edge::Edge;
 pub use server::{Server, ServerError};
+use souk_manifest::limits::FixedLimit;
 pub use tls::{Tls, TlsError};
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [server::FIXED_LIMITS, connection::FIXED_LIMITS, request::FIXED_LIMITS, upload::FIXED_LIMITS, body::FIXED_LIMITS]
+        .concat()
+}

@@ -10,8 +10,13 @@ use uuid::Uuid;
 /// The header of the request id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest request id that is taken from a client, in bytes.
-const MAX_ID_BYTES: usize = 128;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of request ids.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// The longest request id that is taken from a client; in place of a longer one the host makes its own.
+    const MAX_ID_BYTES: usize = 128, bytes;
+}
 
 /// Who is at the other end of a connection, and what it speaks.
 pub struct Caller {

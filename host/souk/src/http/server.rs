@@ -7,7 +7,6 @@ use super::edge::Edge;
 use super::request::Caller;
 use super::tls::Tls;
 use http::uri::Scheme;
-use souk_manifest::limits::millis;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -17,16 +16,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The longest pause after an accept that failed.
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of accepting connections.
+    pub(crate) const FIXED_LIMITS = "http edge";
 
-/// How often to look whether one of the connections that were all busy is idle now.
-const ROOM_INTERVAL: Duration = Duration::from_millis(50);
-/// Descriptors that are held back, so that connections are still accepted when the process has no more: each serves one
-/// until others have closed.
-const RESERVED_DESCRIPTORS: usize = 8;
-/// How often to report that connections are refused or not accepted.
-const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+    /// The pause after a connection could not be accepted; it doubles each time.
+    const MIN_BACKOFF: Duration = Duration::from_millis(5);
+    /// The longest pause after a connection could not be accepted.
+    const MAX_BACKOFF: Duration = Duration::from_secs(1);
+    /// How often to look whether one of the connections that were all busy is idle now.
+    const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+    /// The descriptors that are held back, so that connections are still accepted when the process has no more: each
+    /// serves one until others have closed.
+    const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
+    /// How often to report that connections are refused or not accepted.
+    const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+}
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +108,7 @@ impl Server {
             tracing::debug!("the listen queue: {error}");
         }
         acceptor.tasks.close();
-        tokio::time::timeout(millis(limits.drain), acceptor.tasks.wait()).await.is_ok()
+        tokio::time::timeout(limits.drain, acceptor.tasks.wait()).await.is_ok()
     }
 }
 
@@ -151,7 +156,7 @@ impl Acceptor {
                             continue;
                         }
                     }
-                    backoff = (backoff * 2).clamp(Duration::from_millis(5), MAX_BACKOFF);
+                    backoff = (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
                     tokio::time::sleep(backoff).await;
                 }
             }
@@ -279,7 +284,7 @@ async fn handshake(
     peer: SocketAddr,
     edge: &Edge,
 ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    match tokio::time::timeout(millis(edge.limits().handshake_timeout), tls.0.accept(stream)).await {
+    match tokio::time::timeout(edge.limits().handshake_timeout, tls.0.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(%peer, "TLS handshake failed: {error}");

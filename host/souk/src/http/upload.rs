@@ -24,17 +24,19 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::Error;
 
-/// The most that is read of one body before an instance is taken, in bytes. The bodies of an API end before it.
-const READ_AHEAD_BYTES: usize = 256 * 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of request bodies.
+    pub(crate) const FIXED_LIMITS = "http edge";
 
-/// The most memory that all buffered bodies may hold together, in KiB.
-const MAX_BUFFERED_KIB: usize = 64 * 1024;
-
-/// The least memory that a body counts for, in KiB: a stream with its headers takes that much while it waits.
-const MIN_UPLOAD_KIB: usize = 16;
-
-/// How long to read a body that is refused.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+    /// The most that is read of one request body before a component gets it. The bodies of an API end before it.
+    const READ_AHEAD_BYTES: usize = 256 * 1024, bytes;
+    /// The most memory that the request bodies read ahead take together; requests beyond it are answered with 503.
+    const MAX_BUFFERED_KIB: usize = 64 * 1024, KiB;
+    /// The least memory that a request body counts for: a stream with its headers takes that much while it waits.
+    const MIN_UPLOAD_KIB: usize = 16, KiB;
+    /// How long to read on in a request body that is refused, so that its client gets to the answer.
+    const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+}
 
 /// The memory that is left for buffered bodies.
 pub struct MemoryBudget(Arc<Semaphore>);

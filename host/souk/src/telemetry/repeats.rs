@@ -15,10 +15,16 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Lines of one kind that are logged in a second.
-pub const MAX_REPEATS: usize = 50;
-/// Kinds that are told apart; those of further components share the budget of their place.
-const MAX_KINDS: usize = 4096;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of lines that repeat.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The most log lines of one kind in a second; the rest is counted.
+    pub const MAX_REPEATS: usize = 50, "lines";
+    /// The most kinds of log lines that are told apart; those of further components share the budget of their place in
+    /// the source.
+    const MAX_KINDS: usize = 4096, "kinds";
+}
 
 /// A format that leaves out what repeats too often.
 pub(super) struct Throttled<F> {

@@ -13,12 +13,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
-/// The most jobs of one transaction.
-const MAX_BATCH_JOBS: usize = 512;
-/// The most bytes that the jobs of one transaction write.
-const MAX_BATCH_BYTES: usize = 8 << 20;
-/// The most jobs that wait in the channel; when it is full, a caller waits until there is room.
-const MAX_QUEUED_JOBS: usize = 1024;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of transactions.
+    pub(crate) const FIXED_LIMITS = "durable: file";
+
+    /// The most writes of one transaction.
+    const MAX_BATCH_JOBS: usize = 512, "writes";
+    /// The most that the writes of one transaction take together.
+    const MAX_BATCH_BYTES: usize = 8 << 20, bytes;
+    /// The most writes that wait for a transaction; when there are more, callers wait.
+    const MAX_QUEUED_JOBS: usize = 1024, "writes";
+}
 
 /// What a job has to outlive once it counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,17 +5,21 @@
 use super::FileQueue;
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
-use crate::durable::now;
 use crate::durable::queue::{Key, Message, QueueError};
-use souk_manifest::limits::millis;
+use crate::durable::{millis, now};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The longest time that a worker sleeps: the clock may be set meanwhile.
-const MAX_SLEEP: Duration = Duration::from_secs(60);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of delivery from a file.
+    pub(crate) const FIXED_LIMITS = "durable: file";
+
+    /// The longest that a worker sleeps before it looks for messages that are due: the clock may be set meanwhile.
+    const MAX_SLEEP: Duration = Duration::from_secs(60);
+}
 
 /// Starts the `workers` in `tasks`, until `stop`.
 pub(in crate::durable) async fn start(
@@ -56,7 +60,7 @@ impl Runner {
                 free.push(slot);
             }
             let (asked, backoff) = (free.len(), self.worker.backoff);
-            let taken = self.queue.take(component.clone(), asked, move |attempt| backoff.pause(attempt)).await;
+            let taken = self.queue.take(component.clone(), asked, move |attempt| millis(backoff.pause(attempt))).await;
             let sleep = match taken {
                 Ok(taken) => {
                     self.log_throttle.recovered(|| tracing::info!(component = %component, "deliveries go on"));
@@ -73,7 +77,7 @@ impl Runner {
                         continue;
                     }
                     let pause = taken.next_due.map(|due| u64::try_from(due.saturating_sub(now())).unwrap_or(0));
-                    pause.map_or(MAX_SLEEP, millis).min(MAX_SLEEP)
+                    pause.map_or(MAX_SLEEP, Duration::from_millis).min(MAX_SLEEP)
                 }
                 Err(error) => {
                     self.log_failure(&error);
@@ -104,7 +108,7 @@ impl Runner {
         match outcome {
             DeliveryOutcome::Delivered => self.queue.ack(message).await,
             DeliveryOutcome::RetryLater { reason, uncounted } => {
-                let pause = self.worker.backoff.pause(message.attempt);
+                let pause = millis(self.worker.backoff.pause(message.attempt));
                 self.queue.retry_later(message, reason, pause, *uncounted).await
             }
             DeliveryOutcome::DeadLetter(reason) => self.queue.park(message, reason).await,

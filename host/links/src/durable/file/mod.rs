@@ -26,6 +26,7 @@ use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept}
 use commit::{Outlives, Writer};
 use rusqlite::{Connection, OpenFlags};
 use souk_bindings::sqlite::wal::{self, Wal};
+use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -34,11 +35,20 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// How long a transaction waits for a program that holds the file, a backup say.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the file.
+    pub(crate) const FIXED_LIMITS = "durable: file";
 
-/// The write-ahead log may always grow to this, however small the queue is.
-const MIN_WAL_BYTES: u64 = 2 << 20;
+    /// How long a transaction waits for a program that holds the file, such as a backup.
+    const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The write-ahead log may always grow to this, however small the queue is.
+    const MIN_WAL_BYTES: u64 = 2 << 20, bytes;
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, deliver::FIXED_LIMITS, statements::FIXED_LIMITS, commit::FIXED_LIMITS].concat()
+}
 
 /// What was taken.
 #[derive(Debug)]

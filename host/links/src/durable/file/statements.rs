@@ -9,8 +9,13 @@ use crate::durable::operator::{Event, Found, Which};
 use crate::durable::queue::{Key, Message, NewMessage, Stats};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-/// The bytes that a message takes on disk besides its arguments: names, ids, indexes, and a reason of full length.
-pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 2048;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the size of a message.
+    pub(crate) const FIXED_LIMITS = "durable: file";
+
+    /// What a message counts for besides its arguments: names, ids, indexes, and a reason of full length.
+    pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 2048, bytes;
+}
 
 /// `state` is `pending`, `delivering`, `dead` or `stranded`; `bytes` is what counts against the limit.
 pub(super) const SCHEMA: &str = "

@@ -20,14 +20,13 @@ use super::note::State;
 use super::{ACK_WAIT, JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed, sweep};
 use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
-use crate::durable::now;
 use crate::durable::queue::{QueueError, kept};
+use crate::durable::{millis, now};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{self, BatchConfig};
 use async_nats::{Message, Request, StatusCode, Subject, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
-use souk_manifest::limits::millis;
 use souk_nats::{Outage, stream_capacity::header_bytes};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,16 +34,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use uuid::Uuid;
 
-/// How often the server is told that a delivery makes progress.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
-/// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
-const PULL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long after [`PULL_TIMEOUT`] the answer may still come.
-const PULL_SLACK: Duration = Duration::from_secs(1);
-/// After how long a message whose function is not on this host is delivered again, perhaps to a host that has it.
-const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a task that stops waits for a message that is on its way to it.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+souk_manifest::fixed_limits! {
+    /// The fixed limits of delivery.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// How often the server is told that a delivery makes progress.
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
+    /// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
+    const PULL_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How much later than that the answer may come.
+    const PULL_SLACK: Duration = Duration::from_secs(1);
+    /// The pause before a message whose function is not on this host is delivered again, perhaps to a host that has it.
+    const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+    /// How long a worker that stops waits for a message that is on its way to it.
+    const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+}
 
 /// Starts the tasks of `workers` in `tasks`, until `stop`.
 pub(in crate::durable) async fn start(
@@ -106,9 +110,9 @@ impl Runner {
         self.close(inbox, &stop).await;
     }
 
-    /// The longest_wait that a message waits, in milliseconds.
-    fn longest_wait(&self) -> i64 {
-        self.worker.backoff.most().max(i64::try_from(STRANDED_RETRY_INTERVAL.as_millis()).unwrap_or(i64::MAX))
+    /// The longest time that a message waits for its next delivery.
+    fn longest_wait(&self) -> Duration {
+        self.worker.backoff.most().max(STRANDED_RETRY_INTERVAL)
     }
 
     fn component(&self) -> &Arc<str> {
@@ -223,7 +227,7 @@ impl Runner {
         let mut reason = delivery.stored.reason.clone();
         if delivery.times > 1 {
             let note = self.retry_until_ok(|| self.queue.shared.notes.get(&delivery.stored.id)).await;
-            let premature = note.as_ref().and_then(|note| premature(note, now(), self.longest_wait()));
+            let premature = note.as_ref().and_then(|note| premature(note, now(), millis(self.longest_wait())));
             reason = delivery.apply_note(note);
             if let Some((state, due)) = premature {
                 return self.give_back(&delivery, state, reason, due).await;
@@ -248,10 +252,11 @@ impl Runner {
                     // Nothing was started. It is held here, and the server goes on hearing of it; should the host end
                     // meanwhile, it was no attempt.
                     let pause = self.worker.backoff.pause(message.attempt);
-                    let note = delivery.uncounted_note(State::Held, Some(kept(&reason)), now().saturating_add(pause));
+                    let note =
+                        delivery.uncounted_note(State::Held, Some(kept(&reason)), now().saturating_add(millis(pause)));
                     delivery.noted |= self.queue.shared.notes.put(&delivery.stored.id, &note).await.is_ok();
                     let again = async {
-                        tokio::time::sleep(millis(u64::try_from(pause).unwrap_or_default())).await;
+                        tokio::time::sleep(pause).await;
                         // From here on it is one, or a message that ends its host would be delivered without end.
                         let note = delivery.note(State::Delivering, Some(kept(&reason)), None);
                         self.retry_until_ok(|| self.queue.shared.notes.put(&delivery.stored.id, &note)).await;
@@ -288,14 +293,13 @@ impl Runner {
             }
             DeliveryOutcome::RetryLater { reason, .. } | DeliveryOutcome::DeadLetter(reason) => {
                 let pause = self.worker.backoff.pause(delivery.attempt());
-                let due = now().saturating_add(pause);
+                let due = now().saturating_add(millis(pause));
                 let note = delivery.note(State::Waiting, Some(kept(&reason)), Some(due));
                 self.retry_until_ok(|| notes.put(&id, &note)).await;
-                let pause = millis(u64::try_from(pause).unwrap_or_default());
                 self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Nak(Some(pause)))).await;
             }
             DeliveryOutcome::Stranded => {
-                let due = now().saturating_add(i64::try_from(STRANDED_RETRY_INTERVAL.as_millis()).unwrap_or_default());
+                let due = now().saturating_add(millis(STRANDED_RETRY_INTERVAL));
                 self.give_back(delivery, State::Stranded, Some("its function is not there".to_owned()), due).await;
             }
         }
@@ -305,7 +309,7 @@ impl Runner {
     async fn give_back(&self, delivery: &Delivery, state: State, reason: Option<String>, due: i64) {
         let note = delivery.uncounted_note(state, reason.as_deref().map(kept), due);
         self.retry_until_ok(|| self.queue.shared.notes.put(&delivery.stored.id, &note)).await;
-        let pause = u64::try_from(due.saturating_sub(now())).ok().filter(|pause| *pause > 0).map(millis);
+        let pause = u64::try_from(due.saturating_sub(now())).ok().filter(|pause| *pause > 0).map(Duration::from_millis);
         self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Nak(pause))).await;
     }
 

@@ -5,8 +5,14 @@ use super::message::Stored;
 use super::note::{Note, State};
 use async_nats::{Message, Subject, jetstream};
 
-/// How far the clocks of two hosts may differ, in milliseconds: a message may come so much before it is due.
-const MAX_CLOCK_SKEW_MS: i64 = 1000;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the clocks of hosts.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// How far the clocks of two hosts may differ: a message may come so much before it is due.
+    const MAX_CLOCK_SKEW_MS: i64 = 1000, milliseconds;
+}
+
 /// The reason of a message that is delivered again when nothing was noted of the last attempt.
 const INTERRUPTED: &str = "the host ended during the delivery";
 

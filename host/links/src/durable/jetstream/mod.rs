@@ -43,6 +43,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
+use souk_manifest::limits::FixedLimit;
 use souk_nats::stream_capacity::{StreamCapacity, header_bytes};
 use souk_nats::{Nats, Outage};
 use std::collections::BTreeSet;
@@ -56,22 +57,42 @@ use uuid::Uuid;
 pub(super) const FIX: &str = "see that nats-server runs with JetStream, that most servers of its cluster are up, and that \
                               this host's user may publish to `$JS.API.>` and `$JS.ACK.>`";
 
-/// How long a caller's message is sent again and again: a cluster may be electing a leader.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The bytes of `max_payload` that a message leaves free, besides those for a reason: a dead letter has more headers.
-const DEAD_LETTER_HEADROOM_BYTES: usize = 256;
-/// How long to wait for one acknowledgement.
-const ACK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause before a message is sent again; it doubles each time.
-const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(25);
-/// Once NATS has been away for so long, publishing fails at once.
-const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the server waits for an acknowledgement or a sign of progress before it delivers a message again. A running
-/// delivery reports progress three times in that time.
-pub(super) const ACK_WAIT: Duration = Duration::from_secs(15);
-/// The messages of one component that may wait for another attempt, or be under way; when there are more, new ones wait
-/// behind them. The server keeps them in memory.
-pub(super) const MAX_ACK_PENDING: i64 = 65_536;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of publishing.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// How long a message is sent again and again before its caller is told that it is not stored: a cluster may be
+    /// electing a leader.
+    const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The part of the server's `max_payload` that a message leaves free, besides that for a reason: a dead letter has
+    /// more headers.
+    const DEAD_LETTER_HEADROOM_BYTES: usize = 256, bytes;
+    /// How long the server may take to acknowledge a message before it is sent again.
+    const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+    /// The pause before a message is sent again; it doubles each time.
+    const MIN_RETRY_INTERVAL: Duration = Duration::from_millis(25);
+    /// Once NATS has been away for so long, messages are refused at once.
+    const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// How long a host may be silent about a delivery before the server delivers the message again, perhaps to another
+    /// host. A running delivery reports progress three times in that time.
+    pub(super) const ACK_WAIT: Duration = Duration::from_secs(15);
+    /// The most messages of one component that wait for another attempt, or are under way; new ones wait behind them.
+    /// The server keeps them in memory.
+    pub(super) const MAX_ACK_PENDING: i64 = 65_536, "messages";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [
+        FIXED_LIMITS,
+        streams::FIXED_LIMITS,
+        delivery::FIXED_LIMITS,
+        deliver::FIXED_LIMITS,
+        sweep::FIXED_LIMITS,
+        operator::FIXED_LIMITS,
+    ]
+    .concat()
+}
 
 /// The queue; cheap to clone.
 #[derive(Clone)]

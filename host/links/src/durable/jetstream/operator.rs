@@ -29,8 +29,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
 
-/// How many messages are read, and then retried or dropped, at one time.
-pub(super) const PAGE: usize = 256;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of `souk events`.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// The number of messages that `souk events` reads, and then retries or drops, at one time.
+    pub(super) const PAGE: usize = 256, "messages";
+}
 
 /// A message, where it lies, and how it stands.
 pub(super) struct Entry {

@@ -20,16 +20,21 @@ pub(super) const DURABLE: &str = "durable";
 pub(super) const DEAD: &str = "dead";
 pub(super) const NOTES: &str = "notes";
 
-/// How long a start waits for JetStream: the servers of a cluster may be starting too.
-pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a stream knows the ids of its messages; a sender tries for far less.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-/// How long a note is kept; longer than the longest pause between two attempts.
-const MAX_NOTE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
-/// The most bytes of notes; the oldest go.
-const MAX_NOTES_BYTES: i64 = 64 << 20;
-/// Pull requests of one component that wait at one time, of all hosts.
-const MAX_WAITING_PULLS: i64 = 16_384;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of streams.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// How long a start waits for JetStream: the servers of a cluster may be starting too.
+    pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
+    /// How long a stream knows the ids of its messages, so that one which is sent again is stored once.
+    const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+    /// How long a note about an attempt is kept; longer than the longest pause between two attempts.
+    const MAX_NOTE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+    /// The most that all notes take together; the oldest go.
+    const MAX_NOTES_BYTES: i64 = 64 << 20, bytes;
+    /// The most pull requests of one component that wait at the server, of all hosts.
+    const MAX_WAITING_PULLS: i64 = 16_384, "requests";
+}
 
 /// Durable links cannot be had on NATS.
 #[derive(Debug, Clone, thiserror::Error)]

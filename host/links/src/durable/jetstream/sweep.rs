@@ -22,12 +22,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How often to check the messages that the consumer says have ended: mostly none.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Every third sweep also checks messages that were delivered but not acknowledged.
-const FULL_SWEEP_EVERY: u32 = 3;
-/// The most messages, of the oldest, that one sweep checks.
-const MAX_SWEPT_MESSAGES: usize = 1000;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the sweep.
+    pub(crate) const FIXED_LIMITS = "durable: NATS";
+
+    /// How often to check the messages whose deliveries the server says have ended: mostly there are none.
+    const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+    /// After how many sweeps one also checks messages that were delivered but not acknowledged.
+    const FULL_SWEEP_EVERY: u32 = 3, "sweeps";
+    /// The most messages, of the oldest, that one sweep checks.
+    const MAX_SWEPT_MESSAGES: usize = 1000, "messages";
+}
 
 /// How a message stands.
 #[derive(Clone, Copy, PartialEq, Eq)]

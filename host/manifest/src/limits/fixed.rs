@@ -1,0 +1,82 @@
+//! Bounds that no manifest changes, declared where they are used and printed by `souk doctor` with all others.
+//!
+//! [`fixed_limits!`](crate::fixed_limits) declares the constants of one module and their table at once, so a constant in it
+//! cannot be missing from the table. The comment on a constant is what an operator reads: it says what is bounded and what
+//! happens beyond it. A test of the crate `souk` finds constants that bound something and stand in no table, and tables that
+//! `souk doctor` does not print.
+
+use super::value::LimitValue;
+
+/// A bound of one module that no manifest changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FixedLimit {
+    /// The part of the host that keeps the bound, in an operator's words: `http client`.
+    pub module: &'static str,
+    /// The constant in the source.
+    pub constant: &'static str,
+    /// The bound.
+    pub value: LimitValue,
+    /// What is bounded, and what happens beyond it: the constant's comment.
+    pub comment: &'static str,
+}
+
+impl FixedLimit {
+    /// What the bound is called: the constant's name in words, without its unit.
+    pub fn name(&self) -> String {
+        let units = ["_BYTES", "_KIB", "_MS"];
+        let name = units.iter().find_map(|unit| self.constant.strip_suffix(unit)).unwrap_or(self.constant);
+        name.replace('_', " ").to_lowercase()
+    }
+}
+
+/// Every fixed limit of manifests, which `souk doctor` prints.
+pub fn fixed_limits() -> Vec<FixedLimit> {
+    [crate::nats::FIXED_LIMITS, crate::postgres::FIXED_LIMITS].concat()
+}
+
+/// Declares a module's constants that bound something, and the table of them.
+///
+/// A constant that is no `Duration` names its unit: `bytes`, `KiB`, `milliseconds`, or what it counts, in the plural.
+///
+/// ```text
+/// souk_manifest::fixed_limits! {
+///     /// The fixed limits of the HTTP client.
+///     pub(super) const FIXED_LIMITS = "http client";
+///
+///     /// How long connecting may take.
+///     const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+///     /// The most names that one component resolves at a time; others wait.
+///     const MAX_LOOKUPS: usize = 16, "names";
+/// }
+/// ```
+#[macro_export]
+macro_rules! fixed_limits {
+    (@value $name:ident) => { $crate::limits::LimitValue::Duration($name) };
+    (@value $name:ident, bytes) => { $crate::limits::LimitValue::Bytes($crate::limits::ByteSize::b($name as u64)) };
+    (@value $name:ident, KiB) => { $crate::limits::LimitValue::Bytes($crate::limits::ByteSize::kib($name as u64)) };
+    (@value $name:ident, milliseconds) => {
+        $crate::limits::LimitValue::Duration(::std::time::Duration::from_millis($name as u64))
+    };
+    (@value $name:ident, $unit:literal) => { $crate::limits::LimitValue::Count($name as u64, $unit) };
+    (
+        $(#[doc = $about:literal])+
+        $table_visibility:vis const $table:ident = $module:literal;
+        $(
+            $(#[doc = $comment:literal])+
+            $visibility:vis const $name:ident: $type:ty = $value:expr $(, $unit:tt)?;
+        )+
+    ) => {
+        $(
+            $(#[doc = $comment])+
+            $visibility const $name: $type = $value;
+        )+
+
+        $(#[doc = $about])+
+        $table_visibility const $table: &[$crate::limits::FixedLimit] = &[$($crate::limits::FixedLimit {
+            module: $module,
+            constant: stringify!($name),
+            value: $crate::fixed_limits!(@value $name $(, $unit)?),
+            comment: concat!($($comment),+),
+        },)+];
+    };
+}

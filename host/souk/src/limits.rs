@@ -1,0 +1,32 @@
+//! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
+
+use crate::{app, cli, control, descriptors, http, telemetry};
+use souk_manifest::limits::FixedLimit;
+
+/// Every fixed limit of the host; those of one module stand together.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    let mut limits = [
+        http::fixed_limits(),
+        souk_manifest::limits::fixed_limits(),
+        souk_bindings::fixed_limits(),
+        souk_runtime::fixed_limits(),
+        app::FIXED_LIMITS.to_vec(),
+        souk_links::fixed_limits(),
+        souk_nats::fixed_limits(),
+        control::FIXED_LIMITS.to_vec(),
+        cli::fixed_limits(),
+        [telemetry::FIXED_LIMITS, telemetry::repeats::FIXED_LIMITS, descriptors::FIXED_LIMITS].concat(),
+    ]
+    .concat();
+    let mut modules: Vec<&str> = Vec::new();
+    for limit in &limits {
+        if !modules.contains(&limit.module) {
+            modules.push(limit.module);
+        }
+    }
+    limits.sort_by_key(|limit| modules.iter().position(|module| *module == limit.module));
+    limits
+}
+
+#[cfg(test)]
+mod tests;
