@@ -20,6 +20,7 @@ mod scenarios {
     mod durable;
     mod edge;
     mod framing;
+    mod framing_fuzz;
     mod golden;
     mod grants;
     mod hosts;

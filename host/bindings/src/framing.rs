@@ -267,12 +267,15 @@ fn join<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok().filter(|value| !value.is_empty())
 }
 
+/// Tells the log of a body that is not as long as declared.
+type Report = Box<dyn FnOnce(&Misframed) + Send>;
+
 /// A guest's body of a request, counted.
 pub struct Counted<B> {
     body: B,
     count: Count,
-    /// Is told of a body that is not as long as declared.
-    report: Option<Box<dyn FnOnce(&Misframed) + Send>>,
+    /// Called once, when the length is not the declared one.
+    report: Option<Report>,
 }
 
 impl<B> Counted<B> {
