@@ -21,6 +21,7 @@ mod scenarios {
     mod edge;
     mod examples;
     mod framing;
+    mod framing_fuzz;
     mod golden;
     mod grants;
     mod hosts;

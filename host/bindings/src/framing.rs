@@ -201,6 +201,12 @@ pub fn announce(trailers: &HeaderMap) -> Option<HeaderValue> {
     join(trailers.keys().map(HeaderName::as_str))
 }
 
+/// Whether a frame is one of no bytes. Over HTTP/2 it would be a frame of the connection all the same, and clients close a
+/// connection that brings many of them, with everybody's streams.
+pub fn is_empty(frame: &Frame<Bytes>) -> bool {
+    frame.data_ref().is_some_and(Bytes::is_empty)
+}
+
 fn may_trail(name: &HeaderName) -> bool {
     *name != CONTENT_LENGTH && *name != TRAILER && !CONNECTION_HEADERS.contains(name)
 }
@@ -290,7 +296,13 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+        let next = loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) if is_empty(&frame) => {}
+                next => break next,
+            }
+        };
+        let Some(frame) = next else {
             // A body that has failed already is not looked at again.
             let short = self.count.end().err().filter(|_| self.report.is_some());
             return Poll::Ready(short.map(|misframed| Err(self.fail(&misframed))));

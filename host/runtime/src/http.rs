@@ -292,7 +292,13 @@ impl Body for ResponseBody {
             return Poll::Ready(None);
         }
         self.drive(cx);
-        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        let next = loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) if framing::is_empty(&frame) => {}
+                next => break next,
+            }
+        };
+        Poll::Ready(match next {
             None if self.is_aborted() && !self.has_arrived() => {
                 // The call has said why.
                 self.broken = true;
