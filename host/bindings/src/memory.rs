@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn all_instances_together_have_a_bound_and_give_back_what_they_had() {
         let budget = Arc::new(ApplicationBudget { memory: Budget::new(150), ..Default::default() });
-        let limits = ComponentLimits { memory: 100, ..Default::default() };
+        let limits = ComponentLimits { memory: ByteSize::b(100), ..Default::default() };
         let instance = || InstanceLimits::new("tested".into(), &limits, budget.clone());
         let (mut first, mut second) = (instance(), instance());
         assert!(first.memory_growing(0, 100, None).unwrap());
