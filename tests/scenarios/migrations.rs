@@ -55,7 +55,10 @@ async fn one_variable_moves_a_component_to_postgresql_with_its_grant_and_its_mig
     assert!(before.contains(&format!("shop (database `{place}`)")), "{before}\n{err}");
     assert_eq!(before.matches("pending").count(), 2, "{before}");
     let (doctor, _) = texts(&app.souk("doctor", &[]).await);
-    assert!(doctor.contains(&format!("postgres  {place}")) && doctor.contains("start-up's wait"), "{doctor}");
+    assert!(
+        doctor.contains(&format!("postgres  {place}")) && doctor.contains("How long start-up waits for a server"),
+        "{doctor}"
+    );
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     assert_eq!(server.psql(name_of(&url), tables), "0", "asking changes nothing");
 

@@ -10,6 +10,8 @@
 //! wasmtime has a setting for new `fields` alone. The functions in [`add_to_linker`] stand in for its own where a guest
 //! could get around it: a copy of large `fields`, and a request's method, authority and path.
 
+mod wasi_0_2;
+
 use crate::Ctx;
 use http::HeaderMap;
 use wasmtime::StoreContextMut;
@@ -65,21 +67,25 @@ fn size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + size_of_val(value)).sum()
 }
 
-fn clone(ctx: &mut Ctx, fields: Resource<FieldMap>) -> wasmtime::Result<Resource<FieldMap>> {
-    let bytes = size(ctx.table.get(&fields)?);
-    let mut view = ctx.http();
-    let copy = HostFields::clone(&mut view, fields)?;
-    // A copy shares the bytes until the guest changes it, which is when wasmtime makes another.
+/// Refuses a copy of `fields` that is too large for an instance with many resources. A copy shares the bytes until the guest
+/// changes it, which is when wasmtime makes another.
+fn check_copy(ctx: &mut Ctx, fields: &Resource<FieldMap>) -> wasmtime::Result<()> {
+    let bytes = size(ctx.table.get(fields)?);
+    ctx.http();
     let most = ctx.resources.limit();
     if ctx.resources.many && bytes > most {
-        ctx.table.delete(copy)?;
         wasmtime::bail!(
             "component `{}` copied `fields` of {bytes} bytes while it had more than {FEW_RESOURCES} resources, when a \
              copy may have {most}; drop requests, responses and fields that are not in use",
             ctx.grants.component
         );
     }
-    Ok(copy)
+    Ok(())
+}
+
+fn clone(ctx: &mut Ctx, fields: Resource<FieldMap>) -> wasmtime::Result<Resource<FieldMap>> {
+    check_copy(ctx, &fields)?;
+    HostFields::clone(&mut ctx.http(), fields)
 }
 
 fn set_method(ctx: &mut Ctx, request: Resource<Request>, method: Method) -> wasmtime::Result<Result<(), ()>> {
@@ -127,6 +133,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         .func_wrap("[method]request.set-path-with-query", |mut store: StoreContextMut<'_, Ctx>, (request, path)| {
             Ok((set_path(store.data_mut(), request, path)?,))
         })?;
+    wasi_0_2::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

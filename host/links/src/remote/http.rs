@@ -243,9 +243,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Headers with names that are nobody's: those of the connection do not cross.
     fn any_headers() -> impl Strategy<Value = HeaderMap> {
         let value = proptest::collection::vec(prop_oneof![Just(9_u8), 32..=126_u8, 128..=255_u8], 0..20);
-        proptest::collection::vec(("[a-z][a-z0-9-]{0,10}", value), 0..8).prop_map(|pairs| {
+        proptest::collection::vec(("x[a-z0-9-]{0,10}", value), 0..8).prop_map(|pairs| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
                 headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(&value).unwrap());
