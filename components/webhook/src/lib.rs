@@ -10,6 +10,8 @@
 mod bindings;
 mod delivery;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod signature;
 
