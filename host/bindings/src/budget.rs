@@ -3,6 +3,7 @@
 //! The bounds of one instance times their number is more than most machines have. Whoever asks for what would exceed the
 //! sum fails; what others have already is theirs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A sum with a bound.
@@ -50,8 +51,25 @@ impl Budget {
 pub struct ApplicationBudget {
     /// Bytes of the linear memories of all instances.
     pub memory: Budget,
-    /// Files that guests have open.
+    /// Files that guests have open, and the host for clients.
     pub files: Budget,
+}
+
+impl ApplicationBudget {
+    /// Takes one open file of the budget, until what it returns is dropped; `None` when all are taken.
+    pub fn open_file(self: &Arc<Self>) -> Option<OpenFile> {
+        self.files.try_take(1).then(|| OpenFile(self.clone()))
+    }
+}
+
+/// An open file that the budget counts.
+#[derive(Debug)]
+pub struct OpenFile(Arc<ApplicationBudget>);
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.0.files.give_back(1);
+    }
 }
 
 impl Default for ApplicationBudget {

@@ -1,6 +1,7 @@
 //! Checks of the manifest as a whole: names that lead nowhere, cycles, routes that conflict, parts that nobody uses.
 
 use super::names::nearest;
+use super::static_files;
 use super::table::{At, File};
 use super::{Application, Component, Dependency};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ pub(super) fn whole(application: &Application, file: File<'_>) {
     dependencies(application, file);
     cycles(application, file);
     routes(application, file);
+    static_files::check(application, file);
     patterns(application, file);
     unused(application, file);
 }
@@ -144,7 +146,10 @@ fn unused(application: &Application, file: File<'_>) {
         file.report.warning(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
     }
     let answers = application.components.values().any(|component| !component.nest.serves.is_empty());
-    if !answers && application.routes.iter().all(|route| route.pattern.is_none()) {
+    if !answers
+        && application.static_folders.is_empty()
+        && application.routes.iter().all(|route| route.pattern.is_none())
+    {
         let message = "no route is public: the host will answer no HTTP request";
         file.report.warning(file.diagnostic(None, None, message, "add a [[trigger.http]] with a route"));
     }

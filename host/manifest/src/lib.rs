@@ -45,6 +45,7 @@ mod runtime_config;
 mod schema;
 pub mod secrets;
 pub mod state;
+mod static_files;
 pub mod subject;
 mod table;
 mod template;
@@ -67,6 +68,7 @@ pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, default_port};
 pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
 pub use route::{RouteMatch, RoutePattern, Router};
+pub use static_files::StaticFolder;
 pub use variables::Value;
 
 use crate::limits::{ComponentLimits, EdgeLimits};
@@ -122,6 +124,8 @@ pub struct Application {
     pub manifest: PathBuf,
     /// HTTP triggers in the order of the file.
     pub routes: Vec<Route>,
+    /// Folders whose files the host serves, in the order of the file.
+    pub static_folders: Vec<StaticFolder>,
     /// Components by name.
     pub components: BTreeMap<String, Component>,
     /// Limits of the HTTP edge and the process.

@@ -4,6 +4,7 @@ use super::component::{self, Templates};
 use super::generated;
 use super::names::{check_component, nearest};
 use super::route::RoutePattern;
+use super::static_files;
 use super::table::{File, Table};
 use super::variables::{self, Declared};
 use super::warnings;
@@ -33,6 +34,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         dir: dir.to_owned(),
         manifest: file.source.path.clone(),
         routes: Vec::new(),
+        static_folders: Vec::new(),
         components: BTreeMap::new(),
         limits: EdgeLimits::default(),
         key_value_places: BTreeMap::new(),
@@ -148,6 +150,9 @@ fn read_application(
         if let Some(table) = souk.table("warnings") {
             warnings::read(&table, declared);
         }
+        let dir = application.dir.clone();
+        let folders = souk.tables("static").into_iter().filter_map(|table| static_files::read(table, &dir));
+        application.static_folders.extend(folders);
         souk.finish();
     }
     table.finish();

@@ -17,6 +17,7 @@ mod summary;
 use async_nats::SubscribeError;
 use grants::Shared;
 use late::Late;
+use souk_bindings::budget::ApplicationBudget;
 use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
 use souk_links::remote::{Presence, Remote, Serving};
@@ -123,6 +124,11 @@ impl App {
             }
             _ => Ok(None),
         }
+    }
+
+    /// What the application's open files are counted in.
+    pub fn budget(&self) -> &Arc<ApplicationBudget> {
+        self.shared.budget()
     }
 
     /// Every component's instances, by the component's name.

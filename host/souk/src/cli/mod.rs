@@ -8,9 +8,12 @@ mod call;
 mod doctor;
 mod event_table;
 mod events;
+mod health;
 mod migrate;
 mod output;
+mod papers;
 mod reach;
+mod service_manager;
 mod signals;
 mod up;
 
@@ -34,7 +37,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, reach::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS].concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -59,6 +62,22 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
+    /// Say whether the host on this machine is ready: for health checks
+    Health(health::Health),
+    /// Print a shell's completions of this command line
+    Completions(papers::Completions),
+    /// Write the manual's pages
+    Man(papers::Man),
+}
+
+impl Command {
+    /// Takes what the process got from the one that started it, before a thread runs.
+    fn inherit(&mut self) -> anyhow::Result<()> {
+        if let Command::Up(up) = self {
+            up.inherit()?;
+        }
+        Ok(())
+    }
 }
 
 /// The application. Its options stand before or after a command's own command.
@@ -150,9 +169,9 @@ fn default_url() -> String {
 
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
     no_core_dumps();
-    match run(cli.command) {
+    match cli.command.inherit().and_then(|()| run(cli.command)) {
         Ok(code) => code,
         Err(error) => {
             output::note(&format!("error: {}", whole(&error)));
@@ -194,6 +213,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
+                Command::Health(health) => health.run().await,
+                Command::Completions(completions) => Ok(completions.run()),
+                Command::Man(man) => man.run(),
             }
         })
         .await

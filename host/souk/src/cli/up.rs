@@ -1,10 +1,11 @@
 //! `souk up`: the application, served.
 
+use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
 use super::{build, output, signals};
 use crate::app::{App, Progress};
 use crate::control;
-use crate::http::{Edge, Server, Tls};
+use crate::http::{Edge, Tls};
 use crate::telemetry;
 use crate::{descriptors, machine};
 use clap::Args;
@@ -39,6 +40,8 @@ pub struct Up {
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
+    #[arg(skip)]
+    inherited: Inherited,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -49,6 +52,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 impl Up {
+    /// Takes the socket that a service manager hands over. To be called before a thread runs.
+    pub(super) fn inherit(&mut self) -> anyhow::Result<()> {
+        self.inherited = Inherited::take()?;
+        Ok(())
+    }
+
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         if self.build {
             build::run(&self.app.manifest(), self.app.runtime_config_file.as_deref(), self.quiet).await?;
@@ -65,7 +74,7 @@ impl Up {
         };
         let scheme = if tls.is_some() { "https" } else { "http" };
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
-        let server = Server::bind(&self.listen).await?;
+        let server = self.inherited.server(&self.listen).await?;
         let address = server.address();
         let application = fill_in(manifest, url(scheme, address), state.secrets())?;
         descriptors::raise(&application.limits);
@@ -91,6 +100,9 @@ impl Up {
         if !quiet {
             output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         }
+        service_manager::ready(&format!("{scheme}://{address}"));
+        shutdown.cancelled().await;
+        service_manager::stopping();
         let mut drained = edge.await?;
         calls.close();
         drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();

@@ -25,11 +25,14 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "http edge";
 
     /// The largest response body that is sent as a whole, with its length; a larger one is streamed.
-    const MAX_SMALL_BODY_BYTES: usize = 64 * 1024, bytes;
+    pub const MAX_SMALL_BODY_BYTES: usize = 64 * 1024, bytes;
     /// How long to wait for the end of a small body. Components write a small body at once; a body that streams is
     /// delayed by no more than this.
     const SMALL_BODY_TIMEOUT: Duration = Duration::from_millis(10);
 }
+
+/// A file's content.
+pub type FileBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error> + Send>>;
 
 /// A response's body on its way to the client.
 #[derive(Default)]
@@ -38,6 +41,8 @@ pub struct EdgeBody {
     ready: Bytes,
     /// What the guest still writes.
     rest: Option<ResponseBody>,
+    /// What is still read from a file.
+    file: Option<FileBody>,
     trailers: Option<HeaderMap>,
     length: Option<u64>,
     /// The request is under way until its response's body is gone.
@@ -48,6 +53,11 @@ impl EdgeBody {
     /// A body that is there already.
     pub fn full(ready: Bytes) -> Self {
         EdgeBody { length: Some(ready.len() as u64), ready, ..EdgeBody::default() }
+    }
+
+    /// A body that is read from a file while it is sent.
+    pub fn file(file: FileBody) -> Self {
+        EdgeBody { file: Some(file), ..EdgeBody::default() }
     }
 
     /// Keeps `under_way` for as long as the body lives.
@@ -77,6 +87,12 @@ impl Body for EdgeBody {
             Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.ready)))))
         } else if let Some(rest) = &mut self.rest {
             Pin::new(rest).poll_frame(cx)
+        } else if let Some(file) = &mut self.file {
+            // The file was cut short, or its disk failed: the log has it, and the client sees that the body breaks off.
+            file.as_mut().poll_frame(cx).map_err(|error| {
+                tracing::warn!("a file that is being sent cannot be read on: {error}");
+                Error::InternalError(None)
+            })
         } else {
             Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
         };
@@ -87,7 +103,10 @@ impl Body for EdgeBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.ready.is_empty()
+            && self.trailers.is_none()
+            && self.rest.as_ref().is_none_or(Body::is_end_stream)
+            && self.file.as_ref().is_none_or(|file| file.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -4,6 +4,7 @@ use super::activity::UnderWay;
 use super::body::{self, EdgeBody, buffer_small_body};
 use super::error;
 use super::request::{self, Caller, REQUEST_ID};
+use super::static_files::StaticFiles;
 use super::upload::{self, MemoryBudget, Refused, Upload};
 use crate::app::{App, Handler};
 use crate::spin_headers::RouteHeaders;
@@ -26,10 +27,15 @@ const HEALTH: &str = "/.well-known/spin/health";
 const INFO: &str = "/.well-known/spin/info";
 
 /// What answers a route.
-struct Target {
-    /// The way to the component.
-    handler: Handler,
-    headers: RouteHeaders,
+enum Target {
+    /// A component.
+    Component {
+        /// The way to it.
+        handler: Handler,
+        headers: RouteHeaders,
+    },
+    /// The host, with files.
+    Files(StaticFiles),
 }
 
 /// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
@@ -49,9 +55,15 @@ impl Edge {
     pub fn new(app: Arc<App>) -> Arc<Self> {
         let routes = app.application().routes.iter().filter_map(|route| {
             let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
-            Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern) }))
+            let headers = RouteHeaders::of(pattern);
+            Some((pattern.clone(), Target::Component { handler: handler.clone(), headers }))
         });
-        let router = Router::new(routes);
+        let folders = app
+            .application()
+            .static_folders
+            .iter()
+            .map(|folder| (folder.pattern.clone(), Target::Files(StaticFiles::new(folder, app.budget()))));
+        let router = Router::new(routes.chain(folders));
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
         Arc::new(Edge { info: info.to_string().into(), app, router, budget: MemoryBudget::new() })
@@ -117,7 +129,13 @@ impl Edge {
         let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
-        let handler = &found.target.handler;
+        let (handler, headers) = match found.target {
+            Target::Files(files) => {
+                let trace = id.to_str().unwrap_or("-");
+                return (files.answer(&head, found.trailing_wildcard(), uri.query(), trace).await, None);
+            }
+            Target::Component { handler, headers } => (handler, headers),
+        };
         let component: &str = handler.component();
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
@@ -133,7 +151,7 @@ impl Edge {
         let Some(url) = request::target(&uri, authority, caller) else {
             return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
         };
-        found.target.headers.set(&mut head.headers, &url, &found, &caller.address);
+        headers.set(&mut head.headers, &url, &found, &caller.address);
         head.headers.insert(REQUEST_ID, id.clone());
         head.uri = url;
         let to_head = head.method == Method::HEAD;

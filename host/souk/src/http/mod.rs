@@ -12,6 +12,7 @@ mod edge;
 mod error;
 mod request;
 mod server;
+mod static_files;
 mod tls;
 mod upload;
 
@@ -22,6 +23,13 @@ pub use tls::{Tls, TlsError};
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [server::FIXED_LIMITS, connection::FIXED_LIMITS, request::FIXED_LIMITS, upload::FIXED_LIMITS, body::FIXED_LIMITS]
-        .concat()
+    [
+        server::FIXED_LIMITS,
+        connection::FIXED_LIMITS,
+        request::FIXED_LIMITS,
+        upload::FIXED_LIMITS,
+        body::FIXED_LIMITS,
+        static_files::FIXED_LIMITS,
+    ]
+    .concat()
 }

@@ -70,6 +70,8 @@ fn fix(address: &str, kind: ErrorKind) -> String {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    /// Another process holds the socket too, and hands it to the next host.
+    inherited: bool,
 }
 
 impl Server {
@@ -81,7 +83,19 @@ impl Server {
         let error = |source| ServerError { address: address.into(), source };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
-        Ok(Server { listener, address })
+        Ok(Server { listener, address, inherited: false })
+    }
+
+    /// Serves at a socket that another process has bound and keeps.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn inherit(listener: &std::net::TcpListener) -> Result<Self, ServerError> {
+        let error = |source| ServerError { address: "the inherited socket".into(), source };
+        let listener = listener.try_clone().map_err(error)?;
+        listener.set_nonblocking(true).map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        Ok(Server { listener: TcpListener::from_std(listener).map_err(error)?, address, inherited: true })
     }
 
     /// The address that it is bound to.
@@ -104,7 +118,10 @@ impl Server {
         };
         // `None` once it is cancelled; what has been accepted then is still served.
         shutdown.run_until_cancelled(acceptor.accept(&self.listener)).await;
-        if let Err(error) = acceptor.accept_queued(self.listener) {
+        // The clients in an inherited socket's queue are the next host's.
+        if self.inherited {
+            drop(self.listener);
+        } else if let Err(error) = acceptor.accept_queued(self.listener) {
             tracing::debug!("the listen queue: {error}");
         }
         acceptor.tasks.close();

@@ -1,0 +1,39 @@
+//! `souk completions` and `souk man`: what a package installs beside the program, made from the command line's own
+//! description, so that neither can say anything else.
+
+use super::{Cli, output};
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The arguments of `souk completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(&self) -> ExitCode {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "souk", &mut script);
+        output::text(&String::from_utf8_lossy(&script));
+        ExitCode::SUCCESS
+    }
+}
+
+/// The arguments of `souk man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Where the pages go, one a command: souk.1, souk-up.1, ...
+    folder: PathBuf,
+}
+
+impl Man {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        std::fs::create_dir_all(&self.folder)?;
+        clap_mangen::generate_to(Cli::command(), &self.folder)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

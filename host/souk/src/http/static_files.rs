@@ -1,0 +1,286 @@
+//! Files that the host serves itself: a route of `[[application.tool.souk.static]]`.
+//!
+//! What HTTP asks of a file server (ranges, conditions, entity tags, precompressed variants, content types) is
+//! `tower_http`'s `ServeDir`. How a file is opened is ours: the kernel resolves a path beneath the folder (`openat2` with
+//! `RESOLVE_BENEATH`), so that no link and no `..` leads out, whatever changes meanwhile. What is no plain file, or has a
+//! name that begins with a dot, is not there. Each file that is open counts in the application's `open_files`.
+//!
+//! Responses are small pages or long streams: the former are read to their end at once, so that a slow client holds no
+//! file open for them.
+
+use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
+use super::error;
+use bytes::Bytes;
+use http::header::{ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
+use percent_encoding::percent_decode_str;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use souk_bindings::budget::{ApplicationBudget, OpenFile};
+use souk_manifest::StaticFolder;
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use tower_http::services::ServeDir;
+use tower_http::services::fs::{Backend, File as ServedFile, ServeFileSystemResponseBody};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of files that the host serves.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// How much of a file is read at one time for a client.
+    const FILE_CHUNK_BYTES: usize = 64 * 1024, bytes;
+    /// The longest path of a file that is looked for.
+    const MAX_FILE_PATH_BYTES: usize = 1024, bytes;
+}
+
+/// The files of one route.
+pub struct StaticFiles {
+    serve: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Folder>,
+    fallback: Option<String>,
+}
+
+impl StaticFiles {
+    /// The files of `folder`; those that are open count in `budget`.
+    pub fn new(folder: &StaticFolder, budget: &Arc<ApplicationBudget>) -> Self {
+        let opener = Folder { root: folder.folder.as_path().into(), budget: budget.clone() };
+        let serve = ServeDir::with_backend("", opener)
+            .redirect_path_prefix(folder.pattern.prefix())
+            .ignore_multi_range_requests(true)
+            .with_buf_chunk_size(FILE_CHUNK_BYTES)
+            .precompressed_br()
+            .precompressed_gzip()
+            .precompressed_zstd();
+        StaticFiles { serve, fallback: folder.fallback.clone() }
+    }
+
+    /// Answers a request for `path`, which is what the route's wildcard stands for.
+    pub async fn answer(&self, head: &Parts, path: &str, query: Option<&str>, trace: &str) -> Response<EdgeBody> {
+        if head.method != Method::GET && head.method != Method::HEAD {
+            let mut response = error::response(StatusCode::METHOD_NOT_ALLOWED, "a file is read with GET");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let path = if path.is_empty() { "/" } else { path };
+        let Some(name) = name(path) else { return missing() };
+        let answer = match self.ask(head, path, query).await {
+            Err(error) if is_missing(&error) => match &self.fallback {
+                Some(page) if !has_extension(&name) => self.ask(head, &format!("/{page}"), None).await,
+                _ => return missing(),
+            },
+            answer => answer,
+        };
+        match answer {
+            Ok(response) => finish(response, &head.method).await,
+            Err(error) if is_missing(&error) => missing(),
+            Err(error) => failed(&error, path, trace),
+        }
+    }
+
+    /// What `ServeDir` answers; its errors are those of the system.
+    async fn ask(
+        &self,
+        head: &Parts,
+        path: &str,
+        query: Option<&str>,
+    ) -> io::Result<Response<ServeFileSystemResponseBody>> {
+        let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = Uri::try_from(target).map_err(io::Error::other)?;
+        *request.headers_mut() = head.headers.clone();
+        let response = self.serve.clone().try_call(request).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(response)
+    }
+}
+
+/// The path as a file's name, decoded; `None` for one that no file has here.
+fn name(path: &str) -> Option<String> {
+    let name = percent_decode_str(path).decode_utf8().ok()?;
+    // `//host/` in a redirect would lead to another server.
+    let plain = !name.contains("//") && !name.contains("/.") && !name.contains('\\') && !name.contains('\0');
+    (plain && name.len() <= MAX_FILE_PATH_BYTES).then(|| name.into_owned())
+}
+
+/// Whether a path is most likely a file's, and not a page's of an application in the browser.
+fn has_extension(name: &str) -> bool {
+    Path::new(name).extension().is_some()
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidInput)
+}
+
+fn missing() -> Response<EdgeBody> {
+    error::response(StatusCode::NOT_FOUND, "there is no such file")
+}
+
+fn failed(error: &io::Error, path: &str, trace: &str) -> Response<EdgeBody> {
+    if error.kind() == io::ErrorKind::QuotaExceeded {
+        tracing::warn!(trace, "the file {path} is not served: the application has as many open as `open_files` allows");
+        return error::response(StatusCode::SERVICE_UNAVAILABLE, "too many files are on their way");
+    }
+    tracing::error!(trace, "the file {path} cannot be served: {error}");
+    error::response(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read")
+}
+
+/// The response with what every file's has; a small body is read to its end.
+async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method) -> Response<EdgeBody> {
+    let (mut head, file) = response.into_parts();
+    let headers = &mut head.headers;
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Asked for again each time, by the entity tag: a page that was deployed is seen at once.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if head.status == StatusCode::OK {
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    if let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) {
+        // Without it, browsers take text for Latin-1.
+        if value.starts_with("text/") && !value.contains("charset") {
+            let value = HeaderValue::try_from(format!("{value}; charset=utf-8"));
+            value.into_iter().for_each(|value| drop(headers.insert(CONTENT_TYPE, value)));
+        }
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let to_head = *method == Method::HEAD;
+    if !to_head && length.is_some_and(|length| length > MAX_SMALL_BODY_BYTES) {
+        return Response::from_parts(head, EdgeBody::file(Box::pin(file)));
+    }
+    match file.collect().await {
+        Ok(_) if to_head => Response::from_parts(head, EdgeBody::full(Bytes::new())),
+        Ok(all) => body::whole(Response::from_parts(head, all.to_bytes()), to_head),
+        Err(error) => failed(&error, "-", "-"),
+    }
+}
+
+/// The folder, as `ServeDir` looks into it.
+#[derive(Clone)]
+struct Folder {
+    root: Arc<Path>,
+    budget: Arc<ApplicationBudget>,
+}
+
+/// A file or folder that is open, and counted.
+struct Opened {
+    file: tokio::fs::File,
+    metadata: Metadata,
+    _counted: OpenFile,
+}
+
+impl Folder {
+    /// Opens a plain file or a folder; everything else is not there. Blocks on the disk.
+    fn find(&self, path: &Path) -> io::Result<(File, Metadata, OpenFile)> {
+        let counted = self.budget.open_file().ok_or(io::ErrorKind::QuotaExceeded)?;
+        let root = File::open(&self.root)?;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // A pipe or a device must not hold the thread up.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let file = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
+            // A link that leads out, one that leads in a circle, a device without a driver, a name that is too long.
+            Errno::XDEV | Errno::LOOP | Errno::NXIO | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
+            errno => io::Error::from(errno),
+        })?;
+        let file = File::from(file);
+        let metadata = file.metadata()?;
+        if metadata.is_file() || metadata.is_dir() {
+            return Ok((file, metadata, counted));
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    async fn look(self, path: PathBuf) -> io::Result<(File, Metadata, OpenFile)> {
+        tokio::task::spawn_blocking(move || self.find(&path)).await?
+    }
+}
+
+impl Backend for Folder {
+    type File = Opened;
+    type Metadata = Metadata;
+    type OpenFuture = Pin<Box<dyn Future<Output = io::Result<Opened>> + Send>>;
+    type MetadataFuture = Pin<Box<dyn Future<Output = io::Result<Metadata>> + Send>>;
+
+    fn open(&self, path: PathBuf) -> Self::OpenFuture {
+        let found = self.clone().look(path);
+        Box::pin(async move {
+            let (file, metadata, counted) = found.await?;
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Ok(Opened { file: tokio::fs::File::from_std(file), metadata, _counted: counted })
+        })
+    }
+
+    fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
+        let found = self.clone().look(path);
+        Box::pin(async move { found.await.map(|(_, metadata, _)| metadata) })
+    }
+}
+
+impl ServedFile for Opened {
+    type Metadata = Metadata;
+    type MetadataFuture<'a> = std::future::Ready<io::Result<Metadata>>;
+
+    fn metadata(&self) -> Self::MetadataFuture<'_> {
+        std::future::ready(Ok(self.metadata.clone()))
+    }
+}
+
+impl AsyncRead for Opened {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.file).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncSeek for Opened {
+    fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
+        Pin::new(&mut self.file).start_seek(position)
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Pin::new(&mut self.file).poll_complete(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_no_file_has_are_known_before_the_disk_is_asked() {
+        for (path, expected) in [
+            ("/a/b.html", true),
+            ("/%C3%A4.txt", true),
+            ("/", true),
+            ("/.env", false),
+            ("/a/.git/config", false),
+            ("/%2eenv", false),
+            ("/a/../b", false),
+            ("//evil.example", false),
+            ("/a%2f%2fb", false),
+            ("/a%5c..%5cb", false),
+            ("/a%00", false),
+            ("/%ff", false),
+        ] {
+            assert_eq!(name(path).is_some(), expected, "{path}");
+        }
+        assert!(name(&format!("/{}", "a".repeat(MAX_FILE_PATH_BYTES))).is_none());
+    }
+
+    #[test]
+    fn only_what_looks_like_a_page_falls_back() {
+        for (name, expected) in [("/", false), ("/orders/7", false), ("/app.js", true), ("/v1.2/page", false)] {
+            assert_eq!(has_extension(name), expected, "{name}");
+        }
+    }
+}
