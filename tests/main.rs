@@ -42,8 +42,10 @@ mod scenarios {
     mod reconcile;
     mod remote;
     mod sandbox;
+    mod service_manager;
     mod shared_state;
     mod startup;
+    mod static_files;
     mod streams;
     mod stripe;
     mod tokens;

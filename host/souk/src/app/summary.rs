@@ -19,7 +19,9 @@ impl App {
 /// Routes, and components with their grants and links. Variables are named, never shown.
 pub fn describe(application: &Application, url: &str) -> String {
     let mut text = format!("\n{} {}\n\nRoutes:\n", application.name, application.version);
-    let width = application.routes.iter().filter_map(|r| r.pattern.as_ref()).map(|p| p.as_str().len()).max();
+    let files = application.static_folders.iter().map(|folder| &folder.pattern);
+    let patterns = application.routes.iter().filter_map(|route| route.pattern.as_ref()).chain(files);
+    let width = patterns.map(|pattern| pattern.as_str().len()).max();
     for route in &application.routes {
         if let Some(pattern) = &route.pattern {
             let _ = writeln!(
@@ -31,6 +33,16 @@ pub fn describe(application: &Application, url: &str) -> String {
                 width = width.unwrap_or_default()
             );
         }
+    }
+    for files in &application.static_folders {
+        let folder = files.folder.strip_prefix(application.dir.canonicalize().as_deref().unwrap_or(&application.dir));
+        let folder = folder.unwrap_or(&files.folder).display();
+        let _ = writeln!(
+            text,
+            "  {url}{:width$}  files in {folder}",
+            files.pattern.as_str(),
+            width = width.unwrap_or_default()
+        );
     }
     let private: Vec<&str> =
         application.routes.iter().filter(|r| r.pattern.is_none()).map(|r| r.component.as_str()).collect();

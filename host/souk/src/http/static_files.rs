@@ -11,7 +11,9 @@
 use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
 use super::error;
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -137,6 +139,9 @@ fn failed(error: &io::Error, path: &str, trace: &str) -> Response<EdgeBody> {
 /// The response with what every file's has; a small body is read to its end.
 async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method) -> Response<EdgeBody> {
     let (mut head, file) = response.into_parts();
+    if head.status.is_client_error() {
+        return refused(&head);
+    }
     let headers = &mut head.headers;
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Asked for again each time, by the entity tag: a page that was deployed is seen at once.
@@ -161,6 +166,15 @@ async fn finish(response: Response<ServeFileSystemResponseBody>, method: &Method
         Ok(all) => body::whole(Response::from_parts(head, all.to_bytes()), to_head),
         Err(error) => failed(&error, "-", "-"),
     }
+}
+
+/// A condition or a range that the file does not fit: the same status, with an error's body.
+fn refused(head: &http::response::Parts) -> Response<EdgeBody> {
+    let mut response = error::response(head.status, "the file does not fit the request's condition or range");
+    if let Some(range) = head.headers.get(CONTENT_RANGE) {
+        response.headers_mut().insert(CONTENT_RANGE, range.clone());
+    }
+    response
 }
 
 /// The folder, as `ServeDir` looks into it.

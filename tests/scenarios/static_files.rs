@@ -1,0 +1,166 @@
+//! Files that the host serves itself: what HTTP asks of a file server, and what must not be reached by it.
+
+use crate::harness::{Answer, App, Client, eventually, raw};
+use http::Method;
+use std::os::unix::fs::symlink;
+use tokio::io::AsyncReadExt as _;
+
+/// An application with one route of files, and these lines more in its table.
+fn app(route: &str, more: &str) -> App {
+    let manifest = format!(
+        "spin_manifest_version = 2\n[application]\nname = \"page\"\n[[application.tool.souk.static]]\nroute = \"{route}\"\n\
+         folder = \"public\"\n{more}\n"
+    );
+    App::inline(&manifest)
+        .file("public/index.html", "<p>home</p>")
+        .file("public/app.js", "let a = 1;\n")
+        .file("public/app.js.gz", "gzip's")
+        .file("public/app.js.br", "brotli's")
+        .file("public/data.json", "{}")
+        .file("public/deep/index.html", "<p>deep</p>")
+}
+
+async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
+    client.send(Method::GET, path, headers, None).await
+}
+
+#[tokio::test]
+async fn a_file_has_its_type_and_an_entity_tag_that_saves_sending_it_again() {
+    let host = app("/...", "").start().await;
+    let client = host.client();
+    for (path, kind, body) in [
+        ("/", "text/html; charset=utf-8", "<p>home</p>"),
+        ("/app.js", "text/javascript; charset=utf-8", "let a = 1;\n"),
+        ("/data.json", "application/json", "{}"),
+        ("/deep/", "text/html; charset=utf-8", "<p>deep</p>"),
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type"), &*answer.body), (200, Some(kind), body.as_bytes()));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        let tag = answer.header("etag").expect(path).to_owned();
+        let again = get(&client, path, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        let head = client.send(Method::HEAD, path, &[], None).await;
+        assert_eq!((head.status, head.header("content-length")), (200, Some(&*body.len().to_string())), "{path}");
+    }
+    let moved = client.get("/deep").await;
+    assert_eq!((moved.status, moved.header("location")), (307, Some("/deep/")));
+    assert_eq!(client.send(Method::POST, "/app.js", &[], Some(Vec::new())).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_range_is_answered_by_that_part_alone() {
+    let host = app("/...", "").start().await;
+    let client = host.client();
+    let part = get(&client, "/app.js", &[("range", "bytes=4-4")]).await;
+    assert_eq!((part.status, &*part.body, part.header("content-range")), (206, &b"a"[..], Some("bytes 4-4/11")));
+    assert!(part.header("content-type").is_some_and(|kind| kind.starts_with("text/javascript")));
+    let beyond = get(&client, "/app.js", &[("range", "bytes=100-")]).await;
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */11")));
+    // Several at once would be a way to make a small request a large response: the whole file is sent.
+    assert_eq!(get(&client, "/app.js", &[("range", "bytes=0-1,4-5")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_precompressed_file_goes_to_those_who_can_read_it() {
+    let host = app("/...", "").start().await;
+    let client = host.client();
+    for (accepted, encoding, body) in [
+        ("gzip", Some("gzip"), "gzip's"),
+        ("gzip;q=0.5, br", Some("br"), "brotli's"),
+        ("gzip;q=0, br;q=0", None, "let a = 1;\n"),
+        ("identity", None, "let a = 1;\n"),
+    ] {
+        let answer = get(&client, "/app.js", &[("accept-encoding", accepted)]).await;
+        assert_eq!((answer.header("content-encoding"), &*answer.body), (encoding, body.as_bytes()), "{accepted}");
+        assert_eq!(answer.header("content-type"), Some("text/javascript; charset=utf-8"), "{accepted}");
+        assert!(answer.header("vary").is_some_and(|vary| vary.eq_ignore_ascii_case("accept-encoding")), "{accepted}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_the_application_in_the_browser_falls_back_and_a_missing_asset_does_not() {
+    let host = app("/shop/...", "fallback = \"index.html\"").start().await;
+    let client = host.client();
+    for path in ["/shop", "/shop/", "/shop/orders/7", "/shop/orders/7/"] {
+        let answer = client.get(path).await;
+        assert_eq!((answer.status, &*answer.body), (200, &b"<p>home</p>"[..]), "{path}");
+    }
+    for path in
+        ["/shop/missing.js", "/shop/deep/missing.css", "/shop/.env", "/shop/.git", "/shop/deep/.x/y", "/orders/7"]
+    {
+        assert_eq!(client.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_plain_files_of_the_folder_is_reached() {
+    let app = app("/...", "fallback = \"index.html\"").file("public/.env", "swordfish").file("secret.txt", "swordfish");
+    let at = |name: &str| app.path("public").join(name);
+    symlink("../secret.txt", at("out.txt")).unwrap();
+    symlink("/etc", at("etc")).unwrap();
+    symlink("/dev/zero", at("zero.bin")).unwrap();
+    symlink("loop.txt", at("loop.txt")).unwrap();
+    symlink("data.json", at("inside.json")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe.txt")).status().unwrap().success());
+    let host = app.start().await;
+    let client = host.client();
+    for path in ["/out.txt", "/etc/passwd.txt", "/etc/hosts", "/zero.bin", "/loop.txt", "/pipe.txt", "/%2eenv", "/.env"]
+    {
+        let answer = client.get(path).await;
+        // A path without an extension may be a page.
+        let page = answer.status == 200 && *answer.body == b"<p>home</p>"[..];
+        assert!(answer.status == 404 || page, "{path}: {answer:?}");
+    }
+    assert_eq!(&*client.get("/inside.json").await.body, b"{}");
+    // As they are, without a client that tidies them up.
+    for path in [
+        "/../secret.txt",
+        "/deep/../../secret.txt",
+        "/%2e%2e/secret.txt",
+        "//secret.txt",
+        "/deep%2f..%2f..%2fsecret.txt",
+    ] {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+        let answer = raw::read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_of_files_stands_beside_those_of_components() {
+    let app = App::alone("rogue")
+        .file("public/index.html", "<p>home</p>")
+        .append("[[application.tool.souk.static]]\nroute = \"/...\"\nfolder = \"public\"\nfallback = \"index.html\"\n");
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(client.get("/other/count").await.status, 200);
+    assert_eq!(&*client.get("/page").await.body, b"<p>home</p>");
+    assert!(
+        host.log().iter().any(|line| line.contains("/...") && line.contains("files in public")),
+        "the start names it"
+    );
+}
+
+#[tokio::test]
+async fn clients_that_read_slowly_cannot_take_all_descriptors() {
+    let app =
+        app("/...", "[application.tool.souk.limits]\nopen_files = 16").file("public/large.bin", vec![7; 64 << 20]);
+    let host = app.start().await;
+    let client = host.client();
+    let mut slow = Vec::new();
+    while slow.len() < 16 {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /large.bin HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut beginning = [0; 12];
+        stream.read_exact(&mut beginning).await.unwrap();
+        assert_eq!(&beginning, b"HTTP/1.1 200");
+        slow.push(stream);
+    }
+    assert_eq!(client.get("/app.js").await.status, 503);
+    drop(slow);
+    eventually("files are served again", || async { (client.get("/app.js").await.status == 200).then_some(()) }).await;
+    let whole = client.get("/large.bin").await;
+    assert_eq!((whole.status, whole.body.len()), (200, 64 << 20));
+}
