@@ -12,6 +12,7 @@ mod harness;
 mod scenarios {
     mod access;
     mod accounts;
+    mod backup;
     mod browser;
     mod cli;
     mod crashes;

@@ -30,6 +30,16 @@ pub enum StateError {
         /// The folder that cannot be made.
         path: PathBuf,
     },
+    /// A restore has not come to its end.
+    #[error(
+        "state folder {}: a restore of a backup has broken off, so its data is not whole\n  fix: run `souk restore` with the \
+         same backup again",
+        path.display()
+    )]
+    HalfRestored {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another host has it.
     #[error(
         "state folder {} is in use by another host\n  fix: wait until it has started or stopped, \
@@ -60,8 +70,20 @@ impl StateFolder {
     /// Makes the folder where it is missing and takes hold of it until the value is dropped.
     ///
     /// # Errors
-    /// When it cannot be written, or another host has it.
+    /// When it cannot be written, another host has it, or a restore into it has broken off.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        let state = StateFolder::open_for_restore(path)?;
+        if state.restoring().exists() {
+            return Err(StateError::HalfRestored { path: state.path });
+        }
+        Ok(state)
+    }
+
+    /// As [`StateFolder::open`], also where a restore has broken off: for the next one.
+    ///
+    /// # Errors
+    /// When it cannot be written, or another host has it.
+    pub fn open_for_restore(path: &Path) -> Result<Self, StateError> {
         make(path)?;
         let path = fs::canonicalize(path).map_err(|e| unusable(path, e))?;
         let lock_file = path.join(LOCK);
@@ -120,6 +142,11 @@ impl StateFolder {
     /// Files that components are given.
     pub fn files(&self) -> PathBuf {
         self.path.join("files")
+    }
+
+    /// Stands there while a backup is being restored into the folder.
+    pub fn restoring(&self) -> PathBuf {
+        self.path.join("restoring")
     }
 
     /// Secrets that the host makes, one file each.

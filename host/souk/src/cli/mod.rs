@@ -3,6 +3,7 @@
 //! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
 //! code is 0 after success, 1 after an error, 2 after a wrong command line.
 
+mod backup;
 mod build;
 mod call;
 mod doctor;
@@ -62,6 +63,10 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
+    /// Copy the application's data, of one moment, into a folder; the host may run meanwhile
+    Backup(backup::Backup),
+    /// Put a backup into a state folder that has no data
+    Restore(backup::Restore),
     /// Say whether the host on this machine is ready: for health checks
     Health(health::Health),
     /// Print a shell's completions of this command line
@@ -213,6 +218,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
+                Command::Backup(backup) => backup.run().await,
+                Command::Restore(restore) => restore.run().await,
                 Command::Health(health) => health.run().await,
                 Command::Completions(completions) => Ok(completions.run()),
                 Command::Man(man) => man.run(),

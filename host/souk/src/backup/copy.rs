@@ -1,0 +1,170 @@
+//! Makes a backup: snapshots, then their copies, then the list.
+
+use super::snapshot::{self, Snapshot, SnapshotError};
+use super::{Entry, FORMAT, LIST, List, digest, elsewhere, files, sync_folder};
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+use souk_manifest::Application;
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of copying.
+    pub(crate) const FIXED_LIMITS = "backup";
+
+    /// How many pages of a database are copied at one time.
+    const STEP_PAGES: i32 = 256, "pages";
+    /// How much of a file is read at one time for its digest.
+    pub(super) const CHUNK_BYTES: usize = 256 * 1024, bytes;
+}
+
+/// A backup could not be made. What there is of it is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The moment did not come.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Something is there already.
+    #[error("{} is not empty\n  fix: name a new folder for each backup", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is nothing to back up.
+    #[error("the state folder {} has no data\n  fix: name the state with --state-dir; what is in PostgreSQL or NATS has a backup \
+             of its own", path.display())]
+    Nothing {
+        /// The state folder.
+        path: PathBuf,
+    },
+    /// A copy cannot be made.
+    #[error("{}: {cause}\n  fix: {}", path.display(), fix(cause))]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A database is damaged.
+    #[error("{} is damaged: {what}\n  fix: keep the last good backup; `sqlite3 FILE .recover` saves what can be read", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        what: String,
+    },
+}
+
+fn fix(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        _ => "name a folder that this user may write",
+    }
+}
+
+/// Copies the data of `application`, with its state in `state`, into `folder`, which is made. Blocks.
+///
+/// # Errors
+/// When a file cannot be read or copied, or the moment does not come in time.
+pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<List, BackupError> {
+    let unwritable = |cause| BackupError::Unwritable { path: folder.to_owned(), cause };
+    let sources =
+        files(application, state).map_err(|cause| BackupError::Unwritable { path: state.to_owned(), cause })?;
+    let elsewhere = elsewhere(application);
+    if sources.is_empty() {
+        return Err(BackupError::Nothing { path: state.to_owned() });
+    }
+    make(folder).map_err(unwritable)?;
+    if std::fs::read_dir(folder).map_err(unwritable)?.next().is_some() {
+        return Err(BackupError::NotEmpty { path: folder.to_owned() });
+    }
+    let snapshots = snapshot::take(&sources)?;
+    let taken = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut entries = Vec::new();
+    for snapshot in snapshots {
+        entries.push(copy(&snapshot, folder)?);
+    }
+    let list = List {
+        format: FORMAT,
+        souk: env!("CARGO_PKG_VERSION").to_owned(),
+        application: application.name.clone(),
+        version: application.version.clone(),
+        taken,
+        files: entries,
+        components: components(application),
+        elsewhere,
+    };
+    write_list(&list, folder).map_err(unwritable)?;
+    Ok(list)
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn copy(snapshot: &Snapshot, folder: &Path) -> Result<Entry, BackupError> {
+    let (place, also) = snapshot
+        .places
+        .split_first()
+        .map_or((String::new(), Vec::new()), |(first, rest)| (first.clone(), rest.to_vec()));
+    let target = folder.join(&place);
+    let unwritable = |cause| BackupError::Unwritable { path: target.clone(), cause };
+    let parent = target.parent().unwrap_or(folder);
+    make(parent).map_err(unwritable)?;
+    // Its owner alone may read it; SQLite makes files for everybody.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target).map_err(unwritable)?;
+    copy_pages(&snapshot.reader, &target).map_err(|error| match error {
+        Failed::Sqlite(error) => unwritable(io::Error::other(error)),
+        Failed::Damaged(what) => BackupError::Damaged { path: snapshot.path.clone(), what },
+    })?;
+    File::open(&target).and_then(|file| file.sync_all()).map_err(unwritable)?;
+    sync_folder(parent).map_err(unwritable)?;
+    let (bytes, sha256) = digest(&target).map_err(unwritable)?;
+    Ok(Entry { path: place, also, bytes, sha256 })
+}
+
+enum Failed {
+    Sqlite(rusqlite::Error),
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Failed::Sqlite(error)
+    }
+}
+
+fn copy_pages(reader: &Connection, target: &Path) -> Result<(), Failed> {
+    let mut copy = Connection::open(target)?;
+    {
+        let backup = Backup::new(reader, &mut copy)?;
+        while !matches!(backup.step(STEP_PAGES)?, StepResult::Done) {}
+    }
+    // One file, with no log beside it.
+    copy.pragma_update(None, "journal_mode", "DELETE")?;
+    let found: String = copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    copy.close().map_err(|(_, error)| error)?;
+    if found == "ok" { Ok(()) } else { Err(Failed::Damaged(found)) }
+}
+
+fn components(application: &Application) -> BTreeMap<String, String> {
+    let here = application.here().filter_map(|component| {
+        let (_, sha256) = digest(&component.source).ok()?;
+        Some((component.name.clone(), sha256))
+    });
+    here.collect()
+}
+
+/// Writes the list: under its name stands nothing, or all of it.
+fn write_list(list: &List, folder: &Path) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(&mut file, list)?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(folder.join(LIST))?;
+    sync_folder(folder)
+}

@@ -1,0 +1,203 @@
+//! Puts a backup into a state folder that has no data.
+//!
+//! Everything is checked before anything is written. While files are being put in place a marker stands in the state folder,
+//! and a host does not start beside it: half a shop is not served. A restore that broke off is simply run again.
+
+use super::{Entry, FORMAT, LIST, List, digest, files, placed, sync_folder};
+use souk_manifest::Application;
+use souk_manifest::state::StateFolder;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// A backup could not be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The folder is no backup.
+    #[error("{} is no backup: {what}\n  fix: name the folder that `souk backup` made", path.display())]
+    NoBackup {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// It is of another application, or of a host to come.
+    #[error("the backup is {what}\n  fix: {fix}")]
+    Unfit {
+        /// What it is.
+        what: String,
+        /// The fix.
+        fix: &'static str,
+    },
+    /// A file is not what was written.
+    #[error("{} is not the file that was backed up: {what}\n  fix: use another backup", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// There is data already.
+    #[error("{} is there already\n  fix: restore into an empty state folder (--state-dir), or move the old one away", path.display())]
+    Occupied {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A store that was a file is on a server now.
+    #[error(
+        "the backup has {place}, which the runtime configuration places on a server\n  fix: restore with the configuration \
+             that the backup was made with"
+    )]
+    OnServer {
+        /// Its place in a state folder.
+        place: String,
+    },
+    /// A file cannot be written.
+    #[error("{}: {cause}\n  fix: make room for it, and let this user write there; then run the command again", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+/// Puts the backup in `folder` into `state`, for `application`. Blocks.
+///
+/// # Errors
+/// When the folder is no backup, or not of this application; when a file is not as it was; when there is data already.
+pub fn restore(application: &Application, state: &StateFolder, folder: &Path) -> Result<List, RestoreError> {
+    let list = read(folder)?;
+    if list.application != application.name {
+        let what = format!("of the application `{}`, not `{}`", list.application, application.name);
+        return Err(RestoreError::Unfit { what, fix: "name its manifest with -f" });
+    }
+    let mut targets = Vec::new();
+    for entry in &list.files {
+        let source = check(entry, folder)?;
+        for target in places(entry, application, state)? {
+            targets.push((source.clone(), target));
+        }
+    }
+    let unwritable = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| RestoreError::Unwritable { path, cause }
+    };
+    let marker = state.restoring();
+    if !marker.exists() {
+        let there = files(application, state.path()).map_err(unwritable(state.path()))?;
+        if let Some(path) = there.into_values().next() {
+            return Err(RestoreError::Occupied { path });
+        }
+        File::create(&marker).and_then(|file| file.sync_all()).map_err(unwritable(&marker))?;
+        sync_folder(state.path()).map_err(unwritable(&marker))?;
+    }
+    for (source, target) in &targets {
+        place(source, target).map_err(unwritable(target))?;
+    }
+    std::fs::remove_file(&marker).map_err(unwritable(&marker))?;
+    sync_folder(state.path()).map_err(unwritable(&marker))?;
+    Ok(list)
+}
+
+fn read(folder: &Path) -> Result<List, RestoreError> {
+    let no_backup = |what: String| RestoreError::NoBackup { path: folder.to_owned(), what };
+    let text = std::fs::read(folder.join(LIST)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => no_backup(format!("it has no {LIST}, which is written last")),
+        _ => no_backup(format!("{LIST} cannot be read: {error}")),
+    })?;
+    let list: List = serde_json::from_slice(&text).map_err(|error| no_backup(format!("{LIST} is none: {error}")))?;
+    if list.format > FORMAT {
+        let what = format!("of a newer host, Souk {}", list.souk);
+        return Err(RestoreError::Unfit { what, fix: "restore it with that version or a newer one" });
+    }
+    Ok(list)
+}
+
+/// The file of `entry`, when it is as it was.
+fn check(entry: &Entry, folder: &Path) -> Result<PathBuf, RestoreError> {
+    let path = folder.join(&entry.path);
+    if let Some(bad) = std::iter::once(&entry.path).chain(&entry.also).find(|place| !is_place(place)) {
+        return Err(RestoreError::NoBackup { path: folder.to_owned(), what: format!("{LIST} names `{bad}`") });
+    }
+    let changed = |what: String| RestoreError::Changed { path: path.clone(), what };
+    let (bytes, sha256) = digest(&path).map_err(|error| changed(error.to_string()))?;
+    if bytes != entry.bytes {
+        return Err(changed(format!("it has {bytes} bytes, not {}", entry.bytes)));
+    }
+    if sha256 != entry.sha256 {
+        return Err(changed("its digest is another".to_owned()));
+    }
+    Ok(path)
+}
+
+/// Whether `place` is one of a state folder's files, and leads nowhere else.
+fn is_place(place: &str) -> bool {
+    let Some((folder, name)) = place.split_once('/') else { return false };
+    ["sqlite", "key_value", "durable"].contains(&folder)
+        && name.ends_with(".db")
+        && !name.starts_with('.')
+        && !name.contains(['/', '\\', '\0'])
+}
+
+/// Where the file of `entry` goes.
+fn places(entry: &Entry, application: &Application, state: &StateFolder) -> Result<Vec<PathBuf>, RestoreError> {
+    let placed: BTreeMap<_, _> = placed(application);
+    let mut targets = Vec::new();
+    for place in std::iter::once(&entry.path).chain(&entry.also) {
+        let target = match placed.get(place) {
+            Some(Some(path)) => path.clone(),
+            Some(None) => return Err(RestoreError::OnServer { place: place.clone() }),
+            None => state.path().join(place),
+        };
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    Ok(targets)
+}
+
+/// Copies `source` to `target`: under its name stands nothing, or all of it.
+fn place(source: &Path, target: &Path) -> io::Result<()> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut copy = tempfile::NamedTempFile::new_in(folder)?;
+    io::copy(&mut File::open(source)?, &mut copy)?;
+    copy.as_file().sync_all()?;
+    // A log that a crash has left belongs to another file.
+    for log in ["-wal", "-shm", "-journal"] {
+        let mut name = OsString::from(target);
+        name.push(log);
+        match std::fs::remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    copy.persist(target)?;
+    sync_folder(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_place;
+
+    #[test]
+    fn a_list_can_name_files_of_a_state_folder_alone() {
+        for (place, expected) in [
+            ("sqlite/orders.db", true),
+            ("key_value/auth.db", true),
+            ("durable/messages.db", true),
+            ("secrets/jwt_secret", false),
+            ("sqlite/../secrets/x.db", false),
+            ("/etc/x.db", false),
+            ("sqlite/a/b.db", false),
+            ("sqlite/.x.db", false),
+            ("sqlite", false),
+        ] {
+            assert_eq!(is_place(place), expected, "{place}");
+        }
+    }
+}

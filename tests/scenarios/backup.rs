@@ -1,0 +1,144 @@
+//! A backup of a shop that is busy, and the shop that is made of it.
+
+use crate::harness::app::texts;
+use crate::harness::store::{Shop, fresh_email};
+use crate::harness::stripe::charge_succeeded;
+use crate::harness::{App, eventually};
+use serde_json::Value;
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::path::Path;
+
+/// Runs `souk COMMAND` and takes it as done.
+async fn done(app: &App, command: &str, arguments: &[&str]) -> String {
+    let output = app.souk(command, arguments).await;
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{command}: {out}\n{err}");
+    out
+}
+
+/// Runs `souk COMMAND`, which must refuse.
+async fn refused(app: &App, command: &str, arguments: &[&str]) -> String {
+    let output = app.souk(command, arguments).await;
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{command}: {out}\n{err}");
+    assert!(err.contains("fix: "), "{err}");
+    err
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_backup_of_a_busy_shop_has_all_files_of_one_moment() {
+    let shop = Shop::of(App::store_alone()).await;
+    let email = fresh_email();
+    shop.register(&email).await.expect(201);
+    let token = shop.customer().await;
+    let (stop, orders) = (Cell::new(false), RefCell::new(Vec::<String>::new()));
+    // Customers who order and pay without pause, so that the moment is always in the middle of something.
+    let busy = || async {
+        while !stop.get() {
+            let (id, cents) = shop.small_order(&token).await;
+            // Acknowledged: it is stored, and perhaps not applied yet.
+            shop.tell(&charge_succeeded(&id, cents)).await.expect(200);
+            orders.borrow_mut().push(id);
+        }
+    };
+    let backups = async {
+        let mut folders = Vec::new();
+        for n in 0..4 {
+            let before = orders.borrow().clone();
+            eventually("there are more orders", || async { (orders.borrow().len() >= before.len() + 4).then_some(()) })
+                .await;
+            let folder = shop.app.path(&format!("backup-{n}"));
+            let known = orders.borrow().clone();
+            let out = done(&shop.app, "backup", &[text(&folder)]).await;
+            assert!(out.contains("sqlite/orders.db") && out.contains("key_value/auth.db"), "{out}");
+            folders.push((folder, known));
+        }
+        stop.set(true);
+        folders
+    };
+    let (_, _, _, folders) = futures::join!(busy(), busy(), busy(), backups);
+    for (folder, known) in folders {
+        assert!(!folder.join("secrets").exists(), "secrets are in the backup");
+        let other = App::store_alone();
+        done(&other, "restore", &[text(&folder)]).await;
+        let restored = Shop::of(other).await;
+        // Every order that was finished before is there, and paid: by the books, or by a message that is in the backup too.
+        restored.wait_for_events().await;
+        for id in &known {
+            let order = restored.order_by_id(&token, id).await;
+            assert_eq!(order["status"], "PAID", "{} has {order}", folder.display());
+        }
+        // The account is there: its e-mail is taken.
+        assert_eq!(restored.register(&email).await.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is_written() {
+    let shop = Shop::of(App::store_alone()).await;
+    let app = &shop.app;
+    let folder = app.path("backup");
+    done(app, "backup", &[text(&folder)]).await;
+    assert!(refused(app, "backup", &[text(&folder)]).await.contains("is not empty"));
+    assert!(refused(app, "restore", &[text(&folder)]).await.contains("in use by another host"));
+
+    let other = App::store_alone();
+    let list = folder.join("backup.json");
+    let whole = fs::read_to_string(&list).unwrap();
+    let database = folder.join("sqlite/products.db");
+    let bytes = fs::read(&database).unwrap();
+    for (change, fragment) in [
+        ("list", "no backup"),
+        ("text", "no backup"),
+        ("application", "of the application `other`"),
+        ("format", "newer host"),
+        ("path", "names `../spin.db`"),
+        ("bytes", "its digest is another"),
+        ("gone", "is not the file"),
+    ] {
+        let edited = |from: &str, to: &str| fs::write(&list, whole.replacen(from, to, 1)).unwrap();
+        match change {
+            "list" => fs::remove_file(&list).unwrap(),
+            "text" => fs::write(&list, "{").unwrap(),
+            "application" => edited("\"application\": \"store\"", "\"application\": \"other\""),
+            "format" => edited("\"format\": 1", "\"format\": 2"),
+            "path" => edited("\"sqlite/products.db\"", "\"../spin.db\""),
+            "bytes" => {
+                let mut changed = bytes.clone();
+                *changed.last_mut().unwrap() ^= 1;
+                fs::write(&database, changed).unwrap();
+            }
+            _ => fs::remove_file(&database).unwrap(),
+        }
+        let message = refused(&other, "restore", &[text(&folder)]).await;
+        assert!(message.contains(fragment), "{change}: {message}");
+        assert!(!other.state().join("sqlite/orders.db").exists(), "{change}");
+        fs::write(&list, &whole).unwrap();
+        fs::write(&database, &bytes).unwrap();
+    }
+    done(&other, "restore", &[text(&folder)]).await;
+    assert!(refused(&other, "restore", &[text(&folder)]).await.contains("is there already"));
+
+    let list: Value = serde_json::from_str(&whole).unwrap();
+    assert!(list["components"]["orders"].as_str().is_some_and(|digest| digest.len() == 64), "{list}");
+}
+
+#[tokio::test]
+async fn a_restore_that_broke_off_is_no_shop_and_is_run_again() {
+    let shop = Shop::of(App::store_alone()).await;
+    let folder = shop.app.path("backup");
+    done(&shop.app, "backup", &[text(&folder)]).await;
+    let other = App::store_alone();
+    fs::write(other.state().join("restoring"), "").unwrap();
+    fs::create_dir_all(other.state().join("sqlite")).unwrap();
+    fs::write(other.state().join("sqlite/orders.db"), "half").unwrap();
+    assert!(other.start_fails().await.contains("a restore of a backup has broken off"));
+    done(&other, "restore", &[text(&folder)]).await;
+    let restored = Shop::of(other).await;
+    assert_eq!(restored.get("/api/products/1", "").await.status, 200);
+}
