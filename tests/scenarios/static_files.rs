@@ -82,7 +82,9 @@ async fn a_precompressed_file_goes_to_those_who_can_read_it() {
 async fn a_page_of_the_application_in_the_browser_falls_back_and_a_missing_asset_does_not() {
     let host = app("/shop/...", "fallback = \"index.html\"").start().await;
     let client = host.client();
-    for path in ["/shop", "/shop/", "/shop/orders/7", "/shop/orders/7/"] {
+    let moved = client.get("/shop?a=1").await;
+    assert_eq!((moved.status, moved.header("location")), (307, Some("/shop/?a=1")));
+    for path in ["/shop/", "/shop/orders/7", "/shop/orders/7/"] {
         let answer = client.get(path).await;
         assert_eq!((answer.status, &*answer.body), (200, &b"<p>home</p>"[..]), "{path}");
     }

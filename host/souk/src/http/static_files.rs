@@ -12,7 +12,7 @@ use super::body::{self, EdgeBody, MAX_SMALL_BODY_BYTES};
 use super::error;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -46,6 +46,8 @@ souk_manifest::fixed_limits! {
 pub struct StaticFiles {
     serve: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Folder>,
     fallback: Option<String>,
+    /// The route's path without a slash at its end; empty for `/...`.
+    prefix: String,
 }
 
 impl StaticFiles {
@@ -59,7 +61,7 @@ impl StaticFiles {
             .precompressed_br()
             .precompressed_gzip()
             .precompressed_zstd();
-        StaticFiles { serve, fallback: folder.fallback.clone() }
+        StaticFiles { serve, fallback: folder.fallback.clone(), prefix: folder.pattern.prefix().to_owned() }
     }
 
     /// Answers a request for `path`, which is what the route's wildcard stands for.
@@ -69,7 +71,10 @@ impl StaticFiles {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        let path = if path.is_empty() { "/" } else { path };
+        if path.is_empty() {
+            // A page's relative links are relative to a folder.
+            return moved(&format!("{}/", self.prefix), query);
+        }
         let Some(name) = name(path) else { return missing() };
         let answer = match self.ask(head, path, query).await {
             Err(error) if is_missing(&error) => match &self.fallback {
@@ -121,6 +126,16 @@ fn has_extension(name: &str) -> bool {
 fn is_missing(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory | PermissionDenied | InvalidInput)
+}
+
+fn moved(path: &str, query: Option<&str>) -> Response<EdgeBody> {
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let Ok(target) = HeaderValue::try_from(target) else { return missing() };
+    let mut response = Response::new(EdgeBody::full(Bytes::new()));
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(LOCATION, target);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+    response
 }
 
 fn missing() -> Response<EdgeBody> {
