@@ -107,7 +107,7 @@ pub(super) fn check(application: &Application, file: File<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::tests::{HEAD, app};
+    use crate::tests::app;
     use std::os::unix::fs::symlink;
 
     const LINE: usize = 4;
@@ -116,7 +116,8 @@ mod tests {
     fn text(entries: &str) -> String {
         let component =
             "[component.a]\nsource = \"a.wasm\"\n[[trigger.http]]\nroute = \"/api/...\"\ncomponent = \"a\"\n";
-        format!("{HEAD}[[application.tool.souk.static]]\n{entries}\n{component}")
+        let head = "spin_manifest_version = 2\n[application]\nname = \"t\"\n";
+        format!("{head}[[application.tool.souk.static]]\n{entries}\n{component}")
     }
 
     #[test]
