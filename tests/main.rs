@@ -12,6 +12,7 @@ mod harness;
 mod scenarios {
     mod access;
     mod accounts;
+    mod administration;
     mod browser;
     mod cli;
     mod crashes;
@@ -39,6 +40,7 @@ mod scenarios {
     mod postgres;
     mod protocols;
     mod quota;
+    mod readiness;
     mod reconcile;
     mod remote;
     mod sandbox;

@@ -1,5 +1,6 @@
 //! What the scenarios share: building the test components, running the host, and a client that checks every response.
 
+pub mod admin;
 pub mod app;
 pub mod build;
 pub mod client;

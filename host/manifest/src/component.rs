@@ -43,6 +43,7 @@ impl Component {
             remote: Vec::new(),
             idempotent: Vec::new(),
             nest: Nest::default(),
+            ignored_for_readiness: false,
             build: None,
             migrations: None,
             database: None,
@@ -326,6 +327,16 @@ fn read_tool(
     }
     component.idempotent = read_idempotent(&mut souk);
     component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
+    if let Some(readiness) = souk.string("readiness") {
+        match readiness.value.as_str() {
+            "ignore" => component.ignored_for_readiness = true,
+            other => {
+                let fix =
+                    "write `readiness = \"ignore\"`, or remove it: then the host is ready only when the component is";
+                souk.error(readiness.line, format!("`readiness` must be \"ignore\", and is \"{other}\""), fix);
+            }
+        }
+    }
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }

@@ -138,6 +138,8 @@ pub struct Application {
     pub nats: Option<NatsConfig>,
     /// The components that run here; `None` when all do. The others run on other hosts.
     pub only: Option<BTreeSet<String>>,
+    /// Names by which the administration listener may be called, besides its address.
+    pub admin_hosts: Vec<String>,
 }
 
 impl Application {
@@ -203,6 +205,8 @@ pub struct Component {
     pub idempotent: Vec<Idempotent>,
     /// What it has to do with a NestJS system.
     pub nest: Nest,
+    /// Whether the host counts as ready whatever this component lacks.
+    pub ignored_for_readiness: bool,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
@@ -331,6 +335,7 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
         draft.application.key_value_places = config.key_value_places;
         draft.application.sqlite_paths = config.sqlite_paths;
         draft.application.state_dir = config.state_dir;
+        draft.application.admin_hosts = config.admin_hosts;
         providers = config.providers;
         nats::apply_nats_config(
             &mut draft.application,

@@ -374,6 +374,7 @@ fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.idempotent = [\"n:p/i#\"]", 8, "names no function after its `#`", "#function"),
         in_component("tool.souk.idempotent = [\"in#f\"]", 8, "it names no package", "#function"),
         // A NestJS system.
+        in_component("tool.souk.readiness = \"off\"", 8, "`readiness` must be \"ignore\"", "remove it"),
         in_component("tool.souk.nest = {}", 8, "names no pattern", "`serves` or `calls`"),
         in_component("tool.souk.nest.serve = {}", 8, "unknown key `serve`", "did you mean `serves`?"),
         in_component("tool.souk.nest.serves = { \"a b\" = \"n:p/i#f\" }", 8, "takes no blanks", "change the pattern"),

@@ -100,7 +100,7 @@ impl DependencyName {
     }
 
     /// Whether one import could be meant by both names.
-    pub(super) fn overlaps(&self, other: &DependencyName) -> bool {
+    pub fn overlaps(&self, other: &DependencyName) -> bool {
         fn meet<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b
         }

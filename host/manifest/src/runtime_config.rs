@@ -21,6 +21,7 @@ pub(super) struct RuntimeConfig {
     pub providers: Vec<Provider>,
     pub state_dir: Option<PathBuf>,
     pub nats: NatsTable,
+    pub admin_hosts: Vec<String>,
     /// Labels with the table and line that define them, for the check that someone uses them.
     pub labels: Vec<(&'static str, At<String>)>,
 }
@@ -62,6 +63,8 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     let state_dir = root.string("state_dir").filter(|dir| !dir.value.is_empty());
     config.state_dir = state_dir.map(|dir| folder.join(dir.value));
 
+    config.admin_hosts = read_admin_hosts(&mut root);
+
     root.refuse("config_provider", "`config_provider` is the old name of a key", "write `variables_provider`");
     let fix = "remove it; the host writes its log to its standard error";
     root.refuse("log_dir", "`log_dir` is not supported", fix);
@@ -71,6 +74,23 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     }
     root.finish();
     (config, source)
+}
+
+/// The names by which the administration listener may be called, besides its address.
+fn read_admin_hosts(root: &mut Table<'_, '_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for host in root.strings("admin_hosts") {
+        let name = host.value.to_ascii_lowercase();
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if is_name {
+            hosts.push(name);
+        } else {
+            let message = format!("`{}` in `admin_hosts` is not a host's name", host.value.escape_debug());
+            root.error(host.line, message, "write the name alone: `admin.example`, without a scheme, a port or a `*`");
+        }
+    }
+    hosts
 }
 
 /// Reads each `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`: `key` says which, and `place` reads one whose `type`

@@ -42,6 +42,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         conditional: BTreeMap::new(),
         nats: None,
         only: None,
+        admin_hosts: Vec::new(),
     };
     // Whatever names a component or variable would be wrong too, and say nothing new.
     if root.misspelt("component") || root.misspelt("variables") {
@@ -306,7 +307,8 @@ fn read_route(table: &mut Table<'_, '_>) -> Option<Option<RoutePattern>> {
         DeValue::String(text) => match RoutePattern::parse(text) {
             Ok(pattern) => {
                 if pattern.is_reserved() {
-                    let message = format!("route `{pattern}` is never reached: the host answers /.well-known/spin/");
+                    let message =
+                        format!("route `{pattern}` is never reached: the host answers /.well-known/spin/ and /souk/");
                     table.warning(line, message, "choose another path");
                 }
                 Some(Some(pattern))

@@ -412,6 +412,7 @@ fn a_wrong_runtime_configuration_is_one_error_each() {
         ("[llm_compute]\ntype = \"spin\"", 1, "AI models", "remove"),
         ("\n\nlog_dir = \"x\"", 3, "`log_dir`", "remove"),
         ("state_dri = \"x\"", 1, "unknown key `state_dri`", "`state_dir`"),
+        ("admin_hosts = [\"https://a.example\"]", 1, "is not a host's name", "the name alone"),
         ("state_dir = 3", 1, "must be a string", "quotes"),
         ("state_dir = ", 1, "not TOML", "TOML"),
     ] {

@@ -23,7 +23,7 @@ pub use engine::{Engine, EngineError};
 pub use error::{CallError, Failure};
 pub use fairness::{Fairness, Slice};
 pub use http::ResponseBody;
-pub use pool::{Pool, PoolConfig};
+pub use pool::{Pool, PoolConfig, PoolUse};
 
 use souk_manifest::limits::FixedLimit;
 

@@ -46,6 +46,17 @@ pub struct PoolConfig {
     pub fairness: Fairness,
 }
 
+/// How many instances of a pool are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Those that serve a call.
+    pub busy: usize,
+    /// Those that are kept for the next one.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+}
+
 /// The pool of one component.
 pub struct Pool {
     pub(super) compiled: Compiled,
@@ -97,6 +108,16 @@ impl Pool {
     /// How long an instance may stand unused.
     pub fn idle_limit(&self) -> Duration {
         self.limits.idle
+    }
+
+    /// How many instances are in use now.
+    pub fn in_use(&self) -> PoolUse {
+        let most = usize::try_from(self.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        PoolUse {
+            busy: most.saturating_sub(self.slots.available_permits()),
+            idle: self.instances().len(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
     }
 
     /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.

@@ -59,8 +59,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What belongs in the log, if anything.
-    pub(super) fn cause(&self) -> Option<String> {
+    /// What SQLite or the server said; it belongs in the log alone.
+    pub fn cause(&self) -> Option<String> {
         match self {
             StoreError::Database(cause) => Some(cause.to_string()),
             StoreError::DiskFull => Some("the disk of the state folder is full: make room on it".to_owned()),

@@ -60,6 +60,17 @@ impl Store {
         Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
     }
 
+    /// Whether the server that has this store answers; a store in a file always does.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Kind::File(_) => Ok(()),
+            Kind::Nats(_) | Kind::Redis(_) => self.exists(PROBED_KEY).await.map(drop),
+        }
+    }
+
     /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
     /// for.
     pub fn max_value(&self) -> usize {
@@ -190,6 +201,9 @@ impl Store {
         if size > most { Err(StoreError::ValueTooLarge { size, most }) } else { Ok(()) }
     }
 }
+
+/// The key that is asked for to see whether a server answers; whether there is such a key does not matter.
+const PROBED_KEY: &str = "souk-readiness";
 
 fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
     found.map(|(value, _)| value)

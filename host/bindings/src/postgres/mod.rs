@@ -185,6 +185,20 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// Whether the server at `address` takes statements of the component now.
+    ///
+    /// # Errors
+    /// Why it does not, for the log.
+    pub async fn probe(&self, address: &Address) -> Result<(), String> {
+        let pool = self.pools.pool(address).map_err(|error| error.to_string())?;
+        pool.probe(&self.allowed).await.map_err(|error| match error {
+            Error::ConnectionFailed(why) | Error::BadParameter(why) | Error::Other(why) => why,
+            other => format!("{other:?}"),
+        })
+    }
+}
+
 /// The binding's state of one instance.
 #[derive(Debug, Default)]
 pub struct State {

@@ -74,6 +74,7 @@ impl Pools {
             pools: Arc::downgrade(self),
             connections: self.connections.clone(),
             resolve: self.resolve.clone(),
+            released: Mutex::new(Instant::now()),
         });
         pools.insert(address.clone(), pool.clone());
         drop(pools);
@@ -119,6 +120,8 @@ pub(super) struct Pool {
     pools: Weak<Pools>,
     connections: Arc<Semaphore>,
     resolve: Resolve,
+    /// When a connection was given back last; at first when the pool was made.
+    released: Mutex<Instant>,
 }
 
 struct Idle {
@@ -158,6 +161,32 @@ impl Pool {
                 Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
             },
         };
+        self.lease_in(slot, allowed, deadline).await
+    }
+
+    /// Whether the server takes statements now. It is asked like by any other that takes a connection; where all are in
+    /// use, it is enough that one was given back not long ago.
+    ///
+    /// # Errors
+    /// Why no statement can be sent.
+    pub async fn probe(self: &Arc<Self>, allowed: &Allowed) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
+        match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => {
+                self.lease_in(slot, allowed, deadline).await?.release();
+                Ok(())
+            }
+            Err(_) if lock(&self.released).elapsed() < super::POOL_TIMEOUT => Ok(()),
+            Err(_) => Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
+        }
+    }
+
+    async fn lease_in(
+        self: &Arc<Self>,
+        slot: OwnedSemaphorePermit,
+        allowed: &Allowed,
+        deadline: tokio::time::Instant,
+    ) -> Result<Lease, Error> {
         while let Some(Idle { mut live, since }) = self.take(allowed) {
             let lives = since.elapsed() < super::PING_AFTER
                 || matches!(timeout(super::PING_TIMEOUT, live.session.ping()).await, Ok(Ok(())));
@@ -329,8 +358,10 @@ impl Lease {
     /// Gives the connection back. It must be outside a transaction and have nothing under way.
     pub fn release(self) {
         let Lease { live, pool, traces, _slot } = self;
+        let now = Instant::now();
+        *lock(&pool.released) = now;
         if !traces {
-            lock(&pool.idle).push(Idle { live, since: Instant::now() });
+            lock(&pool.idle).push(Idle { live, since: now });
         }
     }
 

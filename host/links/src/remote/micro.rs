@@ -10,6 +10,7 @@
 //! without its package and version, `store-products` and `catalog-get`, unless the component has another one of that
 //! name: then whole.
 
+use super::hosts::PROBE_TIMEOUT;
 use super::wire;
 use async_nats::service::{Info, PingResponse, Stats as StatsResponse, endpoint, error};
 use async_nats::{Client, Message, SubscribeError, Subscriber, datetime};
@@ -152,6 +153,16 @@ pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration)
     let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
     // It becomes a part of a subject.
     (token(&id) == id && (1..=MAX_ID_BYTES).contains(&id.len())).then(|| id.into())
+}
+
+/// Whether a host serves `component` now; `None` where this host may not ask.
+pub async fn is_served(nats: &Nats, component: &str) -> Option<bool> {
+    let start = Instant::now();
+    if first_host(nats, component, PROBE_TIMEOUT).await.is_some() {
+        return Some(true);
+    }
+    let subject = format!("$SRV.PING.{}", service_name(nats.subjects(), component));
+    (!nats.is_denied(&subject, start)).then_some(false)
 }
 
 /// The name of the service that every host is: no component's, since a token has no `_h`.

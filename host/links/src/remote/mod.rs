@@ -74,7 +74,7 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
-pub use micro::{ServedFunction, Unanswered};
+pub use micro::{ServedFunction, Unanswered, is_served};
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};

@@ -164,6 +164,21 @@ impl Shared {
         self.internal.set(dispatch);
     }
 
+    /// What all instances take together.
+    pub(super) fn budget(&self) -> &ApplicationBudget {
+        &self.budget
+    }
+
+    /// The key-value store of `label`.
+    pub(super) fn store(&self, label: &str) -> Option<&Arc<Store>> {
+        self.key_value.get(label)
+    }
+
+    /// The PostgreSQL servers that `component` may reach.
+    pub(super) fn postgres_of(&self, component: &Component) -> postgres::Granted {
+        postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone())
+    }
+
     /// The database of `label`.
     pub(super) fn database(&self, label: &str) -> Option<&Arc<Database>> {
         self.sqlite.get(label)
@@ -190,7 +205,7 @@ impl Shared {
             files: files::prepare(&application.dir, state.path(), &component.name, &component.files)?,
             key_value: chosen(&self.key_value, &component.key_value_stores),
             sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
-            postgres: postgres::Granted::new(component.allowed_outbound_hosts.clone(), self.postgres.clone()),
+            postgres: self.postgres_of(component),
             budget: self.budget.clone(),
             ..Grants::nothing(name, component.limits.clone(), Arc::new(client))
         })

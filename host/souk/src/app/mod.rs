@@ -17,11 +17,14 @@ mod summary;
 use async_nats::SubscribeError;
 use grants::Shared;
 use late::Late;
+use souk_bindings::budget::ApplicationBudget;
+use souk_bindings::key_value::Store;
+use souk_bindings::postgres;
 use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
 use souk_links::remote::{Presence, Remote, Serving};
-use souk_manifest::Application;
 use souk_manifest::state::StateFolder;
+use souk_manifest::{Application, Component};
 use souk_nats::NatsError;
 use souk_runtime::{Engine, Fairness, Pool};
 use std::collections::BTreeMap;
@@ -123,6 +126,21 @@ impl App {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The key-value store of `label`.
+    pub fn store(&self, label: &str) -> Option<&Arc<Store>> {
+        self.shared.store(label)
+    }
+
+    /// The PostgreSQL servers that `component` may reach.
+    pub fn postgres_of(&self, component: &Component) -> postgres::Granted {
+        self.shared.postgres_of(component)
+    }
+
+    /// What all instances take together.
+    pub fn budget(&self) -> &ApplicationBudget {
+        self.shared.budget()
     }
 
     /// Every component's instances, by the component's name.

@@ -2,9 +2,9 @@
 
 use super::reach::{Reached, reach};
 use super::{AppArgs, default_url, fill_in, output};
+use crate::admin::call::{self, CallReply, CallRequest, Listed};
 use crate::app::App;
-use crate::control::{self, CallReply, CallRequest, Listed};
-use crate::telemetry;
+use crate::telemetry::{self, Format};
 use clap::Args;
 use souk_manifest::state;
 use std::process::ExitCode;
@@ -44,17 +44,17 @@ impl Call {
             Reached::Host(mut host) => {
                 return match request {
                     None => Ok(print_list(&host.list().await?)),
-                    Some(request) => print_reply(host.call(&request).await?),
+                    Some(request) => Ok(print_reply(host.call(&request).await?)),
                 };
             }
             Reached::State(state) => state,
         };
         let application = fill_in(manifest?, default_url(), state.secrets())?;
-        let _log = telemetry::start("warn,guest=info,souk::app=error")?;
+        let _log = telemetry::start("warn,guest=info,souk::app=error", Format::Text)?;
         let app = App::start(application, &state, |_| {}).await?;
         match request {
-            None => Ok(print_list(&control::list(&app).await)),
-            Some(request) => print_reply(control::call(&app, request).await),
+            None => Ok(print_list(&call::list(&app).await)),
+            Some(request) => Ok(print_reply(call::call(&app, request).await?)),
         }
     }
 
@@ -89,16 +89,15 @@ fn print_list(functions: &[Listed]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn print_reply(reply: CallReply) -> anyhow::Result<ExitCode> {
+fn print_reply(reply: CallReply) -> ExitCode {
     match reply {
         CallReply::Ok(value) => {
             output::line(value.get());
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         CallReply::Err(error) => {
             output::note(&format!("{{\"err\":{error}}}"));
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
-        CallReply::Failed(message) => anyhow::bail!(message),
     }
 }

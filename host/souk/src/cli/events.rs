@@ -3,9 +3,9 @@
 
 use super::reach::{Reached, reach};
 use super::{AppArgs, event_table, output};
-use crate::control::RunningHost;
+use crate::admin::RunningHost;
 use clap::{Args, Subcommand};
-use souk_links::durable::operator::{self, Event, Found, Reply, Request, Which};
+use souk_links::durable::operator::{self, Event, Found, Request, Which};
 use souk_links::durable::{FileQueue, JetStreamQueue, Queue};
 use souk_manifest::NatsConfig;
 use souk_manifest::limits::EdgeLimits;
@@ -165,14 +165,10 @@ impl Messages {
     }
 
     async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
-        let reply = match self {
-            Messages::Host(host) => host.events(&request).await?,
-            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await,
-        };
-        match reply {
-            Reply::Events(found) => Ok(found),
-            Reply::Failed(message) => anyhow::bail!(message),
-        }
+        Ok(match self {
+            Messages::Host(host) => host.messages(&request).await?,
+            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await?,
+        })
     }
 }
 

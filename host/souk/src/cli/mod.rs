@@ -3,6 +3,7 @@
 //! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
 //! code is 0 after success, 1 after an error, 2 after a wrong command line.
 
+mod admin;
 mod build;
 mod call;
 mod doctor;
@@ -55,6 +56,8 @@ enum Command {
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
+    /// Print or renew the tokens of the administration listener
+    Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
@@ -192,6 +195,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Up(up) => up.run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
+                Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
             }

@@ -2,16 +2,20 @@
 
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
 use super::{build, output, signals};
+use crate::admin::serve::{self, Listener};
+use crate::admin::sessions::Sessions;
+use crate::admin::{Admin, Tokens};
 use crate::app::{App, Progress};
-use crate::control;
-use crate::http::{Edge, Server, Tls};
-use crate::telemetry;
+use crate::http::{Edge, Server, Tls, TlsError};
+use crate::readiness::Readiness;
+use crate::telemetry::{self, Format};
 use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +40,21 @@ pub struct Up {
     /// The PEM private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Serve the administration API here too, with a token; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Serve the administration over TLS with this PEM certificate chain
+    #[arg(long, value_name = "FILE", requires = "admin_tls_key", requires = "admin")]
+    admin_tls_cert: Option<PathBuf>,
+    /// The PEM private key of that certificate
+    #[arg(long, value_name = "FILE", requires = "admin_tls_cert")]
+    admin_tls_key: Option<PathBuf>,
+    /// Serve the administration without TLS on an address that others reach
+    #[arg(long, requires = "admin")]
+    admin_insecure: bool,
+    /// How the log is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
@@ -55,22 +74,21 @@ impl Up {
         }
         let start = Instant::now();
         let manifest = self.app.read(&self.env)?;
-        let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
+        let log = telemetry::start(if self.quiet { "warn" } else { "info" }, self.log_format)?;
         signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
-        let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
-            _ => None,
-        };
+        let tls = tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
         let server = Server::bind(&self.listen).await?;
         let address = server.address();
+        let listener = self.listen_for_admin().await?;
         let application = fill_in(manifest, url(scheme, address), state.secrets())?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
-        let control = control::bind(&state::control_socket(state.path()))?;
+        let socket = serve::bind_socket(&state::control_socket(state.path()))?;
+        let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;
         let app = App::start(application, &state, move |progress| {
             if !quiet {
@@ -85,27 +103,65 @@ impl Up {
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
-        let calls = TaskTracker::new();
-        control::serve(app.clone(), control, calls.clone(), shutdown.clone());
-        let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        let readiness = Readiness::start(&app, &state, shutdown.clone());
+        let admin = Arc::new(Admin {
+            app: app.clone(),
+            readiness: readiness.clone(),
+            tokens,
+            sessions: Sessions::default(),
+            log: log.tail(),
+            url: format!("{scheme}://{address}"),
+            listener: listener.as_ref().map(Listener::url),
+            started: start,
+            changes: TaskTracker::new(),
+        });
+        // The administration is there until all has drained, so that a probe sees it.
+        let stop = CancellationToken::new();
+        let _stopped = stop.clone().drop_guard();
+        tokio::spawn(serve::serve_socket(admin.clone(), socket, stop.clone()));
+        if let Some(listener) = listener {
+            tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
+        }
+        let edge = tokio::spawn(server.run(Edge::new(app.clone(), readiness), tls, shutdown.clone()));
         if !quiet {
-            output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
+            if let Some(url) = &admin.listener {
+                output::text(&format!("Administration: {url}\n"));
+            }
+            output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
         }
         let mut drained = edge.await?;
-        calls.close();
-        drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
+        admin.changes.close();
+        drained &= tokio::time::timeout(drain, admin.changes.wait()).await.is_ok();
         if let Some(serving) = serving {
             drained &= serving.await?;
         }
         for ending in [deliveries, bridge].into_iter().flatten() {
             ending.await?;
         }
+        stop.cancel();
         let _ = std::fs::remove_file(state::control_socket(state.path()));
         if drained {
             Ok(ExitCode::SUCCESS)
         } else {
             anyhow::bail!("requests were still under way when the limit `drain` was over; they were cut off")
         }
+    }
+}
+
+/// TLS with this certificate and key, where both are given.
+fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, TlsError> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Tls::load(certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+impl Up {
+    /// The listener of `--admin`; bound before anything is compiled, as the public one.
+    async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
+        let Some(address) = &self.admin else { return Ok(None) };
+        let tls = tls(self.admin_tls_cert.as_deref(), self.admin_tls_key.as_deref())?;
+        Ok(Some(Listener::bind(address, tls, self.admin_insecure).await?))
     }
 }
 

@@ -5,10 +5,12 @@ use super::body::{self, EdgeBody, buffer_small_body};
 use super::error;
 use super::request::{self, Caller, REQUEST_ID};
 use super::upload::{self, MemoryBudget, Refused, Upload};
+use crate::admin::access;
 use crate::app::{App, Handler};
+use crate::readiness::Readiness;
 use crate::spin_headers::RouteHeaders;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
@@ -24,6 +26,8 @@ use std::time::Instant;
 const HEALTH: &str = "/.well-known/spin/health";
 /// What is served; the path and the answer are Spin's.
 const INFO: &str = "/.well-known/spin/info";
+/// Whether all routes can be served: 200 or 503.
+const READY: &str = "/.well-known/souk/ready";
 
 /// What answers a route.
 struct Target {
@@ -38,6 +42,7 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The public face of an application.
 pub struct Edge {
     app: Arc<App>,
+    readiness: Arc<Readiness>,
     router: Router<Target>,
     budget: MemoryBudget,
     /// The answer to [`INFO`].
@@ -46,7 +51,7 @@ pub struct Edge {
 
 impl Edge {
     /// The edge of `app`.
-    pub fn new(app: Arc<App>) -> Arc<Self> {
+    pub fn new(app: Arc<App>, readiness: Arc<Readiness>) -> Arc<Self> {
         let routes = app.application().routes.iter().filter_map(|route| {
             let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
             Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern) }))
@@ -54,7 +59,7 @@ impl Edge {
         let router = Router::new(routes);
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
-        Arc::new(Edge { info: info.to_string().into(), app, router, budget: MemoryBudget::new() })
+        Arc::new(Edge { info: info.to_string().into(), app, readiness, router, budget: MemoryBudget::new() })
     }
 
     /// The limits of the edge.
@@ -111,9 +116,11 @@ impl Edge {
         let uri = std::mem::take(&mut head.uri);
         match uri.path() {
             HEALTH => return (fixed(&head.method, "health", "text/plain", Bytes::from_static(b"OK")), None),
+            READY => return (self.ready(&head.method), None),
             INFO => return (fixed(&head.method, "info", "application/json", self.info.clone()), None),
             _ => {}
         }
+        access::strip_cookie(&mut head.headers);
         let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
@@ -167,6 +174,22 @@ impl Edge {
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component))
+    }
+}
+
+impl Edge {
+    /// Whether all routes can be served, for a load balancer; `/readyz` of the administration says what is missing.
+    fn ready(&self, method: &Method) -> Response<EdgeBody> {
+        let mut response = fixed(method, "readiness", "text/plain", Bytes::new());
+        if response.status() == StatusCode::OK {
+            if !self.readiness.is_ready() {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_TYPE);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        response
     }
 }
 

@@ -16,6 +16,7 @@ mod tls;
 mod upload;
 
 pub use edge::Edge;
+pub(crate) use error::status as status_of;
 pub use server::{Server, ServerError};
 use souk_manifest::limits::FixedLimit;
 pub use tls::{Tls, TlsError};
