@@ -11,6 +11,9 @@ use std::time::Duration;
 const MOST: Duration = Duration::from_secs(30);
 
 /// Headers as `Name: value` lines up to an empty one, then a payload.
+///
+/// # Panics
+/// When a call could last longer than calls here may, or a text of it could begin a line of the log.
 pub fn message(data: &[u8]) {
     let end = data.windows(2).position(|window| window == b"\n\n").unwrap_or(data.len());
     let (head, payload) = data.split_at(end);
