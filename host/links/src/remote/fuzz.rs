@@ -1,7 +1,5 @@
 //! Fuzz target: any bytes as a message of another host: the headers of a call, a request, a response.
 
-#![allow(clippy::unwrap_used)]
-
 use super::{http, wire};
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
