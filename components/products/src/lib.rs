@@ -21,12 +21,12 @@ const MAX_PAGE: u32 = 1000;
 struct Catalog;
 
 impl Guest for Catalog {
-    async fn create(product: NewProduct) -> Result<Product, Error> {
+    fn create(product: NewProduct) -> Result<Product, Error> {
         let parameters = [Value::Text(name(product.name)?), cents(product.price)?];
-        rows::one(Database::open().await?.query(sql::CREATE, &parameters)?)
+        rows::one(Database::open()?.query(sql::CREATE, &parameters)?)
     }
 
-    async fn list(page: u32, limit: u32) -> Result<Page, Error> {
+    fn list(page: u32, limit: u32) -> Result<Page, Error> {
         if page == 0 {
             return Err(Error::Invalid("page must be a positive number".into()));
         }
@@ -34,7 +34,7 @@ impl Guest for Catalog {
             return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
         }
         let offset = i64::from(page - 1) * i64::from(limit);
-        let database = Database::open().await?;
+        let database = Database::open()?;
         let mut page = rows::page(database.query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)?;
         if page.products.is_empty() {
             page.total = rows::count(database.query(sql::COUNT, &[])?)?;
@@ -42,24 +42,24 @@ impl Guest for Catalog {
         Ok(page)
     }
 
-    async fn get(id: ProductId) -> Result<Product, Error> {
-        rows::one(Database::open().await?.query(sql::GET, &[key(id)?])?)
+    fn get(id: ProductId) -> Result<Product, Error> {
+        rows::one(Database::open()?.query(sql::GET, &[key(id)?])?)
     }
 
-    async fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
+    fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
         if changes.name.is_none() && changes.price.is_none() {
             return Err(Error::Invalid("nothing to change: give a name or a price".into()));
         }
         let name = changes.name.map(name).transpose()?.map_or(Value::Null, Value::Text);
         let price = changes.price.map(cents).transpose()?.unwrap_or(Value::Null);
-        rows::one(Database::open().await?.query(sql::UPDATE, &[key(id)?, name, price])?)
+        rows::one(Database::open()?.query(sql::UPDATE, &[key(id)?, name, price])?)
     }
 
-    async fn delete(id: ProductId) -> Result<Product, Error> {
-        rows::one(Database::open().await?.query(sql::DELETE, &[key(id)?])?)
+    fn delete(id: ProductId) -> Result<Product, Error> {
+        rows::one(Database::open()?.query(sql::DELETE, &[key(id)?])?)
     }
 
-    async fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
+    fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
         ids.sort_unstable();
         ids.dedup();
         let Some(largest) = ids.last() else { return Ok(Vec::new()) };
@@ -70,7 +70,7 @@ impl Guest for Catalog {
         // The numbers go in as one JSON text: the statement is the same for any count, so it stays in the cache.
         let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let parameters = [Value::Text(format!("[{list}]"))];
-        let products = rows::all(Database::open().await?.query(sql::VALIDATE, &parameters)?)?;
+        let products = rows::all(Database::open()?.query(sql::VALIDATE, &parameters)?)?;
         if products.len() == ids.len() { Ok(products) } else { Err(Error::NotFound) }
     }
 }
