@@ -107,7 +107,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| Problem::bad(format_args!("the arguments of {function}: {e}\n  fix: it is {}", line(called))))?;
-    let values = pool.call(position, params, context(pool.call_deadline())).await;
+    let values = pool.call(position, &params, context(pool.call_deadline())).await;
     let values = values.map_err(|e| Problem::new(status_of(e.failure), &e))?;
     let json = codec.encode_results(&values).map_err(|e| unreadable(&function, &e))?;
     reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)
