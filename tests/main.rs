@@ -28,6 +28,7 @@ mod scenarios {
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod metrics;
     mod migrations;
     mod model;
     mod nest;

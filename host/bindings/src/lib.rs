@@ -4,6 +4,7 @@
 //! Every component is linked with every binding; a call that was not granted answers with the interface's own
 //! `access-denied` (or its equivalent), as in Spin.
 
+pub mod boundary;
 pub mod budget;
 pub mod call;
 pub mod files;
@@ -24,6 +25,7 @@ mod stdio;
 mod variables;
 mod wasi;
 
+use crate::boundary::{ComponentBoundaries, Usage};
 use crate::call::CallContext;
 use souk_manifest::limits::{ComponentLimits, FixedLimit};
 use std::collections::BTreeMap;
@@ -93,6 +95,10 @@ pub struct Grants {
     pub http: Arc<http_client::Client>,
     /// What the component shares with all others of the application.
     pub budget: Arc<budget::ApplicationBudget>,
+    /// The boundaries that its calls cross.
+    pub boundaries: ComponentBoundaries,
+    /// What all of its instances take.
+    pub usage: Arc<Usage>,
     /// What the component may print to the log in a second, in bytes.
     pub output: Arc<LineBudget>,
 }
@@ -111,6 +117,8 @@ impl Grants {
             postgres: postgres::Granted::default(),
             http,
             budget: Arc::default(),
+            boundaries: ComponentBoundaries::default(),
+            usage: Arc::default(),
             output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }
@@ -157,8 +165,13 @@ impl Ctx {
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
-            slice: Slice::default(),
-            limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
+            slice: Slice::of(&grants.usage),
+            limits: InstanceLimits::new(
+                grants.component.clone(),
+                &grants.limits,
+                grants.budget.clone(),
+                grants.usage.clone(),
+            ),
             stdio,
             key_value_open: 0,
             resources: http_limits::ResourceCount::default(),

@@ -6,6 +6,7 @@
 use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{Lease, Pool};
+use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
 use std::sync::Arc;
 use std::task::Poll;
@@ -38,6 +39,21 @@ impl Pool {
     /// # Errors
     /// As [`Pool::call`].
     pub async fn call_into(
+        self: &Arc<Self>,
+        function: usize,
+        params: &[Val],
+        results: &mut [Val],
+        context: CallContext,
+    ) -> Result<(), CallError> {
+        let crossing = self.calls.get(function).map(Boundary::open);
+        let called = self.call_crossing(function, params, results, context).await;
+        if let Some(crossing) = crossing {
+            crossing.close_with(&called, |error| error.failure.key());
+        }
+        called
+    }
+
+    async fn call_crossing(
         self: &Arc<Self>,
         function: usize,
         params: &[Val],

@@ -120,6 +120,22 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
+        let crossing = self.requests.open();
+        let answered = self.answer_crossing(request, context, run).await;
+        crossing.close_with(&answered, |error| error.failure.key());
+        answered
+    }
+
+    async fn answer_crossing<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+        context: CallContext,
+        run: fn(Call) -> Call,
+    ) -> Result<http::Response<ResponseBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
         let (head, mut answered) = oneshot::channel();
         let progress = Arc::new(CallProgress {
             component: self.component().clone(),

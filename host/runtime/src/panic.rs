@@ -29,6 +29,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::{Compiled, Failure, Fairness, Pool, PoolConfig};
+    use souk_bindings::boundary::Boundaries;
     use souk_bindings::call::CallContext;
     use souk_bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
     use souk_bindings::{Ctx, Grants};
@@ -67,7 +68,8 @@ mod tests {
         let client = Client::new("shop".into(), AllowedHosts::default(), 1, internal, tls_config().unwrap());
         let limits = ComponentLimits { instances: 1, ..ComponentLimits::default() };
         let grants = Arc::new(Grants::nothing("shop".into(), limits.clone(), Arc::new(client)));
-        Pool::new(PoolConfig { compiled, grants, limits, fairness: Fairness::new(2) })
+        let (version, boundaries) = (String::new(), Boundaries::measured().unwrap());
+        Pool::new(PoolConfig { compiled, grants, limits, fairness: Fairness::new(2), version, boundaries })
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use super::error::{CallError, Failure};
 use super::fairness::Fairness;
 use super::handler::Handler;
 use super::panic;
+use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
@@ -43,6 +44,10 @@ pub struct PoolConfig {
     pub limits: ComponentLimits,
     /// The process's fairness between busy guests.
     pub fairness: Fairness,
+    /// Its version; empty when it has none.
+    pub version: String,
+    /// The boundaries of the application.
+    pub boundaries: Boundaries,
 }
 
 /// How many instances of a pool are in use.
@@ -67,13 +72,27 @@ pub struct Pool {
     waiting: AtomicUsize,
     /// The most recently used last, so that a quiet component needs few instances.
     idle: Mutex<Vec<Instance>>,
+    /// Calls of its functions, in the order of [`Compiled::exported`].
+    pub(super) calls: Vec<Boundary>,
+    /// HTTP requests that it answers.
+    pub(super) requests: Boundary,
+    /// Deliveries of messages to it.
+    deliveries: Boundary,
+    failures: Failures,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(config: PoolConfig) -> Arc<Self> {
         let slots = usize::try_from(config.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (name, boundaries) = (&config.compiled.name, &config.boundaries);
+        let calls = config.compiled.exported.functions.iter();
+        let calls = calls.map(|f| boundaries.calls(name, &config.version, &format!("{}#{}", f.interface, f.name)));
         Arc::new(Pool {
+            calls: calls.collect(),
+            requests: boundaries.calls(name, &config.version, "wasi:http/handler#handle"),
+            deliveries: boundaries.deliveries(name),
+            failures: boundaries.failures(name),
             compiled: config.compiled,
             limits: config.limits,
             grants: config.grants,
@@ -97,6 +116,16 @@ impl Pool {
     /// The component's limits.
     pub fn limits(&self) -> &ComponentLimits {
         &self.limits
+    }
+
+    /// What its instances may reach.
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.grants
+    }
+
+    /// What deliveries of messages to it cross.
+    pub fn deliveries(&self) -> &Boundary {
+        &self.deliveries
     }
 
     /// How long one call may take.
@@ -135,6 +164,7 @@ impl Pool {
     }
 
     pub(super) fn error(&self, failure: Failure, detail: impl std::fmt::Display) -> CallError {
+        self.failures.count(failure.key());
         CallError::new(&self.compiled.name, failure, detail)
     }
 
@@ -195,7 +225,9 @@ impl Pool {
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
         self.fairness.govern(&mut store);
-        let instance = panic::contain(self.compiled.pre.instantiate_async(&mut store)).await.map_err(failed)?;
+        let slice = store.data().slice.clone();
+        let instantiated = panic::contain(slice.run(self.compiled.pre.instantiate_async(&mut store))).await;
+        let instance = instantiated.map_err(failed)?;
         let exported = &self.compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
         for function in &exported.functions {

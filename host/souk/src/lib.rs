@@ -14,6 +14,7 @@ mod descriptors;
 pub mod http;
 mod limits;
 mod machine;
+pub mod metrics;
 pub mod readiness;
 mod spin_headers;
 pub mod telemetry;

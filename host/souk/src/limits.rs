@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{admin, app, cli, descriptors, http, readiness, telemetry};
+use crate::{admin, app, cli, descriptors, http, metrics, readiness, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -14,6 +14,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         souk_links::fixed_limits(),
         souk_nats::fixed_limits(),
         admin::fixed_limits(),
+        metrics::FIXED_LIMITS.to_vec(),
         readiness::fixed_limits(),
         cli::fixed_limits(),
         [

@@ -90,7 +90,23 @@ pub struct Log {
     _guard: WorkerGuard,
 }
 
+/// How many lines the log has lost; cheap to clone.
+#[derive(Clone)]
+pub struct LogLosses(ErrorCounter);
+
+impl LogLosses {
+    /// The lines so far.
+    pub fn lines(&self) -> u64 {
+        self.0.dropped_lines() as u64
+    }
+}
+
 impl Log {
+    /// How many lines it loses.
+    pub fn losses(&self) -> LogLosses {
+        LogLosses(self.dropped.clone())
+    }
+
     /// Its last lines.
     pub fn tail(&self) -> LogTail {
         self.tail.clone()

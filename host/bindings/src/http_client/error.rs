@@ -24,6 +24,20 @@ pub(super) fn of_body(error: &hyper::Error) -> Error {
     first_known(error).unwrap_or(Error::HttpProtocolError)
 }
 
+/// The name of the kind of an error, for measures.
+pub(super) fn name(error: &Error) -> &'static str {
+    match error {
+        Error::HttpRequestDenied | Error::DestinationIpProhibited => "denied",
+        Error::DnsError { .. } | Error::DestinationNotFound => "not-found",
+        Error::DestinationUnavailable | Error::ConnectionRefused | Error::ConnectionTerminated => "unavailable",
+        Error::ConnectionTimeout | Error::ConnectionReadTimeout | Error::HttpResponseTimeout => "timeout",
+        Error::ConnectionLimitReached => "connection-limit",
+        Error::TlsCertificateError | Error::TlsAlertReceived { .. } | Error::TlsProtocolError => "tls",
+        Error::LoopDetected => "loop",
+        _ => "other",
+    }
+}
+
 /// An error and its causes in one line for the log.
 pub(super) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();

@@ -23,6 +23,7 @@ pub use connect::tls_config;
 pub(crate) use connect::{Resolve, system_resolver};
 pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 
+use crate::boundary::{Boundary, ComponentBoundaries};
 use crate::call::CallContext;
 use crate::framing::{self, Counted};
 use allow::{INTERNAL, Target};
@@ -98,9 +99,16 @@ pub struct Client {
     under_way: Arc<Semaphore>,
     internal: Internal,
     reported: Mutex<BTreeSet<String>>,
+    inside: Boundary,
+    outside: Boundary,
 }
 
 impl Client {
+    /// The same with the boundaries that its requests cross.
+    pub fn crossing(self, boundaries: &ComponentBoundaries) -> Self {
+        Client { inside: boundaries.inside.clone(), outside: boundaries.outside.clone(), ..self }
+    }
+
     /// A client for `component` that sends to the hosts of `allowed` only, with at most `requests` under way.
     pub fn new(
         component: Arc<str>,
@@ -136,6 +144,8 @@ impl Client {
             under_way: Arc::new(Semaphore::new(requests)),
             internal,
             reported: Mutex::default(),
+            inside: Boundary::off(),
+            outside: Boundary::off(),
         }
     }
 
@@ -156,6 +166,8 @@ impl Client {
         }
         let request = self.framed(request, &target, call)?;
         let deadline = Instant::from_std(call.deadline);
+        let boundary = if target.host.ends_with(INTERNAL) { &self.inside } else { &self.outside };
+        let (crossing, method) = (boundary.open(), request.method().clone());
         let sent = async {
             match target.host.strip_suffix(INTERNAL).map(str::to_owned) {
                 Some(name) => self.send_inside(name, &target, request, options, call).await,
@@ -163,7 +175,9 @@ impl Client {
                 None => Err(self.denied(&target, call)),
             }
         };
-        timeout_at(deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout))
+        let response = timeout_at(deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout));
+        crossing.close_request(&method, response.as_ref().map(Response::status).map_err(error::name));
+        response
     }
 
     /// The request as the host lets it leave: without headers of the connection, its body counted.

@@ -59,6 +59,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Its name, for measures.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            StoreError::KeyTooLong(_) => "key-too-long",
+            StoreError::ValueTooLarge { .. } => "value-too-large",
+            StoreError::BatchTooLong(_) | StoreError::BatchTooLarge => "batch-too-large",
+            StoreError::Full => "store-full",
+            StoreError::LogFull => "log-full",
+            StoreError::DiskFull => "disk-full",
+            StoreError::NotANumber | StoreError::Overflow => "not-a-number",
+            StoreError::Cursor => "cursor",
+            StoreError::Database(_) => "database",
+            StoreError::Server { .. } => "server",
+            StoreError::Stopping => "stopping",
+        }
+    }
+
     /// What SQLite or the server said; it belongs in the log alone.
     pub fn cause(&self) -> Option<String> {
         match self {

@@ -137,3 +137,14 @@ fn severity(severity: PgSeverity) -> &'static str {
         PgSeverity::Log => "LOG",
     }
 }
+
+/// The name of an error, for measures: of PostgreSQL's own none but that, since there are hundreds.
+pub(super) fn name_of(error: &Error) -> &'static str {
+    match error {
+        Error::ConnectionFailed(_) => "connection-failed",
+        Error::BadParameter(_) => "bad-parameter",
+        Error::QueryFailed(_) => "query-failed",
+        Error::ValueConversionFailed(_) => "value-conversion-failed",
+        Error::Other(_) => "other",
+    }
+}

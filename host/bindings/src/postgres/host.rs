@@ -5,7 +5,9 @@
 
 use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
+use super::error::name_of;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
+use crate::boundary::Crossing;
 use crate::producer::Producer;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
@@ -69,6 +71,11 @@ impl View<'_> {
     fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
         Ok(self.table.get(handle)?.clone())
     }
+
+    /// The connection, and a statement that begins on it.
+    fn crossing(&self, handle: &Resource<Handle>) -> wasmtime::Result<(Handle, Crossing)> {
+        Ok((self.connection(handle)?, self.grants.boundaries.postgres.open()))
+    }
 }
 
 impl wit::Host for View<'_> {}
@@ -109,7 +116,10 @@ impl wit::HostConnection for View<'_> {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
         let connection = self.connection(&handle)?;
-        Ok(connection.query(statement, params).await)
+        let crossing = self.grants.boundaries.postgres.open();
+        let result = connection.query(statement, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 
     async fn execute(
@@ -119,7 +129,10 @@ impl wit::HostConnection for View<'_> {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         let connection = self.connection(&handle)?;
-        Ok(connection.execute(statement, params).await)
+        let crossing = self.grants.boundaries.postgres.open();
+        let result = connection.execute(statement, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
@@ -169,8 +182,10 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let connection = store.with(|mut store| store.get().connection(&handle))?;
-        let mut rows = match connection.query_stream(statement, params).await {
+        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle))?;
+        let begun = connection.query_stream(statement, params).await;
+        crossing.close_with(&begun, name_of);
+        let mut rows = match begun {
             Ok(rows) => rows,
             Err(e) => return Ok(Err(e)),
         };
@@ -195,7 +210,9 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let connection = store.with(|mut store| store.get().connection(&handle))?;
-        Ok(connection.execute(statement, params).await)
+        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle))?;
+        let result = connection.execute(statement, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 }

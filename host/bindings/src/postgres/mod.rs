@@ -68,7 +68,7 @@ mod tests;
 pub(crate) use address::connect_options;
 pub use address::{Address, AddressError, MAX_CA_ROOT_BYTES};
 pub use connection::Connection;
-pub use pool::Pools;
+pub use pool::{PoolUse, Pools};
 pub use stream::RowStream;
 
 use crate::Ctx;

@@ -84,6 +84,17 @@ impl Pools {
         Ok(pool)
     }
 
+    /// How many connections each pool has now.
+    pub fn in_use(&self) -> Vec<PoolUse> {
+        let pools = lock(&self.pools);
+        let of = |(address, pool): (&Address, &Arc<Pool>)| PoolUse {
+            name: format!("{}:{}/{}", address.host(), address.port(), address.database),
+            used: super::MAX_POOL_CONNECTIONS - pool.slots.available_permits(),
+            idle: lock(&pool.idle).len(),
+        };
+        pools.iter().map(of).collect()
+    }
+
     /// Closes the connection that was idle for longest, if there is one.
     fn close_an_idle_one(&self) {
         let pools = lock(&self.pools);
@@ -107,6 +118,17 @@ async fn sweep(pool: Weak<Pool>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many connections one pool has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Host, port and database; two that differ in their users have one name.
+    pub name: String,
+    /// Connections that run a statement or are inside a transaction.
+    pub used: usize,
+    /// Connections that wait for the next one.
+    pub idle: usize,
 }
 
 /// The pool of one address.

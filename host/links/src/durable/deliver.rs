@@ -87,6 +87,19 @@ pub(super) enum DeliveryOutcome {
     Stranded,
 }
 
+impl DeliveryOutcome {
+    /// What became of a message that was not delivered, for measures.
+    fn error(&self) -> Option<&'static str> {
+        match self {
+            DeliveryOutcome::Delivered => None,
+            DeliveryOutcome::RetryLater { uncounted: true, .. } => Some("overloaded"),
+            DeliveryOutcome::RetryLater { .. } => Some("retried"),
+            DeliveryOutcome::DeadLetter(_) => Some("dead-letter"),
+            DeliveryOutcome::Stranded => Some("stranded"),
+        }
+    }
+}
+
 impl DeliveryWorker {
     /// The worker of a component; `None` when the component exports no function that a message can call.
     fn of(pool: &Arc<Pool>) -> Option<Self> {
@@ -126,12 +139,14 @@ impl DeliveryWorker {
 
     /// Calls the target and returns the outcome, also for a message that has used up its attempts.
     pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
+        let crossing = self.pool.deliveries().open();
         let outcome = match self.attempt(message).await {
             DeliveryOutcome::RetryLater { reason, uncounted: false } if message.attempt >= self.attempts => {
                 DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt))
             }
             outcome => outcome,
         };
+        crossing.close(outcome.error());
         self.log(message, &outcome);
         outcome
     }

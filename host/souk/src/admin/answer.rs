@@ -126,6 +126,13 @@ impl Asked<'_> {
                 let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 with_status(status, &report)
             }
+            Action::Metrics => {
+                let metrics = admin.metrics.text();
+                let broken = |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("{error}"));
+                let mut answer = text(metrics.map_err(broken)?);
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
+                Ok(answer)
+            }
             Action::Readiness => json(&admin.readiness.report(true)),
             Action::SignIn => {
                 let SignIn { code } = read(body, MAX_OPEN_BODY_BYTES).await?;

@@ -27,6 +27,7 @@ pub(crate) mod sessions;
 pub(crate) mod tokens;
 
 use crate::app::App;
+use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::telemetry::LogTail;
 pub use client::RunningHost;
@@ -47,6 +48,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 pub struct Admin {
     pub(crate) app: Arc<App>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) metrics: Metrics,
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Sessions,
     pub(crate) log: LogTail,

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 pub enum Action {
     Live,
     Ready,
+    Metrics,
     SignIn,
     SignOut,
     Code,
@@ -55,6 +56,7 @@ const fn delete(path: &'static str, needs: Right, action: Action) -> Route {
 pub static ROUTES: &[Route] = &[
     get("/livez", Right::Nothing, Action::Live),
     get("/readyz", Right::Nothing, Action::Ready),
+    get("/metrics", Right::Nothing, Action::Metrics),
     post("/v1/session", Right::Nothing, Action::SignIn),
     delete("/v1/session", Right::Nothing, Action::SignOut),
     post("/v1/codes", Right::Owner, Action::Code),
@@ -86,6 +88,7 @@ impl Action {
             | Action::RenewTokens => true,
             Action::Live
             | Action::Ready
+            | Action::Metrics
             | Action::SignIn
             | Action::SignOut
             | Action::Code
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn only_what_names_no_data_needs_no_right() {
         let open: Vec<&str> = ROUTES.iter().filter(|r| r.needs == Right::Nothing).map(|r| r.path).collect();
-        assert_eq!(open, ["/livez", "/readyz", "/v1/session", "/v1/session"]);
+        assert_eq!(open, ["/livez", "/readyz", "/metrics", "/v1/session", "/v1/session"]);
         let changing = ROUTES.iter().filter(|route| route.action.changes());
         assert!(changing.into_iter().all(|route| route.needs >= Right::Full && route.method != Method::GET));
     }

@@ -13,6 +13,9 @@ pub enum StartError {
     /// The engine does not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Two measures have one name.
+    #[error("the measures clash: {0}\n  fix: this is a mistake in Souk: please report it")]
+    Measures(#[from] prometheus::Error),
     /// NATS cannot be used.
     #[error(transparent)]
     Nats(#[from] NatsError),

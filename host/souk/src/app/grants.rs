@@ -2,6 +2,7 @@
 //! that are granted its label; an HTTP client is one component's own.
 
 use rusqlite::ErrorCode;
+use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::http_client::{self, Client, Internal, InternalDispatch};
 use souk_bindings::key_value::Store;
@@ -112,6 +113,7 @@ pub(super) struct Shared {
     internal: Internal,
     tls: Arc<tokio_rustls::rustls::ClientConfig>,
     budget: Arc<ApplicationBudget>,
+    boundaries: Boundaries,
 }
 
 impl Shared {
@@ -120,6 +122,7 @@ impl Shared {
         application: &Application,
         state: &StateFolder,
         nats: Option<&Nats>,
+        boundaries: Boundaries,
     ) -> Result<Self, GrantError> {
         let shared = Shared {
             sqlite: BTreeMap::new(),
@@ -131,6 +134,7 @@ impl Shared {
                 memory: Budget::new(application.limits.application_memory.as_u64()),
                 files: Budget::new(application.limits.open_files),
             }),
+            boundaries,
         };
         shared.with(application, state, nats).await
     }
@@ -147,6 +151,7 @@ impl Shared {
             if let Entry::Vacant(entry) = shared.key_value.entry(label) {
                 let place = application.key_value_places.get(entry.key());
                 let store = store(place, &state.key_value(), nats, entry.key()).await?;
+                let store = store.crossing(&self.boundaries, entry.key());
                 entry.insert(Arc::new(store));
             }
         }
@@ -167,6 +172,21 @@ impl Shared {
     /// What all instances take together.
     pub(super) fn budget(&self) -> &ApplicationBudget {
         &self.budget
+    }
+
+    /// The boundaries that calls cross.
+    pub(super) fn boundaries(&self) -> &Boundaries {
+        &self.boundaries
+    }
+
+    /// The databases in files.
+    pub(super) fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
+        self.sqlite.values()
+    }
+
+    /// The connections to PostgreSQL.
+    pub(super) fn postgres_pools(&self) -> Vec<postgres::PoolUse> {
+        self.postgres.in_use()
     }
 
     /// The key-value store of `label`.
@@ -192,13 +212,15 @@ impl Shared {
         state: &StateFolder,
     ) -> Result<Grants, GrantError> {
         let name: Arc<str> = component.name.as_str().into();
+        let boundaries = self.boundaries.of_component(&component.name);
         let client = Client::new(
             name.clone(),
             component.allowed_outbound_hosts.clone().into(),
             component.limits.outbound_requests,
             self.internal.clone(),
             self.tls.clone(),
-        );
+        )
+        .crossing(&boundaries);
         Ok(Grants {
             variables: component.variables.iter().map(|(k, v)| (k.clone(), v.expose().to_string())).collect(),
             environment: component.environment.clone().into_iter().collect(),
@@ -207,6 +229,7 @@ impl Shared {
             sqlite: chosen(&self.sqlite, &component.sqlite_databases).into(),
             postgres: self.postgres_of(component),
             budget: self.budget.clone(),
+            boundaries,
             ..Grants::nothing(name, component.limits.clone(), Arc::new(client))
         })
     }

@@ -55,7 +55,9 @@ impl App {
             expected: Vec::new(),
         };
         let loaded = wiring.pool(component)?;
+        // Those that are there already are sampled.
         let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
+        new.values().for_each(|pool| self.engine.sample(&pool.grants().usage));
         late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(new.values().cloned().collect()))));
         late.pools.extend(new);
         Ok(loaded)

@@ -17,9 +17,11 @@ mod summary;
 use async_nats::SubscribeError;
 use grants::Shared;
 use late::Late;
+use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::ApplicationBudget;
 use souk_bindings::key_value::Store;
 use souk_bindings::postgres;
+use souk_bindings::sqlite::Database;
 use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
 use souk_links::remote::{Presence, Remote, Serving};
@@ -126,6 +128,21 @@ impl App {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The boundaries that calls cross.
+    pub fn boundaries(&self) -> &Boundaries {
+        self.shared.boundaries()
+    }
+
+    /// The databases in files.
+    pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
+        self.shared.databases()
+    }
+
+    /// The connections to PostgreSQL.
+    pub fn postgres_pools(&self) -> Vec<postgres::PoolUse> {
+        self.shared.postgres_pools()
     }
 
     /// The key-value store of `label`.

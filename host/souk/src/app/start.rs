@@ -7,6 +7,7 @@ use crate::spin_headers::InternalRoute;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use souk_bindings::boundary::Boundaries;
 use souk_bindings::call::CallContext;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
@@ -108,7 +109,8 @@ impl App {
             }
         };
         let (codes, ()) = tokio::try_join!(compile(&engine, &part, &progress), agreed)?;
-        let shared = Shared::open(&part, state, remote.as_ref().map(Remote::nats)).await?;
+        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()? };
+        let shared = Shared::open(&part, state, remote.as_ref().map(Remote::nats), boundaries).await?;
         for (component, count) in migrations::run(&part, &shared).await? {
             progress(Progress::Migrated { component, count });
         }
@@ -133,6 +135,7 @@ impl App {
             wiring.pool(name)?;
         }
         let (pools, expected) = (wiring.pools, wiring.expected);
+        pools.values().for_each(|pool| engine.sample(&pool.grants().usage));
         check_routes(&application, &pools)?;
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
@@ -247,6 +250,8 @@ impl Wiring<'_> {
             grants,
             limits: declared.limits.clone(),
             fairness: self.fairness.clone(),
+            version: application.version.clone(),
+            boundaries: self.shared.boundaries().clone(),
         });
         self.pools.insert(name.into(), pool.clone());
         Ok(Some(pool))
@@ -279,7 +284,8 @@ impl Wiring<'_> {
             };
             let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
             if let (Some(_), Some(queue)) = (durable, self.queue) {
-                durable::link(linker, &import, &declared.name.as_str().into(), queue).map_err(failed)?;
+                let caller = declared.name.as_str().into();
+                durable::link(linker, &import, &caller, queue, self.shared.boundaries()).map_err(failed)?;
                 continue;
             }
             let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));

@@ -7,6 +7,7 @@ use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Tokens};
 use crate::app::{App, Progress};
 use crate::http::{Edge, Server, Tls, TlsError};
+use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Format};
 use crate::{descriptors, machine};
@@ -106,6 +107,7 @@ impl Up {
         let readiness = Readiness::start(&app, &state, shutdown.clone());
         let admin = Arc::new(Admin {
             app: app.clone(),
+            metrics: Metrics::start(&app, &readiness, log.losses()),
             readiness: readiness.clone(),
             tokens,
             sessions: Sessions::default(),
@@ -122,7 +124,7 @@ impl Up {
         if let Some(listener) = listener {
             tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
         }
-        let edge = tokio::spawn(server.run(Edge::new(app.clone(), readiness), tls, shutdown.clone()));
+        let edge = tokio::spawn(server.run(Edge::new(app.clone(), readiness, scheme), tls, shutdown.clone()));
         if !quiet {
             if let Some(url) = &admin.listener {
                 output::text(&format!("Administration: {url}\n"));

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
+use souk_bindings::boundary::{Boundary, Crossing};
 use souk_bindings::call::CallContext;
 use souk_links::remote::whole::Trailers;
 use souk_manifest::Router;
@@ -34,6 +35,8 @@ struct Target {
     /// The way to the component.
     handler: Handler,
     headers: RouteHeaders,
+    /// What its requests cross.
+    boundary: Boundary,
 }
 
 /// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
@@ -45,21 +48,26 @@ pub struct Edge {
     readiness: Arc<Readiness>,
     router: Router<Target>,
     budget: MemoryBudget,
+    /// What requests cross that lead to no component.
+    unrouted: Boundary,
     /// The answer to [`INFO`].
     info: Bytes,
 }
 
 impl Edge {
     /// The edge of `app`.
-    pub fn new(app: Arc<App>, readiness: Arc<Readiness>) -> Arc<Self> {
+    pub fn new(app: Arc<App>, readiness: Arc<Readiness>, scheme: &str) -> Arc<Self> {
+        let boundaries = app.boundaries();
         let routes = app.application().routes.iter().filter_map(|route| {
             let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
-            Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern) }))
+            let boundary = boundaries.requests(&route.component, pattern.as_str(), scheme);
+            Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern), boundary }))
         });
         let router = Router::new(routes);
+        let unrouted = boundaries.requests("", "", scheme);
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
-        Arc::new(Edge { info: info.to_string().into(), app, readiness, router, budget: MemoryBudget::new() })
+        Arc::new(Edge { info: info.to_string().into(), app, readiness, router, unrouted, budget: MemoryBudget::new() })
     }
 
     /// The limits of the edge.
@@ -72,10 +80,13 @@ impl Edge {
         let start = Instant::now();
         let id = request::id(request.headers());
         let to_head = request.method() == Method::HEAD;
+        let mut crossing = self.unrouted.open();
+        let method = request.method().clone();
         let logged = tracing::enabled!(target: "access", tracing::Level::INFO)
             .then(|| (request.method().clone(), request.uri().clone()));
-        let (mut response, component) = self.route(request, caller, &id, &under_way).await;
+        let (mut response, component) = self.route(request, caller, &id, &under_way, &mut crossing).await;
         body::fit(&mut response, to_head);
+        crossing.close_request(&method, Ok(response.status()));
         if let Some((method, uri)) = logged {
             tracing::info!(
                 target: "access",
@@ -103,6 +114,7 @@ impl Edge {
         caller: &Caller,
         id: &HeaderValue,
         under_way: &UnderWay,
+        crossing: &mut Crossing,
     ) -> (Response<EdgeBody>, Option<&'a str>) {
         let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
@@ -124,6 +136,7 @@ impl Edge {
         let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
+        crossing.at(&found.target.boundary);
         let handler = &found.target.handler;
         let component: &str = handler.component();
         let (limit, whole) = match handler {
