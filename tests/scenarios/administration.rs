@@ -53,7 +53,7 @@ async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
     full.get("/v1/nothing").await.expect(404);
     // Who has asked for what is in the log, and no token is.
     let line = host.wait_for_log("asks to call souk-test:rogue/deeds#answer of rogue").await;
-    assert!(line.contains("token `full` from 127.0.0.1:") && !line.contains("41"), "{line}");
+    assert!(line.contains("token `full` from 127.0.0.1:") && !line.contains("\"n\""), "{line}");
     let (read, full) = tokens(&app, &[]).await;
     assert_eq!(host.log_count(&read) + host.log_count(&full), 0);
     let log = nobody.with(&full).get("/v1/log?lines=1000").await.expect(200);
@@ -172,8 +172,8 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
     let api = Api::on_socket(&app);
     assert_eq!(api.send(Method::POST, "/v1/call", &[], ANSWER).await.expect(200), json!({ "ok": 42 }));
     let failed = r#"{"component":"rogue","function":"souk-test:rogue/deeds#boom","arguments":{}}"#;
-    let failed = api.send(Method::POST, "/v1/call", &[], failed).await.expect(200);
-    assert!(failed.get("err").is_some() || failed.get("ok").is_some(), "{failed}");
+    let failed = api.send(Method::POST, "/v1/call", &[], failed).await.expect(500);
+    assert!(failed["message"].as_str().unwrap().contains("component `rogue`: trapped"), "{failed}");
     for (body, status, message) in [
         (ANSWER.replace("rogue\",\"f", "nobody\",\"f"), 404, "there is no component `nobody`"),
         (ANSWER.replace("#answer", "#nothing"), 404, "has no function"),
@@ -218,7 +218,7 @@ async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
     let (read, full) = tokens(&app, &[]).await;
     let api = Api::of(&host);
     let (read, full) = (api.with(&read), api.with(&full));
-    host.client().get("/send/reject/one/1").await.expect(200);
+    assert_eq!(host.client().get("/send/reject/one/1").await.status, 200);
     let dead = eventually("the message is a dead letter", || async {
         let found = read.get("/v1/messages?dead=true").await.expect(200);
         found["events"].get(0).cloned()

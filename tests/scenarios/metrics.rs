@@ -48,7 +48,7 @@ async fn prometheus_parser_accepts_what_a_shop_measures() {
         "rpc_server_call_duration_seconds_count{error_type=\"\",rpc_method=\"store:products/catalog@",
         "db_client_operation_duration_seconds_count{db_namespace=\"\",db_system_name=\"sqlite\",error_type=\"\",\
          souk_component=\"orders\"}",
-        "db_client_operation_duration_seconds_count{db_namespace=\"accounts\",db_system_name=\"sqlite\"",
+        "db_client_operation_duration_seconds_count{db_namespace=\"auth\",db_system_name=\"sqlite\"",
         "http_client_request_duration_seconds_count{error_type=\"\",http_request_method=\"POST\"",
         "messaging_client_operation_duration_seconds_count{error_type=\"\"",
         "messaging_process_duration_seconds_count{error_type=\"\",rpc_method=\"\",souk_component=\"orders\"",

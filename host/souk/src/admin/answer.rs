@@ -5,8 +5,9 @@ use super::call::{CallRequest, call, list};
 use super::problem::Problem;
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
-use super::sessions::{COOKIE, SESSION_TTL};
-use super::{Admin, facts, messages};
+use super::sessions::SESSION_TTL;
+use super::{Admin, console, facts, messages};
+use crate::http::ADMIN_COOKIE as COOKIE;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -120,6 +121,7 @@ impl Asked<'_> {
         let Asked { admin, door, asker, head, body } = self;
         let query = |key| parameter(head.uri.query(), key);
         match action {
+            Action::Console(file) => Ok(console::answer(file)),
             Action::Live => Ok(text("ok\n")),
             Action::Ready => {
                 let report = admin.readiness.report(false);

@@ -12,12 +12,14 @@
 //! | [`serve`] | the two listeners and their bounds |
 //! | [`answer`] | a request, from its right to its answer |
 //! | [`call`], [`messages`], [`facts`] | what the routes do |
+//! | [`console`] | the page in a browser |
 //! | [`client`] | the other side, for commands |
 
 pub(crate) mod access;
 pub(crate) mod answer;
 pub mod call;
 pub mod client;
+mod console;
 mod facts;
 pub mod messages;
 mod problem;

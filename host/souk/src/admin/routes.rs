@@ -1,6 +1,7 @@
 //! Every route of the API: its method, its path, and the right that it needs.
 
 use super::access::Right;
+use super::console::File;
 use super::problem::Problem;
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -8,6 +9,7 @@ use percent_encoding::percent_decode_str;
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    Console(File),
     Live,
     Ready,
     Metrics,
@@ -54,6 +56,9 @@ const fn delete(path: &'static str, needs: Right, action: Action) -> Route {
 
 /// All of them; `docs/administration-api.md` has each.
 pub static ROUTES: &[Route] = &[
+    get("/", Right::Nothing, Action::Console(File::Page)),
+    get("/console.js", Right::Nothing, Action::Console(File::Script)),
+    get("/console.css", Right::Nothing, Action::Console(File::Style)),
     get("/livez", Right::Nothing, Action::Live),
     get("/readyz", Right::Nothing, Action::Ready),
     get("/metrics", Right::Nothing, Action::Metrics),
@@ -86,7 +91,8 @@ impl Action {
             | Action::RetryDead
             | Action::DropDead
             | Action::RenewTokens => true,
-            Action::Live
+            Action::Console(_)
+            | Action::Live
             | Action::Ready
             | Action::Metrics
             | Action::SignIn
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(found(Method::GET, "/v1/messages/a%2Fb"), Ok((Action::ShowMessage, "a/b".to_owned())));
         assert_eq!(found(Method::POST, "/v1/messages/a/retry"), Ok((Action::RetryMessage, "a".to_owned())));
         assert_eq!(found(Method::POST, "/v1/messages"), Err(StatusCode::METHOD_NOT_ALLOWED));
-        for path in ["/", "/v1/messages/", "/v1/messages/a/b", "/v1", "/v1/call/", "//v1/call"] {
+        for path in ["/console", "/v1/messages/", "/v1/messages/a/b", "/v1", "/v1/call/", "//v1/call"] {
             assert_eq!(found(Method::GET, path), Err(StatusCode::NOT_FOUND), "{path}");
         }
     }
@@ -169,7 +175,10 @@ mod tests {
     #[test]
     fn only_what_names_no_data_needs_no_right() {
         let open: Vec<&str> = ROUTES.iter().filter(|r| r.needs == Right::Nothing).map(|r| r.path).collect();
-        assert_eq!(open, ["/livez", "/readyz", "/metrics", "/v1/session", "/v1/session"]);
+        assert_eq!(
+            open,
+            ["/", "/console.js", "/console.css", "/livez", "/readyz", "/metrics", "/v1/session", "/v1/session"]
+        );
         let changing = ROUTES.iter().filter(|route| route.action.changes());
         assert!(changing.into_iter().all(|route| route.needs >= Right::Full && route.method != Method::GET));
     }

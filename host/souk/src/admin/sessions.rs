@@ -25,10 +25,6 @@ souk_manifest::fixed_limits! {
     const MAX_SESSIONS: usize = 64, "sessions";
 }
 
-/// The cookie of a session. The public listener takes it out of requests: a browser sends the cookies of an address to all of
-/// its ports.
-pub(crate) const COOKIE: &str = "souk_admin";
-
 type Digest = [u8; 32];
 
 fn digest(secret: &str) -> Digest {

@@ -9,9 +9,10 @@ use crate::app::{App, Progress};
 use crate::http::{Edge, Server, Tls, TlsError};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
-use crate::telemetry::{self, Format};
+use crate::telemetry::{self, Format, Log};
 use crate::{descriptors, machine};
 use clap::Args;
+use souk_manifest::Manifest;
 use souk_manifest::state::{self, StateFolder};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,17 @@ impl Up {
         let start = Instant::now();
         let manifest = self.app.read(&self.env)?;
         let log = telemetry::start(if self.quiet { "warn" } else { "info" }, self.log_format)?;
+        if self.log_format == Format::Text {
+            return self.serve(manifest, &log, start).await;
+        }
+        output::log_notes();
+        Ok(self.serve(manifest, &log, start).await.unwrap_or_else(|error| {
+            output::note(&format!("error: {}", super::whole(&error)));
+            ExitCode::FAILURE
+        }))
+    }
+
+    async fn serve(self, manifest: Manifest, log: &Log, start: Instant) -> anyhow::Result<ExitCode> {
         signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;

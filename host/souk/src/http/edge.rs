@@ -2,10 +2,9 @@
 
 use super::activity::UnderWay;
 use super::body::{self, EdgeBody, buffer_small_body};
-use super::error;
 use super::request::{self, Caller, REQUEST_ID};
 use super::upload::{self, MemoryBudget, Refused, Upload};
-use crate::admin::access;
+use super::{cookies, error};
 use crate::app::{App, Handler};
 use crate::readiness::Readiness;
 use crate::spin_headers::RouteHeaders;
@@ -132,7 +131,7 @@ impl Edge {
             INFO => return (fixed(&head.method, "info", "application/json", self.info.clone()), None),
             _ => {}
         }
-        access::strip_cookie(&mut head.headers);
+        cookies::strip_admin(&mut head.headers);
         let Some(found) = self.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };

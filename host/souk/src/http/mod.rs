@@ -8,6 +8,7 @@ mod activity;
 mod body;
 mod connection;
 mod connections;
+mod cookies;
 mod edge;
 mod error;
 mod request;
@@ -15,6 +16,7 @@ mod server;
 mod tls;
 mod upload;
 
+pub(crate) use cookies::ADMIN_COOKIE;
 pub use edge::Edge;
 pub(crate) use error::status as status_of;
 pub use server::{Server, ServerError};

@@ -48,12 +48,17 @@ pub(super) fn of(app: &App, state: &StateFolder) -> Vec<Need> {
     needs.0.into_values().collect()
 }
 
-/// Needs by what they are called.
+/// Needs by what tells them apart.
 struct Needs(BTreeMap<String, Need>);
 
 impl Needs {
     fn add(&mut self, component: &str, what: String, kind: impl FnOnce() -> Kind) {
-        let need = self.0.entry(what.clone()).or_insert_with(|| Need { what, components: Vec::new(), kind: kind() });
+        self.add_as(component, what.clone(), what, kind);
+    }
+
+    /// The same where what it is called does not tell it from others; `key` does.
+    fn add_as(&mut self, component: &str, key: String, what: String, kind: impl FnOnce() -> Kind) {
+        let need = self.0.entry(key).or_insert_with(|| Need { what, components: Vec::new(), kind: kind() });
         if !need.components.iter().any(|known| known == component) {
             need.components.push(component.to_owned());
         }
@@ -78,8 +83,9 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
     let name = component.name.as_str();
     match &component.database {
         Some(DatabaseUrl::Postgres(address)) => {
-            let what = format!("PostgreSQL at {}:{}", address.host(), address.port());
-            needs.add(name, what, || Kind::Postgres(Box::new((app.postgres_of(component), address.clone()))));
+            let what = format!("PostgreSQL at {}:{}/{}", address.host(), address.port(), address.database);
+            let kind = || Kind::Postgres(Box::new((app.postgres_of(component), address.clone())));
+            needs.add_as(name, format!("{what} as {}", address.user), what, kind);
         }
         _ => {
             for label in &component.sqlite_databases {
