@@ -14,7 +14,7 @@ async function api(method, path, body) {
 
 class SignedOut extends Error {}
 
-function table(heads, rows, none) {
+function table(name, heads, rows, none) {
   if (!rows.length) {
     const text = document.createElement("p");
     text.textContent = none;
@@ -34,7 +34,11 @@ function table(heads, rows, none) {
   const body = whole.createTBody();
   rows.forEach((cells) => line(cells, "td", body));
   const frame = document.createElement("div");
+  // On a narrow screen it scrolls, which a keyboard must be able to do too.
   frame.className = "table";
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", name);
   frame.append(whole);
   return frame;
 }
@@ -77,12 +81,12 @@ async function refresh() {
   document.title = `${application.name} - Souk`;
   const state = readiness.draining ? "stopping" : readiness.ready ? "ready" : "not ready";
   element("state").textContent = `${state}, serving ${application.url}, Souk ${application.souk}`;
-  show("lacks", readiness.lacks, (lacks) => table(["Component", "Lacks", "Since", "Why"],
+  show("lacks", readiness.lacks, (lacks) => table("What is missing", ["Component", "Lacks", "Since", "Why"],
     lacks.map((lack) => [lack.component, lack.lacks, lack.since, lack.why]), "Every component has what it needs."));
-  show("components", components, (all) => table(["Component", "Where", "Routes", "Calls", "Instances"],
+  show("components", components, (all) => table("Components", ["Component", "Where", "Routes", "Calls", "Instances"],
     all.map((one) => [one.name, one.place, one.routes.join(", "),
       one.links.map((link) => link.component).join(", "), instances(one.instances)]), "There are none."));
-  show("messages", messages.events, (all) => table(["Message", "State", "Tries", "Calls", "Reason", "Do"],
+  show("messages", messages.events, (all) => table("Messages", ["Message", "State", "Tries", "Calls", "Reason", "Do"],
     all.map((one) => [one.id, one.state, `${one.attempts}`, `${one.component}: ${one.function}`, one.reason ?? "",
       actions(one)]), "No message waits."));
   next = log.next;
