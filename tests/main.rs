@@ -28,6 +28,7 @@ mod scenarios {
     mod isolation;
     mod jetstream;
     mod migrations;
+    mod mixed_links;
     mod model;
     mod nest;
     mod nest_events;
