@@ -29,6 +29,7 @@ mod scenarios {
     mod jetstream;
     mod lists;
     mod migrations;
+    mod mixed_links;
     mod model;
     mod nest;
     mod nest_events;

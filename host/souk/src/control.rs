@@ -18,7 +18,7 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
-use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
+use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
 use souk_runtime::{Failure, Function};
@@ -155,20 +155,19 @@ async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -
              `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
         ),
     })?;
-    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.function, &function));
+    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.name, &function));
     let Some(called) = named.next() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
         for f in &served {
-            message.push_str(&format!("\n    {}#{}", f.interface, f.function));
+            message.push_str(&format!("\n    {}#{}", f.interface, f.name));
         }
         return Err(message);
     };
     if let Some(second) = named.next() {
         return Err(ambiguous(&function, &called.interface, &second.interface));
     }
-    let (interface, name) = (&called.interface, &called.function);
-    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
-    let target = Target::function(remote, &component.into(), interface, name, idempotent);
+    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.name));
+    let target = Target::function(remote, &component.into(), CalledFunction::clone(called), idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
     let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
     let answer = answer.map_err(|error| match error.failure {
@@ -244,8 +243,8 @@ async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
     };
     let listed = served.into_iter().map(|f| Listed {
         component: component.to_owned(),
-        interface: f.interface,
-        signature: f.signature,
+        interface: f.interface.clone(),
+        signature: f.signature.clone(),
         remote: true,
     });
     listed.collect()
