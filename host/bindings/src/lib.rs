@@ -133,6 +133,7 @@ pub struct Ctx {
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
     hooks: http_client::Hooks,
+    next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
@@ -153,6 +154,7 @@ impl Ctx {
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,
@@ -172,7 +174,14 @@ impl Ctx {
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.hooks.call = call.clone();
+        self.next.call = call.clone();
         self.call = call;
+    }
+
+    /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
+    fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
@@ -210,6 +219,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_limits::add_to_linker(linker)?;
+    http_client::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;

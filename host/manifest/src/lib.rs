@@ -3,8 +3,8 @@
 //! The schema is Spin's manifest version 2, so that an application for Spin's HTTP trigger runs here unchanged. What
 //! Souk adds stands under `[application.tool.souk]` and `[component.NAME.tool.souk]`; other tools' tables are left
 //! alone. What Spin knows and Souk does not support is refused by name; a key that nobody knows is refused with the
-//! nearest known one. Nothing is ignored, with one exception: `targets` only tells Spin's tools what to check, and
-//! gives a warning.
+//! nearest known one. What a component can do without (`targets`, `ai_models`) gives a warning. `docs/spin-manifest.md`
+//! has every key of Spin's; a test keeps it true.
 //!
 //! Three steps, so that each mistake is reported once and all of them together:
 //! 1. `schema` and `component` read the tables ([`table`]) and report every key, type and name that is wrong;
@@ -17,9 +17,8 @@
 //!
 //! Differences from Spin, on purpose: `.env` is read beside the manifest and not in the working directory; relative
 //! paths in runtime-config.toml start at its folder; a label of a store or database needs no entry there, it lies in
-//! the state folder; two routes of the same shape are an error and not a silent choice; `self` is no outbound host, as
-//! components are called by `NAME.spin.internal`; an outbound host that is a template and empty once filled in grants
-//! nothing and is no mistake.
+//! the state folder; two routes of the same shape are an error and not a silent choice; a dependency has a sandbox of its
+//! own; an outbound host that is a template and empty once filled in grants nothing and is no mistake.
 //!
 //! Not checked here: whether a component's `source` exists (`souk build` makes it, the loader looks for it), and
 //! whether imports and exports fit (links are checked once the components are compiled).
@@ -27,9 +26,14 @@
 mod check;
 mod component;
 mod database;
+mod declared;
+mod dependencies;
+mod draft;
 mod error;
 mod files;
+mod fill_in;
 mod generated;
+mod inherit;
 mod key_value;
 pub mod limits;
 mod names;
@@ -37,15 +41,20 @@ mod nats;
 mod nest;
 mod outbound;
 mod postgres;
+mod profile;
 mod reach;
+mod redis_trigger;
 mod route;
 mod runtime_config;
 mod schema;
 pub mod secrets;
+mod source;
 pub mod state;
+mod static_response;
 pub mod subject;
 mod table;
 mod template;
+mod triggers;
 mod variables;
 mod warnings;
 
@@ -55,6 +64,7 @@ mod mistakes;
 mod tests;
 
 pub use database::DatabaseUrl;
+pub use declared::Value;
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
@@ -62,15 +72,17 @@ pub use key_value::{KeyValuePlace, RedisUrl};
 pub use names::DependencyName;
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
-pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, default_port};
+pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_port};
 pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
+pub use redis_trigger::RedisTrigger;
 pub use route::{RouteMatch, RoutePattern, Router};
-pub use variables::Value;
+pub use source::Download;
+pub use static_response::StaticResponse;
 
 use crate::limits::{ComponentLimits, EdgeLimits};
+use draft::Draft;
 use error::{Report, Source};
 use nats::NatsTable;
-use schema::Draft;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -94,6 +106,10 @@ pub struct LoadOptions {
     pub credentials: Option<PathBuf>,
     /// The components that run here; none for those that the runtime configuration names, or else all.
     pub only: Vec<String>,
+    /// The components that run at all (`--component-id`); without NATS there are no others, and no routes to them.
+    pub selected: Vec<String>,
+    /// Values of variables (`--variable K=V`); they win over all others.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// A loaded application and what is odd about it.
@@ -118,8 +134,14 @@ pub struct Application {
     pub dir: PathBuf,
     /// The manifest, as the user named it: for messages.
     pub manifest: PathBuf,
-    /// HTTP triggers in the order of the file.
+    /// The path that all routes begin with; `/` when the manifest has none.
+    pub base_path: String,
+    /// HTTP triggers in the order of the file, but for those without a component.
     pub routes: Vec<Route>,
+    /// HTTP triggers that the host answers itself.
+    pub static_routes: Vec<StaticRoute>,
+    /// Channels of Redis servers whose messages components get.
+    pub redis_triggers: Vec<RedisTrigger>,
     /// Components by name.
     pub components: BTreeMap<String, Component>,
     /// Limits of the HTTP edge and the process.
@@ -166,6 +188,21 @@ pub struct Route {
     pub pattern: Option<RoutePattern>,
     /// The component that answers.
     pub component: String,
+    /// Components that a request passes before it comes to `component`, the first one first.
+    pub middleware: Vec<String>,
+    /// The line of the trigger.
+    pub line: usize,
+}
+
+/// One HTTP trigger that the host answers.
+#[derive(Debug, Clone)]
+pub struct StaticRoute {
+    /// The trigger's id, given or made as Spin does.
+    pub id: String,
+    /// The paths.
+    pub pattern: RoutePattern,
+    /// The answer.
+    pub response: StaticResponse,
     /// The line of the trigger.
     pub line: usize,
 }
@@ -179,8 +216,14 @@ pub struct Component {
     pub line: usize,
     /// What it is.
     pub description: String,
-    /// The `.wasm` file; it need not exist yet.
+    /// The `.wasm` file; it need not exist yet. Of a component that is downloaded, the host says where the file is.
     pub source: PathBuf,
+    /// Where the code is downloaded from, when it is no file of the application.
+    pub download: Option<Download>,
+    /// The component that it was made for, when the manifest names it only as a dependency or middleware of that one.
+    pub part_of: Option<String>,
+    /// The component that it is a copy of, with configuration of the one that it is a part of.
+    pub copy_of: Option<String>,
     /// Variables for `spin:variables`, templates filled in.
     pub variables: BTreeMap<String, Value>,
     /// Environment variables of its sandbox.
@@ -287,6 +330,8 @@ pub struct BuildPlan {
 pub struct BuildStep {
     /// The file that the build makes.
     pub source: PathBuf,
+    /// Where the code is downloaded from, when it is no file of the application.
+    pub download: Option<Download>,
     /// How; `None` when the manifest has no build command.
     pub build: Option<Build>,
     /// The line of the component.
@@ -326,6 +371,7 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     variables::warn_of_strays(&draft.declared, options.process_env.keys().chain(dotenv.keys()), manifest);
 
     let mut providers = Vec::new();
+    variables::check_given(&options.variables, &draft.declared, &report);
     if let Some((config, config_source)) = config {
         check::labels(&draft.application, &config.labels, File { source: &config_source, report: &report });
         draft.application.key_value_places = config.key_value_places;
@@ -342,7 +388,8 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     } else {
         nats::apply_nats_config(&mut draft.application, options, NatsTable::default(), manifest);
     }
-    providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv, file });
+    providers.insert(0, Provider::CommandLine { values: options.variables.clone() });
+    providers.push(Provider::Environment { prefix: declared::PREFIX.to_owned(), dotenv, file });
     providers.iter().for_each(|provider| provider.warn_of_readers(&draft.declared, &report));
     if report.has_errors() {
         return fail(report);
@@ -375,12 +422,12 @@ impl Manifest {
     pub fn fill_in(self, host: &HostValues) -> Result<Loaded, ManifestErrors> {
         let Manifest { mut draft, source, providers, environment, process_env, report } = self;
         let file = File { source: &source, report: &report };
-        let here = component::variables_here(&draft);
+        let here = fill_in::variables_here(&draft);
         let shared = here.is_some() || draft.application.nats.is_some();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
         warnings::report(&draft.declared, &values, file);
-        component::turn_off(&mut draft, &values, file);
-        component::fill_in(&mut draft, &values, file);
+        fill_in::turn_off(&mut draft, &values, file);
+        fill_in::fill_in(&mut draft, &values, file);
         let mut application = draft.application;
         for component in application.components.values_mut() {
             component.environment.extend(environment.iter().cloned());
@@ -400,7 +447,15 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     check::build_folders(&draft.application, File { source: &source, report: &report });
     let warnings = report.finish()?;
     let step = |(name, component): (String, Component)| {
-        (name, BuildStep { source: component.source, build: component.build, line: component.line })
+        (
+            name,
+            BuildStep {
+                source: component.source,
+                download: component.download,
+                build: component.build,
+                line: component.line,
+            },
+        )
     };
     let components = draft.application.components.into_iter().map(step).collect();
     Ok(BuildPlan { dir: draft.application.dir, components, warnings })
@@ -411,7 +466,7 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
 pub fn environment_prefixes(manifest: &Path, runtime_config: Option<&Path>) -> Vec<String> {
     let beside = manifest.with_file_name("runtime-config.toml");
     let path = runtime_config.unwrap_or(&beside);
-    let mut prefixes = vec![variables::PREFIX.to_owned()];
+    let mut prefixes = vec![declared::PREFIX.to_owned()];
     if path.is_file() {
         let (config, _) = runtime_config::read(path, path, &Report::default());
         prefixes.extend(config.providers.into_iter().filter_map(Provider::into_prefix));
@@ -438,7 +493,7 @@ fn read_file(manifest: &Path, report: &Report) -> Option<(Draft, Source)> {
     let root = file.parse(&text)?;
     let dir = path.parent().unwrap_or(Path::new("/"));
     let draft = schema::read(file, root.get_ref(), dir)?;
-    check::whole(&draft.application, file);
+    check::whole(&draft, file);
     Some((draft, source))
 }
 

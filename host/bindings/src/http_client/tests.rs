@@ -453,7 +453,15 @@ mod inside {
 
     /// A component that says what it got.
     fn echo() -> InternalDispatch {
-        Arc::new(|name, request, call| {
+        Arc::new(|destination, request, call| {
+            let name = match destination {
+                Destination::Component(name) => name,
+                Destination::OwnRoutes => format!("routes {}", request.uri()),
+                Destination::Next(name) => {
+                    let rest = call.rest.as_ref().and_then(|rest| rest.next()).map(|(name, _)| name);
+                    format!("next {name} then {rest:?}")
+                }
+            };
             Box::pin(async move {
                 if name == "absent" {
                     return Err(Error::DestinationNotFound);
@@ -495,6 +503,35 @@ mod inside {
         for uri in ["http://other.spin.internal", "https://web.spin.internal", "http://web.spin.internal:81"] {
             assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
         }
+    }
+
+    #[tokio::test]
+    async fn requests_to_the_applications_own_routes_need_the_grant_self() {
+        for entry in ["http://self", "https://self.alt"] {
+            let client = client(entry, Some(echo()));
+            for uri in ["http://self/path", "https://self.alt/path"] {
+                assert!(text(send(&client, get(uri)).await.unwrap()).await.starts_with(&format!("routes {uri} ")));
+            }
+            assert!(matches!(send(&client, get("http://self:81/")).await, Err(Error::HttpRequestDenied)));
+        }
+        let ungranted = client("*://*:*", Some(echo()));
+        assert!(matches!(send(&ungranted, get("http://self/path")).await, Err(Error::HttpRequestDenied)));
+    }
+
+    #[tokio::test]
+    async fn a_middleware_hands_a_request_to_what_comes_next_and_needs_no_grant_for_it() {
+        let client = client("http://nothing.test", Some(echo()));
+        let call = CallContext { rest: crate::call::Chain::new(["one", "two"].map(Arc::from)), ..call() };
+        let next = |call: CallContext| {
+            let client = &client;
+            async move { client.send_next(get("http://a.test/path"), RequestOptions::default(), &call).await }
+        };
+        let answer = text(next(call.clone()).await.unwrap()).await;
+        assert!(answer.starts_with("next one then Some(\"two\")") && answer.ends_with("1 hops"), "{answer}");
+        let error = next(CallContext { rest: None, ..call.clone() }).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationNotFound), "{error:?}");
+        let error = next(CallContext { hops: crate::call::MAX_HOPS, ..call }).await.unwrap_err();
+        assert!(matches!(error, Error::LoopDetected), "{error:?}");
     }
 
     #[tokio::test]
