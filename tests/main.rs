@@ -22,11 +22,13 @@ mod scenarios {
     mod examples;
     mod framing;
     mod framing_fuzz;
+    mod given;
     mod golden;
     mod grants;
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod middleware;
     mod migrations;
     mod model;
     mod nest;
@@ -40,6 +42,7 @@ mod scenarios {
     mod protocols;
     mod quota;
     mod reconcile;
+    mod redis_triggers;
     mod remote;
     mod sandbox;
     mod shared_state;

@@ -24,7 +24,9 @@ pub fn target() -> PathBuf {
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        for guest in ["example-hello", "front", "relay", "rogue", "sender", "spin-5", "unruly"] {
+        for guest in
+            ["example-hello", "front", "listener", "middleware", "relay", "rogue", "sender", "spin-5", "unruly"]
+        {
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["rustc", "--quiet", "-p", guest, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
             run(cargo);

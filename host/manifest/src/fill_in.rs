@@ -9,7 +9,7 @@ use super::template::Template;
 use super::{database, redis_trigger};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The variables that components of this host use; `None` when it runs all of them.
+/// The variables that components and triggers of this host use; `None` when it runs all components.
 pub(super) fn variables_here(draft: &Draft) -> Option<BTreeSet<&str>> {
     fn of(templates: &Templates) -> impl Iterator<Item = &str> {
         let hosts = templates.hosts.iter().chain(&templates.database).map(|at| &at.value);
@@ -17,7 +17,12 @@ pub(super) fn variables_here(draft: &Draft) -> Option<BTreeSet<&str>> {
     }
     let only = draft.application.only.as_ref()?;
     let here = draft.templates.iter().filter(|(name, _)| only.contains(*name));
-    Some(here.flat_map(|(_, templates)| of(templates)).collect())
+    let triggers = draft.redis.iter().filter(|trigger| only.contains(&trigger.component));
+    let triggers = triggers.flat_map(|trigger| {
+        let address = trigger.address.as_ref().or(draft.redis_address.as_ref());
+        address.into_iter().chain([&trigger.channel]).flat_map(|at| at.value.variables())
+    });
+    Some(here.flat_map(|(_, templates)| of(templates)).chain(triggers).collect())
 }
 
 /// Takes out the components that a variable turns off, and their routes.

@@ -289,4 +289,6 @@ impl WasiHttpHooks for Hooks {
 #[cfg(test)]
 mod framing_tests;
 #[cfg(test)]
+mod inside_tests;
+#[cfg(test)]
 mod tests;

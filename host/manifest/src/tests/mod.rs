@@ -1,6 +1,7 @@
 //! Whole manifests: one with everything in it, a table of mistakes, and which source of a value wins.
 
 mod files;
+mod parts;
 mod runtime_config;
 mod spin_keys;
 

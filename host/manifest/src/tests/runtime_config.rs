@@ -1,6 +1,7 @@
 //! The runtime configuration: where stores, databases and NATS are, and what is wrong with it.
 
 use super::*;
+use std::collections::BTreeSet;
 
 #[test]
 fn the_runtime_configuration_places_stores_databases_and_state() {

@@ -132,8 +132,7 @@ impl Up {
 impl Up {
     /// Where to serve.
     fn listen(&self) -> String {
-        let spins = || std::env::var("SPIN_HTTP_LISTEN_ADDR").ok().filter(|address| !address.is_empty());
-        self.listen.clone().or_else(spins).unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
+        listen(self.listen.as_deref(), std::env::var("SPIN_HTTP_LISTEN_ADDR").ok())
     }
 
     /// What to put into databases and stores.
@@ -170,6 +169,12 @@ impl Up {
     }
 }
 
+/// The address that is given on the command line or by Spin's variable, or the usual one.
+fn listen(given: Option<&str>, spins: Option<String>) -> String {
+    let spins = spins.filter(|address| !address.is_empty());
+    given.map(str::to_owned).or(spins).unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
+}
+
 /// The URL of the application that is served at `address`. Nothing reaches the wildcard addresses by their name.
 fn url(scheme: &str, address: SocketAddr) -> String {
     if address.ip().to_canonical().is_unspecified() {
@@ -191,6 +196,18 @@ fn show(progress: &Progress) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_says_where_to_serve_and_then_spins_variable() {
+        for (given, spins, address) in [
+            (Some("[::]:80"), Some("0.0.0.0:1"), "[::]:80"),
+            (None, Some("0.0.0.0:1"), "0.0.0.0:1"),
+            (None, Some(""), DEFAULT_LISTEN),
+            (None, None, DEFAULT_LISTEN),
+        ] {
+            assert_eq!(listen(given, spins.map(str::to_owned)), address);
+        }
+    }
 
     #[test]
     fn the_url_is_one_that_a_browser_can_open() {
