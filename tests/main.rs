@@ -22,12 +22,14 @@ mod scenarios {
     mod examples;
     mod framing;
     mod framing_fuzz;
+    mod given;
     mod golden;
     mod grants;
     mod hosts;
     mod isolation;
     mod jetstream;
     mod lists;
+    mod middleware;
     mod migrations;
     mod mixed_links;
     mod model;
@@ -42,6 +44,7 @@ mod scenarios {
     mod protocols;
     mod quota;
     mod reconcile;
+    mod redis_triggers;
     mod remote;
     mod sandbox;
     mod shared_state;

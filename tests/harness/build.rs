@@ -24,7 +24,9 @@ pub fn target() -> PathBuf {
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        ["example-hello", "front", "relay", "rogue", "sender", "spin-5", "unruly"].into_iter().for_each(guest);
+        ["example-hello", "front", "listener", "middleware", "relay", "rogue", "sender", "spin-5", "unruly"]
+            .into_iter()
+            .for_each(guest);
     });
 }
 

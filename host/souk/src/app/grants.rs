@@ -169,6 +169,11 @@ impl Shared {
         self.sqlite.get(label)
     }
 
+    /// The key-value store of `label`.
+    pub(super) fn store(&self, label: &str) -> Option<&Arc<Store>> {
+        self.key_value.get(label)
+    }
+
     /// What `component` may reach.
     pub(super) fn grants(
         &self,

@@ -11,6 +11,9 @@ use wasmtime::component::types::ComponentItem;
 /// Interfaces with these namespaces are the host's to answer; the linker says which of them it lacks.
 const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
 
+/// What a middleware hands a request on by.
+const NEXT: &str = "wasi:http/handler@0.3";
+
 /// Imports that are of use with a grant only: what they begin with, the manifest's key, and whether it is set.
 type Granted = (&'static str, &'static str, fn(&Declared) -> bool);
 const GRANTED: &[Granted] = &[
@@ -83,6 +86,16 @@ pub(super) fn check(
             ));
         }
     }
+    let routes = application.routes.iter();
+    let mut middleware = routes.filter(|route| route.middleware.contains(&declared.name));
+    if let Some(route) = middleware.next()
+        && !imports.iter().any(|import| import.starts_with(NEXT))
+    {
+        let message = format!("is middleware, but does not import {NEXT}, so no request would pass it");
+        let fix = "hand requests on by that import (`spin_sdk::http::next` in Rust), or take it out of `middleware`";
+        return Err(unfit(route.line, message, fix.to_owned()));
+    }
+
     for &import in &contracts {
         let linked = declared.dependencies.iter().any(|dependency| dependency.name.covers(import));
         if linked || declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import)) {
