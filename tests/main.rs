@@ -42,6 +42,7 @@ mod scenarios {
     mod reconcile;
     mod remote;
     mod sandbox;
+    mod sdks;
     mod shared_state;
     mod startup;
     mod streams;
@@ -49,4 +50,5 @@ mod scenarios {
     mod tokens;
     mod upgrade;
     mod wasi_0_2;
+    mod wasi_http_0_2;
 }

@@ -18,6 +18,7 @@ pub mod migrations;
 mod open_files;
 pub mod postgres;
 mod producer;
+pub mod release_candidate;
 pub mod sqlite;
 mod stdio;
 mod variables;
@@ -208,6 +209,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    release_candidate::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_limits::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
