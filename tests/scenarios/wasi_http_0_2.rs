@@ -32,8 +32,8 @@ async fn check(host: &Host, tests: &[&str], query: &str) {
 
 #[tokio::test]
 async fn fields_are_as_the_interface_says() {
-    let functions =
-        ["constructor", "from-list", "get", "has", "set", "delete", "append", "entries", "clone"].map(|f| format!("fields/{f}"));
+    let functions = ["constructor", "from-list", "get", "has", "set", "delete", "append", "entries", "clone"]
+        .map(|f| format!("fields/{f}"));
     check(&start().await, &functions.each_ref().map(String::as_str), "").await;
 }
 
@@ -112,10 +112,11 @@ async fn a_response_leaves_as_it_was_set_or_not_at_all() {
     let (status, _) = ask("/response/set-twice").await;
     assert_eq!(status, 500);
     host.wait_for_log("unknown handle index").await;
-    let mut wire = Wire::open(host.address()).await;
-    wire.send(b"GET /response/trailers HTTP/1.1\r\nhost: a\r\nte: trailers\r\n\r\n").await;
-    let message = wire.read(false).await;
-    assert_eq!((message.text().as_str(), message.trailers.as_slice()), ("body", &[("x-end".to_owned(), "7".to_owned())][..]));
+    let mut wire = Wire::connect(host.address()).await;
+    wire.send("GET /response/trailers HTTP/1.1\r\nhost: a\r\nte: trailers\r\n\r\n").await;
+    let message = wire.response(false).await.unwrap();
+    let trailers: Vec<_> = message.trailers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!((message.text().as_str(), trailers.as_slice()), ("body", &[("x-end", "7")][..]));
 }
 
 #[tokio::test]
@@ -206,10 +207,12 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     };
     let path = text.split(' ').nth(1).unwrap_or_default();
     let head = match path.split('?').next().unwrap() {
-        "/plain" => "HTTP/1.1 202 Accepted\r\nx-answer: 1\r\nx-answer: 2\r\ncontent-length: 5\r\n\r\nplain".to_owned(),
+        "/plain" => "HTTP/1.1 202 Accepted\r\nconnection: close\r\nx-answer: 1\r\nx-answer: 2\r\ncontent-length: 5\r\n\r\nplain".to_owned(),
         "/echo" => format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}", text.len()),
-        "/trailers" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n4\r\nbody\r\n0\r\nx-end: 8\r\n\r\n"
-            .to_owned(),
+        "/trailers" => {
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\n\r\n4\r\nbody\r\n0\r\nx-end: 8\r\n\r\n"
+                .to_owned()
+        }
         "/broken" => "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nnot a hundred".to_owned(),
         "/half" => "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_owned(),
         _ => String::new(),

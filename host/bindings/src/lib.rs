@@ -10,6 +10,7 @@ pub mod files;
 pub mod framing;
 mod full;
 pub mod http_client;
+mod http_error_code;
 mod http_limits;
 pub mod key_value;
 mod line_budget;
@@ -212,6 +213,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     release_candidate::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_limits::add_to_linker(linker)?;
+    http_error_code::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;
