@@ -47,6 +47,7 @@ mod scenarios {
     mod redis_triggers;
     mod remote;
     mod sandbox;
+    mod sdks;
     mod shared_state;
     mod startup;
     mod streams;
@@ -54,4 +55,5 @@ mod scenarios {
     mod tokens;
     mod upgrade;
     mod wasi_0_2;
+    mod wasi_http_0_2;
 }

@@ -3,13 +3,10 @@
 
 use super::error::StartError;
 use souk_manifest::{Application, Component as Declared};
-use souk_runtime::Exported;
+use souk_runtime::{Exported, is_host_interface};
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
-
-/// Interfaces with these namespaces are the host's to answer; the linker says which of them it lacks.
-const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
 
 /// What a middleware hands a request on by.
 const NEXT: &str = "wasi:http/handler@0.3";
@@ -49,9 +46,7 @@ pub(super) fn check(
     // An interface whose types alone are used, by another interface, needs nobody to answer it.
     let contracts: Vec<&str> = component_type
         .imports(engine)
-        .filter(|(name, import)| {
-            !HOST.iter().any(|host| name.starts_with(host)) && !is_of_types_alone(engine, &import.ty)
-        })
+        .filter(|(name, import)| !is_host_interface(name) && !is_of_types_alone(engine, &import.ty))
         .map(|(name, _)| name)
         .collect();
     for dependency in &declared.dependencies {
@@ -184,7 +179,7 @@ pub(super) fn check_idempotent(
         }
         let mut offers: Vec<String> =
             exported.functions.iter().map(|f| format!("{}#{}", f.interface, f.name)).collect();
-        offers.retain(|function| !HOST.iter().any(|host| function.starts_with(host)));
+        offers.retain(|function| !is_host_interface(function));
         let fix =
             if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
         return Err(StartError::Unfit {

@@ -26,10 +26,21 @@ souk_manifest::fixed_limits! {
     const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
     /// The longest interval at which instances are looked for that have been idle for too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+    /// How often a start says which components are still being compiled.
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 }
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
+    /// Code is being compiled, and will take a while; it is kept for the next start.
+    Compiling {
+        /// The components that it is for.
+        components: Vec<String>,
+        /// How large they are.
+        bytes: u64,
+        /// How long it has taken so far.
+        so_far: Duration,
+    },
     /// A component's code is ready.
     Ready {
         /// The components that share it.
@@ -168,7 +179,10 @@ pub(super) async fn compile(
         files.entry(&declared.source).or_default().push(declared.name.clone());
     }
     let mut tasks = tokio::task::JoinSet::new();
+    let mut compiling: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let start = Instant::now();
     for (source, components) in files {
+        compiling.insert(components.clone(), source.metadata().map_or(0, |file| file.len()));
         let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
         tasks.spawn_blocking(move || {
             let start = Instant::now();
@@ -177,8 +191,25 @@ pub(super) async fn compile(
         });
     }
     let mut codes = BTreeMap::new();
-    while let Some(done) = tasks.join_next().await {
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+    tick.reset();
+    loop {
+        let done = tokio::select! {
+            done = tasks.join_next() => done,
+            _ = tick.tick() => {
+                for (components, bytes) in &compiling {
+                    progress(Progress::Compiling {
+                        components: components.clone(),
+                        bytes: *bytes,
+                        so_far: start.elapsed(),
+                    });
+                }
+                continue;
+            }
+        };
+        let Some(done) = done else { break };
         let (components, code, took) = done?.map_err(|error| compile_error(application, error))?;
+        compiling.remove(&components);
         codes.extend(components.iter().map(|component| (component.clone(), code.clone())));
         progress(Progress::Ready { components, took });
     }
@@ -235,7 +266,7 @@ impl Wiring<'_> {
             self.link(&mut linker, declared, &code, dependency, target)?;
         }
         nest::link(&mut linker, self.engine, application, declared, &code, self.remote.map(Remote::nats))?;
-        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
+        let compiled = Compiled::link(name.into(), self.engine, &code, &mut linker)
             .map_err(|error| compile_error(application, error))?;
         imports::check_idempotent(application, declared, &compiled.exported)?;
         let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
@@ -326,20 +357,37 @@ fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) 
             route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
         {
             let Some(pool) = pools.get(component) else { continue };
-            if !pool.compiled().exported.http() {
+            let exported = &pool.compiled().exported;
+            if !exported.http() {
+                let (message, fix) = not_a_handler(what, exported);
                 return Err(StartError::Unfit {
                     manifest: application.manifest.display().to_string(),
                     line: route.line,
                     component: component.clone(),
-                    message: format!(
-                        "{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2"
-                    ),
-                    fix: "take it away from the trigger, or make the component an HTTP handler".into(),
+                    message,
+                    fix,
                 });
             }
         }
     }
     Ok(())
+}
+
+/// What is wrong with a component that requests come to and that exports no HTTP handler, and what would fix it.
+fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
+    let mut interfaces: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
+    interfaces.dedup();
+    let offers = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
+    let has = |prefix: &str| interfaces.iter().any(|interface| interface.starts_with(prefix));
+    let fix = if has("wasi:http/") || has("fermyon:spin/inbound-http") {
+        "build it with an SDK for a newer version of that interface: for Rust spin-sdk 5, 6 or 7"
+    } else if has("wasi:cli/run") {
+        "it is a program, which runs once: make it an HTTP handler, with an SDK or the crate wstd"
+    } else {
+        "take it away from the trigger, or make the component an HTTP handler"
+    };
+    let message = format!("{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2");
+    (format!("{message}; it exports {offers}"), fix.to_owned())
 }
 
 /// Drops instances that nobody uses, again and again.

@@ -80,8 +80,12 @@ impl Call {
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
-        let place = if function.remote { " (on another host)" } else { "" };
-        let this = format!("{} {}{place}", function.component, function.interface);
+        let mut this = format!("{} {}", function.component, function.interface).trim_end().to_owned();
+        match &function.wasi {
+            Some(wasi) => this.push_str(&format!(" (WASI {wasi})")),
+            None if function.remote => this.push_str(" (on another host)"),
+            None => {}
+        }
         if this != heading {
             output::line(&this);
             heading = this;

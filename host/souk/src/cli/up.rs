@@ -186,6 +186,12 @@ fn url(scheme: &str, address: SocketAddr) -> String {
 
 fn show(progress: &Progress) {
     match progress {
+        Progress::Compiling { components, bytes, so_far } => output::note(&format!(
+            "compiling {} ({} MiB) for {} s; the next start finds it compiled",
+            components.join(", "),
+            bytes.div_ceil(1 << 20),
+            so_far.as_secs(),
+        )),
         Progress::Ready { components, took } => {
             output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
         }
