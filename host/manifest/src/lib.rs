@@ -24,6 +24,7 @@
 //! Not checked here: whether a component's `source` exists (`souk build` makes it, the loader looks for it), and
 //! whether imports and exports fit (links are checked once the components are compiled).
 
+pub mod budget;
 mod check;
 mod component;
 mod database;
@@ -36,6 +37,7 @@ mod names;
 mod nats;
 mod nest;
 mod outbound;
+mod peers;
 mod postgres;
 mod reach;
 mod route;
@@ -58,6 +60,7 @@ pub use database::DatabaseUrl;
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
+pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
 pub use names::DependencyName;
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
@@ -124,6 +127,8 @@ pub struct Application {
     pub components: BTreeMap<String, Component>,
     /// Limits of the HTTP edge and the process.
     pub limits: EdgeLimits,
+    /// The proxies that are believed when they name the client of a connection or a request.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where a key-value store is kept, for labels that the runtime configuration places.
     pub key_value_places: BTreeMap<String, KeyValuePlace>,
     /// Where a database lies, for labels that the runtime configuration places.
@@ -166,6 +171,8 @@ pub struct Route {
     pub pattern: Option<RoutePattern>,
     /// The component that answers.
     pub component: String,
+    /// Whether its requests have a reserve of the limit `request_memory`.
+    pub reserved: bool,
     /// The line of the trigger.
     pub line: usize,
 }

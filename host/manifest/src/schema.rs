@@ -3,6 +3,7 @@
 use super::component::{self, Templates};
 use super::generated;
 use super::names::{check_component, nearest};
+use super::peers::{self, Reserved};
 use super::route::RoutePattern;
 use super::table::{File, Table};
 use super::variables::{self, Declared};
@@ -17,6 +18,8 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Draft {
     pub application: Application,
     pub declared: BTreeMap<String, Declared>,
+    /// Which routes have a reserve.
+    reserved: Reserved,
     /// Templates by component.
     pub templates: BTreeMap<String, Templates>,
 }
@@ -35,6 +38,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         routes: Vec::new(),
         components: BTreeMap::new(),
         limits: EdgeLimits::default(),
+        trusted_proxies: Vec::new(),
         key_value_places: BTreeMap::new(),
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
@@ -48,13 +52,14 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         return None;
     }
     let mut declared = root.table("variables").map(variables::read_declared).unwrap_or_default();
+    let mut reserved = Reserved::default();
     match root.table("application") {
-        Some(table) => read_application(table, &mut application, &mut declared),
+        Some(table) => reserved = read_application(table, &mut application, &mut declared),
         None if root.misspelt("application") || root.entries().iter().any(|(name, _)| name.value == "application") => {}
         None => root.error(1, "the manifest has no [application]", "write `[application]` and `name = \"...\"` in it"),
     }
 
-    let mut draft = Draft { application, declared, templates: BTreeMap::new() };
+    let mut draft = Draft { application, declared, reserved, templates: BTreeMap::new() };
     if let Some(components) = root.table("component") {
         for (name, value) in components.entries() {
             if let Err(error) = check_component(name.value) {
@@ -72,6 +77,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
     if let Some(triggers) = root.table("trigger") {
         read_triggers(triggers, &mut draft, dir);
     }
+    draft.reserved.mark(&mut draft.application.routes, file);
     root.finish();
     Some(draft)
 }
@@ -111,7 +117,8 @@ fn read_application(
     mut table: Table<'_, '_>,
     application: &mut Application,
     declared: &mut BTreeMap<String, Declared>,
-) {
+) -> Reserved {
+    let mut reserved = Reserved::default();
     if let Some(name) = table.required_string("name", "write `name = \"...\"`") {
         if name.value.trim().is_empty() {
             table.error(name.line, "the application's name is empty", "give it a name");
@@ -148,9 +155,12 @@ fn read_application(
         if let Some(table) = souk.table("warnings") {
             warnings::read(&table, declared);
         }
+        application.trusted_proxies = peers::read_trusted(&mut souk);
+        reserved = Reserved::read(&mut souk);
         souk.finish();
     }
     table.finish();
+    reserved
 }
 
 /// `targets` lists what Spin's tools check a component against.
@@ -275,7 +285,7 @@ fn read_triggers(mut triggers: Table<'_, '_>, draft: &mut Draft, dir: &Path) {
         };
         table.finish();
         if let (Some(pattern), Some(component)) = (pattern, name) {
-            draft.application.routes.push(Route { id, pattern, component, line });
+            draft.application.routes.push(Route { id, pattern, component, reserved: false, line });
         }
     }
 }

@@ -16,3 +16,4 @@ mod limits;
 mod machine;
 mod spin_headers;
 pub mod telemetry;
+mod usage;

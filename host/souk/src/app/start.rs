@@ -19,7 +19,7 @@ use souk_nats::Nats;
 use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
@@ -148,6 +148,7 @@ impl App {
             _sweeper: sweeper,
             late: tokio::sync::Mutex::default(),
             shared,
+            edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
             engine,

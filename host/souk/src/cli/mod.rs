@@ -8,6 +8,7 @@ mod call;
 mod doctor;
 mod event_table;
 mod events;
+mod limits;
 mod migrate;
 mod output;
 mod reach;
@@ -59,6 +60,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
+    /// Show how much of each budget the running host uses
+    Limits(limits::Limits),
 }
 
 /// The application. Its options stand before or after a command's own command.
@@ -194,6 +197,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
+                Command::Limits(limits) => limits.run().await,
             }
         })
         .await
