@@ -115,6 +115,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// What all instances may take together.
+    pub(super) fn budget(&self) -> &ApplicationBudget {
+        &self.budget
+    }
+
     /// Opens every database and store that any component of this host is granted. Blocks on the disk.
     pub(super) async fn open(
         application: &Application,
