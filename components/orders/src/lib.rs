@@ -30,6 +30,7 @@ mod payment_state;
 mod quota;
 mod reconcile;
 mod rows;
+mod search;
 mod session;
 mod sql;
 mod status;
@@ -37,7 +38,7 @@ mod store;
 mod time;
 
 use bindings::administration::{self, Report};
-use bindings::orders::{self, Actor, Checkout, Error, NewOrder, Order, OrderId, Page, Query, Status};
+use bindings::orders::{self, Actor, Checkout, Error, Found, NewOrder, Order, OrderId, Page, Query, Search, Status};
 use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
 use souk_database::Database;
 
@@ -55,6 +56,10 @@ impl orders::Guest for Component {
 
     fn list(actor: Actor, query: Query) -> Result<Page, Error> {
         store::list(&Database::open()?, &query, actor.sees())
+    }
+
+    fn find(actor: Actor, search: Search) -> Result<Found, Error> {
+        search::search(&Database::open()?, &search, actor.sees())
     }
 
     fn get(actor: Actor, id: OrderId) -> Result<Order, Error> {

@@ -11,6 +11,7 @@ pub mod files;
 pub mod framing;
 mod full;
 pub mod http_client;
+mod http_error_code;
 mod http_limits;
 pub mod key_value;
 mod line_budget;
@@ -19,6 +20,7 @@ pub mod migrations;
 mod open_files;
 pub mod postgres;
 mod producer;
+pub mod release_candidate;
 mod slice;
 pub mod sqlite;
 mod stdio;
@@ -145,6 +147,7 @@ pub struct Ctx {
     /// What the instance holds of the processor.
     pub slice: Slice,
     hooks: http_client::Hooks,
+    next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
@@ -166,6 +169,7 @@ impl Ctx {
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
             slice: Slice::of(&grants.usage),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
             limits: InstanceLimits::new(
                 grants.component.clone(),
                 &grants.limits,
@@ -190,7 +194,14 @@ impl Ctx {
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.hooks.call = call.clone();
+        self.next.call = call.clone();
         self.call = call;
+    }
+
+    /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
+    fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
@@ -226,8 +237,11 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    release_candidate::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_limits::add_to_linker(linker)?;
+    http_client::add_to_linker(linker)?;
+    http_error_code::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;

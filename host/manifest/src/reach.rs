@@ -5,11 +5,13 @@ use super::{Application, Component};
 use std::collections::BTreeSet;
 
 impl Application {
-    /// The components that a trigger or a table of Nest leads to, by dependencies (durable and remote ones too) and by
+    /// The components that a trigger (as what answers, or as middleware) or a table of Nest leads to, by dependencies (durable and remote ones too) and by
     /// requests to `NAME.spin.internal`. In an application without triggers, which is there for `souk call`, all of them.
     pub fn reachable(&self) -> BTreeSet<String> {
         let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
-        let roots = self.routes.iter().map(|route| &route.component).chain(serving.map(|component| &component.name));
+        let routed = self.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
+        let redis = self.redis_triggers.iter().map(|trigger| &trigger.component);
+        let roots = routed.chain(redis).chain(serving.map(|component| &component.name));
         let found = self.led_to(roots.map(String::as_str));
         if found.is_empty() { self.components.keys().cloned().collect() } else { found }
     }
@@ -29,9 +31,11 @@ impl Application {
     /// The components without which one of the application's routes cannot be served, those that count whatever they lack
     /// (`readiness = "ignore"`) left out, with what only they lead to. Without routes and tables of Nest, all of this host.
     pub fn needed_to_be_ready(&self) -> BTreeSet<String> {
-        let routes = self.routes.iter().filter(|route| route.pattern.is_some()).map(|route| &route.component);
+        let public = self.routes.iter().filter(|route| route.pattern.is_some());
+        let routes = public.flat_map(|route| route.middleware.iter().chain([&route.component]));
+        let redis = self.redis_triggers.iter().map(|trigger| &trigger.component);
         let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
-        let mut roots: Vec<&String> = routes.chain(serving.map(|component| &component.name)).collect();
+        let mut roots: Vec<&String> = routes.chain(redis).chain(serving.map(|component| &component.name)).collect();
         if roots.is_empty() {
             roots = self.here().map(|component| &component.name).collect();
         }
@@ -50,7 +54,9 @@ impl Application {
     fn leads_to<'n>(&'n self, component: &'n Component) -> impl Iterator<Item = &'n str> {
         let links = component.dependencies.iter().map(|dependency| dependency.component.as_str());
         let hosts = &component.allowed_outbound_hosts;
-        let inside = self.components.keys().filter(|name| hosts.iter().any(|host| host.allows_internal(name)));
+        let inside = self.components.keys().filter(|name| {
+            hosts.iter().any(|host| host.allows_internal("http", name) || host.allows_internal("https", name))
+        });
         links.chain(inside.map(String::as_str))
     }
 

@@ -168,6 +168,24 @@ const DURABLE: &str = "durable";
 
 /// Holds the tokens of the administration listener.
 const ADMIN: &str = "admin";
+/// Holds components that were downloaded.
+const COMPONENTS: &str = "components";
+
+/// Where the state folder `path` keeps components that were downloaded, each under its digest; it need not exist.
+pub fn components_folder(path: &Path) -> PathBuf {
+    path.join(COMPONENTS)
+}
+
+/// Makes the folder of [`components_folder`], which needs no hold on the state folder.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_components_folder(path: &Path) -> Result<PathBuf, StateError> {
+    make(path)?;
+    let folder = components_folder(path);
+    make_private(&folder)?;
+    Ok(folder)
+}
 
 /// Holds the control socket.
 const RUN: &str = "run";

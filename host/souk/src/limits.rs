@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{admin, app, cli, descriptors, http, metrics, readiness, telemetry};
+use crate::{admin, app, cli, descriptors, fetch, http, metrics, readiness, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -17,6 +17,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         metrics::FIXED_LIMITS.to_vec(),
         readiness::fixed_limits(),
         cli::fixed_limits(),
+        fetch::fixed_limits(),
         [
             telemetry::FIXED_LIMITS,
             telemetry::repeats::FIXED_LIMITS,

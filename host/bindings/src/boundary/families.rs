@@ -63,7 +63,7 @@ impl Families {
                 "Duration of HTTP requests of clients, up to the response's head.",
                 REQUEST_BUCKETS,
                 true,
-                ["souk_component", "http_route", "url_scheme"],
+                ["souk_component", "http_route", "souk_version"],
             )?,
             calls: family(
                 "rpc_server_call_duration_seconds",

@@ -56,8 +56,8 @@ impl Boundaries {
     }
 
     /// Requests of clients for a route, which is a pattern of the manifest.
-    pub fn requests(&self, component: &str, route: &str, scheme: &str) -> Boundary {
-        self.boundary(|families| &families.requests, [component, route, scheme])
+    pub fn requests(&self, component: &str, route: &str) -> Boundary {
+        self.boundary(|families| &families.requests, [component, route, ""])
     }
 
     /// Calls of a function of `component`, as `interface@version#name`; `version` is the component's.

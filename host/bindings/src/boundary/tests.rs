@@ -27,7 +27,7 @@ fn a_crossing_is_measured_by_what_became_of_it() {
 #[test]
 fn requests_of_all_kinds_make_a_bounded_number_of_measures() {
     let boundaries = Boundaries::measured().unwrap();
-    let route = boundaries.requests("web", "/api/...", "http");
+    let route = boundaries.requests("web", "/api/...");
     let unknown = Boundary::off();
     let mut seen = 0;
     for round in 0..2 {

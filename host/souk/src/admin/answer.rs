@@ -8,6 +8,7 @@ use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
 use super::{Admin, console, facts, messages};
 use crate::http::ADMIN_COOKIE as COOKIE;
+use crate::usage;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -172,6 +173,7 @@ impl Asked<'_> {
                 }
                 json(&event)
             }
+            Action::Budgets => json(&usage::of(&admin.app)),
             Action::Limits => json(&facts::limits(admin)),
             Action::Log => {
                 let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());

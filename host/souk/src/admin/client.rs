@@ -3,6 +3,7 @@
 use super::call::{CallReply, CallRequest, Listed};
 use super::problem::Problem;
 use super::serve::MAX_MESSAGE_BYTES;
+use crate::usage::Used;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -77,6 +78,14 @@ impl RunningHost {
             operator::Request::Drop(Which::Dead) => (Method::DELETE, "/v1/dead-letters".to_owned()),
         };
         self.ask(method, &path, Vec::new()).await
+    }
+
+    /// How much of each budget the host uses.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn budgets(&mut self) -> anyhow::Result<Vec<Used>> {
+        self.ask(Method::GET, "/v1/budgets", Vec::new()).await
     }
 
     /// Lets the host make new tokens.

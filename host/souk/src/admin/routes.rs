@@ -28,6 +28,7 @@ pub enum Action {
     RetryDead,
     DropDead,
     Readiness,
+    Budgets,
     Limits,
     Log,
 }
@@ -77,6 +78,7 @@ pub static ROUTES: &[Route] = &[
     post("/v1/dead-letters/retry", Right::Full, Action::RetryDead),
     delete("/v1/dead-letters", Right::Full, Action::DropDead),
     get("/v1/readiness", Right::Read, Action::Readiness),
+    get("/v1/budgets", Right::Read, Action::Budgets),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
 ];
@@ -104,6 +106,7 @@ impl Action {
             | Action::ListMessages
             | Action::ShowMessage
             | Action::Readiness
+            | Action::Budgets
             | Action::Limits
             | Action::Log => false,
         }

@@ -117,6 +117,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// What all instances may take together.
+    pub(super) fn budget(&self) -> &ApplicationBudget {
+        &self.budget
+    }
+
     /// Opens every database and store that any component of this host is granted. Blocks on the disk.
     pub(super) async fn open(
         application: &Application,
@@ -167,11 +172,6 @@ impl Shared {
     /// Opens the way for requests between components of the application.
     pub(super) fn internal(&self, dispatch: InternalDispatch) {
         self.internal.set(dispatch);
-    }
-
-    /// What all instances take together.
-    pub(super) fn budget(&self) -> &ApplicationBudget {
-        &self.budget
     }
 
     /// The boundaries that calls cross.

@@ -32,7 +32,7 @@ enum Action {
 impl AdminCommand {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = self.app.read(&[]);
+        let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         if !state::exists(&state_dir) {
             manifest?;
