@@ -83,7 +83,7 @@ impl Channel {
         let trace: Arc<str> = Uuid::now_v7().to_string().into();
         let context = CallContext::new(trace.clone(), self.pool.call_deadline());
         let (component, channel) = (self.pool.component(), &self.name);
-        match self.pool.call(self.function, vec![message], context).await {
+        match self.pool.call(self.function, &[message], context).await {
             Ok(values) => {
                 if let Some(Val::Result(Err(error))) = values.first() {
                     let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| said(error));

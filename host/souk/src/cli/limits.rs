@@ -20,7 +20,7 @@ pub struct Limits {
 impl Limits {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = self.app.read(&[]);
+        let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let Some(mut host) = RunningHost::connect(&state::control_socket(&state_dir)).await else {
             anyhow::bail!(
