@@ -11,6 +11,7 @@ use super::OTHER;
 use http::StatusCode;
 pub use prometheus::Registry;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Seconds, for requests: those that the conventions advise.
@@ -109,8 +110,7 @@ impl Families {
 impl Family {
     /// The measures of one boundary.
     pub(super) fn place(&self, labels: [&str; 3]) -> Place {
-        let [one, two, three] = labels;
-        let good = (!self.request).then(|| self.vec.with_label_values(&["", one, two, three]));
+        let good = (!self.request).then(OnceLock::new);
         Place { vec: self.vec.clone(), good, labels: labels.map(str::to_owned) }
     }
 }
@@ -118,8 +118,8 @@ impl Family {
 /// The measures of one boundary.
 pub(super) struct Place {
     vec: HistogramVec,
-    /// Of those without an error; `None` where method and status tell them apart.
-    good: Option<Histogram>,
+    /// Of those without an error, found once there is one; `None` where method and status tell them apart.
+    good: Option<OnceLock<Histogram>>,
     labels: [String; 3],
 }
 
@@ -127,7 +127,10 @@ impl Place {
     pub(super) fn record(&self, error: Option<&'static str>, took: Duration) {
         let [one, two, three] = &self.labels;
         match (error, &self.good) {
-            (None, Some(good)) => good.observe(took.as_secs_f64()),
+            (None, Some(good)) => {
+                let good = good.get_or_init(|| self.vec.with_label_values(&["", one, two, three]));
+                good.observe(took.as_secs_f64());
+            }
             (error, Some(_)) => {
                 let labels = [error.unwrap_or_default(), one, two, three];
                 self.vec.with_label_values(&labels).observe(took.as_secs_f64());
