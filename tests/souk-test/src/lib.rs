@@ -8,6 +8,8 @@
 
 pub mod archive;
 pub mod debian;
+pub mod fuzz;
 pub mod nats;
 pub mod postgres;
+pub mod random;
 pub mod redis;
