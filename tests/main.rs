@@ -27,6 +27,7 @@ mod scenarios {
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod languages;
     mod lists;
     mod migrations;
     mod model;

@@ -25,11 +25,16 @@ pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         for guest in ["example-hello", "front", "relay", "rogue", "sender", "spin-5", "unruly"] {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["rustc", "--quiet", "-p", guest, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
-            run(cargo);
+            cargo_component(guest);
         }
     });
+}
+
+/// Builds the component of a package.
+pub fn cargo_component(package: &str) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["rustc", "--quiet", "-p", package, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
+    run(cargo);
 }
 
 /// Builds the components of the repository's own application, as its users do.
