@@ -22,6 +22,7 @@ mod scenarios {
     mod examples;
     mod framing;
     mod framing_fuzz;
+    mod given;
     mod golden;
     mod grants;
     mod hosts;
@@ -29,7 +30,9 @@ mod scenarios {
     mod jetstream;
     mod languages;
     mod lists;
+    mod middleware;
     mod migrations;
+    mod mixed_links;
     mod model;
     mod nest;
     mod nest_events;
@@ -42,6 +45,7 @@ mod scenarios {
     mod protocols;
     mod quota;
     mod reconcile;
+    mod redis_triggers;
     mod remote;
     mod sandbox;
     mod sdks;

@@ -29,7 +29,7 @@ pub fn polyglot() -> &'static Path {
                 keep(&folder.join(component), &kept.join(component));
             }
         }
-        build::cargo_component("example-likes");
+        build::guest("example-likes");
         kept
     })
 }

@@ -139,6 +139,7 @@ pub struct Ctx {
     /// What the instance holds of the processor.
     pub slice: Slice,
     hooks: http_client::Hooks,
+    next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
@@ -160,6 +161,7 @@ impl Ctx {
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
             slice: Slice::default(),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,
@@ -179,7 +181,14 @@ impl Ctx {
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.hooks.call = call.clone();
+        self.next.call = call.clone();
         self.call = call;
+    }
+
+    /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
+    fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
@@ -218,6 +227,7 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     release_candidate::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_limits::add_to_linker(linker)?;
+    http_client::add_to_linker(linker)?;
     http_error_code::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;

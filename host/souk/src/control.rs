@@ -6,6 +6,7 @@
 //! `curl --unix-socket` works too.
 
 use crate::app::App;
+use crate::usage::{self, Used};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,7 +19,7 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
-use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
+use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
 use souk_runtime::{Compiled, Failure, Function, is_host_interface};
@@ -158,20 +159,19 @@ async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -
              `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
         ),
     })?;
-    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.function, &function));
+    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.name, &function));
     let Some(called) = named.next() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
         for f in &served {
-            message.push_str(&format!("\n    {}#{}", f.interface, f.function));
+            message.push_str(&format!("\n    {}#{}", f.interface, f.name));
         }
         return Err(message);
     };
     if let Some(second) = named.next() {
         return Err(ambiguous(&function, &called.interface, &second.interface));
     }
-    let (interface, name) = (&called.interface, &called.function);
-    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
-    let target = Target::function(remote, &component.into(), interface, name, idempotent);
+    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.name));
+    let target = Target::function(remote, &component.into(), CalledFunction::clone(called), idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
     let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
     let answer = answer.map_err(|error| match error.failure {
@@ -256,8 +256,8 @@ async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
     };
     let listed = served.into_iter().map(|f| Listed {
         component: component.to_owned(),
-        interface: f.interface,
-        signature: f.signature,
+        interface: f.interface.clone(),
+        signature: f.signature.clone(),
         remote: true,
         wasi: None,
     });
@@ -341,6 +341,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = match (request.method(), request.uri().path()) {
         (&Method::GET, "/functions") => serde_json::to_vec(&list(&app).await),
+        (&Method::GET, "/limits") => serde_json::to_vec(&usage::of(&app)),
         (&Method::POST, "/call") => {
             let reply = match parse(request).await {
                 Ok(call_request) => call(&app, call_request).await,
@@ -359,7 +360,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
             serde_json::to_vec(&reply)
         }
         _ => {
-            let mut missing = Response::new(Full::from("GET /functions, POST /call or POST /events\n"));
+            let mut missing = Response::new(Full::from("GET /functions, GET /limits, POST /call or POST /events\n"));
             *missing.status_mut() = StatusCode::NOT_FOUND;
             return Ok(missing);
         }
@@ -414,6 +415,14 @@ impl RunningHost {
     /// When the host went away or did not answer as expected.
     pub async fn list(&mut self) -> anyhow::Result<Vec<Listed>> {
         Ok(serde_json::from_slice(&self.send(Method::GET, "/functions", Vec::new()).await?)?)
+    }
+
+    /// How much of each budget the host uses.
+    ///
+    /// # Errors
+    /// When the host went away or did not answer as expected.
+    pub async fn limits(&mut self) -> anyhow::Result<Vec<Used>> {
+        Ok(serde_json::from_slice(&self.send(Method::GET, "/limits", Vec::new()).await?)?)
     }
 
     /// Lets the host do something with its messages.
