@@ -28,6 +28,7 @@ mod scenarios {
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod languages;
     mod lists;
     mod middleware;
     mod migrations;
