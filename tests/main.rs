@@ -29,6 +29,7 @@ mod scenarios {
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod languages;
     mod lists;
     mod metrics;
     mod middleware;

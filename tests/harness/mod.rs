@@ -8,6 +8,7 @@ pub mod database;
 pub mod disk;
 pub mod door;
 pub mod host;
+pub mod languages;
 pub mod proxy;
 pub mod queue;
 pub mod raw;

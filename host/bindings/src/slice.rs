@@ -31,19 +31,8 @@ impl Slice {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Runs `future`, which is the instance's computing, giving the permit back whenever it waits: a guest that waits is not busy, and must not keep a
-    /// busy one from running.
-    pub async fn run<F: Future>(&self, future: F) -> F::Output {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
-            let computing = Running::begin(&self.usage);
-            let poll = future.as_mut().poll(cx);
-            drop(computing);
-            if poll.is_pending() {
-                self.release();
-            }
-            poll
-        })
-        .await
+    /// The instance computes on this thread until what is returned is dropped.
+    pub fn compute(&self) -> Running {
+        Running::begin(&self.usage)
     }
 }

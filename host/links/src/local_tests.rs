@@ -2,6 +2,7 @@
 
 use super::link;
 use crate::{Import, Target};
+use souk_bindings::boundary::Boundaries;
 use souk_bindings::call::CallContext;
 use souk_bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
 use souk_bindings::{Ctx, Grants};
@@ -51,7 +52,8 @@ fn pool(name: &str, engine: &Engine, component: &Component, linker: &mut Linker<
     let client = Client::new(name.into(), AllowedHosts::default(), 1, Internal::default(), tls_config().unwrap());
     let limits = ComponentLimits::default();
     let grants = Arc::new(Grants::nothing(name.into(), limits.clone(), Arc::new(client)));
-    Pool::new(PoolConfig { compiled, grants, limits, fairness: Fairness::new(2) })
+    let (version, boundaries) = (String::new(), Boundaries::off());
+    Pool::new(PoolConfig { compiled, grants, limits, fairness: Fairness::new(2), version, boundaries })
 }
 
 #[tokio::test]

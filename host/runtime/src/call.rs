@@ -8,6 +8,7 @@ use super::panic;
 use super::pool::{Lease, Pool};
 use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio_util::task::AbortOnDropHandle;
@@ -46,7 +47,8 @@ impl Pool {
         context: CallContext,
     ) -> Result<(), CallError> {
         let crossing = self.calls.get(function).map(Boundary::open);
-        let called = self.call_crossing(function, params, results, context).await;
+        let mut call = pin!(self.call_crossing(function, params, results, context));
+        let called = call.as_mut().await;
         if let Some(crossing) = crossing {
             crossing.close_with(&called, |error| error.failure.key());
         }
@@ -61,7 +63,8 @@ impl Pool {
         context: CallContext,
     ) -> Result<(), CallError> {
         let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
-        let returned = match tokio::time::timeout_at(deadline, self.run(function, params, results, context)).await {
+        let mut run = pin!(self.run(function, params, results, context));
+        let returned = match tokio::time::timeout_at(deadline, run.as_mut()).await {
             Ok(returned) => returned?,
             Err(_) => return Err(self.late()),
         };
@@ -165,20 +168,20 @@ async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mu
         wasmtime::bail!("function {function} is not there");
     };
     let slice = instance.store.data().slice.clone();
-    panic::contain(slice.run(instance.store.run_concurrent(async |accessor| {
+    let call = pin!(instance.store.run_concurrent(async |accessor| {
         func.call_concurrent(accessor, params, results).await?;
         let done = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
         wasmtime::error::Ok(done)
-    })))
-    .await?
+    }));
+    panic::drive(&slice, call).await?
 }
 
 /// Waits until the guest has ended what it does after its return: only then is its instance free.
 async fn finish(lease: &mut Lease) -> Result<()> {
     let store = &mut lease.instance.store;
     let slice = store.data().slice.clone();
-    panic::contain(slice.run(store.run_concurrent(async |accessor| {
+    let rest = pin!(store.run_concurrent(async |accessor| {
         std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-    })))
-    .await
+    }));
+    panic::drive(&slice, rest).await
 }

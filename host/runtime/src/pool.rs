@@ -9,6 +9,7 @@ use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -190,7 +191,8 @@ impl Pool {
     pub(super) async fn lease(self: &Arc<Self>, call: CallContext) -> Result<Lease, CallError> {
         let permit = match self.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait_for_slot(&call).await?,
+            // What is rare is in a box, so that it takes no room in every call.
+            Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
         let idle = self.instances().pop();
         let mut instance = match idle {
@@ -198,7 +200,7 @@ impl Pool {
                 instance.store.data_mut().begin(call);
                 instance
             }
-            None => self.instantiate(call).await?,
+            None => Box::pin(self.instantiate(call)).await?,
         };
         instance.uses += 1;
         // The epoch went on while the instance was idle: its slice starts now.
@@ -255,8 +257,10 @@ impl Pool {
         store.set_epoch_deadline(1);
         self.fairness.govern(&mut store);
         let slice = store.data().slice.clone();
-        let instantiated = panic::contain(slice.run(self.compiled.pre.instantiate_async(&mut store))).await;
-        let instance = instantiated.map_err(failed)?;
+        let instance = {
+            let instantiate = pin!(self.compiled.pre.instantiate_async(&mut store));
+            panic::drive(&slice, instantiate).await.map_err(failed)?
+        };
         let exported = &self.compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
         for function in &exported.functions {

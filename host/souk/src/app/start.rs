@@ -28,17 +28,15 @@ souk_manifest::fixed_limits! {
     /// The longest interval at which instances are looked for that have been idle for too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
     /// How often a start says which components are still being compiled.
-    const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 }
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
-    /// Code is being compiled, and will take a while; it is kept for the next start.
+    /// Code is being compiled, and takes a while; it is kept for the next start.
     Compiling {
-        /// The components that it is for.
-        components: Vec<String>,
-        /// How large they are.
-        bytes: u64,
+        /// The components that are not ready, and how large the code of each is.
+        components: Vec<(String, u64)>,
         /// How long it has taken so far.
         so_far: Duration,
     },
@@ -201,13 +199,8 @@ pub(super) async fn compile(
         let done = tokio::select! {
             done = tasks.join_next() => done,
             _ = tick.tick() => {
-                for (components, bytes) in &compiling {
-                    progress(Progress::Compiling {
-                        components: components.clone(),
-                        bytes: *bytes,
-                        so_far: start.elapsed(),
-                    });
-                }
+                let components = compiling.iter().map(|(names, bytes)| (names.join(", "), *bytes)).collect();
+                progress(Progress::Compiling { components, so_far: start.elapsed() });
                 continue;
             }
         };

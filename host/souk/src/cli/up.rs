@@ -253,12 +253,12 @@ fn url(scheme: &str, address: SocketAddr) -> String {
 
 fn show(progress: &Progress) {
     match progress {
-        Progress::Compiling { components, bytes, so_far } => output::note(&format!(
-            "compiling {} ({} MiB) for {} s; the next start finds it compiled",
-            components.join(", "),
-            bytes.div_ceil(1 << 20),
-            so_far.as_secs(),
-        )),
+        Progress::Compiling { components, so_far } => {
+            let components: Vec<String> =
+                components.iter().map(|(names, bytes)| format!("{names} ({} MiB)", bytes.div_ceil(1 << 20))).collect();
+            let so_far = so_far.as_secs();
+            output::note(&format!("compiling {} since {so_far} s; later starts load it", components.join(", ")));
+        }
         Progress::Ready { components, took } => {
             output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
         }

@@ -47,7 +47,8 @@ fn sources() -> Vec<Source> {
         }
     }
     let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
-    files.retain(|path| !name(path).ends_with("tests") && !path.iter().any(|part| part == "tests"));
+    let is_test = |path: &Path| name(path).ends_with("tests") || name(path) == "fuzz";
+    files.retain(|path| !is_test(path) && !path.iter().any(|part| part == "tests"));
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).unwrap();
         // Tests in the file itself stand at its end.
