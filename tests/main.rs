@@ -30,6 +30,8 @@ mod scenarios {
     mod jetstream;
     mod languages;
     mod lists;
+    mod load_components;
+    mod load_edge;
     mod middleware;
     mod migrations;
     mod mixed_links;
@@ -39,6 +41,7 @@ mod scenarios {
     mod nest_wire;
     mod outages;
     mod payments;
+    mod peers;
     mod permissions;
     mod permutations;
     mod postgres;

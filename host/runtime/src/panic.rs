@@ -47,7 +47,7 @@ fn panicked(panic: &(dyn Any + Send)) -> wasmtime::Error {
     wasmtime::format_err!("the host panicked, which is a mistake in Souk and not in the component: {message}")
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn message(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

@@ -259,7 +259,7 @@ impl Served {
         let caller = |scheme| Caller::new(peer, place.number(), scheme);
         match tls {
             None => {
-                let builder = builders.agreed(None);
+                let builder = builders.agreed(None, place.of_peer());
                 connection::serve(stream, &place, caller(Scheme::HTTP), edge, builder, shutdown).await;
             }
             Some(tls) => {
@@ -269,7 +269,7 @@ impl Served {
                     () = place.closed().cancelled() => None,
                 };
                 if let Some(stream) = stream {
-                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol());
+                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol(), place.of_peer());
                     connection::serve(stream, &place, caller(Scheme::HTTPS), edge, builder, shutdown).await;
                 }
             }
@@ -310,13 +310,14 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 
 /// Reports what happens often, now and then.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     last: Option<Instant>,
     more: u64,
 }
 
 impl Report {
-    fn happened(&mut self, report: impl FnOnce(u64)) {
+    /// Calls `report` with how often it happened unreported, unless it was called a moment ago.
+    pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
         if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
             self.more += 1;
             return;
