@@ -92,7 +92,7 @@ use table::File;
 use variables::{Origin, Provider};
 
 /// What to load, and with which values.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct LoadOptions {
     /// `spin.toml`, or a folder with one.
     pub manifest: PathBuf,

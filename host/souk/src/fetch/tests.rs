@@ -48,17 +48,7 @@ fn application(url: &str, digest: &str) -> Application {
          [component.a]\nsource = {source}\n"
     );
     std::fs::write(&manifest, text).unwrap();
-    let options = souk_manifest::LoadOptions {
-        manifest,
-        runtime_config: None,
-        environment: Vec::new(),
-        process_env: Default::default(),
-        nats: Vec::new(),
-        credentials: None,
-        only: Vec::new(),
-        selected: Vec::new(),
-        variables: Default::default(),
-    };
+    let options = souk_manifest::LoadOptions { manifest, ..Default::default() };
     let secrets = state::secrets_of(folder.path());
     let host = souk_manifest::HostValues { url: String::new(), secrets };
     souk_manifest::read(&options).unwrap().fill_in(&host).unwrap().application
