@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(
             seen,
             [
-                ("spin-base-path", base),
+                ("spin-base-path", "/"),
                 ("spin-client-addr", "0.0.0.0:0"),
                 ("spin-component-route", ""),
                 ("spin-full-url", "http://orders.spin.internal/api/x?y=1"),
