@@ -11,6 +11,8 @@ use spin_sdk::http_service;
 use spin_sdk::key_value::Store;
 use spin_sdk::wasip3::http::types::{self, ErrorCode};
 
+const TEXT: &str = "text/plain";
+
 #[http_service]
 async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
     let name = std::env::var("NAME").unwrap_or_default();
@@ -26,7 +28,8 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
         path if path.ends_with("/next") => {}
         path if path.ends_with("/echo") && is_app => {
             let body = request.into_body().bytes().await?;
-            return http::Response::new(FullBody::new(body)).into_response();
+            let response = http::Response::builder().header("content-type", TEXT).body(FullBody::new(body)).unwrap();
+            return response.into_response();
         }
         _ if is_app => return show(&request),
         _ => {}
@@ -71,5 +74,5 @@ async fn ask(url: &str) -> Result<types::Response, ErrorCode> {
 }
 
 fn reply(status: StatusCode, text: String) -> Result<types::Response, ErrorCode> {
-    http::Response::builder().status(status).body(text).unwrap().into_response()
+    http::Response::builder().status(status).header("content-type", TEXT).body(text).unwrap().into_response()
 }
