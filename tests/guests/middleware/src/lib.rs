@@ -18,7 +18,7 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
     let name = std::env::var("NAME").unwrap_or_default();
     let is_app = std::env::var("ROLE").is_ok_and(|role| role == "app");
     if request.headers().get("x-stop").is_some_and(|stop| stop == name.as_str()) {
-        return reply(StatusCode::FORBIDDEN, format!("stopped by {name}"));
+        return reply(StatusCode::ACCEPTED, format!("stopped by {name}"));
     }
     match request.uri().path() {
         path if path.ends_with("/ask") || path.ends_with("/barred") => {
@@ -65,11 +65,11 @@ async fn ask(url: &str) -> Result<types::Response, ErrorCode> {
     let request = Head::get(url).body(EmptyBody::new()).map_err(|_| ErrorCode::HttpRequestUriInvalid)?;
     match send(request).await {
         Ok(answer) => {
-            let status = answer.status();
+            let status = answer.status().as_u16();
             let body = answer.into_body().bytes().await?;
-            reply(status, String::from_utf8_lossy(&body).into_owned())
+            reply(StatusCode::OK, format!("{status} {}", String::from_utf8_lossy(&body)))
         }
-        Err(error) => reply(StatusCode::BAD_GATEWAY, format!("{error:?}")),
+        Err(error) => reply(StatusCode::OK, format!("{error:?}")),
     }
 }
 
