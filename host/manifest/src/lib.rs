@@ -24,6 +24,7 @@
 //! whether imports and exports fit (links are checked once the components are compiled).
 
 mod application;
+mod build;
 mod check;
 mod component;
 mod database;
