@@ -6,12 +6,11 @@ use super::files::Files;
 use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::AllowedHost;
 use super::table::{At, Table};
-use super::template::Template;
-use super::{Build, Component, Dependency, Idempotent, Marked, Nest, dependencies, nest, profile, source};
+use super::template::{Template, template};
+use super::{Component, Dependency, Idempotent, Marked, Nest, build, dependencies, nest, profile, source};
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::Path;
-use toml::de::DeValue;
 
 impl Component {
     /// A component of which only the name is known.
@@ -69,7 +68,7 @@ pub(super) fn read<'a>(
     warn_of_missing(&mut table, "blob_containers", "has no blob storage");
     read_targets(&mut table);
     if let Some(build) = table.table("build") {
-        component.build = read_build(build, dir);
+        component.build = build::read(build, dir);
     }
     (component.dependencies, templates.providers) = dependencies::read(&mut table, dir);
     profile::read(&mut table, dir);
@@ -86,29 +85,6 @@ fn warn_of_missing(table: &mut Table<'_, '_>, key: &'static str, what: &str) {
         let message = format!("`{key}` grants nothing here: Souk {what}, and a call to them traps");
         table.warning(first.line, message, format!("remove `{key}` if the component does without"));
     }
-}
-
-/// Reads a template and checks the variables in it.
-pub(super) fn template(
-    table: &Table<'_, '_>,
-    line: usize,
-    text: &str,
-    declared: &BTreeMap<String, Declared>,
-) -> Option<Template> {
-    let Some(template) = Template::parse(text) else {
-        table.error(line, "a template has `{{` without `}}`", "write `{{ variable }}`");
-        return None;
-    };
-    let mut known = true;
-    for name in template.variables().filter(|name| !declared.contains_key(*name)) {
-        known = false;
-        let fix = match nearest(name, declared.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean `{{{{ {near} }}}}`?"),
-            None => format!("declare it: `{name} = {{ required = true }}` under [variables]"),
-        };
-        table.error(line, format!("a template names the variable `{name}`, which is not declared"), fix);
-    }
-    known.then_some(template)
 }
 
 fn read_variables(table: &mut Table<'_, '_>, declared: &BTreeMap<String, Declared>) -> BTreeMap<String, Template> {
@@ -185,37 +161,6 @@ fn read_labels(table: &mut Table<'_, '_>, key: &'static str) -> Vec<String> {
         }
     }
     labels
-}
-
-pub(super) fn read_build(mut table: Table<'_, '_>, dir: &Path) -> Option<Build> {
-    let commands = read_commands(&mut table);
-    let workdir = table.string("workdir").map_or_else(|| dir.to_owned(), |workdir| dir.join(workdir.value));
-    let watch = table.strings("watch").into_iter().map(|path| path.value).collect();
-    table.finish();
-    Some(Build { commands, workdir, watch })
-}
-
-/// Reads `command` of a table of a build.
-pub(super) fn read_commands(table: &mut Table<'_, '_>) -> Vec<String> {
-    const FIX: &str = "write `command = \"cargo build ...\"`, or a list of commands";
-    match table.value("command") {
-        None => {
-            table.error(table.line, format!("{} has no `command`", table.place), FIX);
-            Vec::new()
-        }
-        Some((line, value)) => match value.get_ref() {
-            DeValue::String(command) => vec![command.to_string()],
-            DeValue::Array(list) if list.is_empty() => {
-                table.error(line, "`command` is an empty list", FIX);
-                Vec::new()
-            }
-            DeValue::Array(_) => table.strings("command").into_iter().map(|command| command.value).collect(),
-            other => {
-                table.mismatch("command", line, "a string or a list of strings", other);
-                Vec::new()
-            }
-        },
-    }
 }
 
 /// Reads what is Souk's own.

@@ -25,6 +25,7 @@
 
 mod application;
 pub mod budget;
+mod build;
 mod check;
 mod component;
 mod database;
