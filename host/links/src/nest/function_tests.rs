@@ -55,7 +55,7 @@ fn json_function() -> ComponentFunc {
     json_function_of(func)
 }
 
-fn json_function_of(kind: fn(&[(&str, Ty)], Option<&Ty>) -> ComponentFunc) -> ComponentFunc {
+fn json_function_of(kind: impl Fn(&[(&str, Ty)], Option<&Ty>) -> ComponentFunc) -> ComponentFunc {
     let error = variant([("exception", Some(STRING)), ("unavailable", Some(STRING))]);
     kind(&[("pattern", STRING), ("data", STRING)], Some(&result(Some(STRING), Some(error))))
 }
