@@ -27,6 +27,8 @@ mod scenarios {
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod load_components;
+    mod load_edge;
     mod migrations;
     mod model;
     mod nest;
@@ -34,6 +36,7 @@ mod scenarios {
     mod nest_wire;
     mod outages;
     mod payments;
+    mod peers;
     mod permissions;
     mod permutations;
     mod postgres;

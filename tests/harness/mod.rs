@@ -7,6 +7,8 @@ pub mod database;
 pub mod disk;
 pub mod door;
 pub mod host;
+pub mod http2;
+pub mod load;
 pub mod proxy;
 pub mod queue;
 pub mod random;

@@ -17,6 +17,7 @@ mod http;
 mod panic;
 mod pool;
 mod refusal;
+mod vital;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
@@ -24,6 +25,7 @@ pub use error::{CallError, Failure};
 pub use fairness::{Fairness, Slice};
 pub use http::ResponseBody;
 pub use pool::{Pool, PoolConfig};
+pub use vital::{lost, vital, vital_thread};
 
 use souk_manifest::limits::FixedLimit;
 

@@ -22,7 +22,7 @@ use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
 use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
-use souk_runtime::{Failure, Function};
+use souk_runtime::{Failure, Function, vital};
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -289,7 +289,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
 
 /// Serves `listener` until `shutdown`; calls under way are counted in `tasks`, so that a drain can wait for them.
 pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown: CancellationToken) {
-    tokio::spawn(async move {
+    tokio::spawn(vital("the control socket", async move {
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -322,7 +322,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
                 }
             }
         }
-    });
+    }));
 }
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

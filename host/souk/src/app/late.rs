@@ -3,7 +3,7 @@
 use super::App;
 use super::error::StartError;
 use super::migrations;
-use super::start::{Wiring, compile, sweep};
+use super::start::{Wiring, compile, swept};
 use souk_links::remote::Remote;
 use souk_runtime::Pool;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ impl App {
         };
         let loaded = wiring.pool(component)?;
         let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
-        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(new.values().cloned().collect()))));
+        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(swept(new.values().cloned().collect()))));
         late.pools.extend(new);
         Ok(loaded)
     }

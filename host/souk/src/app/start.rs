@@ -16,7 +16,7 @@ use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
 use souk_nats::Nats;
-use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig, vital};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
@@ -136,7 +136,7 @@ impl App {
         check_routes(&application, &pools)?;
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
-        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(swept(pools.values().cloned().collect())));
         let app = Arc::new(App {
             application,
             pools,
@@ -402,8 +402,12 @@ async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Byte
     Ok(Request::from_parts(head, bytes.freeze()))
 }
 
-/// Drops instances that nobody uses, again and again.
-pub(super) async fn sweep(pools: Vec<Arc<Pool>>) {
+/// Drops instances that nobody uses, for as long as the host runs.
+pub(super) async fn swept(pools: Vec<Arc<Pool>>) {
+    vital("the sweeper of instances", sweep(pools)).await;
+}
+
+async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
     let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
     loop {

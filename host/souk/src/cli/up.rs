@@ -9,6 +9,7 @@ use crate::telemetry;
 use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
+use souk_runtime::{lost, vital};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,11 +88,17 @@ impl Up {
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
-        let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        let edge = tokio::spawn(vital("the listener", server.run(Edge::new(app.clone()), tls, shutdown.clone())));
         if !quiet {
             output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         }
-        let mut drained = edge.await?;
+        let lost = tokio::select! {
+            () = lost() => true,
+            () = shutdown.cancelled() => false,
+        };
+        // What is left serves what is under way.
+        shutdown.cancel();
+        let mut drained = edge.await?.unwrap_or_default();
         calls.close();
         drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
         if let Some(serving) = serving {
@@ -101,6 +108,9 @@ impl Up {
             ending.await?;
         }
         let _ = std::fs::remove_file(state::control_socket(state.path()));
+        if lost {
+            anyhow::bail!("a part of the host that it cannot do without has failed: the log says which")
+        }
         if drained {
             Ok(ExitCode::SUCCESS)
         } else {

@@ -44,6 +44,10 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
         ["count"] => deed(deeds::count().await),
         ["big", n] => deed(deeds::big(number(n)).await.map(|bytes| bytes.len())),
         ["print", text] => deed(deeds::print((*text).to_owned()).await),
+        ["print-lines", lines, bytes] => deed(deeds::print_lines(number(lines), number(bytes)).await),
+        ["hoard-headers", count, bytes] => deed(deeds::hoard_headers(number(count), number(bytes)).await),
+        ["hoard-files", count] => deed(deeds::hoard_files(number(count)).await),
+        ["strain", how, n] => deed(deeds::strain((*how).to_owned(), number(n)).await),
         ["read-variable", name] => deed(deeds::read_variable((*name).to_owned()).await),
         ["key-value-get", store, key] => deed(deeds::key_value_get((*store).to_owned(), (*key).to_owned()).await),
         ["key-value-set", store, key, value] => {
@@ -82,6 +86,11 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
         }
         ["stream", chunks] => stream(number(chunks)),
         ["flood"] => flood(),
+        ["bytes", count] => {
+            let mut response = http::Response::new("x".repeat(number(count) as usize));
+            response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
+            response.into_response()
+        }
         ["status", code] => {
             let code: StatusCode = code.parse().expect("a status in the path");
             reply(code, json!({ "status": code.as_u16(), "message": "as asked for" }))
