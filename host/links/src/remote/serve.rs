@@ -102,7 +102,10 @@ impl Serving {
             let service = micro::Service::new(nats.subjects(), pool.component(), version, public);
             // First, so that no call is taken that could not be cancelled.
             let subscriber = client.subscribe(nats.subjects().cancel(pool.component())).await?;
-            cancels.push(AbortOnDropHandle::new(tokio::spawn(vital("an intake of cancellations", host.clone().cancel(subscriber)))));
+            cancels.push(AbortOnDropHandle::new(tokio::spawn(vital(
+                "an intake of cancellations",
+                host.clone().cancel(subscriber),
+            ))));
             for endpoint in endpoints {
                 let (subject, group) = (endpoint.public.subject.clone(), pool.component().to_string());
                 let own = client.subscribe(at(&subject, service.id())).await?;

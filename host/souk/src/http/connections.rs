@@ -12,8 +12,17 @@ use super::peer::Share;
 use souk_manifest::budget::Use;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of open connections.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// How long a connection must have been without a request before it makes room for one of another peer.
+    const MIN_IDLE: Duration = Duration::from_secs(1);
+}
 
 /// The open connections of a listener.
 pub struct Connections {
@@ -92,7 +101,7 @@ impl Connections {
 
     /// Closes the connection that has been without a request for the longest, if there is one.
     pub fn close_idlest(&self) -> bool {
-        self.open().close_idlest(None)
+        self.open().close_idlest(Instant::now())
     }
 
     /// How many are open, and of the peer that has most.
@@ -122,45 +131,45 @@ impl Open {
         self.peers.get(&share).copied().unwrap_or(0)
     }
 
-    /// Makes room among the connections of `share`.
-    fn close_one_of(&mut self, share: Share) -> bool {
-        self.close_idlest(Some(share)) || self.end_stillest(share)
-    }
-
-    /// Makes room among all connections for one of `share`.
+    /// Makes room among all connections for one of `share`: with one that is idle, whosever it is, or with the stillest of a
+    /// peer that has as many.
     fn close_one(&mut self, share: Share) -> bool {
-        if self.close_idlest(None) {
+        if let Some(before) = Instant::now().checked_sub(MIN_IDLE)
+            && self.close_idlest(before)
+        {
             return true;
         }
         let own = self.of(share);
         let mut larger: Vec<_> = self.peers.iter().filter(|(_, count)| **count >= own).collect();
         larger.sort_by_key(|(share, count)| (std::cmp::Reverse(**count), share.network()));
         let larger: Vec<_> = larger.into_iter().map(|(share, _)| *share).collect();
-        larger.into_iter().any(|share| self.end_stillest(share))
+        larger.into_iter().any(|share| self.close_one_of(share))
     }
 
-    /// Closes the connection that has been without a request for the longest, of `share` or of all. It counts as closed
+    /// Closes the connection that has been without a request for the longest, since `before` at least. It counts as closed
     /// from now on.
-    fn close_idlest(&mut self, share: Option<Share>) -> bool {
-        let candidates = self.all.iter().filter(|(_, entry)| share.is_none_or(|share| share == entry.share));
-        let idle = candidates.filter_map(|(number, entry)| Some((entry.activity.idle_since()?, *number)));
-        let Some((_, number)) = idle.min() else {
-            return false;
-        };
-        if let Some(entry) = self.remove(number) {
-            entry.closed.cancel();
-        }
-        true
+    fn close_idlest(&mut self, before: Instant) -> bool {
+        let idle = self.all.iter().filter_map(|(number, entry)| Some((entry.activity.idle_since()?, *number)));
+        let found = idle.filter(|(since, _)| *since <= before).min();
+        self.close(found)
     }
 
-    /// Ends the connection of `share` whose client has let it stand still for longest, with its requests.
-    fn end_stillest(&mut self, share: Share) -> bool {
-        let candidates = self.all.iter().filter(|(_, entry)| share == entry.share);
-        let still = candidates.filter_map(|(number, entry)| Some((entry.activity.still_since()?, *number)));
-        let Some((_, number)) = still.min() else {
-            return false;
-        };
-        if let Some(entry) = self.remove(number) {
+    /// Closes the connection of `share` that has stood still for longest, without a request or with requests that all wait
+    /// for the client. A newcomer has not had the time for one: so those that are idle do not go first.
+    fn close_one_of(&mut self, share: Share) -> bool {
+        let own = self.all.iter().filter(|(_, entry)| share == entry.share);
+        let still = own.filter_map(|(number, entry)| {
+            Some((entry.activity.idle_since().or_else(|| entry.activity.still_since())?, *number))
+        });
+        let found = still.min();
+        self.close(found)
+    }
+
+    fn close(&mut self, found: Option<(Instant, u64)>) -> bool {
+        let Some(entry) = found.and_then(|(_, number)| self.remove(number)) else { return false };
+        if entry.activity.idle_since().is_some() {
+            entry.closed.cancel();
+        } else {
             entry.activity.ended().cancel();
         }
         true

@@ -310,13 +310,14 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 
 /// Reports what happens often, now and then.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     last: Option<Instant>,
     more: u64,
 }
 
 impl Report {
-    fn happened(&mut self, report: impl FnOnce(u64)) {
+    /// Calls `report` with how often it happened unreported, unless it was called a moment ago.
+    pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
         if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
             self.more += 1;
             return;
