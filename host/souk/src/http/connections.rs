@@ -193,6 +193,12 @@ impl Connection {
         self.number
     }
 
+    /// How many connections its peer has; 0 where it is a trusted proxy's.
+    pub fn of_peer(&self) -> usize {
+        let open = self.all.open();
+        open.all.get(&self.number).filter(|entry| entry.share.is_bounded()).map_or(0, |entry| open.of(entry.share))
+    }
+
     /// Counts it for `share` from now on: a proxy has said whose it is. `false` when that has as many as it may.
     pub fn belongs_to(&self, share: Share) -> bool {
         let mut open = self.all.open();

@@ -259,7 +259,7 @@ impl Served {
         let caller = |scheme| Caller::new(peer, place.number(), scheme);
         match tls {
             None => {
-                let builder = builders.agreed(None);
+                let builder = builders.agreed(None, place.of_peer());
                 connection::serve(stream, &place, caller(Scheme::HTTP), edge, builder, shutdown).await;
             }
             Some(tls) => {
@@ -269,7 +269,7 @@ impl Served {
                     () = place.closed().cancelled() => None,
                 };
                 if let Some(stream) = stream {
-                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol());
+                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol(), place.of_peer());
                     connection::serve(stream, &place, caller(Scheme::HTTPS), edge, builder, shutdown).await;
                 }
             }
