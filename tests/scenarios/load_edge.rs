@@ -82,8 +82,8 @@ async fn responses_that_are_not_read_keep_no_request_out_and_fill_no_memory() {
     ] {
         assert_eq!(shop.client.get(path).await.status, 200, "{path}");
         let attack = leave(shop.host.address().to_owned(), window, 400, "GET", path, vec![None; 128]);
-        // 128 instances of the gateway, and the share of one peer.
-        let bounds = Bounds { mib: 640, descriptors: 900 };
+        // 128 instances of the gateway, the share of one peer, and the state of its streams.
+        let bounds = Bounds { mib: 448, descriptors: 900 };
         endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &admin, n), attack).await;
     }
 }
