@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// One good request after another: of the API and of the payment provider, over kept and new connections.
 async fn order_and_tell(shop: &Shop, admin: &str, number: usize) {
     let client = if number % 4 < 2 { shop.client.clone() } else { shop.client.fresh() };
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let body = json!({ "name": format!("Cup {number}"), "price": 9.5 }).to_string().into_bytes();
         let bearer = format!("Bearer {admin}");
         let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
