@@ -123,7 +123,10 @@ async fn heads_and_bodies_that_stop_half_way_on_every_connection_keep_no_newcome
         let attack = async move {
             let (address, text) = (&address, &text);
             join_all((0..2_200).map(|_| async move {
+                // As many a second as leave the kernel's queue of connections to others, too.
+                let mut pace = tokio::time::interval(2 * PAUSE);
                 loop {
+                    pace.tick().await;
                     let standing = async {
                         let mut stream = raw::connect(address).await;
                         if stream.write_all(text.as_bytes()).await.is_ok() {

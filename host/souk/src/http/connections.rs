@@ -10,7 +10,7 @@
 use super::activity::Activity;
 use super::peer::Share;
 use souk_manifest::budget::Use;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ souk_manifest::fixed_limits! {
 
     /// How long a connection must have been without a request before it makes room for one of another peer.
     const MIN_IDLE: Duration = Duration::from_secs(1);
+    /// How many connections that stand still a look at all of them notes, to be closed one after the other.
+    const MAX_KNOWN_STILL: usize = 64, "connections";
 }
 
 /// The open connections of a listener.
@@ -38,6 +40,9 @@ struct Open {
     last: u64,
     all: BTreeMap<u64, Entry>,
     peers: HashMap<Share, usize>,
+    /// Those of a peer, or of all, that had stood still for longest when they were last looked for, the stillest first. All
+    /// others have moved since then, or later than these: so one that has not moved is still the stillest.
+    stillest: HashMap<Option<Share>, VecDeque<(Instant, u64)>>,
 }
 
 struct Entry {
@@ -149,20 +154,45 @@ impl Open {
     /// Closes the connection that has been without a request for the longest, since `before` at least. It counts as closed
     /// from now on.
     fn close_idlest(&mut self, before: Instant) -> bool {
-        let idle = self.all.iter().filter_map(|(number, entry)| Some((entry.activity.idle_since()?, *number)));
-        let found = idle.filter(|(since, _)| *since <= before).min();
+        let found = self.stillest(None, Activity::idle_since, before);
         self.close(found)
     }
 
     /// Closes the connection of `share` that has stood still for longest, without a request or with requests that all wait
     /// for the client. A newcomer has not had the time for one: so those that are idle do not go first.
     fn close_one_of(&mut self, share: Share) -> bool {
-        let own = self.all.iter().filter(|(_, entry)| share == entry.share);
-        let still = own.filter_map(|(number, entry)| {
-            Some((entry.activity.idle_since().or_else(|| entry.activity.still_since())?, *number))
-        });
-        let found = still.min();
+        let still = |activity: &Activity| activity.idle_since().or_else(|| activity.still_since());
+        let found = self.stillest(Some(share), still, Instant::now());
         self.close(found)
+    }
+
+    /// The connection, of one peer or of all, that has stood still for longest, by `since`, and since `before` at least. A
+    /// flood of newcomers asks for each of them: so a look at all connections finds several.
+    fn stillest(
+        &mut self,
+        of: Option<Share>,
+        since: impl Fn(&Activity) -> Option<Instant>,
+        before: Instant,
+    ) -> Option<(Instant, u64)> {
+        let known = self.stillest.entry(of).or_default();
+        while let Some((moment, number)) = known.pop_front() {
+            if self.all.get(&number).and_then(|entry| since(&entry.activity)) == Some(moment) {
+                if moment <= before {
+                    return Some((moment, number));
+                }
+                known.push_front((moment, number));
+                return None;
+            }
+        }
+        let entries = self.all.iter().filter(|(_, entry)| of.is_none_or(|share| share == entry.share));
+        let mut found: Vec<_> =
+            entries.filter_map(|(number, entry)| Some((since(&entry.activity)?, *number))).collect();
+        found.sort_unstable();
+        found.truncate(MAX_KNOWN_STILL);
+        *known = found.into();
+        let first = known.front().copied().filter(|(moment, _)| *moment <= before)?;
+        known.pop_front();
+        Some(first)
     }
 
     fn close(&mut self, found: Option<(Instant, u64)>) -> bool {
@@ -181,6 +211,7 @@ impl Open {
             *count -= 1;
             if *count == 0 {
                 self.peers.remove(&entry.share);
+                self.stillest.remove(&Some(entry.share));
             }
         }
         Some(entry)
@@ -297,6 +328,21 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_moved_since_the_last_look_does_not_go() {
+        let all = Connections::new(8, 4);
+        let connections = [(); 4].map(|()| admitted(&all, "10.0.0.1"));
+        let fifth = admitted(&all, "10.0.0.1");
+        // The first has gone; the second would be next, had it not just served a request.
+        drop(connections[1].activity.request(&http::Request::new(())));
+        let sixth = admitted(&all, "10.0.0.1");
+        let closed = connections.each_ref().map(|c| c.closed.is_cancelled());
+        assert_eq!(closed, [true, false, true, false]);
+        let _newcomers = [(); 2].map(|()| admitted(&all, "10.0.0.1"));
+        assert!(connections[3].closed.is_cancelled() && fifth.closed.is_cancelled());
+        assert!(!connections[1].closed.is_cancelled() && !sixth.closed.is_cancelled());
+    }
+
+    #[test]
     fn a_connection_that_a_proxy_names_the_client_of_counts_for_that_one() {
         let all = Connections::new(4, 1);
         let proxied = |client: &str| {
@@ -318,6 +364,6 @@ mod tests {
         let connections = [(); 3].map(|()| admitted(&all, "10.0.0.1"));
         drop(connections);
         let open = all.open();
-        assert!(open.all.is_empty() && open.peers.is_empty());
+        assert!(open.all.is_empty() && open.peers.is_empty() && open.stillest.values().all(VecDeque::is_empty));
     }
 }
