@@ -33,6 +33,8 @@ mod scenarios {
     mod nest_events;
     mod nest_wire;
     mod outages;
+    #[cfg(feature = "full")]
+    mod outbound;
     mod payments;
     mod permissions;
     mod permutations;

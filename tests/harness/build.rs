@@ -24,7 +24,8 @@ pub fn target() -> PathBuf {
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        for guest in ["example-hello", "front", "relay", "rogue", "sender", "spin-5", "unruly"] {
+        let full: &[&str] = if cfg!(feature = "full") { &["outbound-2", "outbound-3"] } else { &[] };
+        for guest in ["example-hello", "front", "relay", "rogue", "sender", "spin-5", "unruly"].iter().chain(full) {
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["rustc", "--quiet", "-p", guest, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
             run(cargo);

@@ -8,6 +8,9 @@
 
 pub mod archive;
 pub mod debian;
+mod keeper;
+pub mod mariadb;
+pub mod mosquitto;
 pub mod nats;
 pub mod postgres;
 pub mod redis;

@@ -1,8 +1,8 @@
 //! Does every import have an answer, and every dependency and grant a use? Asked before anything is linked, because the
 //! linker's own words name neither the manifest's line nor the component that could answer.
 
-use super::error::StartError;
-use souk_manifest::{Application, Component as Declared};
+use souk_bindings::{BINDINGS, missing_feature};
+use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_runtime::Exported;
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
@@ -11,35 +11,19 @@ use wasmtime::component::types::ComponentItem;
 /// Interfaces with these namespaces are the host's to answer; the linker says which of them it lacks.
 const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
 
-/// Imports that are of use with a grant only: what they begin with, the manifest's key, and whether it is set.
-type Granted = (&'static str, &'static str, fn(&Declared) -> bool);
-const GRANTED: &[Granted] = &[
-    ("spin:sqlite/", "sqlite_databases", |c| c.sqlite_databases.is_empty() && c.database.is_none()),
-    // A component that can use either database imports both; its `database_url` says which it is to be.
-    ("spin:postgres/", "allowed_outbound_hosts", |c| {
-        !c.allowed_outbound_hosts.iter().any(|host| host.is_for("postgres")) && c.database.is_none()
-    }),
-    ("spin:key-value/", "key_value_stores", |c| c.key_value_stores.is_empty()),
-    ("wasi:keyvalue/", "key_value_stores", |c| c.key_value_stores.is_empty()),
-];
-
-/// Checks the imports of `declared` against its dependencies; warns of grants that it seems to miss.
-///
-/// # Errors
-/// When nothing answers an import, or a dependency names what is not imported.
+/// Checks the imports of `declared` against its dependencies; warns of grants that it seems to miss. Returns imports that
+/// nothing answers, and dependencies that name what is not imported.
+#[must_use]
 pub(super) fn check(
     engine: &wasmtime::Engine,
     application: &Application,
     declared: &Declared,
     codes: &BTreeMap<String, Component>,
-) -> Result<(), StartError> {
-    let Some(code) = codes.get(&declared.name) else { return Ok(()) };
-    let unfit = |line: usize, message: String, fix: String| StartError::Unfit {
-        manifest: application.manifest.display().to_string(),
-        line,
-        component: declared.name.clone(),
-        message,
-        fix,
+) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    let Some(code) = codes.get(&declared.name) else { return mistakes };
+    let mut mistake = |line: usize, message: String, fix: String| {
+        mistakes.push(application.mistake_at(line, &declared.name, message, fix));
     };
     let component_type = code.component_type();
     let imports: Vec<&str> = component_type.imports(engine).map(|(name, _)| name).collect();
@@ -58,29 +42,25 @@ pub(super) fn check(
                 [] => "it imports no contract: take the dependency away".to_string(),
                 some => format!("it imports {}: name that, or take the dependency away", some.join(", ")),
             };
-            return Err(unfit(dependency.line, message, fix));
+            mistake(dependency.line, message, fix);
         }
     }
     for durable in &declared.durable {
         if !imports.iter().any(|import| durable.name.covers(import)) {
             let message = format!("has `{}` in `durable`, but does not import it", durable.name);
-            return Err(unfit(durable.line, message, "take it out of `durable`, or name what it imports".to_string()));
+            mistake(durable.line, message, "take it out of `durable`, or name what it imports".to_string());
         }
     }
     for remote in &declared.remote {
         if !imports.iter().any(|import| remote.name.covers(import)) {
             let message = format!("has `{}` in `remote`, but does not import it", remote.name);
-            return Err(unfit(remote.line, message, "take it out of `remote`, or name what it imports".to_string()));
+            mistake(remote.line, message, "take it out of `remote`, or name what it imports".to_string());
         }
     }
     for pattern in &declared.nest.calls {
         if !imports.iter().any(|import| pattern.interface.covers(import)) {
             let message = format!("calls `{}` by a pattern of Nest, but does not import it", pattern.interface);
-            return Err(unfit(
-                pattern.line,
-                message,
-                "take the pattern out of `calls`, or name what it imports".into(),
-            ));
+            mistake(pattern.line, message, "take the pattern out of `calls`, or name what it imports".into());
         }
     }
     for import in contracts {
@@ -100,28 +80,31 @@ pub(super) fn check(
                 declared.name
             ),
         };
-        return Err(unfit(declared.line, format!("imports `{import}`, which nothing answers"), fix));
+        mistake(declared.line, format!("imports `{import}`, which nothing answers"), fix);
     }
-    for (prefix, key, is_missing) in GRANTED {
-        if is_missing(declared) && imports.iter().any(|import| import.starts_with(prefix)) {
+    for import in &imports {
+        if let Some(feature) = missing_feature(import) {
+            let message = format!("imports `{import}`, and this `souk` was built without the feature `{feature}`");
+            let fix = format!("install it with `--features full`, or with `--features {feature}` alone");
+            mistake(declared.line, message, fix);
+        }
+    }
+    for binding in BINDINGS.iter().filter(|binding| (binding.is_missing)(declared)) {
+        if let Some(import) = imports.iter().find(|import| binding.answers(import)) {
             tracing::warn!(
-                "component `{}` imports {prefix}..., but is granted nothing of it: add `{key}` if it needs one",
-                declared.name
+                "component `{}` imports {import}, but is granted nothing of it: add `{}` if it needs it",
+                declared.name,
+                binding.key
             );
         }
     }
-    Ok(())
+    mistakes
 }
 
-/// Checks that `declared` exports what it says may be called twice.
-///
-/// # Errors
-/// Names the entry, and what is exported.
-pub(super) fn check_idempotent(
-    application: &Application,
-    declared: &Declared,
-    exported: &Exported,
-) -> Result<(), StartError> {
+/// Checks that `declared` exports what it says may be called twice. Returns the entries that it does not export.
+#[must_use]
+pub(super) fn check_idempotent(application: &Application, declared: &Declared, exported: &Exported) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
     for entry in &declared.idempotent {
         if exported.functions.iter().any(|function| entry.covers(&function.interface, &function.name)) {
             continue;
@@ -131,15 +114,10 @@ pub(super) fn check_idempotent(
         offers.retain(|function| !HOST.iter().any(|host| function.starts_with(host)));
         let fix =
             if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
-        return Err(StartError::Unfit {
-            manifest: application.manifest.display().to_string(),
-            line: entry.line,
-            component: declared.name.clone(),
-            message: format!("has `{entry}` in `idempotent`, but does not export it"),
-            fix,
-        });
+        let message = format!("has `{entry}` in `idempotent`, but does not export it");
+        mistakes.push(application.mistake_at(entry.line, &declared.name, message, fix));
     }
-    Ok(())
+    mistakes
 }
 
 fn is_of_types_alone(engine: &wasmtime::Engine, import: &ComponentItem) -> bool {

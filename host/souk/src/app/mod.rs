@@ -10,6 +10,7 @@ mod imports;
 mod late;
 mod migrations;
 mod nest;
+mod queue;
 mod remote_parts;
 mod start;
 mod summary;

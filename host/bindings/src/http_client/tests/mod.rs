@@ -2,7 +2,11 @@
 //!
 //! Time limits are tested with servers that never answer, so a test waits for a limit and asserts no time.
 
+mod denied;
+mod inside;
+
 use super::*;
+use crate::outbound::tests::allow;
 use crate::tests::Log;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -12,7 +16,6 @@ use http_body_util::{Empty, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use souk_manifest::AllowedHost;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +26,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio_rustls::rustls;
 
 const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
-
-/// The allow-list of these entries, as the manifest reads them.
-pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
-    entries.iter().map(|entry| AllowedHost::parse(entry, entry).unwrap()).collect::<Vec<_>>().into()
-}
 
 pub(super) fn loopback() -> AllowedHosts {
     allow(&["http://127.0.0.0/8:*", "https://127.0.0.0/8:*"])
@@ -225,91 +223,6 @@ async fn a_redirect_is_the_guests_to_follow() {
 }
 
 #[tokio::test]
-async fn what_is_not_on_the_list_is_denied_before_anything_is_resolved() {
-    let resolve: Resolve = Arc::new(|name| panic!("{name} was resolved"));
-    let tls = tls_config().unwrap();
-    let client = Client::with_resolver("tested".into(), name("ok.test"), 2, Internal::default(), tls, resolve);
-    for uri in ["http://other.test", "https://ok.test", "http://127.0.0.1", "http://ok.test.other.test", "http://self"]
-    {
-        assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
-    }
-    let mut connect = get("http://ok.test");
-    *connect.method_mut() = Method::CONNECT;
-    assert!(matches!(send(&client, connect).await, Err(Error::HttpRequestMethodInvalid)));
-    assert!(matches!(send(&client, get("http://user@ok.test")).await, Err(Error::HttpRequestUriInvalid)));
-    assert!(matches!(send(&client, get("/relative")).await, Err(Error::HttpRequestUriInvalid)));
-}
-
-#[tokio::test]
-async fn a_denial_is_logged_once_a_host_with_the_entry_to_add_and_no_path() {
-    let log = Log::capture();
-    let client = client(name("ok.test"));
-    for uri in ["http://other.test/secret?token=1", "http://other.test/again", "https://other.test:8443"] {
-        send(&client, get(uri)).await.unwrap_err();
-    }
-    let lines = log.lines();
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    for (line, entry) in lines.iter().zip(["\"http://other.test\"", "\"https://other.test:8443\""]) {
-        assert!(line.contains(entry) && line.contains("allowed_outbound_hosts of [component.tested]"), "{line}");
-        assert!(!line.contains("secret") && line.contains("trace=trace-1"), "{line}");
-    }
-}
-
-#[tokio::test]
-async fn a_public_name_that_leads_to_a_special_address_is_refused() {
-    for address in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1", "0.0.0.0"] {
-        let error = send(&resolving(name("rebound.test"), &[address]), get("http://rebound.test")).await.unwrap_err();
-        assert!(matches!(error, Error::DestinationIpProhibited), "{address}: {error:?}");
-    }
-    // A wildcard grants names, never the host's own network; nor does it grant a literal address there.
-    let any = allow(&["http://*:*"]);
-    for uri in
-        ["http://rebound.test", "http://127.0.0.1", "http://[::1]", "http://[::ffff:10.0.0.1]", "http://localhost"]
-    {
-        let error = send(&resolving(any.clone(), &["127.0.0.1"]), get(uri)).await.unwrap_err();
-        assert!(matches!(error, Error::DestinationIpProhibited), "{uri}: {error:?}");
-    }
-}
-
-#[tokio::test]
-async fn of_a_names_addresses_only_those_that_are_granted_are_tried() {
-    let server = serve(async |_| Response::new(Full::from("here"))).await;
-    let port = server.rsplit(':').next().unwrap().to_owned();
-    let hosts = allow(&["http://both.test:*", "http://127.0.0.1:*"]);
-    // The first two would not connect here; the test is that they are not even refused by the network.
-    let client = resolving(hosts, &["10.255.255.1", "::1", "127.0.0.1"]);
-    let response = send(&client, get(format!("http://both.test:{port}"))).await.unwrap();
-    assert_eq!(text(response).await, "here");
-}
-
-#[tokio::test]
-async fn localhost_is_granted_by_its_name() {
-    let server = serve(async |_| Response::new(Full::from("here"))).await;
-    let uri = server.replace("127.0.0.1", "localhost");
-    assert_eq!(text(send(&client(name("localhost")), get(&uri)).await.unwrap()).await, "here");
-    // A numeric form that only the resolver understands is a name, and its address is checked like any other.
-    let error = send(&client(name("2130706433")), get("http://2130706433")).await.unwrap_err();
-    assert!(matches!(error, Error::DestinationIpProhibited | Error::DnsError { .. }), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_failed_look_up_and_a_closed_port_are_told_apart() {
-    let resolve: Resolve = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
-    let tls = tls_config().unwrap();
-    let unknown = Client::with_resolver("tested".into(), name("gone.test"), 2, Internal::default(), tls, resolve);
-    assert!(matches!(send(&unknown, get("http://gone.test")).await, Err(Error::DnsError { .. })));
-    assert!(matches!(
-        send(&resolving(name("none.test"), &[]), get("http://none.test")).await,
-        Err(Error::DnsError { .. })
-    ));
-
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    assert!(matches!(send(&client(loopback()), get(&closed)).await, Err(Error::ConnectionRefused)));
-}
-
-#[tokio::test]
 async fn what_is_no_http_is_a_protocol_error() {
     let server = serve_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", true).await;
     assert!(matches!(send(&client(loopback()), get(&server)).await, Err(Error::HttpProtocolError)));
@@ -446,107 +359,4 @@ async fn a_server_without_tls_or_with_a_certificate_of_its_own_is_refused() {
     });
     let error = send(&client(loopback()), get(format!("https://{address}"))).await.unwrap_err();
     assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
-}
-
-mod inside {
-    use super::*;
-
-    /// A component that says what it got.
-    fn echo() -> InternalDispatch {
-        Arc::new(|name, request, call| {
-            Box::pin(async move {
-                if name == "absent" {
-                    return Err(Error::DestinationNotFound);
-                }
-                let header =
-                    |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
-                let seen = format!("{name} {:?} {:?} {} hops", header("host"), header("x-request-id"), call.hops);
-                Ok(Response::new(Full::from(seen).map_err(Error::from).boxed_unsync()))
-            })
-        })
-    }
-
-    fn client(entry: &str, dispatch: Option<InternalDispatch>) -> Client {
-        let internal = Internal::default();
-        let client = Client::new("tested".into(), allow(&[entry]), 1, internal.clone(), tls_config().unwrap());
-        // After the client is made, as at start-up.
-        dispatch.into_iter().for_each(|dispatch| internal.set(dispatch));
-        client
-    }
-
-    const ALL: &str = "http://*.spin.internal";
-
-    #[tokio::test]
-    async fn a_request_goes_to_the_component_as_the_next_hop_with_the_trace_id() {
-        let client = client(ALL, Some(echo()));
-        let response = send(&client, get("http://web.spin.internal/path")).await.unwrap();
-        assert_eq!(text(response).await, r#"web Some("web.spin.internal") Some("trace-1") 1 hops"#);
-
-        let mut request = get("http://WEB.spin.internal");
-        request.headers_mut().insert("x-request-id", HeaderValue::from_static("mine"));
-        assert!(text(send(&client, request).await.unwrap()).await.contains(r#"Some("mine")"#));
-        assert!(matches!(send(&client, get("http://absent.spin.internal")).await, Err(Error::DestinationNotFound)));
-    }
-
-    #[tokio::test]
-    async fn a_component_that_is_not_granted_is_not_reached() {
-        let client = client("http://web.spin.internal", Some(echo()));
-        send(&client, get("http://web.spin.internal")).await.unwrap();
-        for uri in ["http://other.spin.internal", "https://web.spin.internal", "http://web.spin.internal:81"] {
-            assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_request_to_no_component_at_all_is_denied() {
-        let client = client(ALL, Some(echo()));
-        assert!(matches!(send(&client, get("http://.spin.internal")).await, Err(Error::HttpRequestDenied)));
-    }
-
-    #[tokio::test]
-    async fn a_loop_ends() {
-        let client = client(ALL, Some(echo()));
-        let mut call = call();
-        call.hops = crate::call::MAX_HOPS;
-        let error = client.send(get("http://web.spin.internal"), RequestOptions::default(), &call).await.unwrap_err();
-        assert!(matches!(error, Error::LoopDetected), "{error:?}");
-    }
-
-    #[tokio::test]
-    async fn a_component_that_does_not_answer_fails_by_the_callers_limits() {
-        let dead: InternalDispatch = Arc::new(|_, _, _| Box::pin(std::future::pending()));
-        let client = client(ALL, Some(dead));
-        let uri = "http://web.spin.internal";
-        let first = RequestOptions { first_byte_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
-        assert!(matches!(client.send(get(uri), first, &call()).await, Err(Error::ConnectionReadTimeout)));
-        let soon = CallContext::new("t", SHORT_TIMEOUT);
-        let error = client.send(get(uri), RequestOptions::default(), &soon).await.unwrap_err();
-        assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
-    }
-
-    #[tokio::test]
-    async fn before_the_start_nothing_is_reached() {
-        let error = send(&client(ALL, None), get("http://web.spin.internal")).await.unwrap_err();
-        assert!(matches!(error, Error::DestinationUnavailable), "{error:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_hooks_send_as_the_call_that_the_instance_serves_now() {
-    use wasmtime_wasi_http::WasiHttpView as _;
-    let internal = Internal::default();
-    internal.set(Arc::new(|_, _, call| {
-        let body = Full::from(call.trace.to_string()).map_err(Error::from).boxed_unsync();
-        Box::pin(std::future::ready(Ok(Response::new(body))))
-    }));
-    let client = Client::new("tested".into(), allow(&["http://*.spin.internal"]), 1, internal, tls_config().unwrap());
-    let mut ctx = crate::tests::ctx(|grants| grants.http = Arc::new(client));
-    for trace in ["first", "second"] {
-        ctx.begin(CallContext::new(trace, Duration::from_secs(60)));
-        let processing = Box::new(std::future::ready(Ok(())));
-        let sent = ctx.http().hooks.send_request(get("http://web.spin.internal"), None, processing);
-        let (response, _) = Box::into_pin(sent).await.unwrap();
-        assert_eq!(text(response).await, trace);
-        ctx.end();
-    }
 }
