@@ -9,7 +9,6 @@ pub mod door;
 pub mod host;
 pub mod proxy;
 pub mod queue;
-pub mod random;
 pub mod raw;
 pub mod recorded;
 pub mod spread;
@@ -21,7 +20,7 @@ pub mod town;
 pub use app::App;
 pub use client::{Answer, Client};
 pub use host::Host;
-pub use random::Random;
+pub use souk_test::random::Random;
 pub use souk_test::{archive, debian, nats, postgres, redis};
 
 use std::future::Future;

@@ -20,6 +20,8 @@ mod db;
 mod delivery;
 mod event;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod money;
 mod object;

@@ -28,6 +28,7 @@ mod producer;
 pub mod rdbms_2;
 pub mod redis;
 mod session;
+mod slice;
 pub mod sqlite;
 mod stdio;
 pub mod storage;
@@ -46,6 +47,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub use binding::Binding;
 pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+pub use slice::Slice;
 pub use stdio::printable;
 
 souk_manifest::fixed_limits! {
@@ -58,8 +60,19 @@ souk_manifest::fixed_limits! {
 }
 
 /// Every binding, in the order in which they are linked and described.
-pub const BINDINGS: &[Binding] =
-    &[sqlite::BINDING, postgres::BINDING, key_value::BINDING, http_client::BINDING, variables::BINDING, wasi::BINDING];
+pub const BINDINGS: &[Binding] = &[
+    sqlite::BINDING,
+    postgres::BINDING,
+    key_value::BINDING,
+    redis::BINDING,
+    #[cfg(feature = "mysql")]
+    mysql::BINDING,
+    #[cfg(feature = "mqtt")]
+    mqtt::BINDING,
+    http_client::BINDING,
+    variables::BINDING,
+    wasi::BINDING,
+];
 
 /// A binding that is a cargo feature: its name, how the names of the interfaces begin, and whether it is there.
 type Feature = (&'static str, &'static [&'static str], bool);
@@ -161,6 +174,8 @@ pub struct Ctx {
     pub outbound: outbound::State,
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
+    /// What the instance holds of the processor.
+    pub slice: Slice,
     hooks: http_client::Hooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
@@ -182,6 +197,7 @@ impl Ctx {
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
+            slice: Slice::default(),
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,

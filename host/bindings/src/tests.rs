@@ -73,12 +73,21 @@ fn a_feature_that_is_missing_is_named_for_its_interfaces_alone() {
     ] {
         assert_eq!(missing(&without, import), feature, "{import}");
     }
+    for (name, interfaces, is_there) in FEATURES {
+        let answered = BINDINGS.iter().any(|binding| interfaces.iter().all(|interface| binding.answers(interface)));
+        assert_eq!(answered, *is_there, "{name}");
+    }
     let there: Vec<Feature> = FEATURES.iter().map(|(name, interfaces, _)| (*name, *interfaces, true)).collect();
     assert_eq!(missing(&there, "spin:mysql/mysql@3.0.0"), None);
 }
 
 #[test]
 fn each_binding_says_how_it_is_called_and_answers_interfaces_of_its_own() {
+    let answered = |import: &str| BINDINGS.iter().any(|binding| binding.answers(import));
+    for package in ["key-value", "sqlite", "postgres", "redis", "variables"] {
+        let imports = [format!("spin:{package}/{package}@3.0.0"), format!("fermyon:spin/{package}@2.0.0")];
+        assert!(imports.iter().all(|import| answered(import)), "{package}");
+    }
     for (index, binding) in BINDINGS.iter().enumerate() {
         for interface in binding.interfaces {
             let answering = BINDINGS.iter().position(|other| other.answers(interface));

@@ -32,6 +32,8 @@
 
 mod decode;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod shape;
 pub mod signature;
 #[cfg(test)]

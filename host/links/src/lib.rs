@@ -12,6 +12,8 @@
 
 pub mod check;
 pub mod durable;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod import;
 pub mod local;
 pub mod nest;

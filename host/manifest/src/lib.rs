@@ -29,6 +29,8 @@ mod component;
 mod database;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generated;
 mod key_value;
 pub mod limits;
@@ -78,7 +80,7 @@ use table::File;
 use variables::{Origin, Provider};
 
 /// What to load, and with which values.
-#[derive(Clone)]
+#[derive(Default, Clone)]
 pub struct LoadOptions {
     /// `spin.toml`, or a folder with one.
     pub manifest: PathBuf,

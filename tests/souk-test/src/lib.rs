@@ -8,9 +8,11 @@
 
 pub mod archive;
 pub mod debian;
+pub mod fuzz;
 mod keeper;
 pub mod mariadb;
 pub mod mosquitto;
 pub mod nats;
 pub mod postgres;
+pub mod random;
 pub mod redis;

@@ -28,6 +28,8 @@ mod bridge;
 mod call;
 mod errors;
 mod function;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod leave_out;
 mod packet;
 mod serve;

@@ -173,7 +173,7 @@ pub(super) async fn write_whole(
     Ok(join(&response_head, &bytes))
 }
 
-fn read_response(message: Bytes, to_head: bool) -> Result<Response<Bytes>, Malformed> {
+pub(super) fn read_response(message: Bytes, to_head: bool) -> Result<Response<Bytes>, Malformed> {
     let (head, body): (ResponseHead, Bytes) = split(message)?;
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(Malformed::new)?;

@@ -56,6 +56,8 @@
 //! Streams do not cross a remote link: a body is sent whole.
 
 mod call;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hosts;
 pub mod http;
 mod inbox;
