@@ -12,6 +12,7 @@ pub mod files;
 pub mod framing;
 mod full;
 pub mod http_client;
+mod http_error_code;
 mod http_limits;
 pub mod key_value;
 mod line_budget;
@@ -27,6 +28,8 @@ pub mod postgres;
 mod producer;
 pub mod rdbms_2;
 pub mod redis;
+
+pub mod release_candidate;
 mod session;
 mod slice;
 pub mod sqlite;
@@ -177,6 +180,7 @@ pub struct Ctx {
     /// What the instance holds of the processor.
     pub slice: Slice,
     hooks: http_client::Hooks,
+    next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
@@ -198,6 +202,7 @@ impl Ctx {
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
             slice: Slice::default(),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,
@@ -218,7 +223,14 @@ impl Ctx {
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.hooks.call = call.clone();
+        self.next.call = call.clone();
         self.call = call;
+    }
+
+    /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
+    fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
@@ -250,6 +262,7 @@ impl WasiHttpView for Ctx {
 /// # Errors
 /// When two bindings define the same name, which is a mistake in the host.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    release_candidate::add_to_linker(linker)?;
     rdbms_2::add_to_linker(linker)?;
     BINDINGS.iter().try_for_each(|binding| (binding.add_to_linker)(linker))
 }

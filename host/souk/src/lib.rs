@@ -11,6 +11,7 @@ pub mod app;
 pub mod cli;
 pub mod control;
 mod descriptors;
+pub mod fetch;
 pub mod http;
 mod limits;
 mod machine;

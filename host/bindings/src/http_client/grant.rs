@@ -3,7 +3,8 @@
 
 use super::{Client, Internal, InternalDispatch, TlsConfig, tls_config};
 use crate::binding::Binding;
-use crate::{http_limits, outbound::AllowedHosts};
+use crate::outbound::AllowedHosts;
+use crate::{http_error_code, http_limits};
 use souk_manifest::{Component, limits::FixedLimit};
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -26,7 +27,9 @@ fn fixed_limits() -> Vec<FixedLimit> {
 fn add_to_linker(linker: &mut Linker<crate::Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    http_limits::add_to_linker(linker)
+    http_limits::add_to_linker(linker)?;
+    super::add_to_linker(linker)?;
+    http_error_code::add_to_linker(linker)
 }
 
 /// What the clients of an application share.

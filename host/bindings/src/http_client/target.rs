@@ -34,6 +34,11 @@ impl Target {
         (!host.is_empty() && port != 0).then(|| Target { scheme, host: host.to_ascii_lowercase(), port })
     }
 
+    /// Whether the port is the scheme's own.
+    pub(super) fn has_usual_port(&self) -> bool {
+        matches!((self.scheme.as_str(), self.port), ("http", 80) | ("https", 443))
+    }
+
     /// As `allowed_outbound_hosts` is asked about it.
     pub(super) fn server(&self) -> Server<'_> {
         Server { scheme: &self.scheme, host: &self.host, port: self.port }

@@ -54,10 +54,15 @@ impl Stores {
         mistakes
     }
 
+    /// The store of `label`.
+    pub fn get(&self, label: &str) -> Option<&Arc<Store>> {
+        self.0.get(label)
+    }
+
     /// What `component` is granted.
     pub fn grant(&self, component: &Component) -> Granted {
         let labels = component.key_value_stores.iter();
-        labels.filter_map(|label| Some((label.clone(), self.0.get(label)?.clone()))).collect()
+        labels.filter_map(|label| Some((label.clone(), self.get(label)?.clone()))).collect()
     }
 }
 

@@ -81,8 +81,13 @@ impl AllowedHosts {
     }
 
     /// Whether the component may send requests to the component `name` of the same application.
-    pub(crate) fn allows_internal(&self, name: &str) -> bool {
-        self.0.entries.iter().any(|entry| entry.allows_internal(name))
+    pub(crate) fn allows_internal(&self, scheme: &str, name: &str) -> bool {
+        self.0.entries.iter().any(|entry| entry.allows_internal(scheme, name))
+    }
+
+    /// Whether the component may send requests to the application's own public routes.
+    pub(crate) fn allows_self(&self) -> bool {
+        self.0.entries.iter().any(AllowedHost::allows_self)
     }
 
     /// Logs that the component was refused `what` to `server`, and the entry that would allow it. A guest chooses the

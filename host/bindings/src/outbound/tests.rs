@@ -98,7 +98,7 @@ fn a_component_is_reached_by_its_own_entry_or_a_wildcard() {
         ("http://*.internal", false),
         ("http://10.0.0.0/8", false),
     ] {
-        assert_eq!(allow(&[entry]).allows_internal("web"), allowed, "{entry}");
+        assert_eq!(allow(&[entry]).allows_internal("http", "web"), allowed, "{entry}");
     }
-    assert!(!AllowedHosts::default().allows_internal("web"));
+    assert!(!AllowedHosts::default().allows_internal("http", "web"));
 }

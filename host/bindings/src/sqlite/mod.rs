@@ -62,6 +62,7 @@ mod grant;
 mod host;
 mod policy;
 mod reads;
+mod script;
 mod share;
 mod spill;
 mod spin_2;

@@ -62,6 +62,11 @@ impl Shared {
         &self.sqlite
     }
 
+    /// The key-value stores.
+    pub(super) fn stores(&self) -> &key_value::Stores {
+        &self.key_value
+    }
+
     /// What `component` may reach.
     pub(super) fn grant(
         &self,

@@ -2,28 +2,21 @@
 
 use super::error::StartError;
 use super::grants::Shared;
-use super::{App, Handler, handler, imports, migrations, nest, queue, remote_parts};
-use crate::spin_headers::InternalRoute;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use souk_bindings::call::CallContext;
+use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
-use souk_links::remote::whole::{Trailers, whole};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::{Error, WasiBody};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of idle instances.
@@ -33,10 +26,21 @@ souk_manifest::fixed_limits! {
     const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
     /// The longest interval at which instances are looked for that have been idle for too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+    /// How often a start says which components are still being compiled.
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 }
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
+    /// Code is being compiled, and will take a while; it is kept for the next start.
+    Compiling {
+        /// The components that it is for.
+        components: Vec<String>,
+        /// How large they are.
+        bytes: u64,
+        /// How long it has taken so far.
+        so_far: Duration,
+    },
     /// A component's code is ready.
     Ready {
         /// The components that share it.
@@ -135,6 +139,7 @@ impl App {
         let Wiring { pools, expected, codes, mut mistakes, .. } = wiring;
         mistakes.extend(check_routes(engine.wasmtime(), &application, &codes));
         let handlers = handler::all(&application, &pools, remote.as_ref());
+        let channels = redis::channels(&application, &pools, &mut mistakes);
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
@@ -143,12 +148,15 @@ impl App {
         }
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
         let app = Arc::new(App {
-            application,
             pools,
+            router: routes::router(&application, &handlers),
+            middleware: handler::middleware(&application),
+            application,
             handlers,
             remote,
             queue,
             services,
+            channels,
             _presence: presence,
             _sweeper: sweeper,
             late: tokio::sync::Mutex::default(),
@@ -157,7 +165,7 @@ impl App {
             state: state.clone(),
             engine,
         });
-        app.shared.set_internal(dispatch(&app));
+        app.shared.set_internal(dispatch::dispatch(&app));
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
@@ -177,17 +185,39 @@ pub(super) async fn compile(
         files.entry(&declared.source).or_default().push(declared.name.clone());
     }
     let mut tasks = tokio::task::JoinSet::new();
+    let mut compiling: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let start = Instant::now();
     for (source, components) in files {
+        compiling.insert(components.clone(), source.metadata().map_or(0, |file| file.len()));
         let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
         tasks.spawn_blocking(move || {
             let start = Instant::now();
             let name = components.first().map_or("", String::as_str);
-            Compiled::compile(&engine, name, &source).map(|code| (components, code, start.elapsed()))
+            let compiled = Compiled::compile(&engine, name, &source).map(|code| (code, start.elapsed()));
+            (components, compiled)
         });
     }
     let (mut codes, mut mistakes) = (BTreeMap::new(), Vec::new());
-    while let Some(done) = tasks.join_next().await {
-        let (components, code, took) = match done? {
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+    tick.reset();
+    loop {
+        let done = tokio::select! {
+            done = tasks.join_next() => done,
+            _ = tick.tick() => {
+                for (components, bytes) in &compiling {
+                    progress(Progress::Compiling {
+                        components: components.clone(),
+                        bytes: *bytes,
+                        so_far: start.elapsed(),
+                    });
+                }
+                continue;
+            }
+        };
+        let Some(done) = done else { break };
+        let (components, done) = done?;
+        compiling.remove(&components);
+        let (code, took) = match done {
             Ok(compiled) => compiled,
             Err(error) => {
                 mistakes.push(not_compiled(application, error));
@@ -271,7 +301,7 @@ impl Wiring<'_> {
         if !complete || self.mistakes.len() > known {
             return None;
         }
-        let compiled = match Compiled::link(name.into(), self.engine, &code, &linker) {
+        let compiled = match Compiled::link(name.into(), self.engine, &code, &mut linker) {
             Ok(compiled) => compiled,
             Err(error) => {
                 self.mistakes.push(not_compiled(application, error));
@@ -352,7 +382,8 @@ impl Wiring<'_> {
     }
 }
 
-/// Checks that every component of this host that has a route handles HTTP. Returns the routes whose component does not.
+/// Checks that every component of this host that has a route, or is middleware of one, handles HTTP. Returns the routes
+/// of those that do not.
 #[must_use]
 fn check_routes(
     engine: &wasmtime::Engine,
@@ -361,73 +392,34 @@ fn check_routes(
 ) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     for route in &application.routes {
-        if codes.get(&route.component).is_some_and(|code| !Exported::of(engine, code).http()) {
-            let message = "has a route but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2";
-            let fix = "take the route away, or make the component an HTTP handler";
-            mistakes.push(application.mistake_at(route.line, &route.component, message, fix));
+        for (component, what) in
+            route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
+        {
+            let Some(exported) = codes.get(component).map(|code| Exported::of(engine, code)) else { continue };
+            if !exported.http() {
+                let (message, fix) = not_a_handler(what, &exported);
+                mistakes.push(application.mistake_at(route.line, component, message, fix));
+            }
         }
     }
     mistakes
 }
 
-/// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
-fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
-    let app: Weak<App> = Arc::downgrade(app);
-    let route = InternalRoute::new();
-    Arc::new(move |component, mut request, context: CallContext| {
-        let app = app.clone();
-        let url = request.uri().clone();
-        route.set(request.headers_mut(), &url);
-        Box::pin(async move {
-            let handler =
-                app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
-            let trace = context.trace.clone();
-            let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
-            let context = CallContext { deadline, ..context };
-            let answer = match handler {
-                Handler::Local(pool) => {
-                    pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
-                }
-                Handler::Remote(remote, _) => {
-                    let request = collect(request, remote.most()).await?;
-                    let answer = remote.handle(&request, "-", &context).await;
-                    answer.map(|response| {
-                        let (mut head, body) = response.into_parts();
-                        let trailers = Trailers::take(&mut head.extensions);
-                        Response::from_parts(head, whole(body, trailers))
-                    })
-                }
-            };
-            answer.map_err(|error| {
-                tracing::warn!(component, trace = %trace, "{error}");
-                match error.failure {
-                    Failure::RequestTooLarge => Error::HttpRequestBodySize(None),
-                    Failure::ResponseTooLarge => Error::HttpResponseBodySize(None),
-                    _ => Error::DestinationUnavailable,
-                }
-            })
-        })
-    })
-}
-
-/// A request with its body read to the end, which may have `most` bytes.
-async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
-    let (mut head, mut body) = request.into_parts();
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let data = match frame?.into_data() {
-            Ok(data) => data,
-            Err(other) => {
-                Trailers::put(&mut head.extensions, other.into_trailers().ok());
-                continue;
-            }
-        };
-        if bytes.len() + data.len() > most {
-            return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
-        }
-        bytes.put(data);
-    }
-    Ok(Request::from_parts(head, bytes.freeze()))
+/// What is wrong with a component that requests come to and that exports no HTTP handler, and what would fix it.
+fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
+    let mut interfaces: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
+    interfaces.dedup();
+    let offers = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
+    let has = |prefix: &str| interfaces.iter().any(|interface| interface.starts_with(prefix));
+    let fix = if has("wasi:http/") || has("fermyon:spin/inbound-http") {
+        "build it with an SDK for a newer version of that interface: for Rust spin-sdk 5, 6 or 7"
+    } else if has("wasi:cli/run") {
+        "it is a program, which runs once: make it an HTTP handler, with an SDK or the crate wstd"
+    } else {
+        "take it away from the trigger, or make the component an HTTP handler"
+    };
+    let message = format!("{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2");
+    (format!("{message}; it exports {offers}"), fix.to_owned())
 }
 
 /// Drops instances that nobody uses, again and again.

@@ -7,7 +7,8 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
 //! the application, since those can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output};
+use super::{ManifestArg, output, state_beside};
+use crate::fetch::{self, Wanted};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -28,25 +29,57 @@ pub const TARGET: &str = "wasm32-wasip2";
 pub struct Build {
     #[command(flatten)]
     manifest: ManifestArg,
+    /// The component to build; may be given more than once [default: all]
+    #[arg(short = 'c', long = "component-id", value_name = "COMPONENT", value_delimiter = ',')]
+    components: Vec<String>,
+    /// Where components that come from a URL are kept [default: .souk beside the manifest]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.manifest.path(), None, false).await?;
+        let manifest = self.manifest.path();
+        let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
+        let what = What { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
+        run(what, false).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Builds every component of the manifest. `runtime_config` is read where it is not beside the manifest. A `quiet`
-/// build prints nothing but the output of a command that fails.
-pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: bool) -> anyhow::Result<()> {
-    let plan = souk_manifest::load_build_only(manifest)?;
+/// What to build.
+pub(super) struct What<'a> {
+    pub(super) manifest: &'a Path,
+    /// Read where it is not beside the manifest.
+    pub(super) runtime_config: Option<&'a Path>,
+    /// These alone; all when there are none.
+    pub(super) components: &'a [String],
+    /// The state folder, which holds components that come from a URL.
+    pub(super) state: &'a Path,
+}
+
+/// Builds components, and fetches those that come from a URL. A `quiet` build prints nothing but the output of a command
+/// that fails.
+pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
+    let What { manifest, runtime_config, components, state } = what;
+    let mut plan = souk_manifest::load_build_only(manifest)?;
+    if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {
+        let known: Vec<&str> = plan.components.keys().map(String::as_str).collect();
+        bail!("there is no component `{unknown}`\n  fix: name one of {}", known.join(", "));
+    }
+    plan.components.retain(|name, _| components.is_empty() || components.contains(name));
     let environment = Arc::new(BuildEnvironment::of(manifest, runtime_config));
     let note = move |text: &str| {
         if !quiet {
             output::note(text);
         }
     };
+    let wanted = plan.components.iter().filter_map(|(component, step)| {
+        Some(Wanted { component: component.clone(), line: step.line, download: step.download.clone()? })
+    });
+    let wanted: Vec<Wanted> = wanted.collect();
+    let fetches = !wanted.is_empty();
+    fetch::fetch(wanted, manifest, state, note).await?;
     let start = Instant::now();
     let mut built = Vec::new();
     let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
@@ -62,6 +95,9 @@ pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: b
             }
         }
         built.push(component);
+    }
+    if built.is_empty() && fetches {
+        return Ok(());
     }
     if built.is_empty() {
         note(" nothing to build: no component has a build command");

@@ -8,6 +8,7 @@ mod call;
 mod doctor;
 mod event_table;
 mod events;
+mod given;
 mod migrate;
 mod output;
 mod reach;
@@ -18,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::secrets::Secrets;
-use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
+use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, NatsServer};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -92,6 +93,10 @@ struct AppArgs {
     /// The credentials file for NATS
     #[arg(long, value_name = "FILE", global = true)]
     creds: Option<PathBuf>,
+    /// The value of a variable, before all other sources: NAME=VALUE, NAME=@FILE, or @FILE with many, as TOML or JSON.
+    /// Every user of the machine can see a value that stands here
+    #[arg(long, value_name = "K=V", global = true)]
+    variable: Vec<String>,
     /// The components that run here; other hosts run the rest [default: all]
     #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
     only: Vec<String>,
@@ -102,23 +107,25 @@ impl AppArgs {
         self.manifest.path()
     }
 
-    fn options(&self, environment: &[(String, String)]) -> LoadOptions {
-        LoadOptions {
+    fn options(&self, environment: Vec<(String, String)>) -> anyhow::Result<LoadOptions> {
+        Ok(LoadOptions {
             manifest: self.manifest(),
             runtime_config: self.runtime_config_file.clone(),
-            environment: environment.to_vec(),
+            environment,
             process_env: std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 .collect(),
             nats: self.nats.clone(),
             credentials: self.creds.clone(),
             only: self.only.clone(),
-        }
+            selected: Vec::new(),
+            variables: given::variables(&self.variable)?,
+        })
     }
 
     /// Reads and checks the manifest.
-    fn read(&self, environment: &[(String, String)]) -> Result<Manifest, ManifestErrors> {
-        manifest::read(&self.options(environment))
+    fn read(&self) -> anyhow::Result<Manifest> {
+        Ok(manifest::read(&self.options(Vec::new())?)?)
     }
 
     /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
@@ -126,13 +133,18 @@ impl AppArgs {
         match (&self.state_dir, configured) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => dir.to_path_buf(),
-            (None, None) => self.manifest().parent().unwrap_or(Path::new("")).join(".souk"),
+            (None, None) => state_beside(&self.manifest()),
         }
     }
 }
 
+/// The state folder of an application that names none.
+fn state_beside(manifest: &Path) -> PathBuf {
+    manifest.parent().unwrap_or(Path::new("")).join(".souk")
+}
+
 /// Gives the variables their values, and takes the rest from the host; warnings go to stderr.
-fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> Result<Application, ManifestErrors> {
+fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<Application> {
     let loaded = manifest.fill_in(&HostValues { url, secrets })?;
     for warning in &loaded.warnings {
         output::note(&format!("warning: {warning}"));

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use souk_bindings::framing::{self, has_no_content};
 use souk_links::remote::whole::Trailers;
+use souk_manifest::StaticResponse;
 use souk_runtime::ResponseBody;
 use std::mem;
 use std::pin::Pin;
@@ -143,6 +144,14 @@ pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
     Response::from_parts(head, EdgeBody::full(bytes))
+}
+
+/// The response that the manifest has of a route.
+pub fn of_manifest(answer: &StaticResponse) -> Response<EdgeBody> {
+    let mut response = Response::new(Bytes::from(answer.body.clone()));
+    *response.status_mut() = answer.status;
+    response.headers_mut().clone_from(&answer.headers);
+    whole(response, false)
 }
 
 /// What has been read of a body. Most have one frame, which is not copied.

@@ -5,15 +5,13 @@ use super::body::{self, EdgeBody, buffer_small_body};
 use super::error;
 use super::request::{self, Caller, REQUEST_ID};
 use super::upload::{self, MemoryBudget, Refused, Upload};
-use crate::app::{App, Handler};
-use crate::spin_headers::RouteHeaders;
+use crate::app::{Answer, App, Handler};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
 use souk_links::remote::whole::Trailers;
-use souk_manifest::Router;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
@@ -25,20 +23,12 @@ const HEALTH: &str = "/.well-known/spin/health";
 /// What is served; the path and the answer are Spin's.
 const INFO: &str = "/.well-known/spin/info";
 
-/// What answers a route.
-struct Target {
-    /// The way to the component.
-    handler: Handler,
-    headers: RouteHeaders,
-}
-
 /// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The public face of an application.
 pub struct Edge {
     app: Arc<App>,
-    router: Router<Target>,
     budget: MemoryBudget,
     /// The answer to [`INFO`].
     info: Bytes,
@@ -47,14 +37,9 @@ pub struct Edge {
 impl Edge {
     /// The edge of `app`.
     pub fn new(app: Arc<App>) -> Arc<Self> {
-        let routes = app.application().routes.iter().filter_map(|route| {
-            let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
-            Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern) }))
-        });
-        let router = Router::new(routes);
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
-        Arc::new(Edge { info: info.to_string().into(), app, router, budget: MemoryBudget::new() })
+        Arc::new(Edge { info: info.to_string().into(), app, budget: MemoryBudget::new() })
     }
 
     /// The limits of the edge.
@@ -114,10 +99,14 @@ impl Edge {
             INFO => return (fixed(&head.method, "info", "application/json", self.info.clone()), None),
             _ => {}
         }
-        let Some(found) = self.router.route(uri.path()) else {
+        let Some(found) = self.app.router().route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
-        let handler = &found.target.handler;
+        let entry = match &found.target.answer {
+            Answer::Component(entry) => entry,
+            Answer::Static(response) => return (body::of_manifest(response), None),
+        };
+        let handler = &entry.handler;
         let component: &str = handler.component();
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
@@ -143,7 +132,7 @@ impl Edge {
             Ok(upload) => upload,
             Err(refused) => return (refusal(&refused, limit), Some(component)),
         };
-        let context = CallContext::new(trace, handler.call_deadline());
+        let context = CallContext { rest: entry.rest.clone(), ..CallContext::new(trace, handler.call_deadline()) };
         under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();
         let answer = match handler {

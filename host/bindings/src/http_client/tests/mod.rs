@@ -3,7 +3,6 @@
 //! Time limits are tested with servers that never answer, so a test waits for a limit and asserts no time.
 
 mod denied;
-mod inside;
 
 use super::*;
 use crate::outbound::tests::allow;
@@ -25,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::rustls;
 
-const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
+pub(super) const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 
 pub(super) fn loopback() -> AllowedHosts {
     allow(&["http://127.0.0.0/8:*", "https://127.0.0.0/8:*"])
@@ -46,11 +45,11 @@ pub(super) fn client(allowed: AllowedHosts) -> Client {
     Client::new("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap())
 }
 
-fn call() -> CallContext {
+pub(super) fn call() -> CallContext {
     CallContext::new("trace-1", Duration::from_secs(60))
 }
 
-fn get(uri: impl AsRef<str>) -> Request<WasiBody> {
+pub(super) fn get(uri: impl AsRef<str>) -> Request<WasiBody> {
     let body = Empty::new().map_err(Error::from).boxed_unsync();
     Request::get(uri.as_ref()).body(body).unwrap()
 }
@@ -359,4 +358,24 @@ async fn a_server_without_tls_or_with_a_certificate_of_its_own_is_refused() {
     });
     let error = send(&client(loopback()), get(format!("https://{address}"))).await.unwrap_err();
     assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_hooks_send_as_the_call_that_the_instance_serves_now() {
+    use wasmtime_wasi_http::WasiHttpView as _;
+    let internal = Internal::default();
+    internal.set(Arc::new(|_, _, call| {
+        let body = Full::from(call.trace.to_string()).map_err(Error::from).boxed_unsync();
+        Box::pin(std::future::ready(Ok(Response::new(body))))
+    }));
+    let client = Client::new("tested".into(), allow(&["http://*.spin.internal"]), 1, internal, tls_config().unwrap());
+    let mut ctx = crate::tests::ctx(|grants| grants.http = Arc::new(client));
+    for trace in ["first", "second"] {
+        ctx.begin(CallContext::new(trace, Duration::from_secs(60)));
+        let processing = Box::new(std::future::ready(Ok(())));
+        let sent = ctx.http().hooks.send_request(get("http://web.spin.internal"), None, processing);
+        let (response, _) = Box::into_pin(sent).await.unwrap();
+        assert_eq!(text(response).await, trace);
+        ctx.end();
+    }
 }

@@ -1,10 +1,21 @@
-//! Requests to components of the same application.
+//! Requests that do not leave the process.
 
+use super::tests::{SHORT_TIMEOUT, call, get, send, text};
 use super::*;
+use crate::outbound::tests::allow;
+use http_body_util::Full;
 
 /// A component that says what it got.
 fn echo() -> InternalDispatch {
-    Arc::new(|name, request, call| {
+    Arc::new(|destination, request, call| {
+        let name = match destination {
+            Destination::Component(name) => name,
+            Destination::OwnRoutes => format!("routes {}", request.uri()),
+            Destination::Next(name) => {
+                let rest = call.rest.as_ref().and_then(|rest| rest.next()).map(|(name, _)| name);
+                format!("next {name} then {rest:?}")
+            }
+        };
         Box::pin(async move {
             if name == "absent" {
                 return Err(Error::DestinationNotFound);
@@ -49,6 +60,35 @@ async fn a_component_that_is_not_granted_is_not_reached() {
 }
 
 #[tokio::test]
+async fn requests_to_the_applications_own_routes_need_the_grant_self() {
+    for entry in ["http://self", "https://self.alt"] {
+        let client = client(entry, Some(echo()));
+        for uri in ["http://self/path", "https://self.alt/path"] {
+            assert!(text(send(&client, get(uri)).await.unwrap()).await.starts_with(&format!("routes {uri} ")));
+        }
+        assert!(matches!(send(&client, get("http://self:81/")).await, Err(Error::HttpRequestDenied)));
+    }
+    let ungranted = client("*://*:*", Some(echo()));
+    assert!(matches!(send(&ungranted, get("http://self/path")).await, Err(Error::HttpRequestDenied)));
+}
+
+#[tokio::test]
+async fn a_middleware_hands_a_request_to_what_comes_next_and_needs_no_grant_for_it() {
+    let client = client("http://nothing.test", Some(echo()));
+    let call = CallContext { rest: crate::call::Chain::new(["one", "two"].map(Arc::from)), ..call() };
+    let next = |call: CallContext| {
+        let client = &client;
+        async move { client.send_next(get("http://a.test/path"), RequestOptions::default(), &call).await }
+    };
+    let answer = text(next(call.clone()).await.unwrap()).await;
+    assert!(answer.starts_with("next one then Some(\"two\")") && answer.ends_with("1 hops"), "{answer}");
+    let error = next(CallContext { rest: None, ..call.clone() }).await.unwrap_err();
+    assert!(matches!(error, Error::DestinationNotFound), "{error:?}");
+    let error = next(CallContext { hops: crate::call::MAX_HOPS, ..call }).await.unwrap_err();
+    assert!(matches!(error, Error::LoopDetected), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_request_to_no_component_at_all_is_denied() {
     let client = client(ALL, Some(echo()));
     assert!(matches!(send(&client, get("http://.spin.internal")).await, Err(Error::HttpRequestDenied)));
@@ -79,24 +119,4 @@ async fn a_component_that_does_not_answer_fails_by_the_callers_limits() {
 async fn before_the_start_nothing_is_reached() {
     let error = send(&client(ALL, None), get("http://web.spin.internal")).await.unwrap_err();
     assert!(matches!(error, Error::DestinationUnavailable), "{error:?}");
-}
-
-#[tokio::test]
-async fn the_hooks_send_as_the_call_that_the_instance_serves_now() {
-    use wasmtime_wasi_http::WasiHttpView as _;
-    let internal = Internal::default();
-    internal.set(Arc::new(|_, _, call| {
-        let body = Full::from(call.trace.to_string()).map_err(Error::from).boxed_unsync();
-        Box::pin(std::future::ready(Ok(Response::new(body))))
-    }));
-    let client = Client::new("tested".into(), allow(&["http://*.spin.internal"]), 1, internal, tls_config().unwrap());
-    let mut ctx = crate::tests::ctx(|grants| grants.http = Arc::new(client));
-    for trace in ["first", "second"] {
-        ctx.begin(CallContext::new(trace, Duration::from_secs(60)));
-        let processing = Box::new(std::future::ready(Ok(())));
-        let sent = ctx.http().hooks.send_request(get("http://web.spin.internal"), None, processing);
-        let (response, _) = Box::into_pin(sent).await.unwrap();
-        assert_eq!(text(response).await, trace);
-        ctx.end();
-    }
 }
