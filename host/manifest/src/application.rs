@@ -1,7 +1,7 @@
 //! An application as the manifest says, checked and with values filled in.
 
 use super::{
-    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, Files, KeyValuePlace, NatsConfig, Nest,
+    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, Files, IpNet, KeyValuePlace, NatsConfig, Nest,
     RedisTrigger, RoutePattern, Router, StaticResponse, Value,
 };
 use crate::limits::{ComponentLimits, EdgeLimits};
@@ -34,6 +34,8 @@ pub struct Application {
     pub components: BTreeMap<String, Component>,
     /// Limits of the HTTP edge and the process.
     pub limits: EdgeLimits,
+    /// The proxies that are believed when they name the client of a connection or a request.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where a key-value store is kept, for labels that the runtime configuration places.
     pub key_value_places: BTreeMap<String, KeyValuePlace>,
     /// Where a database lies, for labels that the runtime configuration places.
@@ -78,6 +80,8 @@ pub struct Route {
     pub component: String,
     /// Components that a request passes before it comes to `component`, the first one first.
     pub middleware: Vec<String>,
+    /// Whether its requests have a reserve of the limit `request_memory`.
+    pub reserved: bool,
     /// The line of the trigger.
     pub line: usize,
 }

@@ -4,6 +4,7 @@
 use super::declared::Declared;
 use super::dependencies::Provider;
 use super::names::nearest;
+use super::peers::Reserved;
 use super::table::{At, Table};
 use super::template::Template;
 use super::{Application, Component, redis_trigger};
@@ -15,6 +16,8 @@ use toml::de::DeValue;
 pub(super) struct Draft {
     pub(super) application: Application,
     pub(super) declared: BTreeMap<String, Declared>,
+    /// Which routes have a reserve.
+    pub(super) reserved: Reserved,
     /// Templates by component.
     pub(super) templates: BTreeMap<String, Templates>,
     /// The middleware of routes, each by its place among the routes.
@@ -43,6 +46,7 @@ impl Draft {
         Draft {
             application,
             declared,
+            reserved: Reserved::default(),
             templates: BTreeMap::new(),
             middleware: Vec::new(),
             redis: Vec::new(),

@@ -24,6 +24,7 @@
 //! whether imports and exports fit (links are checked once the components are compiled).
 
 mod application;
+pub mod budget;
 mod check;
 mod component;
 mod database;
@@ -43,6 +44,7 @@ mod names;
 mod nats;
 mod nest;
 mod outbound;
+mod peers;
 mod postgres;
 mod profile;
 mod reach;
@@ -74,6 +76,7 @@ pub use declared::Value;
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
+pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
 pub use names::DependencyName;
 pub use nats::{NatsConfig, NatsServer, server_without_secret};

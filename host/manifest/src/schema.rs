@@ -4,6 +4,7 @@
 use super::component;
 use super::draft::{Draft, Templates, read_limits, read_targets};
 use super::names::check_component;
+use super::peers::{self, Reserved};
 use super::table::{File, Table};
 use super::{Application, Component};
 use super::{generated, inherit, redis_trigger, triggers, variables, warnings};
@@ -29,6 +30,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         redis_triggers: Vec::new(),
         components: BTreeMap::new(),
         limits: EdgeLimits::default(),
+        trusted_proxies: Vec::new(),
         key_value_places: BTreeMap::new(),
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
@@ -66,6 +68,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
     if let Some(triggers) = root.table("trigger") {
         triggers::read(triggers, &draft.application.base_path.clone(), &mut draft, dir);
     }
+    draft.reserved.mark(&mut draft.application.routes, file);
     root.finish();
     inherit::resolve(&mut draft, file);
     Some(draft)
@@ -122,6 +125,8 @@ fn read_application(mut table: Table<'_, '_>, draft: &mut Draft) {
         if let Some(table) = souk.table("warnings") {
             warnings::read(&table, &mut draft.declared);
         }
+        draft.application.trusted_proxies = peers::read_trusted(&mut souk);
+        draft.reserved = Reserved::read(&mut souk);
         souk.finish();
     }
     table.finish();

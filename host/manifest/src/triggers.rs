@@ -99,7 +99,7 @@ fn read_http((mut table, component, id): Opened<'_, '_>, base: &str, draft: &mut
         if let Some(middleware) = middleware.filter(|middleware| !middleware.is_empty()) {
             draft.middleware.push((draft.application.routes.len(), middleware));
         }
-        draft.application.routes.push(Route { id, pattern, component, middleware: Vec::new(), line });
+        draft.application.routes.push(Route { id, pattern, component, middleware: Vec::new(), reserved: false, line });
     }
 }
 

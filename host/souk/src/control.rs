@@ -6,6 +6,7 @@
 //! `curl --unix-socket` works too.
 
 use crate::app::App;
+use crate::usage::{self, Used};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -340,6 +341,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = match (request.method(), request.uri().path()) {
         (&Method::GET, "/functions") => serde_json::to_vec(&list(&app).await),
+        (&Method::GET, "/limits") => serde_json::to_vec(&usage::of(&app)),
         (&Method::POST, "/call") => {
             let reply = match parse(request).await {
                 Ok(call_request) => call(&app, call_request).await,
@@ -358,7 +360,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
             serde_json::to_vec(&reply)
         }
         _ => {
-            let mut missing = Response::new(Full::from("GET /functions, POST /call or POST /events\n"));
+            let mut missing = Response::new(Full::from("GET /functions, GET /limits, POST /call or POST /events\n"));
             *missing.status_mut() = StatusCode::NOT_FOUND;
             return Ok(missing);
         }
@@ -413,6 +415,14 @@ impl RunningHost {
     /// When the host went away or did not answer as expected.
     pub async fn list(&mut self) -> anyhow::Result<Vec<Listed>> {
         Ok(serde_json::from_slice(&self.send(Method::GET, "/functions", Vec::new()).await?)?)
+    }
+
+    /// How much of each budget the host uses.
+    ///
+    /// # Errors
+    /// When the host went away or did not answer as expected.
+    pub async fn limits(&mut self) -> anyhow::Result<Vec<Used>> {
+        Ok(serde_json::from_slice(&self.send(Method::GET, "/limits", Vec::new()).await?)?)
     }
 
     /// Lets the host do something with its messages.

@@ -17,3 +17,4 @@ mod limits;
 mod machine;
 mod spin_headers;
 pub mod telemetry;
+mod usage;

@@ -52,6 +52,11 @@ impl Shared {
         mistakes
     }
 
+    /// What all instances may take together.
+    pub(super) fn budget(&self) -> &ApplicationBudget {
+        &self.budget
+    }
+
     /// Opens the way for requests between components of the application.
     pub(super) fn set_internal(&self, dispatch: InternalDispatch) {
         self.http.set_internal(dispatch);

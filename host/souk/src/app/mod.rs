@@ -26,12 +26,13 @@ use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
 use souk_links::redis::{Channel, Listening, RedisError};
 use souk_links::remote::{Presence, Remote, Serving};
+use souk_manifest::budget::Use;
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Router};
 use souk_nats::NatsError;
 use souk_runtime::{Engine, Fairness, Pool};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -69,6 +70,8 @@ pub struct App {
     /// Components that `souk call` alone has named.
     late: tokio::sync::Mutex<Late>,
     shared: Shared,
+    /// Tells how much of the edge's budgets is used, once there is an edge.
+    edge_uses: OnceLock<Box<dyn Fn() -> Vec<Use> + Send + Sync>>,
     fairness: Fairness,
     state: StateFolder,
     // Last: the pools' stores belong to it.
@@ -160,6 +163,24 @@ impl App {
             return Ok(None);
         }
         Listening::start(&self.channels, stop).await.map(Some)
+    }
+
+    /// Lets `uses` tell how much of the edge's budgets is used.
+    pub fn use_of_edge(&self, uses: impl Fn() -> Vec<Use> + Send + Sync + 'static) {
+        let _ = self.edge_uses.set(Box::new(uses));
+    }
+
+    /// How much of each budget is used now.
+    pub fn uses(&self) -> Vec<Use> {
+        let budget = self.shared.budget();
+        let mut uses = self.edge_uses.get().map(|uses| uses()).unwrap_or_default();
+        uses.push(Use::bytes("application_memory", budget.memory.taken(), budget.memory.most()));
+        uses.push(Use::count("open_files", budget.files.taken(), budget.files.most(), "files"));
+        uses.extend(self.pools().map(|pool| {
+            let name = format!("instances of {}", pool.component());
+            Use::count(name, pool.busy(), pool.limits().instances, "instances")
+        }));
+        uses
     }
 
     /// Every component's instances, by the component's name.

@@ -11,6 +11,8 @@ pub struct PublicRoute {
     pub answer: Answer,
     /// Spin's headers for a request.
     pub headers: RouteHeaders,
+    /// Whether its requests have a reserve of memory.
+    pub reserved: bool,
 }
 
 /// What answers the requests of a route.
@@ -28,11 +30,14 @@ pub(super) fn router(application: &Application, handlers: &BTreeMap<String, Hand
         let pattern = route.pattern.clone()?;
         let entry = handler::entry(handlers, &route.middleware, &route.component)?;
         let headers = RouteHeaders::of(&pattern, base);
-        Some((pattern, PublicRoute { answer: Answer::Component(entry), headers }))
+        Some((pattern, PublicRoute { answer: Answer::Component(entry), headers, reserved: route.reserved }))
     });
     let fixed = application.static_routes.iter().map(|route| {
         let headers = RouteHeaders::of(&route.pattern, base);
-        (route.pattern.clone(), PublicRoute { answer: Answer::Static(route.response.clone()), headers })
+        (
+            route.pattern.clone(),
+            PublicRoute { answer: Answer::Static(route.response.clone()), headers, reserved: false },
+        )
     });
     Router::new(components.chain(fixed))
 }

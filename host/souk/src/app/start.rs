@@ -13,7 +13,7 @@ use souk_nats::Nats;
 use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
@@ -161,6 +161,7 @@ impl App {
             _sweeper: sweeper,
             late: tokio::sync::Mutex::default(),
             shared,
+            edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
             engine,

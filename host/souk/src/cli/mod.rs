@@ -9,6 +9,7 @@ mod doctor;
 mod event_table;
 mod events;
 mod given;
+mod limits;
 mod migrate;
 mod output;
 mod reach;
@@ -60,6 +61,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
+    /// Show how much of each budget the running host uses
+    Limits(limits::Limits),
 }
 
 /// The application. Its options stand before or after a command's own command.
@@ -206,6 +209,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
+                Command::Limits(limits) => limits.run().await,
             }
         })
         .await
