@@ -37,7 +37,9 @@ impl MariaDb {
         let mut install = Command::new(program("mariadb-install-db"));
         install
             .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
-            .arg(format!("--datadir={}", folder.path().join("data").display()));
+            .arg(format!("--datadir={}", folder.path().join("data").display()))
+            // Two that run at one time would share temporary tables in /tmp.
+            .arg(format!("--tmpdir={}", folder.path().display()));
         if debian::is_root() {
             install.arg("--user=root");
         }
@@ -65,7 +67,8 @@ impl MariaDb {
         .map(str::to_owned)
         .to_vec();
         // A relative path starts at the data.
-        for (option, file) in [("--datadir", "data"), ("--socket", "server.sock")].iter().chain(more) {
+        for (option, file) in [("--datadir", "data"), ("--socket", "server.sock"), ("--tmpdir", ".")].iter().chain(more)
+        {
             arguments.push(format!("{option}={}", folder.join(file).display()));
         }
         arguments.push(format!("--port={}", self.port));

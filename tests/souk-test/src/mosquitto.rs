@@ -89,24 +89,24 @@ impl Subscriber {
     pub fn next(&mut self) -> (Vec<u8>, u8) {
         loop {
             let (first, body) = packet(&mut self.0);
-            if first & 0xf0 != 0x30 {
-                continue;
+            match first & 0xf0 {
+                0x30 => return self.received(first, &body),
+                // PUBREL, the second half of a message that comes exactly once.
+                0x60 => self.0.write_all(&[0x70, 2, body[0], body[1]]).unwrap(),
+                _ => {}
             }
-            let qos = first >> 1 & 3;
-            let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-            if qos == 0 {
-                return (body[topic..].to_vec(), qos);
-            }
-            let id = [body[topic], body[topic + 1]];
-            let answer = if qos == 1 { 0x40 } else { 0x50 };
-            self.0.write_all(&[answer, 2, id[0], id[1]]).unwrap();
-            if qos == 2 {
-                let (first, _) = packet(&mut self.0);
-                assert_eq!(first, 0x62, "no PUBREL");
-                self.0.write_all(&[0x70, 2, id[0], id[1]]).unwrap();
-            }
-            return (body[topic + 2..].to_vec(), qos);
         }
+    }
+
+    fn received(&mut self, first: u8, body: &[u8]) -> (Vec<u8>, u8) {
+        let qos = first >> 1 & 3;
+        let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+        if qos == 0 {
+            return (body[topic..].to_vec(), qos);
+        }
+        let answer = if qos == 1 { 0x40 } else { 0x50 };
+        self.0.write_all(&[answer, 2, body[topic], body[topic + 1]]).unwrap();
+        (body[topic + 2..].to_vec(), qos)
     }
 }
 

@@ -6,7 +6,8 @@ use super::{CLOSE_TIMEOUT, Column, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES,
 use crate::outbound::DialPermit;
 use futures::StreamExt as _;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _, SqlSafeStr as _, Statement as _,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _,
+    Statement as _,
 };
 use sqlx_mysql::MySqlConnection;
 use std::sync::Arc;
@@ -118,13 +119,20 @@ async fn run(
         let error = Error::BadParameter(format!("the statement has {wanted} parameters, and {given} were given"));
         return Err(Failure { error, lives: true });
     }
-    let columns: Vec<Column> = statement.columns().iter().map(value::column).collect();
+    // For a result without rows. sqlx keeps these with the prepared statement, and a table may have changed since; what a
+    // row has is of now.
+    let mut columns: Vec<Column> = statement.columns().iter().map(value::column).collect();
     let (mut rows, mut weight, mut misfit) = (Vec::new(), 0, None);
+    let mut is_first = true;
     let mut results = session.fetch_many(statement.query_with(arguments));
     while let Some(result) = results.next().await {
         // Rows come many at a time: others on this thread get their turn.
         tokio::task::coop::consume_budget().await;
         let Either::Right(row) = result? else { continue };
+        if is_first {
+            columns = row.columns().iter().map(value::column).collect();
+            is_first = false;
+        }
         // What does not fit is told after all have been read: the connection is used on.
         match value::read_row(&row, &columns) {
             _ if misfit.is_some() => {}

@@ -42,7 +42,7 @@ souk_manifest::fixed_limits! {
 
     /// The largest command, with its arguments.
     pub const MAX_COMMAND_BYTES: usize = 16 << 20, bytes;
-    /// The largest answer to a command, with [`LINE_BYTES`] more for each line of it.
+    /// The largest answer to a command; each line of it counts for more than its bytes.
     pub const MAX_ANSWER_BYTES: usize = 16 << 20, bytes;
     /// What each line of an answer counts besides its bytes: an element of a list is a line, and takes more memory than
     /// its four bytes.

@@ -1,7 +1,7 @@
 //! Does every import have an answer, and every dependency and grant a use? Asked before anything is linked, because the
 //! linker's own words name neither the manifest's line nor the component that could answer.
 
-use souk_bindings::{BINDINGS, missing_feature};
+use souk_bindings::BINDINGS;
 use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_runtime::{Exported, is_host_interface};
 use std::collections::BTreeMap;
@@ -94,13 +94,6 @@ pub(super) fn check(
         Ok(None) => {}
         Ok(Some(warning)) => tracing::warn!("component `{}` {warning}", declared.name),
         Err((what, fix)) => mistake(declared.line, what, fix),
-    }
-    for import in &imports {
-        if let Some(feature) = missing_feature(import) {
-            let message = format!("imports `{import}`, and this `souk` was built without the feature `{feature}`");
-            let fix = format!("install it with `--features full`, or with `--features {feature}` alone");
-            mistake(declared.line, message, fix);
-        }
     }
     for binding in BINDINGS.iter().filter(|binding| (binding.is_missing)(declared)) {
         if let Some(import) = imports.iter().find(|import| binding.answers(import)) {
