@@ -1,7 +1,7 @@
 //! Messages of a real Redis server that components get.
 
+use crate::harness::redis::Redis;
 use crate::harness::{App, Host, eventually};
-use souk_test::redis::Redis;
 
 fn app(server: &Redis) -> App {
     App::alone("redis").variable("server", format!("redis://127.0.0.1:{}", server.port()))

@@ -47,7 +47,7 @@ fn caller(kind: &str) -> String {
     )
 }
 
-fn pool(name: &str, engine: &Engine, component: &Component, linker: &Linker<Ctx>) -> Arc<Pool> {
+fn pool(name: &str, engine: &Engine, component: &Component, linker: &mut Linker<Ctx>) -> Arc<Pool> {
     let compiled = Compiled::link(name.into(), engine, component, linker).unwrap();
     let client = Client::new(name.into(), AllowedHosts::default(), 1, Internal::default(), tls_config().unwrap());
     let limits = ComponentLimits::default();
@@ -72,7 +72,7 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
                 Ok(())
             })
             .unwrap();
-        let callee = pool("callee", &engine, &component(CALLEE), &linker);
+        let callee = pool("callee", &engine, &component(CALLEE), &mut linker);
         let (importer, mut linker) = (component(&caller(kind)), Linker::new(&engine));
         let of_caller = hot.clone();
         linker
@@ -86,7 +86,7 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
         let target = Target::Local(&callee);
         let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
         link(&mut linker, &import, &callee).unwrap();
-        let caller = pool("caller", &engine, &importer, &linker);
+        let caller = pool("caller", &engine, &importer, &mut linker);
         let run = caller.compiled().exported.position("test:slice/own@1.0.0", "run").unwrap();
         caller.call(run, &[], CallContext::new("trace", Duration::from_secs(60))).await.unwrap();
         assert_eq!(seen.load(Ordering::SeqCst), 1, "an import of kind {kind:?}");

@@ -301,12 +301,8 @@ fn conditional(bank: &str) -> Application {
     std::fs::write(folder.path().join("spin.toml"), text).unwrap();
     let options = LoadOptions {
         manifest: folder.path().to_owned(),
-        runtime_config: None,
-        environment: Vec::new(),
         process_env: [("SPIN_VARIABLE_BANK".to_owned(), bank.to_owned())].into(),
-        nats: Vec::new(),
-        credentials: None,
-        only: Vec::new(),
+        ..LoadOptions::default()
     };
     let secrets = state::secrets_of(folder.path());
     let host = HostValues { url: "http://localhost".to_owned(), secrets };
