@@ -120,7 +120,7 @@ async fn a_server_that_was_not_granted_is_refused_and_the_log_says_how_to_grant_
             if component == "3" && scheme == "postgres" {
                 continue;
             }
-            let address = format!("{scheme}://u:geheim@db{component}.test:7/x");
+            let address = format!("{scheme}://u:geheim@db{component}.test:7/0");
             let denied = ask(&client, &format!("/{component}/{path}"), &address, "x", b"").await;
             assert!(denied.status == 502 && denied.text().contains(error), "{path}: {}", denied.text());
             let entry =

@@ -175,7 +175,8 @@ async fn a_missing_component_file_is_refused_with_what_builds_it() {
 async fn a_file_that_is_no_component_is_refused_by_name() {
     let app = App::inline(PAIR).component("provider.wasm", "(component)").file("consumer.wasm", "not wasm");
     assert_names(&app.start_fails().await, &["consumer", "consumer.wasm"]);
-    let app = App::inline(PAIR).component("provider.wasm", "(component)").component("consumer.wasm", "(module)");
+    let module = r#"(module (import "nowhere" "call" (func)))"#;
+    let app = App::inline(PAIR).component("provider.wasm", "(component)").component("consumer.wasm", module);
     assert_names(&app.start_fails().await, &["consumer", "consumer.wasm", "component"]);
 }
 

@@ -12,8 +12,12 @@ fn handle(request: Request) -> Response {
     // Statements have characters that a URL has not.
     let (address, text) = (header("address"), header("text"));
     match answer(&header("spin-path-info"), &address, &text, request.body()) {
-        Ok(answer) => Response::new(200, answer),
-        Err(error) => Response::new(502, error),
+        Ok(answer) => Response::builder().status(200).header("content-type", "text/plain").body(answer).build(),
+        Err(error) => Response::builder()
+            .status(502)
+            .header("content-type", "application/json")
+            .body(format!("{{\"failed\":{error:?}}}"))
+            .build(),
     }
 }
 

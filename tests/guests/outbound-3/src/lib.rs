@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use spin_sdk::http::body::IncomingBodyExt as _;
-use spin_sdk::http::{FullBody, IntoResponse, Request, StatusCode};
+use spin_sdk::http::{FullBody, HeaderValue, IntoResponse, Request, Response, StatusCode};
 use spin_sdk::redis::RedisParameter;
 use spin_sdk::{http_service, mqtt, mysql, redis};
 use std::fmt::Debug;
@@ -17,9 +17,19 @@ async fn handle(request: Request) -> impl IntoResponse {
     let (address, text, path) = (header("address"), header("text"), header("spin-path-info"));
     let body = request.into_body().bytes().await.unwrap_or_default();
     match answer(&path, &address, &text, &body).await {
-        Ok(answer) => (StatusCode::OK, FullBody::new(Bytes::from(answer))),
-        Err(error) => (StatusCode::BAD_GATEWAY, FullBody::new(Bytes::from(error))),
+        Ok(answer) => respond(StatusCode::OK, "text/plain", answer),
+        Err(error) => {
+            let error = format!("{{\"failed\":{error:?}}}");
+            respond(StatusCode::BAD_GATEWAY, "application/json", error.into_bytes())
+        }
     }
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<FullBody<Bytes>> {
+    let mut response = Response::new(FullBody::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+    response
 }
 
 async fn answer(path: &str, address: &str, text: &str, body: &[u8]) -> Result<Vec<u8>, String> {
