@@ -40,6 +40,8 @@ mod scenarios {
     mod nest_events;
     mod nest_wire;
     mod outages;
+    #[cfg(feature = "full")]
+    mod outbound;
     mod payments;
     mod peers;
     mod permissions;

@@ -3,7 +3,8 @@
 use super::link;
 use crate::{Import, Target};
 use souk_bindings::call::CallContext;
-use souk_bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
+use souk_bindings::http_client::{Client, Internal, tls_config};
+use souk_bindings::outbound::AllowedHosts;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
 use souk_runtime::{Compiled, Fairness, Pool, PoolConfig};

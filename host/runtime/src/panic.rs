@@ -57,7 +57,8 @@ mod tests {
     use super::*;
     use crate::{Compiled, Failure, Fairness, Pool, PoolConfig};
     use souk_bindings::call::CallContext;
-    use souk_bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
+    use souk_bindings::http_client::{Client, Internal, tls_config};
+    use souk_bindings::outbound::AllowedHosts;
     use souk_bindings::{Ctx, Grants};
     use souk_manifest::limits::ComponentLimits;
     use std::sync::Arc;

@@ -9,6 +9,9 @@
 pub mod archive;
 pub mod debian;
 pub mod fuzz;
+mod keeper;
+pub mod mariadb;
+pub mod mosquitto;
 pub mod nats;
 pub mod postgres;
 pub mod random;

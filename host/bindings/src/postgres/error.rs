@@ -137,3 +137,10 @@ fn severity(severity: PgSeverity) -> &'static str {
         PgSeverity::Log => "LOG",
     }
 }
+/// PostgreSQL's error as the older interfaces have it.
+pub(super) fn text(error: QueryError) -> String {
+    match error {
+        QueryError::Text(text) => text,
+        QueryError::DbError(error) => error.as_text,
+    }
+}

@@ -23,7 +23,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, qu
     for function in functions {
         contract::check(import.interface, &function.name, &function.ty)?;
         let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
         let link = Arc::new(Link {
             key: Key {
                 target: import.target.component().clone(),

@@ -11,6 +11,7 @@ mod imports;
 mod late;
 mod migrations;
 mod nest;
+mod queue;
 mod redis;
 mod remote_parts;
 mod routes;

@@ -1,7 +1,8 @@
 //! The block that ends a start, and the same facts for `souk doctor`.
 
 use super::App;
-use souk_manifest::{Application, Component, DatabaseUrl, NestPattern};
+use souk_bindings::BINDINGS;
+use souk_manifest::{Application, Component, NestPattern};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -88,13 +89,8 @@ fn grants(application: &Application, component: &Component) -> Vec<String> {
     let patterns = |patterns: &[NestPattern]| patterns.iter().map(|pattern| pattern.subject.clone()).collect();
     list("serves", patterns(&component.nest.serves));
     list("calls", patterns(&component.nest.calls));
-    list("sqlite", component.sqlite_databases.clone());
-    if let Some(DatabaseUrl::Postgres(address)) = &component.database {
-        list("postgres", vec![address.to_string()]);
+    for binding in BINDINGS {
+        list(binding.name, (binding.describe)(component));
     }
-    list("key-value", component.key_value_stores.clone());
-    list("outbound", component.allowed_outbound_hosts.iter().map(ToString::to_string).collect());
-    list("variables", component.variables.keys().cloned().collect());
-    list("files", component.files.mounts().map(ToString::to_string).collect());
     lines
 }
