@@ -61,7 +61,7 @@ pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
 pub use key_value::{KeyValuePlace, RedisUrl};
-pub use names::DependencyName;
+pub use names::{DependencyName, check_component};
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, default_port};
@@ -132,6 +132,8 @@ pub struct Application {
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     /// The state folder, when the runtime configuration names one.
     pub state_dir: Option<PathBuf>,
+    /// The command that tests the application, for `souk test`.
+    pub test: Option<String>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
     /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
@@ -203,6 +205,8 @@ pub struct Component {
     pub remote: Vec<Marked>,
     /// Which of its functions other components may call twice.
     pub idempotent: Vec<Idempotent>,
+    /// What it exports beyond what other components depend on; for the generator of its bindings.
+    pub exports: Vec<DependencyName>,
     /// What it has to do with a NestJS system.
     pub nest: Nest,
     /// How it is built.
@@ -280,6 +284,8 @@ pub struct BuildPlan {
     pub dir: PathBuf,
     /// Every component by name, those without a build command too.
     pub components: BTreeMap<String, BuildStep>,
+    /// The command that tests the application, for `souk test`.
+    pub test: Option<String>,
     /// What is legal and most likely not meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -291,6 +297,10 @@ pub struct BuildStep {
     pub source: PathBuf,
     /// How; `None` when the manifest has no build command.
     pub build: Option<Build>,
+    /// What it imports from other components.
+    pub imports: Vec<DependencyName>,
+    /// What it exports: what other components depend on, and what its own table adds.
+    pub exports: Vec<DependencyName>,
     /// The line of the component.
     pub line: usize,
 }
@@ -401,11 +411,32 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     let Some((draft, source)) = read_file(manifest, &report) else { return fail(report) };
     check::build_folders(&draft.application, File { source: &source, report: &report });
     let warnings = report.finish()?;
+    let application = draft.application;
+    let mut exports = exports(&application);
     let step = |(name, component): (String, Component)| {
-        (name, BuildStep { source: component.source, build: component.build, line: component.line })
+        let exports = exports.remove(&name).unwrap_or_default();
+        let imports = component.dependencies.into_iter().map(|dependency| dependency.name).collect();
+        (name, BuildStep { source: component.source, build: component.build, imports, exports, line: component.line })
     };
-    let components = draft.application.components.into_iter().map(step).collect();
-    Ok(BuildPlan { dir: draft.application.dir, components, warnings })
+    let components = application.components.into_iter().map(step).collect();
+    Ok(BuildPlan { dir: application.dir, components, test: application.test, warnings })
+}
+
+/// What each component exports, as far as the manifest says: what others depend on, and its own `exports`.
+fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
+    let mut exports: BTreeMap<String, Vec<DependencyName>> = BTreeMap::new();
+    let own = application.components.values().flat_map(|c| c.exports.iter().map(|name| (&c.name, name.clone())));
+    let linked = application.components.values().flat_map(|c| &c.dependencies).map(|dependency| {
+        let renamed = dependency.export.as_deref().and_then(|export| DependencyName::parse(export).ok());
+        (&dependency.component, renamed.unwrap_or_else(|| dependency.name.clone()))
+    });
+    for (component, name) in own.chain(linked) {
+        let names = exports.entry(component.clone()).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    exports
 }
 
 /// The prefixes of the environment variables that hold values of the application's variables: `SPIN_VARIABLE`, and those

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
+/// How to say what tests the application.
+const TEST_FIX: &str = "write the shell command that tests the application: `command = \"cargo test\"`";
+
 /// An application whose templates are not filled in yet.
 pub(super) struct Draft {
     pub application: Application,
@@ -38,6 +41,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         key_value_places: BTreeMap::new(),
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
+        test: None,
         off: BTreeMap::new(),
         conditional: BTreeMap::new(),
         nats: None,
@@ -147,6 +151,10 @@ fn read_application(
         }
         if let Some(table) = souk.table("warnings") {
             warnings::read(&table, declared);
+        }
+        if let Some(mut test) = souk.table("test") {
+            application.test = test.required_string("command", TEST_FIX).map(|command| command.value);
+            test.finish();
         }
         souk.finish();
     }

@@ -9,10 +9,12 @@
 
 pub mod app;
 pub mod cli;
+pub mod contracts;
 pub mod control;
 mod descriptors;
 pub mod http;
 mod limits;
 mod machine;
+mod scaffold;
 mod spin_headers;
 pub mod telemetry;

@@ -7,7 +7,7 @@
 
 spin_sdk::wit_bindgen::generate!({
     inline: "package store:database; world imports { import spin:postgres/postgres@4.2.0; }",
-    path: "../../../wit/deps/spin-postgres@4.2.0",
+    path: "wit",
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });

@@ -7,7 +7,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
 //! the application, since those can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output};
+use super::{ManifestArg, output, wit};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -41,6 +41,7 @@ impl Build {
 /// build prints nothing but the output of a command that fails.
 pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: bool) -> anyhow::Result<()> {
     let plan = souk_manifest::load_build_only(manifest)?;
+    wit::write(&plan, false)?;
     let environment = Arc::new(BuildEnvironment::of(manifest, runtime_config));
     let note = move |text: &str| {
         if !quiet {

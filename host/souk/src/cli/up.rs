@@ -1,5 +1,6 @@
 //! `souk up`: the application, served.
 
+use super::port_file::PortFile;
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
 use super::{build, output, signals};
 use crate::app::{App, Progress};
@@ -36,6 +37,9 @@ pub struct Up {
     /// The PEM private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Write the port to this file once requests are answered; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
@@ -88,6 +92,7 @@ impl Up {
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
             output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         }
