@@ -18,6 +18,7 @@ pub mod migrations;
 mod open_files;
 pub mod postgres;
 mod producer;
+mod slice;
 pub mod sqlite;
 mod stdio;
 mod variables;
@@ -34,6 +35,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+pub use slice::Slice;
 pub use stdio::printable;
 
 souk_manifest::fixed_limits! {
@@ -132,6 +134,8 @@ pub struct Ctx {
     pub postgres: postgres::State,
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
+    /// What the instance holds of the processor.
+    pub slice: Slice,
     hooks: http_client::Hooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
@@ -153,6 +157,7 @@ impl Ctx {
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
+            slice: Slice::default(),
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,

@@ -4,6 +4,9 @@
 //! two components built from the same WIT always agree. A difference is reported at its first place, with both
 //! signatures: a whole record spelt out twice hides the one field that differs.
 //!
+//! Whether a function is `async` is no difference: a link joins a `func` with an `async func`, so that a component whose
+//! language or handler has no `async` can call, and answer, one that has.
+//!
 //! Versions are part of an interface's name and match exactly; there is no notion of a compatible version here.
 
 use souk_codec::FunctionCodec;
@@ -52,7 +55,7 @@ pub fn plain_values(interface: &str, function: &str, func: &ComponentFunc) -> Re
     Err(LinkTypeError::new(interface, function, problem))
 }
 
-/// Checks that a function is the same on both sides of a link, and that its values can cross it.
+/// Checks that a function is the same on both sides of a link, but for being `async`, and that its values can cross it.
 ///
 /// # Errors
 /// Points at the first difference and shows both signatures, or names what is not a plain value.
@@ -75,10 +78,6 @@ pub fn check_function(
 }
 
 fn function_difference(importer: &ComponentFunc, exporter: &ComponentFunc) -> Option<String> {
-    let kind = |func: &ComponentFunc| if func.async_() { "async" } else { "not async" };
-    if importer.async_() != exporter.async_() {
-        return Some(format!("the function is {} in the importer, {} in the exporter", kind(importer), kind(exporter)));
-    }
     let (of_importer, of_exporter) = (importer.params().map(|(name, _)| name), exporter.params().map(|(name, _)| name));
     names_difference("the function", "parameter", of_importer, of_exporter)
         .or_else(|| {

@@ -101,7 +101,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
-    let slice = instance.slice.clone();
+    let slice = instance.store.data().slice.clone();
     let to_head = request.method() == Method::HEAD;
     let served = slice
         .run(instance.store.run_concurrent(async |accessor| {
@@ -162,6 +162,6 @@ where
         progress.answered.store(answer.is_ok(), Ordering::Relaxed);
         let _ = head.send(answer);
     })?;
-    let slice = instance.slice.clone();
+    let slice = instance.store.data().slice.clone();
     slice.run(proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out)).await
 }

@@ -21,7 +21,7 @@ mod refusal;
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, Failure};
-pub use fairness::{Fairness, Slice};
+pub use fairness::Fairness;
 pub use http::ResponseBody;
 pub use pool::{Pool, PoolConfig};
 

@@ -75,7 +75,7 @@ mod tests {
         let pool = pool();
         let position = |name| pool.compiled().exported.position("test:panic/deeds@1.0.0", name).unwrap();
         for _ in 0..3 {
-            let call = |name| pool.call(position(name), vec![], CallContext::new("trace", Duration::from_secs(60)));
+            let call = |name| pool.call(position(name), &[], CallContext::new("trace", Duration::from_secs(60)));
             assert!(call("well").await.unwrap().is_empty());
             let error = call("badly").await.unwrap_err();
             assert_eq!(error.failure, Failure::Trapped);

@@ -2,7 +2,7 @@
 
 use super::component::Compiled;
 use super::error::{CallError, Failure};
-use super::fairness::{Fairness, Slice};
+use super::fairness::Fairness;
 use super::handler::Handler;
 use super::panic;
 use souk_bindings::call::CallContext;
@@ -29,7 +29,6 @@ pub(super) struct Instance {
     /// The exported functions, in the order of [`Compiled::exported`].
     pub(super) functions: Vec<Func>,
     pub(super) handler: Option<Handler>,
-    pub(super) slice: Slice,
     uses: u64,
     idle_since: Instant,
 }
@@ -174,7 +173,7 @@ impl Pool {
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
-        let slice = self.fairness.govern(&mut store);
+        self.fairness.govern(&mut store);
         let instance = panic::contain(self.compiled.pre.instantiate_async(&mut store)).await.map_err(failed)?;
         let exported = &self.compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
@@ -184,7 +183,7 @@ impl Pool {
         }
         let handler = self.compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
         let handler = handler.transpose().map_err(failed)?;
-        Ok(Instance { store, functions, handler, slice, uses: 0, idle_since: Instant::now() })
+        Ok(Instance { store, functions, handler, uses: 0, idle_since: Instant::now() })
     }
 }
 
@@ -200,8 +199,9 @@ impl Lease {
     /// Ends a call that succeeded and whose instance may serve no other: what it printed without an end of line goes to
     /// the log before it is dropped.
     pub(super) fn finish(mut self) {
-        self.instance.slice.release();
-        self.instance.store.data_mut().end();
+        let ctx = self.instance.store.data_mut();
+        ctx.slice.release();
+        ctx.end();
     }
 
     /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
@@ -209,8 +209,9 @@ impl Lease {
     pub(super) fn give_back(self) {
         // In this order the instance is dropped before its permit.
         let Lease { _permit, pool, mut instance } = self;
-        instance.slice.release();
-        let clean = instance.store.data_mut().end();
+        let ctx = instance.store.data_mut();
+        ctx.slice.release();
+        let clean = ctx.end();
         if clean && instance.uses < pool.limits.max_reuse {
             instance.idle_since = Instant::now();
             pool.instances().push(instance);

@@ -138,7 +138,7 @@ async fn try_call(app: &App, request: CallRequest) -> Result<CallReply, String> 
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| format!("the arguments of {function}: {e}\n  fix: it is {}", line(called)))?;
-    let values = pool.call(position, params, context(pool.call_deadline())).await.map_err(|e| e.to_string())?;
+    let values = pool.call(position, &params, context(pool.call_deadline())).await.map_err(|e| e.to_string())?;
     let json = codec.encode_results(&values).map_err(|e| format!("the result of {function}: {e}"))?;
     reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)
 }

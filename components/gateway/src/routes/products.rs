@@ -23,24 +23,24 @@ const MAX_LIMIT: u32 = 1000;
 const DEFAULT_PAGE: (u32, u32) = (1, 10);
 
 /// Answers a request for `/api/products` (`rest` is empty) or `/api/products/:id`.
-pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
-        (Method::Get | Method::Head, []) => list(request.query).await,
+        (Method::Get | Method::Head, []) => list(request.query),
         (Method::Post, []) => {
-            authorize::admin(request).await?;
-            create(request.body).await
+            authorize::admin(request)?;
+            create(request.body)
         }
         (_, [""]) => Err(no_route(request)),
-        (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?).await,
+        (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?),
         (Method::Patch, [id]) => {
             let id = path::parameter(id)?;
-            authorize::admin(request).await?;
-            update(&id, request.body).await
+            authorize::admin(request)?;
+            update(&id, request.body)
         }
         (Method::Delete, [id]) => {
             let id = path::parameter(id)?;
-            authorize::admin(request).await?;
-            delete(number(&id)?).await
+            authorize::admin(request)?;
+            delete(number(&id)?)
         }
         _ => Err(no_route(request)),
     }
@@ -51,9 +51,9 @@ pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error>
     get, path = "/api/products", operation_id = "listProducts", tag = "products", params(PageQuery),
     responses(QueryErrors, Failures, (status = 200, description = "One page, empty past the last", body = List)),
 ))]
-async fn list(query: &str) -> Result<Reply, Error> {
+fn list(query: &str) -> Result<Reply, Error> {
     let (page, limit) = page_query(query)?;
-    let found = catalog::list(page, limit).await.map_err(|e| refused(e, None))?;
+    let found = catalog::list(page, limit).map_err(|e| refused(e, None))?;
     let pagination =
         Pagination { page, limit, total_pages: found.total, last_page: found.total.div_ceil(limit.into()) };
     Ok(Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })?.public())
@@ -65,9 +65,9 @@ async fn list(query: &str) -> Result<Reply, Error> {
     request_body = NewProductBody,
     responses(BodyErrors, AdminErrors, Failures, (status = 201, description = "The product", body = View)),
 ))]
-async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
+fn create(body: &Fields<'_>) -> Result<Reply, Error> {
     let product = new_product(body)?;
-    let created = catalog::create(product).await.map_err(|e| refused(e, None))?;
+    let created = catalog::create(&product).map_err(|e| refused(e, None))?;
     Reply::json(201, &View::of(&created))
 }
 
@@ -77,8 +77,8 @@ async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
     params(("id" = u64, Path, description = "The product's number")),
     responses(MissingErrors, Failures, (status = 200, description = "The product", body = View)),
 ))]
-async fn get(id: ProductId) -> Result<Reply, Error> {
-    let product = catalog::get(id).await.map_err(|e| refused(e, Some(id)))?;
+fn get(id: ProductId) -> Result<Reply, Error> {
+    let product = catalog::get(id).map_err(|e| refused(e, Some(id)))?;
     Ok(Reply::json(200, &View::of(&product))?.public())
 }
 
@@ -94,14 +94,14 @@ async fn get(id: ProductId) -> Result<Reply, Error> {
         (status = 200, description = "The product as it is now", body = View),
     ),
 ))]
-async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
+fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     // The body is checked before the number, as it always was.
     let changes = changes(body)?;
     let id = number(id)?;
     if changes.name.is_none() && changes.price.is_none() {
         return Err(Error::service(400, "No data provided"));
     }
-    let product = catalog::update(id, changes).await.map_err(|e| refused(e, Some(id)))?;
+    let product = catalog::update(id, &changes).map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
@@ -116,8 +116,8 @@ async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
         (status = 200, description = "The product as it was", body = View),
     ),
 ))]
-async fn delete(id: ProductId) -> Result<Reply, Error> {
-    let product = catalog::delete(id).await.map_err(|e| refused(e, Some(id)))?;
+fn delete(id: ProductId) -> Result<Reply, Error> {
+    let product = catalog::delete(id).map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 

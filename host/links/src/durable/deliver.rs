@@ -157,7 +157,7 @@ impl DeliveryWorker {
             trace: message.trace.as_str().into(),
             hops: message.hops,
         };
-        match self.pool.call(handler.position, params, context).await {
+        match self.pool.call(handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {
                 Verdict::Done => DeliveryOutcome::Delivered,
                 Verdict::Retry(reason) => DeliveryOutcome::RetryLater { reason, uncounted: false },

@@ -37,7 +37,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, qu
         });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move {
+            Box::new(async move {
                 let answer = link.call(&context, params).await;
                 results.iter_mut().for_each(|slot| slot.clone_from(&answer));
                 Ok(())

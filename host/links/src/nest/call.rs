@@ -102,7 +102,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
         });
         define(&mut instance, name, &ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move { link.call(context, params, results).await })
+            Box::new(async move { link.call(context, params, results).await })
         })
         .map_err(|error| refused(&error))?;
     }

@@ -63,7 +63,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
         });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move {
+            Box::new(async move {
                 let outcome = link.call(&context, params).await;
                 write_results(outcome, link.unavailable.as_ref(), results, &context)
             })

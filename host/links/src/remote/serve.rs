@@ -344,7 +344,7 @@ impl Endpoint {
                 let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
                 reservation.drop_message(payload.len());
                 drop(payload);
-                let results = self.pool.call(*position, params, context).await?;
+                let results = self.pool.call(*position, &params, context).await?;
                 let results = codec.encode_results_within(most, &results);
                 let results = results.map_err(|e| wrong("the result cannot be sent", &e))?;
                 results.map(Bytes::from).ok_or_else(|| too_large(self.pool.component(), most))

@@ -14,6 +14,7 @@ const WORKSPACE: &str = include_str!("../../../../Cargo.toml");
 pub(super) enum Library {
     Database,
     KeyValue,
+    Variables,
     Test,
 }
 
@@ -26,13 +27,14 @@ macro_rules! files {
 
 impl Library {
     #[cfg(test)]
-    pub const ALL: [Library; 3] = [Library::Database, Library::KeyValue, Library::Test];
+    pub const ALL: [Library; 4] = [Library::Database, Library::KeyValue, Library::Variables, Library::Test];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
             Library::Database => "souk-database",
             Library::KeyValue => "souk-key-value",
+            Library::Variables => "souk-variables",
             Library::Test => "souk-test",
         }
     }
@@ -42,6 +44,7 @@ impl Library {
         match self {
             Library::Database => "components/libraries/database",
             Library::KeyValue => "components/libraries/key-value",
+            Library::Variables => "components/libraries/variables",
             Library::Test => "tests/souk-test",
         }
     }
@@ -56,6 +59,9 @@ impl Library {
             Library::KeyValue => files!("components/libraries/key-value":
                 "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/atomic.wit", "wit/batch.wit", "wit/store.wit",
                 "wit/watch.wit", "wit/world.wit"),
+            Library::Variables => files!("components/libraries/variables":
+                "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/key-value.wit", "wit/package.wit", "wit/sqlite.wit",
+                "wit/variables.wit"),
             Library::Test => files!("tests/souk-test":
                 "Cargo.toml", "src/lib.rs", "src/app/mod.rs", "src/app/host.rs", "src/app/http.rs", "src/app/stand_in.rs"),
         }
@@ -67,6 +73,9 @@ pub(super) fn write(changes: &mut Changes, library: Library) -> Result<String, S
     let folder = format!("libraries/{}", library.name());
     if changes.read(format!("{folder}/Cargo.toml")).is_some() {
         return Ok(folder);
+    }
+    if library == Library::Database {
+        write(changes, Library::Variables)?;
     }
     for (name, text) in library.files() {
         let text = match *name {
