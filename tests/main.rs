@@ -33,6 +33,7 @@ mod scenarios {
     mod nest_events;
     mod nest_wire;
     mod outages;
+    mod own_application;
     mod payments;
     mod permissions;
     mod permutations;

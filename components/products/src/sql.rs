@@ -24,10 +24,8 @@ pub const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE 
 
 /// No parameters: how many products are available, which triggers keep. For a page past the end, where no row carries
 /// the count.
-pub const COUNT: Statement = Statement::each(
-    "SELECT available FROM product_total",
-    "SELECT sum(available)::bigint FROM product_total",
-);
+pub const COUNT: Statement =
+    Statement::each("SELECT available FROM product_total", "SELECT sum(available)::bigint FROM product_total");
 
 /// Parameters: limit, offset, number from which on to list. Every row ends with the count, so that the page and its total
 /// are of one moment. (A join of count and page needs no second statement past the end, but takes SQLite twice the time:

@@ -180,6 +180,12 @@ impl Ctx {
         self.call = call;
     }
 
+    /// Why the guest failed, as far as it said so on its standard error in this call. For the log and for operators: it can
+    /// name what callers must not learn.
+    pub fn last_words(&self) -> Option<String> {
+        self.stdio.last_words()
+    }
+
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
     /// whether the instance may serve another call: not when it holds a transaction of this one.
     pub fn end(&mut self) -> bool {

@@ -33,6 +33,7 @@ mod files;
 pub mod fuzz;
 mod generated;
 mod key_value;
+pub mod keys;
 pub mod limits;
 mod names;
 mod nats;

@@ -15,6 +15,8 @@ mod descriptors;
 pub mod http;
 mod limits;
 mod machine;
+#[cfg(test)]
+mod reference;
 mod scaffold;
 mod spin_headers;
 pub mod telemetry;

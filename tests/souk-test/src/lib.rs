@@ -18,6 +18,14 @@
 //! `souk events`. In process the tests of every application would compile a WebAssembly compiler, which takes a quarter of
 //! an hour on a laptop; and a start that goes wrong could take the test's own process with it.
 //!
+//! # Servers
+//!
+//! With the feature `servers` there are servers of a test's own as well, on free loopback ports: PostgreSQL, NATS, Redis. A
+//! server keeps its data in a temp folder and ends with the test, also when the test is killed. A program that is missing
+//! is named loudly, and installed from Debian's packages where the tests run as root.
+//!
+//! # What ends a test
+//!
 //! What cannot be done, because the application would not start or not answer, ends the test: these functions panic, with
 //! what the host said.
 
@@ -26,9 +34,19 @@
 
 mod app;
 #[cfg(feature = "servers")]
-mod servers;
+pub mod archive;
+#[cfg(feature = "servers")]
+pub mod debian;
+#[cfg(feature = "servers")]
+pub mod fuzz;
+#[cfg(feature = "servers")]
+pub mod nats;
+#[cfg(feature = "servers")]
+pub mod postgres;
+#[cfg(feature = "servers")]
+pub mod random;
+#[cfg(feature = "servers")]
+pub mod redis;
 
 pub use app::{App, Builder, Received, Response, StandIn};
 pub use serde_json::{Value, json};
-#[cfg(feature = "servers")]
-pub use servers::{archive, debian, fuzz, nats, postgres, random, redis};

@@ -92,12 +92,13 @@ fn place(path: &Path) -> anyhow::Result<(PathBuf, String)> {
 pub(super) fn write(changes: &Changes, folder: &Path) -> anyhow::Result<()> {
     changes.write().with_context(|| format!("not everything was written in {}", folder.display()))?;
     let libraries = |path: &&Path| path.starts_with("libraries");
+    let shown = |path: &Path| folder.strip_prefix(".").unwrap_or(folder).join(path).display().to_string();
     for path in changes.paths().filter(|path| !libraries(path)) {
-        output::note(&format!("   wrote {}", folder.join(path).display()));
+        output::note(&format!("   wrote {}", shown(path)));
     }
     let copied = changes.paths().filter(libraries).count();
     if copied > 0 {
-        output::note(&format!("   wrote {} ({copied} files)", folder.join("libraries").display()));
+        output::note(&format!("   wrote {} ({copied} files)", shown(Path::new("libraries"))));
     }
     changes.notes().iter().for_each(|note| output::note(&format!("    note {note}")));
     Ok(())

@@ -80,20 +80,9 @@ impl Contracts {
         Ok(Contracts { folder: folder.to_owned(), packages })
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.packages.is_empty()
-    }
-
-    /// Whether an interface called `name` is here, whatever its version.
-    pub fn has(&self, name: &DependencyName) -> bool {
-        self.find(name).is_ok()
-    }
-
-    /// The files in which the package of `name` stands.
-    pub fn files(&self, name: &DependencyName) -> Vec<&Path> {
-        let named = self.packages.values().filter(|package| package.is(name));
-        named.flat_map(|package| package.sources().map(|(path, _)| path)).collect()
+    /// The packages, each with its interfaces.
+    pub fn packages(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
+        self.packages.iter().map(|(name, package)| (name.as_str(), &package.interfaces))
     }
 
     /// The full names of the interfaces that `name` means, `namespace:package/interface@version`.

@@ -186,6 +186,14 @@ impl ContractNames {
     }
 }
 
+/// What no module of Rust can be called.
+const KEYWORDS: [&str; 43] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true", "try",
+    "type", "unsafe", "use",
+];
+
 /// Adds a component to the application whose manifest is called `manifest` in `folder`.
 ///
 /// # Errors
@@ -229,6 +237,10 @@ pub fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) -> Resu
                 return Err(ScaffoldError::new(message, "write it as `acme:links/store@0.1.0`"));
             }
             names = ContractNames::of(interface);
+            if let Some(word) = names.path.split("::").find(|word| KEYWORDS.contains(word)) {
+                let fix = "choose another word: bindings in Rust take each part of the name as it is";
+                return Err(ScaffoldError::new(format!("`{word}` in `{interface}` is a keyword of Rust"), fix));
+            }
             gaps.extend(names.values());
             let contract = template::fill(shape.contract.unwrap_or_default(), &names.values());
             if changes.read(&names.file).is_some_and(|there| there != contract) {
