@@ -22,12 +22,16 @@ mod scenarios {
     mod examples;
     mod framing;
     mod framing_fuzz;
+    mod given;
     mod golden;
     mod grants;
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod lists;
+    mod middleware;
     mod migrations;
+    mod mixed_links;
     mod model;
     mod nest;
     mod nest_events;
@@ -41,8 +45,10 @@ mod scenarios {
     mod protocols;
     mod quota;
     mod reconcile;
+    mod redis_triggers;
     mod remote;
     mod sandbox;
+    mod sdks;
     mod shared_state;
     mod startup;
     mod streams;
@@ -50,4 +56,5 @@ mod scenarios {
     mod tokens;
     mod upgrade;
     mod wasi_0_2;
+    mod wasi_http_0_2;
 }

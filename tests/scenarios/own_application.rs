@@ -107,6 +107,20 @@ fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
     assert_eq!(passed, 11, "one test a component: {said}");
 }
 
+/// Needs Node.js with npm, and Python; their tools come from npm and PyPI.
+#[test]
+fn a_component_in_javascript_calls_one_in_python_and_passes_its_test() {
+    let said = Desk::new().succeeds(
+        "souk new mixed; cd mixed
+         souk add web --http /... --language javascript
+         souk add greeter --exports acme:greetings/greetings@0.1.0 --language python
+         souk test
+         souk add --link web greeter
+         souk test",
+    );
+    assert_eq!(said.lines().filter(|line| line.contains("# pass 1")).count(), 2, "{said}");
+}
+
 #[test]
 fn a_test_that_fails_ends_souk_test_with_the_applications_log() {
     let desk = Desk::new();

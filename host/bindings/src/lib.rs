@@ -10,6 +10,7 @@ pub mod files;
 pub mod framing;
 mod full;
 pub mod http_client;
+mod http_error_code;
 mod http_limits;
 pub mod key_value;
 mod line_budget;
@@ -18,6 +19,7 @@ pub mod migrations;
 mod open_files;
 pub mod postgres;
 mod producer;
+pub mod release_candidate;
 mod slice;
 pub mod sqlite;
 mod stdio;
@@ -137,6 +139,7 @@ pub struct Ctx {
     /// What the instance holds of the processor.
     pub slice: Slice,
     hooks: http_client::Hooks,
+    next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
@@ -158,6 +161,7 @@ impl Ctx {
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
             slice: Slice::default(),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
             limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
             stdio,
             key_value_open: 0,
@@ -177,6 +181,7 @@ impl Ctx {
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.hooks.call = call.clone();
+        self.next.call = call.clone();
         self.call = call;
     }
 
@@ -184,6 +189,12 @@ impl Ctx {
     /// name what callers must not learn.
     pub fn last_words(&self) -> Option<String> {
         self.stdio.last_words()
+    }
+
+    /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
+    fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
@@ -219,8 +230,11 @@ pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    release_candidate::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     http_limits::add_to_linker(linker)?;
+    http_client::add_to_linker(linker)?;
+    http_error_code::add_to_linker(linker)?;
     variables::add_to_linker(linker)?;
     key_value::add_to_linker(linker)?;
     sqlite::add_to_linker(linker)?;

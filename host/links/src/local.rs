@@ -68,3 +68,7 @@ impl Link {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

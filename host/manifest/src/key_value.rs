@@ -48,6 +48,13 @@ impl RedisUrl {
         }
     }
 
+    /// Whether one connection does for both.
+    pub fn is_same(&self, other: &RedisUrl) -> bool {
+        let (ours, theirs) = (self.0.redis_settings(), other.0.redis_settings());
+        self.to_string() == other.to_string()
+            && (ours.username(), ours.password()) == (theirs.username(), theirs.password())
+    }
+
     /// For the client.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.0

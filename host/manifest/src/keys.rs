@@ -51,11 +51,27 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         APPLICATION,
+        "reserved_routes",
+        "a list of routes",
+        "none",
+        "reserved_routes = [\"/payments/webhook\"]",
+        "Routes for which a part of the host is kept free: under load, others are refused first.",
+    ),
+    key(
+        APPLICATION,
         "test",
         "a table",
         "`souk test` refuses",
         "[application.tool.souk.test]",
         "How the application is tested.",
+    ),
+    key(
+        APPLICATION,
+        "trusted_proxies",
+        "a list of addresses and networks",
+        "none",
+        "trusted_proxies = [\"10.0.0.7\"]",
+        "Proxies that are believed when they say who their client is.",
     ),
     key(
         APPLICATION,

@@ -5,11 +5,13 @@ use super::Application;
 use std::collections::BTreeSet;
 
 impl Application {
-    /// The components that a trigger or a table of Nest leads to, by dependencies (durable and remote ones too) and by
+    /// The components that a trigger (as what answers, or as middleware) or a table of Nest leads to, by dependencies (durable and remote ones too) and by
     /// requests to `NAME.spin.internal`. In an application without triggers, which is there for `souk call`, all of them.
     pub fn reachable(&self) -> BTreeSet<String> {
         let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
-        let roots = self.routes.iter().map(|route| &route.component).chain(serving.map(|component| &component.name));
+        let routed = self.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
+        let redis = self.redis_triggers.iter().map(|trigger| &trigger.component);
+        let roots = routed.chain(redis).chain(serving.map(|component| &component.name));
         let found = self.led_to(roots.map(String::as_str));
         if found.is_empty() { self.components.keys().cloned().collect() } else { found }
     }
@@ -23,7 +25,9 @@ impl Application {
             }
             next.extend(component.dependencies.iter().map(|dependency| dependency.component.as_str()));
             let hosts = &component.allowed_outbound_hosts;
-            let inside = self.components.keys().filter(|name| hosts.iter().any(|host| host.allows_internal(name)));
+            let inside = self.components.keys().filter(|name| {
+                hosts.iter().any(|host| host.allows_internal("http", name) || host.allows_internal("https", name))
+            });
             next.extend(inside.map(String::as_str));
         }
         found

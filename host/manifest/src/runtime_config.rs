@@ -4,12 +4,13 @@
 //! may be on servers. Everything else that Spin knows there (Azure, libSQL, Vault, ...) is refused by name.
 //! Relative paths start at the file's folder.
 
+use super::declared::PREFIX;
 use super::error::{Report, Source};
 use super::key_value::{self, KeyValuePlace};
 use super::names::check_label;
 use super::nats::{self, NatsTable};
 use super::table::{At, File, Table};
-use super::variables::{Origin, PREFIX, Provider, read_dotenv};
+use super::variables::{Origin, Provider, read_dotenv};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

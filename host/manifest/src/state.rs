@@ -151,6 +151,25 @@ pub fn secrets_of(path: &Path) -> Secrets {
 /// Holds the queue of durable messages.
 const DURABLE: &str = "durable";
 
+/// Holds components that were downloaded.
+const COMPONENTS: &str = "components";
+
+/// Where the state folder `path` keeps components that were downloaded, each under its digest; it need not exist.
+pub fn components_folder(path: &Path) -> PathBuf {
+    path.join(COMPONENTS)
+}
+
+/// Makes the folder of [`components_folder`], which needs no hold on the state folder.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_components_folder(path: &Path) -> Result<PathBuf, StateError> {
+    make(path)?;
+    let folder = components_folder(path);
+    make_private(&folder)?;
+    Ok(folder)
+}
+
 /// Holds the control socket.
 const RUN: &str = "run";
 

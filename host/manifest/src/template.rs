@@ -1,6 +1,6 @@
 //! `{{ variable }}` templates in the values of component variables and in outbound hosts.
 
-use super::variables::Value;
+use super::declared::Value;
 use std::collections::BTreeMap;
 
 /// A text with the names of application variables in it.

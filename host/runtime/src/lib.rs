@@ -14,9 +14,11 @@ mod error;
 mod fairness;
 mod handler;
 mod http;
+mod load;
 mod panic;
 mod pool;
 mod refusal;
+mod stub;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
@@ -24,6 +26,7 @@ pub use error::{CallError, Failure};
 pub use fairness::Fairness;
 pub use http::ResponseBody;
 pub use pool::{Pool, PoolConfig};
+pub use stub::is_host_interface;
 
 use souk_manifest::limits::FixedLimit;
 

@@ -62,7 +62,7 @@ mod tests {
             .root()
             .func_wrap("boom", |_: StoreContextMut<'_, Ctx>, (): ()| -> Result<()> { panic!("boom") })
             .unwrap();
-        let compiled = Compiled::link("shop".into(), &engine, &component, &linker).unwrap();
+        let compiled = Compiled::link("shop".into(), &engine, &component, &mut linker).unwrap();
         let internal = Internal::default();
         let client = Client::new("shop".into(), AllowedHosts::default(), 1, internal, tls_config().unwrap());
         let limits = ComponentLimits { instances: 1, ..ComponentLimits::default() };

@@ -9,7 +9,7 @@ use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
@@ -21,7 +21,12 @@ souk_manifest::fixed_limits! {
 
     /// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
     const CALL_OVERHEAD: usize = 1 << 20, bytes;
+    /// How often a call that waits for an instance asks again for one that a client keeps waiting.
+    const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
 }
+
+/// Asked for an instance of the component while calls wait for one.
+type Pressure = Box<dyn Fn(&Arc<str>) + Send + Sync>;
 
 /// An instance with its sandbox.
 pub(super) struct Instance {
@@ -56,6 +61,7 @@ pub struct Pool {
     waiting: AtomicUsize,
     /// The most recently used last, so that a quiet component needs few instances.
     idle: Mutex<Vec<Instance>>,
+    pressure: OnceLock<Pressure>,
 }
 
 impl Pool {
@@ -70,7 +76,14 @@ impl Pool {
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
+            pressure: OnceLock::new(),
         })
+    }
+
+    /// Lets `pressure` know while calls wait for an instance, so that it ends a call whose own caller keeps an instance
+    /// waiting. Counts once.
+    pub fn on_pressure(&self, pressure: impl Fn(&Arc<str>) + Send + Sync + 'static) {
+        let _ = self.pressure.set(Box::new(pressure));
     }
 
     /// The component's name.
@@ -86,6 +99,11 @@ impl Pool {
     /// The component's limits.
     pub fn limits(&self) -> &ComponentLimits {
         &self.limits
+    }
+
+    /// How many instances serve a call now.
+    pub fn busy(&self) -> u64 {
+        self.limits.instances.saturating_sub(self.slots.available_permits() as u64)
     }
 
     /// How long one call may take.
@@ -156,7 +174,18 @@ impl Pool {
             return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
         }
         let patience = self.limits.wait.min(call.remaining());
-        match tokio::time::timeout(patience, self.slots.clone().acquire_owned()).await {
+        let slot = async {
+            let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
+            loop {
+                if let Some(pressure) = self.pressure.get() {
+                    pressure(self.component());
+                }
+                if let Ok(slot) = tokio::time::timeout(PRESSURE_INTERVAL, slot.as_mut()).await {
+                    return slot;
+                }
+            }
+        };
+        match tokio::time::timeout(patience, slot).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(self.error(

@@ -6,6 +6,7 @@
 //! `curl --unix-socket` works too.
 
 use crate::app::App;
+use crate::usage::{self, Used};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,10 +19,10 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature_lines;
 use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
-use souk_links::remote::{Remote, ServedFunction, Target, Unanswered};
+use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
-use souk_runtime::{Failure, Function};
+use souk_runtime::{Compiled, Failure, Function, is_host_interface};
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,9 @@ pub struct Listed {
     /// Whether the component runs on another host.
     #[serde(rename = "elsewhere")]
     pub remote: bool,
+    /// The release of WASI that the component speaks, where that is known.
+    #[serde(default)]
+    pub wasi: Option<String>,
 }
 
 /// Makes the call in this process.
@@ -155,20 +159,19 @@ async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -
              `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
         ),
     })?;
-    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.function, &function));
+    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.name, &function));
     let Some(called) = named.next() else {
         let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
         for f in &served {
-            message.push_str(&format!("\n    {}#{}", f.interface, f.function));
+            message.push_str(&format!("\n    {}#{}", f.interface, f.name));
         }
         return Err(message);
     };
     if let Some(second) = named.next() {
         return Err(ambiguous(&function, &called.interface, &second.interface));
     }
-    let (interface, name) = (&called.interface, &called.function);
-    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(interface, name));
-    let target = Target::function(remote, &component.into(), interface, name, idempotent);
+    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.name));
+    let target = Target::function(remote, &component.into(), CalledFunction::clone(called), idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
     let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
     let answer = answer.map_err(|error| match error.failure {
@@ -204,9 +207,25 @@ fn line(function: &Function) -> String {
     signature_lines(&function.name, &function.ty)
 }
 
-/// The functions of contracts: an HTTP handler takes a request, which no command line has.
+/// The functions of contracts. An HTTP handler takes a request, which no command line has; and tools leave exports of their
+/// own (`init`), whose interfaces are in no package.
 fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
-    functions.iter().filter(|f| !f.interface.starts_with("wasi:"))
+    functions.iter().filter(|f| f.interface.contains('/') && !is_host_interface(&f.interface))
+}
+
+/// What is listed of a component of this host.
+fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
+    let wasi = compiled.wasi.map(str::to_owned);
+    let listed = |interface: &str, signature: String| Listed {
+        component: component.to_owned(),
+        interface: interface.to_owned(),
+        signature,
+        remote: false,
+        wasi: wasi.clone(),
+    };
+    let http = compiled.exported.http().then(|| listed("", "answers HTTP requests".to_owned()));
+    let functions = callable(&compiled.exported.functions).map(|f| listed(&f.interface, line(f)));
+    http.into_iter().chain(functions).collect()
 }
 
 /// Every function of every component; of components on other hosts, what these say.
@@ -218,14 +237,7 @@ pub async fn list(app: &App) -> Vec<Listed> {
             Err(error) => return vec![Listed { signature: error.to_string(), remote: false, ..nobody(component) }],
         };
         match (pool, app.remote()) {
-            (Some(pool), _) => callable(&pool.compiled().exported.functions)
-                .map(|f| Listed {
-                    component: component.clone(),
-                    interface: f.interface.clone(),
-                    signature: line(f),
-                    remote: false,
-                })
-                .collect(),
+            (Some(pool), _) => list_local(component, pool.compiled()),
             (None, Some(remote)) => list_remote(remote, component).await,
             (None, None) => vec![nobody(component)],
         }
@@ -244,9 +256,10 @@ async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
     };
     let listed = served.into_iter().map(|f| Listed {
         component: component.to_owned(),
-        interface: f.interface,
-        signature: f.signature,
+        interface: f.interface.clone(),
+        signature: f.signature.clone(),
         remote: true,
+        wasi: None,
     });
     listed.collect()
 }
@@ -258,6 +271,7 @@ fn nobody(component: &str) -> Listed {
         interface: String::new(),
         signature: "no host that runs it answers now".to_owned(),
         remote: true,
+        wasi: None,
     }
 }
 
@@ -327,6 +341,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = match (request.method(), request.uri().path()) {
         (&Method::GET, "/functions") => serde_json::to_vec(&list(&app).await),
+        (&Method::GET, "/limits") => serde_json::to_vec(&usage::of(&app)),
         (&Method::POST, "/call") => {
             let reply = match parse(request).await {
                 Ok(call_request) => call(&app, call_request).await,
@@ -345,7 +360,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Fu
             serde_json::to_vec(&reply)
         }
         _ => {
-            let mut missing = Response::new(Full::from("GET /functions, POST /call or POST /events\n"));
+            let mut missing = Response::new(Full::from("GET /functions, GET /limits, POST /call or POST /events\n"));
             *missing.status_mut() = StatusCode::NOT_FOUND;
             return Ok(missing);
         }
@@ -400,6 +415,14 @@ impl RunningHost {
     /// When the host went away or did not answer as expected.
     pub async fn list(&mut self) -> anyhow::Result<Vec<Listed>> {
         Ok(serde_json::from_slice(&self.send(Method::GET, "/functions", Vec::new()).await?)?)
+    }
+
+    /// How much of each budget the host uses.
+    ///
+    /// # Errors
+    /// When the host went away or did not answer as expected.
+    pub async fn limits(&mut self) -> anyhow::Result<Vec<Used>> {
+        Ok(serde_json::from_slice(&self.send(Method::GET, "/limits", Vec::new()).await?)?)
     }
 
     /// Lets the host do something with its messages.

@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{app, cli, control, descriptors, http, telemetry};
+use crate::{app, cli, control, descriptors, fetch, http, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -15,6 +15,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         souk_nats::fixed_limits(),
         control::FIXED_LIMITS.to_vec(),
         cli::fixed_limits(),
+        fetch::fixed_limits(),
         [telemetry::FIXED_LIMITS, telemetry::repeats::FIXED_LIMITS, descriptors::FIXED_LIMITS].concat(),
     ]
     .concat();

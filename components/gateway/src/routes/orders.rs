@@ -12,8 +12,12 @@ use crate::http::error::Error;
 use crate::http::json::Fields;
 use crate::http::reply::Reply;
 use crate::http::{Request, path};
+use input::ListQuery;
 use spin_sdk::wasip3::http::types::Method;
-use view::{CheckoutView, List, OrderView};
+use view::{CheckoutView, FoundView, List, OrderView};
+
+#[cfg(test)]
+use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
@@ -66,16 +70,24 @@ fn actor(request: &Request<'_>) -> Result<Actor, Error> {
 }
 
 /// Lists orders, the newest first: those of the user, or for administrators all.
+///
+/// With a filter, or with `after`, a page is named by the order after which it begins: `next` of the page before.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders", operation_id = "listOrders", tag = "orders", security(("bearer" = [])),
     params(OrderQuery),
     responses(
         LoginErrors, QueryErrors, Failures,
-        (status = 200, description = "One page, empty past the last; without the orders' lines", body = List),
+        (status = 200, description = "One page, empty past the last; without the orders' lines", body = Listed),
     ),
 ))]
 fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
-    show(actor, input::query(query)?)
+    match input::query(query)? {
+        ListQuery::Page(query) => show(actor, query),
+        ListQuery::Search(search) => {
+            let found = orders::find(&actor, &search).map_err(|e| refused(e, None))?;
+            Reply::json(200, &FoundView::of(&found))
+        }
+    }
 }
 
 /// Lists the orders that have one status, the newest first.

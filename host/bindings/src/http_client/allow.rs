@@ -45,6 +45,11 @@ impl Target {
         self.host.parse().ok()
     }
 
+    /// Whether the port is the scheme's own.
+    pub(super) fn has_usual_port(&self) -> bool {
+        matches!((self.scheme.as_str(), self.port), ("http", 80) | ("https", 443))
+    }
+
     /// `scheme://host:port` as an entry of `allowed_outbound_hosts`, without the port where it is the scheme's own.
     pub(super) fn entry(&self) -> String {
         let Target { scheme, host, port } = self;
@@ -78,8 +83,13 @@ impl AllowedHosts {
     }
 
     /// Whether the component may send requests to the component `name` of the same application.
-    pub(super) fn allows_internal(&self, name: &str) -> bool {
-        self.0.iter().any(|entry| entry.allows_internal(name))
+    pub(super) fn allows_internal(&self, scheme: &str, name: &str) -> bool {
+        self.0.iter().any(|entry| entry.allows_internal(scheme, name))
+    }
+
+    /// Whether the component may send requests to the application's own public routes.
+    pub(super) fn allows_self(&self) -> bool {
+        self.0.iter().any(AllowedHost::allows_self)
     }
 }
 
@@ -161,9 +171,9 @@ mod tests {
             ("http://*.internal", false),
             ("http://10.0.0.0/8", false),
         ] {
-            assert_eq!(allow(&[entry]).allows_internal("web"), allowed, "{entry}");
+            assert_eq!(allow(&[entry]).allows_internal("http", "web"), allowed, "{entry}");
         }
-        assert!(!AllowedHosts::default().allows_internal("web"));
+        assert!(!AllowedHosts::default().allows_internal("http", "web"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::rustls;
 
-const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
+pub(super) const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The allow-list of these entries, as the manifest reads them.
 pub(super) fn allow(entries: &[&str]) -> AllowedHosts {
@@ -48,11 +48,11 @@ pub(super) fn client(allowed: AllowedHosts) -> Client {
     Client::new("tested".into(), allowed, 2, Internal::default(), tls_config().unwrap())
 }
 
-fn call() -> CallContext {
+pub(super) fn call() -> CallContext {
     CallContext::new("trace-1", Duration::from_secs(60))
 }
 
-fn get(uri: impl AsRef<str>) -> Request<WasiBody> {
+pub(super) fn get(uri: impl AsRef<str>) -> Request<WasiBody> {
     let body = Empty::new().map_err(Error::from).boxed_unsync();
     Request::get(uri.as_ref()).body(body).unwrap()
 }
@@ -446,89 +446,6 @@ async fn a_server_without_tls_or_with_a_certificate_of_its_own_is_refused() {
     });
     let error = send(&client(loopback()), get(format!("https://{address}"))).await.unwrap_err();
     assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
-}
-
-mod inside {
-    use super::*;
-
-    /// A component that says what it got.
-    fn echo() -> InternalDispatch {
-        Arc::new(|name, request, call| {
-            Box::pin(async move {
-                if name == "absent" {
-                    return Err(Error::DestinationNotFound);
-                }
-                let header =
-                    |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
-                let seen = format!("{name} {:?} {:?} {} hops", header("host"), header("x-request-id"), call.hops);
-                Ok(Response::new(Full::from(seen).map_err(Error::from).boxed_unsync()))
-            })
-        })
-    }
-
-    fn client(entry: &str, dispatch: Option<InternalDispatch>) -> Client {
-        let internal = Internal::default();
-        let client = Client::new("tested".into(), allow(&[entry]), 1, internal.clone(), tls_config().unwrap());
-        // After the client is made, as at start-up.
-        dispatch.into_iter().for_each(|dispatch| internal.set(dispatch));
-        client
-    }
-
-    const ALL: &str = "http://*.spin.internal";
-
-    #[tokio::test]
-    async fn a_request_goes_to_the_component_as_the_next_hop_with_the_trace_id() {
-        let client = client(ALL, Some(echo()));
-        let response = send(&client, get("http://web.spin.internal/path")).await.unwrap();
-        assert_eq!(text(response).await, r#"web Some("web.spin.internal") Some("trace-1") 1 hops"#);
-
-        let mut request = get("http://WEB.spin.internal");
-        request.headers_mut().insert("x-request-id", HeaderValue::from_static("mine"));
-        assert!(text(send(&client, request).await.unwrap()).await.contains(r#"Some("mine")"#));
-        assert!(matches!(send(&client, get("http://absent.spin.internal")).await, Err(Error::DestinationNotFound)));
-    }
-
-    #[tokio::test]
-    async fn a_component_that_is_not_granted_is_not_reached() {
-        let client = client("http://web.spin.internal", Some(echo()));
-        send(&client, get("http://web.spin.internal")).await.unwrap();
-        for uri in ["http://other.spin.internal", "https://web.spin.internal", "http://web.spin.internal:81"] {
-            assert!(matches!(send(&client, get(uri)).await, Err(Error::HttpRequestDenied)), "{uri}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_request_to_no_component_at_all_is_denied() {
-        let client = client(ALL, Some(echo()));
-        assert!(matches!(send(&client, get("http://.spin.internal")).await, Err(Error::HttpRequestDenied)));
-    }
-
-    #[tokio::test]
-    async fn a_loop_ends() {
-        let client = client(ALL, Some(echo()));
-        let mut call = call();
-        call.hops = crate::call::MAX_HOPS;
-        let error = client.send(get("http://web.spin.internal"), RequestOptions::default(), &call).await.unwrap_err();
-        assert!(matches!(error, Error::LoopDetected), "{error:?}");
-    }
-
-    #[tokio::test]
-    async fn a_component_that_does_not_answer_fails_by_the_callers_limits() {
-        let dead: InternalDispatch = Arc::new(|_, _, _| Box::pin(std::future::pending()));
-        let client = client(ALL, Some(dead));
-        let uri = "http://web.spin.internal";
-        let first = RequestOptions { first_byte_timeout: Some(SHORT_TIMEOUT), ..Default::default() };
-        assert!(matches!(client.send(get(uri), first, &call()).await, Err(Error::ConnectionReadTimeout)));
-        let soon = CallContext::new("t", SHORT_TIMEOUT);
-        let error = client.send(get(uri), RequestOptions::default(), &soon).await.unwrap_err();
-        assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
-    }
-
-    #[tokio::test]
-    async fn before_the_start_nothing_is_reached() {
-        let error = send(&client(ALL, None), get("http://web.spin.internal")).await.unwrap_err();
-        assert!(matches!(error, Error::DestinationUnavailable), "{error:?}");
-    }
 }
 
 #[tokio::test]

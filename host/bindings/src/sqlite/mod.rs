@@ -61,6 +61,7 @@ mod gauge;
 mod host;
 mod policy;
 mod reads;
+mod script;
 mod share;
 mod spill;
 mod spin_2;

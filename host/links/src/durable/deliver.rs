@@ -156,6 +156,7 @@ impl DeliveryWorker {
             deadline: Instant::now() + self.pool.call_deadline(),
             trace: message.trace.as_str().into(),
             hops: message.hops,
+            rest: None,
         };
         match self.pool.call(handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {

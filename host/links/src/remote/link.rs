@@ -1,6 +1,7 @@
 //! The caller's side of a remote link: an import whose functions send what they are called with.
 
 use super::call::TOO_LARGE;
+use super::types::CalledFunction;
 use super::{Remote, Target};
 use crate::check::LinkTypeError;
 use crate::import::{Import, LinkError, define};
@@ -8,7 +9,6 @@ use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
-use souk_codec::signature::digest;
 use souk_manifest::limits::ByteSize;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
@@ -52,11 +52,9 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             target: Target::function(
                 linked.remote,
                 import.target.component(),
-                import.export,
-                &function.name,
+                CalledFunction::new(import.export, &function.name, &function.ty),
                 (linked.idempotent)(&function.name),
-            )
-            .of_type(&digest(&function.name, &function.ty)),
+            ),
             call_deadline: linked.call_deadline,
             codec,
             unavailable,

@@ -115,6 +115,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// What all instances may take together.
+    pub(super) fn budget(&self) -> &ApplicationBudget {
+        &self.budget
+    }
+
     /// Opens every database and store that any component of this host is granted. Blocks on the disk.
     pub(super) async fn open(
         application: &Application,
@@ -167,6 +172,11 @@ impl Shared {
     /// The database of `label`.
     pub(super) fn database(&self, label: &str) -> Option<&Arc<Database>> {
         self.sqlite.get(label)
+    }
+
+    /// The key-value store of `label`.
+    pub(super) fn store(&self, label: &str) -> Option<&Arc<Store>> {
+        self.key_value.get(label)
     }
 
     /// What `component` may reach.

@@ -3,13 +3,13 @@
 
 use super::error::StartError;
 use souk_manifest::{Application, Component as Declared};
-use souk_runtime::Exported;
+use souk_runtime::{Exported, is_host_interface};
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-/// Interfaces with these namespaces are the host's to answer; the linker says which of them it lacks.
-const HOST: &[&str] = &["wasi:", "spin:", "fermyon:"];
+/// What a middleware hands a request on by.
+const NEXT: &str = "wasi:http/handler@0.3";
 
 /// Imports that are of use with a grant only: what they begin with, the manifest's key, and whether it is set.
 type Granted = (&'static str, &'static str, fn(&Declared) -> bool);
@@ -46,9 +46,7 @@ pub(super) fn check(
     // An interface whose types alone are used, by another interface, needs nobody to answer it.
     let contracts: Vec<&str> = component_type
         .imports(engine)
-        .filter(|(name, import)| {
-            !HOST.iter().any(|host| name.starts_with(host)) && !is_of_types_alone(engine, &import.ty)
-        })
+        .filter(|(name, import)| !is_host_interface(name) && !is_of_types_alone(engine, &import.ty))
         .map(|(name, _)| name)
         .collect();
     for dependency in &declared.dependencies {
@@ -83,7 +81,17 @@ pub(super) fn check(
             ));
         }
     }
-    for import in contracts {
+    let routes = application.routes.iter();
+    let mut middleware = routes.filter(|route| route.middleware.contains(&declared.name));
+    if let Some(route) = middleware.next()
+        && !imports.iter().any(|import| import.starts_with(NEXT))
+    {
+        let message = format!("is middleware, but does not import {NEXT}, so no request would pass it");
+        let fix = "hand requests on by that import (`spin_sdk::http::next` in Rust), or take it out of `middleware`";
+        return Err(unfit(route.line, message, fix.to_owned()));
+    }
+
+    for &import in &contracts {
         let linked = declared.dependencies.iter().any(|dependency| dependency.name.covers(import));
         if linked || declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import)) {
             continue;
@@ -102,6 +110,10 @@ pub(super) fn check(
         };
         return Err(unfit(declared.line, format!("imports `{import}`, which nothing answers"), fix));
     }
+    let warning = check_async(engine, code, &contracts).map_err(|(what, fix)| unfit(declared.line, what, fix))?;
+    if let Some(warning) = warning {
+        tracing::warn!("component `{}` {warning}", declared.name);
+    }
     for (prefix, key, is_missing) in GRANTED {
         if is_missing(declared) && imports.iter().any(|import| import.starts_with(prefix)) {
             tracing::warn!(
@@ -111,6 +123,45 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Checks that the component can call the `async func`s of the contracts that it imports. A `func` cannot wait for one: the
+/// runtime ends such a call by a trap, whatever tool has built the component. Where the host calls the component by its
+/// handler of WASI 0.2, which is a `func`, each request would end so; where it calls `func`s of contracts, the component
+/// may know better, so there is a warning for the log.
+///
+/// # Errors
+/// What is wrong, and the fix.
+fn check_async(
+    engine: &wasmtime::Engine,
+    code: &Component,
+    contracts: &[&str],
+) -> Result<Option<String>, (String, String)> {
+    let component_type = code.component_type();
+    let awaited = contracts.iter().find_map(|contract| {
+        let Some(ComponentItem::ComponentInstance(import)) = component_type.get_import(engine, contract).map(|i| i.ty)
+        else {
+            return None;
+        };
+        let is_async = |item: &ComponentItem| matches!(item, ComponentItem::ComponentFunc(ty) if ty.async_());
+        import.exports(engine).find(|(_, item)| is_async(&item.ty)).map(|(name, _)| format!("{contract}#{name}"))
+    });
+    let Some(awaited) = awaited else { return Ok(None) };
+    let fix = "import the contract with `func` in place of `async func`, under the same name: a link joins the two";
+    let exported = Exported::of(engine, code);
+    if exported.http_0_2 && !exported.http_0_3 {
+        let message = format!(
+            "handles HTTP as in WASI 0.2 and imports `{awaited}`, which is an `async func`: each call of it would trap"
+        );
+        return Err((message, format!("{fix}; or build the handler for WASI 0.3")));
+    }
+    let only_funcs = !exported.functions.is_empty() && exported.functions.iter().all(|function| !function.ty.async_());
+    Ok(only_funcs.then(|| {
+        format!(
+            "exports nothing but `func`s and imports `{awaited}`, which is an `async func`: a call of it traps, because a \
+             `func` cannot wait for one; fix: {fix}; or export an `async func`"
+        )
+    }))
 }
 
 /// Checks that `declared` exports what it says may be called twice.
@@ -128,7 +179,7 @@ pub(super) fn check_idempotent(
         }
         let mut offers: Vec<String> =
             exported.functions.iter().map(|f| format!("{}#{}", f.interface, f.name)).collect();
-        offers.retain(|function| !HOST.iter().any(|host| function.starts_with(host)));
+        offers.retain(|function| !is_host_interface(function));
         let fix =
             if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
         return Err(StartError::Unfit {

@@ -2,28 +2,21 @@
 
 use super::error::StartError;
 use super::grants::{self, Shared};
-use super::{App, Handler, handler, imports, migrations, nest, remote_parts};
-use crate::spin_headers::InternalRoute;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use souk_bindings::call::CallContext;
+use super::{App, dispatch, handler, imports, migrations, nest, redis, remote_parts, routes};
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
-use souk_links::remote::whole::{Trailers, whole};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency};
 use souk_nats::Nats;
-use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::{Error, WasiBody};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of idle instances.
@@ -33,10 +26,21 @@ souk_manifest::fixed_limits! {
     const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
     /// The longest interval at which instances are looked for that have been idle for too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+    /// How often a start says which components are still being compiled.
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 }
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
+    /// Code is being compiled, and will take a while; it is kept for the next start.
+    Compiling {
+        /// The components that it is for.
+        components: Vec<String>,
+        /// How large they are.
+        bytes: u64,
+        /// How long it has taken so far.
+        so_far: Duration,
+    },
     /// A component's code is ready.
     Ready {
         /// The components that share it.
@@ -135,24 +139,29 @@ impl App {
         let (pools, expected) = (wiring.pools, wiring.expected);
         check_routes(&application, &pools)?;
         let handlers = handler::all(&application, &pools, remote.as_ref());
+        let channels = redis::channels(&application, &pools)?;
         let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
         let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
         let app = Arc::new(App {
-            application,
             pools,
+            router: routes::router(&application, &handlers),
+            middleware: handler::middleware(&application),
+            application,
             handlers,
             remote,
             queue,
             services,
+            channels,
             _presence: presence,
             _sweeper: sweeper,
             late: tokio::sync::Mutex::default(),
             shared,
+            edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
             engine,
         });
-        app.shared.internal(dispatch(&app));
+        app.shared.internal(dispatch::dispatch(&app));
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
@@ -171,7 +180,10 @@ pub(super) async fn compile(
         files.entry(&declared.source).or_default().push(declared.name.clone());
     }
     let mut tasks = tokio::task::JoinSet::new();
+    let mut compiling: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let start = Instant::now();
     for (source, components) in files {
+        compiling.insert(components.clone(), source.metadata().map_or(0, |file| file.len()));
         let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
         tasks.spawn_blocking(move || {
             let start = Instant::now();
@@ -180,8 +192,25 @@ pub(super) async fn compile(
         });
     }
     let mut codes = BTreeMap::new();
-    while let Some(done) = tasks.join_next().await {
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+    tick.reset();
+    loop {
+        let done = tokio::select! {
+            done = tasks.join_next() => done,
+            _ = tick.tick() => {
+                for (components, bytes) in &compiling {
+                    progress(Progress::Compiling {
+                        components: components.clone(),
+                        bytes: *bytes,
+                        so_far: start.elapsed(),
+                    });
+                }
+                continue;
+            }
+        };
+        let Some(done) = done else { break };
         let (components, code, took) = done?.map_err(|error| compile_error(application, error))?;
+        compiling.remove(&components);
         codes.extend(components.iter().map(|component| (component.clone(), code.clone())));
         progress(Progress::Ready { components, took });
     }
@@ -238,7 +267,7 @@ impl Wiring<'_> {
             self.link(&mut linker, declared, &code, dependency, target)?;
         }
         nest::link(&mut linker, self.engine, application, declared, &code, self.remote.map(Remote::nats))?;
-        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
+        let compiled = Compiled::link(name.into(), self.engine, &code, &mut linker)
             .map_err(|error| compile_error(application, error))?;
         imports::check_idempotent(application, declared, &compiled.exported)?;
         let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
@@ -322,83 +351,44 @@ impl Wiring<'_> {
     }
 }
 
-/// Checks that every component of this host that has a route handles HTTP.
+/// Checks that every component of this host that has a route, or is middleware of one, handles HTTP.
 fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Result<(), StartError> {
     for route in &application.routes {
-        let Some(pool) = pools.get(&route.component) else { continue };
-        let exported = &pool.compiled().exported;
-        if !exported.http() {
-            return Err(StartError::Unfit {
-                manifest: application.manifest.display().to_string(),
-                line: route.line,
-                component: route.component.clone(),
-                message: "has a route but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2"
-                    .into(),
-                fix: "take the route away, or make the component an HTTP handler".into(),
-            });
+        for (component, what) in
+            route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
+        {
+            let Some(pool) = pools.get(component) else { continue };
+            let exported = &pool.compiled().exported;
+            if !exported.http() {
+                let (message, fix) = not_a_handler(what, exported);
+                return Err(StartError::Unfit {
+                    manifest: application.manifest.display().to_string(),
+                    line: route.line,
+                    component: component.clone(),
+                    message,
+                    fix,
+                });
+            }
         }
     }
     Ok(())
 }
 
-/// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
-fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
-    let app: Weak<App> = Arc::downgrade(app);
-    let route = InternalRoute::new();
-    Arc::new(move |component, mut request, context: CallContext| {
-        let app = app.clone();
-        let url = request.uri().clone();
-        route.set(request.headers_mut(), &url);
-        Box::pin(async move {
-            let handler =
-                app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
-            let trace = context.trace.clone();
-            let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
-            let context = CallContext { deadline, ..context };
-            let answer = match handler {
-                Handler::Local(pool) => {
-                    pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
-                }
-                Handler::Remote(remote, _) => {
-                    let request = collect(request, remote.most()).await?;
-                    let answer = remote.handle(&request, "-", &context).await;
-                    answer.map(|response| {
-                        let (mut head, body) = response.into_parts();
-                        let trailers = Trailers::take(&mut head.extensions);
-                        Response::from_parts(head, whole(body, trailers))
-                    })
-                }
-            };
-            answer.map_err(|error| {
-                tracing::warn!(component, trace = %trace, "{error}");
-                match error.failure {
-                    Failure::RequestTooLarge => Error::HttpRequestBodySize(None),
-                    Failure::ResponseTooLarge => Error::HttpResponseBodySize(None),
-                    _ => Error::DestinationUnavailable,
-                }
-            })
-        })
-    })
-}
-
-/// A request with its body read to the end, which may have `most` bytes.
-async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
-    let (mut head, mut body) = request.into_parts();
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let data = match frame?.into_data() {
-            Ok(data) => data,
-            Err(other) => {
-                Trailers::put(&mut head.extensions, other.into_trailers().ok());
-                continue;
-            }
-        };
-        if bytes.len() + data.len() > most {
-            return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
-        }
-        bytes.put(data);
-    }
-    Ok(Request::from_parts(head, bytes.freeze()))
+/// What is wrong with a component that requests come to and that exports no HTTP handler, and what would fix it.
+fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
+    let mut interfaces: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
+    interfaces.dedup();
+    let offers = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
+    let has = |prefix: &str| interfaces.iter().any(|interface| interface.starts_with(prefix));
+    let fix = if has("wasi:http/") || has("fermyon:spin/inbound-http") {
+        "build it with an SDK for a newer version of that interface: for Rust spin-sdk 5, 6 or 7"
+    } else if has("wasi:cli/run") {
+        "it is a program, which runs once: make it an HTTP handler, with an SDK or the crate wstd"
+    } else {
+        "take it away from the trigger, or make the component an HTTP handler"
+    };
+    let message = format!("{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2");
+    (format!("{message}; it exports {offers}"), fix.to_owned())
 }
 
 /// Drops instances that nobody uses, again and again.

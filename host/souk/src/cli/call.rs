@@ -4,6 +4,7 @@ use super::reach::{Reached, reach};
 use super::{AppArgs, default_url, fill_in, output};
 use crate::app::App;
 use crate::control::{self, CallReply, CallRequest, Listed};
+use crate::fetch;
 use crate::telemetry;
 use clap::Args;
 use souk_manifest::state;
@@ -34,10 +35,10 @@ impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
         // A running host has its variables; whoever calls it need not have them too.
-        let manifest = self.app.read(&[]);
+        let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let manifest = match manifest {
-            Err(errors) if !state::exists(&state_dir) => return Err(errors.into()),
+            Err(errors) if !state::exists(&state_dir) => return Err(errors),
             manifest => manifest,
         };
         let state = match reach(&state_dir).await? {
@@ -49,7 +50,8 @@ impl Call {
             }
             Reached::State(state) => state,
         };
-        let application = fill_in(manifest?, default_url(), state.secrets())?;
+        let mut application = fill_in(manifest?, default_url(), state.secrets())?;
+        fetch::locate(&mut application, state.path());
         let _log = telemetry::start("warn,guest=info,souk::app=error")?;
         let app = App::start(application, &state, |_| {}).await?;
         match request {
@@ -78,8 +80,12 @@ impl Call {
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
-        let place = if function.remote { " (on another host)" } else { "" };
-        let this = format!("{} {}{place}", function.component, function.interface);
+        let mut this = format!("{} {}", function.component, function.interface).trim_end().to_owned();
+        match &function.wasi {
+            Some(wasi) => this.push_str(&format!(" (WASI {wasi})")),
+            None if function.remote => this.push_str(" (on another host)"),
+            None => {}
+        }
         if this != heading {
             output::line(&this);
             heading = this;

@@ -1,9 +1,9 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
 use super::build::{BuildEnvironment, TARGET, has_target};
-use super::{AppArgs, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output, stale};
 use crate::app::{App, describe};
-use crate::limits;
+use crate::{fetch, limits};
 use clap::Args;
 use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_manifest::state::{self, StateFolder};
@@ -36,9 +36,11 @@ impl Doctor {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
-        let loaded = self.app.read(&[]).and_then(|manifest| {
-            let secrets = state::secrets_of(&self.app.state_dir(manifest.state_dir()));
-            fill_in(manifest, default_url(), secrets)
+        let loaded = self.app.read().and_then(|manifest| {
+            let state_dir = self.app.state_dir(manifest.state_dir());
+            let mut application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
+            fetch::locate(&mut application, &state_dir);
+            Ok(application)
         });
         let loaded = match loaded {
             Ok(application) => {
@@ -57,6 +59,8 @@ impl Doctor {
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
+            // No fault: it may be meant, and a source that changed need not be part of the component.
+            stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
             match start(application.clone()).await {
                 Ok(()) => {
                     let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \

@@ -80,7 +80,7 @@ impl Chosen {
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = self.app.read(&[]);
+        let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
         if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {

@@ -9,12 +9,15 @@ mod call;
 mod doctor;
 mod event_table;
 mod events;
+mod given;
+mod limits;
 mod migrate;
 mod new;
 mod output;
 mod port_file;
 mod reach;
 mod signals;
+mod stale;
 mod test;
 mod up;
 mod wait;
@@ -24,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::secrets::Secrets;
-use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
+use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, NatsServer};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,7 +43,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, reach::FIXED_LIMITS, test::FIXED_LIMITS, wait::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, reach::FIXED_LIMITS, stale::FIXED_LIMITS, test::FIXED_LIMITS, wait::FIXED_LIMITS].concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -73,6 +76,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
+    /// Show how much of each budget the running host uses
+    Limits(limits::Limits),
 }
 
 /// The application. Its options stand before or after a command's own command.
@@ -106,6 +111,10 @@ struct AppArgs {
     /// The credentials file for NATS
     #[arg(long, value_name = "FILE", global = true)]
     creds: Option<PathBuf>,
+    /// The value of a variable, before all other sources: NAME=VALUE, NAME=@FILE, or @FILE with many, as TOML or JSON.
+    /// Every user of the machine can see a value that stands here
+    #[arg(long, value_name = "K=V", global = true)]
+    variable: Vec<String>,
     /// The components that run here; other hosts run the rest [default: all]
     #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
     only: Vec<String>,
@@ -116,23 +125,25 @@ impl AppArgs {
         self.manifest.path()
     }
 
-    fn options(&self, environment: &[(String, String)]) -> LoadOptions {
-        LoadOptions {
+    fn options(&self, environment: Vec<(String, String)>) -> anyhow::Result<LoadOptions> {
+        Ok(LoadOptions {
             manifest: self.manifest(),
             runtime_config: self.runtime_config_file.clone(),
-            environment: environment.to_vec(),
+            environment,
             process_env: std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 .collect(),
             nats: self.nats.clone(),
             credentials: self.creds.clone(),
             only: self.only.clone(),
-        }
+            selected: Vec::new(),
+            variables: given::variables(&self.variable)?,
+        })
     }
 
     /// Reads and checks the manifest.
-    fn read(&self, environment: &[(String, String)]) -> Result<Manifest, ManifestErrors> {
-        manifest::read(&self.options(environment))
+    fn read(&self) -> anyhow::Result<Manifest> {
+        Ok(manifest::read(&self.options(Vec::new())?)?)
     }
 
     /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
@@ -140,13 +151,18 @@ impl AppArgs {
         match (&self.state_dir, configured) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => dir.to_path_buf(),
-            (None, None) => self.manifest().parent().unwrap_or(Path::new("")).join(".souk"),
+            (None, None) => state_beside(&self.manifest()),
         }
     }
 }
 
+/// The state folder of an application that names none.
+fn state_beside(manifest: &Path) -> PathBuf {
+    manifest.parent().unwrap_or(Path::new("")).join(".souk")
+}
+
 /// Gives the variables their values, and takes the rest from the host; warnings go to stderr.
-fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> Result<Application, ManifestErrors> {
+fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<Application> {
     let loaded = manifest.fill_in(&HostValues { url, secrets })?;
     for warning in &loaded.warnings {
         output::note(&format!("warning: {warning}"));
@@ -212,6 +228,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
+                Command::Limits(limits) => limits.run().await,
             }
         })
         .await

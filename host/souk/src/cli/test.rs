@@ -5,10 +5,12 @@
 //! from the command's output: it is shown when the command fails.
 
 use super::build::BuildEnvironment;
-use super::{ManifestArg, build, output};
+use super::{ManifestArg, build, output, state_beside};
 use anyhow::Context as _;
 use clap::Args;
 use rustix::process::{Pid, Signal};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -52,9 +54,11 @@ impl Test {
             ),
             (command, _) => command.to_vec(),
         };
-        build::run(&manifest, None, false).await?;
         let folder = tempfile::TempDir::with_prefix("souk-test-")?;
         let (state, log) = (folder.path().join("state"), folder.path().join("log"));
+        let what = build::What { manifest: &manifest, runtime_config: None, components: &[], state: &state };
+        build::run(what, false).await?;
+        share_compiled(&state_beside(&manifest).join("cache"), &state);
         let program = std::env::current_exe()?;
         let mut host = start(&program, &manifest, &state, &folder.path().join("port"), &log)?;
         let port = wait(&mut host, &folder.path().join("port"), &log).await?;
@@ -80,6 +84,15 @@ impl Test {
         output::note(&format!("the application's log:\n{}", said(&log)));
         anyhow::bail!("`{}` failed ({status})", command.last().map_or("", String::as_str))
     }
+}
+
+/// Lets the state have the compiled components in `cache`: nothing else of a start takes longer than a moment. Without it
+/// the test goes on as well.
+fn share_compiled(cache: &Path, state: &Path) {
+    for folder in [cache, state] {
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    }
+    let _ = cache.canonicalize().and_then(|cache| symlink(cache, state.join("cache")));
 }
 
 /// Starts the host.

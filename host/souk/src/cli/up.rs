@@ -2,16 +2,18 @@
 
 use super::port_file::PortFile;
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, output, signals};
-use crate::app::{App, Progress};
+use super::{build, given, output, signals, stale};
+use crate::app::{App, Progress, Seeds};
 use crate::control;
+use crate::fetch::{self, Wanted};
 use crate::http::{Edge, Server, Tls};
 use crate::telemetry;
 use crate::{descriptors, machine};
 use clap::Args;
+use souk_manifest::Application;
 use souk_manifest::state::{self, StateFolder};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +24,30 @@ use tokio_util::task::TaskTracker;
 pub struct Up {
     #[command(flatten)]
     app: AppArgs,
-    /// Build the components first
+    /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
-    /// Where to serve HTTP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
-    listen: String,
+    /// Where to serve HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
     /// An environment variable for every component
-    #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = key_value)]
-    env: Vec<(String, String)>,
+    #[arg(short = 'e', long = "env", value_name = "K=V")]
+    env: Vec<String>,
+    /// The component to run; may be given more than once. Routes of the others are not served; with NATS it is --only
+    #[arg(
+        short = 'c',
+        long = "component-id",
+        value_name = "COMPONENT",
+        value_delimiter = ',',
+        conflicts_with = "only"
+    )]
+    components: Vec<String>,
+    /// A key and its value for the key-value store `default`
+    #[arg(long, value_name = "K=V")]
+    key_value: Vec<String>,
+    /// Statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
+    #[arg(long, value_name = "SQL")]
+    sqlite: Vec<String>,
     /// Serve HTTPS with this PEM certificate chain
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -45,20 +62,24 @@ pub struct Up {
     quiet: bool,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err("write it as NAME=VALUE".into()),
-    }
-}
-
 impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        if self.build {
-            build::run(&self.app.manifest(), self.app.runtime_config_file.as_deref(), self.quiet).await?;
+        // Read before anything is done: a build takes time.
+        let seeds = self.seeds()?;
+        let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
+        options.selected.clone_from(&self.components);
+        if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
+            let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
+            let runtime_config = self.app.runtime_config_file.as_deref();
+            if state::exists(&state) {
+                // Somebody who has the folder is found now, and not after the build.
+                drop(StateFolder::open(&state)?);
+            }
+            let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
+            build::run(what, self.quiet).await?;
         }
         let start = Instant::now();
-        let manifest = self.app.read(&self.env)?;
+        let manifest = souk_manifest::read(&options)?;
         let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
         signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
@@ -69,11 +90,13 @@ impl Up {
         };
         let scheme = if tls.is_some() { "https" } else { "http" };
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
-        let server = Server::bind(&self.listen).await?;
+        let server = Server::bind(&self.listen()).await?;
         let address = server.address();
-        let application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
+        stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
         let control = control::bind(&state::control_socket(state.path()))?;
         let quiet = self.quiet;
         let app = App::start(application, &state, move |progress| {
@@ -82,6 +105,7 @@ impl Up {
             }
         })
         .await?;
+        app.seed(seeds).await?;
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.
@@ -89,6 +113,7 @@ impl Up {
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
+        let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
@@ -102,7 +127,7 @@ impl Up {
         if let Some(serving) = serving {
             drained &= serving.await?;
         }
-        for ending in [deliveries, bridge].into_iter().flatten() {
+        for ending in [deliveries, bridge, channels].into_iter().flatten() {
             ending.await?;
         }
         let _ = std::fs::remove_file(state::control_socket(state.path()));
@@ -112,6 +137,52 @@ impl Up {
             anyhow::bail!("requests were still under way when the limit `drain` was over; they were cut off")
         }
     }
+}
+
+impl Up {
+    /// Where to serve.
+    fn listen(&self) -> String {
+        listen(self.listen.as_deref(), std::env::var("SPIN_HTTP_LISTEN_ADDR").ok())
+    }
+
+    /// What to put into databases and stores.
+    fn seeds(&self) -> anyhow::Result<Seeds> {
+        let statement = |text: &String| {
+            let Some(file) = text.strip_prefix('@') else { return Ok((None, text.clone())) };
+            // A file may have a colon in its name.
+            let (file, label) = match file.rsplit_once(':').filter(|_| !Path::new(file).exists()) {
+                Some((file, label)) => (file, Some(label.to_owned())),
+                None => (file, None),
+            };
+            anyhow::Ok((label, given::read("--sqlite", Path::new(file))?))
+        };
+        let statements = self.sqlite.iter().map(statement).collect::<anyhow::Result<_>>()?;
+        Ok(Seeds { statements, keys: given::pairs("--key-value", &self.key_value)? })
+    }
+
+    /// Fetches the components of this host that come from a URL and are not there yet.
+    async fn fetch(&self, application: &mut Application, state: &Path) -> anyhow::Result<()> {
+        fetch::locate(application, state);
+        let part = application.restricted_to(&application.reachable());
+        let wanted = part.here().filter_map(|component| {
+            let download = component.download.clone()?;
+            Some(Wanted { component: component.name.clone(), line: component.line, download })
+        });
+        let quiet = self.quiet;
+        fetch::fetch(wanted.collect(), &application.manifest, state, |text| {
+            if !quiet {
+                output::note(text);
+            }
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+/// The address that is given on the command line or by Spin's variable, or the usual one.
+fn listen(given: Option<&str>, spins: Option<String>) -> String {
+    let spins = spins.filter(|address| !address.is_empty());
+    given.map(str::to_owned).or(spins).unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
 }
 
 /// The URL of the application that is served at `address`. Nothing reaches the wildcard addresses by their name.
@@ -125,6 +196,12 @@ fn url(scheme: &str, address: SocketAddr) -> String {
 
 fn show(progress: &Progress) {
     match progress {
+        Progress::Compiling { components, bytes, so_far } => output::note(&format!(
+            "compiling {} ({} MiB) for {} s; the next start finds it compiled",
+            components.join(", "),
+            bytes.div_ceil(1 << 20),
+            so_far.as_secs(),
+        )),
         Progress::Ready { components, took } => {
             output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
         }
@@ -135,6 +212,18 @@ fn show(progress: &Progress) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_says_where_to_serve_and_then_spins_variable() {
+        for (given, spins, address) in [
+            (Some("[::]:80"), Some("0.0.0.0:1"), "[::]:80"),
+            (None, Some("0.0.0.0:1"), "0.0.0.0:1"),
+            (None, Some(""), DEFAULT_LISTEN),
+            (None, None, DEFAULT_LISTEN),
+        ] {
+            assert_eq!(listen(given, spins.map(str::to_owned)), address);
+        }
+    }
 
     #[test]
     fn the_url_is_one_that_a_browser_can_open() {

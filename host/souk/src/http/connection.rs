@@ -1,14 +1,17 @@
 //! One connection, from its first byte to its last.
 
 use super::activity::Watched;
+use super::budget::Owner;
 use super::connections::Connection;
 use super::edge::Edge;
 use super::request::Caller;
+use super::streams::StreamExecutor;
+use super::upload::UPLOAD_WINDOW_BYTES;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ souk_manifest::fixed_limits! {
 
     /// The most requests that one HTTP/2 connection may have under way.
     const MAX_HTTP2_STREAMS: u32 = 128, "streams";
+    /// What the requests of an HTTP/2 connection may send together before the host reads it.
+    const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024, bytes;
     /// The most that one HTTP/2 request holds of a response that its client does not read.
     const MAX_HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024, bytes;
     /// How long a connection stays open at shutdown for a request that is on its way already. A client cannot know of
@@ -32,9 +37,9 @@ souk_manifest::fixed_limits! {
 /// hyper's settings, made once for all connections, by what a connection may speak.
 pub struct Builders {
     /// Either protocol, as the client begins.
-    any: Builder<TokioExecutor>,
-    http1: Builder<TokioExecutor>,
-    http2: Builder<TokioExecutor>,
+    any: Builder<StreamExecutor>,
+    http1: Builder<StreamExecutor>,
+    http2: Builder<StreamExecutor>,
 }
 
 impl Builders {
@@ -46,7 +51,7 @@ impl Builders {
 
     /// Those for a connection whose protocol was agreed on in its TLS handshake: it is that one or none (RFC 9113,
     /// section 3.2). Without an agreement it is the client's to choose.
-    pub fn agreed(&self, protocol: Option<&[u8]>) -> &Builder<TokioExecutor> {
+    pub fn agreed(&self, protocol: Option<&[u8]>) -> &Builder<StreamExecutor> {
         match protocol {
             Some(b"h2") => &self.http2,
             Some(b"http/1.1") => &self.http1,
@@ -55,9 +60,9 @@ impl Builders {
     }
 }
 
-fn builder(edge: &Edge) -> Builder<TokioExecutor> {
+fn builder(edge: &Edge) -> Builder<StreamExecutor> {
     let headers = edge.limits().request_headers.as_u64();
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new(StreamExecutor);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -68,6 +73,8 @@ fn builder(edge: &Edge) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .initial_stream_window_size(UPLOAD_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_WINDOW_BYTES)
         .max_send_buf_size(MAX_HTTP2_SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX));
     builder
@@ -86,14 +93,15 @@ pub async fn serve<S>(
     place: &Connection,
     caller: Caller,
     edge: Arc<Edge>,
-    builder: &Builder<TokioExecutor>,
+    builder: &Builder<StreamExecutor>,
     shutdown: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = caller.peer;
+    let peer = caller.peer.address;
     let activity = place.activity().clone();
-    let watched = TokioIo::new(Watched::new(stream, activity.clone()));
+    let owner = Owner::of(&caller, &caller.peer, false);
+    let watched = TokioIo::new(Watched::new(stream, activity.clone(), edge.budget().clone(), owner));
     // One count for all that a request needs of its connection.
     let shared = Arc::new((edge, caller, shutdown.clone()));
     let service = service_fn({
@@ -122,6 +130,10 @@ pub async fn serve<S>(
                 if let Err(error) = ended {
                     tracing::debug!(%peer, "connection ended: {error}");
                 }
+                return;
+            }
+            () = activity.ended().cancelled() => {
+                tracing::debug!(%peer, "connection closed: it stood still, and others needed what it held");
                 return;
             }
             () = activity.expired() => {

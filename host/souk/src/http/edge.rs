@@ -2,18 +2,21 @@
 
 use super::activity::UnderWay;
 use super::body::{self, EdgeBody, buffer_small_body};
+use super::budget::{Account, EdgeBudget, End, Owner};
+use super::connections::Connections;
 use super::error;
+use super::outgoing::Outgoing;
+use super::pace::Pace;
+use super::peer::{Peer, TrustedProxies};
 use super::request::{self, Caller, REQUEST_ID};
-use super::upload::{self, MemoryBudget, Refused, Upload};
-use crate::app::{App, Handler};
-use crate::spin_headers::RouteHeaders;
+use super::upload::{self, Reading, Refused, Upload};
+use crate::app::{Answer, App, Handler};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::call::CallContext;
 use souk_links::remote::whole::Trailers;
-use souk_manifest::Router;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
@@ -25,11 +28,17 @@ const HEALTH: &str = "/.well-known/spin/health";
 /// What is served; the path and the answer are Spin's.
 const INFO: &str = "/.well-known/spin/info";
 
-/// What answers a route.
-struct Target {
-    /// The way to the component.
-    handler: Handler,
-    headers: RouteHeaders,
+/// A request while it is answered.
+struct Answering<'a> {
+    under_way: &'a UnderWay,
+    /// Its client.
+    peer: Peer,
+    /// How to end it.
+    end: &'a End,
+    /// What it holds; `None` until it is known what answers it.
+    account: Option<Arc<Account>>,
+    /// When its call ends, at the latest.
+    call_until: Instant,
 }
 
 /// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
@@ -38,8 +47,9 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The public face of an application.
 pub struct Edge {
     app: Arc<App>,
-    router: Router<Target>,
-    budget: MemoryBudget,
+    budget: Arc<EdgeBudget>,
+    connections: Arc<Connections>,
+    trusted: TrustedProxies,
     /// The answer to [`INFO`].
     info: Bytes,
 }
@@ -47,19 +57,42 @@ pub struct Edge {
 impl Edge {
     /// The edge of `app`.
     pub fn new(app: Arc<App>) -> Arc<Self> {
-        let routes = app.application().routes.iter().filter_map(|route| {
-            let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
-            Some((pattern.clone(), Target { handler: handler.clone(), headers: RouteHeaders::of(pattern) }))
-        });
-        let router = Router::new(routes);
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
-        Arc::new(Edge { info: info.to_string().into(), app, router, budget: MemoryBudget::new() })
+        let budget = EdgeBudget::new(&application.limits);
+        for pool in app.pools() {
+            let budget = budget.clone();
+            pool.on_pressure(move |component| budget.free_instance(component));
+        }
+        let trusted = TrustedProxies::new(&application.trusted_proxies);
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let limits = &application.limits;
+        let connections = Connections::new(size(limits.connections), size(limits.peer_connections));
+        app.use_of_edge({
+            let (connections, budget) = (connections.clone(), budget.clone());
+            move || [connections.uses(), budget.uses()].concat()
+        });
+        Arc::new(Edge { info: info.to_string().into(), app, budget, connections, trusted })
     }
 
     /// The limits of the edge.
     pub fn limits(&self) -> &EdgeLimits {
         &self.app.application().limits
+    }
+
+    /// What requests hold.
+    pub fn budget(&self) -> &Arc<EdgeBudget> {
+        &self.budget
+    }
+
+    /// The open connections.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    /// Who is believed when it names a client.
+    pub fn trusted(&self) -> &TrustedProxies {
+        &self.trusted
     }
 
     /// Answers one request. Never fails: what goes wrong becomes a response.
@@ -69,14 +102,19 @@ impl Edge {
         let to_head = request.method() == Method::HEAD;
         let logged = tracing::enabled!(target: "access", tracing::Level::INFO)
             .then(|| (request.method().clone(), request.uri().clone()));
-        let (mut response, component) = self.route(request, caller, &id, &under_way).await;
+        let end = under_way.end();
+        let peer = self.trusted.client(&caller.peer, request.headers());
+        let mut answering = Answering { under_way: &under_way, peer, end: &end, account: None, call_until: start };
+        let (mut response, component) = self.route(request, caller, &id, &mut answering).await;
+        let Answering { account, call_until, .. } = answering;
+        let account = account.unwrap_or_else(|| self.budget.open_whatever(Owner::of(caller, &peer, false)));
         body::fit(&mut response, to_head);
         if let Some((method, uri)) = logged {
             tracing::info!(
                 target: "access",
                 trace = id.to_str().unwrap_or("-"),
                 component = component.unwrap_or("-"),
-                peer = %caller.peer.ip(),
+                peer = %peer.address.ip(),
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
                 us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -88,7 +126,8 @@ impl Edge {
         if caller.is_secure() {
             headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
         }
-        response.body_mut().keep(under_way);
+        let pace = Pace::new(self.limits().idle_timeout, self.limits().response_min_rate.as_u64());
+        response.body_mut().send(Outgoing::new(under_way, account, end, pace, call_until));
         response
     }
 
@@ -97,7 +136,7 @@ impl Edge {
         request: Request<Incoming>,
         caller: &Caller,
         id: &HeaderValue,
-        under_way: &UnderWay,
+        answering: &mut Answering<'_>,
     ) -> (Response<EdgeBody>, Option<&'a str>) {
         let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
@@ -114,11 +153,20 @@ impl Edge {
             INFO => return (fixed(&head.method, "info", "application/json", self.info.clone()), None),
             _ => {}
         }
-        let Some(found) = self.router.route(uri.path()) else {
+        let Some(found) = self.app.router().route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
-        let handler = &found.target.handler;
+        let entry = match &found.target.answer {
+            Answer::Component(entry) => entry,
+            Answer::Static(response) => return (body::of_manifest(response), None),
+        };
+        let handler = &entry.handler;
         let component: &str = handler.component();
+        let owner = Owner::of(caller, &answering.peer, found.target.reserved);
+        let Ok(account) = self.budget.open(owner, request::head_bytes(&head)) else {
+            return (refusal(&Refused::NoMemory, 0), Some(component));
+        };
+        answering.account = Some(account.clone());
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
             Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
@@ -133,19 +181,30 @@ impl Edge {
         let Some(url) = request::target(&uri, authority, caller) else {
             return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
         };
-        found.target.headers.set(&mut head.headers, &url, &found, &caller.address);
+        found.target.headers.set(&mut head.headers, &url, &found, &answering.peer.header());
         head.headers.insert(REQUEST_ID, id.clone());
         head.uri = url;
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
-        let patience = self.limits().body_read_timeout;
-        let upload = match Upload::read(body, limit, whole, patience, &self.budget).await {
+        let reading = Reading {
+            limit,
+            whole,
+            pace: Pace::new(self.limits().body_read_timeout, self.limits().body_min_rate.as_u64()),
+            account: &account,
+            under_way: answering.under_way,
+            end: answering.end.clone(),
+        };
+        let upload = match Upload::read(body, reading).await {
             Ok(upload) => upload,
             Err(refused) => return (refusal(&refused, limit), Some(component)),
         };
-        let context = CallContext::new(trace, handler.call_deadline());
-        under_way.call_until(context.deadline);
+        let context = CallContext { rest: entry.rest.clone(), ..CallContext::new(trace, handler.call_deadline()) };
+        answering.call_until = context.deadline;
+        answering.under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();
+        if let Handler::Local(pool) = handler {
+            account.holds_instance(pool.component());
+        }
         let answer = match handler {
             Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
                 Ok(response) => buffer_small_body(response, to_head).await,

@@ -6,12 +6,17 @@
 
 mod activity;
 mod body;
+mod budget;
 mod connection;
 mod connections;
 mod edge;
 mod error;
+mod outgoing;
+mod pace;
+mod peer;
 mod request;
 mod server;
+mod streams;
 mod tls;
 mod upload;
 
@@ -22,6 +27,15 @@ pub use tls::{Tls, TlsError};
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [server::FIXED_LIMITS, connection::FIXED_LIMITS, request::FIXED_LIMITS, upload::FIXED_LIMITS, body::FIXED_LIMITS]
-        .concat()
+    [
+        server::FIXED_LIMITS,
+        connection::FIXED_LIMITS,
+        activity::FIXED_LIMITS,
+        peer::proxy_protocol::FIXED_LIMITS,
+        budget::FIXED_LIMITS,
+        request::FIXED_LIMITS,
+        upload::FIXED_LIMITS,
+        body::FIXED_LIMITS,
+    ]
+    .concat()
 }

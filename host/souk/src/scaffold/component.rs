@@ -3,8 +3,9 @@
 
 use super::libraries::Library;
 use super::manifest::ManifestEdit;
+use super::other_languages::JAVASCRIPT_HANDLER;
 use super::workspace::WorkspaceEdit;
-use super::{Changes, ScaffoldError, template};
+use super::{Changes, ScaffoldError, other_languages, template};
 use souk_manifest::DependencyName;
 use std::fmt::Write as _;
 use toml_edit::InlineTable;
@@ -58,6 +59,10 @@ pub enum Language {
     /// Rust, with spin-sdk.
     #[default]
     Rust,
+    /// JavaScript, with componentize-js: answers requests.
+    Javascript,
+    /// Python, with componentize-py: exports a contract.
+    Python,
 }
 
 /// The sources, the test and the contract of one shape of component.
@@ -152,6 +157,10 @@ pub(super) struct ContractNames {
     path: String,
     /// `acme::links`.
     package_path: String,
+    /// `order_store`, for the interface `order-store`.
+    python_module: String,
+    /// `OrderStore`.
+    python_class: String,
     /// `wit/links/store.wit`.
     pub file: String,
 }
@@ -170,11 +179,13 @@ impl ContractNames {
             path: format!("{package_path}::{}", rust(&interface)),
             file: format!("wit/{folder}/{interface}.wit"),
             package_path,
+            python_module: interface.replace('-', "_"),
+            python_class: interface.split('-').map(capitalized).collect(),
             interface,
         }
     }
 
-    pub fn values(&self) -> [(&str, &str); 6] {
+    pub fn values(&self) -> [(&str, &str); 8] {
         [
             ("package", &self.package),
             ("contract", &self.contract),
@@ -182,8 +193,16 @@ impl ContractNames {
             ("kept", &self.kept),
             ("path", &self.path),
             ("package_path", &self.package_path),
+            ("python_module", &self.python_module),
+            ("python_class", &self.python_class),
         ]
     }
+}
+
+/// A word with its first letter in upper case.
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 /// What no module of Rust can be called.
@@ -266,7 +285,11 @@ pub fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) -> Resu
             changes.create(format!("{name}/migrations/postgres/0001_first.sql"), postgres.to_owned())?;
         }
     }
-    rust(&mut changes, &mut edit, new, &shape, &gaps)?;
+    match new.language {
+        Language::Rust => rust(&mut changes, &mut edit, new, &shape, &gaps)?,
+        Language::Javascript => other_languages::javascript(&mut changes, &mut edit, new, &gaps)?,
+        Language::Python => other_languages::python(&mut changes, &mut edit, new, shape.test, &gaps)?,
+    }
     edit.close(&mut changes);
     Ok(changes)
 }
@@ -315,8 +338,8 @@ fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
     if let Kind::Http { route } = &new.kind {
         let _ = write!(text, "[[trigger.http]]\nroute = \"{route}\"\ncomponent = \"{name}\"\n\n");
     }
-    let file = name.replace('-', "_");
-    let _ = write!(text, "[component.{name}]\nsource = \"target/wasm32-wasip2/release/{file}.wasm\"\n");
+    let (source, command, watch) = build(new);
+    let _ = write!(text, "[component.{name}]\nsource = \"{source}\"\n");
     if new.storage.key_value {
         text.push_str("key_value_stores = [\"default\"]\n");
     }
@@ -341,13 +364,39 @@ fn tables(new: &NewComponent, gaps: &[(&str, &str)]) -> String {
         let exports: Vec<_> = exports.iter().map(|export| format!("\"{export}\"")).collect();
         let _ = writeln!(souk, "exports = [{}]", exports.join(", "));
     }
+    if new.language == Language::Javascript {
+        let _ = writeln!(souk, "exports = [\"{JAVASCRIPT_HANDLER}\"]");
+    }
     if !souk.is_empty() {
         let _ = write!(text, "\n[component.{name}.tool.souk]\n{souk}");
     }
     let _ = write!(
         text,
-        "\n[component.{name}.build]\ncommand = \"cargo build --target wasm32-wasip2 --release\"\nworkdir = \"{name}\"\n\
-         watch = [\"src/**/*.rs\", \"Cargo.toml\", \"../wit/**/*.wit\"]\n"
+        "\n[component.{name}.build]\ncommand = {command}\nworkdir = \"{name}\"\nwatch = [{watch}, \"../wit/**/*.wit\"]\n"
     );
     text
+}
+
+/// The file of a component, the command that makes it, and what it is made from.
+fn build(new: &NewComponent) -> (String, &'static str, &'static str) {
+    let name = &new.name;
+    match new.language {
+        Language::Rust => (
+            format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
+            "\"cargo build --target wasm32-wasip2 --release\"",
+            "\"src/**/*.rs\", \"Cargo.toml\"",
+        ),
+        Language::Javascript => (
+            format!("{name}/{name}.wasm"),
+            "[\"npm install --no-audit --no-fund\", \"npm run build\"]",
+            "\"*.js\", \"package.json\"",
+        ),
+        Language::Python => (
+            format!("{name}/app.wasm"),
+            "[\n  \"python3 -m venv .venv\",\n  \".venv/bin/pip install --quiet --require-hashes --requirement \
+             requirements.txt\",\n  \".venv/bin/componentize-py --wit-path spin-dependencies.wit --world root componentize \
+             app --output app.wasm\",\n]",
+            "\"*.py\", \"requirements.txt\"",
+        ),
+    }
 }

@@ -60,7 +60,7 @@ impl Library {
                 "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/atomic.wit", "wit/batch.wit", "wit/store.wit",
                 "wit/watch.wit", "wit/world.wit"),
             Library::Variables => files!("components/libraries/variables":
-                "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/key-value.wit", "wit/package.wit", "wit/sqlite.wit",
+                "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/package.wit",
                 "wit/variables.wit"),
             Library::Test => files!("tests/souk-test":
                 "Cargo.toml", "src/lib.rs", "src/app/mod.rs", "src/app/host.rs", "src/app/http.rs", "src/app/stand_in.rs"),

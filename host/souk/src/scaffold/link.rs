@@ -5,7 +5,7 @@
 
 use super::component::{CONTRACTS, ContractNames, HTTP, LINKED, test_file};
 use super::manifest::ManifestEdit;
-use super::{Changes, ScaffoldError, template};
+use super::{Changes, ScaffoldError, other_languages, template};
 use souk_manifest::DependencyName;
 use std::path::Path;
 
@@ -68,20 +68,28 @@ pub fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<Changes
 /// Writes the calls into a caller that is as it was made. Whether it was.
 fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &ContractNames) -> bool {
     let NewLink { caller, callee, .. } = link;
-    let (source, test) = (format!("{caller}/src/lib.rs"), test_file(caller));
-    let untouched = [("component", caller.as_str()), ("base", base)];
-    let as_made = |path: &str, text: &str| changes.read(path) == Some(template::fill(text, &untouched));
-    if !as_made(&source, HTTP.source) || !as_made(&test, HTTP.test) {
-        return false;
-    }
     let contract = changes.read(&names.file);
     let known = CONTRACTS.iter().find(|(_, text)| contract == Some(template::fill(text, &names.values())));
-    let Some((_, shape)) = known.and_then(|(kind, _)| LINKED.iter().find(|(own, _)| own == kind)) else { return false };
+    let Some((kind, _)) = known else { return false };
+    let Some((_, linked)) = LINKED.iter().find(|(own, _)| own == kind) else { return false };
+    let mut files =
+        vec![(test_file(caller), HTTP.test, linked.test), (format!("{caller}/src/lib.rs"), HTTP.source, linked.source)];
+    if *kind == "greetings" {
+        files.extend(other_languages::javascript_files(caller));
+    }
+    files.retain(|(path, ..)| changes.read(path).is_some());
+    let untouched = [("component", caller.as_str()), ("base", base)];
+    let as_made = |(path, made, _): &(String, &str, &str)| changes.read(path) == Some(template::fill(made, &untouched));
+    // A source and its test.
+    if files.len() != 2 || !files.iter().all(as_made) {
+        return false;
+    }
     let mut gaps = names.values().to_vec();
     gaps.extend(untouched);
     gaps.push(("callee", callee));
-    changes.replace(source, template::fill(shape.source, &gaps));
-    changes.replace(test, template::fill(shape.test, &gaps));
+    for (path, _, text) in files {
+        changes.replace(path, template::fill(text, &gaps));
+    }
     true
 }
 

@@ -89,6 +89,13 @@ impl ManifestEdit {
         }
     }
 
+    /// Whether the command that tests the application is one of `tool`.
+    pub fn tests_with(&self, tool: &str) -> bool {
+        let table = self.document.get("application").and_then(|table| table.get("tool")?.get("souk")?.get("test"));
+        let command = table.and_then(|table| table.get("command")?.as_str());
+        command.is_some_and(|command| command.starts_with(tool))
+    }
+
     /// Sets the command that tests the application, where it has none.
     pub fn test_command(&mut self, command: &str) -> Result<(), ScaffoldError> {
         let tool = self.document.get("application").and_then(|table| table.get("tool"));

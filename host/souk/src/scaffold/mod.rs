@@ -20,6 +20,7 @@ mod component;
 mod libraries;
 mod link;
 mod manifest;
+mod other_languages;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -102,6 +102,33 @@ fn a_caller_that_somebody_changed_is_left_alone_and_the_command_says_how_to_call
 }
 
 #[test]
+fn components_in_other_languages_have_their_tools_commands_and_what_those_need() {
+    let (_folder, app) = app();
+    let javascript = NewComponent { language: Language::Javascript, ..component("web", http("/..."), NOTHING) };
+    let greetings = exports("acme:greetings/good-day@1.0.0", false);
+    let python = NewComponent { language: Language::Python, ..component("greeter", greetings, NOTHING) };
+    add_to(&app, &javascript).unwrap();
+    add_to(&app, &python).unwrap();
+    assert_eq!(link(&app, "web", "greeter").unwrap(), [""; 0]);
+    let plan = souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(plan.test.as_deref(), Some("node --test tests/*.test.mjs"));
+    let contracts = crate::contracts::Contracts::read(&app.join("wit")).unwrap();
+    let text =
+        |name: &str| contracts.dependencies(&plan.components[name].imports, &plan.components[name].exports).unwrap();
+    assert!(text("web").contains("export wasi:http/incoming-handler@0.2.10;") && text("web").contains("import acme:"));
+    assert!(text("greeter").contains("export acme:greetings/good-day@1.0.0;"));
+    for (path, text) in files(&app) {
+        assert!(!text.contains("<<"), "{}: {text}", path.display());
+    }
+    let source = |path: &str| std::fs::read_to_string(app.join(path)).unwrap();
+    assert!(source("web/app.js").contains("import { greet } from \"acme:greetings/good-day@1.0.0\""));
+    assert!(source("greeter/app.py").contains("class GoodDay(exports.GoodDay):"));
+    assert!(source("tests/web.test.mjs").contains("/Ann"));
+    let with_data = NewComponent { storage: Storage { sqlite: true, ..NOTHING }, ..javascript };
+    assert!(add_to(&app, &NewComponent { name: "other".into(), ..with_data }).is_err());
+}
+
+#[test]
 fn comments_of_the_manifest_stay() {
     let (_folder, app) = app();
     let manifest = app.join("spin.toml");

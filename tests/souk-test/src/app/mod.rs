@@ -9,6 +9,8 @@ pub use stand_in::{Received, StandIn};
 
 use host::Host;
 use serde_json::Value;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -168,8 +170,18 @@ impl Builder {
     pub fn start(self) -> App {
         self.build();
         let state = TempDir::with_prefix("souk-").expect("a folder for the state");
+        self.share_compiled(state.path());
         let host = Host::start(&self, state.path());
         App { setup: self, state, host }
+    }
+
+    /// Lets the state have the compiled components of the application's own state folder: nothing else of a start takes
+    /// longer than a moment. Without it the test goes on as well.
+    fn share_compiled(&self, state: &Path) {
+        let own = self.manifest.parent().unwrap_or(Path::new("")).join(".souk/cache");
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&own);
+        let own = made.and_then(|()| own.canonicalize());
+        let _ = own.and_then(|own| symlink(own, state.join("cache")));
     }
 
     fn build(&self) {
