@@ -42,6 +42,7 @@ mod scenarios {
     mod outages;
     #[cfg(feature = "full")]
     mod outbound;
+    mod own_application;
     mod payments;
     mod peers;
     mod permissions;

@@ -33,6 +33,7 @@ impl Component {
             durable: Vec::new(),
             remote: Vec::new(),
             idempotent: Vec::new(),
+            exports: Vec::new(),
             nest: Nest::default(),
             build: None,
             migrations: None,
@@ -199,11 +200,28 @@ fn read_tool(
         }
     }
     component.idempotent = read_idempotent(&mut souk);
+    component.exports = read_exports(&mut souk);
     component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
+}
+
+/// Reads what the component exports beyond what others depend on.
+fn read_exports(souk: &mut Table<'_, '_>) -> Vec<DependencyName> {
+    let mut exports = Vec::new();
+    for entry in souk.strings("exports") {
+        match DependencyName::parse(&entry.value) {
+            Ok(name) if name.interface.is_some() => exports.push(name),
+            wrong => {
+                let why = wrong.err().unwrap_or_else(|| "it names no interface".to_owned());
+                let message = format!("`{}` in `exports` is not an interface: {why}", entry.value);
+                souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
+            }
+        }
+    }
+    exports
 }
 
 /// Reads which functions may be called twice. Whether the component exports them is known once it is compiled.

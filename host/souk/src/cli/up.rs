@@ -1,7 +1,8 @@
 //! `souk up`: the application, served.
 
+use super::port_file::PortFile;
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals};
+use super::{build, given, output, signals, stale};
 use crate::app::{App, Progress, Seeds};
 use crate::control;
 use crate::fetch::{self, Wanted};
@@ -54,6 +55,9 @@ pub struct Up {
     /// The PEM private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Write the port to this file once requests are answered; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
@@ -68,6 +72,10 @@ impl Up {
         if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
+            if state::exists(&state) {
+                // Somebody who has the folder is found now, and not after the build.
+                drop(StateFolder::open(&state)?);
+            }
             let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
             build::run(what, self.quiet).await?;
         }
@@ -89,6 +97,7 @@ impl Up {
         self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
+        stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
         let control = control::bind(&state::control_socket(state.path()))?;
         let quiet = self.quiet;
         let app = App::start(application, &state, move |progress| {
@@ -109,6 +118,7 @@ impl Up {
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
         let edge = tokio::spawn(vital("the listener", server.run(Edge::new(app.clone()), tls, shutdown.clone())));
+        let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
             output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         }
