@@ -107,7 +107,8 @@ async fn idle_connections_keep_no_newcomer_out() {
         assert_eq!(idle.len(), 4_160);
         std::future::pending::<()>().await;
     };
-    let bounds = Bounds { mib: 320, descriptors: 2_200 };
+    // Those that make room stay open for half a second, for a request that is on its way.
+    let bounds = Bounds { mib: 320, descriptors: 4_096 };
     let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
     endure("idle connections", &shop.app, &shop.host, bounds, newcomers, attack).await;
 }
@@ -138,7 +139,7 @@ async fn heads_and_bodies_that_stop_half_way_on_every_connection_keep_no_newcome
             }))
             .await;
         };
-        let bounds = Bounds { mib: 320, descriptors: 2_200 };
+        let bounds = Bounds { mib: 320, descriptors: 4_096 };
         let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
         endure(name, &shop.app, &shop.host, bounds, newcomers, attack).await;
     }
