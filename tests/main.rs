@@ -28,7 +28,10 @@ mod scenarios {
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod languages;
     mod lists;
+    mod load_components;
+    mod load_edge;
     mod middleware;
     mod migrations;
     mod mixed_links;
@@ -39,7 +42,9 @@ mod scenarios {
     mod outages;
     #[cfg(feature = "full")]
     mod outbound;
+    mod own_application;
     mod payments;
+    mod peers;
     mod permissions;
     mod permutations;
     mod postgres;

@@ -48,7 +48,8 @@ pub fn component(package: &str) -> PathBuf {
     target().join("wasm32-wasip2/debug").join(package.replace('-', "_")).with_extension("wasm")
 }
 
-fn guest(package: &str) {
+/// Builds the component of a package.
+pub fn guest(package: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["rustc", "--quiet", "-p", package, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
     run(cargo);

@@ -8,7 +8,6 @@ use crate::harness::{Answer, App, Client, Host, build, eventually};
 use futures::future::join_all;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 /// A component, by a short name and the package that it is built from.
 type Row = (&'static str, &'static str);
@@ -35,9 +34,8 @@ fn callees() -> String {
 fn app(limits: &str) -> App {
     build::mixed_guests();
     let mut manifest = "spin_manifest_version = 2\n[application]\nname = \"mixed\"\nversion = \"1.0.0\"\n".to_owned();
-    let source = |package: &str| -> PathBuf { build::component(package) };
     for (callee, package) in CALLEES {
-        let source = source(package);
+        let source = build::component(package);
         write!(
             manifest,
             "[component.to-{callee}]\nsource = {source:?}\n[component.to-{callee}.tool.souk.limits]\n{limits}\n"
@@ -45,7 +43,7 @@ fn app(limits: &str) -> App {
         .unwrap();
     }
     for (caller, package) in CALLERS {
-        let source = source(package);
+        let source = build::component(package);
         for (callee, _) in CALLEES {
             let name = format!("{caller}-to-{callee}");
             write!(
@@ -68,7 +66,7 @@ enum Place {
     /// On the callers' host.
     Local(Host),
     /// On the second host.
-    Remote(Nats, Host, Host),
+    Remote { _nats: Nats, callee: Host, caller: Host },
 }
 
 impl Place {
@@ -81,19 +79,19 @@ impl Place {
         let callee = app.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", &callees()]).await;
         let caller =
             app.start_at("127.0.0.1:0", "state-2", &["--nats", &nats.url(), "--only", &links().join(",")]).await;
-        Place::Remote(nats, callee, caller)
+        Place::Remote { _nats: nats, callee, caller }
     }
 
     fn client(&self) -> Client {
         match self {
-            Place::Local(host) | Place::Remote(_, _, host) => host.client(),
+            Place::Local(host) | Place::Remote { caller: host, .. } => host.client(),
         }
     }
 
     /// The host of the callees.
     fn callee(&self) -> &Host {
         match self {
-            Place::Local(host) | Place::Remote(_, host, _) => host,
+            Place::Local(host) | Place::Remote { callee: host, .. } => host,
         }
     }
 }

@@ -462,11 +462,11 @@ async fn souk_call_reaches_components_on_other_hosts() {
     let (succeeded, _, err) = call("souk-test:rogue/deeds#open-database", json!({ "label": "none" })).await;
     assert!(!succeeded && err.contains("failed"), "{err}");
     let (_, _, err) = call("souk-test:rogue/deeds#answer", json!({ "m": 7 })).await;
-    assert!(err.contains("do not fit") && err.contains("answer: async func(n: u32)"), "{err}");
+    assert!(err.contains("do not fit") && err.contains("answer: func(n: u32)"), "{err}");
     let (_, _, err) = call("souk-test:rogue/deeds#none", json!({})).await;
     assert!(err.contains("souk-test:rogue/deeds@1.0.0#answer"), "{err}");
     let (out, _) = texts(&pair.app.souk("call", &["--list"]).await);
-    assert!(out.contains(&format!("rogue {DEEDS} (on another host)")) && out.contains("answer: async func"), "{out}");
+    assert!(out.contains(&format!("rogue {DEEDS} (on another host)")) && out.contains("answer: func"), "{out}");
     drop(pair.callee);
     let (out, _) = texts(&pair.app.souk("call", &["--list"]).await);
     assert!(out.contains("no host that runs it answers"), "{out}");
@@ -577,7 +577,7 @@ async fn a_caller_whose_type_no_host_serves_is_told_unavailable_and_the_log_has_
     first.client().get("/rogue/bare/42").await.expect(500);
     let at_call = eventually("the call is explained", || async {
         let log = first.log();
-        log.into_iter().find(|line| line.contains("WARN") && line.contains("bare@1.0.0#answer"))
+        log.into_iter().find(|line| line.contains("WARN") && line.contains("calls `souk-test:rogue/bare@1.0.0#answer`"))
     })
     .await;
     assert!(at_start.contains("ERROR"), "{at_start}");

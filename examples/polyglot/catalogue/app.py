@@ -13,6 +13,7 @@ from wit_world.exports.catalog import (
     Error_Unavailable,
     Money,
     NewProduct,
+    NextPage,
     Page,
     Product,
     ProductChanges,
@@ -105,6 +106,18 @@ class Catalog(exports.Catalog):
         )
         total = rows[0][6] if rows else query(COUNT)[0][0]
         return Page([product(row) for row in rows], total)
+
+    def list_after(self, after: int | None, limit: int) -> NextPage:
+        if not 1 <= limit <= MAX_PAGE:
+            raise Err(Error_Invalid(f"limit must be from 1 to {MAX_PAGE}"))
+        # One more than asked for says whether there are more; no product has a number beyond the database's.
+        rows = query(
+            f"SELECT {COLUMNS} FROM products WHERE available = 1 AND id > ?1 ORDER BY id LIMIT ?2",
+            min(after or 0, MAX_ID),
+            limit + 1,
+        )
+        products = [product(row) for row in rows[:limit]]
+        return NextPage(products, products[-1].id if len(rows) > limit else None)
 
     def get(self, id: int) -> Product:
         return one(query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", key(id)))

@@ -227,6 +227,12 @@ impl Ctx {
         self.call = call;
     }
 
+    /// Why the guest failed, as far as it said so on its standard error in this call. For the log and for operators: it can
+    /// name what callers must not learn.
+    pub fn last_words(&self) -> Option<String> {
+        self.stdio.last_words()
+    }
+
     /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
     fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
         self.resources.set_limit(&mut self.table, &mut self.http);

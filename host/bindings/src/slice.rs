@@ -21,18 +21,4 @@ impl Slice {
     pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-
-    /// Runs `future`, giving the permit back whenever it waits: a guest that waits is not busy, and must not keep a
-    /// busy one from running.
-    pub async fn run<F: Future>(&self, future: F) -> F::Output {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
-            let poll = future.as_mut().poll(cx);
-            if poll.is_pending() {
-                self.release();
-            }
-            poll
-        })
-        .await
-    }
 }

@@ -101,9 +101,10 @@ fn lookup(ctx: &Ctx, name: &str) -> Result<String, wit::Error> {
     }
     let component = &ctx.grants.component;
     ctx.grants.variables.get(name).cloned().ok_or_else(|| {
-        wit::Error::Undefined(format!(
-            "component `{component}` has no variable `{name}`; add it under [component.{component}.variables]"
-        ))
+        let reason =
+            format!("component `{component}` has no variable `{name}`; add it under [component.{component}.variables]");
+        tracing::warn!(trace = %ctx.call.trace, "{reason}");
+        wit::Error::Undefined(reason)
     })
 }
 

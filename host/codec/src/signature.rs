@@ -17,7 +17,7 @@ pub fn signature(name: &str, func: &ComponentFunc) -> String {
 }
 
 /// The signature of a `func`, also where the function is an `async func`: a link joins the two.
-fn sync_signature(name: &str, func: &ComponentFunc) -> String {
+pub fn sync_signature(name: &str, func: &ComponentFunc) -> String {
     let mut printer = Printer::new(usize::MAX);
     printer.typed(name, "func", func);
     printer.out

@@ -6,7 +6,9 @@
 use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{Lease, Pool};
+use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio_util::task::AbortOnDropHandle;
@@ -45,7 +47,8 @@ impl Pool {
         context: CallContext,
     ) -> Result<(), CallError> {
         let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
-        let returned = match tokio::time::timeout_at(deadline, self.run(function, params, results, context)).await {
+        let mut run = pin!(self.run(function, params, results, context));
+        let returned = match tokio::time::timeout_at(deadline, run.as_mut()).await {
             Ok(returned) => returned?,
             Err(_) => return Err(self.late()),
         };
@@ -97,7 +100,7 @@ impl Pool {
                 Ok(None)
             }
             Ok(false) => Ok(Some(lease)),
-            Err(error) => Err(self.trapped(&error)),
+            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
         }
     }
 
@@ -106,7 +109,7 @@ impl Pool {
     fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
-                Ok(ended) => ended.map_err(|error| self.trapped(&error)),
+                Ok(ended) => ended.map_err(|error| self.trapped(&error, lease.instance.store.data())),
                 Err(_) => Err(self.late()),
             };
             match ended {
@@ -123,8 +126,9 @@ impl Pool {
         self.error(Failure::Deadline, "raise its limit `call_deadline`, or that of a caller, if it needs longer")
     }
 
-    /// The error of a call whose guest trapped with `error`.
-    pub(super) fn trapped(&self, error: &wasmtime::Error) -> CallError {
+    /// The error of a call whose guest trapped with `error`. What the guest said of it comes first: the trap itself is a
+    /// backtrace of its standard library.
+    pub(super) fn trapped(&self, error: &wasmtime::Error, guest: &Ctx) -> CallError {
         // The epoch callback interrupts a guest whose deadline has passed.
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => self.late(),
@@ -137,7 +141,10 @@ impl Pool {
                 );
                 self.error(Failure::Trapped, detail)
             }
-            _ => self.error(Failure::Trapped, format_args!("{error:#}")),
+            _ => match guest.last_words() {
+                Some(reason) => self.error(Failure::Trapped, format_args!("{reason}\n{error:#}")),
+                None => self.error(Failure::Trapped, format_args!("{error:#}")),
+            },
         }
     }
 }
@@ -149,20 +156,20 @@ async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mu
         wasmtime::bail!("function {function} is not there");
     };
     let slice = instance.store.data().slice.clone();
-    panic::contain(slice.run(instance.store.run_concurrent(async |accessor| {
+    let call = pin!(instance.store.run_concurrent(async |accessor| {
         func.call_concurrent(accessor, params, results).await?;
         let done = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
         wasmtime::error::Ok(done)
-    })))
-    .await?
+    }));
+    panic::drive(&slice, call).await?
 }
 
 /// Waits until the guest has ended what it does after its return: only then is its instance free.
 async fn finish(lease: &mut Lease) -> Result<()> {
     let store = &mut lease.instance.store;
     let slice = store.data().slice.clone();
-    panic::contain(slice.run(store.run_concurrent(async |accessor| {
+    let rest = pin!(store.run_concurrent(async |accessor| {
         std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-    })))
-    .await
+    }));
+    panic::drive(&slice, rest).await
 }

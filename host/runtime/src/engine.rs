@@ -1,5 +1,6 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
+use super::vital::vital_thread;
 use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use souk_manifest::limits::ComponentLimits;
 use std::path::Path;
@@ -66,10 +67,12 @@ impl Engine {
             .spawn({
                 let (engine, stop) = (wasmtime.clone(), stop.clone());
                 move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        std::thread::sleep(CPU_SLICE);
-                        engine.increment_epoch();
-                    }
+                    vital_thread("the clock of fairness", || {
+                        while !stop.load(Ordering::Relaxed) {
+                            std::thread::sleep(CPU_SLICE);
+                            engine.increment_epoch();
+                        }
+                    });
                 }
             })
             .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;

@@ -5,9 +5,33 @@
 //! again, since the panic may have left it half changed.
 
 use futures::FutureExt as _;
+use souk_bindings::Slice;
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
 use wasmtime::Result;
+
+/// Runs `call`, a guest's, makes an error of its panic, and gives the permit of `slice` back whenever it waits: a guest
+/// that waits is not busy, and must not keep a busy one from running.
+///
+/// It takes the call by reference, because a call is a future of kilobytes: each function that takes one by value keeps
+/// two copies of it, and four in a row made every call move 40 KB.
+///
+/// # Errors
+/// That of `call`, or that the host panicked.
+pub(super) async fn drive<T>(slice: &Slice, mut call: Pin<&mut impl Future<Output = Result<T>>>) -> Result<T> {
+    std::future::poll_fn(|cx| {
+        // A call that has panicked is not polled again.
+        let poll = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))));
+        if poll.is_pending() {
+            slice.release();
+        }
+        poll
+    })
+    .await
+}
 
 /// Runs `call`, and makes an error of its panic.
 ///
@@ -15,12 +39,15 @@ use wasmtime::Result;
 /// That of `call`, or that the host panicked.
 pub(super) async fn contain<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     // The store is behind a reference in `call`, so it is dropped by the caller, outside the panic.
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
-        wasmtime::bail!("the host panicked, which is a mistake in Souk and not in the component: {}", message(&*panic))
-    })
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+fn panicked(panic: &(dyn Any + Send)) -> wasmtime::Error {
+    let message = message(panic);
+    wasmtime::format_err!("the host panicked, which is a mistake in Souk and not in the component: {message}")
+}
+
+pub(super) fn message(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

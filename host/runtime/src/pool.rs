@@ -139,7 +139,8 @@ impl Pool {
     pub(super) async fn lease(self: &Arc<Self>, call: CallContext) -> Result<Lease, CallError> {
         let permit = match self.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait_for_slot(&call).await?,
+            // What is rare is in a box, so that it takes no room in every call.
+            Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
         let idle = self.instances().pop();
         let mut instance = match idle {
@@ -147,7 +148,7 @@ impl Pool {
                 instance.store.data_mut().begin(call);
                 instance
             }
-            None => self.instantiate(call).await?,
+            None => Box::pin(self.instantiate(call)).await?,
         };
         instance.uses += 1;
         // The epoch went on while the instance was idle: its slice starts now.

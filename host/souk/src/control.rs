@@ -22,7 +22,7 @@ use souk_links::durable::{JetStreamError, JetStreamQueue, Queue, operator};
 use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
-use souk_runtime::{Compiled, Failure, Function, is_host_interface};
+use souk_runtime::{Compiled, Failure, Function, is_host_interface, vital};
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -302,7 +302,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
 
 /// Serves `listener` until `shutdown`; calls under way are counted in `tasks`, so that a drain can wait for them.
 pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown: CancellationToken) {
-    tokio::spawn(async move {
+    tokio::spawn(vital("the control socket", async move {
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -335,7 +335,7 @@ pub fn serve(app: Arc<App>, listener: UnixListener, tasks: TaskTracker, shutdown
                 }
             }
         }
-    });
+    }));
 }
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

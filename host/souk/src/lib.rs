@@ -9,12 +9,16 @@
 
 pub mod app;
 pub mod cli;
+pub mod contracts;
 pub mod control;
 mod descriptors;
 pub mod fetch;
 pub mod http;
 mod limits;
 mod machine;
+#[cfg(test)]
+mod reference;
+mod scaffold;
 mod spin_headers;
 pub mod telemetry;
 mod usage;

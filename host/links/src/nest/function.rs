@@ -6,7 +6,7 @@ use super::leave_out::LeaveOut;
 use super::packet::Outcome;
 use crate::check::{LinkTypeError, Mismatch};
 use serde_json::value::RawValue;
-use souk_codec::signature::signature;
+use souk_codec::signature::{signature, sync_signature};
 use souk_codec::{CodecError, FunctionCodec, camel_case};
 use souk_manifest::NestPattern;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use wasmtime::component::types::{ComponentFunc, Type};
 
 /// The package whose functions take and give JSON: for adapters.
 const PACKAGE: &str = "nest:microservices";
-/// The functions of that package, as every side must have them.
-const REQUEST: &str = "handle: async func(pattern: string, data: string) -> result<string, variant { \
+/// The functions of that package, as every side must have them, but for being `async`.
+const REQUEST: &str = "handle: func(pattern: string, data: string) -> result<string, variant { \
                        exception(string), unavailable(string) }>";
-const EVENT: &str = "handle: async func(pattern: string, data: string) -> result<_, variant { retry(string), \
+const EVENT: &str = "handle: func(pattern: string, data: string) -> result<_, variant { retry(string), \
                      reject(string) }>";
 
 /// A function and how its values are written in packets.
@@ -83,7 +83,7 @@ impl Function {
         let leave_out = LeaveOut::of(pattern, ok.as_ref()).map_err(wrong)?;
         let form = if pattern.interface.package == PACKAGE {
             let expected = if direction == Direction::Event { EVENT } else { REQUEST };
-            let found = signature(&pattern.function, ty);
+            let found = sync_signature(&pattern.function, ty);
             if found != REQUEST && found != EVENT {
                 let fix = format!("build the component against `{expected}`");
                 return Err(wrong(Mismatch::new(format!("is `{found}`"), fix)));

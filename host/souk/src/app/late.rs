@@ -3,7 +3,7 @@
 use super::App;
 use super::error::StartError;
 use super::migrations;
-use super::start::{Wiring, compile, sweep};
+use super::start::{Wiring, compile, swept};
 use souk_links::remote::Remote;
 use souk_manifest::ManifestErrors;
 use souk_runtime::Pool;
@@ -61,7 +61,7 @@ impl App {
         ManifestErrors::check(wiring.mistakes)?;
         migrations::run(&part, shared.databases()).await?;
         let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
-        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(new.values().cloned().collect()))));
+        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(swept(new.values().cloned().collect()))));
         late.pools.extend(new);
         Ok(loaded)
     }

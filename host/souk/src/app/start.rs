@@ -10,7 +10,7 @@ use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig};
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, vital};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -27,17 +27,15 @@ souk_manifest::fixed_limits! {
     /// The longest interval at which instances are looked for that have been idle for too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
     /// How often a start says which components are still being compiled.
-    const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 }
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
-    /// Code is being compiled, and will take a while; it is kept for the next start.
+    /// Code is being compiled, and takes a while; it is kept for the next start.
     Compiling {
-        /// The components that it is for.
-        components: Vec<String>,
-        /// How large they are.
-        bytes: u64,
+        /// The components that are not ready, and how large the code of each is.
+        components: Vec<(String, u64)>,
         /// How long it has taken so far.
         so_far: Duration,
     },
@@ -146,7 +144,7 @@ impl App {
         for (component, count) in migrations::run(&part, shared.databases()).await? {
             progress(Progress::Migrated { component, count });
         }
-        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(swept(pools.values().cloned().collect())));
         let app = Arc::new(App {
             pools,
             router: routes::router(&application, &handlers),
@@ -205,13 +203,8 @@ pub(super) async fn compile(
         let done = tokio::select! {
             done = tasks.join_next() => done,
             _ = tick.tick() => {
-                for (components, bytes) in &compiling {
-                    progress(Progress::Compiling {
-                        components: components.clone(),
-                        bytes: *bytes,
-                        so_far: start.elapsed(),
-                    });
-                }
+                let components = compiling.iter().map(|(names, bytes)| (names.join(", "), *bytes)).collect();
+                progress(Progress::Compiling { components, so_far: start.elapsed() });
                 continue;
             }
         };
@@ -423,8 +416,12 @@ fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
     (format!("{message}; it exports {offers}"), fix.to_owned())
 }
 
-/// Drops instances that nobody uses, again and again.
-pub(super) async fn sweep(pools: Vec<Arc<Pool>>) {
+/// Drops instances that nobody uses, for as long as the host runs.
+pub(super) async fn swept(pools: Vec<Arc<Pool>>) {
+    vital("the sweeper of instances", sweep(pools)).await;
+}
+
+async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
     let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
     loop {

@@ -1,7 +1,8 @@
 //! `souk up`: the application, served.
 
+use super::port_file::PortFile;
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals};
+use super::{build, given, output, signals, stale};
 use crate::app::{App, Progress, Seeds};
 use crate::control;
 use crate::fetch::{self, Wanted};
@@ -11,6 +12,7 @@ use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::Application;
 use souk_manifest::state::{self, StateFolder};
+use souk_runtime::{lost, vital};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -53,6 +55,9 @@ pub struct Up {
     /// The PEM private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Write the port to this file once requests are answered; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
@@ -67,6 +72,10 @@ impl Up {
         if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
+            if state::exists(&state) {
+                // Somebody who has the folder is found now, and not after the build.
+                drop(StateFolder::open(&state)?);
+            }
             let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
             build::run(what, self.quiet).await?;
         }
@@ -88,6 +97,7 @@ impl Up {
         self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
+        stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
         let control = control::bind(&state::control_socket(state.path()))?;
         let quiet = self.quiet;
         let app = App::start(application, &state, move |progress| {
@@ -107,11 +117,18 @@ impl Up {
         let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let calls = TaskTracker::new();
         control::serve(app.clone(), control, calls.clone(), shutdown.clone());
-        let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
+        let edge = tokio::spawn(vital("the listener", server.run(Edge::new(app.clone()), tls, shutdown.clone())));
+        let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
             output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
         }
-        let mut drained = edge.await?;
+        let lost = tokio::select! {
+            () = lost() => true,
+            () = shutdown.cancelled() => false,
+        };
+        // What is left serves what is under way.
+        shutdown.cancel();
+        let mut drained = edge.await?.unwrap_or_default();
         calls.close();
         drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
         if let Some(serving) = serving {
@@ -121,6 +138,9 @@ impl Up {
             ending.await?;
         }
         let _ = std::fs::remove_file(state::control_socket(state.path()));
+        if lost {
+            anyhow::bail!("a part of the host that it cannot do without has failed: the log says which")
+        }
         if drained {
             Ok(ExitCode::SUCCESS)
         } else {
@@ -186,12 +206,12 @@ fn url(scheme: &str, address: SocketAddr) -> String {
 
 fn show(progress: &Progress) {
     match progress {
-        Progress::Compiling { components, bytes, so_far } => output::note(&format!(
-            "compiling {} ({} MiB) for {} s; the next start finds it compiled",
-            components.join(", "),
-            bytes.div_ceil(1 << 20),
-            so_far.as_secs(),
-        )),
+        Progress::Compiling { components, so_far } => {
+            let components: Vec<String> =
+                components.iter().map(|(names, bytes)| format!("{names} ({} MiB)", bytes.div_ceil(1 << 20))).collect();
+            let so_far = so_far.as_secs();
+            output::note(&format!("compiling {} since {so_far} s; later starts load it", components.join(", ")));
+        }
         Progress::Ready { components, took } => {
             output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
         }
