@@ -100,7 +100,7 @@ async fn messages_reach_an_mqtt_broker_by_both_interfaces() {
         let sent = ask(&client, path, &address, "shop/orders", &payload).await;
         assert_eq!((sent.status, sent.text()), (200, "done".to_owned()));
         let received;
-        (received, subscriber) = blocking(move || (subscriber.next(), subscriber)).await;
+        (received, subscriber) = blocking(move || (subscriber.receive(), subscriber)).await;
         assert!(received == (payload, 2), "{path}: {} bytes", received.0.len());
     }
 }

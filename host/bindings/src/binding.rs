@@ -47,10 +47,7 @@ impl Binding {
 }
 
 /// The labels that components of this host have in `list`, each with the first component that has it.
-pub(crate) fn labels<'a>(
-    application: &'a Application,
-    list: fn(&Component) -> &Vec<String>,
-) -> BTreeMap<&'a str, &'a Component> {
+pub(crate) fn labels(application: &Application, list: fn(&Component) -> &Vec<String>) -> BTreeMap<&str, &Component> {
     let mut labels = BTreeMap::new();
     for component in application.here() {
         for label in list(component) {

@@ -86,7 +86,7 @@ pub struct Subscriber(TcpStream);
 
 impl Subscriber {
     /// The payload of the next message, and the quality of service that it came with.
-    pub fn next(&mut self) -> (Vec<u8>, u8) {
+    pub fn receive(&mut self) -> (Vec<u8>, u8) {
         loop {
             let (first, body) = packet(&mut self.0);
             match first & 0xf0 {

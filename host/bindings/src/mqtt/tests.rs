@@ -41,7 +41,7 @@ async fn messages_of_every_quality_of_service_arrive_in_their_order() {
     }
     publish(&mut ctx, &c, "shop/orders", b"", Qos::ExactlyOnce).await.unwrap();
     for (payload, qos) in [(&large[..], 0), (&large, 1), (&large, 2), (&large, 1), (b"", 2)] {
-        let (received, of) = subscriber.next();
+        let (received, of) = subscriber.receive();
         assert!(received == payload && of == qos, "{} bytes, {of}", received.len());
     }
     HostConnection::drop(&mut ctx, c).await.unwrap();
