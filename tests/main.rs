@@ -31,6 +31,8 @@ mod scenarios {
     mod jetstream;
     mod languages;
     mod lists;
+    mod load_components;
+    mod load_edge;
     mod metrics;
     mod middleware;
     mod migrations;
@@ -40,7 +42,11 @@ mod scenarios {
     mod nest_events;
     mod nest_wire;
     mod outages;
+    #[cfg(feature = "full")]
+    mod outbound;
+    mod own_application;
     mod payments;
+    mod peers;
     mod permissions;
     mod permutations;
     mod postgres;

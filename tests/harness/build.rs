@@ -27,6 +27,9 @@ pub fn guests() {
         ["example-hello", "front", "listener", "middleware", "relay", "rogue", "sender", "spin-5", "unruly"]
             .into_iter()
             .for_each(guest);
+        if cfg!(feature = "full") {
+            ["outbound-2", "outbound-3"].into_iter().for_each(guest);
+        }
     });
 }
 

@@ -362,11 +362,32 @@ async fn up_says_at_its_start_what_runs_where() {
     }
 }
 
+#[tokio::test]
+async fn limits_shows_how_much_of_each_budget_a_running_host_uses() {
+    let app = App::alone("edge");
+    let refused = refused(&app.souk("limits", &[]).await);
+    assert!(refused.contains("no host runs") && refused.contains("souk up"), "{refused}");
+    let host = app.start().await;
+    let mut unread = crate::harness::http2::Http2::connect(host.address(), 0).await;
+    assert!(unread.send("GET", "/self/bytes/50000", &[], &[None]).await);
+    let taken = eventually("an unread response is counted", || async {
+        let printed = printed(&app.souk("limits", &["--json"]).await);
+        let used = printed.as_array().unwrap().iter().find(|used| used["name"] == "request_memory").unwrap();
+        used["taken"].as_u64().filter(|taken| *taken >= 50_000)
+    })
+    .await;
+    assert!(taken < 100_000, "{taken} bytes for a response of 50,000");
+    let (out, _) = texts(&app.souk("limits", &[]).await);
+    for fragment in ["request_memory", "of 256 MiB", "peer_connections (largest)", "open_files", "instances of front"] {
+        assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
+    }
+}
+
 #[test]
 fn help_lists_every_command() {
     let output = std::process::Command::new(build::SOUK).arg("--help").output().unwrap();
     let (out, err) = texts(&output);
-    for command in ["up", "build", "call", "admin", "migrate", "doctor"] {
+    for command in ["up", "build", "call", "admin", "migrate", "doctor", "limits"] {
         assert!(out.contains(command), "{command} is missing:\n{out}\n{err}");
     }
 }

@@ -53,6 +53,6 @@ async fn a_component_that_is_not_chosen_is_not_there() {
     let host = app().argument("--component-id").argument("spin-5").start().await;
     let client = host.client();
     assert_eq!(client.get("/variable?greeting").await.text(), "hello");
-    let answer = client.send(Method::GET, "/fetch?http://newer.spin.internal/there", &[], None).await;
-    assert_eq!(answer.status, 502);
+    let answer = client.open(Method::GET, "/fetch?http://newer.spin.internal/there").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 502);
 }

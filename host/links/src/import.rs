@@ -17,7 +17,7 @@ pub enum LinkError {
     #[error(transparent)]
     Type(#[from] LinkTypeError),
     /// The exporter lacks what is imported.
-    #[error("component `{exporter}` does not export `{item}`\n  fix: {fix}")]
+    #[error("component `{exporter}` does not export `{item}`")]
     Missing {
         /// The component that should export it.
         exporter: Arc<str>,
@@ -27,15 +27,24 @@ pub enum LinkError {
         fix: String,
     },
     /// The linker refused.
-    #[error(
-        "`{interface}` cannot be linked: {message}\n  fix: name it in one dependency only, and not one that the host itself offers"
-    )]
+    #[error("`{interface}` cannot be linked: {message}")]
     Linker {
         /// The imported interface.
         interface: String,
         /// wasmtime's words.
         message: String,
     },
+}
+
+impl LinkError {
+    /// What fixes it.
+    pub fn fix(&self) -> &str {
+        match self {
+            LinkError::Type(error) => &error.fix,
+            LinkError::Missing { fix, .. } => fix,
+            LinkError::Linker { .. } => "name it in one dependency only, and not one that the host itself offers",
+        }
+    }
 }
 
 /// One interface that a component imports, and the component that answers it.

@@ -42,6 +42,8 @@ pub struct Application {
     pub sqlite_paths: BTreeMap<String, PathBuf>,
     /// The state folder, when the runtime configuration names one.
     pub state_dir: Option<PathBuf>,
+    /// The command that tests the application, for `souk test`.
+    pub test: Option<String>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
     /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
@@ -138,6 +140,8 @@ pub struct Component {
     pub remote: Vec<Marked>,
     /// Which of its functions other components may call twice.
     pub idempotent: Vec<Idempotent>,
+    /// What it exports beyond what other components depend on; for the generator of its bindings.
+    pub exports: Vec<DependencyName>,
     /// What it has to do with a NestJS system.
     pub nest: Nest,
     /// Whether the host counts as ready whatever this component lacks.
@@ -217,6 +221,8 @@ pub struct BuildPlan {
     pub dir: PathBuf,
     /// Every component by name, those without a build command too.
     pub components: BTreeMap<String, BuildStep>,
+    /// The command that tests the application, for `souk test`.
+    pub test: Option<String>,
     /// What is legal and most likely not meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -230,6 +236,10 @@ pub struct BuildStep {
     pub download: Option<Download>,
     /// How; `None` when the manifest has no build command.
     pub build: Option<Build>,
+    /// What it imports from other components.
+    pub imports: Vec<DependencyName>,
+    /// What it exports: what other components depend on, and what its own table adds.
+    pub exports: Vec<DependencyName>,
     /// The line of the component.
     pub line: usize,
 }

@@ -6,12 +6,11 @@ use super::files::Files;
 use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::AllowedHost;
 use super::table::{At, Table};
-use super::template::Template;
-use super::{Build, Component, Dependency, Idempotent, Marked, Nest, dependencies, nest, profile, source};
+use super::template::{Template, template};
+use super::{Component, Dependency, Idempotent, Marked, Nest, build, dependencies, nest, profile, source};
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::Path;
-use toml::de::DeValue;
 
 impl Component {
     /// A component of which only the name is known.
@@ -34,6 +33,7 @@ impl Component {
             durable: Vec::new(),
             remote: Vec::new(),
             idempotent: Vec::new(),
+            exports: Vec::new(),
             nest: Nest::default(),
             ignored_for_readiness: false,
             build: None,
@@ -70,7 +70,7 @@ pub(super) fn read<'a>(
     warn_of_missing(&mut table, "blob_containers", "has no blob storage");
     read_targets(&mut table);
     if let Some(build) = table.table("build") {
-        component.build = read_build(build, dir);
+        component.build = build::read(build, dir);
     }
     (component.dependencies, templates.providers) = dependencies::read(&mut table, dir);
     profile::read(&mut table, dir);
@@ -87,29 +87,6 @@ fn warn_of_missing(table: &mut Table<'_, '_>, key: &'static str, what: &str) {
         let message = format!("`{key}` grants nothing here: Souk {what}, and a call to them traps");
         table.warning(first.line, message, format!("remove `{key}` if the component does without"));
     }
-}
-
-/// Reads a template and checks the variables in it.
-pub(super) fn template(
-    table: &Table<'_, '_>,
-    line: usize,
-    text: &str,
-    declared: &BTreeMap<String, Declared>,
-) -> Option<Template> {
-    let Some(template) = Template::parse(text) else {
-        table.error(line, "a template has `{{` without `}}`", "write `{{ variable }}`");
-        return None;
-    };
-    let mut known = true;
-    for name in template.variables().filter(|name| !declared.contains_key(*name)) {
-        known = false;
-        let fix = match nearest(name, declared.keys().map(String::as_str)) {
-            Some(near) => format!("did you mean `{{{{ {near} }}}}`?"),
-            None => format!("declare it: `{name} = {{ required = true }}` under [variables]"),
-        };
-        table.error(line, format!("a template names the variable `{name}`, which is not declared"), fix);
-    }
-    known.then_some(template)
 }
 
 fn read_variables(table: &mut Table<'_, '_>, declared: &BTreeMap<String, Declared>) -> BTreeMap<String, Template> {
@@ -188,37 +165,6 @@ fn read_labels(table: &mut Table<'_, '_>, key: &'static str) -> Vec<String> {
     labels
 }
 
-pub(super) fn read_build(mut table: Table<'_, '_>, dir: &Path) -> Option<Build> {
-    let commands = read_commands(&mut table);
-    let workdir = table.string("workdir").map_or_else(|| dir.to_owned(), |workdir| dir.join(workdir.value));
-    let watch = table.strings("watch").into_iter().map(|path| path.value).collect();
-    table.finish();
-    Some(Build { commands, workdir, watch })
-}
-
-/// Reads `command` of a table of a build.
-pub(super) fn read_commands(table: &mut Table<'_, '_>) -> Vec<String> {
-    const FIX: &str = "write `command = \"cargo build ...\"`, or a list of commands";
-    match table.value("command") {
-        None => {
-            table.error(table.line, format!("{} has no `command`", table.place), FIX);
-            Vec::new()
-        }
-        Some((line, value)) => match value.get_ref() {
-            DeValue::String(command) => vec![command.to_string()],
-            DeValue::Array(list) if list.is_empty() => {
-                table.error(line, "`command` is an empty list", FIX);
-                Vec::new()
-            }
-            DeValue::Array(_) => table.strings("command").into_iter().map(|command| command.value).collect(),
-            other => {
-                table.mismatch("command", line, "a string or a list of strings", other);
-                Vec::new()
-            }
-        },
-    }
-}
-
 /// Reads what is Souk's own.
 fn read_tool(
     mut souk: Table<'_, '_>,
@@ -255,6 +201,7 @@ fn read_tool(
         }
     }
     component.idempotent = read_idempotent(&mut souk);
+    component.exports = read_exports(&mut souk);
     component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
     if let Some(readiness) = souk.string("readiness") {
         match readiness.value.as_str() {
@@ -270,6 +217,22 @@ fn read_tool(
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }
     souk.finish();
+}
+
+/// Reads what the component exports beyond what others depend on.
+fn read_exports(souk: &mut Table<'_, '_>) -> Vec<DependencyName> {
+    let mut exports = Vec::new();
+    for entry in souk.strings("exports") {
+        match DependencyName::parse(&entry.value) {
+            Ok(name) if name.interface.is_some() => exports.push(name),
+            wrong => {
+                let why = wrong.err().unwrap_or_else(|| "it names no interface".to_owned());
+                let message = format!("`{}` in `exports` is not an interface: {why}", entry.value);
+                souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
+            }
+        }
+    }
+    exports
 }
 
 /// Reads which functions may be called twice. Whether the component exports them is known once it is compiled.

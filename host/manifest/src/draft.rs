@@ -7,7 +7,7 @@ use super::names::nearest;
 use super::peers::Reserved;
 use super::table::{At, Table};
 use super::template::Template;
-use super::{Application, Component, redis_trigger};
+use super::{Application, Component};
 use crate::limits::{Given, Limit, LimitValue};
 use std::collections::BTreeMap;
 use toml::de::DeValue;
@@ -23,9 +23,18 @@ pub(super) struct Draft {
     /// The middleware of routes, each by its place among the routes.
     pub(super) middleware: Vec<(usize, Vec<Provider>)>,
     /// Redis triggers.
-    pub(super) redis: Vec<redis_trigger::Draft>,
+    pub(super) redis: Vec<RedisDraft>,
     /// The server of Redis triggers that name none.
     pub(super) redis_address: Option<At<Template>>,
+}
+
+/// A Redis trigger whose templates are not filled in yet.
+pub(super) struct RedisDraft {
+    pub(super) id: String,
+    pub(super) component: String,
+    pub(super) channel: At<Template>,
+    pub(super) address: Option<At<Template>>,
+    pub(super) line: usize,
 }
 
 /// What of one component is known only once all components are, or the variables have their values.

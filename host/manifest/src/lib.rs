@@ -25,6 +25,7 @@
 
 mod application;
 pub mod budget;
+mod build;
 mod check;
 mod component;
 mod database;
@@ -39,6 +40,7 @@ pub mod fuzz;
 mod generated;
 mod inherit;
 mod key_value;
+pub mod keys;
 pub mod limits;
 mod names;
 mod nats;
@@ -78,7 +80,7 @@ pub use files::{FileMount, Files};
 pub use generated::HostValues;
 pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
-pub use names::DependencyName;
+pub use names::{DependencyName, check_component};
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_port};
@@ -237,19 +239,42 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     let Some((draft, source)) = read_file(manifest, &report) else { return fail(report) };
     check::build_folders(&draft.application, File { source: &source, report: &report });
     let warnings = report.finish()?;
+    let application = draft.application;
+    let mut exports = exports(&application);
     let step = |(name, component): (String, Component)| {
+        let exports = exports.remove(&name).unwrap_or_default();
+        let imports = component.dependencies.into_iter().map(|dependency| dependency.name).collect();
         (
             name,
             BuildStep {
                 source: component.source,
                 download: component.download,
                 build: component.build,
+                imports,
+                exports,
                 line: component.line,
             },
         )
     };
-    let components = draft.application.components.into_iter().map(step).collect();
-    Ok(BuildPlan { dir: draft.application.dir, components, warnings })
+    let components = application.components.into_iter().map(step).collect();
+    Ok(BuildPlan { dir: application.dir, components, test: application.test, warnings })
+}
+
+/// What each component exports, as far as the manifest says: what others depend on, and its own `exports`.
+fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
+    let mut exports: BTreeMap<String, Vec<DependencyName>> = BTreeMap::new();
+    let own = application.components.values().flat_map(|c| c.exports.iter().map(|name| (&c.name, name.clone())));
+    let linked = application.components.values().flat_map(|c| &c.dependencies).map(|dependency| {
+        let renamed = dependency.export.as_deref().and_then(|export| DependencyName::parse(export).ok());
+        (&dependency.component, renamed.unwrap_or_else(|| dependency.name.clone()))
+    });
+    for (component, name) in own.chain(linked) {
+        let names = exports.entry(component.clone()).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    exports
 }
 
 /// The prefixes of the environment variables that hold values of the application's variables: `SPIN_VARIABLE`, and those

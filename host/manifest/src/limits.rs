@@ -190,7 +190,7 @@ limits! {
         /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
         /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
         call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
-            "the largest value of a database fits, and reading it from the guest takes no longer than a slice of a processor";
+            "the largest value of a database fits; on a link it is 445 KB of bytes, which take two slices of a processor";
     }
 }
 

@@ -254,8 +254,9 @@ pub fn default_port(scheme: &str) -> Option<u16> {
         "https" => 443,
         "postgres" => 5432,
         "mysql" => 3306,
-        "redis" => 6379,
+        "redis" | "rediss" => 6379,
         "mqtt" => 1883,
+        "mqtts" => 8883,
         _ => return None,
     })
 }

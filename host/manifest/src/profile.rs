@@ -3,7 +3,7 @@
 //! Without `--profile`, which Souk does not have, Spin uses none of it, and neither does Souk. It is read all the same,
 //! so that a mistake in it is found.
 
-use super::component::read_commands;
+use super::build::read_commands;
 use super::dependencies::{self, read_environment};
 use super::source;
 use super::table::Table;

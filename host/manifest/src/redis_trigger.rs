@@ -3,11 +3,11 @@
 //! Channel and address may be templates, as in Spin; the address may stand in `[application.trigger.redis]` once for
 //! all. A filled-in address may hold a password, so no message shows it.
 
-use super::component::template;
 use super::declared::{Declared, Value};
+use super::draft::RedisDraft;
 use super::key_value::RedisUrl;
 use super::table::{At, File, Table};
-use super::template::Template;
+use super::template::{Template, template};
 use std::collections::BTreeMap;
 
 /// A channel and the component that gets its messages.
@@ -25,15 +25,6 @@ pub struct RedisTrigger {
     pub line: usize,
 }
 
-/// A trigger whose templates are not filled in yet.
-pub(super) struct Draft {
-    pub(super) id: String,
-    pub(super) component: String,
-    pub(super) channel: At<Template>,
-    pub(super) address: Option<At<Template>>,
-    pub(super) line: usize,
-}
-
 /// Reads `address`, of a trigger or of the application.
 pub(super) fn read_address(table: &mut Table<'_, '_>, declared: &BTreeMap<String, Declared>) -> Option<At<Template>> {
     let address = table.string("address")?;
@@ -48,7 +39,7 @@ pub(super) fn read_channel(table: &mut Table<'_, '_>, declared: &BTreeMap<String
 
 /// Fills in the templates; a trigger without an address has `default`. What is wrong is reported and left out.
 pub(super) fn fill_in(
-    drafts: Vec<Draft>,
+    drafts: Vec<RedisDraft>,
     default: Option<&At<Template>>,
     values: &BTreeMap<String, Value>,
     file: File<'_>,

@@ -129,12 +129,8 @@ fn database(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Opti
         entry.error(kind.line, message, "write `type = \"spin\"`: data on this machine");
         return None;
     }
-    Some(folder.join(entry.required_string("path", MISSING_PATH)?.value))
+    Some(folder.join(entry.required_string("path", key_value::MISSING_PATH)?.value))
 }
-
-/// The fix for `type = "spin"` without a path.
-pub(super) const MISSING_PATH: &str =
-    "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
 
 fn read_provider(mut table: Table<'_, '_>, path: &Path, shown: &Path) -> Option<Provider> {
     let kind = table.required_string("type", "write `type = \"static\"` or `type = \"env\"`")?;

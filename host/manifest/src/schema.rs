@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
+/// How to say what tests the application.
+const TEST_FIX: &str = "write the shell command that tests the application: `command = \"cargo test\"`";
+
 /// Reads the whole document; `None` when it is not a manifest of version 2.
 pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Draft> {
     let mut root = Table::new(file, "the manifest", 1, root);
@@ -34,6 +37,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         key_value_places: BTreeMap::new(),
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
+        test: None,
         off: BTreeMap::new(),
         conditional: BTreeMap::new(),
         nats: None,
@@ -125,6 +129,10 @@ fn read_application(mut table: Table<'_, '_>, draft: &mut Draft) {
         }
         if let Some(table) = souk.table("warnings") {
             warnings::read(&table, &mut draft.declared);
+        }
+        if let Some(mut test) = souk.table("test") {
+            draft.application.test = test.required_string("command", TEST_FIX).map(|command| command.value);
+            test.finish();
         }
         draft.application.trusted_proxies = peers::read_trusted(&mut souk);
         draft.reserved = Reserved::read(&mut souk);

@@ -3,7 +3,7 @@
 use super::component;
 use super::declared::Declared;
 use super::dependencies;
-use super::draft::Draft;
+use super::draft::{Draft, RedisDraft};
 use super::names::{check_component, nearest};
 use super::route::RoutePattern;
 use super::static_response;
@@ -113,7 +113,7 @@ fn read_redis((mut table, component, id): Opened<'_, '_>, draft: &mut Draft, dir
     let name = read_component(&mut table, component, &id, draft, dir);
     table.finish();
     if let (Some(channel), Some(component)) = (channel, name) {
-        draft.redis.push(redis_trigger::Draft { id, component, channel, address, line });
+        draft.redis.push(RedisDraft { id, component, channel, address, line });
     }
 }
 

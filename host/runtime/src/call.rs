@@ -6,6 +6,7 @@
 use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{Lease, Pool};
+use souk_bindings::Ctx;
 use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
 use std::pin::pin;
@@ -116,7 +117,7 @@ impl Pool {
                 Ok(None)
             }
             Ok(false) => Ok(Some(lease)),
-            Err(error) => Err(self.trapped(&error)),
+            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
         }
     }
 
@@ -125,7 +126,7 @@ impl Pool {
     fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
-                Ok(ended) => ended.map_err(|error| self.trapped(&error)),
+                Ok(ended) => ended.map_err(|error| self.trapped(&error, lease.instance.store.data())),
                 Err(_) => Err(self.late()),
             };
             match ended {
@@ -142,8 +143,9 @@ impl Pool {
         self.error(Failure::Deadline, "raise its limit `call_deadline`, or that of a caller, if it needs longer")
     }
 
-    /// The error of a call whose guest trapped with `error`.
-    pub(super) fn trapped(&self, error: &wasmtime::Error) -> CallError {
+    /// The error of a call whose guest trapped with `error`. What the guest said of it comes first: the trap itself is a
+    /// backtrace of its standard library.
+    pub(super) fn trapped(&self, error: &wasmtime::Error, guest: &Ctx) -> CallError {
         // The epoch callback interrupts a guest whose deadline has passed.
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => self.late(),
@@ -156,7 +158,10 @@ impl Pool {
                 );
                 self.error(Failure::Trapped, detail)
             }
-            _ => self.error(Failure::Trapped, format_args!("{error:#}")),
+            _ => match guest.last_words() {
+                Some(reason) => self.error(Failure::Trapped, format_args!("{reason}\n{error:#}")),
+                None => self.error(Failure::Trapped, format_args!("{error:#}")),
+            },
         }
     }
 }

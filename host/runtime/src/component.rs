@@ -3,7 +3,7 @@
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
 use crate::{load, stub};
-use souk_bindings::Ctx;
+use souk_bindings::{Ctx, missing_feature};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -167,9 +167,13 @@ impl Compiled {
         let error = |e: wasmtime::Error| refusal(&name, engine, component, &e);
         let (pre, stubs) = stub::link(engine, component, linker).map_err(error)?;
         if !stubs.is_empty() {
+            let named = |stub: &String| match missing_feature(stub) {
+                Some(feature) => format!("{stub} (of the feature `{feature}`: `--features full` has it)"),
+                None => stub.clone(),
+            };
             tracing::warn!(
                 "component `{name}` imports what Souk does not have: {}; it runs, and traps where it calls one of them",
-                stubs.join(", ")
+                stubs.iter().map(named).collect::<Vec<_>>().join(", ")
             );
         }
         let exported = Exported::of(engine, component);

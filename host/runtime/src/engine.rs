@@ -1,5 +1,6 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
+use super::vital::vital_thread;
 use souk_bindings::boundary::Usage;
 use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use souk_manifest::limits::ComponentLimits;
@@ -72,13 +73,15 @@ impl Engine {
             .spawn({
                 let (engine, stop, sampled) = (wasmtime.clone(), stop.clone(), sampled.clone());
                 move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        std::thread::sleep(CPU_SLICE);
-                        let sampled = sampled.lock().unwrap_or_else(PoisonError::into_inner);
-                        sampled.iter().for_each(|usage| usage.tick());
-                        drop(sampled);
-                        engine.increment_epoch();
-                    }
+                    vital_thread("the clock of fairness", || {
+                        while !stop.load(Ordering::Relaxed) {
+                            std::thread::sleep(CPU_SLICE);
+                            let sampled = sampled.lock().unwrap_or_else(PoisonError::into_inner);
+                            sampled.iter().for_each(|usage| usage.tick());
+                            drop(sampled);
+                            engine.increment_epoch();
+                        }
+                    });
                 }
             })
             .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;

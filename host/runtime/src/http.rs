@@ -224,7 +224,7 @@ impl Pool {
                 }
                 Ok(())
             }
-            Err(error) => Err(self.trapped(&error)),
+            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
         }
     }
 }

@@ -19,6 +19,7 @@ mod panic;
 mod pool;
 mod refusal;
 mod stub;
+mod vital;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
@@ -27,6 +28,7 @@ pub use fairness::Fairness;
 pub use http::ResponseBody;
 pub use pool::{Pool, PoolConfig, PoolUse};
 pub use stub::is_host_interface;
+pub use vital::{lost, vital, vital_thread};
 
 use souk_manifest::limits::FixedLimit;
 

@@ -39,7 +39,7 @@ fn panicked(panic: &(dyn Any + Send)) -> wasmtime::Error {
     wasmtime::format_err!("the host panicked, which is a mistake in Souk and not in the component: {message}")
 }
 
-fn message(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn message(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
@@ -50,7 +50,8 @@ mod tests {
     use crate::{Compiled, Failure, Fairness, Pool, PoolConfig};
     use souk_bindings::boundary::Boundaries;
     use souk_bindings::call::CallContext;
-    use souk_bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
+    use souk_bindings::http_client::{Client, Internal, tls_config};
+    use souk_bindings::outbound::AllowedHosts;
     use souk_bindings::{Ctx, Grants};
     use souk_manifest::limits::ComponentLimits;
     use std::sync::Arc;

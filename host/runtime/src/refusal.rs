@@ -19,10 +19,13 @@ const OFFERED: &[(&str, &str)] = &[
     ("wasi:io", "0.2.x"),
     ("wasi:keyvalue", "0.2.0-draft2"),
     ("spin:key-value", "3.0.0"),
-    ("spin:postgres", "4.2.0"),
+    ("spin:mqtt", "3.0.0"),
+    ("spin:mysql", "3.0.0"),
+    ("spin:postgres", "4.2.0 and 3.0.0"),
+    ("spin:redis", "3.0.0"),
     ("spin:sqlite", "3.1.0"),
     ("spin:variables", "3.0.0"),
-    ("fermyon:spin", "2.0.0 (key-value, sqlite and variables)"),
+    ("fermyon:spin", "2.0.0 (key-value, mqtt, mysql, postgres, redis, sqlite and variables)"),
 ];
 
 /// The versions of WASI itself.

@@ -5,7 +5,7 @@
 //! What this refuses: a contract that no dependency answers, and an interface that the host has. That is never a stub, so
 //! a function that is missing in it is a mistake to report at the start.
 
-use souk_bindings::Ctx;
+use souk_bindings::{Ctx, missing_feature};
 use wasm_encoder::{ComponentImportSection, ComponentTypeRef, CoreTypeSection, ModuleType};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
@@ -112,6 +112,9 @@ fn define(engine: &Engine, component: &Component, linker: &mut Linker<Ctx>, miss
 
 /// What a call to a stub ends with.
 fn absent(function: &str) -> Result<()> {
+    if let Some(feature) = missing_feature(function) {
+        bail!("called {function}, and this souk was built without the feature `{feature}`: `--features full` has it");
+    }
     bail!("called {function}, an interface that Souk does not have")
 }
 
@@ -120,7 +123,8 @@ mod tests {
     use super::*;
     use souk_bindings::Grants;
     use souk_bindings::call::CallContext;
-    use souk_bindings::http_client::{AllowedHosts, Client, Internal, tls_config};
+    use souk_bindings::http_client::{Client, Internal, tls_config};
+    use souk_bindings::outbound::AllowedHosts;
     use souk_manifest::limits::ComponentLimits;
     use std::sync::Arc;
     use std::time::Duration;

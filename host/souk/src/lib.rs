@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod contracts;
 mod descriptors;
 pub mod fetch;
 pub mod http;
@@ -17,6 +18,9 @@ mod limits;
 mod machine;
 pub mod metrics;
 pub mod readiness;
+#[cfg(test)]
+mod reference;
+mod scaffold;
 mod spin_headers;
 pub mod telemetry;
 mod usage;

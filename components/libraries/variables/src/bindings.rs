@@ -3,8 +3,8 @@
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 spin_sdk::wit_bindgen::generate!({
-    inline: "package store:variables; world imports { import fermyon:spin/variables@2.0.0; }",
-    path: "../../../wit/deps/fermyon-spin@2.0.0",
+    inline: "package souk:variables; world imports { import fermyon:spin/variables@2.0.0; }",
+    path: "wit",
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });

@@ -1,8 +1,12 @@
 //! The application's variables, read by a synchronous function.
 //!
-//! The contracts of the store are `func`s, and what a `func` export waits for must be a `func` too: a component that
-//! calls an `async func` there traps ("cannot block a synchronous task before returning"). spin-sdk reads variables by
-//! `spin:variables`, which is `async`; this is the same by Spin's older `fermyon:spin/variables`, which is not.
+//! What a `func` export waits for must be a `func` too: a component that calls an `async func` there traps ("cannot block a
+//! synchronous task before returning"). spin-sdk reads variables by `spin:variables`, which is `async`; this is the same by
+//! Spin's older `fermyon:spin/variables`, which is not.
+//!
+//! ```no_run
+//! let currency = souk_variables::get("currency").unwrap_or_else(|_| "usd".to_owned());
+//! ```
 
 mod bindings;
 

@@ -3,6 +3,7 @@
 //! The guest learns the kind of the failure; addresses and the libraries' own words go to the log.
 
 use super::connect::ConnectError;
+use crate::outbound::Unreachable;
 use hyper_util::client::legacy;
 use std::error::Error as StdError;
 use std::io;
@@ -60,8 +61,8 @@ fn first_known(error: &(dyn StdError + 'static)) -> Option<Error> {
 fn code(error: &(dyn StdError + 'static)) -> Option<Error> {
     if let Some(error) = error.downcast_ref::<ConnectError>() {
         return Some(match error {
-            ConnectError::Prohibited { .. } => Error::DestinationIpProhibited,
-            ConnectError::Dns(_) => Error::DnsError { rcode: None, info_code: None },
+            ConnectError::Unreachable(Unreachable::Special) => Error::DestinationIpProhibited,
+            ConnectError::Unreachable(Unreachable::Unresolved(_)) => Error::DnsError { rcode: None, info_code: None },
             ConnectError::Timeout => Error::ConnectionTimeout,
             ConnectError::NoHost => Error::HttpRequestUriInvalid,
         });

@@ -3,8 +3,8 @@
 //!
 //! They take no place among the requests under way: they hold no socket, and the callee's own pool bounds them.
 
-use super::allow::Target;
 use super::body::Limited;
+use super::target::Target;
 use super::{Client, REQUEST_ID};
 use crate::call::CallContext;
 use futures::future::BoxFuture;

@@ -1,7 +1,8 @@
 //! Requests that do not leave the process.
 
-use super::tests::{SHORT_TIMEOUT, allow, call, get, send, text};
+use super::tests::{SHORT_TIMEOUT, call, get, send, text};
 use super::*;
+use crate::outbound::tests::allow;
 use http_body_util::Full;
 
 /// A component that says what it got.

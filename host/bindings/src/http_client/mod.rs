@@ -10,18 +10,16 @@
 //! Requests to the application itself do not leave the process: see [`inside`]. Only such requests carry the call's trace
 //! id, as `x-request-id`: to strangers it is nobody's business.
 
-mod address;
-mod allow;
 mod body;
 mod connect;
 mod error;
+mod grant;
 mod inside;
 mod middleware;
+mod target;
 
-pub(crate) use address::special;
-pub use allow::AllowedHosts;
 pub use connect::tls_config;
-pub(crate) use connect::{Resolve, system_resolver};
+pub use grant::{BINDING, Clients};
 pub use inside::{Destination, Internal, InternalDispatch};
 pub(crate) use middleware::{NextHooks, add_to_linker};
 pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
@@ -29,7 +27,7 @@ pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 use crate::boundary::{Boundary, ComponentBoundaries};
 use crate::call::CallContext;
 use crate::framing::{self, Counted};
-use allow::{INTERNAL, Target};
+use crate::outbound::{AllowedHosts, Resolve, system_resolver};
 use body::Limited;
 use connect::{CONNECT_TIMEOUT, Connector};
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
@@ -40,10 +38,10 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use souk_manifest::SELF_HOSTS;
 use souk_manifest::limits::FixedLimit;
-use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use target::{INTERNAL, Target};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -62,8 +60,6 @@ souk_manifest::fixed_limits! {
     const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
     /// The most that one write of a component's request body copies; the host holds up to two of them a request.
     const MAX_CHUNK_BYTES: usize = 64 * 1024, bytes;
-    /// The most refused hosts that a component's log warns of, once each.
-    const MAX_REPORTED_HOSTS: usize = 64, "hosts";
 }
 
 /// Every fixed limit of this module.
@@ -80,7 +76,6 @@ pub struct Client {
     client: legacy::Client<Connector, WasiBody>,
     under_way: Arc<Semaphore>,
     internal: Internal,
-    reported: Mutex<BTreeSet<String>>,
     inside: Boundary,
     outside: Boundary,
 }
@@ -99,7 +94,7 @@ impl Client {
         internal: Internal,
         tls: Arc<TlsConfig>,
     ) -> Self {
-        Self::with_resolver(component, allowed, requests, internal, tls, connect::system_resolver())
+        Self::with_resolver(component, allowed, requests, internal, tls, system_resolver())
     }
 
     fn with_resolver(
@@ -125,7 +120,6 @@ impl Client {
             client,
             under_way: Arc::new(Semaphore::new(requests)),
             internal,
-            reported: Mutex::default(),
             inside: Boundary::off(),
             outside: Boundary::off(),
         }
@@ -152,7 +146,9 @@ impl Client {
                 None if SELF_HOSTS.contains(&target.host.as_str()) => {
                     self.send_to_own_routes(&target, request, options, call).await
                 }
-                None if self.allowed.allows(&target) => self.send_outside(&target, request, options, call).await,
+                None if self.allowed.allows(&target.server()) => {
+                    self.send_outside(&target, request, options, call).await
+                }
                 None => Err(self.denied(&target, call)),
             }
         };
@@ -233,18 +229,9 @@ impl Client {
         Ok(response.map(limit))
     }
 
-    /// The error for a request that is not on the list, with a line in the log that says what to add. A guest chooses
-    /// the hosts, so it is warned of each once, and of a bounded number.
+    /// The error for a request that is not on the list, with a line in the log that says what to add.
     fn denied(&self, target: &Target, call: &CallContext) -> Error {
-        let (component, entry) = (&self.component, target.entry());
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() < MAX_REPORTED_HOSTS && reported.insert(entry.clone()) {
-            tracing::warn!(
-                %component, trace = %call.trace,
-                "component `{component}` was refused a request to {entry}; \
-                 to allow it add {entry:?} to allowed_outbound_hosts of [component.{component}] in spin.toml"
-            );
-        }
+        self.allowed.denied("a request", &target.server(), &call.trace);
         Error::HttpRequestDenied
     }
 

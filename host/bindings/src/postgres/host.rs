@@ -32,6 +32,15 @@ pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
     pub grants: &'a Grants,
     pub state: &'a mut State,
+    /// Of the call, for the log.
+    pub trace: &'a str,
+}
+
+impl View<'_> {
+    /// The parts of `ctx`.
+    pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
+        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.postgres, trace: &ctx.call.trace }
+    }
 }
 
 fn bad(e: &AddressError) -> Error {
@@ -43,18 +52,16 @@ impl View<'_> {
     pub(super) fn new_connection(&mut self, address: &Builder) -> Result<Handle, Error> {
         let address = address.as_ref().map_err(bad)?;
         self.state.admit(address)?;
-        let connection =
-            self.grants.postgres.connection(address, self.state.transactions.clone(), self.state.unread.clone());
-        if let Err(Error::Other(error)) = &connection {
-            let (component, host, port) = (&self.grants.component, address.host(), address.port());
-            tracing::warn!(
-                %component, error,
-                "no connection; to grant it, add `postgres://{host}:{port}` to its allowed_outbound_hosts in spin.toml"
-            );
-        }
-        let connection = Arc::new(connection?);
+        let state = &self.state;
+        let (transactions, unread) = (state.transactions.clone(), state.unread.clone());
+        let connection = self.grants.postgres.connection(address, transactions, unread, self.trace)?;
+        let connection = Arc::new(connection);
         self.state.connections.push(Arc::downgrade(&connection));
         Ok(connection)
+    }
+
+    pub(super) async fn open_text(&mut self, address: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        self.open_address(&Address::parse(address)).await
     }
 
     async fn open_address(&mut self, address: &Builder) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
@@ -68,7 +75,7 @@ impl View<'_> {
         }
     }
 
-    fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+    pub(super) fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
         Ok(self.table.get(handle)?.clone())
     }
 
@@ -106,7 +113,7 @@ impl wit::HostConnectionBuilder for View<'_> {
 
 impl wit::HostConnection for View<'_> {
     async fn open(&mut self, address: String) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
-        self.open_address(&Address::parse(&address)).await
+        self.open_text(&address).await
     }
 
     async fn query(

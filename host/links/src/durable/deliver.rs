@@ -9,7 +9,7 @@ use super::queue::{Key, Message, Queue, QueueError, kept};
 use super::{file, jetstream, watch};
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
-use souk_runtime::{Failure, Pool};
+use souk_runtime::{Failure, Pool, vital};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ impl Deliveries {
             Queue::File(queue) => file::deliver::start(queue, workers, &tasks, &stop).await?,
             Queue::JetStream(queue) => jetstream::deliver::start(queue, workers, &tasks, &stop).await?,
         }
-        tasks.spawn(watch::run(queue.clone(), stop.clone()));
+        tasks.spawn(vital("the watch over durable messages", watch::run(queue.clone(), stop.clone())));
         Ok(Deliveries { tasks, stop })
     }
 

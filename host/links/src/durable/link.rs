@@ -30,7 +30,7 @@ pub fn link(
     for function in functions {
         contract::check(import.interface, &function.name, &function.ty)?;
         let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
         let target = import.target.component();
         let stored = boundaries.stored(caller, target, &format!("{}#{}", import.export, function.name));
         let link = Arc::new(Link {

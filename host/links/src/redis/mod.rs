@@ -127,6 +127,9 @@ fn handler(exported: &Exported) -> Option<usize> {
     })
 }
 
+/// Who gets the messages of each channel of a server.
+type ChannelsByName = BTreeMap<Arc<str>, Vec<Channel>>;
+
 /// The subscriptions of an application.
 pub struct Listening {
     connections: TaskTracker,
@@ -154,7 +157,7 @@ impl Listening {
     pub async fn start(channels: &[Channel], stop: CancellationToken) -> Result<Self, RedisError> {
         let hold = Arc::new(Semaphore::new(MAX_HELD_KIB));
         let (connections, messages) = (TaskTracker::new(), TaskTracker::new());
-        let mut servers: Vec<(&RedisUrl, usize, BTreeMap<Arc<str>, Vec<Channel>>)> = Vec::new();
+        let mut servers: Vec<(&RedisUrl, usize, ChannelsByName)> = Vec::new();
         for channel in channels {
             let known = servers.iter_mut().find(|(server, ..)| server.is_same(&channel.server));
             let by_name = match known {

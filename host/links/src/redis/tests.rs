@@ -16,7 +16,7 @@ fn exported(interfaces: &[&str], param: &str) -> Exported {
                 (func (export "handle") (param i32 i32) (result i32) i32.const 0))
             (core instance $m (instantiate $m))
             (func $handle (param "message" {param}) (result (result))
-                (canon lift (core func $m "handle") (memory $m "memory") (realloc (func $m "realloc"))))
+                (canon lift (core func $m "handle") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
             (instance $handler (export "handle-message" (func $handle)))
             {exports})"#
     );

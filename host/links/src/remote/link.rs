@@ -44,7 +44,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?
             .within(linked.call_bytes.as_u64());
         let link = Arc::new(Link {
             remote: linked.remote.clone(),

@@ -24,7 +24,7 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_manifest::subject::is_reserved;
 use souk_nats::{Nats, NatsError, Outage};
-use souk_runtime::{CallError, Failure, Pool};
+use souk_runtime::{CallError, Failure, Pool, vital};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -48,7 +48,7 @@ pub struct Serving {
     intakes: TaskTracker,
     stop: CancellationToken,
     /// End with the last answers: a call can be cancelled until then.
-    _cancels: Vec<AbortOnDropHandle<()>>,
+    _cancels: Vec<AbortOnDropHandle<Option<()>>>,
 }
 
 /// What the calls of this host share.
@@ -102,14 +102,20 @@ impl Serving {
             let service = micro::Service::new(nats.subjects(), pool.component(), version, public);
             // First, so that no call is taken that could not be cancelled.
             let subscriber = client.subscribe(nats.subjects().cancel(pool.component())).await?;
-            cancels.push(AbortOnDropHandle::new(tokio::spawn(host.clone().cancel(subscriber))));
+            cancels.push(AbortOnDropHandle::new(tokio::spawn(vital(
+                "an intake of cancellations",
+                host.clone().cancel(subscriber),
+            ))));
             for endpoint in endpoints {
                 let (subject, group) = (endpoint.public.subject.clone(), pool.component().to_string());
                 let own = client.subscribe(at(&subject, service.id())).await?;
                 let shared = client.queue_subscribe(subject, group).await?;
                 let endpoint = Arc::new(endpoint);
                 for subscriber in [own, shared] {
-                    intakes.spawn(host.clone().intake(endpoint.clone(), subscriber, stop.clone()));
+                    intakes.spawn(vital(
+                        "an intake of calls",
+                        host.clone().intake(endpoint.clone(), subscriber, stop.clone()),
+                    ));
                 }
             }
             services.push(service);

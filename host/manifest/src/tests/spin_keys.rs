@@ -294,7 +294,7 @@ fn each_key_of_spins_manifest_is_read_as_the_table_says() {
             (Works, Ok(loaded)) => ("works", loaded.warnings.iter().all(|warning| is_about_use(&warning.message))),
             (Warns(words), Ok(loaded)) => ("a warning", loaded.warnings.iter().any(|w| w.message.contains(words))),
             (Refused(words), Err(errors)) => ("refused", errors.0.len() == 1 && errors.0[0].message.contains(words)),
-            (_, Ok(loaded)) => ("", loaded.warnings.is_empty() && false),
+            (_, Ok(_)) => ("", false),
             (_, Err(errors)) => {
                 wrong += &format!("{key}: {errors}\n");
                 continue;

@@ -1,8 +1,8 @@
 //! Does every import have an answer, and every dependency and grant a use? Asked before anything is linked, because the
 //! linker's own words name neither the manifest's line nor the component that could answer.
 
-use super::error::StartError;
-use souk_manifest::{Application, Component as Declared};
+use souk_bindings::BINDINGS;
+use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_runtime::{Exported, is_host_interface};
 use std::collections::BTreeMap;
 use wasmtime::component::Component;
@@ -11,35 +11,19 @@ use wasmtime::component::types::ComponentItem;
 /// What a middleware hands a request on by.
 const NEXT: &str = "wasi:http/handler@0.3";
 
-/// Imports that are of use with a grant only: what they begin with, the manifest's key, and whether it is set.
-type Granted = (&'static str, &'static str, fn(&Declared) -> bool);
-const GRANTED: &[Granted] = &[
-    ("spin:sqlite/", "sqlite_databases", |c| c.sqlite_databases.is_empty() && c.database.is_none()),
-    // A component that can use either database imports both; its `database_url` says which it is to be.
-    ("spin:postgres/", "allowed_outbound_hosts", |c| {
-        !c.allowed_outbound_hosts.iter().any(|host| host.is_for("postgres")) && c.database.is_none()
-    }),
-    ("spin:key-value/", "key_value_stores", |c| c.key_value_stores.is_empty()),
-    ("wasi:keyvalue/", "key_value_stores", |c| c.key_value_stores.is_empty()),
-];
-
-/// Checks the imports of `declared` against its dependencies; warns of grants that it seems to miss.
-///
-/// # Errors
-/// When nothing answers an import, or a dependency names what is not imported.
+/// Checks the imports of `declared` against its dependencies; warns of grants that it seems to miss. Returns imports that
+/// nothing answers, and dependencies that name what is not imported.
+#[must_use]
 pub(super) fn check(
     engine: &wasmtime::Engine,
     application: &Application,
     declared: &Declared,
     codes: &BTreeMap<String, Component>,
-) -> Result<(), StartError> {
-    let Some(code) = codes.get(&declared.name) else { return Ok(()) };
-    let unfit = |line: usize, message: String, fix: String| StartError::Unfit {
-        manifest: application.manifest.display().to_string(),
-        line,
-        component: declared.name.clone(),
-        message,
-        fix,
+) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    let Some(code) = codes.get(&declared.name) else { return mistakes };
+    let mut mistake = |line: usize, message: String, fix: String| {
+        mistakes.push(application.mistake_at(line, &declared.name, message, fix));
     };
     let component_type = code.component_type();
     let imports: Vec<&str> = component_type.imports(engine).map(|(name, _)| name).collect();
@@ -56,29 +40,25 @@ pub(super) fn check(
                 [] => "it imports no contract: take the dependency away".to_string(),
                 some => format!("it imports {}: name that, or take the dependency away", some.join(", ")),
             };
-            return Err(unfit(dependency.line, message, fix));
+            mistake(dependency.line, message, fix);
         }
     }
     for durable in &declared.durable {
         if !imports.iter().any(|import| durable.name.covers(import)) {
             let message = format!("has `{}` in `durable`, but does not import it", durable.name);
-            return Err(unfit(durable.line, message, "take it out of `durable`, or name what it imports".to_string()));
+            mistake(durable.line, message, "take it out of `durable`, or name what it imports".to_string());
         }
     }
     for remote in &declared.remote {
         if !imports.iter().any(|import| remote.name.covers(import)) {
             let message = format!("has `{}` in `remote`, but does not import it", remote.name);
-            return Err(unfit(remote.line, message, "take it out of `remote`, or name what it imports".to_string()));
+            mistake(remote.line, message, "take it out of `remote`, or name what it imports".to_string());
         }
     }
     for pattern in &declared.nest.calls {
         if !imports.iter().any(|import| pattern.interface.covers(import)) {
             let message = format!("calls `{}` by a pattern of Nest, but does not import it", pattern.interface);
-            return Err(unfit(
-                pattern.line,
-                message,
-                "take the pattern out of `calls`, or name what it imports".into(),
-            ));
+            mistake(pattern.line, message, "take the pattern out of `calls`, or name what it imports".into());
         }
     }
     let routes = application.routes.iter();
@@ -88,7 +68,7 @@ pub(super) fn check(
     {
         let message = format!("is middleware, but does not import {NEXT}, so no request would pass it");
         let fix = "hand requests on by that import (`spin_sdk::http::next` in Rust), or take it out of `middleware`";
-        return Err(unfit(route.line, message, fix.to_owned()));
+        mistake(route.line, message, fix.to_owned());
     }
 
     for &import in &contracts {
@@ -108,21 +88,23 @@ pub(super) fn check(
                 declared.name
             ),
         };
-        return Err(unfit(declared.line, format!("imports `{import}`, which nothing answers"), fix));
+        mistake(declared.line, format!("imports `{import}`, which nothing answers"), fix);
     }
-    let warning = check_async(engine, code, &contracts).map_err(|(what, fix)| unfit(declared.line, what, fix))?;
-    if let Some(warning) = warning {
-        tracing::warn!("component `{}` {warning}", declared.name);
+    match check_async(engine, code, &contracts) {
+        Ok(None) => {}
+        Ok(Some(warning)) => tracing::warn!("component `{}` {warning}", declared.name),
+        Err((what, fix)) => mistake(declared.line, what, fix),
     }
-    for (prefix, key, is_missing) in GRANTED {
-        if is_missing(declared) && imports.iter().any(|import| import.starts_with(prefix)) {
+    for binding in BINDINGS.iter().filter(|binding| (binding.is_missing)(declared)) {
+        if let Some(import) = imports.iter().find(|import| binding.answers(import)) {
             tracing::warn!(
-                "component `{}` imports {prefix}..., but is granted nothing of it: add `{key}` if it needs one",
-                declared.name
+                "component `{}` imports {import}, but is granted nothing of it: add `{}` if it needs it",
+                declared.name,
+                binding.key
             );
         }
     }
-    Ok(())
+    mistakes
 }
 
 /// Checks that the component can call the `async func`s of the contracts that it imports. A `func` cannot wait for one: the
@@ -164,15 +146,10 @@ fn check_async(
     }))
 }
 
-/// Checks that `declared` exports what it says may be called twice.
-///
-/// # Errors
-/// Names the entry, and what is exported.
-pub(super) fn check_idempotent(
-    application: &Application,
-    declared: &Declared,
-    exported: &Exported,
-) -> Result<(), StartError> {
+/// Checks that `declared` exports what it says may be called twice. Returns the entries that it does not export.
+#[must_use]
+pub(super) fn check_idempotent(application: &Application, declared: &Declared, exported: &Exported) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
     for entry in &declared.idempotent {
         if exported.functions.iter().any(|function| entry.covers(&function.interface, &function.name)) {
             continue;
@@ -182,15 +159,10 @@ pub(super) fn check_idempotent(
         offers.retain(|function| !is_host_interface(function));
         let fix =
             if offers.is_empty() { "take it out".to_string() } else { format!("name one of {}", offers.join(", ")) };
-        return Err(StartError::Unfit {
-            manifest: application.manifest.display().to_string(),
-            line: entry.line,
-            component: declared.name.clone(),
-            message: format!("has `{entry}` in `idempotent`, but does not export it"),
-            fix,
-        });
+        let message = format!("has `{entry}` in `idempotent`, but does not export it");
+        mistakes.push(application.mistake_at(entry.line, &declared.name, message, fix));
     }
-    Ok(())
+    mistakes
 }
 
 fn is_of_types_alone(engine: &wasmtime::Engine, import: &ComponentItem) -> bool {

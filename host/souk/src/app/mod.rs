@@ -11,6 +11,7 @@ mod imports;
 mod late;
 mod migrations;
 mod nest;
+mod queue;
 mod redis;
 mod remote_parts;
 mod routes;
@@ -164,7 +165,7 @@ impl App {
 
     /// The databases in files.
     pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
-        self.shared.databases()
+        self.shared.databases().iter()
     }
 
     /// The connections to PostgreSQL.
@@ -174,7 +175,7 @@ impl App {
 
     /// The key-value store of `label`.
     pub fn store(&self, label: &str) -> Option<&Arc<Store>> {
-        self.shared.store(label)
+        self.shared.stores().get(label)
     }
 
     /// The PostgreSQL servers that `component` may reach.

@@ -7,7 +7,7 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
 //! the application, since those can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output, state_beside};
+use super::{ManifestArg, output, state_beside, wit};
 use crate::fetch::{self, Wanted};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -63,6 +63,7 @@ pub(super) struct What<'a> {
 pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
     let What { manifest, runtime_config, components, state } = what;
     let mut plan = souk_manifest::load_build_only(manifest)?;
+    wit::write(&plan, false)?;
     if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {
         let known: Vec<&str> = plan.components.keys().map(String::as_str).collect();
         bail!("there is no component `{unknown}`\n  fix: name one of {}", known.join(", "));
@@ -80,8 +81,8 @@ pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
     let wanted: Vec<Wanted> = wanted.collect();
     let fetches = !wanted.is_empty();
     fetch::fetch(wanted, manifest, state, note).await?;
-    let start = Instant::now();
-    let mut built = Vec::new();
+    let (start, time) = (Instant::now(), SystemTime::now());
+    let (mut built, mut files) = (Vec::new(), Vec::new());
     let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
     for (component, step) in plan.components {
         let Some(build) = step.build else { continue };
@@ -95,6 +96,7 @@ pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
             }
         }
         built.push(component);
+        files.push(step.source);
     }
     if built.is_empty() && fetches {
         return Ok(());
@@ -125,8 +127,19 @@ pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
         // Dropping the set ends the other commands.
         done??;
     }
+    files.iter().for_each(|file| mark_current(file, time));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Notes that a component is what its sources of that `time` make. A build tool that finds nothing to do leaves the file as
+/// old as it was, and then it would look older than a source that is no part of it.
+fn mark_current(file: &Path, time: SystemTime) {
+    let older = std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|modified| modified < time);
+    if older && let Ok(file) = std::fs::File::options().append(true).open(file) {
+        // What cannot be marked is warned about once more.
+        let _ = file.set_modified(time);
+    }
 }
 
 /// How the output of a command is shown.

@@ -1,7 +1,7 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
 use super::build::{BuildEnvironment, TARGET, has_target};
-use super::{AppArgs, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output, stale};
 use crate::app::{App, describe};
 use crate::{fetch, limits};
 use clap::Args;
@@ -61,6 +61,8 @@ impl Doctor {
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
+            // No fault: it may be meant, and a source that changed need not be part of the component.
+            stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
             match start(application.clone(), &cache).await {
                 Ok(()) => {
                     let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \

@@ -2,7 +2,7 @@
 //! NATS.
 
 use super::reach::{Reached, reach};
-use super::{AppArgs, event_table, output};
+use super::{AppArgs, event_table, output, wait};
 use crate::admin::RunningHost;
 use clap::{Args, Subcommand};
 use souk_links::durable::operator::{self, Event, Found, Request, Which};
@@ -38,6 +38,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Wait until no message is pending: each was delivered, or is a dead letter
+    Wait(wait::Wait),
     /// Print one message with its arguments
     Show {
         /// The message: its id, or a beginning that no other message has
@@ -130,6 +132,7 @@ impl Action {
                     }
                 }
             }
+            Action::Wait(wait) => return wait.run(&mut messages).await,
             Action::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
             Action::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
@@ -138,7 +141,7 @@ impl Action {
 }
 
 /// Who has the messages.
-enum Messages {
+pub(super) enum Messages {
     /// A host that runs.
     Host(RunningHost),
     /// This process, which holds the state; without a queue when there never was one.
@@ -164,7 +167,7 @@ impl Messages {
         Ok(Messages::Nats(queue.map(Queue::JetStream)))
     }
 
-    async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
+    pub(super) async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
         Ok(match self {
             Messages::Host(host) => host.messages(&request).await?,
             Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await?,

@@ -3,6 +3,7 @@
 //! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
 //! code is 0 after success, 1 after an error, 2 after a wrong command line.
 
+mod add;
 mod admin;
 mod build;
 mod call;
@@ -12,10 +13,16 @@ mod events;
 mod given;
 mod limits;
 mod migrate;
+mod new;
 mod output;
+mod port_file;
 mod reach;
 mod signals;
+mod stale;
+mod test;
 mod up;
+mod wait;
+mod wit;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
@@ -37,7 +44,7 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, reach::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, reach::FIXED_LIMITS, stale::FIXED_LIMITS, test::FIXED_LIMITS, wait::FIXED_LIMITS].concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -50,10 +57,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an application
+    New(new::New),
+    /// Add a component to the application, or a link between two
+    Add(add::Add),
     /// Build the components: run each one's build command
     Build(build::Build),
+    /// Write what the generators of the components' bindings need
+    Wit(wit::Wit),
     /// Start the application and serve it over HTTP
     Up(up::Up),
+    /// Build and start the application, and run the command that tests it
+    Test(test::Test),
     /// Call one function of a component, in the running host or, when none runs, in one started for the call
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
@@ -206,7 +221,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async move {
         tokio::spawn(async move {
             match command {
+                Command::New(new) => new.run(),
+                Command::Add(add) => add.run(),
                 Command::Build(build) => build.run().await,
+                Command::Wit(wit) => wit.run(),
+                Command::Test(test) => test.run().await,
                 Command::Up(up) => up.run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,

@@ -1,7 +1,8 @@
 //! `souk up`: the application, served.
 
+use super::port_file::PortFile;
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals};
+use super::{build, given, output, signals, stale};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Tokens};
@@ -15,6 +16,7 @@ use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, Manifest};
+use souk_runtime::{lost, vital};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,6 +75,9 @@ pub struct Up {
     /// How the log is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
+    /// Write the port to this file once requests are answered; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
@@ -87,6 +92,10 @@ impl Up {
         if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
+            if state::exists(&state) {
+                // Somebody who has the folder is found now, and not after the build.
+                drop(StateFolder::open(&state)?);
+            }
             let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
             build::run(what, self.quiet).await?;
         }
@@ -117,6 +126,7 @@ impl Up {
         self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
+        stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
         let socket = serve::bind_socket(&state::control_socket(state.path()))?;
         let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;
@@ -151,18 +161,26 @@ impl Up {
         // The administration is there until all has drained, so that a probe sees it.
         let stop = CancellationToken::new();
         let _stopped = stop.clone().drop_guard();
-        tokio::spawn(serve::serve_socket(admin.clone(), socket, stop.clone()));
+        tokio::spawn(vital("the control socket", serve::serve_socket(admin.clone(), socket, stop.clone())));
         if let Some(listener) = listener {
             tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
         }
-        let edge = tokio::spawn(server.run(Edge::new(app.clone(), readiness), tls, shutdown.clone()));
+        let edge = server.run(Edge::new(app.clone(), readiness), tls, shutdown.clone());
+        let edge = tokio::spawn(vital("the listener", edge));
+        let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
             if let Some(url) = &admin.listener {
                 output::text(&format!("Administration: {url}\n"));
             }
             output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
         }
-        let mut drained = edge.await?;
+        let lost = tokio::select! {
+            () = lost() => true,
+            () = shutdown.cancelled() => false,
+        };
+        // What is left serves what is under way.
+        shutdown.cancel();
+        let mut drained = edge.await?.unwrap_or_default();
         admin.changes.close();
         drained &= tokio::time::timeout(drain, admin.changes.wait()).await.is_ok();
         if let Some(serving) = serving {
@@ -173,6 +191,9 @@ impl Up {
         }
         stop.cancel();
         let _ = std::fs::remove_file(state::control_socket(state.path()));
+        if lost {
+            anyhow::bail!("a part of the host that it cannot do without has failed: the log says which")
+        }
         if drained {
             Ok(ExitCode::SUCCESS)
         } else {

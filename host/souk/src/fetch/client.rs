@@ -21,7 +21,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "downloads of components";
 
     /// The largest component that is fetched.
-    const MAX_COMPONENT_BYTES: u64 = 256 << 20, bytes;
+    pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20, bytes;
     /// How long a server may take to answer, and to send the next bytes.
     const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
     /// The most redirects that are followed for one component.
@@ -49,8 +49,8 @@ pub(super) enum Refused {
         why: &'static str,
     },
     /// It is too large.
-    #[error("it is larger than {} MiB", MAX_COMPONENT_BYTES >> 20)]
-    TooLarge,
+    #[error("it is larger than {} MiB", .0 >> 20)]
+    TooLarge(u64),
     /// It is something else.
     #[error("its digest is sha256:{found}, and not sha256:{expected}")]
     Digest {
@@ -73,7 +73,7 @@ impl Refused {
             }
             Refused::Status(_) => "correct the URL; or download the file, and write its path as `source`",
             Refused::Redirect { .. } => "name a URL that leads to the file by https alone",
-            Refused::TooLarge => "build it smaller: it takes as much memory to compile it",
+            Refused::TooLarge(_) => "build it smaller: it takes as much memory to compile it",
             Refused::Digest { .. } => {
                 "find out why it changed; only if the file is one that you trust, correct `digest`"
             }
@@ -83,17 +83,21 @@ impl Refused {
 }
 
 /// Fetches files.
-pub(super) struct Client(legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+pub(super) struct Client {
+    client: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// How large a file may be.
+    most: u64,
+}
 
 impl Client {
-    /// A client that trusts the same authorities as components' requests.
-    pub(super) fn new() -> Result<Self, Refused> {
+    /// A client for files of at most `most` bytes that trusts the same authorities as components' requests.
+    pub(super) fn new(most: u64) -> Result<Self, Refused> {
         let mut tls = (*tls_config().map_err(|error| Refused::Unreachable(error.to_string()))?).clone();
         // The connector sets its own.
         tls.alpn_protocols.clear();
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().build();
-        Ok(Client(legacy::Client::builder(TokioExecutor::new()).build(connector)))
+        Ok(Client { client: legacy::Client::builder(TokioExecutor::new()).build(connector), most })
     }
 
     /// The body of what is at `url`.
@@ -105,15 +109,15 @@ impl Client {
             request
                 .headers_mut()
                 .insert(USER_AGENT, HeaderValue::from_static(concat!("souk/", env!("CARGO_PKG_VERSION"))));
-            let response = timeout(ANSWER_TIMEOUT, self.0.request(request)).await.map_err(|_| Refused::Late)?;
+            let response = timeout(ANSWER_TIMEOUT, self.client.request(request)).await.map_err(|_| Refused::Late)?;
             let response = response.map_err(|error| Refused::Unreachable(cause(&error)))?;
             match response.status() {
                 StatusCode::OK => {
                     let body = response.into_body();
-                    if body.size_hint().lower() > MAX_COMPONENT_BYTES {
-                        return Err(Refused::TooLarge);
+                    if body.size_hint().lower() > self.most {
+                        return Err(Refused::TooLarge(self.most));
                     }
-                    return Ok(FileBody { body, left: MAX_COMPONENT_BYTES });
+                    return Ok(FileBody { body, most: self.most, left: self.most });
                 }
                 status if status.is_redirection() => {
                     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -158,6 +162,7 @@ fn redirected(url: &Uri, location: &str) -> Result<Uri, Refused> {
 /// A file that is being read, of a bounded size.
 pub(super) struct FileBody {
     body: Incoming,
+    most: u64,
     left: u64,
 }
 
@@ -169,7 +174,7 @@ impl FileBody {
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| Refused::Unreachable(error.to_string()))?;
             let Ok(bytes) = frame.into_data() else { continue };
-            self.left = self.left.checked_sub(bytes.len() as u64).ok_or(Refused::TooLarge)?;
+            self.left = self.left.checked_sub(bytes.len() as u64).ok_or(Refused::TooLarge(self.most))?;
             return Ok(Some(bytes));
         }
     }

@@ -6,7 +6,7 @@
 
 mod client;
 
-use client::{Client, Refused};
+use client::{Client, MAX_COMPONENT_BYTES, Refused};
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};
@@ -73,6 +73,17 @@ pub struct Wanted {
 /// # Errors
 /// When a component cannot be fetched, is too large, or is not what its digest says.
 pub async fn fetch(wanted: Vec<Wanted>, manifest: &Path, state: &Path, note: impl Fn(&str)) -> Result<(), FetchError> {
+    fetch_at_most(MAX_COMPONENT_BYTES, wanted, manifest, state, note).await
+}
+
+/// As [`fetch`], of components that have at most `most` bytes.
+async fn fetch_at_most(
+    most: u64,
+    wanted: Vec<Wanted>,
+    manifest: &Path,
+    state: &Path,
+    note: impl Fn(&str),
+) -> Result<(), FetchError> {
     let mut client = None;
     for Wanted { component, line, download } in wanted {
         let folder = state::make_components_folder(state)?;
@@ -84,7 +95,7 @@ pub async fn fetch(wanted: Vec<Wanted>, manifest: &Path, state: &Path, note: imp
         let got = async {
             let client = match &client {
                 Some(client) => client,
-                None => client.insert(Client::new()?),
+                None => client.insert(Client::new(most)?),
             };
             get(client, &download, &folder, &path).await
         };

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const CODE: &[u8] = b"\0asm and more";
+/// How large a component may be here.
+const MOST: u64 = 4 << 20;
 
 /// A server with a component, counting who asks, and its address.
 async fn server() -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
@@ -21,6 +23,10 @@ async fn server() -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
         noted.lock().unwrap().extend(headers.keys().map(ToString::to_string));
         async { CODE }
     };
+    let announced = || async {
+        let silent = futures::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>();
+        ([(header::CONTENT_LENGTH, "4194305")], Body::from_stream(silent))
+    };
     let endless = || async {
         let chunk = || futures::future::ready(Ok::<_, std::convert::Infallible>(vec![0_u8; 1 << 20]));
         Body::from_stream(futures::stream::repeat_with(chunk).then(|chunk| chunk))
@@ -29,7 +35,7 @@ async fn server() -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
         .route("/a.wasm", get(file))
         .route("/moved", get(|| async { Redirect::temporary("/a.wasm") }))
         .route("/gone", get(|| async { StatusCode::GONE }))
-        .route("/announced", get(|| async { ([(header::CONTENT_LENGTH, "999999999999")], Body::empty()) }))
+        .route("/announced", get(announced))
         .route("/endless", get(endless));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -48,17 +54,7 @@ fn application(url: &str, digest: &str) -> Application {
          [component.a]\nsource = {source}\n"
     );
     std::fs::write(&manifest, text).unwrap();
-    let options = souk_manifest::LoadOptions {
-        manifest,
-        runtime_config: None,
-        environment: Vec::new(),
-        process_env: Default::default(),
-        nats: Vec::new(),
-        credentials: None,
-        only: Vec::new(),
-        selected: Vec::new(),
-        variables: Default::default(),
-    };
+    let options = souk_manifest::LoadOptions { manifest, ..Default::default() };
     let secrets = state::secrets_of(folder.path());
     let host = souk_manifest::HostValues { url: String::new(), secrets };
     souk_manifest::read(&options).unwrap().fill_in(&host).unwrap().application
@@ -75,7 +71,10 @@ async fn fetched(application: &Application, state: &Path) -> Result<Vec<String>,
         Some(Wanted { component: component.name.clone(), line: component.line, download })
     });
     let notes = RefCell::new(Vec::new());
-    fetch(wanted.collect(), Path::new("spin.toml"), state, |note| notes.borrow_mut().push(note.to_owned())).await?;
+    fetch_at_most(MOST, wanted.collect(), Path::new("spin.toml"), state, |note| {
+        notes.borrow_mut().push(note.to_owned())
+    })
+    .await?;
     Ok(notes.into_inner())
 }
 
@@ -106,8 +105,8 @@ async fn what_is_not_as_the_manifest_says_is_refused_and_leaves_nothing_behind()
         ("/a.wasm", wrong.as_str(), "its digest is sha256:"),
         ("/moved", &digest(), "it redirects to 127.0.0.1, which is not https"),
         ("/gone", &digest(), "the server answered 410"),
-        ("/announced", &digest(), "it is larger than 256 MiB"),
-        ("/endless", &digest(), "it is larger than 256 MiB"),
+        ("/announced", &digest(), "it is larger than 4 MiB"),
+        ("/endless", &digest(), "it is larger than 4 MiB"),
     ] {
         let state = tempfile::tempdir().unwrap();
         let application = application(&format!("{url}{path}"), digest);

@@ -298,6 +298,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
     use crate::http::peer::Share;
+    use crate::http::streams::StreamExecutor;
+    use hyper::rt::Executor as _;
 
     #[test]
     fn the_request_that_is_due_first_decides_whatever_else_the_client_asks_for() {
@@ -316,6 +318,28 @@ mod tests {
         assert_eq!(activity.deadline(), start + Duration::from_secs(60) + activity.idle);
         drop(others);
         assert!(activity.deadline() <= Instant::now() + activity.idle);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_stands_still_ends_without_its_connection() {
+        let activity = Activity::new(&EdgeLimits::default());
+        let (still, other) = (activity.request(&http::Request::new(())), activity.request(&http::Request::new(())));
+        let (send, stands) = tokio::sync::oneshot::channel();
+        StreamExecutor.execute(async move {
+            assert!(matches!(still.end(), End::Stream(..)));
+            still.waits_until(Instant::now());
+            send.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+        stands.await.unwrap();
+        assert!(activity.end_streams(Instant::now()));
+        while activity.notes().requests.len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!activity.ended().is_cancelled());
+        // One that is no stream goes with its connection.
+        other.waits_until(Instant::now());
+        assert!(!activity.end_streams(Instant::now()));
     }
 
     #[test]

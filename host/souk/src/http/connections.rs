@@ -10,10 +10,21 @@
 use super::activity::Activity;
 use super::peer::Share;
 use souk_manifest::budget::Use;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of open connections.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// How long a connection must have been without a request before it makes room for one of another peer.
+    const MIN_IDLE: Duration = Duration::from_secs(1);
+    /// How many connections that stand still a look at all of them notes, to be closed one after the other.
+    const MAX_KNOWN_STILL: usize = 64, "connections";
+}
 
 /// The open connections of a listener.
 pub struct Connections {
@@ -29,6 +40,9 @@ struct Open {
     last: u64,
     all: BTreeMap<u64, Entry>,
     peers: HashMap<Share, usize>,
+    /// Those of a peer, or of all, that had stood still for longest when they were last looked for, the stillest first. All
+    /// others have moved since then, or later than these: so one that has not moved is still the stillest.
+    stillest: HashMap<Option<Share>, VecDeque<(Instant, u64)>>,
 }
 
 struct Entry {
@@ -92,7 +106,7 @@ impl Connections {
 
     /// Closes the connection that has been without a request for the longest, if there is one.
     pub fn close_idlest(&self) -> bool {
-        self.open().close_idlest(None)
+        self.open().close_idlest(Instant::now())
     }
 
     /// How many are open, and of the peer that has most.
@@ -122,45 +136,70 @@ impl Open {
         self.peers.get(&share).copied().unwrap_or(0)
     }
 
-    /// Makes room among the connections of `share`.
-    fn close_one_of(&mut self, share: Share) -> bool {
-        self.close_idlest(Some(share)) || self.end_stillest(share)
-    }
-
-    /// Makes room among all connections for one of `share`.
+    /// Makes room among all connections for one of `share`: with one that is idle, whosever it is, or with the stillest of a
+    /// peer that has as many.
     fn close_one(&mut self, share: Share) -> bool {
-        if self.close_idlest(None) {
+        if let Some(before) = Instant::now().checked_sub(MIN_IDLE)
+            && self.close_idlest(before)
+        {
             return true;
         }
         let own = self.of(share);
         let mut larger: Vec<_> = self.peers.iter().filter(|(_, count)| **count >= own).collect();
         larger.sort_by_key(|(share, count)| (std::cmp::Reverse(**count), share.network()));
         let larger: Vec<_> = larger.into_iter().map(|(share, _)| *share).collect();
-        larger.into_iter().any(|share| self.end_stillest(share))
+        larger.into_iter().any(|share| self.close_one_of(share))
     }
 
-    /// Closes the connection that has been without a request for the longest, of `share` or of all. It counts as closed
+    /// Closes the connection that has been without a request for the longest, since `before` at least. It counts as closed
     /// from now on.
-    fn close_idlest(&mut self, share: Option<Share>) -> bool {
-        let candidates = self.all.iter().filter(|(_, entry)| share.is_none_or(|share| share == entry.share));
-        let idle = candidates.filter_map(|(number, entry)| Some((entry.activity.idle_since()?, *number)));
-        let Some((_, number)) = idle.min() else {
-            return false;
-        };
-        if let Some(entry) = self.remove(number) {
-            entry.closed.cancel();
-        }
-        true
+    fn close_idlest(&mut self, before: Instant) -> bool {
+        let found = self.stillest(None, Activity::idle_since, before);
+        self.close(found)
     }
 
-    /// Ends the connection of `share` whose client has let it stand still for longest, with its requests.
-    fn end_stillest(&mut self, share: Share) -> bool {
-        let candidates = self.all.iter().filter(|(_, entry)| share == entry.share);
-        let still = candidates.filter_map(|(number, entry)| Some((entry.activity.still_since()?, *number)));
-        let Some((_, number)) = still.min() else {
-            return false;
-        };
-        if let Some(entry) = self.remove(number) {
+    /// Closes the connection of `share` that has stood still for longest, without a request or with requests that all wait
+    /// for the client. A newcomer has not had the time for one: so those that are idle do not go first.
+    fn close_one_of(&mut self, share: Share) -> bool {
+        let still = |activity: &Activity| activity.idle_since().or_else(|| activity.still_since());
+        let found = self.stillest(Some(share), still, Instant::now());
+        self.close(found)
+    }
+
+    /// The connection, of one peer or of all, that has stood still for longest, by `since`, and since `before` at least. A
+    /// flood of newcomers asks for each of them: so a look at all connections finds several.
+    fn stillest(
+        &mut self,
+        of: Option<Share>,
+        since: impl Fn(&Activity) -> Option<Instant>,
+        before: Instant,
+    ) -> Option<(Instant, u64)> {
+        let known = self.stillest.entry(of).or_default();
+        while let Some((moment, number)) = known.pop_front() {
+            if self.all.get(&number).and_then(|entry| since(&entry.activity)) == Some(moment) {
+                if moment <= before {
+                    return Some((moment, number));
+                }
+                known.push_front((moment, number));
+                return None;
+            }
+        }
+        let entries = self.all.iter().filter(|(_, entry)| of.is_none_or(|share| share == entry.share));
+        let mut found: Vec<_> =
+            entries.filter_map(|(number, entry)| Some((since(&entry.activity)?, *number))).collect();
+        found.sort_unstable();
+        found.truncate(MAX_KNOWN_STILL);
+        *known = found.into();
+        let first = known.front().copied().filter(|(moment, _)| *moment <= before)?;
+        known.pop_front();
+        Some(first)
+    }
+
+    fn close(&mut self, found: Option<(Instant, u64)>) -> bool {
+        let Some(entry) = found.and_then(|(_, number)| self.remove(number)) else { return false };
+        if entry.activity.idle_since().is_some() {
+            entry.closed.cancel();
+        } else {
             entry.activity.ended().cancel();
         }
         true
@@ -172,6 +211,7 @@ impl Open {
             *count -= 1;
             if *count == 0 {
                 self.peers.remove(&entry.share);
+                self.stillest.remove(&Some(entry.share));
             }
         }
         Some(entry)
@@ -182,6 +222,12 @@ impl Connection {
     /// Its number, which no other has.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// How many connections its peer has; 0 where it is a trusted proxy's.
+    pub fn of_peer(&self) -> usize {
+        let open = self.all.open();
+        open.all.get(&self.number).filter(|entry| entry.share.is_bounded()).map_or(0, |entry| open.of(entry.share))
     }
 
     /// Counts it for `share` from now on: a proxy has said whose it is. `false` when that has as many as it may.
@@ -282,6 +328,21 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_moved_since_the_last_look_does_not_go() {
+        let all = Connections::new(8, 4);
+        let connections = [(); 4].map(|()| admitted(&all, "10.0.0.1"));
+        let fifth = admitted(&all, "10.0.0.1");
+        // The first has gone; the second would be next, had it not just served a request.
+        drop(connections[1].activity.request(&http::Request::new(())));
+        let sixth = admitted(&all, "10.0.0.1");
+        let closed = connections.each_ref().map(|c| c.closed.is_cancelled());
+        assert_eq!(closed, [true, false, true, false]);
+        let _newcomers = [(); 2].map(|()| admitted(&all, "10.0.0.1"));
+        assert!(connections[3].closed.is_cancelled() && fifth.closed.is_cancelled());
+        assert!(!connections[1].closed.is_cancelled() && !sixth.closed.is_cancelled());
+    }
+
+    #[test]
     fn a_connection_that_a_proxy_names_the_client_of_counts_for_that_one() {
         let all = Connections::new(4, 1);
         let proxied = |client: &str| {
@@ -303,6 +364,6 @@ mod tests {
         let connections = [(); 3].map(|()| admitted(&all, "10.0.0.1"));
         drop(connections);
         let open = all.open();
-        assert!(open.all.is_empty() && open.peers.is_empty());
+        assert!(open.all.is_empty() && open.peers.is_empty() && open.stillest.values().all(VecDeque::is_empty));
     }
 }

@@ -8,11 +8,14 @@ use super::outgoing::Outgoing;
 use super::pace::Pace;
 use super::peer::{Peer, TrustedProxies};
 use super::request::{self, Caller, REQUEST_ID};
+use super::turns::{MAX_PEER_REQUESTS, Turn, Turns};
 use super::upload::{self, Reading, Refused, Upload};
 use super::{cookies, error};
 use crate::app::{Answer, App, Handler};
 use crate::readiness::Readiness;
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{AbortHandle, Abortable};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
@@ -59,6 +62,7 @@ pub struct Edge {
     readiness: Arc<Readiness>,
     /// What requests cross that no route has.
     unrouted: Boundary,
+    turns: Arc<Turns>,
     /// The answer to [`INFO`].
     info: Bytes,
 }
@@ -82,7 +86,16 @@ impl Edge {
             move || [connections.uses(), budget.uses()].concat()
         });
         let unrouted = app.boundaries().requests("", "");
-        Arc::new(Edge { info: info.to_string().into(), app, budget, connections, trusted, readiness, unrouted })
+        Arc::new(Edge {
+            info: info.to_string().into(),
+            app,
+            budget,
+            connections,
+            trusted,
+            readiness,
+            unrouted,
+            turns: Turns::new(MAX_PEER_REQUESTS),
+        })
     }
 
     /// The limits of the edge.
@@ -211,9 +224,19 @@ impl Edge {
             under_way: answering.under_way,
             end: answering.end.clone(),
         };
-        let upload = match Upload::read(body, reading).await {
-            Ok(upload) => upload,
-            Err(refused) => return (refusal(&refused, limit), Some(component)),
+        let ready = match Upload::read(body, reading).await {
+            Ok(upload) => {
+                self.turn(caller, answering, &account, found.target.reserved).await.map(|turn| (upload, turn))
+            }
+            Err(refused) => Err(refused),
+        };
+        let (upload, _turn) = match ready {
+            Ok(ready) => ready,
+            Err(refused) => {
+                // It may have been closed to make room; the answer has one again.
+                answering.account = None;
+                return (refusal(&refused, limit), Some(component));
+            }
         };
         let context = CallContext { rest: entry.rest.clone(), ..CallContext::new(trace, handler.call_deadline()) };
         answering.call_until = context.deadline;
@@ -243,6 +266,31 @@ impl Edge {
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component))
+    }
+
+    /// Waits until it is the turn of a request. `None` for one that needs none.
+    async fn turn(
+        &self,
+        caller: &Caller,
+        answering: &Answering<'_>,
+        account: &Arc<Account>,
+        reserved: bool,
+    ) -> Result<Option<Turn>, Refused> {
+        let share = answering.peer.share;
+        if reserved || !share.is_bounded() {
+            return Ok(None);
+        }
+        let (abort, registration) = AbortHandle::new_pair();
+        let mut turn = std::pin::pin!(Abortable::new(self.turns.take(share, caller.connection), registration));
+        if let Some(turn) = turn.as_mut().now_or_never() {
+            return turn.map(Some).map_err(|_| Refused::NoMemory);
+        }
+        // What waits for others of its own peer makes room for them, too.
+        account.waits(End::Task(abort));
+        answering.under_way.works_until(Instant::now() + self.limits().idle_timeout);
+        let turn = turn.await.map_err(|_| Refused::NoMemory)?;
+        account.works();
+        Ok(Some(turn))
     }
 }
 

@@ -19,6 +19,7 @@ mod request;
 mod server;
 mod streams;
 mod tls;
+mod turns;
 mod upload;
 
 pub(crate) use cookies::ADMIN_COOKIE;
@@ -33,11 +34,13 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         server::FIXED_LIMITS,
         connection::FIXED_LIMITS,
+        connections::FIXED_LIMITS,
         activity::FIXED_LIMITS,
         peer::proxy_protocol::FIXED_LIMITS,
         budget::FIXED_LIMITS,
         request::FIXED_LIMITS,
         upload::FIXED_LIMITS,
+        turns::FIXED_LIMITS,
         body::FIXED_LIMITS,
     ]
     .concat()

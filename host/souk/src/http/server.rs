@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,9 @@ souk_manifest::fixed_limits! {
     /// The descriptors that are held back, so that connections are still accepted when the process has no more: each
     /// serves one until others have closed.
     const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
+    /// The connections that wait in the kernel's queue to be accepted, if the system allows as many (net.core.somaxconn);
+    /// further ones are not answered.
+    const MAX_QUEUED_CONNECTIONS: u32 = 4_096, "connections";
     /// How often to report that connections are refused or not accepted.
     const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 }
@@ -81,7 +84,7 @@ impl Server {
     /// When the address cannot be bound.
     pub async fn bind(address: &str) -> Result<Self, ServerError> {
         let error = |source| ServerError { address: address.into(), source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let listener = listen(address).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
         Ok(Server { listener, address })
     }
@@ -111,6 +114,25 @@ impl Server {
         acceptor.tasks.close();
         tokio::time::timeout(limits.drain, acceptor.tasks.wait()).await.is_ok()
     }
+}
+
+/// Binds the first of the addresses that `address` stands for that can be bound.
+async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let mut failed = None;
+    for address in tokio::net::lookup_host(address).await? {
+        let bound = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A port whose last connections are being closed can be bound again.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(MAX_QUEUED_CONNECTIONS)
+        };
+        match bound() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
 }
 
 /// What a connection needs to be served.
@@ -259,7 +281,7 @@ impl Served {
         let caller = |scheme| Caller::new(peer, place.number(), scheme);
         match tls {
             None => {
-                let builder = builders.agreed(None);
+                let builder = builders.agreed(None, place.of_peer());
                 connection::serve(stream, &place, caller(Scheme::HTTP), edge, builder, shutdown).await;
             }
             Some(tls) => {
@@ -269,7 +291,7 @@ impl Served {
                     () = place.closed().cancelled() => None,
                 };
                 if let Some(stream) = stream {
-                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol());
+                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol(), place.of_peer());
                     connection::serve(stream, &place, caller(Scheme::HTTPS), edge, builder, shutdown).await;
                 }
             }
@@ -310,13 +332,14 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 
 /// Reports what happens often, now and then.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     last: Option<Instant>,
     more: u64,
 }
 
 impl Report {
-    fn happened(&mut self, report: impl FnOnce(u64)) {
+    /// Calls `report` with how often it happened unreported, unless it was called a moment ago.
+    pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
         if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
             self.more += 1;
             return;

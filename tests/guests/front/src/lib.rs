@@ -44,6 +44,10 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
         ["count"] => deed(deeds::count()),
         ["big", n] => deed(deeds::big(number(n)).map(|bytes| bytes.len())),
         ["print", text] => deed(deeds::print(text)),
+        ["print-lines", lines, bytes] => deed(deeds::print_lines(number(lines), number(bytes))),
+        ["hoard-headers", count, bytes] => deed(deeds::hoard_headers(number(count), number(bytes))),
+        ["hoard-files", count] => deed(deeds::hoard_files(number(count))),
+        ["strain", how, n] => deed(deeds::strain(how, number(n))),
         ["read-variable", name] => deed(deeds::read_variable(name)),
         ["key-value-get", store, key] => deed(deeds::key_value_get(store, key)),
         ["key-value-set", store, key, value] => deed(deeds::key_value_set(store, key, value)),
@@ -78,6 +82,11 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
         }
         ["stream", chunks] => stream(number(chunks)),
         ["flood"] => flood(),
+        ["bytes", count] => {
+            let mut response = http::Response::new("x".repeat(number(count) as usize));
+            response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
+            response.into_response()
+        }
         ["status", code] => {
             let code: StatusCode = code.parse().expect("a status in the path");
             reply(code, json!({ "status": code.as_u16(), "message": "as asked for" }))

@@ -11,12 +11,14 @@ use spin_sdk::http_service;
 use spin_sdk::key_value::Store;
 use spin_sdk::wasip3::http::types::{self, ErrorCode};
 
+const TEXT: &str = "text/plain";
+
 #[http_service]
 async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
     let name = std::env::var("NAME").unwrap_or_default();
     let is_app = std::env::var("ROLE").is_ok_and(|role| role == "app");
     if request.headers().get("x-stop").is_some_and(|stop| stop == name.as_str()) {
-        return reply(StatusCode::FORBIDDEN, format!("stopped by {name}"));
+        return reply(StatusCode::ACCEPTED, format!("stopped by {name}"));
     }
     match request.uri().path() {
         path if path.ends_with("/ask") || path.ends_with("/barred") => {
@@ -26,7 +28,8 @@ async fn handle(request: Request) -> Result<types::Response, ErrorCode> {
         path if path.ends_with("/next") => {}
         path if path.ends_with("/echo") && is_app => {
             let body = request.into_body().bytes().await?;
-            return http::Response::new(FullBody::new(body)).into_response();
+            let response = http::Response::builder().header("content-type", TEXT).body(FullBody::new(body)).unwrap();
+            return response.into_response();
         }
         _ if is_app => return show(&request),
         _ => {}
@@ -62,14 +65,14 @@ async fn ask(url: &str) -> Result<types::Response, ErrorCode> {
     let request = Head::get(url).body(EmptyBody::new()).map_err(|_| ErrorCode::HttpRequestUriInvalid)?;
     match send(request).await {
         Ok(answer) => {
-            let status = answer.status();
+            let status = answer.status().as_u16();
             let body = answer.into_body().bytes().await?;
-            reply(status, String::from_utf8_lossy(&body).into_owned())
+            reply(StatusCode::OK, format!("{status} {}", String::from_utf8_lossy(&body)))
         }
-        Err(error) => reply(StatusCode::BAD_GATEWAY, format!("{error:?}")),
+        Err(error) => reply(StatusCode::OK, format!("{error:?}")),
     }
 }
 
 fn reply(status: StatusCode, text: String) -> Result<types::Response, ErrorCode> {
-    http::Response::builder().status(status).body(text).unwrap().into_response()
+    http::Response::builder().status(status).header("content-type", TEXT).body(text).unwrap().into_response()
 }

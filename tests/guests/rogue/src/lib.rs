@@ -5,6 +5,7 @@
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::sqlite::Value;
 use spin_sdk::sqlite::wit::sqlite::Connection;
+use spin_sdk::wasip3::http::types::Fields;
 use spin_sdk::wit_bindgen;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -102,6 +103,56 @@ impl deeds::Guest for Rogue {
     fn print(text: String) -> Result<u32, deeds::Error> {
         println!("{text}");
         Ok(0)
+    }
+
+    fn print_lines(lines: u32, bytes: u32) -> Result<u32, deeds::Error> {
+        let line = "x".repeat(bytes as usize);
+        for _ in 0..lines {
+            println!("{line}");
+        }
+        Ok(lines)
+    }
+
+    fn hoard_headers(count: u32, bytes: u32) -> Result<u32, deeds::Error> {
+        let value = vec![b'x'; bytes as usize];
+        let held: Vec<_> = (0..count)
+            .map_while(|_| {
+                let fields = Fields::new();
+                fields.append("x", &value).ok().map(|()| fields)
+            })
+            .collect();
+        Ok(black_box(held).len() as u32)
+    }
+
+    fn hoard_files(count: u32) -> Result<u32, deeds::Error> {
+        let held: Vec<_> = (0..count).map_while(|_| std::fs::File::open("/granted.txt").ok()).collect();
+        Ok(black_box(held).len() as u32)
+    }
+
+    fn strain(how: String, n: u32) -> Result<u32, deeds::Error> {
+        let db = granted()?;
+        let statements: &[String] = match how.as_str() {
+            "write" => &[
+                "CREATE TABLE IF NOT EXISTS strain (bytes BLOB)".into(),
+                format!(
+                    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {n}) \
+                     INSERT INTO strain SELECT randomblob(100000) FROM r"
+                ),
+                "DELETE FROM strain".into(),
+            ],
+            "scan" => &[format!(
+                "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {n}) \
+                 SELECT count(*) + (SELECT count(*) FROM rows) FROM r"
+            )],
+            _ => &[format!(
+                "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {n}) \
+                 SELECT max(length(b)) FROM (SELECT randomblob(1000) AS b FROM r ORDER BY b LIMIT -1 OFFSET 1)"
+            )],
+        };
+        for statement in statements {
+            run(&db, statement, &[])?;
+        }
+        Ok(n)
     }
 
     fn read_variable(name: String) -> Result<String, deeds::Error> {

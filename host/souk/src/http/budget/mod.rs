@@ -18,6 +18,7 @@ mod tests;
 
 use super::peer::{Peer, Share};
 use super::request::Caller;
+use super::server::Report;
 use futures::future::AbortHandle;
 use owners::{Group, Owners};
 use souk_manifest::budget::Use;
@@ -44,6 +45,7 @@ souk_manifest::fixed_limits! {
 pub struct EdgeBudget {
     owners: Mutex<Owners>,
     bounds: Bounds,
+    report: Mutex<Report>,
 }
 
 struct Bounds {
@@ -118,7 +120,7 @@ impl EdgeBudget {
             peer: limits.peer_memory.as_u64().min(all),
             connection: limits.connection_memory.as_u64().min(all),
         };
-        Arc::new(EdgeBudget { owners: Mutex::default(), bounds })
+        Arc::new(EdgeBudget { owners: Mutex::default(), bounds, report: Mutex::default() })
     }
 
     fn owners(&self) -> MutexGuard<'_, Owners> {
@@ -175,9 +177,22 @@ impl EdgeBudget {
                 }
             }
         };
+        if !ended.is_empty() {
+            self.report(ended.len());
+        }
         // Not under the lock: an end may drop other accounts.
         ended.into_iter().for_each(End::run);
         taken
+    }
+
+    fn report(&self, count: usize) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).happened(|more| {
+            tracing::warn!(
+                "{count} requests were ended that waited for their clients: these have their share of the memory for \
+                 requests, and ask for more (limits `connection_memory`, `peer_memory`, `request_memory`); {more} times more \
+                 since the last such line"
+            );
+        });
     }
 
     /// Ends the request that has kept an instance of `component` waiting for its client for longest, when that is longer

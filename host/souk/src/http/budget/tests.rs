@@ -6,11 +6,12 @@ use souk_manifest::limits::ByteSize;
 
 /// All have 64 accounts of nothing but themselves, a peer 16, a connection 4.
 fn budget() -> Arc<EdgeBudget> {
-    let mut limits = EdgeLimits::default();
-    limits.request_memory = ByteSize::b(64 * REQUEST_BYTES);
-    limits.peer_memory = ByteSize::b(16 * REQUEST_BYTES);
-    limits.connection_memory = ByteSize::b(4 * REQUEST_BYTES);
-    EdgeBudget::new(&limits)
+    EdgeBudget::new(&EdgeLimits {
+        request_memory: ByteSize::b(64 * REQUEST_BYTES),
+        peer_memory: ByteSize::b(16 * REQUEST_BYTES),
+        connection_memory: ByteSize::b(4 * REQUEST_BYTES),
+        ..EdgeLimits::default()
+    })
 }
 
 fn owner(peer: u8, connection: u64) -> Owner {

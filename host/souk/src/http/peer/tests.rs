@@ -192,8 +192,11 @@ proptest! {
     }
 }
 
+/// What was read after a header, and what was not read.
+type Read = (Vec<u8>, Vec<u8>);
+
 /// What a header in `bytes` names, when `step` bytes arrive at a time; what was read after it, and what was not read.
-fn read_in_steps(bytes: Vec<u8>, step: usize) -> std::io::Result<(Option<SocketAddr>, (Vec<u8>, Vec<u8>))> {
+fn read_in_steps(bytes: Vec<u8>, step: usize) -> std::io::Result<(Option<SocketAddr>, Read)> {
     let chunks: Vec<_> =
         bytes.chunks(step).map(|chunk| Ok::<_, std::io::Error>(bytes::Bytes::copy_from_slice(chunk))).collect();
     let mut stream = tokio_util::io::StreamReader::new(futures::stream::iter(chunks));
