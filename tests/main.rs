@@ -12,6 +12,7 @@ mod harness;
 mod scenarios {
     mod access;
     mod accounts;
+    mod administration;
     mod backup;
     mod browser;
     mod cli;
@@ -23,26 +24,41 @@ mod scenarios {
     mod examples;
     mod framing;
     mod framing_fuzz;
+    mod given;
     mod golden;
     mod grants;
     mod hosts;
     mod isolation;
     mod jetstream;
+    mod languages;
+    mod lists;
+    mod load_components;
+    mod load_edge;
+    mod metrics;
+    mod middleware;
     mod migrations;
+    mod mixed_links;
     mod model;
     mod nest;
     mod nest_events;
     mod nest_wire;
     mod outages;
+    #[cfg(feature = "full")]
+    mod outbound;
+    mod own_application;
     mod payments;
+    mod peers;
     mod permissions;
     mod permutations;
     mod postgres;
     mod protocols;
     mod quota;
+    mod readiness;
     mod reconcile;
+    mod redis_triggers;
     mod remote;
     mod sandbox;
+    mod sdks;
     mod service_manager;
     mod shared_state;
     mod startup;
@@ -52,4 +68,5 @@ mod scenarios {
     mod tokens;
     mod upgrade;
     mod wasi_0_2;
+    mod wasi_http_0_2;
 }

@@ -5,7 +5,7 @@
 
 use super::postgres::Postgres;
 use super::spread::{self, Spread};
-use super::{Host, archive, build};
+use super::{Host, archive, build, languages};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,6 +118,27 @@ impl App {
         let folder = folder();
         copy(&build::root().join(&place), &folder.path().join(&place));
         App::at(folder, place.join("spin.toml"))
+    }
+
+    /// The application of `examples/polyglot`, on one host.
+    pub fn polyglot() -> App {
+        let (kept, folder, place) = (languages::polyglot(), folder(), Path::new("examples/polyglot"));
+        let from = build::root().join(place);
+        for part in ["spin.toml", languages::PAGE, languages::CATALOGUE] {
+            let to = folder.path().join(place).join(part);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            let source = if part.ends_with(".wasm") { kept } else { &from };
+            fs::copy(source.join(part), to).unwrap();
+        }
+        copy(&from.join("catalogue/migrations"), &folder.path().join(place).join("catalogue/migrations"));
+        App::at(folder, place.join("spin.toml")).compiled()
+    }
+
+    /// The application with its components compiled, however long that takes: its hosts find them in the cache.
+    pub fn compiled(self) -> App {
+        let output = self.command("doctor").output().expect("souk runs");
+        assert!(output.status.success(), "{}", texts(&output).0);
+        self
     }
 
     /// A stage of `nest/` on the way from a NestJS system to the repository's own application.

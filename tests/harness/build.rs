@@ -24,12 +24,35 @@ pub fn target() -> PathBuf {
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        for guest in ["example-hello", "front", "relay", "rogue", "sender", "spin-5", "unruly"] {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["rustc", "--quiet", "-p", guest, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
-            run(cargo);
+        ["example-hello", "front", "listener", "middleware", "relay", "rogue", "sender", "spin-5", "unruly"]
+            .into_iter()
+            .for_each(guest);
+        if cfg!(feature = "full") {
+            ["outbound-2", "outbound-3"].into_iter().for_each(guest);
         }
     });
+}
+
+/// Builds the components of `tests/guests/mixed`.
+pub fn mixed_guests() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        for name in ["callee-async", "callee-func", "caller-0-2", "caller-async", "caller-func"] {
+            guest(&format!("mixed-{name}"));
+        }
+    });
+}
+
+/// The component of a package that was built.
+pub fn component(package: &str) -> PathBuf {
+    target().join("wasm32-wasip2/debug").join(package.replace('-', "_")).with_extension("wasm")
+}
+
+/// Builds the component of a package.
+pub fn guest(package: &str) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["rustc", "--quiet", "-p", package, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
+    run(cargo);
 }
 
 /// Builds the components of the repository's own application, as its users do.

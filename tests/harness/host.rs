@@ -118,6 +118,12 @@ impl Host {
         own + self.others.iter().map(Host::rss_bytes).sum::<u64>()
     }
 
+    /// Descriptors that are open now; of several hosts, in all of them.
+    pub fn descriptors(&self) -> usize {
+        let own = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count();
+        own + self.others.iter().map(Host::descriptors).sum::<usize>()
+    }
+
     /// Processor time used so far, in clock ticks (a hundredth of a second); of several hosts, by all of them.
     pub fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();

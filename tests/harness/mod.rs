@@ -1,5 +1,6 @@
 //! What the scenarios share: building the test components, running the host, and a client that checks every response.
 
+pub mod admin;
 pub mod app;
 pub mod build;
 pub mod client;
@@ -7,6 +8,9 @@ pub mod database;
 pub mod disk;
 pub mod door;
 pub mod host;
+pub mod http2;
+pub mod languages;
+pub mod load;
 pub mod proxy;
 pub mod queue;
 pub mod raw;

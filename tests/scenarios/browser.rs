@@ -3,6 +3,8 @@
 //! The browser is Debian's Chromium, driven by the programs in `tests/browser`. Their steps fail by themselves; what they
 //! saw comes back as JSON and is judged here. They write pictures of every page to `screenshots` in the target folder.
 
+use crate::harness::admin::Api;
+use crate::harness::app::texts;
 use crate::harness::debian;
 use crate::harness::store::{PASSWORD, order_body, send, token};
 use crate::harness::{App, Client, Host, WAIT_TIMEOUT, build, eventually};
@@ -80,6 +82,22 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_phone() {
     assert_eq!(shown, operations);
 }
 
+#[tokio::test]
+async fn the_administration_is_signed_in_to_by_a_code_and_a_dead_letter_is_dropped_there() {
+    let app = App::alone("durable").administered();
+    let host = app.start().await;
+    assert_eq!(host.client().get("/send/reject/odd/1").await.status, 200);
+    host.wait_for_log("DEAD LETTER").await;
+    let (address, err) = texts(&app.souk("admin", &["code"]).await);
+    let seen = browse("console.mjs", &[("CONSOLE", address.trim())]).await;
+    assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
+    assert_eq!(seen["components"], json!(["front", "rogue", "sender"]), "{seen}");
+    assert_eq!(seen["address"], format!("{}/", Api::of(&host).url()), "the code stays in the address: {err}");
+    assert!(seen["log"].as_str().unwrap().contains("DEAD LETTER"), "{seen}");
+    let dropped = host.wait_for_log("asks to drop message").await;
+    assert!(dropped.contains("session 1 from"), "{dropped}");
+}
+
 /// The store as it comes: nothing is set, and the state folder is new.
 async fn start() -> (Host, Client) {
     let host = App::store().start().await;
@@ -123,7 +141,7 @@ async fn browse(program: &str, variables: &[(&str, &str)]) -> Value {
     // Each step of a program has WAIT_TIMEOUT; none has so many that a slow machine needs it for more than three.
     let output =
         tokio::time::timeout(3 * WAIT_TIMEOUT, command.output()).await.expect("the browser did not end").unwrap();
-    let (out, err) = crate::harness::app::texts(&output);
+    let (out, err) = texts(&output);
     assert!(output.status.success(), "{program} failed:\n{out}\n{err}");
     let seen: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("not JSON ({e}): {out}\n{err}"));
     assert_eq!(seen["problems"], json!([]), "{program}: {:#}", seen["problems"]);

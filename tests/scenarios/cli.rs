@@ -102,6 +102,38 @@ async fn a_quiet_host_prints_warnings_and_errors_only() {
 }
 
 #[tokio::test]
+async fn with_the_log_as_json_each_line_of_standard_error_is_an_object() {
+    let app = App::alone("rogue").argument("--log-format").argument("json");
+    let host = app.spawn();
+    let socket = app.state().join("run/control.sock");
+    eventually("it has its socket", || async { std::os::unix::net::UnixStream::connect(&socket).ok() }).await;
+    refused(&app.call("rogue", &format!("{DEEDS}#boom"), None).await);
+    printed(&app.call("rogue", &format!("{DEEDS}#print"), Some(json!({ "text": "swordfish" }))).await);
+    let pid = host.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = host.wait_with_output().await.unwrap();
+    let (out, err) = texts(&output);
+    let lines: Vec<Value> =
+        err.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+    for line in &lines {
+        let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
+        assert!(line["time"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
+        assert!(keys.iter().any(|key| *key == "target"), "{line}");
+    }
+    let message = |text: &str| lines.iter().find(|line| line["message"].as_str().unwrap().contains(text));
+    let asked = message("asks to call").unwrap_or_else(|| panic!("{out}\n{err}"));
+    assert_eq!(asked["level"], "INFO");
+    assert!(message("stopping: no new connections").is_some(), "{err}");
+    // A start that fails says why in the same way.
+    let taken = app.souk("up", &["--log-format", "json", "--listen", "256.0.0.1:1"]).await;
+    let (_, err) = texts(&taken);
+    assert!(!taken.status.success());
+    let last: Value = serde_json::from_str(err.lines().last().unwrap()).unwrap_or_else(|e| panic!("{e}: {err}"));
+    assert_eq!(last["level"], "ERROR");
+    assert!(last["message"].as_str().unwrap().contains("cannot listen on"), "{last}");
+}
+
+#[tokio::test]
 async fn the_fix_for_an_address_without_a_host_can_be_used_as_it_stands() {
     let message = refused(&App::new("rogue").souk("up", &["--listen", "0"]).await);
     assert!(message.ends_with("fix: write host and port: --listen 127.0.0.1:0\n"), "{message}");
@@ -228,9 +260,18 @@ async fn doctor_prints_the_grants_and_the_limits() {
         assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
     }
     let (_, fixed) = out.split_once("Fixed limits").expect("fixed limits");
-    for module in
-        ["http edge", "http client", "control socket", "calls", "output of components", "nats", "nest", "remote"]
-    {
+    for module in [
+        "http edge",
+        "http client",
+        "administration",
+        "readiness",
+        "control socket",
+        "calls",
+        "output of components",
+        "nats",
+        "nest",
+        "remote",
+    ] {
         assert!(fixed.contains(&format!("\n  {module}\n")), "{module} is missing:\n{fixed}");
     }
     assert!(!out.contains("swordfish"), "doctor prints a secret:\n{out}");
@@ -321,11 +362,32 @@ async fn up_says_at_its_start_what_runs_where() {
     }
 }
 
+#[tokio::test]
+async fn limits_shows_how_much_of_each_budget_a_running_host_uses() {
+    let app = App::alone("edge");
+    let refused = refused(&app.souk("limits", &[]).await);
+    assert!(refused.contains("no host runs") && refused.contains("souk up"), "{refused}");
+    let host = app.start().await;
+    let mut unread = crate::harness::http2::Http2::connect(host.address(), 0).await;
+    assert!(unread.send("GET", "/self/bytes/50000", &[], &[None]).await);
+    let taken = eventually("an unread response is counted", || async {
+        let printed = printed(&app.souk("limits", &["--json"]).await);
+        let used = printed.as_array().unwrap().iter().find(|used| used["name"] == "request_memory").unwrap();
+        used["taken"].as_u64().filter(|taken| *taken >= 50_000)
+    })
+    .await;
+    assert!(taken < 100_000, "{taken} bytes for a response of 50,000");
+    let (out, _) = texts(&app.souk("limits", &[]).await);
+    for fragment in ["request_memory", "of 256 MiB", "peer_connections (largest)", "open_files", "instances of front"] {
+        assert!(out.contains(fragment), "{fragment} is missing:\n{out}");
+    }
+}
+
 #[test]
 fn help_lists_every_command() {
     let output = std::process::Command::new(build::SOUK).arg("--help").output().unwrap();
     let (out, err) = texts(&output);
-    for command in ["up", "build", "call", "migrate", "doctor"] {
+    for command in ["up", "build", "call", "admin", "migrate", "doctor", "limits"] {
         assert!(out.contains(command), "{command} is missing:\n{out}\n{err}");
     }
 }

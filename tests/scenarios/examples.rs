@@ -71,6 +71,17 @@ async fn lines_are_in_the_table_that_the_migration_made() {
     assert_eq!(ask(&host.client(), Method::GET, "/", "").await, (200, "milk\nbread\n".to_owned()));
 }
 
+/// Its tests, which `souk test` runs, are in its folder: on SQLite, on PostgreSQL and on two hosts.
+#[tokio::test]
+async fn the_shortener_passes_its_own_tests() {
+    let mut souk = std::process::Command::new(build::SOUK);
+    souk.args(["test", "-f"]).arg(build::root().join("examples/shortener"));
+    souk.env("CARGO_BUILD_BUILD_DIR", build::target().join("applications")).env_remove("CARGO_TARGET_DIR");
+    let output = souk.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("test result: ok. 5 passed"), "{said}");
+}
+
 #[test]
 fn every_example_has_a_scenario_and_a_line_in_the_table() {
     let folder = build::root().join("examples");
@@ -81,6 +92,7 @@ fn every_example_has_a_scenario_and_a_line_in_the_table() {
     assert!(!names.is_empty());
     for name in names {
         assert!(table.contains(&format!("| [{name}]({name}) |")), "examples/README.md has no line for {name}");
-        assert!(scenarios.contains(&format!("App::example({name:?})")), "no scenario starts {name}");
+        let started = [format!("App::example({name:?})"), format!("examples/{name}\"")];
+        assert!(started.iter().any(|text| scenarios.contains(text)), "no scenario starts {name}");
     }
 }

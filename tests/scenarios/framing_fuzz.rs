@@ -36,7 +36,7 @@ impl Asked {
             from[random.below(from.len())]
         }
         const SIZES: [usize; 11] = [0, 1, 2, 9, 100, 4_096, 65_535, 65_536, 65_537, 70_000, 150_000];
-        let mark = format!("<{number:06}-{:08x}>", random.next() as u32);
+        let mark = format!("<{number:06}-{:08x}>", random.next_u64() as u32);
         let count = random.below(4);
         let writes: Vec<usize> = (0..count).map(|_| SIZES[random.below(SIZES.len())]).collect();
         let bodiless = random.once_in(8);
@@ -100,7 +100,7 @@ impl Asked {
             query.append_pair("pause", "15");
         }
         Asked {
-            id: format!("id-{number}-{:08x}", random.next() as u32),
+            id: format!("id-{number}-{:08x}", random.next_u64() as u32),
             mark,
             method: if random.once_in(6) { "HEAD" } else { "GET" },
             query: query.finish(),

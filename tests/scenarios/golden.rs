@@ -61,12 +61,17 @@ const RECORDED_ORDERS: &[(&str, &str)] = &[
 
 #[tokio::test]
 async fn everything_recorded_is_answered_as_the_recorded_system_did() {
+    replay(Shop::start_open().await).await;
+}
+
+/// Replays the recording on `shop`.
+pub(super) async fn replay(shop: Shop) {
     let list: Vec<Difference> = recorded::read("golden-differences.json");
     let listed = list.len();
     let mut differences: BTreeMap<(String, String), Expected> =
         list.into_iter().map(|d| ((d.group, d.name), d.expected)).collect();
     assert_eq!(differences.len(), listed, "golden-differences.json names something twice");
-    let mut replay = Replay::new(Shop::start_open().await);
+    let mut replay = Replay::new(shop);
     let mut wrong = Vec::new();
     let recording: Vec<Recorded> = recorded::read("golden.json");
 

@@ -286,6 +286,14 @@ async fn an_instance_that_trapped_is_not_reused() {
     assert_eq!(join_in_order(&client, "/rogue/count", 2).await, [1, 2]);
 }
 
+#[tokio::test]
+async fn the_reason_of_a_trap_is_the_guests_own_panic() {
+    let host = App::new("rogue").start().await;
+    host.client().get("/rogue/boom").await.expect_unavailable();
+    let line = host.wait_for_log("trapped: panicked at ").await;
+    assert!(line.contains("/src/lib.rs:") && line.contains(": boom, with the secret detail swordfish | "), "{line}");
+}
+
 async fn join_in_order(client: &Client, path: &str, times: usize) -> Vec<u64> {
     let mut counts = Vec::new();
     for _ in 0..times {

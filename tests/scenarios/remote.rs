@@ -55,8 +55,16 @@ async fn callee(app: &App, nats: &Nats) -> Host {
     app.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", CALLEES]).await
 }
 
-fn subject(component: &str, function: &str) -> String {
-    format!("souk.rogue.call.{component}.souk-test:rogue/deeds/1_0_0.{function}")
+/// The subject of a function, as its host says it: with a digest of the function's type at the end.
+async fn subject(nats: &async_nats::Client, component: &str, function: &str) -> String {
+    let info = nats.request(format!("$SRV.INFO.rogue-{component}"), "".into()).await.unwrap();
+    let info: Info = serde_json::from_slice(&info.payload).unwrap();
+    let name = format!("deeds-{function}");
+    let subject = info.endpoints.into_iter().find(|endpoint| endpoint.name == name).unwrap().subject;
+    let known = format!("souk.rogue.call.{component}.souk-test:rogue/deeds/1_0_0.{function}.");
+    let digest = subject.strip_prefix(&known).unwrap_or_else(|| panic!("{subject}"));
+    assert!(digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{subject}");
+    subject
 }
 
 #[tokio::test]
@@ -128,9 +136,10 @@ async fn a_caller_that_stood_still_takes_the_answer_that_came_meanwhile() {
     // Longer than a call may be silent.
     let call = tokio::spawn(async move { client.get("/other/insert-and-hold/meanwhile/2000").await });
     pair.callee.wait_for_log("holding meanwhile").await;
+    let count = subject(&nats, "calm", "count-rows").await;
     pair.caller.hang();
     eventually("it is done", || async {
-        let rows = nats.request(subject("calm", "count-rows"), r#"{"note":"meanwhile"}"#.into()).await.unwrap();
+        let rows = nats.request(count.clone(), r#"{"note":"meanwhile"}"#.into()).await.unwrap();
         (rows.payload == r#"{"ok":1}"#).then_some(())
     })
     .await;
@@ -177,12 +186,13 @@ async fn a_call_whose_cancellation_was_read_first_is_not_begun() {
     let pair = Pair::start().await;
     let nats = pair.nats().await;
     nats.publish("souk.rogue.cancel.calm", "call-1".into()).await.unwrap();
+    let answer = subject(&nats, "calm", "answer").await;
     // Whoever answers these has heard of it.
     for _ in 0..8 {
-        nats.request(subject("calm", "answer"), r#"{"n":5}"#.into()).await.unwrap();
+        nats.request(answer.clone(), r#"{"n":5}"#.into()).await.unwrap();
     }
     let headers: HeaderMap = [("Souk-Call".parse().unwrap(), "call-1".parse().unwrap())].into_iter().collect();
-    let insert = subject("calm", "insert-row");
+    let insert = subject(&nats, "calm", "insert-row").await;
     let inbox = nats.new_inbox();
     nats.publish_with_reply_and_headers(insert.clone(), inbox, headers, r#"{"note":"early"}"#.into()).await.unwrap();
     let later = nats.request(insert, r#"{"note":"later"}"#.into()).await.unwrap();
@@ -204,7 +214,8 @@ async fn an_answer_that_is_larger_than_a_message_is_refused_and_the_log_names_th
 async fn a_call_can_be_sent_by_hand_and_a_wrong_one_is_refused_with_its_code() {
     let pair = Pair::start().await;
     let nats = pair.nats().await;
-    let answer = nats.request(subject("calm", "answer"), r#"{"n":5}"#.into()).await.unwrap();
+    let subject = subject(&nats, "calm", "answer").await;
+    let answer = nats.request(subject.clone(), r#"{"n":5}"#.into()).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&answer.payload).unwrap(), json!({ "ok": 5 }));
     for (headers, payload, code) in [
         (vec![], r#"{"n":"five"}"#, "400"),
@@ -215,7 +226,7 @@ async fn a_call_can_be_sent_by_hand_and_a_wrong_one_is_refused_with_its_code() {
         (vec![("Souk-Timeout", "0")], r#"{"n":5}"#, "504"),
     ] {
         let map: HeaderMap = headers.iter().map(|(k, v)| ((*k).parse().unwrap(), (*v).parse().unwrap())).collect();
-        let answer = nats.request_with_headers(subject("calm", "answer"), map, payload.into()).await.unwrap();
+        let answer = nats.request_with_headers(subject.clone(), map, payload.into()).await.unwrap();
         let found = answer.headers.unwrap();
         assert_eq!(found.get("Nats-Service-Error-Code").unwrap().as_str(), code, "{headers:?} {payload}");
         assert!(found.get("Nats-Service-Error").is_some());
@@ -258,14 +269,16 @@ async fn every_component_is_a_service_of_nats_with_its_functions_types_and_count
     let names: std::collections::BTreeSet<_> = info.endpoints.iter().map(|endpoint| &endpoint.name).collect();
     assert_eq!(names.len(), info.endpoints.len(), "{names:?}");
     let answer = info.endpoints.iter().find(|endpoint| endpoint.name == "deeds-answer").unwrap();
-    assert_eq!((answer.subject.as_str(), answer.queue_group.as_str()), (&*subject("calm", "answer"), "calm"));
+    let subject = subject(&nats, "calm", "answer").await;
+    assert_eq!((&answer.subject, answer.queue_group.as_str()), (&subject, "calm"));
+    assert!(subject.ends_with(&format!(".{}", answer.metadata["type"])), "{subject}");
     assert_eq!(answer.metadata["interface"], DEEDS);
     assert_eq!(
         answer.metadata["signature"],
-        "answer: async func(n: u32) -> result<u32, variant { unavailable(string), failed(string) }>"
+        "answer: func(n: u32) -> result<u32, variant { unavailable(string), failed(string) }>"
     );
     pair.client().get("/other/answer/1").await.expect(200);
-    nats.request(subject("calm", "answer"), "junk".into()).await.unwrap();
+    nats.request(subject, "junk".into()).await.unwrap();
     let one = format!("$SRV.STATS.rogue-calm.{}", info.id);
     let stats: Stats = serde_json::from_slice(&nats.request(one, "".into()).await.unwrap().payload).unwrap();
     let answer = stats.endpoints.iter().find(|endpoint| endpoint.name == "deeds-answer").unwrap();
@@ -282,7 +295,7 @@ async fn a_host_can_be_called_by_itself_under_the_id_that_it_has_as_a_service() 
     let nats = pair.nats().await;
     let pong = nats.request("$SRV.PING.rogue-calm", "".into()).await.unwrap();
     let pong: PingResponse = serde_json::from_slice(&pong.payload).unwrap();
-    let own = format!("{}.{}", subject("calm", "answer"), pong.id);
+    let own = format!("{}.{}", subject(&nats, "calm", "answer").await, pong.id);
     let answer = nats.request(own.clone(), r#"{"n":5}"#.into()).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&answer.payload).unwrap(), json!({ "ok": 5 }));
     pair.callee.stop().await;
@@ -338,10 +351,11 @@ async fn a_host_that_stops_answers_what_it_has_taken() {
 async fn no_call_is_lost_when_a_host_stops_under_load() {
     let pair = Pair::start().await;
     let nats = pair.nats().await;
+    let subject = subject(&nats, "calm", "answer").await;
     let (callee, answered) = (pair.callee, AtomicUsize::new(0));
     let flood = join_all((0..16).map(async |_| {
         loop {
-            match nats.request(subject("calm", "answer"), r#"{"n":5}"#.into()).await {
+            match nats.request(subject.clone(), r#"{"n":5}"#.into()).await {
                 Ok(answer) => {
                     assert_eq!(&answer.payload[..], br#"{"ok":5}"#);
                     answered.fetch_add(1, Ordering::SeqCst);
@@ -448,11 +462,11 @@ async fn souk_call_reaches_components_on_other_hosts() {
     let (succeeded, _, err) = call("souk-test:rogue/deeds#open-database", json!({ "label": "none" })).await;
     assert!(!succeeded && err.contains("failed"), "{err}");
     let (_, _, err) = call("souk-test:rogue/deeds#answer", json!({ "m": 7 })).await;
-    assert!(err.contains("do not fit") && err.contains("answer: async func(n: u32)"), "{err}");
+    assert!(err.contains("do not fit") && err.contains("answer: func(n: u32)"), "{err}");
     let (_, _, err) = call("souk-test:rogue/deeds#none", json!({})).await;
     assert!(err.contains("souk-test:rogue/deeds@1.0.0#answer"), "{err}");
     let (out, _) = texts(&pair.app.souk("call", &["--list"]).await);
-    assert!(out.contains(&format!("rogue {DEEDS} (on another host)")) && out.contains("answer: async func"), "{out}");
+    assert!(out.contains(&format!("rogue {DEEDS} (on another host)")) && out.contains("answer: func"), "{out}");
     drop(pair.callee);
     let (out, _) = texts(&pair.app.souk("call", &["--list"]).await);
     assert!(out.contains("no host that runs it answers"), "{out}");
@@ -545,43 +559,95 @@ async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_st
 const OTHER_ROGUE: &str = r#"(component
     (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
     (core instance $i (instantiate $m))
-    (func $answer async (param "n" u32) (result s32) (canon lift (core func $i "answer")))
+    (func $answer (param "n" u32) (result s32) (canon lift (core func $i "answer")))
     (instance $contract (export "answer" (func $answer)))
     (export "souk-test:rogue/bare@1.0.0" (instance $contract)))"#;
 
 #[tokio::test]
-async fn a_host_with_another_contract_is_named_at_the_start_and_its_calls_are_not_begun() {
+async fn a_caller_whose_type_no_host_serves_is_told_unavailable_and_the_log_has_both_types() {
     let nats = Nats::start();
     let manifest =
         "spin_manifest_version = 2\n[application]\nname = \"rogue\"\n[component.rogue]\nsource = \"r.wasm\"\n";
     let other = App::inline(manifest).component("r.wasm", OTHER_ROGUE).argument("--nats").argument(nats.url());
     let callee = other.start().await;
-    let caller = caller(&App::alone("rogue"), &nats).await;
-    let line = caller.wait_for_log("`souk-test:rogue/bare@1.0.0#answer` of `rogue`").await;
-    for fragment in ["ERROR", "`front` calls", "-> s32` there", "-> u32` here", "fix: build both from the same version"]
-    {
-        assert!(line.contains(fragment), "{fragment} is missing: {line}");
-    }
+    let app = App::alone("rogue");
+    let first = caller(&app, &nats).await;
+    let at_start = first.wait_for_log("`souk-test:rogue/bare@1.0.0#answer` of `rogue`").await;
     // The contract has no error for it.
-    caller.client().get("/rogue/bare/42").await.expect(500);
-    let line = callee.wait_for_log("built with another type").await;
-    for fragment in ["component `rogue`", "`front`", "souk-test:rogue/bare@1.0.0#answer", "-> s32`", "fix: build both"]
-    {
-        assert!(line.contains(fragment), "{fragment} is missing: {line}");
+    first.client().get("/rogue/bare/42").await.expect(500);
+    let at_call = eventually("the call is explained", || async {
+        let log = first.log();
+        log.into_iter().find(|line| line.contains("WARN") && line.contains("calls `souk-test:rogue/bare@1.0.0#answer`"))
+    })
+    .await;
+    assert!(at_start.contains("ERROR"), "{at_start}");
+    for line in [&at_start, &at_call] {
+        for fragment in ["`front` calls", "-> s32` there", "-> u32` here", "fix: build both from the same version"] {
+            assert!(line.contains(fragment), "{fragment} is missing: {line}");
+        }
     }
-    caller.stop().await;
+    // A contract with an error for it says so to its caller; of the function the host there knows nothing.
+    let message = first.client().get("/rogue/answer/1").await.expect_unavailable();
+    assert!(message.contains("rogue and its caller do not understand each other"), "{message}");
+    first.wait_for_log("`souk-test:rogue/deeds@1.0.0#answer` of `rogue` on another host, and it is not there").await;
+    // Beside a host whose contract is the same all calls go there, whichever has come first.
+    let same = App::alone("rogue");
+    let _same = same.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", "rogue"]).await;
+    let second = same.start_at("127.0.0.1:0", "state-2", &["--nats", &nats.url(), "--only", "front"]).await;
+    for host in [&first, &second] {
+        for n in 0..16 {
+            assert_eq!(host.client().get(&format!("/rogue/bare/{}", n + 1)).await.expect(200), n + 1);
+        }
+    }
+    assert_eq!(second.log_count("ERROR"), 0, "{:#?}", second.log());
     callee.stop().await;
-    // One whose contract is the same, and who says otherwise for itself.
-    let pair = Pair::of(App::alone("rogue"), nats).await;
-    assert_eq!(pair.client().get("/rogue/bare/42").await.expect(200), 42);
-    let client = pair.nats().await;
-    let mut headers = HeaderMap::new();
-    headers.insert("Souk-Type", "0123456789abcdef0123456789abcdef");
-    headers.insert("Souk-Caller", "someone");
-    let call = client.request_with_headers(subject("rogue", "answer"), headers, "{\"n\":1}".into()).await.unwrap();
-    assert_eq!(call.headers.unwrap().get("Nats-Service-Error").unwrap().as_str(), "mismatch");
-    pair.callee.wait_for_log("its caller `someone` was built with another type").await;
-    assert_eq!(pair.caller.log_count("ERROR"), 0);
+}
+
+/// Answers as a host of release 0.1.0 does: it is a service, and says nothing of the wire.
+async fn host_0_1_0(client: &async_nats::Client, metadata: Value) {
+    let mut asked = client.subscribe("$SRV.INFO.rogue_host").await.unwrap();
+    client.flush().await.unwrap();
+    let answer = json!({
+        "type": "io.nats.micro.v1.info_response",
+        "name": "rogue_host",
+        "id": "0192aa",
+        "version": "1.0.0",
+        "description": "",
+        "metadata": metadata,
+        "endpoints": [],
+    });
+    let client = client.clone();
+    tokio::spawn(async move {
+        while let Some(asked) = asked.next().await {
+            client.publish(asked.reply.unwrap(), answer.to_string().into()).await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_host_that_finds_one_of_another_wire_version_names_it_and_does_not_start() {
+    let app = |nats: &Nats| App::alone("rogue").argument("--nats").argument(nats.url());
+    for (metadata, said) in [
+        (json!({ "application": "rogue" }), "a host of release 0.1.0 runs the application"),
+        (json!({ "application": "rogue", "wire": "3" }), "it says version 3, and this host speaks version 2"),
+    ] {
+        let nats = Nats::start();
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        host_0_1_0(&client, metadata).await;
+        let error = app(&nats).start_fails().await;
+        for fragment in [said, "`0192aa`", "fix: stop all hosts of the other release", "Upgrade from 0.1.0"] {
+            assert!(error.contains(fragment), "{fragment} is missing: {error}");
+        }
+    }
+    // Two of this release know each other.
+    let nats = Nats::start();
+    let _first = app(&nats).start().await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let info = client.request("$SRV.INFO.rogue_host", "".into()).await.unwrap();
+    let info: Info = serde_json::from_slice(&info.payload).unwrap();
+    assert_eq!(info.metadata["wire"], "2");
+    let second = app(&nats).start().await;
+    assert_eq!(second.client().get("/other/answer/3").await.expect(200), 3);
 }
 
 #[tokio::test]

@@ -119,6 +119,26 @@ async fn an_import_that_nobody_satisfies_is_refused() {
     assert_names(&message, &["consumer", "souk-test:pair/contract@1.0.0", "dependencies"]);
 }
 
+#[cfg(not(feature = "full"))]
+#[tokio::test]
+async fn an_interface_of_a_feature_that_was_not_built_is_warned_of_by_the_name_of_the_feature() {
+    for (interface, feature) in [
+        ("spin:mysql/mysql@3.0.0", "mysql"),
+        ("fermyon:spin/mysql@2.0.0", "mysql"),
+        ("spin:mqtt/mqtt@3.0.0", "mqtt"),
+        ("fermyon:spin/mqtt@2.0.0", "mqtt"),
+    ] {
+        let consumer = format!(r#"(component (import "{interface}" (instance (export "call" (func)))))"#);
+        let app = App::inline(PAIR)
+            .replace("\"souk-test:pair/contract@1.0.0\" = { component = \"provider\" }", "")
+            .component("consumer.wasm", &consumer)
+            .component("provider.wasm", "(component)");
+        let host = app.start().await;
+        let line = host.wait_for_log("component `consumer` imports what Souk does not have").await;
+        assert!(line.contains(&format!("{interface} (of the feature `{feature}`: `--features full`")), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_dependency_on_an_unknown_component_is_refused_with_its_line() {
     let app = pair(&importing(ANSWER), &exporting_answer("u32", "i32"))
@@ -155,7 +175,8 @@ async fn a_missing_component_file_is_refused_with_what_builds_it() {
 async fn a_file_that_is_no_component_is_refused_by_name() {
     let app = App::inline(PAIR).component("provider.wasm", "(component)").file("consumer.wasm", "not wasm");
     assert_names(&app.start_fails().await, &["consumer", "consumer.wasm"]);
-    let app = App::inline(PAIR).component("provider.wasm", "(component)").component("consumer.wasm", "(module)");
+    let module = r#"(module (import "nowhere" "call" (func)))"#;
+    let app = App::inline(PAIR).component("provider.wasm", "(component)").component("consumer.wasm", module);
     assert_names(&app.start_fails().await, &["consumer", "consumer.wasm", "component"]);
 }
 
@@ -164,6 +185,34 @@ async fn a_route_to_a_component_that_serves_no_http_is_refused() {
     let app = pair(&importing(ANSWER), &exporting_answer("u32", "i32"))
         .append("[[trigger.http]]\nroute = \"/...\"\ncomponent = \"provider\"\n");
     assert_names(&app.start_fails().await, &["provider", "wasi:http/handler"]);
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_with_components_is_reported_at_once_each_with_its_line_and_its_fix() {
+    let route = |component: &str| format!("[[trigger.http]]\nroute = \"/{component}\"\ncomponent = \"{component}\"\n");
+    let more = [
+        "[component.absent]\nsource = \"absent.wasm\"\n",
+        "[component.lonely]\nsource = \"consumer.wasm\"\nsqlite_databases = [\"default\"]\n",
+    ];
+    let app = pair(&importing(ANSWER), &exporting_answer("u64", "i64"))
+        .append(&more.concat())
+        .append(&["absent", "lonely", "consumer", "provider"].map(route).concat());
+    let database = app.state_of("lonely").join("sqlite/default.db");
+    std::fs::create_dir_all(database.parent().unwrap()).unwrap();
+    std::fs::write(&database, "no database at all\n".repeat(500)).unwrap();
+    let message = app.start_fails().await;
+    let all = [
+        "spin.toml:12: component `consumer`: `souk-test:pair/contract@1.0.0#answer`: importer and exporter differ: ",
+        "component `absent`: ",
+        "component `lonely`: database `default` in ",
+        "component `lonely`: imports `souk-test:pair/contract@1.0.0`, which nothing answers",
+        "component `lonely`: has a route but exports neither ",
+        "component `consumer`: has a route but exports neither ",
+        "component `provider`: has a route but exports neither ",
+    ];
+    assert_names(&message, &all);
+    assert_eq!(message.matches("\n  fix: ").count(), all.len(), "{message}");
+    assert_eq!(message.matches("spin.toml:").count(), all.len(), "{message}");
 }
 
 #[tokio::test]

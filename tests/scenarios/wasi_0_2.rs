@@ -87,9 +87,12 @@ async fn every_request_gets_a_fresh_instance_and_the_memory_stays_bounded() {
 }
 
 #[tokio::test]
-async fn the_list_of_functions_has_no_handler() {
+async fn the_list_of_functions_has_no_handler_and_says_which_component_speaks_which_wasi() {
     let output = app().souk("call", &["--list"]).await;
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{err}");
     assert!(!out.contains("handler"), "{out}");
+    for component in ["spin-5 (WASI 0.2)", "newer (WASI 0.3)"] {
+        assert!(out.contains(&format!("{component}\n  answers HTTP requests")), "{out}");
+    }
 }

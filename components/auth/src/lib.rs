@@ -32,8 +32,8 @@ const MAX_PAGE: u32 = 1000;
 struct Auth;
 
 impl accounts::Guest for Auth {
-    async fn register(new: NewAccount) -> Result<Session, Error> {
-        let signer = Signer::load().await?;
+    fn register(new: NewAccount) -> Result<Session, Error> {
+        let signer = Signer::load()?;
         rules::name(&new.name)?;
         let key = rules::email(&new.email)?;
         rules::password(&new.password)?;
@@ -42,14 +42,14 @@ impl accounts::Guest for Auth {
         if store.get(&key)?.is_some() {
             return Err(Error::EmailTaken);
         }
-        let hash = password::hash(&new.password).await?;
+        let hash = password::hash(&new.password)?;
         let now = now();
         let account = store.add(&key, &Account::new(new.name, new.email, hash, now)?)?;
         session(&signer, account, now, now)
     }
 
-    async fn login(email: String, password: String) -> Result<Session, Error> {
-        let signer = Signer::load().await?;
+    fn login(email: String, password: String) -> Result<Session, Error> {
+        let signer = Signer::load()?;
         // Nobody can have registered such a password, and its length says nothing about who has an account.
         if password.len() > rules::MAX_PASSWORD {
             return Err(Error::Unauthorized);
@@ -57,18 +57,18 @@ impl accounts::Guest for Auth {
         let store = Store::open()?;
         let key = Key::of(&email);
         let found = key.as_ref().map(|key| store.get(key)).transpose()?.flatten();
-        let outcome = password::check(&password, found.as_ref()).await?;
+        let outcome = password::check(&password, found.as_ref())?;
         let account =
             found.filter(|account| outcome != Outcome::Wrong && !account.disabled).ok_or(Error::Unauthorized)?;
         if let Some(key) = key.filter(|_| outcome == Outcome::RightAndOutdated) {
-            upgrade(&store, &key, &account, &password).await;
+            upgrade(&store, &key, &account, &password);
         }
         let now = now();
         session(&signer, account, now, now)
     }
 
-    async fn verify(token: String) -> Result<Session, Error> {
-        let signer = Signer::load().await?;
+    fn verify(token: String) -> Result<Session, Error> {
+        let signer = Signer::load()?;
         let now = now();
         let proof = signer.read(&token, now).map_err(refused)?;
         let key = Key::of(&proof.email).ok_or(Error::Unauthorized)?;
@@ -82,24 +82,24 @@ impl accounts::Guest for Auth {
 }
 
 impl administration::Guest for Auth {
-    async fn set_role(email: String, role: Role) -> Result<administration::Account, Error> {
+    fn set_role(email: String, role: Role) -> Result<administration::Account, Error> {
         change(&email, |account| Account { role, ..account })
     }
 
-    async fn disable(email: String, disabled: bool) -> Result<administration::Account, Error> {
+    fn disable(email: String, disabled: bool) -> Result<administration::Account, Error> {
         change(&email, |account| Account { disabled, ..account })
     }
 
-    async fn import_account(legacy: LegacyAccount) -> Result<administration::Account, Error> {
+    fn import_account(legacy: LegacyAccount) -> Result<administration::Account, Error> {
         rules::name(&legacy.name)?;
         let key = rules::email(&legacy.email)?;
         let id = legacy.id.as_deref().map(rules::id).transpose()?;
-        password::validate(&legacy.password_hash).await?;
+        password::validate(&legacy.password_hash)?;
         let account = Account::imported(legacy, id, now())?;
         Store::open()?.add(&key, &account).map(Account::for_operator)
     }
 
-    async fn list(page: u32, limit: u32) -> Result<administration::Page, Error> {
+    fn list(page: u32, limit: u32) -> Result<administration::Page, Error> {
         if page == 0 {
             return Err(Error::Invalid("page must be a positive number".into()));
         }
@@ -120,8 +120,8 @@ fn change(email: &str, change: impl Fn(Account) -> Account) -> Result<administra
 
 /// Replaces the outdated hash of an account whose owner has just given the right password. A failure is only logged:
 /// the login stands, and the next one tries again.
-async fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
-    let replaced = password::hash(password).await.and_then(|hash| {
+fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
+    let replaced = password::hash(password).and_then(|hash| {
         store.update(key, |found| match found {
             // Unless somebody else has replaced it meanwhile.
             Some(found) if found.password == account.password => Ok(Account { password: hash.clone(), ..found }),

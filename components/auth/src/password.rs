@@ -8,17 +8,17 @@ use crate::bindings::passwords::{self, Error as HashError};
 pub use passwords::Outcome;
 
 /// The hash to store for a password.
-pub async fn hash(password: &str) -> Result<String, Error> {
-    passwords::hash(password.to_owned()).await.map_err(refused)
+pub fn hash(password: &str) -> Result<String, Error> {
+    passwords::hash(password).map_err(refused)
 }
 
 /// Whether a password is that of an account. When there is none the password is wrong, after the work of a hash of today.
 ///
 /// # Errors
 /// `internal` when the account's hash is none that can be checked: an import refuses those, so the store is damaged.
-pub async fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
-    let hash = account.map(|account| account.password.clone());
-    passwords::check(password.to_owned(), hash).await.map_err(|error| {
+pub fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
+    let hash = account.map(|account| account.password.as_str());
+    passwords::check(password, hash).map_err(|error| {
         if let (HashError::Invalid(_), Some(Account { id, .. })) = (&error, account) {
             eprintln!("the stored password hash of user {id} cannot be checked");
         }
@@ -27,8 +27,8 @@ pub async fn check(password: &str, account: Option<&Account>) -> Result<Outcome,
 }
 
 /// Checks that a text from elsewhere is a hash that can be stored.
-pub async fn validate(hash: &str) -> Result<(), Error> {
-    passwords::validate(hash.to_owned()).await.map_err(|error| match error {
+pub fn validate(hash: &str) -> Result<(), Error> {
+    passwords::validate(hash).map_err(|error| match error {
         HashError::Invalid(reason) => Error::Invalid(reason),
         error => refused(error),
     })

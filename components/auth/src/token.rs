@@ -16,7 +16,7 @@ use crate::account::Account;
 use crate::bindings::accounts::Error;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use spin_sdk::variables;
+use souk_variables as variables;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -95,11 +95,11 @@ struct Claimed {
 
 impl Signer {
     /// The signer with the application's secret.
-    pub async fn load() -> Result<Rc<Self>, Error> {
+    pub fn load() -> Result<Rc<Self>, Error> {
         if let Some(signer) = SIGNER.with(|cell| cell.get().cloned()) {
             return Ok(signer);
         }
-        let secret = variables::get(SECRET).await.map_err(|error| {
+        let secret = variables::get(SECRET).map_err(|error| {
             eprintln!("variable `{SECRET}`: {error}");
             no_secret()
         })?;

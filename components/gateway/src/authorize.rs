@@ -12,7 +12,7 @@
 use crate::bindings::accounts::{self, Role, User};
 use crate::http::Request;
 use crate::http::error::Error;
-use spin_sdk::variables;
+use souk_variables as variables;
 use std::sync::OnceLock;
 
 /// Who makes a request.
@@ -27,13 +27,13 @@ pub enum Caller {
 impl Caller {
     /// # Errors
     /// 401 when the request carries no token or a bad one; 503 when the accounts cannot say.
-    pub async fn of(request: &Request<'_>) -> Result<Self, Error> {
-        if open_access().await {
+    pub fn of(request: &Request<'_>) -> Result<Self, Error> {
+        if open_access() {
             return Ok(Caller::Anyone);
         }
         let header = request.header("authorization");
         let token = bearer(header.as_deref()).ok_or_else(Error::no_token)?;
-        let session = accounts::verify(token.to_owned()).await.map_err(unproved)?;
+        let session = accounts::verify(token).map_err(unproved)?;
         Ok(Caller::User(session.user))
     }
 
@@ -49,8 +49,8 @@ impl Caller {
 ///
 /// # Errors
 /// As [`Caller::of`], and 403 for everyone else.
-pub async fn admin(request: &Request<'_>) -> Result<(), Error> {
-    if Caller::of(request).await?.is_admin() { Ok(()) } else { Err(Error::forbidden()) }
+pub fn admin(request: &Request<'_>) -> Result<(), Error> {
+    if Caller::of(request)?.is_admin() { Ok(()) } else { Err(Error::forbidden()) }
 }
 
 /// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`, in these
@@ -71,12 +71,12 @@ pub fn unproved(error: accounts::Error) -> Error {
 }
 
 /// Whether the application runs with open access. The variable is read once by each instance, when first needed.
-async fn open_access() -> bool {
+fn open_access() -> bool {
     static OPEN: OnceLock<bool> = OnceLock::new();
     if let Some(open) = OPEN.get() {
         return *open;
     }
-    match variables::get("open_access").await {
+    match variables::get("open_access") {
         Ok(value) => *OPEN.get_or_init(|| is_open(&value)),
         Err(e) => {
             eprintln!("variable `open_access` cannot be read, access stays closed: {e}");

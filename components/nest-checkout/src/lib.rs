@@ -21,18 +21,18 @@ const SESSION_LIFETIME: Duration = Duration::hours(24);
 struct Checkout;
 
 impl Guest for Checkout {
-    async fn create_session(request: SessionRequest) -> Result<Session, Error> {
-        match requests::handle(PATTERN.to_owned(), message(&request)).await {
+    fn create_session(request: SessionRequest) -> Result<Session, Error> {
+        match requests::handle(PATTERN, &message(&request)) {
             Ok(response) => session(&request, &response),
             Err(error) => Err(refused(error)),
         }
     }
 
-    async fn get_session(_id: String) -> Result<SessionState, Error> {
+    fn get_session(_id: String) -> Result<SessionState, Error> {
         Err(Error::Invalid("the payment service cannot say what became of a page".to_owned()))
     }
 
-    async fn expire_session(_id: String) -> Result<(), Error> {
+    fn expire_session(_id: String) -> Result<(), Error> {
         Err(Error::Invalid("the payment service cannot end a page".to_owned()))
     }
 }

@@ -22,14 +22,14 @@ struct Payment {
 }
 
 /// Tells the orders of a payment.
-pub async fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
+pub fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
     let payment: Payment =
         souk_nest::read(data).map_err(|problem| DeliveryError::Reject(format!("the event does not fit: {problem}")))?;
     let Some(order_id) = payment.order_id else {
         println!("charge {:?} names no order, and is passed over", payment.stripe_charge_id);
         return Ok(());
     };
-    let amount = match orders::get(Actor::Anyone, order_id.clone()).await {
+    let amount = match orders::get(&Actor::Anyone, &order_id) {
         Ok(order) => order.total,
         Err(orders::Error::NotFound) => return Err(DeliveryError::Reject(format!("there is no order {order_id:?}"))),
         Err(orders::Error::Unavailable(text)) => return Err(DeliveryError::Retry(text)),
@@ -44,7 +44,7 @@ pub async fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
         receipt_url: payment.receipt_url,
         at: souk_nest::timestamp(OffsetDateTime::now_utc()),
     };
-    payment_events::payment_succeeded(charge).await.map_err(|error| match error {
+    payment_events::payment_succeeded(&charge).map_err(|error| match error {
         payment_events::DeliveryError::Retry(text) => DeliveryError::Retry(text),
         payment_events::DeliveryError::Reject(text) => DeliveryError::Reject(text),
     })

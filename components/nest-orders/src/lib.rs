@@ -19,21 +19,21 @@ use souk_nest::{Paging, exception};
 struct Orders;
 
 impl requests::Guest for Orders {
-    async fn handle(pattern: String, data: String) -> Result<String, Error> {
+    fn handle(pattern: String, data: String) -> Result<String, Error> {
         match pattern.as_str() {
-            r#"{"cmd":"create_order"}"# => create(&data).await,
-            r#"{"cmd":"find_all_orders"}"# => list(&data).await,
-            r#"{"cmd":"find_one_order"}"# => get(&data).await,
-            r#"{"cmd":"change_order_status"}"# => change_status(&data).await,
+            r#"{"cmd":"create_order"}"# => create(&data),
+            r#"{"cmd":"find_all_orders"}"# => list(&data),
+            r#"{"cmd":"find_one_order"}"# => get(&data),
+            r#"{"cmd":"change_order_status"}"# => change_status(&data),
             unknown => Err(Error::Exception(souk_nest::unknown(unknown))),
         }
     }
 }
 
 impl events::Guest for Orders {
-    async fn handle(pattern: String, data: String) -> Result<(), events::DeliveryError> {
+    fn handle(pattern: String, data: String) -> Result<(), events::DeliveryError> {
         match pattern.as_str() {
-            "payment.succeeded" => event::payment_succeeded(&data).await,
+            "payment.succeeded" => event::payment_succeeded(&data),
             unknown => Err(events::DeliveryError::Reject(souk_nest::unknown(unknown))),
         }
     }
@@ -101,15 +101,15 @@ impl From<StatusName> for Status {
     }
 }
 
-async fn create(data: &str) -> Result<String, Error> {
+fn create(data: &str) -> Result<String, Error> {
     let Create { items } = souk_nest::data(data).map_err(Error::Exception)?;
     let items = items.into_iter().map(|item| NewItem { product_id: item.product_id, quantity: item.quantity });
     let order = NewOrder { items: items.collect(), idempotency_key: None };
-    let made = orders::create(Actor::Anyone, order).await.map_err(|error| refused(error, ""))?;
+    let made = orders::create(&Actor::Anyone, &order).map_err(|error| refused(error, ""))?;
     Ok(view::checkout(&made))
 }
 
-async fn list(data: &str) -> Result<String, Error> {
+fn list(data: &str) -> Result<String, Error> {
     let Find { page, limit, status } = souk_nest::data(data).map_err(Error::Exception)?;
     let paging = Paging::of(page, limit);
     let window = paging.window().map_err(Error::Exception)?;
@@ -117,22 +117,22 @@ async fn list(data: &str) -> Result<String, Error> {
     let (mut list, mut total) = (Vec::new(), 0);
     for page in window.pages() {
         let query = Query { page, limit: window.size, status };
-        let found = orders::list(Actor::Anyone, query).await.map_err(|error| refused(error, ""))?;
+        let found = orders::list(&Actor::Anyone, query).map_err(|error| refused(error, ""))?;
         total = found.total;
         list.extend(found.orders);
     }
     Ok(view::list(&window.cut(list), total, &paging))
 }
 
-async fn get(data: &str) -> Result<String, Error> {
+fn get(data: &str) -> Result<String, Error> {
     let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
-    let order = orders::get(Actor::Anyone, id.clone()).await.map_err(|error| refused(error, &id))?;
+    let order = orders::get(&Actor::Anyone, &id).map_err(|error| refused(error, &id))?;
     Ok(view::whole(&order))
 }
 
-async fn change_status(data: &str) -> Result<String, Error> {
+fn change_status(data: &str) -> Result<String, Error> {
     let Change { id, status } = souk_nest::data(data).map_err(Error::Exception)?;
-    let changed = orders::change_status(Actor::Anyone, id.clone(), status.into()).await;
+    let changed = orders::change_status(&Actor::Anyone, &id, status.into());
     Ok(view::line(&changed.map_err(|error| refused(error, &id))?))
 }
 

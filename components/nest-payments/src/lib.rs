@@ -14,9 +14,9 @@ use souk_nest::{decimal, exception};
 struct Payments;
 
 impl Guest for Payments {
-    async fn handle(pattern: String, data: String) -> Result<String, Error> {
+    fn handle(pattern: String, data: String) -> Result<String, Error> {
         match pattern.as_str() {
-            "create.payment.session" => create_session(&data).await,
+            "create.payment.session" => create_session(&data),
             unknown => Err(Error::Exception(souk_nest::unknown(unknown))),
         }
     }
@@ -46,11 +46,11 @@ struct View {
     url: String,
 }
 
-async fn create_session(data: &str) -> Result<String, Error> {
+fn create_session(data: &str) -> Result<String, Error> {
     let Create { order_id, currency, items } = souk_nest::data(data).map_err(Error::Exception)?;
     let items = items.into_iter().map(|Item { name, price, quantity }| LineItem { name, unit_price: price, quantity });
     let request = SessionRequest { order_id, attempt: 1, currency, items: items.collect() };
-    match checkout::create_session(request).await {
+    match checkout::create_session(&request) {
         Ok(session) => {
             let checkout::Session { cancel_url, success_url, url, .. } = session;
             Ok(souk_nest::json(&View { cancel_url, success_url, url }))

@@ -15,14 +15,14 @@ use souk_nest::{Decimal, Number, Paging, decimal, exception, number};
 struct Products;
 
 impl Guest for Products {
-    async fn handle(pattern: String, data: String) -> Result<String, Error> {
+    fn handle(pattern: String, data: String) -> Result<String, Error> {
         match pattern.as_str() {
-            r#"{"cmd":"create_product"}"# => create(&data).await,
-            r#"{"cmd":"find_all_products"}"# => list(&data).await,
-            r#"{"cmd":"find_one_product"}"# => get(&data).await,
-            r#"{"cmd":"update_product"}"# => update(&data).await,
-            r#"{"cmd":"delete_product"}"# => delete(&data).await,
-            r#"{"cmd":"validate_products"}"# => validate(&data).await,
+            r#"{"cmd":"create_product"}"# => create(&data),
+            r#"{"cmd":"find_all_products"}"# => list(&data),
+            r#"{"cmd":"find_one_product"}"# => get(&data),
+            r#"{"cmd":"update_product"}"# => update(&data),
+            r#"{"cmd":"delete_product"}"# => delete(&data),
+            r#"{"cmd":"validate_products"}"# => validate(&data),
             unknown => Err(Error::Exception(souk_nest::unknown(unknown))),
         }
     }
@@ -102,18 +102,18 @@ impl From<Product> for View {
     }
 }
 
-async fn create(data: &str) -> Result<String, Error> {
+fn create(data: &str) -> Result<String, Error> {
     let Create { name, price } = souk_nest::data(data).map_err(Error::Exception)?;
-    let product = catalog::create(NewProduct { name, price: Money { cents: price } }).await;
+    let product = catalog::create(&NewProduct { name, price: Money { cents: price } });
     one(product, None)
 }
 
-async fn list(data: &str) -> Result<String, Error> {
+fn list(data: &str) -> Result<String, Error> {
     let paging: Paging = souk_nest::data(data).map_err(Error::Exception)?;
     let window = paging.window().map_err(Error::Exception)?;
     let (mut products, mut total_pages) = (Vec::new(), 0);
     for page in window.pages() {
-        let found = catalog::list(page, window.size).await.map_err(|error| refused(error, None))?;
+        let found = catalog::list(page, window.size).map_err(|error| refused(error, None))?;
         total_pages = found.total;
         products.extend(found.products);
     }
@@ -122,29 +122,29 @@ async fn list(data: &str) -> Result<String, Error> {
     Ok(souk_nest::json(&List { data: views(window.cut(products)), pagination }))
 }
 
-async fn get(data: &str) -> Result<String, Error> {
+fn get(data: &str) -> Result<String, Error> {
     let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
-    one(catalog::get(id).await, Some(id))
+    one(catalog::get(id), Some(id))
 }
 
-async fn update(data: &str) -> Result<String, Error> {
+fn update(data: &str) -> Result<String, Error> {
     let Update { id, name, price } = souk_nest::data(data).map_err(Error::Exception)?;
     if name.is_none() && price.is_none() {
         return Err(Error::Exception(exception(400, "No data provided")));
     }
     let changes = ProductChanges { name, price: price.map(|cents| Money { cents }) };
-    one(catalog::update(id, changes).await, Some(id))
+    one(catalog::update(id, &changes), Some(id))
 }
 
-async fn delete(data: &str) -> Result<String, Error> {
+fn delete(data: &str) -> Result<String, Error> {
     let Id { id } = souk_nest::data(data).map_err(Error::Exception)?;
-    one(catalog::delete(id).await, Some(id))
+    one(catalog::delete(id), Some(id))
 }
 
-async fn validate(data: &str) -> Result<String, Error> {
+fn validate(data: &str) -> Result<String, Error> {
     let asked: Option<Ids> = souk_nest::data(data).map_err(Error::Exception)?;
     let ids = asked.and_then(|asked| asked.ids).unwrap_or_default();
-    let products = catalog::validate(ids).await.map_err(|error| refused(error, None))?;
+    let products = catalog::validate(&ids).map_err(|error| refused(error, None))?;
     Ok(souk_nest::json(&views(products)))
 }
 

@@ -11,33 +11,33 @@ use crate::{currency, draft, quota, session, sql, store};
 use souk_database::Database;
 
 /// Makes an order and opens its page.
-pub async fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
+pub fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     draft::check(&new.items)?;
     let owner = actor.owner();
     if owner == Some("") {
         return Err(Error::Invalid("a user's number cannot be empty".into()));
     }
     let key = new.idempotency_key.map(|key| Key::new(owner, key, &new.items)).transpose()?;
-    let database = Database::open().await?;
+    let database = Database::open()?;
     if let Some(key) = &key
         && let Some(used) = key.find(&database)?
     {
-        return answer_again(&database, key, used).await;
+        return answer_again(&database, key, used);
     }
-    let currency = currency::of_prices().await?;
+    let currency = currency::of_prices()?;
     let products =
-        catalog::validate(new.items.iter().map(|item| item.product_id).collect()).await.map_err(no_products)?;
+        catalog::validate(&new.items.iter().map(|item| item.product_id).collect::<Vec<_>>()).map_err(no_products)?;
     let draft = draft::price(&new.items, &products)?;
     // Nobody in particular has as many as they like.
-    let max_open = if owner.is_some() { quota::max_open_orders().await? } else { u32::MAX };
+    let max_open = if owner.is_some() { quota::max_open_orders()? } else { u32::MAX };
     match store::create(&database, owner, &currency, draft, key.as_ref(), max_open)? {
-        Created::Made(order) => open_first_page(&database, *order, key.as_ref()).await,
+        Created::Made(order) => open_first_page(&database, *order, key.as_ref()),
         Created::TooManyOpen => Err(quota::exceeded(max_open)),
         Created::KeyTaken => {
             // Another call with the key was first; the same answer serves both.
             let used = key.as_ref().map(|key| key.find(&database)).transpose()?.flatten();
             match (&key, used) {
-                (Some(key), Some(used)) => answer_again(&database, key, used).await,
+                (Some(key), Some(used)) => answer_again(&database, key, used),
                 _ => Err(Error::Unavailable("the idempotency key is in use".into())),
             }
         }
@@ -45,11 +45,11 @@ pub async fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
 }
 
 /// The page of a pending order: the last one while it is open, else another.
-pub async fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
-    let database = Database::open().await?;
+pub fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
+    let database = Database::open()?;
     let order = store::get(&database, &id, actor.sees())?;
     page::must_be_pending(order.status)?;
-    match page::current(&database, order).await {
+    match page::current(&database, order) {
         Ok(checkout) => Ok(checkout),
         Err(why) => Err(no_page(&database, id, None, why)),
     }
@@ -57,7 +57,7 @@ pub async fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
 
 /// The first answer to a key, whatever has become of the order since: the order as it was made, and the page that it
 /// got. What was missing is made up for, while the order can be paid.
-async fn answer_again(database: &Database, key: &Key, used: Used) -> Result<Checkout, Error> {
+fn answer_again(database: &Database, key: &Key, used: Used) -> Result<Checkout, Error> {
     if let Some(text) = used.refused {
         return Err(Error::Invalid(text));
     }
@@ -66,15 +66,15 @@ async fn answer_again(database: &Database, key: &Key, used: Used) -> Result<Chec
         Some(page) => Ok(Checkout { order: store::as_made(order), payment_session: page.links }),
         None => {
             page::must_be_pending(order.status)?;
-            open_first_page(database, order, Some(key)).await
+            open_first_page(database, order, Some(key))
         }
     }
 }
 
 /// Opens the first page of an order.
-async fn open_first_page(database: &Database, order: Order, key: Option<&Key>) -> Result<Checkout, Error> {
+fn open_first_page(database: &Database, order: Order, key: Option<&Key>) -> Result<Checkout, Error> {
     let id = order.id.clone();
-    match page::first(database, order).await {
+    match page::first(database, order) {
         Ok(checkout) => Ok(checkout),
         Err(why) => Err(no_page(database, id, key, why)),
     }

@@ -23,7 +23,7 @@ const WITH_HUNDREDTHS: &str = "
 ///
 /// # Errors
 /// `internal` when it is not set, or has no hundredths.
-pub async fn of_prices() -> Result<String, Error> {
+pub fn of_prices() -> Result<String, Error> {
     thread_local! {
         static READ: OnceCell<String> = const { OnceCell::new() };
     }
@@ -34,7 +34,7 @@ pub async fn of_prices() -> Result<String, Error> {
         eprintln!("variable `{VARIABLE}`: {detail}");
         Error::Internal("the currency of the prices is not set".into())
     };
-    let currency = spin_sdk::variables::get(VARIABLE).await.map_err(|e| unusable(e.to_string()))?;
+    let currency = souk_variables::get(VARIABLE).map_err(|e| unusable(e.to_string()))?;
     if !has_hundredths(&currency) {
         return Err(unusable(format!(
             "{currency:?} is not the code, in lower case, of a currency with hundredths, such as `usd`"

@@ -30,6 +30,7 @@ mod payment_state;
 mod quota;
 mod reconcile;
 mod rows;
+mod search;
 mod session;
 mod sql;
 mod status;
@@ -37,7 +38,7 @@ mod store;
 mod time;
 
 use bindings::administration::{self, Report};
-use bindings::orders::{self, Actor, Checkout, Error, NewOrder, Order, OrderId, Page, Query, Status};
+use bindings::orders::{self, Actor, Checkout, Error, Found, NewOrder, Order, OrderId, Page, Query, Search, Status};
 use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
 use souk_database::Database;
 
@@ -45,49 +46,53 @@ use souk_database::Database;
 struct Component;
 
 impl orders::Guest for Component {
-    async fn create(actor: Actor, order: NewOrder) -> Result<Checkout, Error> {
-        checkout::create(actor, order).await
+    fn create(actor: Actor, order: NewOrder) -> Result<Checkout, Error> {
+        checkout::create(actor, order)
     }
 
-    async fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
-        checkout::pay(actor, id).await
+    fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
+        checkout::pay(actor, id)
     }
 
-    async fn list(actor: Actor, query: Query) -> Result<Page, Error> {
-        store::list(&Database::open().await?, &query, actor.sees())
+    fn list(actor: Actor, query: Query) -> Result<Page, Error> {
+        store::list(&Database::open()?, &query, actor.sees())
     }
 
-    async fn get(actor: Actor, id: OrderId) -> Result<Order, Error> {
-        store::get(&Database::open().await?, &id, actor.sees())
+    fn find(actor: Actor, search: Search) -> Result<Found, Error> {
+        search::search(&Database::open()?, &search, actor.sees())
     }
 
-    async fn change_status(actor: Actor, id: OrderId, status: Status) -> Result<Order, Error> {
-        let database = Database::open().await?;
+    fn get(actor: Actor, id: OrderId) -> Result<Order, Error> {
+        store::get(&Database::open()?, &id, actor.sees())
+    }
+
+    fn change_status(actor: Actor, id: OrderId, status: Status) -> Result<Order, Error> {
+        let database = Database::open()?;
         let order = status::change(&database, &actor, &id, status)?;
         if order.status == Status::Cancelled {
-            page::close(&database, &id).await;
+            page::close(&database, &id);
         }
         Ok(order)
     }
 }
 
 impl payment_events::Guest for Component {
-    async fn payment_succeeded(charge: Charge) -> Result<(), DeliveryError> {
-        event::charge(&Database::open().await?, &charge)
+    fn payment_succeeded(charge: Charge) -> Result<(), DeliveryError> {
+        event::charge(&Database::open()?, &charge)
     }
 
-    async fn payment_refunded(charge: Charge) -> Result<(), DeliveryError> {
-        event::charge(&Database::open().await?, &charge)
+    fn payment_refunded(charge: Charge) -> Result<(), DeliveryError> {
+        event::charge(&Database::open()?, &charge)
     }
 
-    async fn session_expired(session: ExpiredSession) -> Result<(), DeliveryError> {
-        event::session_expired(&Database::open().await?, &session)
+    fn session_expired(session: ExpiredSession) -> Result<(), DeliveryError> {
+        event::session_expired(&Database::open()?, &session)
     }
 }
 
 impl administration::Guest for Component {
-    async fn reconcile(older_than_minutes: u32, after: Option<OrderId>) -> Result<Report, Error> {
-        reconcile::reconcile(&Database::open().await?, older_than_minutes, after.as_deref()).await
+    fn reconcile(older_than_minutes: u32, after: Option<OrderId>) -> Result<Report, Error> {
+        reconcile::reconcile(&Database::open()?, older_than_minutes, after.as_deref())
     }
 }
 

@@ -50,18 +50,18 @@ impl From<souk_database::Error> for NoPage {
 }
 
 /// The page on which a pending order can be paid now.
-pub async fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
+pub fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
     for _ in 0..MAX_ATTEMPTS {
         let (number, open, page) = match session::last(database, &order.id)? {
             Some(Attempt { number, open, page: Some(page) }) => (number, open, page),
             // Never opened, as far as is known: asked for again as the same attempt, it cannot become two.
-            Some(Attempt { number, page: None, .. }) => opened(database, &order, number).await?,
+            Some(Attempt { number, page: None, .. }) => opened(database, &order, number)?,
             None => {
                 begin(database, &order.id, 1)?;
-                opened(database, &order, 1).await?
+                opened(database, &order, 1)?
             }
         };
-        if open || !has_ended(database, &order, &page.id).await? {
+        if open || !has_ended(database, &order, &page.id)? {
             return Ok(Checkout { order, payment_session: page.links });
         }
         begin(database, &order.id, number.saturating_add(1))?;
@@ -71,8 +71,8 @@ pub async fn current(database: &Database, order: Order) -> Result<Checkout, NoPa
 }
 
 /// The first page of an order, which no other call has stored.
-pub async fn first(database: &Database, order: Order) -> Result<Checkout, NoPage> {
-    let (_, _, page) = opened(database, &order, 1).await?;
+pub fn first(database: &Database, order: Order) -> Result<Checkout, NoPage> {
+    let (_, _, page) = opened(database, &order, 1)?;
     Ok(Checkout { order, payment_session: page.links })
 }
 
@@ -86,10 +86,10 @@ pub fn must_be_pending(status: Status) -> Result<(), Error> {
 
 /// Ends the page of an order that was cancelled, as far as the provider does it now. Where it does not, nothing is
 /// lost: what is paid for a cancelled order is kept and flagged for refund.
-pub async fn close(database: &Database, order_id: &str) {
+pub fn close(database: &Database, order_id: &str) {
     match session::last(database, order_id) {
         Ok(Some(Attempt { open: true, page: Some(page), .. })) => {
-            end(database, order_id, &page.id).await;
+            end(database, order_id, &page.id);
         }
         Ok(_) => {}
         Err(_) => eprintln!("order {order_id} is cancelled; its payment page could not be looked for"),
@@ -97,8 +97,8 @@ pub async fn close(database: &Database, order_id: &str) {
 }
 
 /// Ends a page of an order that cannot be paid any more at the provider; whether it did.
-pub async fn end(database: &Database, order_id: &str, session_id: &str) -> bool {
-    if let Err(error) = checkout::expire_session(session_id.to_owned()).await {
+pub fn end(database: &Database, order_id: &str, session_id: &str) -> bool {
+    if let Err(error) = checkout::expire_session(session_id) {
         eprintln!(
             "order {order_id} cannot be paid any more; its payment page {session_id:?} could not be ended: {error:?}"
         );
@@ -121,7 +121,7 @@ fn begin(database: &Database, order_id: &str, number: u32) -> Result<(), Error> 
 
 /// Opens the page of attempt `number`: the number, whether the page is open by our clock, and the page. That it could
 /// not be stored does not matter to the customer: the same attempt gives the same page again.
-async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32, bool, Page), NoPage> {
+fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32, bool, Page), NoPage> {
     let bill = SessionRequest {
         order_id: order.id.clone(),
         attempt: number,
@@ -132,7 +132,7 @@ async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32,
             .map(|item| LineItem { name: item.name.clone(), unit_price: item.unit_cents, quantity: item.quantity })
             .collect(),
     };
-    let session = checkout::create_session(bill).await.map_err(|error| match error {
+    let session = checkout::create_session(&bill).map_err(|error| match error {
         checkout::Error::Invalid(text) => NoPage::Refused(text),
         checkout::Error::Unavailable(text) | checkout::Error::Internal(text) => NoPage::Later(text),
     })?;
@@ -151,7 +151,7 @@ async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32,
         }
     };
     if let Err(error) = must_be_pending(status) {
-        end(database, &order.id, &page.id).await;
+        end(database, &order.id, &page.id);
         return Err(error.into());
     }
     Ok((number, open, page))
@@ -159,12 +159,12 @@ async fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32,
 
 /// The id of a page of which nobody knows whether it was opened: asked for as the same attempt again, it cannot become
 /// two. `None` when the order cannot be paid any more.
-pub async fn reopened(database: &Database, order_id: &str, number: u32) -> Result<Option<String>, NoPage> {
+pub fn reopened(database: &Database, order_id: &str, number: u32) -> Result<Option<String>, NoPage> {
     let order = store::get(database, order_id, None)?;
     if must_be_pending(order.status).is_err() {
         return Ok(None);
     }
-    match opened(database, &order, number).await {
+    match opened(database, &order, number) {
         Ok((_, _, page)) => Ok(Some(page.id)),
         Err(NoPage::Error(Error::Conflict(_))) => Ok(None),
         Err(why) => Err(why),
@@ -173,8 +173,8 @@ pub async fn reopened(database: &Database, order_id: &str, number: u32) -> Resul
 
 /// Whether a page that seems to have ended has, as the provider knows it. One on which the order was paid is an error:
 /// the payment is stored, and there is nothing to pay.
-async fn has_ended(database: &Database, order: &Order, session_id: &str) -> Result<bool, NoPage> {
-    match checkout::get_session(session_id.to_owned()).await {
+fn has_ended(database: &Database, order: &Order, session_id: &str) -> Result<bool, NoPage> {
+    match checkout::get_session(session_id) {
         Ok(SessionState::Open) => Ok(false),
         Ok(SessionState::Paid(payment)) => Err(paid(database, order, payment).into()),
         Ok(SessionState::Expired) => Ok(true),

@@ -17,7 +17,7 @@ const MAX: u32 = 1_000_000;
 ///
 /// # Errors
 /// `internal` when it is not set, or no bound.
-pub async fn max_open_orders() -> Result<u32, Error> {
+pub fn max_open_orders() -> Result<u32, Error> {
     thread_local! {
         static READ: Cell<Option<u32>> = const { Cell::new(None) };
     }
@@ -28,7 +28,7 @@ pub async fn max_open_orders() -> Result<u32, Error> {
         eprintln!("variable `{VARIABLE}`: {detail}");
         Error::Internal("the most orders that may wait for their payment is not set".into())
     };
-    let text = spin_sdk::variables::get(VARIABLE).await.map_err(|e| unusable(e.to_string()))?;
+    let text = souk_variables::get(VARIABLE).map_err(|e| unusable(e.to_string()))?;
     let max = bound(&text).ok_or_else(|| unusable(format!("{text:?} is no whole number from 1 to {MAX}")))?;
     READ.set(Some(max));
     Ok(max)

@@ -31,7 +31,7 @@ const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
-pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
+pub fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();
@@ -44,8 +44,8 @@ pub async fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -
             }
             orders += 1;
         }
-        match known(database, &order_id, attempt, session_id, &mut report).await? {
-            Known::Page(session_id) => ask(database, &order_id, session_id, &charges, &mut report).await?,
+        match known(database, &order_id, attempt, session_id, &mut report)? {
+            Known::Page(session_id) => ask(database, &order_id, session_id, &charges, &mut report)?,
             Known::NotPending => paid_meanwhile(database, &order_id, &charges, &mut report)?,
             Known::Nothing => {}
         }
@@ -69,7 +69,7 @@ enum Known {
 }
 
 /// The session of a page; one that was not stored is asked for again.
-async fn known(
+fn known(
     database: &Database,
     order_id: &str,
     attempt: u32,
@@ -79,7 +79,7 @@ async fn known(
     if let Some(session_id) = session_id {
         return Ok(Known::Page(session_id));
     }
-    match page::reopened(database, order_id, attempt).await {
+    match page::reopened(database, order_id, attempt) {
         Ok(session_id) => Ok(session_id.map_or(Known::NotPending, Known::Page)),
         // One page that is answered in a way that cannot be read must not keep those after it from being looked at.
         Err(NoPage::Refused(message) | NoPage::Later(message)) => {
@@ -91,7 +91,7 @@ async fn known(
 }
 
 /// One page: asks how far it has come, and stores what that means. `charges` are those that were known of the order.
-async fn ask(
+fn ask(
     database: &Database,
     order_id: &str,
     session_id: String,
@@ -99,7 +99,7 @@ async fn ask(
     report: &mut Report,
 ) -> Result<(), Error> {
     report.asked += 1;
-    let state = match checkout::get_session(session_id.clone()).await {
+    let state = match checkout::get_session(&session_id) {
         Ok(state) => state,
         Err(checkout::Error::Invalid(text)) => {
             let message = format!("the payment provider does not know the page {session_id:?}: {text}");
@@ -116,7 +116,7 @@ async fn ask(
     let order = store::find(database, order_id, None)?;
     match state {
         SessionState::Open if order.status == Status::Cancelled => {
-            let ended = page::end(database, order_id, &session_id).await;
+            let ended = page::end(database, order_id, &session_id);
             report.ended += u32::from(ended);
             if !ended {
                 let message = format!("it is cancelled, and its page {session_id:?} cannot be ended");

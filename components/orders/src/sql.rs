@@ -24,7 +24,7 @@
 use souk_database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};
 
 /// The columns of an order.
-const COLUMNS: Statement = statement!(
+pub const COLUMNS: Statement = statement!(
     "id, owner, currency, total_cents, total_items, status, ",
     (time!("paid_at")),
     ", charge_id, receipt_url, refunded_cents, refund_due_cents, ",
@@ -106,38 +106,48 @@ pub struct List {
     /// Further parameters: limit, offset. Every row ends with the count, so that the page and its total are of one
     /// moment.
     pub page: Statement<'static>,
-    /// For a page past the end, where no row carries the count.
+    /// For a page past the end, where no row carries the count. Triggers keep it.
     pub count: Statement<'static>,
 }
 
 macro_rules! list {
-    ($filter:literal, $limit:literal, $offset:literal) => {
+    ($filter:literal, $counts:literal, $newest_first:literal, $limit:literal, $offset:literal) => {
         List {
             page: statement!(
                 "SELECT ",
                 COLUMNS,
-                ", (SELECT count(*) FROM orders",
-                $filter,
+                ", (",
+                COUNT,
+                $counts,
                 ") FROM orders",
                 $filter,
-                " ORDER BY seq DESC LIMIT ",
+                " ORDER BY ",
+                $newest_first,
+                " LIMIT ",
                 $limit,
                 " OFFSET ",
                 $offset
             ),
-            count: statement!("SELECT count(*) FROM orders", $filter),
+            count: statement!(COUNT, $counts),
         }
     };
 }
 
+/// The sum of rows that triggers keep.
+const COUNT: Statement = Statement::each(
+    "SELECT coalesce(sum(orders), 0) FROM order_counts WHERE owner = ",
+    "SELECT coalesce(sum(orders), 0)::bigint FROM order_counts WHERE owner = ",
+);
+
 /// Filter: none.
-pub const ALL: List = list!("", "?1", "?2");
+pub const ALL: List = list!("", "''", "seq DESC", "?1", "?2");
 /// Filter: status.
-pub const OF_STATUS: List = list!(" WHERE status = ?1", "?2", "?3");
+pub const OF_STATUS: List = list!(" WHERE status = ?1", "'' AND status = ?1", "created_at DESC, seq DESC", "?2", "?3");
 /// Filter: owner.
-pub const OF_OWNER: List = list!(" WHERE owner = ?1", "?2", "?3");
+pub const OF_OWNER: List = list!(" WHERE owner = ?1", "?1", "seq DESC", "?2", "?3");
 /// Filter: owner, status.
-pub const OF_OWNER_AND_STATUS: List = list!(" WHERE owner = ?1 AND status = ?2", "?3", "?4");
+pub const OF_OWNER_AND_STATUS: List =
+    list!(" WHERE owner = ?1 AND status = ?2", "?1 AND status = ?2", "seq DESC", "?3", "?4");
 
 /// Parameters: order, status to set, status that it must have. No row when it has another.
 pub const MOVE: Statement = statement!(

@@ -8,7 +8,9 @@ use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
 /// The most orders on one page.
-const MAX_PAGE: u32 = 1000;
+pub const MAX_PAGE: u32 = 1000;
+/// How many orders may come before a page that is named by its number: the database reads them all.
+const MAX_OFFSET: u64 = 10_000;
 
 impl Actor {
     /// Whose an order is that the actor makes.
@@ -209,9 +211,17 @@ pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result
         (Some(owner), None) => (sql::OF_OWNER, vec![owner.into()]),
         (Some(owner), Some(status)) => (sql::OF_OWNER_AND_STATUS, vec![owner.into(), rows::status_name(status).into()]),
     };
+    let offset = u64::from(query.page - 1) * u64::from(query.limit);
+    if offset > MAX_OFFSET {
+        // The database would read all orders before the page. Past the end there is nothing to read.
+        let total = count(database.query(list.count, &parameters)?)?;
+        return match offset < total {
+            true => Err(Error::Invalid(format!("page must be within the first {MAX_OFFSET} orders; `after` goes on"))),
+            false => Ok(Page { orders: Vec::new(), total }),
+        };
+    }
     let filters = parameters.len();
-    let offset = i64::from(query.page - 1) * i64::from(query.limit);
-    parameters.extend([Value::Integer(query.limit.into()), Value::Integer(offset)]);
+    parameters.extend([Value::Integer(query.limit.into()), rows::number(offset)?]);
     let found = database.query(list.page, &parameters)?;
     let mut page = Page { orders: Vec::with_capacity(found.len()), total: 0 };
     for mut row in found {
@@ -220,10 +230,13 @@ pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result
     }
     if page.orders.is_empty() {
         parameters.truncate(filters);
-        let mut count = database.query(list.count, &parameters)?;
-        page.total = count.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())?;
+        page.total = count(database.query(list.count, &parameters)?)?;
     }
     Ok(page)
+}
+
+fn count(mut rows: Rows) -> Result<u64, souk_database::Error> {
+    rows.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())
 }
 
 /// The order as it was when it was made: what has happened since is left out.

@@ -12,6 +12,7 @@ use souk_database::{Database, Dialect, Row, Statement, Value, statement};
 pub use souk_test::postgres;
 
 mod at_once;
+mod lists;
 mod quota;
 
 /// A database of each kind, with nothing in it.
@@ -21,7 +22,10 @@ pub fn both() -> [Database; 2] {
 
 /// A SQLite with nothing in it.
 pub fn sqlite() -> Database {
-    Database::in_memory(&[include_str!("../migrations/sqlite/0001_orders.sql")])
+    Database::in_memory(&[
+        include_str!("../migrations/sqlite/0001_orders.sql"),
+        include_str!("../migrations/sqlite/0002_counts.sql"),
+    ])
 }
 
 /// A PostgreSQL with nothing in it, and its URL.
@@ -30,6 +34,7 @@ pub fn on_postgres() -> (Database, String) {
     let migrations = [
         include_str!("../migrations/postgres/0001_orders.sql"),
         include_str!("../migrations/postgres/0002_open_orders.sql"),
+        include_str!("../migrations/postgres/0003_counts.sql"),
     ];
     (Database::postgres(&url, &migrations), url)
 }
@@ -158,7 +163,7 @@ fn no_list_sorts_or_reads_orders_that_it_does_not_give() {
     postgres.query("SET enable_sort = off", &[]).unwrap();
     for (list, filter, in_sqlite, in_postgres) in [
         (sql::ALL, vec![], "SCAN orders", "orders_pkey"),
-        (sql::OF_STATUS, vec!["CANCELLED"], "INDEX orders_status (status=?)", "orders_status"),
+        (sql::OF_STATUS, vec!["CANCELLED"], "INDEX orders_status_created (status=?)", "orders_status_created"),
         (sql::OF_OWNER, vec!["9"], "INDEX orders_owner (owner=?)", "orders_owner"),
         (
             sql::OF_OWNER_AND_STATUS,

@@ -14,15 +14,15 @@ use hash::Hash;
 struct Passwords;
 
 impl Guest for Passwords {
-    async fn hash(password: String) -> Result<String, Error> {
+    fn hash(password: String) -> Result<String, Error> {
         hash::hash(&password)
     }
 
-    async fn check(password: String, hash: Option<String>) -> Result<Outcome, Error> {
+    fn check(password: String, hash: Option<String>) -> Result<Outcome, Error> {
         hash::check(&password, hash.as_deref())
     }
 
-    async fn validate(hash: String) -> Result<(), Error> {
+    fn validate(hash: String) -> Result<(), Error> {
         Hash::parse(&hash).map(drop)
     }
 }

@@ -13,16 +13,14 @@
 //! callers none makes a second session with it.
 
 use crate::bindings::checkout::Error;
+use crate::client::{self, Request, SendError};
 use crate::config::Api;
 use crate::{bill, refusal};
-use futures_util::future::{Either, select};
-use souk_web::{BodyError, SendError};
-use spin_sdk::time::sleep;
-use spin_sdk::wasip3::http::types::{ErrorCode, Method};
 use spin_sdk::wasip3::random::random::get_random_u64;
-use std::pin::pin;
+use std::thread::sleep;
 use std::time::Duration;
 use stripe_client_core::{IdempotencyKey, Outcome, RequestBuilder, RequestStrategy, StripeMethod, VERSION};
+use wasip2::http::types::{ErrorCode, Method};
 
 /// How long one try may take, up to the end of the answer. Stripe takes one second for a session.
 const TRY_TIMEOUT: Duration = Duration::from_secs(8);
@@ -59,16 +57,11 @@ enum Fault {
 ///
 /// # Errors
 /// The contract's error for whatever else comes back, and `unavailable` when nothing does.
-pub async fn send(
-    api: &Api,
-    purpose: &str,
-    request: RequestBuilder,
-    key: Option<&IdempotencyKey>,
-) -> Result<Vec<u8>, Error> {
+pub fn send(api: &Api, purpose: &str, request: RequestBuilder, key: Option<&IdempotencyKey>) -> Result<Vec<u8>, Error> {
     let (mut tries, mut key, mut after_failure) = (0, key.cloned(), false);
     loop {
         tries += 1;
-        let outcome = in_time(try_once(api, &request, key.as_ref())).await;
+        let outcome = try_once(api, &request, key.as_ref());
         let error = match outcome {
             Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer.body),
             Ok(answer) => {
@@ -101,7 +94,7 @@ pub async fn send(
         if !retry(None, None, tries) {
             return Err(error);
         }
-        sleep(backoff(get_random_u64())).await;
+        sleep(backoff(get_random_u64()));
     }
 }
 
@@ -119,40 +112,42 @@ fn backoff(random: u64) -> Duration {
     RETRY_PAUSE + Duration::from_millis(random % RETRY_JITTER_MS)
 }
 
-/// Ends a try that takes too long. Dropping it cancels the request in the host.
-async fn in_time(attempt: impl Future<Output = Result<Answer, Fault>>) -> Result<Answer, Fault> {
-    match select(pin!(attempt), pin!(sleep(TRY_TIMEOUT))).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right(_) => Err(Fault::Transient(format!("no answer within {} s", TRY_TIMEOUT.as_secs()))),
-    }
-}
-
-async fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) -> Result<Answer, Fault> {
+fn try_once(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) -> Result<Answer, Fault> {
     let method = match request.method {
         StripeMethod::Get => Method::Get,
         StripeMethod::Post => Method::Post,
         StripeMethod::Delete => Method::Delete,
     };
-    let body = request.body.clone().map(String::into_bytes);
-    let sent = souk_web::send(&method, &url(api, request), &headers(api, request, key), body, MAX_ANSWER_BYTES).await;
-    let souk_web::Answer { status, headers, body } = sent.map_err(|error| match error {
-        SendError::Host(code) => fault(code),
-        SendError::Body(BodyError::TooLarge) => Fault::Transient("the answer is too large".into()),
-        SendError::Body(BodyError::Aborted) => Fault::Transient("the answer broke off".into()),
+    let sent = client::send(
+        &Request {
+            method: &method,
+            url: &url(api, request),
+            headers: &headers(api, request, key),
+            body: request.body.as_deref().map(str::as_bytes),
+        },
+        TRY_TIMEOUT,
+        MAX_ANSWER_BYTES,
+    );
+    let response = sent.map_err(|error| match error {
+        SendError::Host(code) => fault(&code),
+        SendError::Late => Fault::Transient(format!("no answer within {} s", TRY_TIMEOUT.as_secs())),
+        SendError::TooLarge => Fault::Transient("the answer is too large".into()),
+        SendError::Aborted => Fault::Transient("the answer broke off".into()),
     })?;
+    let status = response.status;
     if (200..300).contains(&status) {
-        // Nobody asks what else it says, and each header is a call into the host.
-        return Ok(Answer { status, should_retry: None, replayed: false, request_id: String::new(), body });
+        // Nobody asks what else it says.
+        let (request_id, body) = (String::new(), response.body);
+        return Ok(Answer { status, should_retry: None, replayed: false, request_id, body });
     }
-    let header = |name| souk_web::header(&headers, name);
-    let should_retry = match header("stripe-should-retry").as_deref() {
+    let should_retry = match response.header("stripe-should-retry").as_deref() {
         Some("true") => Some(true),
         Some("false") => Some(false),
         _ => None,
     };
-    let replayed = header("idempotent-replayed").as_deref() == Some("true");
-    let request_id = header("request-id").as_deref().unwrap_or("without an id").chars().take(64).collect();
-    Ok(Answer { status, should_retry, replayed, request_id, body })
+    let replayed = response.header("idempotent-replayed").as_deref() == Some("true");
+    let request_id = response.header("request-id").as_deref().unwrap_or("without an id").chars().take(64).collect();
+    Ok(Answer { status, should_retry, replayed, request_id, body: response.body })
 }
 
 fn url(api: &Api, request: &RequestBuilder) -> String {
@@ -179,7 +174,7 @@ fn headers(api: &Api, request: &RequestBuilder, key: Option<&IdempotencyKey>) ->
 }
 
 /// What the host says about a request that got no answer. Its own log says more.
-fn fault(error: ErrorCode) -> Fault {
+fn fault(error: &ErrorCode) -> Fault {
     let text = error.to_string();
     match error {
         ErrorCode::HttpRequestDenied
@@ -266,9 +261,9 @@ mod tests {
 
     #[test]
     fn what_no_second_try_mends_is_told_apart() {
-        assert!(matches!(fault(ErrorCode::HttpRequestDenied), Fault::Misconfigured(_)));
-        assert!(matches!(fault(ErrorCode::DestinationNotFound), Fault::Misconfigured(_)));
-        assert!(matches!(fault(ErrorCode::ConnectionRefused), Fault::Transient(_)));
-        assert!(matches!(fault(ErrorCode::HttpResponseTimeout), Fault::Transient(_)));
+        assert!(matches!(fault(&ErrorCode::HttpRequestDenied), Fault::Misconfigured(_)));
+        assert!(matches!(fault(&ErrorCode::DestinationNotFound), Fault::Misconfigured(_)));
+        assert!(matches!(fault(&ErrorCode::ConnectionRefused), Fault::Transient(_)));
+        assert!(matches!(fault(&ErrorCode::HttpResponseTimeout), Fault::Transient(_)));
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::bindings::checkout::Error;
 use http::{HeaderValue, Uri};
-use spin_sdk::variables;
+use souk_variables as variables;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
@@ -51,7 +51,7 @@ impl Config {
     ///
     /// # Errors
     /// `internal` when one is missing or cannot work.
-    pub async fn load() -> Result<Rc<Self>, Error> {
+    pub fn load() -> Result<Rc<Self>, Error> {
         thread_local! {
             static READ: OnceCell<Rc<Config>> = const { OnceCell::new() };
         }
@@ -59,11 +59,11 @@ impl Config {
             return Ok(config);
         }
         let config = Rc::new(Self::new(Variables {
-            stripe_secret: read("stripe_secret").await?,
-            stripe_api_url: read("stripe_api_url").await?,
-            stripe_success_url: read("stripe_success_url").await?,
-            stripe_cancel_url: read("stripe_cancel_url").await?,
-            public_url: read("public_url").await?,
+            stripe_secret: read("stripe_secret")?,
+            stripe_api_url: read("stripe_api_url")?,
+            stripe_success_url: read("stripe_success_url")?,
+            stripe_cancel_url: read("stripe_cancel_url")?,
+            public_url: read("public_url")?,
         })?);
         READ.with(|read| read.set(config.clone())).ok();
         Ok(config)
@@ -92,8 +92,8 @@ impl Config {
     }
 }
 
-async fn read(name: &str) -> Result<String, Error> {
-    variables::get(name).await.map_err(|error| {
+fn read(name: &str) -> Result<String, Error> {
+    variables::get(name).map_err(|error| {
         // What a provider of variables says may quote a value; the kind says enough.
         let kind = match error {
             variables::Error::Undefined(_) => "it is not defined, or not granted to this component",

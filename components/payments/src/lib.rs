@@ -12,6 +12,7 @@ mod answer;
 mod api;
 mod bill;
 mod bindings;
+mod client;
 mod config;
 mod pages;
 mod refusal;
@@ -27,26 +28,26 @@ use spin_sdk::wasip3::http::types;
 struct Payments;
 
 impl Guest for Payments {
-    async fn create_session(request: SessionRequest) -> Result<Session, Error> {
-        let config = Config::load().await?;
+    fn create_session(request: SessionRequest) -> Result<Session, Error> {
+        let config = Config::load()?;
         let key = bill::idempotency_key(&request)?;
         let create = bill::create(&request, &config.success_url, &config.cancel_url)?;
-        let body = api::send(&config.api, "create a checkout session", create, Some(&key)).await?;
+        let body = api::send(&config.api, "create a checkout session", create, Some(&key))?;
         answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)
     }
 
-    async fn get_session(id: String) -> Result<SessionState, Error> {
+    fn get_session(id: String) -> Result<SessionState, Error> {
         let retrieve = bill::retrieve(&id)?;
-        let config = Config::load().await?;
-        let body = api::send(&config.api, "read a checkout session", retrieve, None).await?;
+        let config = Config::load()?;
+        let body = api::send(&config.api, "read a checkout session", retrieve, None)?;
         answer::state(&body).map_err(refusal::unreadable)
     }
 
-    async fn expire_session(id: String) -> Result<(), Error> {
+    fn expire_session(id: String) -> Result<(), Error> {
         let expire = bill::expire(&id)?;
-        let config = Config::load().await?;
+        let config = Config::load()?;
         // Without a key: the second of two such requests changes nothing.
-        api::send(&config.api, "expire a checkout session", expire, None).await.map(drop)
+        api::send(&config.api, "expire a checkout session", expire, None).map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The catalogue: exports `store:products/catalog` and keeps its products in its database.
 //!
-//! Each operation is one SQL statement (a page past the end takes two), so each is atomic without a transaction, and
+//! Each operation is one SQL statement (a page past the end, or far down the list, takes two), so each is atomic without a transaction, and
 //! a call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not
 //! in a read before it. Arguments are checked here too, as the gateway is not the only caller; the schema's CHECKs are
 //! the last line.
@@ -9,7 +9,7 @@ mod bindings;
 mod rows;
 mod sql;
 
-use bindings::catalog::{Error, Guest, Money, NewProduct, Page, Product, ProductChanges, ProductId};
+use bindings::catalog::{Error, Guest, Money, NewProduct, NextPage, Page, Product, ProductChanges, ProductId};
 use souk_database::{Database, Value};
 
 /// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
@@ -21,45 +21,48 @@ const MAX_PAGE: u32 = 1000;
 struct Catalog;
 
 impl Guest for Catalog {
-    async fn create(product: NewProduct) -> Result<Product, Error> {
+    fn create(product: NewProduct) -> Result<Product, Error> {
         let parameters = [Value::Text(name(product.name)?), cents(product.price)?];
-        rows::one(Database::open().await?.query(sql::CREATE, &parameters)?)
+        rows::one(Database::open()?.query(sql::CREATE, &parameters)?)
     }
 
-    async fn list(page: u32, limit: u32) -> Result<Page, Error> {
+    fn list(page: u32, limit: u32) -> Result<Page, Error> {
         if page == 0 {
             return Err(Error::Invalid("page must be a positive number".into()));
         }
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
         }
-        let offset = i64::from(page - 1) * i64::from(limit);
-        let database = Database::open().await?;
-        let mut page = rows::page(database.query(sql::LIST, &[Value::Integer(limit.into()), Value::Integer(offset)])?)?;
-        if page.products.is_empty() {
-            page.total = rows::count(database.query(sql::COUNT, &[])?)?;
+        page_of(&Database::open()?, limit.into(), i64::from(page - 1) * i64::from(limit))
+    }
+
+    fn list_after(after: Option<ProductId>, limit: u32) -> Result<NextPage, Error> {
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
         }
-        Ok(page)
+        // No product has a number beyond the database's.
+        let after = after.map_or(0, |id| i64::try_from(id).unwrap_or(i64::MAX));
+        next_page(&Database::open()?, after, limit)
     }
 
-    async fn get(id: ProductId) -> Result<Product, Error> {
-        rows::one(Database::open().await?.query(sql::GET, &[key(id)?])?)
+    fn get(id: ProductId) -> Result<Product, Error> {
+        rows::one(Database::open()?.query(sql::GET, &[key(id)?])?)
     }
 
-    async fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
+    fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
         if changes.name.is_none() && changes.price.is_none() {
             return Err(Error::Invalid("nothing to change: give a name or a price".into()));
         }
         let name = changes.name.map(name).transpose()?.map_or(Value::Null, Value::Text);
         let price = changes.price.map(cents).transpose()?.unwrap_or(Value::Null);
-        rows::one(Database::open().await?.query(sql::UPDATE, &[key(id)?, name, price])?)
+        rows::one(Database::open()?.query(sql::UPDATE, &[key(id)?, name, price])?)
     }
 
-    async fn delete(id: ProductId) -> Result<Product, Error> {
-        rows::one(Database::open().await?.query(sql::DELETE, &[key(id)?])?)
+    fn delete(id: ProductId) -> Result<Product, Error> {
+        rows::one(Database::open()?.query(sql::DELETE, &[key(id)?])?)
     }
 
-    async fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
+    fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
         ids.sort_unstable();
         ids.dedup();
         let Some(largest) = ids.last() else { return Ok(Vec::new()) };
@@ -70,9 +73,38 @@ impl Guest for Catalog {
         // The numbers go in as one JSON text: the statement is the same for any count, so it stays in the cache.
         let list = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         let parameters = [Value::Text(format!("[{list}]"))];
-        let products = rows::all(Database::open().await?.query(sql::VALIDATE, &parameters)?)?;
+        let products = rows::all(Database::open()?.query(sql::VALIDATE, &parameters)?)?;
         if products.len() == ids.len() { Ok(products) } else { Err(Error::NotFound) }
     }
+}
+
+/// The page of `limit` products that begins after `offset` others. Far down the list it looks up where the block of
+/// numbers begins that the page is in, so that it costs what the first page does.
+fn page_of(database: &Database, limit: i64, offset: i64) -> Result<Page, Error> {
+    let place = match offset {
+        ..=sql::BLOCK => Some((0, 0)),
+        _ => rows::place(database.query(sql::SEEK, &[Value::Integer(offset)])?)?,
+    };
+    let mut page = Page { products: Vec::new(), total: 0 };
+    if let Some((start, before)) = place {
+        let parameters = [limit, offset - before, start].map(Value::Integer);
+        page = rows::page(database.query(sql::LIST, &parameters)?)?;
+    }
+    if page.products.is_empty() {
+        page.total = rows::count(database.query(sql::COUNT, &[])?)?;
+    }
+    Ok(page)
+}
+
+/// The `limit` products after the number `after`, and where to go on.
+fn next_page(database: &Database, after: i64, limit: u32) -> Result<NextPage, Error> {
+    // One more than asked for says whether there are more.
+    let parameters = [after, i64::from(limit) + 1].map(Value::Integer);
+    let mut products = rows::all(database.query(sql::LIST_AFTER, &parameters)?)?;
+    let more = products.len() > limit as usize;
+    products.truncate(limit as usize);
+    let next = products.last().filter(|_| more).map(|product| product.id);
+    Ok(NextPage { products, next })
 }
 
 /// A product's number as the database keeps it; a number that no row can have is simply not found.

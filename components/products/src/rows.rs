@@ -28,6 +28,12 @@ pub fn count(mut rows: Rows) -> Result<u64, Error> {
     Ok(rows.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())?)
 }
 
+/// The place of [`crate::sql::SEEK`]: the number from which on to list, and how many products come before it.
+pub fn place(mut rows: Rows) -> Result<Option<(i64, i64)>, Error> {
+    let place = rows.next().map(|mut row| Ok((row.integer()?, row.integer()?)));
+    place.transpose().map_err(|error: souk_database::Error| error.into())
+}
+
 /// One product, from the first columns of a row.
 pub fn product(row: &mut Row) -> Result<Product, souk_database::Error> {
     Ok(Product {

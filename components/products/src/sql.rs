@@ -22,21 +22,38 @@ pub const CREATE: Statement =
 /// Parameters: number.
 pub const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE id = ?1 AND ", AVAILABLE);
 
-/// No parameters: how many products are available. For a page past the end, where no row carries the count.
-pub const COUNT: Statement = statement!("SELECT count(*) FROM products WHERE ", AVAILABLE);
+/// No parameters: how many products are available, which triggers keep. For a page past the end, where no row carries
+/// the count.
+pub const COUNT: Statement =
+    Statement::each("SELECT available FROM product_total", "SELECT sum(available)::bigint FROM product_total");
 
-/// Parameters: limit, offset. Every row ends with the count, so that the page and its total are of one moment; the
-/// database counts once for all rows. (A join of count and page needs no second statement past the end, but takes
-/// SQLite twice the time: it materializes the page.)
+/// Parameters: limit, offset, number from which on to list. Every row ends with the count, so that the page and its total
+/// are of one moment. (A join of count and page needs no second statement past the end, but takes SQLite twice the time:
+/// it materializes the page.)
 pub const LIST: Statement = statement!(
     "SELECT ",
     COLUMNS,
     ", (",
     COUNT,
-    ") FROM products WHERE ",
+    ") FROM products WHERE id >= ?3 AND ",
     AVAILABLE,
     " ORDER BY id LIMIT ?1 OFFSET ?2"
 );
+
+/// How many numbers a block has: [`LIST`] passes over at most that many rows.
+pub const BLOCK: i64 = 1024;
+
+/// Parameters: offset. The number with which the block of the row at that offset begins, and how many available products
+/// come before it; no row past the end.
+pub const SEEK: Statement = statement!(
+    "SELECT block * 1024, upto - available FROM (SELECT block, available, ",
+    (Statement::each("sum(available) OVER (ORDER BY block)", "(sum(available) OVER (ORDER BY block))::bigint")),
+    " AS upto FROM product_blocks) AS blocks WHERE upto > ?1 ORDER BY block LIMIT 1"
+);
+
+/// Parameters: number after which to list, limit.
+pub const LIST_AFTER: Statement =
+    statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", AVAILABLE, " ORDER BY id LIMIT ?2");
 
 /// Parameters: number, name or null, price in cents or null.
 pub const UPDATE: Statement = statement!(

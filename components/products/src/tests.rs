@@ -1,7 +1,7 @@
 //! The statements against a real SQLite and a real PostgreSQL with the component's own migrations.
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
-use crate::{cents, key, name, rows, sql};
+use crate::{cents, key, name, next_page, page_of, rows, sql};
 use souk_database::{Database, Dialect, Row, Rows, Statement, Value};
 use souk_test::postgres;
 
@@ -12,10 +12,12 @@ fn both() -> [Catalogue; 2] {
     let sqlite = [
         include_str!("../migrations/sqlite/0001_products.sql"),
         include_str!("../migrations/sqlite/0002_seed_products.sql"),
+        include_str!("../migrations/sqlite/0003_counts.sql"),
     ];
     let postgres = [
         include_str!("../migrations/postgres/0001_products.sql"),
         include_str!("../migrations/postgres/0002_seed_products.sql"),
+        include_str!("../migrations/postgres/0003_counts.sql"),
     ];
     let server = postgres::Postgres::shared();
     [Catalogue(Database::in_memory(&sqlite)), Catalogue(Database::postgres(&server.database(), &postgres))]
@@ -31,7 +33,7 @@ impl Catalogue {
     }
 
     fn page(&self, limit: i64, offset: i64) -> Page {
-        rows::page(self.query(sql::LIST, &[Value::Integer(limit), Value::Integer(offset)])).unwrap()
+        page_of(&self.0, limit, offset).unwrap()
     }
 }
 
@@ -128,11 +130,11 @@ fn the_number_of_the_newest_product_is_not_given_again() {
 }
 
 #[test]
-fn the_list_sorts_nothing_and_counts_through_the_index() {
+fn the_list_sorts_nothing_and_counts_no_row() {
     let [sqlite, postgres] = both();
     let plan = format!("EXPLAIN QUERY PLAN {}", sql::LIST.text(Dialect::Sqlite));
     let step = |mut row: Row| (row.integer::<i64>(), row.integer::<i64>(), row.integer::<i64>(), row.text()).3.unwrap();
-    let steps: Vec<String> = sqlite.query(&*plan, &[Value::Integer(10), Value::Integer(0)]).map(step).collect();
+    let steps: Vec<String> = sqlite.query(&*plan, &[10, 0, 0].map(Value::Integer)).map(step).collect();
     assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:?}");
     assert!(steps.iter().any(|step| step.contains("INDEX products_available")), "{steps:?}");
     // As many as make an index worth its pages, most of them gone.
@@ -140,9 +142,74 @@ fn the_list_sorts_nothing_and_counts_through_the_index() {
     postgres.query("VACUUM ANALYZE products", &[]);
     let plan = format!("EXPLAIN {}", sql::LIST.text(Dialect::Postgres));
     let steps: Vec<String> =
-        postgres.query(&*plan, &[Value::Integer(10), Value::Integer(0)]).map(|mut row| row.text().unwrap()).collect();
+        postgres.query(&*plan, &[10, 0, 0].map(Value::Integer)).map(|mut row| row.text().unwrap()).collect();
     assert!(steps.iter().all(|step| !step.contains("Sort")), "{steps:?}");
-    assert!(steps.iter().any(|step| step.contains("Index Only Scan using products_available")), "{steps:?}");
+    assert!(steps.iter().any(|step| step.contains("products_available")), "{steps:?}");
+    assert!(steps.iter().all(|step| !step.contains("Seq Scan on products")), "{steps:?}");
+}
+
+#[test]
+fn the_counts_follow_every_change_of_the_rows() {
+    for db in both() {
+        let sqlite = db.0.dialect() == Dialect::Sqlite;
+        let [no, yes] = if sqlite { ["0", "1"] } else { ["false", "true"] };
+        let numbers = if sqlite {
+            "WITH RECURSIVE numbers (n) AS (SELECT 48 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000) \
+             INSERT INTO products (id, name, price_cents, available) SELECT n, 'x', 1, n % 3 <> 0 FROM numbers"
+        } else {
+            "INSERT INTO products (id, name, price_cents, available) \
+             SELECT n, 'x', 1, n % 3 <> 0 FROM generate_series(48, 5000) AS numbers (n)"
+        };
+        let changes = [
+            numbers.to_owned(),
+            format!("UPDATE products SET available = {no} WHERE id % 7 = 0"),
+            format!("UPDATE products SET available = {yes} WHERE id BETWEEN 1000 AND 3000"),
+            "UPDATE products SET name = 'y', price_cents = 2 WHERE id % 2 = 0".to_owned(),
+            "DELETE FROM products WHERE id % 11 = 0".to_owned(),
+            "DELETE FROM products WHERE id BETWEEN 1024 AND 2047".to_owned(),
+        ];
+        for change in &changes {
+            db.query(&**change, &[]);
+            let counted = rows::count(db.query("SELECT count(*) FROM products WHERE available = true", &[])).unwrap();
+            assert_eq!(rows::count(db.query(sql::COUNT, &[])).unwrap(), counted, "{change}");
+            let blocks = "SELECT count(*) FROM product_blocks WHERE available <> \
+                 (SELECT count(*) FROM products WHERE id / 1024 = block AND products.available = true)";
+            assert_eq!(rows::count(db.query(blocks, &[])).unwrap(), 0, "{change}");
+        }
+    }
+}
+
+#[test]
+fn a_page_far_down_is_the_same_by_its_number_and_by_the_product_before_it() {
+    for db in both() {
+        let numbers = if db.0.dialect() == Dialect::Sqlite {
+            "WITH RECURSIVE numbers (n) AS (SELECT 48 UNION ALL SELECT n + 1 FROM numbers WHERE n < 6000) \
+             INSERT INTO products (id, name, price_cents, available) SELECT n * 2, 'x', 1, n % 5 <> 0 FROM numbers"
+        } else {
+            "INSERT INTO products (id, name, price_cents, available) \
+             SELECT n * 2, 'x', 1, n % 5 <> 0 FROM generate_series(48, 6000) AS numbers (n)"
+        };
+        db.query(numbers, &[]);
+        let (mut after, mut offset) = (0, 0);
+        loop {
+            let by_product = next_page(&db.0, after, 300).unwrap();
+            let by_number = db.page(300, offset);
+            assert_eq!(ids(&by_product.products), ids(&by_number.products), "from {offset} on");
+            offset += 300;
+            match by_product.next {
+                Some(next) => after = next as i64,
+                None => break,
+            }
+        }
+        let total = db.page(1, 0).total;
+        assert!(offset as u64 >= total && (offset as u64) < total + 300);
+        // Past the end, also far past it.
+        for past in [offset, 1_000_000, i64::MAX / 2] {
+            let page = db.page(10, past);
+            assert_eq!((page.products.len(), page.total), (0, total));
+        }
+        assert_eq!(next_page(&db.0, i64::MAX, 1).unwrap().products.len(), 0);
+    }
 }
 
 #[test]

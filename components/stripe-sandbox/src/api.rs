@@ -60,7 +60,7 @@ async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
         return Err(Refusal::invalid("", None, message));
     }
     let new_session = form::parse(body)?;
-    let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
     let created = store::create(&mut db::query, &ids::new("cs_test_"), key.as_deref(), &new_session, ids::now());
     match created.map_err(ours)? {
         Created::New(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),
@@ -74,7 +74,7 @@ async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
 
 async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
     let expand = expand(query)?;
-    let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
     match checkout::find(id).map_err(ours)? {
         Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, expand))),
         None => Err(no_session(id)),
@@ -82,7 +82,7 @@ async fn get(id: &str, query: &str) -> Result<Reply, Refusal> {
 }
 
 async fn expire(id: &str) -> Result<Reply, Refusal> {
-    let public_url = settings::public_url().await.ok_or_else(Refusal::ours)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
     let session = checkout::find(id).map_err(ours)?.ok_or_else(|| no_session(id))?;
     match checkout::end(&session.id).await.map_err(ours)? {
         Some(session) => Ok(Reply::json(200, &object::session(&session, &public_url, Expand::Nothing))),

@@ -154,7 +154,7 @@ async fn change(
     deed: impl FnOnce(&mut Run, &str) -> Result<Option<Session>, Fault>,
     events: impl FnOnce(&Session, &str, i64, fn() -> String) -> Vec<Event>,
 ) -> Result<Option<Session>, Fault> {
-    let public_url = settings::public_url().await.ok_or_else(|| Fault("no public_url".into()))?;
+    let public_url = settings::public_url().ok_or_else(|| Fault("no public_url".into()))?;
     db::transaction(|run| {
         let Some(session) = deed(run, id)? else { return Ok(None) };
         let events = events(&session, &public_url, ids::now(), || ids::new("evt_"));

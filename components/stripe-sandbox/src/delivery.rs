@@ -99,7 +99,7 @@ async fn send_some(session: Option<&str>, patience: Patience<'_>) -> Option<Sent
     if waiting.is_empty() {
         return None;
     }
-    let secret = settings::endpoint_secret().await?;
+    let secret = settings::endpoint_secret()?;
     let mut sent = Sent::All;
     for event in waiting {
         let outcome = send_all_copies(&event, &secret).await;

@@ -21,7 +21,7 @@ const PARKED: &str = "PAYMENT EVENT NOT APPLIED, someone must look at it";
 ///
 /// # Errors
 /// 503 when it must come again.
-pub async fn deliver(event: &Event<'_>) -> Result<(), Reply> {
+pub fn deliver(event: &Event<'_>) -> Result<(), Reply> {
     let notice = match event.notice() {
         Ok(notice) => notice,
         Err(Unmapped::NotOurs(why)) => {
@@ -33,13 +33,12 @@ pub async fn deliver(event: &Event<'_>) -> Result<(), Reply> {
             return Ok(());
         }
     };
-    // The call takes the notice, and the log may need its order.
-    let (order, result) = match notice {
-        Notice::Succeeded(charge) => (charge.order_id.clone(), payment_events::payment_succeeded(charge).await),
-        Notice::Refunded(charge) => (charge.order_id.clone(), payment_events::payment_refunded(charge).await),
-        Notice::Expired(session) => (session.order_id.clone(), payment_events::session_expired(session).await),
+    let (order, result) = match &notice {
+        Notice::Succeeded(charge) => (&charge.order_id, payment_events::payment_succeeded(charge)),
+        Notice::Refunded(charge) => (&charge.order_id, payment_events::payment_refunded(charge)),
+        Notice::Expired(session) => (&session.order_id, payment_events::session_expired(session)),
     };
-    reply_to(event, &order, result)
+    reply_to(event, order, result)
 }
 
 /// The answer to the provider for the `result` of an event; logs why an event was not taken.

@@ -53,9 +53,9 @@ async fn accept(request: Request) -> Result<Reply, Reply> {
     let header = souk_web::header(&headers, "stripe-signature").unwrap_or_default();
     let signature = Signature::parse(&header).map_err(refused)?;
     let body = souk_web::read(request, &headers, MAX_EVENT_BYTES).await.map_err(unread)?;
-    signature.verify(&body, &secret().await?, now()?).map_err(refused)?;
+    signature.verify(&body, &secret()?, now()?).map_err(refused)?;
     let event = Event::parse(&body).map_err(not_an_event)?;
-    delivery::deliver(&event).await?;
+    delivery::deliver(&event)?;
     Ok(Reply::acknowledged(&header))
 }
 
@@ -81,8 +81,8 @@ fn not_an_event(why: event::Malformed) -> Reply {
 }
 
 /// The secret. Without one nobody could sign, and an empty key is one that everybody knows.
-async fn secret() -> Result<Secret, Reply> {
-    let value = spin_sdk::variables::get(SECRET).await.map_err(|e| {
+fn secret() -> Result<Secret, Reply> {
+    let value = souk_variables::get(SECRET).map_err(|e| {
         eprintln!("the variable `{SECRET}` cannot be read, so no event is accepted: {e}");
         Reply::internal()
     })?;

@@ -24,22 +24,69 @@ pub struct CallContext {
     pub trace: Arc<str>,
     /// How many links and internal requests lie between the edge and here.
     pub hops: u8,
+    /// What comes after the component, when it is middleware in this call. A call that it makes over a link has none.
+    pub rest: Option<Chain>,
+}
+
+/// The components that a request still has to pass, the one that answers at the end; never empty.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    components: Arc<[Arc<str>]>,
+    at: usize,
+}
+
+impl Chain {
+    /// The chain of `components`; `None` when there are none.
+    pub fn new(components: impl IntoIterator<Item = Arc<str>>) -> Option<Self> {
+        let components: Arc<[Arc<str>]> = components.into_iter().collect();
+        (!components.is_empty()).then_some(Chain { components, at: 0 })
+    }
+
+    /// The next component, and the chain after it.
+    pub fn next(&self) -> Option<(Arc<str>, Option<Chain>)> {
+        let next = self.components.get(self.at)?;
+        let at = self.at + 1;
+        let rest = (at < self.components.len()).then(|| Chain { components: self.components.clone(), at });
+        Some((next.clone(), rest))
+    }
 }
 
 impl CallContext {
     /// A context at the edge, with `timeout` to finish in.
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
-        CallContext { deadline: Instant::now() + timeout, trace: trace.into(), hops: 0 }
+        CallContext { deadline: Instant::now() + timeout, trace: trace.into(), hops: 0, rest: None }
     }
 
     /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
     pub fn next(&self, timeout: Duration) -> Option<Self> {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
-        Some(CallContext { deadline: self.deadline.min(Instant::now() + timeout), trace: self.trace.clone(), hops })
+        let deadline = self.deadline.min(Instant::now() + timeout);
+        Some(CallContext { deadline, trace: self.trace.clone(), hops, rest: None })
     }
 
     /// The time that is left; zero when the deadline has passed.
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_its_components_one_after_the_other() {
+        assert!(Chain::new([]).is_none());
+        let chain = Chain::new(["one", "two"].map(Arc::from)).unwrap();
+        let (one, rest) = chain.next().unwrap();
+        let (two, end) = rest.unwrap().next().unwrap();
+        assert_eq!((&*one, &*two, end.is_none()), ("one", "two", true));
+    }
+
+    #[test]
+    fn a_call_over_a_link_is_not_on_the_way_of_the_request() {
+        let mut call = CallContext::new("trace", Duration::from_secs(1));
+        call.rest = Chain::new(["one"].map(Arc::from));
+        assert!(call.next(Duration::from_secs(1)).unwrap().rest.is_none());
     }
 }

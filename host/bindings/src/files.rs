@@ -5,50 +5,44 @@
 //! is no link in it that could lead out. Everything copied must lie inside the manifest's folder once symbolic links
 //! are followed, and outside the state folder, which holds the data of other components.
 
-use souk_manifest::Files;
+use souk_manifest::{Application, Component, Diagnostic};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component as Part, Path, PathBuf};
 
-/// Why the files of a component cannot be prepared.
-#[derive(Debug, thiserror::Error)]
-pub enum FilesError {
-    /// The manifest names files that are not there.
-    #[error("{0}")]
-    Manifest(souk_manifest::Diagnostic),
-    /// A file may not or cannot be copied.
-    #[error("component `{component}`: `files`: {what}")]
-    Copy {
-        /// Whose files.
-        component: String,
-        /// What is wrong, and the fix.
-        what: String,
-    },
-}
-
-/// Copies the files of `component` and returns their folder; `None` when its manifest has none.
-///
-/// `root` is the manifest's folder. It blocks: for start-up.
+/// Copies the files of `component` and returns their folder; `None` when its manifest has none. `state` is the state
+/// folder. It blocks: for start-up.
 ///
 /// # Errors
-/// When an entry names nothing or leads out of `root`, and when copying fails.
-pub fn prepare(root: &Path, state: &Path, component: &str, files: &Files) -> Result<Option<PathBuf>, FilesError> {
-    if files.is_empty() {
+/// When an entry names nothing or leads out of the manifest's folder, and when copying fails.
+pub fn grant(application: &Application, component: &Component, state: &Path) -> Result<Option<PathBuf>, Diagnostic> {
+    if component.files.is_empty() {
         return Ok(None);
     }
-    let files = files.resolve().map_err(FilesError::Manifest)?;
-    copy(root, state, component, &files)
+    let files = component.files.resolve()?;
+    let copied = copy(&application.dir, state, &component.name, &files);
+    copied
         .map(Some)
-        .map_err(|what| FilesError::Copy { component: component.to_owned(), what })
+        .map_err(|Refused { message, fix }| application.mistake(component, format!("`files`: {message}"), fix))
+}
+
+/// Why a file may not or cannot be copied.
+#[derive(Debug)]
+struct Refused {
+    message: String,
+    fix: &'static str,
+}
+
+fn refused<T>(message: String, fix: &'static str) -> Result<T, Refused> {
+    Err(Refused { message, fix })
 }
 
 /// Copies `files`, from the guest's paths to the host's, and returns the folder that holds them.
-fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, PathBuf>) -> Result<PathBuf, String> {
+fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, PathBuf>) -> Result<PathBuf, Refused> {
     let mut name = Path::new(component).components();
     let (Some(Part::Normal(name)), None) = (name.next(), name.next()) else {
-        return Err(
-            "the component's name cannot be the name of a folder\n  fix: use letters, digits and dashes".to_owned()
-        );
+        let message = "the component's name cannot be the name of a folder".to_owned();
+        return refused(message, "use letters, digits and dashes");
     };
     let folder = state.join("files").join(name);
     match fs::remove_dir_all(&folder) {
@@ -65,11 +59,13 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
         }
         let shown = file.strip_prefix(&root).unwrap_or(file).display();
         if !real.starts_with(&root) {
-            return Err(format!("`{shown}` is outside the manifest's folder\n  fix: copy the file into the folder"));
+            let message = format!("`{shown}` is outside the manifest's folder");
+            return refused(message, "copy the file into the folder");
         }
         let inside = Path::new(guest.trim_start_matches('/'));
         if !inside.components().all(|part| matches!(part, Part::Normal(_))) {
-            return Err(format!("the destination `{guest}` of `{shown}` must be an absolute path without `..`"));
+            let message = format!("the destination `{guest}` of `{shown}` is no absolute path, or has `..` in it");
+            return refused(message, "write where the component finds it, from `/` on");
         }
         let target = folder.join(inside);
         if real.is_dir() {
@@ -84,8 +80,9 @@ fn copy(root: &Path, state: &Path, component: &str, files: &BTreeMap<String, Pat
     Ok(folder)
 }
 
-fn io_fault(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}", path.display())
+fn io_fault(path: &Path, error: &std::io::Error) -> Refused {
+    let fix = "make the manifest's files readable, and the state folder writable, for the host's user";
+    Refused { message: format!("{}: {error}", path.display()), fix }
 }
 
 #[cfg(test)]
@@ -110,7 +107,7 @@ mod tests {
     }
 
     /// Copies `files`, given as (guest's path, path from the application's folder), and lists what is there then.
-    fn run(dir: &TempDir, component: &str, files: &[(&str, &str)]) -> Result<Vec<String>, String> {
+    fn run(dir: &TempDir, component: &str, files: &[(&str, &str)]) -> Result<Vec<String>, Refused> {
         let root = dir.path().join("app");
         let files = files.iter().map(|(guest, host)| ((*guest).to_owned(), root.join(host))).collect();
         let folder = copy(&root, &root.join(".souk"), component, &files)?;
@@ -156,12 +153,12 @@ mod tests {
         for (component, guest, host, expected) in [
             ("web", "/x", "../outside.txt", "outside the manifest's folder"),
             ("web", "/x", "absent.txt", "absent.txt"),
-            ("web", "/../x", "static/a.txt", "must be an absolute path without `..`"),
+            ("web", "/../x", "static/a.txt", "no absolute path, or has `..`"),
             ("..", "/x", "static/a.txt", "name of a folder"),
             ("a/b", "/x", "static/a.txt", "name of a folder"),
             ("", "/x", "static/a.txt", "name of a folder"),
         ] {
-            let error = run(&dir, component, &[(guest, host)]).unwrap_err();
+            let error = run(&dir, component, &[(guest, host)]).unwrap_err().message;
             assert!(error.contains(expected), "{component} {guest} {host}: {error}");
         }
     }
@@ -181,7 +178,7 @@ mod tests {
         symlink("../..", dir.path().join("app/static/up")).unwrap();
         symlink("../.souk", dir.path().join("app/static/state")).unwrap();
         for host in ["static/escape.txt", "static/up/outside.txt"] {
-            let error = run(&dir, "web", &[("/x", host)]).unwrap_err();
+            let error = run(&dir, "web", &[("/x", host)]).unwrap_err().message;
             assert!(error.contains("outside the manifest's folder"), "{host}: {error}");
         }
         assert_eq!(run(&dir, "web", &[("/x", "static/state/key_value/default.db")]).unwrap(), Vec::<String>::new());

@@ -12,10 +12,10 @@
 
 mod wasi_0_2;
 
-use crate::Ctx;
+use crate::{Ctx, release_candidate};
 use http::HeaderMap;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::http::types::{HostFields, HostRequest, Method};
@@ -119,7 +119,15 @@ fn set_path(ctx: &mut Ctx, request: Resource<Request>, path: Option<String>) -> 
 /// When the interface is not linked.
 pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    let mut types = linker.instance("wasi:http/types@0.3.0")?;
+    bound_0_3(&mut linker.instance("wasi:http/types@0.3.0")?)?;
+    bound_0_3(&mut linker.instance(&release_candidate::name("wasi:http/types"))?)?;
+    wasi_0_2::add_to_linker(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Replaces them in `wasi:http/types@0.3`.
+fn bound_0_3(types: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, Ctx>, (fields,)| {
         Ok((clone(store.data_mut(), fields)?,))
     })?;
@@ -129,13 +137,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     types.func_wrap("[method]request.set-authority", |mut store: StoreContextMut<'_, Ctx>, (request, authority)| {
         Ok((set_authority(store.data_mut(), request, authority)?,))
     })?;
-    types
-        .func_wrap("[method]request.set-path-with-query", |mut store: StoreContextMut<'_, Ctx>, (request, path)| {
-            Ok((set_path(store.data_mut(), request, path)?,))
-        })?;
-    wasi_0_2::add_to_linker(linker)?;
-    linker.allow_shadowing(false);
-    Ok(())
+    types.func_wrap("[method]request.set-path-with-query", |mut store: StoreContextMut<'_, Ctx>, (request, path)| {
+        Ok((set_path(store.data_mut(), request, path)?,))
+    })
 }
 
 #[cfg(test)]

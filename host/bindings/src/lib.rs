@@ -1,28 +1,45 @@
 //! The host's side of every interface that a component may import: one file (or folder) an interface, all of one shape.
 //!
-//! Each has an `add_to_linker` and reads what the component was granted from [`Grants`] in the store's [`Ctx`].
+//! Each describes itself by a [`Binding`], is opened at start-up by a function `open`, says by a function `grant` what a
+//! component is given of it, and reads that from [`Grants`] in the store's [`Ctx`].
 //! Every component is linked with every binding; a call that was not granted answers with the interface's own
 //! `access-denied` (or its equivalent), as in Spin.
 
+mod binding;
+pub mod boundary;
 pub mod budget;
 pub mod call;
 pub mod files;
 pub mod framing;
 mod full;
 pub mod http_client;
+mod http_error_code;
 mod http_limits;
 pub mod key_value;
 mod line_budget;
 mod memory;
 pub mod migrations;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod open_files;
+pub mod outbound;
 pub mod postgres;
 mod producer;
+pub mod rdbms_2;
+pub mod redis;
+
+pub mod release_candidate;
+mod session;
+mod slice;
 pub mod sqlite;
 mod stdio;
-mod variables;
+pub mod storage;
+pub mod variables;
 mod wasi;
 
+use crate::boundary::{ComponentBoundaries, Usage};
 use crate::call::CallContext;
 use souk_manifest::limits::{ComponentLimits, FixedLimit};
 use std::collections::BTreeMap;
@@ -32,8 +49,10 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use binding::Binding;
 pub use line_budget::LineBudget;
 pub use memory::{InstanceLimits, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+pub use slice::Slice;
 pub use stdio::printable;
 
 souk_manifest::fixed_limits! {
@@ -45,26 +64,49 @@ souk_manifest::fixed_limits! {
     const MAX_RESOURCES: usize = 4_096, "handles";
 }
 
+/// Every binding, in the order in which they are linked and described.
+pub const BINDINGS: &[Binding] = &[
+    sqlite::BINDING,
+    postgres::BINDING,
+    key_value::BINDING,
+    redis::BINDING,
+    #[cfg(feature = "mysql")]
+    mysql::BINDING,
+    #[cfg(feature = "mqtt")]
+    mqtt::BINDING,
+    http_client::BINDING,
+    variables::BINDING,
+    wasi::BINDING,
+];
+
+/// A binding that is a cargo feature: its name, how the names of the interfaces begin, and whether it is there.
+type Feature = (&'static str, &'static [&'static str], bool);
+const FEATURES: &[Feature] = &[
+    ("mysql", &["spin:mysql/", "fermyon:spin/mysql@"], cfg!(feature = "mysql")),
+    ("mqtt", &["spin:mqtt/", "fermyon:spin/mqtt@"], cfg!(feature = "mqtt")),
+];
+
+/// The cargo feature that the host lacks and that would answer `import`.
+pub fn missing_feature(import: &str) -> Option<&'static str> {
+    missing(FEATURES, import)
+}
+
+fn missing(features: &[Feature], import: &str) -> Option<&'static str> {
+    let answers = |interfaces: &[&str]| interfaces.iter().any(|interface| import.starts_with(interface));
+    features.iter().find(|(_, interfaces, is_there)| !is_there && answers(interfaces)).map(|(name, ..)| *name)
+}
+
 /// Every fixed limit of the bindings, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [
-        [
-            FIXED_LIMITS,
-            memory::FIXED_LIMITS,
-            wasi::FIXED_LIMITS,
-            call::FIXED_LIMITS,
-            http_limits::FIXED_LIMITS,
-            open_files::FIXED_LIMITS,
-        ]
-        .concat(),
-        [stdio::FIXED_LIMITS, variables::FIXED_LIMITS, line_budget::FIXED_LIMITS].concat(),
-        http_client::fixed_limits(),
-        key_value::fixed_limits(),
-        sqlite::fixed_limits(),
-        postgres::fixed_limits(),
-        migrations::postgres::FIXED_LIMITS.to_vec(),
-    ]
-    .concat()
+    let shared = [
+        FIXED_LIMITS,
+        memory::FIXED_LIMITS,
+        call::FIXED_LIMITS,
+        line_budget::FIXED_LIMITS,
+        migrations::postgres::FIXED_LIMITS,
+    ];
+    [shared.concat(), outbound::fixed_limits(), BINDINGS.iter().flat_map(|binding| (binding.fixed_limits)()).collect()]
+        .concat()
 }
 
 /// What one component may reach; made at start-up and shared by all its instances.
@@ -79,18 +121,24 @@ pub struct Grants {
     pub variables: BTreeMap<String, String>,
     /// The environment, in the manifest's order.
     pub environment: Vec<(String, String)>,
-    /// The folder that [`files::prepare`] made, if the component has files.
+    /// The folder that [`files::grant`] made, if the component has files.
     pub files: Option<PathBuf>,
     /// Key-value stores by the label that the component uses.
-    pub key_value: BTreeMap<String, Arc<key_value::Store>>,
+    pub key_value: key_value::Granted,
     /// Databases of `spin:sqlite`, by label.
     pub sqlite: sqlite::Granted,
     /// The PostgreSQL servers that the component may reach, and the pools.
     pub postgres: postgres::Granted,
+    /// Servers of Redis, MySQL and MQTT that the component may reach.
+    pub outbound: outbound::Granted,
     /// The component's HTTP client, which holds its allow-list.
     pub http: Arc<http_client::Client>,
     /// What the component shares with all others of the application.
     pub budget: Arc<budget::ApplicationBudget>,
+    /// The boundaries that its calls cross.
+    pub boundaries: ComponentBoundaries,
+    /// What all of its instances take.
+    pub usage: Arc<Usage>,
     /// What the component may print to the log in a second, in bytes.
     pub output: Arc<LineBudget>,
 }
@@ -107,8 +155,11 @@ impl Grants {
             key_value: BTreeMap::new(),
             sqlite: sqlite::Granted::default(),
             postgres: postgres::Granted::default(),
+            outbound: outbound::Granted::default(),
             http,
             budget: Arc::default(),
+            boundaries: ComponentBoundaries::default(),
+            usage: Arc::default(),
             output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }
     }
@@ -130,9 +181,14 @@ pub struct Ctx {
     pub sqlite: sqlite::State,
     /// State of `spin:postgres`.
     pub postgres: postgres::State,
+    /// Connections to servers of Redis, MySQL and MQTT.
+    pub outbound: outbound::State,
     /// Memory and tables of the instance; for `Store::limiter`.
     pub limits: InstanceLimits,
+    /// What the instance holds of the processor.
+    pub slice: Slice,
     hooks: http_client::Hooks,
+    next: http_client::NextHooks,
     stdio: stdio::Stdio,
     key_value_open: usize,
     resources: http_limits::ResourceCount,
@@ -153,7 +209,14 @@ impl Ctx {
             wasi: wasi::context(&grants, &stdio)?,
             http: WasiHttpCtx::new(),
             hooks: http_client::Hooks::new(grants.http.clone(), call.clone()),
-            limits: InstanceLimits::new(grants.component.clone(), &grants.limits, grants.budget.clone()),
+            slice: Slice::of(&grants.usage),
+            next: http_client::NextHooks::new(grants.http.clone(), call.clone()),
+            limits: InstanceLimits::new(
+                grants.component.clone(),
+                &grants.limits,
+                grants.budget.clone(),
+                grants.usage.clone(),
+            ),
             stdio,
             key_value_open: 0,
             resources: http_limits::ResourceCount::default(),
@@ -163,6 +226,7 @@ impl Ctx {
                 .map(|_| open_files::OpenFiles::new(grants.component.clone(), grants.budget.clone())),
             sqlite: sqlite::State::default(),
             postgres: postgres::State::default(),
+            outbound: outbound::State::default(),
             grants,
             call,
         })
@@ -172,14 +236,27 @@ impl Ctx {
     pub fn begin(&mut self, call: CallContext) {
         self.stdio.begin(&call.trace);
         self.hooks.call = call.clone();
+        self.next.call = call.clone();
         self.call = call;
+    }
+
+    /// Why the guest failed, as far as it said so on its standard error in this call. For the log and for operators: it can
+    /// name what callers must not learn.
+    pub fn last_words(&self) -> Option<String> {
+        self.stdio.last_words()
+    }
+
+    /// State of `wasi:http` for a request that goes to the next of a chain of middleware.
+    fn http_to_next(&mut self) -> WasiHttpCtxView<'_> {
+        self.resources.set_limit(&mut self.table, &mut self.http);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.next }
     }
 
     /// The call is over: what it printed without an end of line goes to the log now, under its own trace id. Returns
     /// whether the instance may serve another call: not when it holds a transaction of this one.
     pub fn end(&mut self) -> bool {
         self.stdio.flush();
-        !self.sqlite.holds_transaction() && !self.postgres.holds_transaction()
+        !self.sqlite.holds_transaction() && !self.postgres.holds_transaction() && !self.outbound.may_hold_transaction()
     }
 }
 
@@ -204,17 +281,9 @@ impl WasiHttpView for Ctx {
 /// # Errors
 /// When two bindings define the same name, which is a mistake in the host.
 pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    // std of wasm32-wasip2 imports WASI 0.2 even where the component's own contract is 0.3.
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    wasmtime_wasi::p3::add_to_linker(linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    http_limits::add_to_linker(linker)?;
-    variables::add_to_linker(linker)?;
-    key_value::add_to_linker(linker)?;
-    sqlite::add_to_linker(linker)?;
-    postgres::add_to_linker(linker)?;
-    Ok(())
+    release_candidate::add_to_linker(linker)?;
+    rdbms_2::add_to_linker(linker)?;
+    BINDINGS.iter().try_for_each(|binding| (binding.add_to_linker)(linker))
 }
 
 #[cfg(test)]

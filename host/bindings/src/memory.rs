@@ -3,6 +3,7 @@
 //! wasmtime's own `StoreLimits` bounds each memory alone, so a component of several memories would have several times
 //! its share; hence this one. A growth that is refused is `-1` to the guest, which most guests turn into an abort.
 
+use crate::boundary::Usage;
 use crate::budget::ApplicationBudget;
 use souk_manifest::limits::ComponentLimits;
 use std::sync::Arc;
@@ -29,10 +30,16 @@ pub struct InstanceLimits {
     taken: usize,
     reported: bool,
     budget: Arc<ApplicationBudget>,
+    usage: Arc<Usage>,
 }
 
 impl InstanceLimits {
-    pub(super) fn new(component: Arc<str>, limits: &ComponentLimits, budget: Arc<ApplicationBudget>) -> Self {
+    pub(super) fn new(
+        component: Arc<str>,
+        limits: &ComponentLimits,
+        budget: Arc<ApplicationBudget>,
+        usage: Arc<Usage>,
+    ) -> Self {
         InstanceLimits {
             component,
             memory: usize::try_from(limits.memory.as_u64()).unwrap_or(usize::MAX),
@@ -40,6 +47,7 @@ impl InstanceLimits {
             taken: 0,
             reported: false,
             budget,
+            usage,
         }
     }
 
@@ -79,6 +87,7 @@ impl InstanceLimits {
 impl Drop for InstanceLimits {
     fn drop(&mut self) {
         self.budget.memory.give_back(self.taken as u64);
+        self.usage.give_memory_back(self.taken as u64);
     }
 }
 
@@ -91,6 +100,7 @@ impl ResourceLimiter for InstanceLimits {
         if !self.budget.memory.try_take((taken - self.taken) as u64) {
             return Ok(self.refuse_for_all());
         }
+        self.usage.take_memory((taken - self.taken) as u64);
         self.taken = taken;
         Ok(true)
     }
@@ -124,7 +134,7 @@ mod tests {
     #[test]
     fn the_limit_holds_for_the_sum_of_all_memories_and_for_each_table() {
         let limits = ComponentLimits { memory: ByteSize::b(100), table_elements: 10, ..Default::default() };
-        let mut limits = InstanceLimits::new("tested".into(), &limits, Arc::default());
+        let mut limits = InstanceLimits::new("tested".into(), &limits, Arc::default(), Arc::default());
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(!limits.memory_growing(0, 41, None).unwrap(), "a second memory beyond the sum");
         assert!(limits.memory_growing(0, 30, None).unwrap());
@@ -137,15 +147,17 @@ mod tests {
     #[test]
     fn all_instances_together_have_a_bound_and_give_back_what_they_had() {
         let budget = Arc::new(ApplicationBudget { memory: Budget::new(150), ..Default::default() });
+        let usage = Arc::new(Usage::default());
         let limits = ComponentLimits { memory: ByteSize::b(100), ..Default::default() };
-        let instance = || InstanceLimits::new("tested".into(), &limits, budget.clone());
+        let instance = || InstanceLimits::new("tested".into(), &limits, budget.clone(), usage.clone());
         let (mut first, mut second) = (instance(), instance());
         assert!(first.memory_growing(0, 100, None).unwrap());
         assert!(second.memory_growing(0, 50, None).unwrap());
         assert!(!second.memory_growing(50, 51, None).unwrap(), "more than the application may have");
+        assert_eq!(usage.memory(), 150);
         drop(first);
         assert!(second.memory_growing(50, 100, None).unwrap());
         drop(second);
-        assert_eq!(budget.memory.taken(), 0);
+        assert_eq!((budget.memory.taken(), usage.memory()), (0, 0));
     }
 }

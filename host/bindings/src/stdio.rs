@@ -29,6 +29,8 @@ souk_manifest::fixed_limits! {
     pub(super) const MAX_OUTPUT_BYTES: usize = 256 * 1024, bytes;
     /// What each line counts besides its text: time, component and trace are logged with it.
     const LINE_OVERHEAD_BYTES: usize = 128, bytes;
+    /// The most of what a component printed last that is told with its failure.
+    const MAX_LAST_WORDS_BYTES: usize = 512, bytes;
     /// The most that a component hands over in one write.
     const MAX_WRITE_BYTES: usize = 64 * 1024, bytes;
 }
@@ -53,8 +55,16 @@ impl Stdio {
     pub(super) fn begin(&self, trace: &Arc<str>) {
         self.flush();
         for stream in [&self.stdout, &self.stderr] {
-            stream.0.state().trace = trace.clone();
+            let mut state = stream.0.state();
+            state.trace = trace.clone();
+            state.last = LastWords::default();
         }
+    }
+
+    /// Why the guest failed, as far as it said so on its standard error: its panic, or the last line.
+    pub(super) fn last_words(&self) -> Option<String> {
+        self.stderr.0.flush();
+        self.stderr.0.state().last.reason()
     }
 
     /// Logs unfinished lines.
@@ -78,11 +88,12 @@ struct Output {
 struct State {
     trace: Arc<str>,
     lines: Lines,
+    last: LastWords,
 }
 
 impl State {
     fn new(trace: &Arc<str>) -> Mutex<Self> {
-        Mutex::new(State { trace: trace.clone(), lines: Lines::default() })
+        Mutex::new(State { trace: trace.clone(), lines: Lines::default(), last: LastWords::default() })
     }
 }
 
@@ -92,13 +103,19 @@ impl Output {
     }
 
     fn write(&self, bytes: &[u8]) {
-        let State { trace, lines } = &mut *self.state();
-        lines.push(bytes, |line| self.log(trace, line));
+        let State { trace, lines, last } = &mut *self.state();
+        lines.push(bytes, |line| {
+            last.note(line);
+            self.log(trace, line);
+        });
     }
 
     fn flush(&self) {
-        let State { trace, lines } = &mut *self.state();
-        lines.finish(|line| self.log(trace, line));
+        let State { trace, lines, last } = &mut *self.state();
+        lines.finish(|line| {
+            last.note(line);
+            self.log(trace, line);
+        });
     }
 
     fn log(&self, trace: &str, line: &[u8]) {
@@ -126,6 +143,38 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.flush();
+    }
+}
+
+/// What a guest said last in a call. A panic of Rust takes two lines, where and what; others write what is wrong last.
+#[derive(Default)]
+struct LastWords {
+    /// `panicked at FILE:LINE:COLUMN`, and `: TEXT` once that has come.
+    panic: Option<String>,
+    /// Whether the panic's text comes next.
+    incomplete: bool,
+    line: String,
+}
+
+impl LastWords {
+    fn note(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line.get(..MAX_LAST_WORDS_BYTES).unwrap_or(line));
+        if let Some((_, place)) = line.split_once("panicked at ") {
+            self.panic = Some(format!("panicked at {}", place.trim_end_matches(':')));
+            self.incomplete = true;
+        } else if let Some(panic) = self.panic.as_mut().filter(|_| self.incomplete) {
+            self.incomplete = false;
+            panic.push_str(": ");
+            panic.push_str(&line);
+        } else if !line.starts_with("note: run with `RUST_BACKTRACE") {
+            self.line.clear();
+            self.line.push_str(&line);
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        let line = Some(&self.line).filter(|line| !line.is_empty()).map(|line| format!("it printed last: {line}"));
+        self.panic.clone().or(line).map(|reason| printable(&reason))
     }
 }
 
@@ -268,6 +317,32 @@ mod tests {
         }
         lines.finish(|line| out.push(text(line)));
         out
+    }
+
+    #[test]
+    fn the_last_words_are_a_panic_with_its_text_or_the_last_line() {
+        let cases: [(&[&str], Option<&str>); 4] = [
+            (&[], None),
+            (&["one", "two"], Some("it printed last: two")),
+            (
+                &[
+                    "one",
+                    "thread '<unnamed>' panicked at src/lib.rs:7:9:",
+                    "no such link",
+                    "note: run with `RUST_BACKTRACE=1`",
+                ],
+                Some("panicked at src/lib.rs:7:9: no such link"),
+            ),
+            (&["thread 'main' panicked at src/lib.rs:7:9:"], Some("panicked at src/lib.rs:7:9")),
+        ];
+        for (lines, expected) in cases {
+            let mut words = LastWords::default();
+            lines.iter().for_each(|line| words.note(line.as_bytes()));
+            assert_eq!(words.reason().as_deref(), expected);
+        }
+        let mut words = LastWords::default();
+        words.note(&[b'x'; MAX_LINE_BYTES]);
+        assert!(words.reason().is_some_and(|reason| reason.len() < 2 * MAX_LAST_WORDS_BYTES));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What the bindings' tests share.
 
 use super::*;
-use crate::http_client::{AllowedHosts, Client, Internal, tls_config};
+use crate::http_client::{Client, Internal, tls_config};
+use crate::outbound::AllowedHosts;
 use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -58,6 +59,42 @@ pub(crate) fn store(ctx: Ctx) -> wasmtime::Store<Ctx> {
 async fn the_bindings_link_side_by_side() {
     let store = store(ctx(|_| {}));
     add_to_linker(&mut Linker::new(store.engine())).unwrap();
+}
+
+#[test]
+fn a_feature_that_is_missing_is_named_for_its_interfaces_alone() {
+    let without: Vec<Feature> = FEATURES.iter().map(|(name, interfaces, _)| (*name, *interfaces, false)).collect();
+    for (import, feature) in [
+        ("spin:mysql/mysql@3.0.0", Some("mysql")),
+        ("fermyon:spin/mysql@2.0.0", Some("mysql")),
+        ("fermyon:spin/mqtt@2.0.0", Some("mqtt")),
+        ("fermyon:spin/redis@2.0.0", None),
+        ("spin:llm/llm@3.0.0", None),
+    ] {
+        assert_eq!(missing(&without, import), feature, "{import}");
+    }
+    for (name, interfaces, is_there) in FEATURES {
+        let answered = BINDINGS.iter().any(|binding| interfaces.iter().all(|interface| binding.answers(interface)));
+        assert_eq!(answered, *is_there, "{name}");
+    }
+    let there: Vec<Feature> = FEATURES.iter().map(|(name, interfaces, _)| (*name, *interfaces, true)).collect();
+    assert_eq!(missing(&there, "spin:mysql/mysql@3.0.0"), None);
+}
+
+#[test]
+fn each_binding_says_how_it_is_called_and_answers_interfaces_of_its_own() {
+    let answered = |import: &str| BINDINGS.iter().any(|binding| binding.answers(import));
+    for package in ["key-value", "sqlite", "postgres", "redis", "variables"] {
+        let imports = [format!("spin:{package}/{package}@3.0.0"), format!("fermyon:spin/{package}@2.0.0")];
+        assert!(imports.iter().all(|import| answered(import)), "{package}");
+    }
+    for (index, binding) in BINDINGS.iter().enumerate() {
+        for interface in binding.interfaces {
+            let answering = BINDINGS.iter().position(|other| other.answers(interface));
+            assert_eq!(answering, Some(index), "{interface}");
+        }
+        assert!(!binding.name.is_empty() && !binding.key.is_empty());
+    }
 }
 
 #[test]

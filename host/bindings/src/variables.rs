@@ -7,6 +7,9 @@
 //! so an error may repeat them.
 
 use crate::Ctx;
+use crate::binding::Binding;
+use souk_manifest::Component;
+use std::collections::BTreeMap;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
 mod generated {
@@ -38,8 +41,25 @@ mod config {
 }
 use config::wasi::config::store;
 
+/// The binding.
+pub const BINDING: Binding = Binding {
+    name: "variables",
+    interfaces: &["spin:variables/", "fermyon:spin/variables@", "wasi:config/"],
+    key: "variables",
+    // SDKs import it for whoever uses them; a name that was not granted is an error that says so.
+    is_missing: Binding::never,
+    describe: |component| component.variables.keys().cloned().collect(),
+    fixed_limits: || FIXED_LIMITS.to_vec(),
+    add_to_linker,
+};
+
+/// What `component` is granted: its variables with their values, templates resolved.
+pub fn grant(component: &Component) -> BTreeMap<String, String> {
+    component.variables.iter().map(|(name, value)| (name.clone(), value.expose().to_string())).collect()
+}
+
 /// Links the interfaces.
-pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wit::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)?;
     wit_2::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)?;
     store::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)
@@ -81,9 +101,10 @@ fn lookup(ctx: &Ctx, name: &str) -> Result<String, wit::Error> {
     }
     let component = &ctx.grants.component;
     ctx.grants.variables.get(name).cloned().ok_or_else(|| {
-        wit::Error::Undefined(format!(
-            "component `{component}` has no variable `{name}`; add it under [component.{component}.variables]"
-        ))
+        let reason =
+            format!("component `{component}` has no variable `{name}`; add it under [component.{component}.variables]");
+        tracing::warn!(trace = %ctx.call.trace, "{reason}");
+        wit::Error::Undefined(reason)
     })
 }
 

@@ -3,7 +3,11 @@
 //! There are no arguments, no stdin, and no sockets or name look-ups of the guest's own: what goes out goes through the
 //! bindings, behind their allow-lists.
 
-use super::{Grants, stdio::Stdio};
+use crate::binding::Binding;
+use crate::stdio::{self, Stdio};
+use crate::{Ctx, Grants, open_files};
+use souk_manifest::limits::FixedLimit;
+use wasmtime::component::Linker;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 souk_manifest::fixed_limits! {
@@ -12,6 +16,27 @@ souk_manifest::fixed_limits! {
 
     /// The most random bytes that a component gets in one call; the host holds them meanwhile. A call for more traps.
     const MAX_RANDOM_BYTES: u64 = 1 << 20, bytes;
+}
+
+/// The binding. What the manifest grants of WASI are files.
+pub const BINDING: Binding = Binding {
+    name: "files",
+    interfaces: &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"],
+    key: "files",
+    is_missing: Binding::never,
+    describe: |component| component.files.mounts().map(ToString::to_string).collect(),
+    fixed_limits,
+    add_to_linker,
+};
+
+fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, open_files::FIXED_LIMITS, stdio::FIXED_LIMITS].concat()
+}
+
+/// std of wasm32-wasip2 imports WASI 0.2 even where the component's own contract is 0.3.
+fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)
 }
 
 /// The WASI state of a new instance.

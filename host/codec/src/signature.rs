@@ -16,10 +16,17 @@ pub fn signature(name: &str, func: &ComponentFunc) -> String {
     printer.out
 }
 
+/// The signature of a `func`, also where the function is an `async func`: a link joins the two.
+pub fn sync_signature(name: &str, func: &ComponentFunc) -> String {
+    let mut printer = Printer::new(usize::MAX);
+    printer.typed(name, "func", func);
+    printer.out
+}
+
 /// A short text that is the same for two functions of the same signature, and for no others: the first 16 bytes of its
-/// SHA-256, in hexadecimal.
+/// SHA-256, in hexadecimal. Whether the function is `async` is no part of it: a link joins a `func` with an `async func`.
 pub fn digest(name: &str, func: &ComponentFunc) -> String {
-    let hash = Sha256::digest(signature(name, func));
+    let hash = Sha256::digest(sync_signature(name, func));
     hash.iter().take(16).fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
@@ -75,7 +82,10 @@ impl Printer {
     }
 
     fn function(&mut self, name: &str, func: &ComponentFunc) {
-        let kind = if func.async_() { "async func" } else { "func" };
+        self.typed(name, if func.async_() { "async func" } else { "func" }, func);
+    }
+
+    fn typed(&mut self, name: &str, kind: &str, func: &ComponentFunc) {
         let _ = write!(self.out, "{name}: {kind}");
         let params: Vec<_> = func.params().map(|(name, ty)| Item::field(name, ty)).collect();
         self.items("(", &params, ")");

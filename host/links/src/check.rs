@@ -4,12 +4,29 @@
 //! two components built from the same WIT always agree. A difference is reported at its first place, with both
 //! signatures: a whole record spelt out twice hides the one field that differs.
 //!
+//! Whether a function is `async` is no difference: a link joins a `func` with an `async func`, so that a component whose
+//! language or handler has no `async` can call, and answer, one that has.
+//!
 //! Versions are part of an interface's name and match exactly; there is no notion of a compatible version here.
 
-use souk_codec::FunctionCodec;
 use souk_codec::signature::{signature, type_text};
-use std::fmt;
+use souk_codec::{CodecError, FunctionCodec};
 use wasmtime::component::types::{ComponentFunc, Type};
+
+/// What is wrong with a function, and what fixes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mismatch {
+    /// What is wrong; several lines when signatures differ.
+    pub problem: String,
+    /// What fixes it.
+    pub fix: String,
+}
+
+impl Mismatch {
+    pub(super) fn new(problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Mismatch { problem: problem.into(), fix: fix.into() }
+    }
+}
 
 /// Why a function cannot be linked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,20 +36,27 @@ pub struct LinkTypeError {
     pub interface: String,
     /// The function, or another item of the interface.
     pub function: String,
-    /// What is wrong and what fixes it; several lines when signatures differ.
+    /// What is wrong; several lines when signatures differ.
     pub problem: String,
+    /// What fixes it.
+    pub fix: String,
 }
 
 impl LinkTypeError {
-    pub(super) fn new(interface: &str, function: &str, problem: impl fmt::Display) -> Self {
-        LinkTypeError { interface: interface.to_owned(), function: function.to_owned(), problem: problem.to_string() }
+    pub(super) fn new(interface: &str, function: &str, Mismatch { problem, fix }: Mismatch) -> Self {
+        LinkTypeError { interface: interface.to_owned(), function: function.to_owned(), problem, fix }
+    }
+
+    /// A type of which the codec has no JSON.
+    pub(super) fn not_json(interface: &str, function: &str, error: &CodecError) -> Self {
+        let problem = format!("has what JSON cannot carry: {error}");
+        LinkTypeError::new(interface, function, Mismatch::new(problem, "use an id, a list or a record in its place"))
     }
 
     /// A resource or a module among the items of an interface that a dependency names.
     pub(super) fn not_a_function(interface: &str, item: &str) -> Self {
-        let problem =
-            "is a resource or a module; only functions of plain values can cross a link\n  fix: use an id in its place";
-        LinkTypeError::new(interface, item, problem)
+        let problem = "is a resource or a module; only functions of plain values can cross a link";
+        LinkTypeError::new(interface, item, Mismatch::new(problem, "use an id in its place"))
     }
 }
 
@@ -42,17 +66,13 @@ impl LinkTypeError {
 /// # Errors
 /// Names the place in the type and the fix.
 pub fn plain_values(interface: &str, function: &str, func: &ComponentFunc) -> Result<(), LinkTypeError> {
-    let problem = match FunctionCodec::of(func) {
-        Ok(_) => return Ok(()),
-        Err(error) => format!(
-            "`{}` has what cannot cross a link: {}; only plain values can. Use an id, a list or a record in its place",
-            error.path, error.message
-        ),
-    };
-    Err(LinkTypeError::new(interface, function, problem))
+    let Err(error) = FunctionCodec::of(func) else { return Ok(()) };
+    let problem = format!("`{}` has what cannot cross a link: {}; only plain values can", error.path, error.message);
+    let fix = "use an id, a list or a record in its place";
+    Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 
-/// Checks that a function is the same on both sides of a link, and that its values can cross it.
+/// Checks that a function is the same on both sides of a link, but for being `async`, and that its values can cross it.
 ///
 /// # Errors
 /// Points at the first difference and shows both signatures, or names what is not a plain value.
@@ -66,19 +86,15 @@ pub fn check_function(
     plain_values(interface, function, exporter)?;
     let Some(difference) = function_difference(importer, exporter) else { return Ok(()) };
     let problem = format!(
-        "importer and exporter differ: {difference}\n  importer: {}\n  exporter: {}\n  \
-         Build both components from the same version of the contract",
+        "importer and exporter differ: {difference}\n  importer: {}\n  exporter: {}",
         signature(function, importer),
         signature(function, exporter),
     );
-    Err(LinkTypeError::new(interface, function, problem))
+    let fix = "build both components from the same version of the contract";
+    Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 
 fn function_difference(importer: &ComponentFunc, exporter: &ComponentFunc) -> Option<String> {
-    let kind = |func: &ComponentFunc| if func.async_() { "async" } else { "not async" };
-    if importer.async_() != exporter.async_() {
-        return Some(format!("the function is {} in the importer, {} in the exporter", kind(importer), kind(exporter)));
-    }
     let (of_importer, of_exporter) = (importer.params().map(|(name, _)| name), exporter.params().map(|(name, _)| name));
     names_difference("the function", "parameter", of_importer, of_exporter)
         .or_else(|| {

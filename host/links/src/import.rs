@@ -2,7 +2,6 @@
 //! and each function is defined in the importer's linker.
 
 use super::check::{LinkTypeError, check_function, plain_values};
-use futures::future::BoxFuture;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_runtime::Pool;
@@ -18,7 +17,7 @@ pub enum LinkError {
     #[error(transparent)]
     Type(#[from] LinkTypeError),
     /// The exporter lacks what is imported.
-    #[error("component `{exporter}` does not export `{item}`\n  fix: {fix}")]
+    #[error("component `{exporter}` does not export `{item}`")]
     Missing {
         /// The component that should export it.
         exporter: Arc<str>,
@@ -28,15 +27,24 @@ pub enum LinkError {
         fix: String,
     },
     /// The linker refused.
-    #[error(
-        "`{interface}` cannot be linked: {message}\n  fix: name it in one dependency only, and not one that the host itself offers"
-    )]
+    #[error("`{interface}` cannot be linked: {message}")]
     Linker {
         /// The imported interface.
         interface: String,
         /// wasmtime's words.
         message: String,
     },
+}
+
+impl LinkError {
+    /// What fixes it.
+    pub fn fix(&self) -> &str {
+        match self {
+            LinkError::Type(error) => &error.fix,
+            LinkError::Missing { fix, .. } => fix,
+            LinkError::Linker { .. } => "name it in one dependency only, and not one that the host itself offers",
+        }
+    }
 }
 
 /// One interface that a component imports, and the component that answers it.
@@ -76,7 +84,7 @@ impl<'a> Target<'a> {
 pub(super) struct Imported {
     /// Its name in the interface.
     pub name: String,
-    /// Its type, the same on both sides.
+    /// Its type as the importer has it; the exporter's may differ in being `async`.
     pub ty: ComponentFunc,
 }
 
@@ -137,7 +145,14 @@ impl Import<'_> {
     }
 }
 
+/// The answer of a host function, which writes it into the caller's results.
+pub(super) type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>;
+
 /// Defines a function that answers by `call`, which is given the context of the caller's call.
+///
+/// A `func` waits for it on the caller's own stack, where `call` may run another store's event loop. An `async func` is
+/// polled within the caller's event loop, where wasmtime 48 panics at a second one: what `call` does there with another
+/// store needs a task of its own.
 pub(super) fn define<F>(
     instance: &mut LinkerInstance<'_, Ctx>,
     name: &str,
@@ -145,17 +160,19 @@ pub(super) fn define<F>(
     call: F,
 ) -> wasmtime::Result<()>
 where
-    F: for<'a> Fn(CallContext, &'a [Val], &'a mut [Val]) -> BoxFuture<'a, wasmtime::Result<()>> + Send + Sync + 'static,
+    F: for<'a> Fn(CallContext, &'a [Val], &'a mut [Val]) -> Answer<'a> + Send + Sync + 'static,
 {
     if ty.async_() {
         instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
             let context = accessor.with(|mut store| store.data_mut().call.clone());
-            call(context, params, results)
+            Box::into_pin(call(context, params, results))
         })
     } else {
         instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
-            let context = store.data().call.clone();
-            Box::new(call(context, params, results))
+            let ctx = store.data();
+            // The callee may compute in this very task: the caller waits, and is not busy.
+            ctx.slice.release();
+            call(ctx.call.clone(), params, results)
         })
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! A link is [`local`] or, to a component on another host, [`remote`], and its caller waits for the answer; or it is
 //! [`durable`], and its caller waits until the call is stored. Imports and exports can also be patterns of a NestJS
-//! system ([`nest`]).
+//! system ([`nest`]). An export can also be for the messages of a Redis channel ([`redis`](mod@redis)).
 //!
 //! A contract with a resource, stream or future is refused: a handle means something in its own store only.
 
@@ -17,6 +17,7 @@ pub mod fuzz;
 mod import;
 pub mod local;
 pub mod nest;
+pub mod redis;
 pub mod remote;
 pub mod unavailable;
 
@@ -37,5 +38,12 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of links, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS.to_vec(), durable::fixed_limits(), remote::fixed_limits(), nest::fixed_limits()].concat()
+    [
+        FIXED_LIMITS.to_vec(),
+        durable::fixed_limits(),
+        remote::fixed_limits(),
+        nest::fixed_limits(),
+        redis::fixed_limits(),
+    ]
+    .concat()
 }

@@ -1,11 +1,15 @@
 //! Local links: an import of one component connected to the export of another in this process.
 //!
-//! The two keep their own stores: plain values are handed over, nothing else. The callee runs in a task of its own under
-//! its own grants and limits, with the caller's deadline, trace and hop count. A callee that is dead, late or overloaded
-//! becomes the contract's own error ([`Unavailable`]); where the contract has none, the caller traps.
+//! The two keep their own stores: plain values are handed over, nothing else. The callee runs under its own grants and
+//! limits, with the caller's deadline, trace and hop count. A callee that is dead, late or overloaded becomes the
+//! contract's own error ([`Unavailable`]); where the contract has none, the caller traps.
+//!
+//! **The importer's type decides where the callee runs**, whatever the exporter's is. For a `func` it runs in the caller's
+//! task, which costs a microsecond or two and copies no parameter. For an `async func`, which is polled within the
+//! caller's event loop, it needs a task of its own (see [`define`]).
 
 use super::import::{Import, LinkError, define};
-use super::unavailable::{Unavailable, write_results};
+use super::unavailable::{Unavailable, write_outcome};
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_runtime::{CallError, Failure, Pool};
@@ -28,12 +32,13 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -
         }
         // It is there: its type has just been compared.
         let Some(position) = target.compiled().exported.position(import.export, &function.name) else { continue };
-        let link = Arc::new(Link { target: target.clone(), position, unavailable });
+        let own_task = function.ty.async_();
+        let link = Arc::new(Link { target: target.clone(), position, unavailable, own_task });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move {
-                let outcome = link.call(&context, params).await;
-                write_results(outcome, link.unavailable.as_ref(), results, &context)
+            Box::new(async move {
+                let outcome = link.call(&context, params, results).await;
+                write_outcome(outcome, link.unavailable.as_ref(), results, &context)
             })
         })
         .map_err(|error| import.refused(&error))?;
@@ -46,13 +51,24 @@ struct Link {
     target: Arc<Pool>,
     position: usize,
     unavailable: Option<Unavailable>,
+    /// Whether the callee needs a task of its own.
+    own_task: bool,
 }
 
 impl Link {
-    async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {
-        match context.next(self.target.call_deadline()) {
-            Some(context) => self.target.call(self.position, params.to_vec(), context).await,
-            None => Err(CallError::new(self.target.component(), Failure::TooManyHops, "")),
+    async fn call(&self, context: &CallContext, params: &[Val], results: &mut [Val]) -> Result<(), CallError> {
+        let Some(context) = context.next(self.target.call_deadline()) else {
+            return Err(CallError::new(self.target.component(), Failure::TooManyHops, ""));
+        };
+        if !self.own_task {
+            return self.target.call_into(self.position, params, results, context).await;
         }
+        let values = self.target.call_spawned(self.position, params.to_vec(), context).await?;
+        results.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
+        Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

@@ -64,15 +64,21 @@ pub(super) fn write_results(
     results: &mut [Val],
     context: &CallContext,
 ) -> wasmtime::Result<()> {
-    let error = match outcome {
-        Ok(values) => {
-            for (slot, value) in results.iter_mut().zip(values) {
-                *slot = value;
-            }
-            return Ok(());
-        }
-        Err(error) => error,
-    };
+    let outcome = outcome.map(|values| results.iter_mut().zip(values).for_each(|(slot, value)| *slot = value));
+    write_outcome(outcome, unavailable, results, context)
+}
+
+/// The same for a call that has written its results by itself where it succeeded.
+///
+/// # Errors
+/// As [`write_results`].
+pub(super) fn write_outcome(
+    outcome: Result<(), CallError>,
+    unavailable: Option<&Unavailable>,
+    results: &mut [Val],
+    context: &CallContext,
+) -> wasmtime::Result<()> {
+    let Err(error) = outcome else { return Ok(()) };
     match error.failure {
         // There may be thousands of them, and each caller hears of its own.
         Failure::Overloaded => tracing::debug!(component = %error.component, trace = %context.trace, "{error}"),

@@ -1,5 +1,6 @@
 //! Checks of the manifest as a whole: names that lead nowhere, cycles, routes that conflict, parts that nobody uses.
 
+use super::draft::Draft;
 use super::names::nearest;
 use super::static_files;
 use super::table::{At, File};
@@ -7,13 +8,15 @@ use super::{Application, Component, Dependency};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that needs no value of a variable.
-pub(super) fn whole(application: &Application, file: File<'_>) {
+pub(super) fn whole(draft: &Draft, file: File<'_>) {
+    let application = &draft.application;
+    let redis: Vec<String> = draft.redis.iter().map(|trigger| trigger.component.clone()).collect();
     dependencies(application, file);
     cycles(application, file);
     routes(application, file);
     static_files::check(application, file);
     patterns(application, file);
-    unused(application, file);
+    unused(application, &redis, file);
 }
 
 fn dependencies(application: &Application, file: File<'_>) {
@@ -77,16 +80,38 @@ fn visit<'a>(
 }
 
 fn routes(application: &Application, file: File<'_>) {
-    for (i, route) in application.routes.iter().enumerate() {
-        let Some(pattern) = &route.pattern else { continue };
-        let earlier = application.routes.iter().take(i);
-        let same = earlier.filter_map(|other| Some((other, other.pattern.as_ref()?)));
-        if let Some((other, other_pattern)) = same.into_iter().find(|(_, other)| other.same_shape(pattern)) {
-            let message = format!(
-                "route `{pattern}` is for the same paths as `{other_pattern}` of component `{}` in line {}",
-                other.component, other.line
-            );
+    let components = application.routes.iter().filter_map(|route| {
+        Some((
+            route.line,
+            route.pattern.as_ref()?,
+            format!("of component `{}` ", route.component),
+            Some(&route.component),
+        ))
+    });
+    let fixed = application.static_routes.iter().map(|route| (route.line, &route.pattern, String::new(), None));
+    let mut all: Vec<_> = components.chain(fixed).collect();
+    all.sort_by_key(|(line, ..)| *line);
+    for (i, (line, pattern, _, component)) in all.iter().enumerate() {
+        let mut earlier = all.iter().take(i);
+        if let Some((other_line, other, whose, _)) = earlier.find(|(_, other, ..)| other.same_shape(pattern)) {
+            let message = format!("route `{pattern}` is for the same paths as `{other}` {whose}in line {other_line}");
             let fix = "remove one of the two triggers, or change its route";
+            file.report.error(file.diagnostic(Some(*line), component.map(String::as_str), message, fix));
+        }
+    }
+    for route in &application.routes {
+        for name in route.middleware.iter().filter(|name| !application.components.contains_key(*name)) {
+            let known = application.components.keys().map(String::as_str).filter(|known| *known != route.component);
+            let fix = match nearest(name, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add [component.{name}], or name one that exists"),
+            };
+            let message = format!("middleware `{name}` does not exist");
+            file.report.error(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
+        }
+        if route.middleware.contains(&route.component) {
+            let message = format!("`{}` is its own middleware", route.component);
+            let fix = "name another component, or none: a request would go round in a circle";
             file.report.error(file.diagnostic(Some(route.line), Some(&route.component), message, fix));
         }
     }
@@ -134,22 +159,23 @@ fn patterns(application: &Application, file: File<'_>) {
 }
 
 /// Warns of components that nothing leads to.
-fn unused(application: &Application, file: File<'_>) {
-    let routed = application.routes.iter().map(|route| route.component.as_str());
-    let linked = links(application).map(|(_, dependency)| dependency.component.as_str());
+fn unused(application: &Application, redis: &[String], file: File<'_>) {
+    let routed = application.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
+    let linked = links(application).map(|(_, dependency)| &dependency.component);
     let serving = application.components.values().filter(|component| !component.nest.serves.is_empty());
-    let serving = serving.map(|component| component.name.as_str());
-    let used: BTreeSet<_> = routed.chain(linked).chain(serving).collect();
-    for component in application.components.values().filter(|component| !used.contains(component.name.as_str())) {
+    let serving = serving.map(|component| &component.name);
+    let copied = application.components.values().filter_map(|component| component.copy_of.as_ref());
+    let used: BTreeSet<_> = routed.chain(linked).chain(serving).chain(copied).chain(redis).collect();
+    for component in application.components.values().filter(|component| !used.contains(&component.name)) {
         let message = "no trigger and no dependency leads to the component";
-        let fix = "add a [[trigger.http]] or a dependency on it, or remove it; `souk call` reaches it either way";
+        let fix = "add a trigger or a dependency on it, or remove it; `souk call` reaches it either way";
         file.report.warning(file.diagnostic(Some(component.line), Some(&component.name), message, fix));
     }
     let answers = application.components.values().any(|component| !component.nest.serves.is_empty());
-    if !answers
-        && application.static_folders.is_empty()
-        && application.routes.iter().all(|route| route.pattern.is_none())
-    {
+    let is_public = !application.static_routes.is_empty()
+        || !application.static_folders.is_empty()
+        || application.routes.iter().any(|route| route.pattern.is_some());
+    if !answers && redis.is_empty() && !is_public {
         let message = "no route is public: the host will answer no HTTP request";
         file.report.warning(file.diagnostic(None, None, message, "add a [[trigger.http]] with a route"));
     }

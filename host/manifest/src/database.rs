@@ -4,11 +4,11 @@
 //! other, at whatever address the name leads to, so that one variable names the database for the component, its
 //! migrations and what it may reach. The value can have a password: no message shows it.
 
+use super::declared::Value;
 use super::outbound::AllowedHost;
 use super::postgres::PostgresAddress;
 use super::table::{At, File};
 use super::template::Template;
-use super::variables::Value;
 use super::{Component, names};
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 //! Everything that reads a file reports to one [`Report`] and goes on, so that a user sees all mistakes at once.
 //! No message quotes a variable's value or a line of a `.env` file: those can be secret.
 
+use crate::{Application, Component};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
@@ -36,9 +37,45 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+impl Application {
+    /// A mistake in what the manifest says of `component`, or in what was found there, at the line of its table.
+    pub fn mistake(&self, component: &Component, message: impl Into<String>, fix: impl Into<String>) -> Diagnostic {
+        self.mistake_at(component.line, &component.name, message, fix)
+    }
+
+    /// A mistake at `line` of the manifest, which concerns `component`.
+    pub fn mistake_at(
+        &self,
+        line: usize,
+        component: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Diagnostic {
+        Diagnostic {
+            file: self.manifest.clone(),
+            line: Some(line),
+            component: Some(component.to_owned()),
+            message: message.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
 /// All mistakes that were found; never empty. Sorted by file and line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestErrors(pub Vec<Diagnostic>);
+
+impl ManifestErrors {
+    /// Whether there is none.
+    ///
+    /// # Errors
+    /// These mistakes, when there are any.
+    pub fn check(mut mistakes: Vec<Diagnostic>) -> Result<(), Self> {
+        mistakes.sort();
+        mistakes.dedup();
+        if mistakes.is_empty() { Ok(()) } else { Err(ManifestErrors(mistakes)) }
+    }
+}
 
 impl fmt::Display for ManifestErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -69,6 +69,20 @@ impl Files {
         }
     }
 
+    /// Adds the entries of `other`, which is of the same manifest.
+    pub(super) fn extend(&mut self, other: &Files) {
+        if self.mounts.is_empty() {
+            (self.dir, self.manifest) = (other.dir.clone(), other.manifest.clone());
+        }
+        self.mounts.extend(other.mounts.iter().cloned());
+        self.exclude.extend(other.exclude.iter().cloned());
+    }
+
+    /// Names the component whose files these are, for messages.
+    pub(super) fn belong_to(&mut self, component: &str) {
+        component.clone_into(&mut self.component);
+    }
+
     /// Whether the component may read no file.
     pub fn is_empty(&self) -> bool {
         self.mounts.is_empty()

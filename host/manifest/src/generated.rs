@@ -12,9 +12,9 @@
 //!
 //! Nothing is made while anything else is wrong, and nothing by `souk build`, which asks for no values.
 
+use super::declared::{Declared, Generated, Kind, PREFIX, Value, check_named, environment_name, is_set};
 use super::names::nearest;
 use super::table::{At, File, Table};
-use super::variables::{Declared, Value, environment_name};
 use crate::secrets::Secrets;
 use std::collections::BTreeMap;
 
@@ -24,19 +24,6 @@ pub struct HostValues {
     pub url: String,
     /// Where secrets are kept.
     pub secrets: Secrets,
-}
-
-/// How the host makes the value of a variable.
-pub(super) struct Generated {
-    line: usize,
-    kind: Kind,
-    unless: Option<At<String>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Secret,
-    Url,
 }
 
 /// Reads the table into the variables that it names.
@@ -93,29 +80,6 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
     }
 }
 
-/// Whether the variable that `key` names is declared; reports it when not.
-pub(super) fn check_named(
-    table: &Table<'_, '_>,
-    key: &str,
-    named: &At<String>,
-    declared: &BTreeMap<String, Declared>,
-) -> bool {
-    if declared.contains_key(&named.value) {
-        return true;
-    }
-    let fix = match nearest(&named.value, declared.keys().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("declare it: `{} = {{ default = \"\" }}` under [variables]", named.value),
-    };
-    table.error(named.line, format!("`{key}` names the variable `{}`, which is not declared", named.value), fix);
-    false
-}
-
-/// Whether the variable has a value, and not an empty one.
-pub(super) fn is_set(values: &BTreeMap<String, Value>, name: &str) -> bool {
-    values.get(name).is_some_and(|value| !value.expose().is_empty())
-}
-
 /// Makes the values of the `missing` variables; `values` has those of all others. No secret is made that has to be
 /// `shared` with other hosts: each would make its own.
 pub(super) fn make(
@@ -131,7 +95,7 @@ pub(super) fn make(
             None => wanted.push((name, variable, generated)),
             Some(At { value: other, .. }) => {
                 let message = format!("variable `{name}` is required because `{other}` is set, and has no value");
-                let key = environment_name(super::variables::PREFIX, name);
+                let key = environment_name(PREFIX, name);
                 let fix = format!("set {key} in the environment or in `.env`, or leave `{other}` empty");
                 manifest.report.error(manifest.diagnostic(Some(variable.line), None, message, fix));
             }
@@ -149,7 +113,7 @@ pub(super) fn make(
                     "variable `{name}` has no value, and where hosts share an application none is made: each host would \
                      make its own"
                 );
-                let key = environment_name(super::variables::PREFIX, name);
+                let key = environment_name(PREFIX, name);
                 let fix = format!("set {key} to the same value at every host, in the environment or in `.env`");
                 manifest.report.error(manifest.diagnostic(Some(generated.line), None, message, fix));
                 continue;

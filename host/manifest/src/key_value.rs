@@ -9,7 +9,6 @@
 //! asked.
 
 use super::Application;
-use super::runtime_config::MISSING_PATH;
 use super::table::{At, File, Table};
 use crate::subject::Subjects;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
@@ -48,6 +47,13 @@ impl RedisUrl {
         }
     }
 
+    /// Whether one connection does for both.
+    pub fn is_same(&self, other: &RedisUrl) -> bool {
+        let (ours, theirs) = (self.0.redis_settings(), other.0.redis_settings());
+        self.to_string() == other.to_string()
+            && (ours.username(), ours.password()) == (theirs.username(), theirs.password())
+    }
+
     /// For the client.
     pub fn connection_info(&self) -> &ConnectionInfo {
         &self.0
@@ -71,6 +77,10 @@ impl fmt::Debug for RedisUrl {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// The fix for `type = "spin"` without a path.
+pub(super) const MISSING_PATH: &str =
+    "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
 
 /// Types that Spin knows and Souk does not.
 const OTHERS: [&str; 2] = ["azure_cosmos", "aws_dynamo"];

@@ -3,8 +3,8 @@
 //! The schema is Spin's manifest version 2, so that an application for Spin's HTTP trigger runs here unchanged. What
 //! Souk adds stands under `[application.tool.souk]` and `[component.NAME.tool.souk]`; other tools' tables are left
 //! alone. What Spin knows and Souk does not support is refused by name; a key that nobody knows is refused with the
-//! nearest known one. Nothing is ignored, with one exception: `targets` only tells Spin's tools what to check, and
-//! gives a warning.
+//! nearest known one. What a component can do without (`targets`, `ai_models`) gives a warning. `docs/spin-manifest.md`
+//! has every key of Spin's; a test keeps it true.
 //!
 //! Three steps, so that each mistake is reported once and all of them together:
 //! 1. `schema` and `component` read the tables ([`table`]) and report every key, type and name that is wrong;
@@ -17,38 +17,52 @@
 //!
 //! Differences from Spin, on purpose: `.env` is read beside the manifest and not in the working directory; relative
 //! paths in runtime-config.toml start at its folder; a label of a store or database needs no entry there, it lies in
-//! the state folder; two routes of the same shape are an error and not a silent choice; `self` is no outbound host, as
-//! components are called by `NAME.spin.internal`; an outbound host that is a template and empty once filled in grants
-//! nothing and is no mistake.
+//! the state folder; two routes of the same shape are an error and not a silent choice; a dependency has a sandbox of its
+//! own; an outbound host that is a template and empty once filled in grants nothing and is no mistake.
 //!
 //! Not checked here: whether a component's `source` exists (`souk build` makes it, the loader looks for it), and
 //! whether imports and exports fit (links are checked once the components are compiled).
 
+mod application;
+pub mod budget;
+mod build;
 mod check;
 mod component;
 mod database;
+mod declared;
+mod dependencies;
+mod draft;
 mod error;
 mod files;
+mod fill_in;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generated;
+mod inherit;
 mod key_value;
+pub mod keys;
 pub mod limits;
 mod names;
 mod nats;
 mod nest;
 mod outbound;
+mod peers;
 mod postgres;
+mod profile;
 mod reach;
+mod redis_trigger;
 mod route;
 mod runtime_config;
 mod schema;
 pub mod secrets;
+mod source;
 pub mod state;
 mod static_files;
+mod static_response;
 pub mod subject;
 mod table;
 mod template;
+mod triggers;
 mod variables;
 mod warnings;
 
@@ -57,26 +71,31 @@ mod mistakes;
 #[cfg(test)]
 mod tests;
 
+pub use application::{
+    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, StaticRoute,
+};
 pub use database::DatabaseUrl;
+pub use declared::Value;
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
+pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
-pub use names::DependencyName;
+pub use names::{DependencyName, check_component};
 pub use nats::{NatsConfig, NatsServer, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
-pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, default_port};
+pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_port};
 pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
+pub use redis_trigger::RedisTrigger;
 pub use route::{RouteMatch, RoutePattern, Router};
+pub use source::Download;
 pub use static_files::StaticFolder;
-pub use variables::Value;
+pub use static_response::StaticResponse;
 
-use crate::limits::{ComponentLimits, EdgeLimits};
+use draft::Draft;
 use error::{Report, Source};
 use nats::NatsTable;
-use schema::Draft;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use table::File;
 use variables::{Origin, Provider};
@@ -98,6 +117,10 @@ pub struct LoadOptions {
     pub credentials: Option<PathBuf>,
     /// The components that run here; none for those that the runtime configuration names, or else all.
     pub only: Vec<String>,
+    /// The components that run at all (`--component-id`); without NATS there are no others, and no routes to them.
+    pub selected: Vec<String>,
+    /// Values of variables (`--variable K=V`); they win over all others.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// A loaded application and what is odd about it.
@@ -107,196 +130,6 @@ pub struct Loaded {
     pub application: Application,
     /// What is legal and most likely not meant.
     pub warnings: Vec<Diagnostic>,
-}
-
-/// An application: everything that the manifest says, checked, with values filled in. All paths are absolute.
-#[derive(Debug, Clone)]
-pub struct Application {
-    /// The application's name.
-    pub name: String,
-    /// Its version; empty when the manifest has none.
-    pub version: String,
-    /// What it is.
-    pub description: String,
-    /// The folder of the manifest.
-    pub dir: PathBuf,
-    /// The manifest, as the user named it: for messages.
-    pub manifest: PathBuf,
-    /// HTTP triggers in the order of the file.
-    pub routes: Vec<Route>,
-    /// Folders whose files the host serves, in the order of the file.
-    pub static_folders: Vec<StaticFolder>,
-    /// Components by name.
-    pub components: BTreeMap<String, Component>,
-    /// Limits of the HTTP edge and the process.
-    pub limits: EdgeLimits,
-    /// Where a key-value store is kept, for labels that the runtime configuration places.
-    pub key_value_places: BTreeMap<String, KeyValuePlace>,
-    /// Where a database lies, for labels that the runtime configuration places.
-    pub sqlite_paths: BTreeMap<String, PathBuf>,
-    /// The state folder, when the runtime configuration names one.
-    pub state_dir: Option<PathBuf>,
-    /// Components that take no part, each with the variable that is set and turns it off.
-    pub off: BTreeMap<String, String>,
-    /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
-    pub conditional: BTreeMap<String, String>,
-    /// How to reach other hosts of the application; `None` when there are none.
-    pub nats: Option<NatsConfig>,
-    /// The components that run here; `None` when all do. The others run on other hosts.
-    pub only: Option<BTreeSet<String>>,
-}
-
-impl Application {
-    /// Whether the component `name` runs on this host.
-    pub fn runs_here(&self, name: &str) -> bool {
-        self.components.contains_key(name) && self.only.as_ref().is_none_or(|only| only.contains(name))
-    }
-
-    /// The components that run on this host.
-    pub fn here(&self) -> impl Iterator<Item = &Component> {
-        self.components.values().filter(|component| self.runs_here(&component.name))
-    }
-
-    /// The router for the public routes; each leads to the name of its component.
-    pub fn router(&self) -> Router<String> {
-        Router::new(self.routes.iter().filter_map(|route| Some((route.pattern.clone()?, route.component.clone()))))
-    }
-}
-
-/// One HTTP trigger.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// The trigger's id, given or made as Spin does.
-    pub id: String,
-    /// The paths; `None` for a private route, which only components of the application reach.
-    pub pattern: Option<RoutePattern>,
-    /// The component that answers.
-    pub component: String,
-    /// The line of the trigger.
-    pub line: usize,
-}
-
-/// One component and what it is granted.
-#[derive(Debug, Clone)]
-pub struct Component {
-    /// Its name.
-    pub name: String,
-    /// The line of its table.
-    pub line: usize,
-    /// What it is.
-    pub description: String,
-    /// The `.wasm` file; it need not exist yet.
-    pub source: PathBuf,
-    /// Variables for `spin:variables`, templates filled in.
-    pub variables: BTreeMap<String, Value>,
-    /// Environment variables of its sandbox.
-    pub environment: BTreeMap<String, String>,
-    /// Files that it may read.
-    pub files: Files,
-    /// Network destinations that it may reach.
-    pub allowed_outbound_hosts: Vec<AllowedHost>,
-    /// Labels of the key-value stores that it may open.
-    pub key_value_stores: Vec<String>,
-    /// Labels of the databases that it may open.
-    pub sqlite_databases: Vec<String>,
-    /// Links: which component answers its imports.
-    pub dependencies: Vec<Dependency>,
-    /// Which of its imports are answered by durable links; each is of a dependency.
-    pub durable: Vec<Marked>,
-    /// Which of its imports are answered by remote links wherever their target runs; each is of a dependency.
-    pub remote: Vec<Marked>,
-    /// Which of its functions other components may call twice.
-    pub idempotent: Vec<Idempotent>,
-    /// What it has to do with a NestJS system.
-    pub nest: Nest,
-    /// How it is built.
-    pub build: Option<Build>,
-    /// The folder of its migrations; it exists.
-    pub migrations: Option<PathBuf>,
-    /// The database that its migrations are for, where the manifest says so.
-    pub database: Option<DatabaseUrl>,
-    /// Its limits.
-    pub limits: ComponentLimits,
-}
-
-/// A link as the manifest declares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dependency {
-    /// The import, or the package whose imports are all meant.
-    pub name: DependencyName,
-    /// The component that answers.
-    pub component: String,
-    /// The export that answers, when it is called otherwise than the import.
-    pub export: Option<String>,
-    /// The line of the dependency.
-    pub line: usize,
-}
-
-/// A dependency that is marked as of one kind of link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
-    /// The import, or the package whose imports are all meant.
-    pub name: DependencyName,
-    /// Its line in the manifest.
-    pub line: usize,
-}
-
-/// What a component exports and may be called twice: a second call changes nothing more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idempotent {
-    /// The interface; always one, and not a package.
-    pub interface: DependencyName,
-    /// The function; `None` for all of the interface.
-    pub function: Option<String>,
-    /// Its line in the manifest.
-    pub line: usize,
-}
-
-impl Idempotent {
-    /// Whether the function `name` of the export `interface` is meant.
-    pub fn covers(&self, interface: &str, name: &str) -> bool {
-        self.interface.covers(interface) && self.function.as_deref().is_none_or(|function| function == name)
-    }
-}
-
-impl fmt::Display for Idempotent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.interface.fmt(f)?;
-        self.function.iter().try_for_each(|function| write!(f, "#{function}"))
-    }
-}
-
-/// How a component is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Build {
-    /// Commands for the shell, run one after the other.
-    pub commands: Vec<String>,
-    /// Where they run; the folder of the manifest when it does not say.
-    pub workdir: PathBuf,
-    /// Paths and patterns, from `workdir`, whose change calls for a new build.
-    pub watch: Vec<String>,
-}
-
-/// What `souk build` needs to know; made without any variable's value.
-#[derive(Debug)]
-pub struct BuildPlan {
-    /// The folder of the manifest.
-    pub dir: PathBuf,
-    /// Every component by name, those without a build command too.
-    pub components: BTreeMap<String, BuildStep>,
-    /// What is legal and most likely not meant.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// One component to build.
-#[derive(Debug)]
-pub struct BuildStep {
-    /// The file that the build makes.
-    pub source: PathBuf,
-    /// How; `None` when the manifest has no build command.
-    pub build: Option<Build>,
-    /// The line of the component.
-    pub line: usize,
 }
 
 /// A manifest that is right as far as that can be known before its variables have values.
@@ -332,11 +165,13 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     variables::warn_of_strays(&draft.declared, options.process_env.keys().chain(dotenv.keys()), manifest);
 
     let mut providers = Vec::new();
+    variables::check_given(&options.variables, &draft.declared, &report);
     if let Some((config, config_source)) = config {
         check::labels(&draft.application, &config.labels, File { source: &config_source, report: &report });
         draft.application.key_value_places = config.key_value_places;
         draft.application.sqlite_paths = config.sqlite_paths;
         draft.application.state_dir = config.state_dir;
+        draft.application.admin_hosts = config.admin_hosts;
         providers = config.providers;
         nats::apply_nats_config(
             &mut draft.application,
@@ -348,7 +183,8 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     } else {
         nats::apply_nats_config(&mut draft.application, options, NatsTable::default(), manifest);
     }
-    providers.push(Provider::Environment { prefix: variables::PREFIX.to_owned(), dotenv, file });
+    providers.insert(0, Provider::CommandLine { values: options.variables.clone() });
+    providers.push(Provider::Environment { prefix: declared::PREFIX.to_owned(), dotenv, file });
     providers.iter().for_each(|provider| provider.warn_of_readers(&draft.declared, &report));
     if report.has_errors() {
         return fail(report);
@@ -381,12 +217,12 @@ impl Manifest {
     pub fn fill_in(self, host: &HostValues) -> Result<Loaded, ManifestErrors> {
         let Manifest { mut draft, source, providers, environment, process_env, report } = self;
         let file = File { source: &source, report: &report };
-        let here = component::variables_here(&draft);
+        let here = fill_in::variables_here(&draft);
         let shared = here.is_some() || draft.application.nats.is_some();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
         warnings::report(&draft.declared, &values, file);
-        component::turn_off(&mut draft, &values, file);
-        component::fill_in(&mut draft, &values, file);
+        fill_in::turn_off(&mut draft, &values, file);
+        fill_in::fill_in(&mut draft, &values, file);
         let mut application = draft.application;
         for component in application.components.values_mut() {
             component.environment.extend(environment.iter().cloned());
@@ -405,11 +241,42 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
     let Some((draft, source)) = read_file(manifest, &report) else { return fail(report) };
     check::build_folders(&draft.application, File { source: &source, report: &report });
     let warnings = report.finish()?;
+    let application = draft.application;
+    let mut exports = exports(&application);
     let step = |(name, component): (String, Component)| {
-        (name, BuildStep { source: component.source, build: component.build, line: component.line })
+        let exports = exports.remove(&name).unwrap_or_default();
+        let imports = component.dependencies.into_iter().map(|dependency| dependency.name).collect();
+        (
+            name,
+            BuildStep {
+                source: component.source,
+                download: component.download,
+                build: component.build,
+                imports,
+                exports,
+                line: component.line,
+            },
+        )
     };
-    let components = draft.application.components.into_iter().map(step).collect();
-    Ok(BuildPlan { dir: draft.application.dir, components, warnings })
+    let components = application.components.into_iter().map(step).collect();
+    Ok(BuildPlan { dir: application.dir, components, test: application.test, warnings })
+}
+
+/// What each component exports, as far as the manifest says: what others depend on, and its own `exports`.
+fn exports(application: &Application) -> BTreeMap<String, Vec<DependencyName>> {
+    let mut exports: BTreeMap<String, Vec<DependencyName>> = BTreeMap::new();
+    let own = application.components.values().flat_map(|c| c.exports.iter().map(|name| (&c.name, name.clone())));
+    let linked = application.components.values().flat_map(|c| &c.dependencies).map(|dependency| {
+        let renamed = dependency.export.as_deref().and_then(|export| DependencyName::parse(export).ok());
+        (&dependency.component, renamed.unwrap_or_else(|| dependency.name.clone()))
+    });
+    for (component, name) in own.chain(linked) {
+        let names = exports.entry(component.clone()).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    exports
 }
 
 /// The prefixes of the environment variables that hold values of the application's variables: `SPIN_VARIABLE`, and those
@@ -417,7 +284,7 @@ pub fn load_build_only(manifest: &Path) -> Result<BuildPlan, ManifestErrors> {
 pub fn environment_prefixes(manifest: &Path, runtime_config: Option<&Path>) -> Vec<String> {
     let beside = manifest.with_file_name("runtime-config.toml");
     let path = runtime_config.unwrap_or(&beside);
-    let mut prefixes = vec![variables::PREFIX.to_owned()];
+    let mut prefixes = vec![declared::PREFIX.to_owned()];
     if path.is_file() {
         let (config, _) = runtime_config::read(path, path, &Report::default());
         prefixes.extend(config.providers.into_iter().filter_map(Provider::into_prefix));
@@ -444,7 +311,7 @@ fn read_file(manifest: &Path, report: &Report) -> Option<(Draft, Source)> {
     let root = file.parse(&text)?;
     let dir = path.parent().unwrap_or(Path::new("/"));
     let draft = schema::read(file, root.get_ref(), dir)?;
-    check::whole(&draft.application, file);
+    check::whole(&draft, file);
     Some((draft, source))
 }
 

@@ -190,7 +190,7 @@ limits! {
         /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
         /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
         call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
-            "the largest value of a database fits, and reading it from the guest takes no longer than a slice of a processor";
+            "the largest value of a database fits; on a link it is 445 KB of bytes, which take two slices of a processor";
     }
 }
 
@@ -206,9 +206,16 @@ limits! {
         /// From the first byte of a request to the end of its headers; also from a connection's start to its first byte.
         header_read_timeout: Duration, seconds(10), (milliseconds(100), seconds(600)),
             "a client that sends one byte a second must not hold a connection";
-        /// How long the first 256 KiB of a request's body may take.
+        /// How long a client may keep the host waiting for a request's body, all pauses together. What arrives buys more time,
+        /// at the rate `body_min_rate`. 256 KiB are read before an instance is taken, so a slow client holds none.
         body_read_timeout: Duration, seconds(30), (milliseconds(100), seconds(600)),
-            "a bad line's 70 kbit/s; so much is read before an instance is taken, so a slow client holds none";
+            "a phone that changes its network is back by then";
+        /// The bytes of a request's body that buy its client a second.
+        body_min_rate: Bytes, ByteSize::kib(1), (ByteSize::b(1), ByteSize::gib(1)),
+            "a second each: a bad line has eight times as much, and no upload has to fit a fixed time";
+        /// The bytes of a response that buy its client a second of the limit `idle_timeout`.
+        response_min_rate: Bytes, ByteSize::kib(1), (ByteSize::b(1), ByteSize::gib(1)),
+            "a second each: a client that takes a byte a minute must not hold a response for days";
         /// How long a connection may stand still between requests, or with a response that the client does not read.
         idle_timeout: Duration, seconds(75), (milliseconds(100), HOUR),
             "longer than the 60 s of common load balancers, so that they close first";
@@ -226,10 +233,21 @@ limits! {
             "the call deadline and a little more";
         /// Open connections of one peer: an address, or of IPv6 the first 64 bits of one.
         peer_connections: "connections", 2_048, (1, 1_000_000),
-            "half of all, so that one client cannot have them all; a load balancer's are of one peer";
+            "half of all, so that one client cannot have them all; those of trusted_proxies count for nobody";
         /// Linear memory of all instances together.
         application_memory: Bytes, ByteSize::gib(4), (ByteSize::mib(16), ByteSize::tib(1)),
             "what one component may take by default; set it to three quarters of what the machine has";
+        /// Bytes of all requests and responses at the edge: heads, bodies that are read ahead, responses that are not read.
+        /// An eighth is for the routes in `reserved_routes`. When it is full, the client that holds most loses what it has
+        /// left standing for longest.
+        request_memory: Bytes, ByteSize::mib(256), (ByteSize::mib(1), ByteSize::tib(1)),
+            "thousands of requests at a time, and little beside the memory of components";
+        /// The same of one peer.
+        peer_memory: Bytes, ByteSize::mib(64), (ByteSize::mib(1), ByteSize::tib(1)),
+            "a quarter of all, so that one client cannot have it all";
+        /// The same of one connection, unless it is a trusted proxy's.
+        connection_memory: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::tib(1)),
+            "64 bodies that are read ahead, or one of 10 MiB for another host";
         /// Files that all instances have open together.
         open_files: "files", 1_024, (16, 1_000_000),
             "a quarter of the connections; most components read a file and close it";

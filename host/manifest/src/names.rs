@@ -12,7 +12,10 @@ pub(super) fn nearest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>)
 
 /// A component's name: words of letters and digits, joined by `-`; each begins with a letter or, after the first, a
 /// digit, and is all lower or all upper case.
-pub(super) fn check_component(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// Which rule the name breaks.
+pub fn check_component(name: &str) -> Result<(), String> {
     check_words(name, '-', false)
 }
 
@@ -67,8 +70,11 @@ pub struct DependencyName {
 }
 
 impl DependencyName {
-    /// Reads `ns:package[/interface][@version]`; `Err` says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads `ns:package[/interface][@version]`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (name, version) = match text.split_once('@') {
             Some((name, version)) => (name, Some(version)),
             None => (text, None),
@@ -100,7 +106,7 @@ impl DependencyName {
     }
 
     /// Whether one import could be meant by both names.
-    pub(super) fn overlaps(&self, other: &DependencyName) -> bool {
+    pub fn overlaps(&self, other: &DependencyName) -> bool {
         fn meet<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b
         }

@@ -158,15 +158,48 @@ pub(super) fn apply_nats_config(
         (None, Some(_)) => command_line("--creds", config, "is for NATS, and no server is named", "add `--nats URL`"),
         _ => {}
     }
+    for (option, names) in [("--component-id", &options.selected), ("--only", &options.only)] {
+        let source = Source::new(option, "");
+        check(application, names.iter().map(|name| (name.as_str(), None)), File { source: &source, ..config });
+    }
     if !options.only.is_empty() {
-        let source = Source::new("--only", "");
-        check(application, options.only.iter().map(|name| (name.as_str(), None)), File { source: &source, ..config });
         application.only = Some(options.only.iter().cloned().collect());
     } else if let Some(listed) = listed {
         check(application, listed.iter().map(|name| (name.value.as_str(), Some(name.line))), config);
         application.only = Some(listed.into_iter().map(|name| name.value).collect());
     }
     application.nats = nats;
+    select(application, options);
+    add_parts(application);
+}
+
+/// Leaves `--component-id` of the application: with NATS other hosts run the rest, and otherwise nobody does.
+fn select(application: &mut Application, options: &LoadOptions) {
+    if options.selected.is_empty() {
+        return;
+    }
+    application.only = Some(options.selected.iter().cloned().collect());
+    if application.nats.is_none() {
+        let runs = |name: &String| options.selected.contains(name);
+        application.routes.retain(|route| runs(&route.component));
+    }
+}
+
+/// Adds what runs with the components of this host: what the manifest names as a part of them alone, and the middleware
+/// of every route, since each host answers every route.
+fn add_parts(application: &mut Application) {
+    let Some(only) = &mut application.only else { return };
+    only.extend(application.routes.iter().flat_map(|route| route.middleware.iter().cloned()));
+    loop {
+        let is_missing = |name: &str, owner: &str| only.contains(owner) && !only.contains(name);
+        let parts = application.components.values();
+        let missing = parts.filter(|part| part.part_of.as_ref().is_some_and(|owner| is_missing(&part.name, owner)));
+        let missing: Vec<String> = missing.map(|part| part.name.clone()).collect();
+        if missing.is_empty() {
+            return;
+        }
+        only.extend(missing);
+    }
 }
 
 /// Reports what is wrong with an option of the command line.

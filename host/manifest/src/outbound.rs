@@ -1,9 +1,9 @@
 //! `allowed_outbound_hosts`: which network destinations a component may reach. Nothing is reachable by default.
 //!
 //! An entry is `scheme://host[:port]` as in Spin: `*` for any scheme, host or port, `*.domain` for subdomains, an
-//! address or a network in CIDR notation, a port range `A..B` without `B`, and `NAME.spin.internal` for a component of
-//! the same application. Whole ranges of schemes or hosts in `{ }` are refused, as Spin does, and so is `self`: a request
-//! that passes the public routes again would be a call without a link that nobody sees in the manifest.
+//! address or a network in CIDR notation, a port range `A..B` without `B`, `NAME.spin.internal` for a component of the
+//! same application, and `self` (or `self.alt`, which means the same) for the application's public routes. Whole ranges of
+//! schemes or hosts in `{ }` are refused, as Spin does.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -11,6 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The domain of components of the same application.
 pub const INTERNAL_DOMAIN: &str = "spin.internal";
+
+/// The names of the application's own public routes, as in Spin: an entry with either allows requests by both.
+pub const SELF_HOSTS: [&str; 2] = ["self", "self.alt"];
 
 /// One entry. Its text can come from a secret variable, so `Display` and `Debug` show the manifest's template then.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ enum Host {
     /// With its leading dot.
     Subdomains(String),
     Network(IpNet),
+    /// The application's public routes.
+    Itself,
 }
 
 /// What is wrong with an entry, and the fix.
@@ -107,21 +112,27 @@ impl AllowedHost {
         let host = match &self.host {
             Host::Network(network) => network.contains(&address),
             Host::Name(name) => name == "localhost" && address.is_loopback(),
-            Host::Any | Host::Subdomains(_) => false,
+            Host::Any | Host::Subdomains(_) | Host::Itself => false,
         };
         host && self.allows_scheme(scheme) && self.allows_port(port)
     }
 
-    /// Whether `http://COMPONENT.spin.internal` is allowed.
-    pub fn allows_internal(&self, component: &str) -> bool {
-        if !self.allows_scheme("http") || !self.allows_port(80) {
+    /// Whether requests to the application's public routes are allowed; only the entry `self` allows them, as in Spin.
+    pub fn allows_self(&self) -> bool {
+        self.host == Host::Itself
+    }
+
+    /// Whether `http://COMPONENT.spin.internal` is allowed, or `https://...`: it is `scheme` that must be.
+    pub fn allows_internal(&self, scheme: &str, component: &str) -> bool {
+        let Some(port) = default_port(scheme) else { return false };
+        if !self.allows_scheme(scheme) || !self.allows_port(port) {
             return false;
         }
         match &self.host {
             Host::Any => true,
             Host::Subdomains(suffix) => suffix.strip_prefix('.') == Some(INTERNAL_DOMAIN),
             Host::Name(_) => self.internal_component().is_some_and(|name| name.eq_ignore_ascii_case(component)),
-            Host::Network(_) => false,
+            Host::Network(_) | Host::Itself => false,
         }
     }
 
@@ -145,6 +156,7 @@ impl Host {
     fn allows(&self, host: &str) -> bool {
         match self {
             Host::Any => true,
+            Host::Itself => false,
             Host::Name(name) => name.eq_ignore_ascii_case(host),
             Host::Subdomains(suffix) => {
                 // Compared as bytes: `host` is a stranger's text and need not have a character boundary there.
@@ -188,9 +200,7 @@ fn parse_host(host: &str) -> Result<Host, HostError> {
     match host {
         "" => return wrong("the host is empty", "write `scheme://HOST`, with `*` for any host"),
         "*" => return Ok(Host::Any),
-        "self" | "self.alt" => {
-            return wrong("`self` is not supported", "name the component that answers: `http://NAME.spin.internal`");
-        }
+        host if SELF_HOSTS.contains(&host) => return Ok(Host::Itself),
         _ => {}
     }
     if host.contains('/') {
@@ -244,8 +254,9 @@ pub fn default_port(scheme: &str) -> Option<u16> {
         "https" => 443,
         "postgres" => 5432,
         "mysql" => 3306,
-        "redis" => 6379,
+        "redis" | "rediss" => 6379,
         "mqtt" => 1883,
+        "mqtts" => 8883,
         _ => return None,
     })
 }
@@ -360,9 +371,18 @@ mod tests {
             ("http://*.spin.internal", "payments", true),
             ("*://*:*", "payments", true),
             ("https://orders.spin.internal", "orders", false),
+            ("http://self", "orders", false),
             ("http://*.internal", "orders", false),
         ] {
-            assert_eq!(host(entry).allows_internal(component), allowed, "{entry}: {component}");
+            assert_eq!(host(entry).allows_internal("http", component), allowed, "{entry}: {component}");
+        }
+        assert!(host("https://orders.spin.internal").allows_internal("https", "orders"));
+        assert!(!host("http://orders.spin.internal").allows_internal("https", "orders"));
+        for (entry, allowed) in
+            [("http://self", true), ("https://self.alt", true), ("*://*:*", false), ("http://self.test", false)]
+        {
+            assert_eq!(host(entry).allows_self(), allowed, "{entry}");
+            assert!(entry.contains('*') || !host(entry).allows("http", "self", 80), "{entry}");
         }
         assert_eq!(host("http://orders.spin.internal").internal_component(), Some("orders"));
         assert_eq!(host("http://spin.internal").internal_component(), None);
@@ -393,8 +413,6 @@ mod tests {
             ("http://[::1]x", "behind"),
             ("http://a b", "name or address"),
             ("insecure:allow-all", "allow-all"),
-            ("http://self", "`self`"),
-            ("*://self.alt:80", "`self`"),
         ] {
             let error = AllowedHost::parse(entry, entry).map(|_| ()).expect_err(entry);
             assert!(error.message.contains(reason), "{entry}: {}", error.message);

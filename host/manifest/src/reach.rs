@@ -1,15 +1,17 @@
 //! Which components something leads to. One that nothing leads to serves nobody but `souk call`, so a host does not load
 //! it at its start, where it could only be in the way.
 
-use super::Application;
+use super::{Application, Component};
 use std::collections::BTreeSet;
 
 impl Application {
-    /// The components that a trigger or a table of Nest leads to, by dependencies (durable and remote ones too) and by
+    /// The components that a trigger (as what answers, or as middleware) or a table of Nest leads to, by dependencies (durable and remote ones too) and by
     /// requests to `NAME.spin.internal`. In an application without triggers, which is there for `souk call`, all of them.
     pub fn reachable(&self) -> BTreeSet<String> {
         let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
-        let roots = self.routes.iter().map(|route| &route.component).chain(serving.map(|component| &component.name));
+        let routed = self.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
+        let redis = self.redis_triggers.iter().map(|trigger| &trigger.component);
+        let roots = routed.chain(redis).chain(serving.map(|component| &component.name));
         let found = self.led_to(roots.map(String::as_str));
         if found.is_empty() { self.components.keys().cloned().collect() } else { found }
     }
@@ -21,12 +23,41 @@ impl Application {
             if !found.insert(component.name.clone()) {
                 continue;
             }
-            next.extend(component.dependencies.iter().map(|dependency| dependency.component.as_str()));
-            let hosts = &component.allowed_outbound_hosts;
-            let inside = self.components.keys().filter(|name| hosts.iter().any(|host| host.allows_internal(name)));
-            next.extend(inside.map(String::as_str));
+            next.extend(self.leads_to(component));
         }
         found
+    }
+
+    /// The components without which one of the application's routes cannot be served, those that count whatever they lack
+    /// (`readiness = "ignore"`) left out, with what only they lead to. Without routes and tables of Nest, all of this host.
+    pub fn needed_to_be_ready(&self) -> BTreeSet<String> {
+        let public = self.routes.iter().filter(|route| route.pattern.is_some());
+        let routes = public.flat_map(|route| route.middleware.iter().chain([&route.component]));
+        let redis = self.redis_triggers.iter().map(|trigger| &trigger.component);
+        let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
+        let mut roots: Vec<&String> = routes.chain(redis).chain(serving.map(|component| &component.name)).collect();
+        if roots.is_empty() {
+            roots = self.here().map(|component| &component.name).collect();
+        }
+        let counts = |name: &&str| self.components.get(*name).is_some_and(|c| !c.ignored_for_readiness);
+        let roots: Vec<&str> = roots.into_iter().map(String::as_str).filter(counts).collect();
+        let (mut found, mut next) = (BTreeSet::new(), roots);
+        while let Some(component) = next.pop().and_then(|name| self.components.get(name)) {
+            if found.insert(component.name.clone()) {
+                next.extend(self.leads_to(component).filter(counts));
+            }
+        }
+        found
+    }
+
+    /// The components that `component` calls, by links or by requests inside.
+    fn leads_to<'n>(&'n self, component: &'n Component) -> impl Iterator<Item = &'n str> {
+        let links = component.dependencies.iter().map(|dependency| dependency.component.as_str());
+        let hosts = &component.allowed_outbound_hosts;
+        let inside = self.components.keys().filter(|name| {
+            hosts.iter().any(|host| host.allows_internal("http", name) || host.allows_internal("https", name))
+        });
+        links.chain(inside.map(String::as_str))
     }
 
     /// The application with only those components running here that are among `names`.
@@ -39,6 +70,28 @@ impl Application {
 #[cfg(test)]
 mod tests {
     use crate::tests::{HEAD, app};
+
+    #[test]
+    fn a_component_that_readiness_ignores_is_left_out_with_what_only_it_leads_to() {
+        let component = |name: &str, more: &str| format!("[component.{name}]\nsource = \"x.wasm\"\n{more}");
+        let links =
+            "dependencies = { \"a:b/c\" = { component = \"ignored\" }, \"a:b/d\" = { component = \"both\" } }\n";
+        let on = "dependencies = { \"a:b/c\" = { component = \"deep\" }, \"a:b/d\" = { component = \"both\" } }\n";
+        let components = [
+            component("web", links),
+            component("ignored", &format!("{on}tool.souk.readiness = \"ignore\"\n")),
+            component("deep", ""),
+            component("both", ""),
+            component("private", ""),
+        ]
+        .concat();
+        let trigger = |route: &str, to: &str| format!("[[trigger.http]]\nroute = {route}\ncomponent = \"{to}\"\n");
+        let triggers = trigger("\"/...\"", "web") + &trigger("{ private = true }", "private");
+        let loaded = app(&format!("{HEAD}{triggers}{components}")).load().application;
+        assert_eq!(loaded.needed_to_be_ready().into_iter().collect::<Vec<_>>(), ["both", "web"]);
+        let without = app(&format!("{HEAD}{components}")).load().application;
+        assert_eq!(without.needed_to_be_ready().into_iter().collect::<Vec<_>>(), ["both", "deep", "private", "web"]);
+    }
 
     #[test]
     fn what_a_trigger_a_dependency_or_a_request_inside_leads_to_is_reachable() {

@@ -105,9 +105,9 @@ impl RoutePattern {
             && self.segments.iter().zip(&other.segments).all(same)
     }
 
-    /// Whether all paths of the route lie under `/.well-known/spin/`, which the host answers itself.
+    /// Whether all paths of the route lie under `/.well-known/spin/` or `/.well-known/souk/`, which the host answers itself.
     pub(super) fn is_reserved(&self) -> bool {
-        self.text.starts_with("/.well-known/spin/")
+        ["/.well-known/spin/", "/.well-known/souk/"].iter().any(|own| self.text.starts_with(own))
     }
 
     /// Where in `path` the part behind the segments begins, when the route fits.

@@ -4,12 +4,13 @@
 //! may be on servers. Everything else that Spin knows there (Azure, libSQL, Vault, ...) is refused by name.
 //! Relative paths start at the file's folder.
 
+use super::declared::PREFIX;
 use super::error::{Report, Source};
 use super::key_value::{self, KeyValuePlace};
 use super::names::check_label;
 use super::nats::{self, NatsTable};
 use super::table::{At, File, Table};
-use super::variables::{Origin, PREFIX, Provider, read_dotenv};
+use super::variables::{Origin, Provider, read_dotenv};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub(super) struct RuntimeConfig {
     pub providers: Vec<Provider>,
     pub state_dir: Option<PathBuf>,
     pub nats: NatsTable,
+    pub admin_hosts: Vec<String>,
     /// Labels with the table and line that define them, for the check that someone uses them.
     pub labels: Vec<(&'static str, At<String>)>,
 }
@@ -62,6 +64,8 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     let state_dir = root.string("state_dir").filter(|dir| !dir.value.is_empty());
     config.state_dir = state_dir.map(|dir| folder.join(dir.value));
 
+    config.admin_hosts = read_admin_hosts(&mut root);
+
     root.refuse("config_provider", "`config_provider` is the old name of a key", "write `variables_provider`");
     let fix = "remove it; the host writes its log to its standard error";
     root.refuse("log_dir", "`log_dir` is not supported", fix);
@@ -71,6 +75,23 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     }
     root.finish();
     (config, source)
+}
+
+/// The names by which the administration listener may be called, besides its address.
+fn read_admin_hosts(root: &mut Table<'_, '_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for host in root.strings("admin_hosts") {
+        let name = host.value.to_ascii_lowercase();
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if is_name {
+            hosts.push(name);
+        } else {
+            let message = format!("`{}` in `admin_hosts` is not a host's name", host.value.escape_debug());
+            root.error(host.line, message, "write the name alone: `admin.example`, without a scheme, a port or a `*`");
+        }
+    }
+    hosts
 }
 
 /// Reads each `[key_value_store.LABEL]` or `[sqlite_database.LABEL]`: `key` says which, and `place` reads one whose `type`
@@ -108,12 +129,8 @@ fn database(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Opti
         entry.error(kind.line, message, "write `type = \"spin\"`: data on this machine");
         return None;
     }
-    Some(folder.join(entry.required_string("path", MISSING_PATH)?.value))
+    Some(folder.join(entry.required_string("path", key_value::MISSING_PATH)?.value))
 }
-
-/// The fix for `type = "spin"` without a path.
-pub(super) const MISSING_PATH: &str =
-    "write `path = \"...\"`, or remove the table: the label then lies in the state folder";
 
 fn read_provider(mut table: Table<'_, '_>, path: &Path, shown: &Path) -> Option<Provider> {
     let kind = table.required_string("type", "write `type = \"static\"` or `type = \"env\"`")?;

@@ -2,7 +2,7 @@
 //!
 //! The file holds the value as text, so that an operator can read it, back it up, or put a value of their own there. It
 //! appears under its name only when it is complete and on disk: what was signed with a secret must stay valid after a
-//! crash. A file that is there is never replaced by the host.
+//! crash. A file that is there is replaced only when an operator asks for that (`souk admin token --renew`).
 //!
 //! Nothing here prints a value.
 
@@ -104,10 +104,23 @@ impl Secrets {
             Err(cause) => Err(SecretError::Unreadable { path, cause }),
         }
     }
+
+    /// Puts a new value in place of the secret `name`.
+    ///
+    /// # Errors
+    /// When its file cannot be made.
+    pub fn renew(&self, name: &str) -> Result<String, SecretError> {
+        let (path, secret) = (self.folder.join(name), random()?);
+        replace(&self.folder, &path, &secret).map_err(|cause| SecretError::Unwritable { path, cause })?;
+        Ok(secret)
+    }
 }
 
 /// A new secret, as hexadecimal text.
-fn random() -> Result<String, SecretError> {
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn random() -> Result<String, SecretError> {
     let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes).map_err(SecretError::NoRandomness)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -115,12 +128,22 @@ fn random() -> Result<String, SecretError> {
 
 /// Writes a file that its owner alone can read: under its name stands nothing, or all of it.
 fn write(folder: &Path, path: &Path, secret: &str) -> io::Result<()> {
-    // A temporary file has mode 0600 from its beginning, and is removed when this fails.
+    temporary(folder, secret)?.persist_noclobber(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// The same for a file that may be there already.
+fn replace(folder: &Path, path: &Path, secret: &str) -> io::Result<()> {
+    temporary(folder, secret)?.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// A file with the secret. It has mode 0600 from its beginning, and is removed unless it is given a name.
+fn temporary(folder: &Path, secret: &str) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(secret.as_bytes())?;
     file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    File::open(folder)?.sync_all()
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -139,6 +162,18 @@ mod tests {
         let mode = fs::metadata(folder.path().join("one")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a temporary file is left behind");
+    }
+
+    #[test]
+    fn a_renewed_secret_takes_the_place_of_the_old_one_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = Secrets::kept(folder.path().to_owned());
+        let first = secrets.get("one").unwrap();
+        let second = secrets.renew("one").unwrap();
+        assert_ne!(first, second);
+        assert_eq!(secrets.get("one").unwrap(), second);
+        let mode = fs::metadata(folder.path().join("one")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

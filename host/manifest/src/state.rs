@@ -108,6 +108,7 @@ impl StateFolder {
             state.files(),
             state.secrets_folder(),
             state.path.join(RUN),
+            state.admin_folder(),
         ] {
             make_private(&part)?;
         }
@@ -154,6 +155,15 @@ impl StateFolder {
         Secrets::kept(self.secrets_folder())
     }
 
+    /// The tokens of the administration listener, one file each.
+    pub fn admin(&self) -> Secrets {
+        Secrets::kept(self.admin_folder())
+    }
+
+    fn admin_folder(&self) -> PathBuf {
+        self.path.join(ADMIN)
+    }
+
     fn secrets_folder(&self) -> PathBuf {
         self.path.join(SECRETS)
     }
@@ -175,8 +185,34 @@ pub fn secrets_of(path: &Path) -> Secrets {
     Secrets::looked_up(path.join(SECRETS))
 }
 
+/// The tokens of the administration listener of the host that holds the state folder `path`.
+pub fn admin_of(path: &Path) -> Secrets {
+    Secrets::looked_up(path.join(ADMIN))
+}
+
 /// Holds the queue of durable messages.
 const DURABLE: &str = "durable";
+
+/// Holds the tokens of the administration listener.
+const ADMIN: &str = "admin";
+/// Holds components that were downloaded.
+const COMPONENTS: &str = "components";
+
+/// Where the state folder `path` keeps components that were downloaded, each under its digest; it need not exist.
+pub fn components_folder(path: &Path) -> PathBuf {
+    path.join(COMPONENTS)
+}
+
+/// Makes the folder of [`components_folder`], which needs no hold on the state folder.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_components_folder(path: &Path) -> Result<PathBuf, StateError> {
+    make(path)?;
+    let folder = components_folder(path);
+    make_private(&folder)?;
+    Ok(folder)
+}
 
 /// Holds the control socket.
 const RUN: &str = "run";
@@ -252,6 +288,7 @@ mod tests {
             state.sqlite(),
             state.cache(),
             state.secrets_folder(),
+            state.admin_folder(),
             control_socket(state.path()).parent().unwrap().to_path_buf(),
         ] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());

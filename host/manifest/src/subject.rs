@@ -2,7 +2,7 @@
 //!
 //! | subject | carries |
 //! |---|---|
-//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | calls of one function |
+//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION.TYPE` | calls of one function of one type, which is a digest |
 //! | `souk.APP.http.COMPONENT` | HTTP requests for a component |
 //! | one of these two and `.HOST` | the same, for one host alone |
 //! | `souk.APP.cancel.COMPONENT` | ids of calls whose caller has gone away |
@@ -109,9 +109,9 @@ impl Subjects {
         &self.application
     }
 
-    /// Calls of `function` of `interface`, as `component` exports it.
-    pub fn call(&self, component: &str, interface: &str, function: &str) -> String {
-        self.function("call", component, interface, function)
+    /// Calls of `function` of `interface`, as `component` exports it; `digest` is that of its type.
+    pub fn call(&self, component: &str, interface: &str, function: &str, digest: &str) -> String {
+        format!("{}.{digest}", self.function("call", component, interface, function))
     }
 
     /// HTTP requests for `component`.
@@ -196,8 +196,8 @@ mod tests {
         let subjects = Subjects::of("My store");
         let catalog = "store:products/catalog@1.0.0";
         assert_eq!(
-            subjects.call("products", catalog, "get"),
-            "souk.My_20store.call.products.store:products/catalog/1_0_0.get"
+            subjects.call("products", catalog, "get", "0a1b"),
+            "souk.My_20store.call.products.store:products/catalog/1_0_0.get.0a1b"
         );
         assert_eq!(subjects.http("a_b"), "souk.My_20store.http.a_5fb");
         assert_eq!(subjects.stream("durable"), "souk_My_20store_durable");

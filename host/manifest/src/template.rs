@@ -1,6 +1,8 @@
 //! `{{ variable }}` templates in the values of component variables and in outbound hosts.
 
-use super::variables::Value;
+use super::declared::{Declared, Value};
+use super::names::nearest;
+use super::table::Table;
 use std::collections::BTreeMap;
 
 /// A text with the names of application variables in it.
@@ -60,6 +62,29 @@ impl Template {
         }
         Some(Value::new(text, secret))
     }
+}
+
+/// Reads a template and checks the variables in it.
+pub(super) fn template(
+    table: &Table<'_, '_>,
+    line: usize,
+    text: &str,
+    declared: &BTreeMap<String, Declared>,
+) -> Option<Template> {
+    let Some(template) = Template::parse(text) else {
+        table.error(line, "a template has `{{` without `}}`", "write `{{ variable }}`");
+        return None;
+    };
+    let mut known = true;
+    for name in template.variables().filter(|name| !declared.contains_key(*name)) {
+        known = false;
+        let fix = match nearest(name, declared.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{{{{ {near} }}}}`?"),
+            None => format!("declare it: `{name} = {{ required = true }}` under [variables]"),
+        };
+        table.error(line, format!("a template names the variable `{name}`, which is not declared"), fix);
+    }
+    known.then_some(template)
 }
 
 #[cfg(test)]

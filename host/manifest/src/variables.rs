@@ -1,67 +1,23 @@
 //! Application variables: what `[variables]` declares, where values come from, and which source wins.
 //!
 //! Sources, the first that has a value wins (Spin's order):
-//! 1. each `[[variables_provider]]` of runtime-config.toml, in the order of the file;
-//! 2. the process's environment, `SPIN_VARIABLE_<NAME>`;
-//! 3. the file `.env` beside the manifest, with the same names;
-//! 4. `default` in the manifest;
-//! 5. the host itself, for the variables under `[application.tool.souk.variables]`: see [`super::generated`].
+//! 1. the command line, `--variable NAME=VALUE`;
+//! 2. each `[[variables_provider]]` of runtime-config.toml, in the order of the file;
+//! 3. the process's environment, `SPIN_VARIABLE_<NAME>`;
+//! 4. the file `.env` beside the manifest, with the same names;
+//! 5. `default` in the manifest;
+//! 6. the host itself, for the variables under `[application.tool.souk.variables]`: see [`super::generated`].
 //!
 //! A value is never printed by this module: not in errors, not by `Debug`.
 
+use super::declared::{Declared, PREFIX, Value, environment_name};
 use super::error::{Report, Source};
-use super::generated::{self, Generated, HostValues};
+use super::generated::{self, HostValues};
 use super::names::{check_variable, nearest};
 use super::table::{File, Table};
-use super::warnings::Warning;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-
-/// The prefix of environment variables that set application variables.
-pub(super) const PREFIX: &str = "SPIN_VARIABLE";
-
-/// The value of a variable. `Debug` shows nothing of one that is secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Value {
-    text: String,
-    secret: bool,
-}
-
-impl Value {
-    /// A value; `secret` when an application variable that took part in it is.
-    pub fn new(text: String, secret: bool) -> Self {
-        Value { text, secret }
-    }
-
-    /// The value itself, for the component. Not for logs or messages.
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether the value may be shown.
-    pub fn is_secret(&self) -> bool {
-        self.secret
-    }
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.secret { f.write_str("Value(secret)") } else { f.debug_tuple("Value").field(&self.text).finish() }
-    }
-}
-
-/// A variable as `[variables]` declares it. Its default can be secret, so there is no `Debug`.
-pub(super) struct Declared {
-    pub(super) line: usize,
-    pub(super) default: Option<String>,
-    pub(super) secret: bool,
-    /// How the host makes a value when nobody gives one.
-    pub(super) generated: Option<Generated>,
-    /// What an operator should be told when it has a certain value.
-    pub(super) warning: Option<Warning>,
-}
 
 /// Reads `[variables]`. A variable with a mistake stays declared, so that its uses are not reported too.
 pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> {
@@ -108,6 +64,8 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
 
 /// One source of values. Values can be secret, so there is no `Debug`.
 pub(super) enum Provider {
+    /// `--variable NAME=VALUE`.
+    CommandLine { values: BTreeMap<String, String> },
     /// `type = "static"`: values in runtime-config.toml.
     Static { values: BTreeMap<String, String>, file: Origin },
     /// `type = "env"`, and the default source: the environment, then a `.env` file.
@@ -126,14 +84,14 @@ impl Provider {
     /// What the names of its environment variables begin with, before a `_`.
     pub(super) fn into_prefix(self) -> Option<String> {
         match self {
-            Provider::Static { .. } => None,
+            Provider::CommandLine { .. } | Provider::Static { .. } => None,
             Provider::Environment { prefix, .. } => Some(prefix),
         }
     }
 
     fn get<'p>(&'p self, name: &str, process_env: &'p BTreeMap<String, String>) -> Option<&'p String> {
         match self {
-            Provider::Static { values, .. } => values.get(name),
+            Provider::CommandLine { values } | Provider::Static { values, .. } => values.get(name),
             Provider::Environment { prefix, dotenv, .. } => {
                 let key = environment_name(prefix, name);
                 process_env.get(&key).or_else(|| dotenv.get(&key))
@@ -144,6 +102,7 @@ impl Provider {
     /// Warns when users other than its owner can read the file of this source, and it has values of secret variables.
     pub(super) fn warn_of_readers(&self, declared: &BTreeMap<String, Declared>, report: &Report) {
         let (file, has): (_, &dyn Fn(&str) -> bool) = match self {
+            Provider::CommandLine { .. } => return,
             Provider::Static { values, file } => (file, &|name| values.contains_key(name)),
             Provider::Environment { prefix, dotenv, file } => {
                 (file, &|name| dotenv.contains_key(&environment_name(prefix, name)))
@@ -163,10 +122,6 @@ impl Provider {
         let fix = format!("chmod 600 {}", file.shown.display());
         report.warning(File { source: &source, report }.diagnostic(None, None, message, fix));
     }
-}
-
-pub(super) fn environment_name(prefix: &str, variable: &str) -> String {
-    format!("{prefix}_{}", variable.to_ascii_uppercase())
 }
 
 /// The value of every declared variable, asked of the `providers` in their order and then of the `host`.
@@ -206,6 +161,19 @@ pub(super) fn resolve(
     }
     generated::make(missing, host, shared, &mut values, manifest);
     values
+}
+
+/// Reports variables that are given on the command line and not declared; their values are not shown.
+pub(super) fn check_given(given: &BTreeMap<String, String>, declared: &BTreeMap<String, Declared>, report: &Report) {
+    let source = Source::new("--variable", "");
+    let file = File { source: &source, report };
+    for name in given.keys().filter(|name| !declared.contains_key(*name)) {
+        let fix = match nearest(name, declared.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("declare it: `{name} = {{ required = true }}` under [variables]"),
+        };
+        report.error(file.diagnostic(None, None, format!("the application has no variable `{name}`"), fix));
+    }
 }
 
 /// Warns about `SPIN_VARIABLE_*` in the environment and in `.env` that no declared variable takes.

@@ -3,17 +3,9 @@
 //! A switch that opens an application up is right in some places and a disaster in others, and it is the application
 //! that knows which of its switches are such: the host only says so when one is on.
 
-use super::generated::check_named;
+use super::declared::{Declared, PREFIX, Value, Warning, check_named, environment_name};
 use super::table::{At, File, Table};
-use super::variables::{Declared, PREFIX, Value, environment_name};
 use std::collections::BTreeMap;
-
-/// What to say when a variable has a value.
-pub(super) struct Warning {
-    line: usize,
-    value: String,
-    message: String,
-}
 
 /// Reads the table into the variables that it names.
 pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declared>) {

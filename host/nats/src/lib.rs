@@ -17,6 +17,7 @@ use souk_manifest::{NatsConfig, NatsServer};
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -124,6 +125,8 @@ pub struct Nats {
     outage: watch::Receiver<Outage>,
     denied: Arc<Denied>,
     replicas: Option<usize>,
+    /// How often the connection has come back.
+    reconnects: Arc<AtomicU64>,
 }
 
 impl Nats {
@@ -133,7 +136,7 @@ impl Nats {
     /// When no server can be reached, or it refuses.
     pub async fn connect(config: &NatsConfig, application: &str) -> Result<Self, NatsError> {
         let (tell, outage) = watch::channel(Outage::None);
-        let (tell, denied) = (Arc::new(tell), Arc::new(Denied::default()));
+        let (tell, denied, reconnects) = (Arc::new(tell), Arc::new(Denied::default()), Arc::<AtomicU64>::default());
         let mut options = ConnectOptions::new()
             .name(format!("souk {application}"))
             .connection_timeout(CONNECT_TIMEOUT)
@@ -147,12 +150,12 @@ impl Nats {
                 Err(_) => MAX_RECONNECT_DELAY,
             })
             .event_callback({
-                let (tell, denied) = (tell.clone(), denied.clone());
+                let (tell, denied, reconnects) = (tell.clone(), denied.clone(), reconnects.clone());
                 move |event| {
                     if let Event::ServerError(error) = &event {
                         denied.note(&error.to_string());
                     }
-                    happened(&event, &tell);
+                    happened(&event, &tell, &reconnects);
                     std::future::ready(())
                 }
             });
@@ -171,7 +174,7 @@ impl Nats {
             let servers: Vec<_> = config.servers.iter().map(ToString::to_string).collect();
             NatsError::Connect { servers: servers.join(", "), error }
         })?;
-        tokio::spawn(correct_state(client.clone(), Arc::downgrade(&tell)));
+        tokio::spawn(correct_state(client.clone(), Arc::downgrade(&tell), reconnects.clone()));
         if config.credentials.is_none()
             && config.servers.iter().any(|server| server.login().is_none() && !server.is_loopback())
         {
@@ -181,7 +184,7 @@ impl Nats {
             );
         }
         let subjects = Arc::new(Subjects::of(application));
-        Ok(Nats { client, subjects, outage, denied, replicas: config.replicas })
+        Ok(Nats { client, subjects, outage, denied, replicas: config.replicas, reconnects })
     }
 
     /// The client.
@@ -204,6 +207,11 @@ impl Nats {
         self.outage.clone()
     }
 
+    /// How often the connection has come back after an outage.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
     /// Whether the server has refused since `since` that this host publishes to `subject`: no answer will come.
     pub fn is_denied(&self, subject: &str, since: Instant) -> bool {
         self.denied.publish(subject, since)
@@ -224,24 +232,25 @@ impl Nats {
 
 /// Corrects what is told of the connection by the client's own state, for as long as anybody is told: when much happens
 /// at one time, the client leaves events out.
-async fn correct_state(client: Client, outage: Weak<watch::Sender<Outage>>) {
+async fn correct_state(client: Client, outage: Weak<watch::Sender<Outage>>, reconnects: Arc<AtomicU64>) {
     loop {
         tokio::time::sleep(STATE_CHECK_INTERVAL).await;
         let Some(outage) = outage.upgrade().filter(|outage| !outage.is_closed()) else { return };
         match client.connection_state() {
-            State::Connected => happened(&Event::Connected, &outage),
-            State::Disconnected => happened(&Event::Disconnected, &outage),
+            State::Connected => happened(&Event::Connected, &outage, &reconnects),
+            State::Disconnected => happened(&Event::Disconnected, &outage, &reconnects),
             State::Pending => {}
         }
     }
 }
 
 /// Tells and logs what happened to the connection.
-fn happened(event: &Event, outage: &watch::Sender<Outage>) {
+fn happened(event: &Event, outage: &watch::Sender<Outage>, reconnects: &AtomicU64) {
     match event {
         Event::Connected => {
             // Those who watch take a change for a connection that broke meanwhile: only a change is told.
             if outage.send_if_modified(|outage| std::mem::replace(outage, Outage::None) != Outage::None) {
+                reconnects.fetch_add(1, Ordering::Relaxed);
                 tracing::info!("NATS is there again");
             }
         }

@@ -1,78 +1,141 @@
 //! One typed call into a component.
+//!
+//! It runs in its caller's task: a task of its own costs more than the call of a small function. Only what a guest does
+//! after its return has one, and a call that its caller polls within another store's event loop.
 
 use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{Lease, Pool};
+use souk_bindings::Ctx;
+use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::task::Poll;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Val;
 use wasmtime::{Result, Trap};
 
 impl Pool {
-    /// Calls the function at position `function` of the component's exports. The call runs in a task of its own: inside
-    /// the caller's event loop wasmtime 48 would refuse it ("Recursive `run_concurrent` calls not supported"). Dropping
+    /// Calls the function at position `function` of the component's exports, in the task of whoever polls this. Dropping
     /// the future drops the callee's instance and all that it holds.
+    ///
+    /// Not for callers inside another store's event loop, see [`Pool::call_spawned`]; a host function that its guest
+    /// waits for (`func_new_async`) is outside.
     ///
     /// # Errors
     /// When no instance was to be had, the guest trapped, or `context`'s deadline passed.
     pub async fn call(
         self: &Arc<Self>,
         function: usize,
-        params: Vec<Val>,
+        params: &[Val],
         context: CallContext,
     ) -> Result<Vec<Val>, CallError> {
-        let pool = self.clone();
-        let (result, returned) = oneshot::channel();
-        let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let deadline = tokio::time::Instant::from_std(context.deadline);
-            match tokio::time::timeout_at(deadline, pool.run(function, params, context, result)).await {
-                Ok(ended) => ended,
-                Err(_) => Err(pool.late()),
-            }
-        }));
-        match returned.await {
-            Ok(values) => {
-                // The guest may go on after its return, with its deadline; its result stands whatever becomes of that.
-                task.detach();
-                Ok(values)
-            }
-            Err(_) => match task.await {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a result")),
-                Err(join) => Err(self.error(Failure::Trapped, format_args!("the call's task ended: {join}"))),
-            },
-        }
+        let mut results = vec![Val::Bool(false); self.results(function)?];
+        self.call_into(function, params, &mut results, context).await?;
+        Ok(results)
     }
 
-    async fn run(
+    /// Like [`Pool::call`], with as many places for results as the function has.
+    ///
+    /// # Errors
+    /// As [`Pool::call`].
+    pub async fn call_into(
+        self: &Arc<Self>,
+        function: usize,
+        params: &[Val],
+        results: &mut [Val],
+        context: CallContext,
+    ) -> Result<(), CallError> {
+        let crossing = self.calls.get(function).map(Boundary::open);
+        let mut call = pin!(self.call_crossing(function, params, results, context));
+        let called = call.as_mut().await;
+        if let Some(crossing) = crossing {
+            crossing.close_with(&called, |error| error.failure.key());
+        }
+        called
+    }
+
+    async fn call_crossing(
+        self: &Arc<Self>,
+        function: usize,
+        params: &[Val],
+        results: &mut [Val],
+        context: CallContext,
+    ) -> Result<(), CallError> {
+        let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
+        let mut run = pin!(self.run(function, params, results, context));
+        let returned = match tokio::time::timeout_at(deadline, run.as_mut()).await {
+            Ok(returned) => returned?,
+            Err(_) => return Err(self.late()),
+        };
+        if let Some(lease) = returned {
+            self.clone().go_on(lease, deadline, trace);
+        }
+        Ok(())
+    }
+
+    /// Like [`Pool::call`], in a task of its own, which ends with the future: for callers inside another store's event
+    /// loop, in which wasmtime 48 runs no second one ("Recursive `run_concurrent` calls not supported").
+    ///
+    /// # Errors
+    /// As [`Pool::call`].
+    pub async fn call_spawned(
         self: &Arc<Self>,
         function: usize,
         params: Vec<Val>,
         context: CallContext,
-        result: oneshot::Sender<Vec<Val>>,
-    ) -> Result<(), CallError> {
-        let trace = context.trace.clone();
+    ) -> Result<Vec<Val>, CallError> {
+        let pool = self.clone();
+        let call = async move { pool.call(function, &params, context).await };
+        match AbortOnDropHandle::new(tokio::spawn(call)).await {
+            Ok(returned) => returned,
+            Err(join) => Err(self.error(Failure::Trapped, format_args!("the call's task ended: {join}"))),
+        }
+    }
+
+    /// How many results a function has.
+    fn results(&self, function: usize) -> Result<usize, CallError> {
+        match self.compiled.exported.functions.get(function) {
+            Some(f) => Ok(f.ty.results().len()),
+            None => Err(self.error(Failure::NotExported, format_args!("function {function}"))),
+        }
+    }
+
+    /// Calls the guest until it returns. Gives the lease back where the guest is not done then.
+    async fn run(
+        self: &Arc<Self>,
+        function: usize,
+        params: &[Val],
+        results: &mut [Val],
+        context: CallContext,
+    ) -> Result<Option<Lease>, CallError> {
         let mut lease = self.lease(context).await?;
-        let results = match self.compiled.exported.functions.get(function) {
-            Some(f) => f.ty.results().len(),
-            None => return Err(self.error(Failure::NotExported, format_args!("function {function}"))),
-        };
-        let mut result = Some(result);
-        match invoke(&mut lease, function, &params, results, &mut result).await {
-            Ok(()) => {
+        match invoke(&mut lease, function, params, results).await {
+            Ok(true) => {
                 lease.give_back();
-                Ok(())
+                Ok(None)
             }
-            Err(error) => {
-                let error = self.trapped(&error);
-                if result.is_none() {
+            Ok(false) => Ok(Some(lease)),
+            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
+        }
+    }
+
+    /// Lets a guest go on after its return, until the deadline of its call. Its result stands whatever becomes of that,
+    /// and nobody waits for it, so it has a task of its own.
+    fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
+        tokio::spawn(async move {
+            let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
+                Ok(ended) => ended.map_err(|error| self.trapped(&error, lease.instance.store.data())),
+                Err(_) => Err(self.late()),
+            };
+            match ended {
+                Ok(()) => lease.give_back(),
+                Err(error) => {
                     tracing::error!(component = %self.component(), trace = %trace, "after its return: {error}");
                 }
-                Err(error)
             }
-        }
+        });
     }
 
     /// The error of a call that was not over when its deadline passed.
@@ -80,8 +143,9 @@ impl Pool {
         self.error(Failure::Deadline, "raise its limit `call_deadline`, or that of a caller, if it needs longer")
     }
 
-    /// The error of a call whose guest trapped with `error`.
-    pub(super) fn trapped(&self, error: &wasmtime::Error) -> CallError {
+    /// The error of a call whose guest trapped with `error`. What the guest said of it comes first: the trap itself is a
+    /// backtrace of its standard library.
+    pub(super) fn trapped(&self, error: &wasmtime::Error, guest: &Ctx) -> CallError {
         // The epoch callback interrupts a guest whose deadline has passed.
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => self.late(),
@@ -94,33 +158,35 @@ impl Pool {
                 );
                 self.error(Failure::Trapped, detail)
             }
-            _ => self.error(Failure::Trapped, format_args!("{error:#}")),
+            _ => match guest.last_words() {
+                Some(reason) => self.error(Failure::Trapped, format_args!("{reason}\n{error:#}")),
+                None => self.error(Failure::Trapped, format_args!("{error:#}")),
+            },
         }
     }
 }
 
-async fn invoke(
-    lease: &mut Lease,
-    function: usize,
-    params: &[Val],
-    results: usize,
-    result: &mut Option<oneshot::Sender<Vec<Val>>>,
-) -> Result<()> {
+/// Calls the guest and waits for its results; says whether it is done with them.
+async fn invoke(lease: &mut Lease, function: usize, params: &[Val], results: &mut [Val]) -> Result<bool> {
     let instance = &mut lease.instance;
     let Some(func) = instance.functions.get(function).copied() else {
         wasmtime::bail!("function {function} is not there");
     };
-    let slice = instance.slice.clone();
-    panic::contain(slice.run(instance.store.run_concurrent(async |accessor| {
-        let mut values = vec![Val::Bool(false); results];
-        func.call_concurrent(accessor, params, &mut values).await?;
-        if let Some(result) = result.take() {
-            // Nobody may be there to take it any more: the task is then about to be dropped.
-            let _ = result.send(values);
-        }
-        // The instance is free only when the guest has ended what it does after its return.
+    let slice = instance.store.data().slice.clone();
+    let call = pin!(instance.store.run_concurrent(async |accessor| {
+        func.call_concurrent(accessor, params, results).await?;
+        let done = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
+        wasmtime::error::Ok(done)
+    }));
+    panic::drive(&slice, call).await?
+}
+
+/// Waits until the guest has ended what it does after its return: only then is its instance free.
+async fn finish(lease: &mut Lease) -> Result<()> {
+    let store = &mut lease.instance.store;
+    let slice = store.data().slice.clone();
+    let rest = pin!(store.run_concurrent(async |accessor| {
         std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-        wasmtime::error::Ok(())
-    })))
-    .await?
+    }));
+    panic::drive(&slice, rest).await
 }

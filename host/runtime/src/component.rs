@@ -2,17 +2,18 @@
 
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
-use souk_bindings::Ctx;
+use crate::{load, stub};
+use souk_bindings::{Ctx, missing_feature};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
-/// The export that makes a component an HTTP handler; any patch release of WASI 0.3.0 has this prefix.
-const HTTP_HANDLER: &str = "wasi:http/handler@0.3";
+/// The export that makes a component an HTTP handler, without its patch release.
+const HTTP_HANDLER: &str = "wasi:http/handler@0.3.";
 /// The same in WASI 0.2.
-const HTTP_HANDLER_0_2: &str = "wasi:http/incoming-handler@0.2";
+const HTTP_HANDLER_0_2: &str = "wasi:http/incoming-handler@0.2.";
 
 /// How a component's file begins: wasm's magic number, and the version and layer of the component model.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -65,8 +66,8 @@ impl Exported {
     pub fn of(engine: &wasmtime::Engine, component: &Component) -> Self {
         let mut exported = Exported { functions: Vec::new(), http_0_3: false, http_0_2: false };
         for (interface, item) in component.component_type().exports(engine) {
-            exported.http_0_3 |= interface.starts_with(HTTP_HANDLER);
-            exported.http_0_2 |= interface.starts_with(HTTP_HANDLER_0_2);
+            exported.http_0_3 |= is_release(interface, HTTP_HANDLER);
+            exported.http_0_2 |= is_release(interface, HTTP_HANDLER_0_2);
             let ComponentItem::ComponentInstance(instance) = item.ty else { continue };
             let Some((_, in_interface)) = component.get_export(None, interface) else { continue };
             for (name, item) in instance.exports(engine) {
@@ -94,12 +95,34 @@ impl Exported {
     }
 }
 
+/// The release of WASI that a component speaks.
+fn wasi(engine: &wasmtime::Engine, component: &Component) -> Option<&'static str> {
+    let ty = component.component_type();
+    let names = ty.imports(engine).chain(ty.exports(engine)).map(|(name, _)| name);
+    let versions: Vec<&str> = names
+        .filter(|name| name.starts_with("wasi:"))
+        .filter_map(|name| name.split_once('@'))
+        .map(|(_, version)| version)
+        .collect();
+    ["0.3", "0.2"].into_iter().find(|release| {
+        versions.iter().any(|version| version.strip_prefix(release).is_some_and(|patch| patch.starts_with('.')))
+    })
+}
+
+/// Whether `interface` is `release` with the number of a patch: a release candidate has other types.
+fn is_release(interface: &str, release: &str) -> bool {
+    interface.strip_prefix(release).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// A component that is compiled and linked; instances are made from it.
 pub struct Compiled {
     /// The component's name in the manifest.
     pub name: Arc<str>,
     /// What it exports.
     pub exported: Exported,
+    /// The release of WASI that it speaks, `0.2` or `0.3`: the newest of its imports and exports. `None` of a component
+    /// that has nothing to do with WASI.
+    pub wasi: Option<&'static str>,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) handler: Option<HandlerIndices>,
 }
@@ -115,9 +138,13 @@ impl Compiled {
         let bytes = std::fs::read(source).map_err(|e| {
             error(format!("cannot read {}: {e}", source.display()), "run `souk build` (or `souk up --build`)")
         })?;
-        Component::from_binary(engine, &bytes).map_err(|e| {
+        let code = load::component(&bytes).map_err(|e| {
+            let message = format!("{} is a core module of which no component can be made: {e}", source.display());
+            error(message, "build it for the target wasm32-wasip2")
+        })?;
+        Component::from_binary(engine, &code).map_err(|e| {
             let cause = e.root_cause().to_string();
-            if bytes.starts_with(COMPONENT) {
+            if code.starts_with(COMPONENT) {
                 let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
                 return error(format!("{} cannot be loaded: {cause}", source.display()), fix);
             }
@@ -126,18 +153,29 @@ impl Compiled {
         })
     }
 
-    /// Checks every import of `component` against `linker` and makes the template for instances.
+    /// Checks every import of `component` against `linker` and makes the template for instances. Interfaces of WASI and
+    /// Spin that the host does not have are named in a warning, and a call to one traps.
     ///
     /// # Errors
-    /// When an import is satisfied by nothing.
+    /// When another import is satisfied by nothing.
     pub fn link(
         name: Arc<str>,
         engine: &wasmtime::Engine,
         component: &Component,
-        linker: &Linker<Ctx>,
+        linker: &mut Linker<Ctx>,
     ) -> Result<Self, CompileError> {
         let error = |e: wasmtime::Error| refusal(&name, engine, component, &e);
-        let pre = linker.instantiate_pre(component).map_err(error)?;
+        let (pre, stubs) = stub::link(engine, component, linker).map_err(error)?;
+        if !stubs.is_empty() {
+            let named = |stub: &String| match missing_feature(stub) {
+                Some(feature) => format!("{stub} (of the feature `{feature}`: `--features full` has it)"),
+                None => stub.clone(),
+            };
+            tracing::warn!(
+                "component `{name}` imports what Souk does not have: {}; it runs, and traps where it calls one of them",
+                stubs.iter().map(named).collect::<Vec<_>>().join(", ")
+            );
+        }
         let exported = Exported::of(engine, component);
         // A component that has both is called by the newer one.
         let handler = match (exported.http_0_3, exported.http_0_2) {
@@ -145,7 +183,7 @@ impl Compiled {
             (false, true) => Some(HandlerIndices::wasi_0_2(&pre).map_err(error)?),
             (false, false) => None,
         };
-        Ok(Compiled { name, exported, pre, handler })
+        Ok(Compiled { name, exported, wasi: wasi(engine, component), pre, handler })
     }
 }
 
@@ -176,14 +214,41 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_wasi_that_a_component_names_is_what_it_speaks() {
+        let engine = wasmtime::Engine::default();
+        for (imports, expected) in [
+            (r#"(import "wasi:io/poll@0.2.3" (instance)) (import "wasi:random/random@0.3.0" (instance))"#, Some("0.3")),
+            (r#"(import "wasi:io/poll@0.2.3" (instance)) (import "shop:stock/stock@0.3.0" (instance))"#, Some("0.2")),
+            (r#"(import "wasi:io/poll@0.20.3" (instance))"#, None),
+            ("", None),
+        ] {
+            let component = Component::new(&engine, wat::parse_str(format!("(component {imports})")).unwrap()).unwrap();
+            assert_eq!(wasi(&engine, &component), expected, "{imports}");
+        }
+    }
+
+    #[test]
+    fn a_handler_is_one_of_a_release() {
+        for (interface, expected) in [
+            ("wasi:http/handler@0.3.0", true),
+            ("wasi:http/handler@0.3.12", true),
+            ("wasi:http/handler@0.3.0-rc-2025-08-15", false),
+            ("wasi:http/handler@0.30.0", false),
+            ("wasi:http/handler@0.3.", false),
+        ] {
+            assert_eq!(is_release(interface, HTTP_HANDLER), expected, "{interface}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_missing_or_no_component_is_named_with_what_to_do() {
         let engine = wasmtime::Engine::default();
         let dir = tempfile::tempdir().unwrap();
         let missing = Compiled::compile(&engine, "web", &dir.path().join("web.wasm")).unwrap_err().to_string();
         assert!(missing.starts_with("component `web`: cannot read") && missing.contains("souk build"), "{missing}");
-        let module = dir.path().join("module.wasm");
-        std::fs::write(&module, wat::parse_str("(module)").unwrap()).unwrap();
-        let wrong = Compiled::compile(&engine, "web", &module).unwrap_err().to_string();
+        let other = dir.path().join("web.txt");
+        std::fs::write(&other, "a text").unwrap();
+        let wrong = Compiled::compile(&engine, "web", &other).unwrap_err().to_string();
         assert!(wrong.contains("is not a WebAssembly component") && wrong.contains("wasm32-wasip2"), "{wrong}");
     }
 }

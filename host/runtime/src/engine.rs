@@ -1,10 +1,12 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
+use super::vital::vital_thread;
+use souk_bindings::boundary::Usage;
 use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use souk_manifest::limits::ComponentLimits;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
@@ -47,7 +49,11 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     stop: Arc<AtomicBool>,
     ticker: Option<JoinHandle<()>>,
+    sampled: Sampled,
 }
+
+/// What the ticker counts processor time for: one a component.
+type Sampled = Arc<Mutex<Vec<Arc<Usage>>>>;
 
 impl Engine {
     /// Starts the engine with room for `limits` (one item a component) and compiled code kept in `cache`.
@@ -61,19 +67,35 @@ impl Engine {
         let wasmtime =
             wasmtime::Engine::new(config(limits).cache(Some(cache))).map_err(|e| EngineError(format!("{e:#}")))?;
         let stop = Arc::new(AtomicBool::new(false));
+        let sampled = Sampled::default();
         let ticker = std::thread::Builder::new()
             .name("epoch".into())
             .spawn({
-                let (engine, stop) = (wasmtime.clone(), stop.clone());
+                let (engine, stop, sampled) = (wasmtime.clone(), stop.clone(), sampled.clone());
                 move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        std::thread::sleep(CPU_SLICE);
-                        engine.increment_epoch();
-                    }
+                    vital_thread("the clock of fairness", || {
+                        while !stop.load(Ordering::Relaxed) {
+                            std::thread::sleep(CPU_SLICE);
+                            let sampled = sampled.lock().unwrap_or_else(PoisonError::into_inner);
+                            sampled.iter().for_each(|usage| usage.tick());
+                            drop(sampled);
+                            engine.increment_epoch();
+                        }
+                    });
                 }
             })
             .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;
-        Ok(Engine { wasmtime, stop, ticker: Some(ticker) })
+        Ok(Engine { wasmtime, stop, ticker: Some(ticker), sampled })
+    }
+
+    /// Counts processor time for `usage` from now on, as long as the engine runs.
+    pub fn sample(&self, usage: &Arc<Usage>) {
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner).push(usage.clone());
+    }
+
+    /// How much processor time a tick stands for.
+    pub fn tick() -> Duration {
+        CPU_SLICE
     }
 
     /// The wasmtime engine.

@@ -35,6 +35,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Its name in measures.
+    pub fn key(self) -> &'static str {
+        match self {
+            Failure::Overloaded => "overloaded",
+            Failure::Deadline => "deadline",
+            Failure::Trapped => "trapped",
+            Failure::Instantiation => "instantiation",
+            Failure::TooManyHops => "too-many-hops",
+            Failure::NotExported => "not-exported",
+            Failure::Unreachable => "unreachable",
+            Failure::Lost => "lost",
+            Failure::Mismatch => "mismatch",
+            Failure::RequestTooLarge => "request-too-large",
+            Failure::ResponseTooLarge => "response-too-large",
+        }
+    }
+
     /// Its name, in logs and between hosts.
     pub fn name(self) -> &'static str {
         match self {

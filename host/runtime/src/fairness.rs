@@ -6,9 +6,9 @@
 //! two threads: other calls' median 0.1 ms, against 5 to 10 ms with yields alone. Password hashing is such a guest.
 
 use souk_bindings::Ctx;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use wasmtime::{Store, UpdateDeadline};
 
 /// The permits for guests that have used up a slice.
@@ -24,9 +24,8 @@ impl Fairness {
     }
 
     /// Makes `store` yield after every slice and end with a trap once its call's deadline has passed.
-    pub fn govern(&self, store: &mut Store<Ctx>) -> Slice {
-        let slice = Slice::default();
-        let (hot, held) = (self.hot.clone(), slice.clone());
+    pub fn govern(&self, store: &mut Store<Ctx>) {
+        let (hot, held) = (self.hot.clone(), store.data().slice.clone());
         store.epoch_deadline_callback(move |ctx| {
             if Instant::now() >= ctx.data().call.deadline {
                 return Ok(UpdateDeadline::Interrupt);
@@ -44,35 +43,5 @@ impl Fairness {
                 }),
             ))
         });
-        slice
-    }
-}
-
-/// The permit of one instance, while it has one.
-#[derive(Clone, Default)]
-pub struct Slice(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
-
-impl Slice {
-    fn hold(&self, permit: OwnedSemaphorePermit) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
-    }
-
-    /// Gives the permit back: at the end of a call, and whenever the guest waits for something.
-    pub fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// Runs `future`, giving the permit back whenever it waits: a guest that waits is not busy, and must not keep a
-    /// busy one from running.
-    pub async fn run<F: Future>(&self, future: F) -> F::Output {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
-            let poll = future.as_mut().poll(cx);
-            if poll.is_pending() {
-                self.release();
-            }
-            poll
-        })
-        .await
     }
 }

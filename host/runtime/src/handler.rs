@@ -6,6 +6,7 @@
 //! keep state from one request to the next, and a JavaScript instance that was reused served one request in two seconds.
 
 use super::http::{CallProgress, Head, Refusal};
+use super::panic;
 use super::pool::Instance;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,6 +15,7 @@ use http::{HeaderMap, Method};
 use http_body::Body;
 use souk_bindings::Ctx;
 use souk_bindings::framing;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
@@ -101,39 +103,37 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
-    let slice = instance.slice.clone();
+    let slice = instance.store.data().slice.clone();
     let to_head = request.method() == Method::HEAD;
-    let served = slice
-        .run(instance.store.run_concurrent(async |accessor| {
-            let (request, sent) = accessor.with(|mut store| {
-                let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
-                let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
-                (request, sent)
-            });
-            let answer = match service.handle(accessor, request).await? {
-                Ok(mut response) => accessor.with(|mut store| {
-                    // wasmtime would read the length, and end the whole call where it is no number.
-                    let headers: HeaderMap = std::mem::take(&mut response.headers).into();
-                    let (mut head, ()) = http::Response::new(()).into_parts();
-                    (head.status, head.headers) = (response.status, headers);
-                    match framing::response_head(&mut head, to_head) {
-                        Ok(count) => {
-                            let response = response.into_http(store.as_context_mut(), sent)?;
-                            Ok(Ok((http::Response::from_parts(head, response.into_body()), count)))
-                        }
-                        Err(misframed) => wasmtime::error::Ok(Err(Refusal::Head(misframed))),
+    let call = pin!(instance.store.run_concurrent(async |accessor| {
+        let (request, sent) = accessor.with(|mut store| {
+            let (request, sent) = Request::from_http(store.data_mut().http().hooks, request);
+            let sent: BoxFuture<'static, Result<(), Error>> = Box::pin(sent);
+            (request, sent)
+        });
+        let answer = match service.handle(accessor, request).await? {
+            Ok(mut response) => accessor.with(|mut store| {
+                // wasmtime would read the length, and end the whole call where it is no number.
+                let headers: HeaderMap = std::mem::take(&mut response.headers).into();
+                let (mut head, ()) = http::Response::new(()).into_parts();
+                (head.status, head.headers) = (response.status, headers);
+                match framing::response_head(&mut head, to_head) {
+                    Ok(count) => {
+                        let response = response.into_http(store.as_context_mut(), sent)?;
+                        Ok(Ok((http::Response::from_parts(head, response.into_body()), count)))
                     }
-                })?,
-                Err(code) => Err(Refusal::Code(code.into())),
-            };
-            progress.answered.store(answer.is_ok(), Ordering::Relaxed);
-            // Nobody may be there to take it any more: the task is then about to be dropped.
-            let _ = head.send(answer);
-            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            wasmtime::error::Ok(())
-        }))
-        .await;
-    served.flatten()
+                    Err(misframed) => wasmtime::error::Ok(Err(Refusal::Head(misframed))),
+                }
+            })?,
+            Err(code) => Err(Refusal::Code(code.into())),
+        };
+        progress.answered.store(answer.is_ok(), Ordering::Relaxed);
+        // Nobody may be there to take it any more: the task is then about to be dropped.
+        let _ = head.send(answer);
+        std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+        wasmtime::error::Ok(())
+    }));
+    panic::drive(&slice, call).await.flatten()
 }
 
 async fn handle_0_2<B>(
@@ -147,21 +147,24 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
-    let scheme = if request.uri().scheme() == Some(&Scheme::HTTPS) { Scheme02::Https } else { Scheme02::Http };
-    let (progress, to_head) = (progress.clone(), request.method() == Method::HEAD);
-    let mut view = instance.store.data_mut().http();
-    let request = view.new_incoming_request(scheme, request)?;
-    let out = view.new_response_outparam_from_callback(move |answer| {
-        let answer = match answer.map(http::Response::into_parts) {
-            Ok((mut parts, body)) => match framing::response_head(&mut parts, to_head) {
-                Ok(count) => Ok((http::Response::from_parts(parts, body), count)),
-                Err(misframed) => Err(Refusal::Head(misframed)),
-            },
-            Err(code) => Err(Refusal::Code(code.into())),
-        };
-        progress.answered.store(answer.is_ok(), Ordering::Relaxed);
-        let _ = head.send(answer);
-    })?;
-    let slice = instance.slice.clone();
-    slice.run(proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out)).await
+    let slice = instance.store.data().slice.clone();
+    let call = pin!(async {
+        let scheme = if request.uri().scheme() == Some(&Scheme::HTTPS) { Scheme02::Https } else { Scheme02::Http };
+        let (progress, to_head) = (progress.clone(), request.method() == Method::HEAD);
+        let mut view = instance.store.data_mut().http();
+        let request = view.new_incoming_request(scheme, request)?;
+        let out = view.new_response_outparam_from_callback(move |answer| {
+            let answer = match answer.map(http::Response::into_parts) {
+                Ok((mut parts, body)) => match framing::response_head(&mut parts, to_head) {
+                    Ok(count) => Ok((http::Response::from_parts(parts, body), count)),
+                    Err(misframed) => Err(Refusal::Head(misframed)),
+                },
+                Err(code) => Err(Refusal::Code(code.into())),
+            };
+            progress.answered.store(answer.is_ok(), Ordering::Relaxed);
+            let _ = head.send(answer);
+        })?;
+        proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out).await
+    });
+    panic::drive(&slice, call).await
 }

@@ -13,14 +13,13 @@
 //! short one is lost where the reader has not yet taken what came before it; so it is not told of the length.
 
 use super::error::{CallError, Failure};
-use super::panic;
 use super::pool::Pool;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use souk_bindings::call::CallContext;
 use souk_bindings::framing::{self, Count, Misframed};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
@@ -120,6 +119,23 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
+        let crossing = self.requests.open();
+        let mut answer = pin!(self.answer_crossing(request, context, run));
+        let answered = answer.as_mut().await;
+        crossing.close_with(&answered, |error| error.failure.key());
+        answered
+    }
+
+    async fn answer_crossing<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+        context: CallContext,
+        run: fn(Call) -> Call,
+    ) -> Result<http::Response<ResponseBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
         let (head, mut answered) = oneshot::channel();
         let progress = Arc::new(CallProgress {
             component: self.component().clone(),
@@ -166,8 +182,8 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
-        let serving = self.serve(request, context, head, &progress);
-        let result = match tokio::time::timeout_at(deadline, serving).await {
+        let mut serving = pin!(self.serve(request, context, head, &progress));
+        let result = match tokio::time::timeout_at(deadline, serving.as_mut()).await {
             Ok(result) => result,
             Err(_) => Err(self.error(Failure::Deadline, "")),
         };
@@ -198,7 +214,7 @@ impl Pool {
         let Some(handler) = instance.handler.clone() else {
             return Err(self.error(Failure::NotExported, "no wasi:http/handler"));
         };
-        match panic::contain(handler.handle(instance, request, head, progress)).await {
+        match handler.handle(instance, request, head, progress).await {
             Ok(()) => {
                 aborted.0 = None;
                 if handler.allows_reuse() {
@@ -208,7 +224,7 @@ impl Pool {
                 }
                 Ok(())
             }
-            Err(error) => Err(self.trapped(&error)),
+            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
         }
     }
 }

@@ -14,16 +14,21 @@ mod error;
 mod fairness;
 mod handler;
 mod http;
+mod load;
 mod panic;
 mod pool;
 mod refusal;
+mod stub;
+mod vital;
 
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, Failure};
-pub use fairness::{Fairness, Slice};
+pub use fairness::Fairness;
 pub use http::ResponseBody;
-pub use pool::{Pool, PoolConfig};
+pub use pool::{Pool, PoolConfig, PoolUse};
+pub use stub::is_host_interface;
+pub use vital::{lost, vital, vital_thread};
 
 use souk_manifest::limits::FixedLimit;
 

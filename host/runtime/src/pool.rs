@@ -2,14 +2,16 @@
 
 use super::component::Compiled;
 use super::error::{CallError, Failure};
-use super::fairness::{Fairness, Slice};
+use super::fairness::Fairness;
 use super::handler::Handler;
 use super::panic;
+use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
@@ -21,7 +23,12 @@ souk_manifest::fixed_limits! {
 
     /// What a call may carry beside values of the limit `call_bytes`: the longest SQL statement.
     const CALL_OVERHEAD: usize = 1 << 20, bytes;
+    /// How often a call that waits for an instance asks again for one that a client keeps waiting.
+    const PRESSURE_INTERVAL: Duration = Duration::from_millis(100);
 }
+
+/// Asked for an instance of the component while calls wait for one.
+type Pressure = Box<dyn Fn(&Arc<str>) + Send + Sync>;
 
 /// An instance with its sandbox.
 pub(super) struct Instance {
@@ -29,7 +36,6 @@ pub(super) struct Instance {
     /// The exported functions, in the order of [`Compiled::exported`].
     pub(super) functions: Vec<Func>,
     pub(super) handler: Option<Handler>,
-    pub(super) slice: Slice,
     uses: u64,
     idle_since: Instant,
 }
@@ -44,6 +50,21 @@ pub struct PoolConfig {
     pub limits: ComponentLimits,
     /// The process's fairness between busy guests.
     pub fairness: Fairness,
+    /// Its version; empty when it has none.
+    pub version: String,
+    /// The boundaries of the application.
+    pub boundaries: Boundaries,
+}
+
+/// How many instances of a pool are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Those that serve a call.
+    pub busy: usize,
+    /// Those that are kept for the next one.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
 }
 
 /// The pool of one component.
@@ -57,13 +78,28 @@ pub struct Pool {
     waiting: AtomicUsize,
     /// The most recently used last, so that a quiet component needs few instances.
     idle: Mutex<Vec<Instance>>,
+    /// Calls of its functions, in the order of [`Compiled::exported`].
+    pub(super) calls: Vec<Boundary>,
+    /// HTTP requests that it answers.
+    pub(super) requests: Boundary,
+    /// Deliveries of messages to it.
+    deliveries: Boundary,
+    failures: Failures,
+    pressure: OnceLock<Pressure>,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(config: PoolConfig) -> Arc<Self> {
         let slots = usize::try_from(config.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (name, boundaries) = (&config.compiled.name, &config.boundaries);
+        let calls = config.compiled.exported.functions.iter();
+        let calls = calls.map(|f| boundaries.calls(name, &config.version, &format!("{}#{}", f.interface, f.name)));
         Arc::new(Pool {
+            calls: calls.collect(),
+            requests: boundaries.calls(name, &config.version, "wasi:http/handler#handle"),
+            deliveries: boundaries.deliveries(name),
+            failures: boundaries.failures(name),
             compiled: config.compiled,
             limits: config.limits,
             grants: config.grants,
@@ -71,7 +107,14 @@ impl Pool {
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
             idle: Mutex::new(Vec::new()),
+            pressure: OnceLock::new(),
         })
+    }
+
+    /// Lets `pressure` know while calls wait for an instance, so that it ends a call whose own caller keeps an instance
+    /// waiting. Counts once.
+    pub fn on_pressure(&self, pressure: impl Fn(&Arc<str>) + Send + Sync + 'static) {
+        let _ = self.pressure.set(Box::new(pressure));
     }
 
     /// The component's name.
@@ -89,6 +132,21 @@ impl Pool {
         &self.limits
     }
 
+    /// How many instances serve a call now.
+    pub fn busy(&self) -> u64 {
+        self.limits.instances.saturating_sub(self.slots.available_permits() as u64)
+    }
+
+    /// What its instances may reach.
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.grants
+    }
+
+    /// What deliveries of messages to it cross.
+    pub fn deliveries(&self) -> &Boundary {
+        &self.deliveries
+    }
+
     /// How long one call may take.
     pub fn call_deadline(&self) -> Duration {
         self.limits.call_deadline
@@ -97,6 +155,16 @@ impl Pool {
     /// How long an instance may stand unused.
     pub fn idle_limit(&self) -> Duration {
         self.limits.idle
+    }
+
+    /// How many instances are in use now.
+    pub fn in_use(&self) -> PoolUse {
+        let most = usize::try_from(self.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        PoolUse {
+            busy: most.saturating_sub(self.slots.available_permits()),
+            idle: self.instances().len(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
     }
 
     /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.
@@ -115,6 +183,7 @@ impl Pool {
     }
 
     pub(super) fn error(&self, failure: Failure, detail: impl std::fmt::Display) -> CallError {
+        self.failures.count(failure.key());
         CallError::new(&self.compiled.name, failure, detail)
     }
 
@@ -122,7 +191,8 @@ impl Pool {
     pub(super) async fn lease(self: &Arc<Self>, call: CallContext) -> Result<Lease, CallError> {
         let permit = match self.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait_for_slot(&call).await?,
+            // What is rare is in a box, so that it takes no room in every call.
+            Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
         let idle = self.instances().pop();
         let mut instance = match idle {
@@ -130,7 +200,7 @@ impl Pool {
                 instance.store.data_mut().begin(call);
                 instance
             }
-            None => self.instantiate(call).await?,
+            None => Box::pin(self.instantiate(call)).await?,
         };
         instance.uses += 1;
         // The epoch went on while the instance was idle: its slice starts now.
@@ -157,7 +227,18 @@ impl Pool {
             return Err(self.error(Failure::Overloaded, format_args!("{ahead} callers wait already (limit `waiting`)")));
         }
         let patience = self.limits.wait.min(call.remaining());
-        match tokio::time::timeout(patience, self.slots.clone().acquire_owned()).await {
+        let slot = async {
+            let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
+            loop {
+                if let Some(pressure) = self.pressure.get() {
+                    pressure(self.component());
+                }
+                if let Ok(slot) = tokio::time::timeout(PRESSURE_INTERVAL, slot.as_mut()).await {
+                    return slot;
+                }
+            }
+        };
+        match tokio::time::timeout(patience, slot).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(self.error(
@@ -174,8 +255,12 @@ impl Pool {
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
-        let slice = self.fairness.govern(&mut store);
-        let instance = panic::contain(self.compiled.pre.instantiate_async(&mut store)).await.map_err(failed)?;
+        self.fairness.govern(&mut store);
+        let slice = store.data().slice.clone();
+        let instance = {
+            let instantiate = pin!(self.compiled.pre.instantiate_async(&mut store));
+            panic::drive(&slice, instantiate).await.map_err(failed)?
+        };
         let exported = &self.compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
         for function in &exported.functions {
@@ -184,7 +269,7 @@ impl Pool {
         }
         let handler = self.compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
         let handler = handler.transpose().map_err(failed)?;
-        Ok(Instance { store, functions, handler, slice, uses: 0, idle_since: Instant::now() })
+        Ok(Instance { store, functions, handler, uses: 0, idle_since: Instant::now() })
     }
 }
 
@@ -200,8 +285,9 @@ impl Lease {
     /// Ends a call that succeeded and whose instance may serve no other: what it printed without an end of line goes to
     /// the log before it is dropped.
     pub(super) fn finish(mut self) {
-        self.instance.slice.release();
-        self.instance.store.data_mut().end();
+        let ctx = self.instance.store.data_mut();
+        ctx.slice.release();
+        ctx.end();
     }
 
     /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
@@ -209,8 +295,9 @@ impl Lease {
     pub(super) fn give_back(self) {
         // In this order the instance is dropped before its permit.
         let Lease { _permit, pool, mut instance } = self;
-        instance.slice.release();
-        let clean = instance.store.data_mut().end();
+        let ctx = instance.store.data_mut();
+        ctx.slice.release();
+        let clean = ctx.end();
         if clean && instance.uses < pool.limits.max_reuse {
             instance.idle_since = Instant::now();
             pool.instances().push(instance);

@@ -1,29 +1,38 @@
-//! Why a component cannot be linked, for the one who built it: the interface with its version, and the SDK that fits.
+//! Why a component cannot be linked, for the one who built it: the interface with its version, what of it does not fit,
+//! and the SDK that does.
 //!
 //! wasmtime's own words begin with the interface, go on about what it is made of, and know nothing of SDKs.
 
 use crate::component::CompileError;
+use crate::stub::is_host_interface;
 use wasmtime::component::Component;
 
 /// Packages that Souk offers, with their versions.
 const OFFERED: &[(&str, &str)] = &[
     ("wasi:config", "0.2.0-draft-2024-09-27"),
-    ("wasi:http", "0.3.0 and 0.2.x"),
-    ("wasi:cli", "0.3.0 and 0.2.x"),
-    ("wasi:clocks", "0.3.0 and 0.2.x"),
-    ("wasi:filesystem", "0.3.0 and 0.2.x"),
-    ("wasi:random", "0.3.0 and 0.2.x"),
-    ("wasi:sockets", "0.3.0 and 0.2.x"),
+    ("wasi:http", WASI),
+    ("wasi:cli", WASI),
+    ("wasi:clocks", WASI),
+    ("wasi:filesystem", WASI),
+    ("wasi:random", WASI),
+    ("wasi:sockets", WASI),
     ("wasi:io", "0.2.x"),
     ("wasi:keyvalue", "0.2.0-draft2"),
     ("spin:key-value", "3.0.0"),
-    ("spin:postgres", "4.2.0"),
+    ("spin:mqtt", "3.0.0"),
+    ("spin:mysql", "3.0.0"),
+    ("spin:postgres", "4.2.0 and 3.0.0"),
+    ("spin:redis", "3.0.0"),
     ("spin:sqlite", "3.1.0"),
     ("spin:variables", "3.0.0"),
+    ("fermyon:spin", "2.0.0 (key-value, mqtt, mysql, postgres, redis, sqlite and variables)"),
 ];
 
-/// The SDK for these.
-const SDK: &str = "for Rust spin-sdk 7";
+/// The versions of WASI itself.
+const WASI: &str = "0.2.x, 0.3.0-rc-2026-03-15 and 0.3.0";
+
+/// The SDKs for these.
+const SDK: &str = "for Rust spin-sdk 5, 6 or 7";
 
 /// The refusal of the component `name`, which `error` has kept from being linked.
 pub(crate) fn refusal(
@@ -37,7 +46,7 @@ pub(crate) fn refusal(
     let refused =
         component_type.imports(engine).map(|(import, _)| import).find(|import| text.contains(&format!("`{import}`")));
     let (message, fix) = match refused {
-        Some(import) => explain(import),
+        Some(import) => explain(import, &text),
         None => {
             (format!("cannot be linked: {text}"), format!("build it against interfaces that Souk has: {}", offered()))
         }
@@ -45,28 +54,26 @@ pub(crate) fn refusal(
     CompileError { component: name.to_owned(), message, fix }
 }
 
-/// What is wrong with the import of `interface`, and what to do.
-fn explain(interface: &str) -> (String, String) {
+/// What is wrong with the import of `interface`, by `error`, and what to do.
+fn explain(interface: &str, error: &str) -> (String, String) {
     let (path, _) = interface.split_once('@').unwrap_or((interface, ""));
     let package = path.split_once('/').map_or(path, |(package, _)| package);
-    let imports = format!("imports `{interface}`");
-    if package == "fermyon:spin" {
-        let message =
-            format!("{imports}, of which Souk has the interfaces key-value, sqlite and variables @2.0.0 alone");
-        return (
-            message,
-            format!("build it with an SDK for Spin's newer interfaces: {SDK}, or without that interface"),
-        );
+    let item = error.split_once("instance export `").and_then(|(_, rest)| rest.split_once('`')).map(|(item, _)| item);
+    let what = match item {
+        Some(item) => format!("imports `{interface}` with its `{item}`"),
+        None => format!("imports `{interface}`"),
+    };
+    if !is_host_interface(interface) {
+        let cause = error.rsplit_once(": ").map_or(error, |(_, cause)| cause);
+        return (format!("{what}, which nothing answers: {cause}"), "name a component for it in `dependencies`".into());
     }
     match OFFERED.iter().find(|(name, _)| *name == package) {
         Some((_, offered)) => (
-            format!(
-                "{imports}, of which Souk has {package}@{offered}: other versions, and not all that this one asks for"
-            ),
+            format!("{what}, of which Souk has {package}@{offered}, but not in that form"),
             format!("build it with an SDK whose {package} has such a version: {SDK}"),
         ),
         None => (
-            format!("{imports}, which Souk does not have"),
+            format!("{what}, which Souk does not have"),
             format!("build it without that interface; Souk has {} ({SDK})", offered()),
         ),
     }
@@ -80,36 +87,43 @@ fn offered() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stub;
     use wasmtime::component::Linker;
 
-    fn refuse(interface: &str) -> String {
-        let text = format!(r#"(component (import "{interface}" (instance (export "r" (type (sub resource))))))"#);
+    fn refuse(interface: &str, item: &str) -> String {
+        let text = format!(r#"(component (import "{interface}" {item}))"#);
         let mut config = wasmtime::Config::new();
         config.wasm_component_model_async(true);
         let engine = wasmtime::Engine::new(&config).unwrap();
         let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
         let mut linker = Linker::new(&engine);
         souk_bindings::add_to_linker(&mut linker).unwrap();
-        let Err(error) = linker.instantiate_pre(&component) else { panic!("{interface} is offered") };
+        let Err(error) = stub::link(&engine, &component, &mut linker) else { panic!("{interface} is offered") };
         refusal("web", &engine, &component, &error).to_string()
     }
 
     #[test]
-    fn an_interface_that_is_not_offered_is_named_with_its_version_and_the_sdk_that_fits() {
-        for (interface, fragments) in [
-            ("wasi:http/types@0.2.0-rc-2023-11-10", ["wasi:http@0.3.0 and 0.2.x", "such a version", "spin-sdk 7"]),
-            ("fermyon:spin/llm@2.0.0", ["key-value, sqlite and variables", "without that interface", "spin-sdk 7"]),
-            ("spin:sqlite/sqlite@2.0.0", ["Souk has spin:sqlite@3.1.0", "such a version", "spin-sdk 7"]),
+    fn an_import_that_does_not_fit_is_named_with_its_version_what_does_not_fit_and_the_sdk_that_does() {
+        let function = r#"(instance (export "dice" (func)))"#;
+        for (interface, item, fragments) in [
             (
-                "wasi:clocks/monotonic-clock@0.3.0-rc-2025-08-15",
-                ["wasi:clocks@0.3.0 and 0.2.x", "such a version", "spin-sdk 7"],
+                "wasi:random/random@0.2.0",
+                function,
+                ["with its `dice`", "Souk has wasi:random@0.2.x, 0.3.0-rc-2026-03-15 and 0.3.0", "spin-sdk 5, 6 or 7"],
             ),
             (
-                "wasi:nn/graph@0.2.0-rc-2024-10-28",
-                ["which Souk does not have", "without that interface", "spin:sqlite@3.1.0"],
+                "spin:sqlite/sqlite@3.1.0",
+                r#"(instance (export "open" (func)) (export "connection" (type (sub resource))))"#,
+                ["with its `", "Souk has spin:sqlite@3.1.0", "spin-sdk 5, 6 or 7"],
             ),
+            (
+                "wasi:nn/graph@0.2.0",
+                "(func)",
+                ["which Souk does not have", "without that interface", "fermyon:spin@2.0.0"],
+            ),
+            ("shop:stock/stock@1.0.0", function, ["with its `dice`", "which nothing answers", "`dependencies`"]),
         ] {
-            let refusal = refuse(interface);
+            let refusal = refuse(interface, item);
             assert!(refusal.starts_with(&format!("component `web`: imports `{interface}`")), "{refusal}");
             assert!(!refusal.contains("resource implementation"), "{refusal}");
             for fragment in fragments {

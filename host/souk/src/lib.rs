@@ -2,18 +2,26 @@
 //! WIT calls, and gives each exactly what the manifest grants it.
 //!
 //! This crate is the program: it starts an application ([`app`]), serves it ([`http`]), lets other processes reach it
-//! ([`control`]), and reads the command line ([`cli`]). What it is made of are the crates beside it, which depend on each
+//! ([`admin`]), and reads the command line ([`cli`]). What it is made of are the crates beside it, which depend on each
 //! other in one direction: `manifest <- codec <- nats <- bindings <- runtime <- links <- souk`.
 //! The host knows components, contracts, links and grants; it names no concept of any application that it runs.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod app;
 pub mod backup;
 pub mod cli;
-pub mod control;
+pub mod contracts;
 mod descriptors;
+pub mod fetch;
 pub mod http;
 mod limits;
 mod machine;
+pub mod metrics;
+pub mod readiness;
+#[cfg(test)]
+mod reference;
+mod scaffold;
 mod spin_headers;
 pub mod telemetry;
+mod usage;

@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{app, backup, cli, control, descriptors, http, telemetry};
+use crate::{admin, app, backup, cli, descriptors, fetch, http, metrics, readiness, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -13,10 +13,19 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         app::FIXED_LIMITS.to_vec(),
         souk_links::fixed_limits(),
         souk_nats::fixed_limits(),
-        control::FIXED_LIMITS.to_vec(),
+        admin::fixed_limits(),
+        metrics::FIXED_LIMITS.to_vec(),
+        readiness::fixed_limits(),
         backup::fixed_limits(),
         cli::fixed_limits(),
-        [telemetry::FIXED_LIMITS, telemetry::repeats::FIXED_LIMITS, descriptors::FIXED_LIMITS].concat(),
+        fetch::fixed_limits(),
+        [
+            telemetry::FIXED_LIMITS,
+            telemetry::repeats::FIXED_LIMITS,
+            telemetry::tail::FIXED_LIMITS,
+            descriptors::FIXED_LIMITS,
+        ]
+        .concat(),
     ]
     .concat();
     let mut modules: Vec<&str> = Vec::new();

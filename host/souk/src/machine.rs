@@ -7,11 +7,11 @@ use std::path::Path;
 /// Warns when the application may take more memory than there is.
 pub fn check_memory(limits: &EdgeLimits) {
     let Some(memory) = memory(Path::new("/")) else { return };
-    let most = limits.application_memory.as_u64();
+    let most = limits.application_memory.as_u64().saturating_add(limits.request_memory.as_u64());
     if most > memory {
         tracing::warn!(
-            "components may take {} MiB of memory in all (limit `application_memory`), and the machine or the control \
-             group has {} MiB; set it to less under [application.tool.souk.limits] in spin.toml, so that a component \
+            "components and requests may take {} MiB of memory in all (limits `application_memory` and \
+             `request_memory`), and the machine or the control group has {} MiB; set them to less under [application.tool.souk.limits] in spin.toml, so that a component \
              that takes too much fails alone",
             most >> 20,
             memory >> 20

@@ -11,9 +11,6 @@ const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 
-/// The client of a request that a component has made.
-const NO_CLIENT: HeaderValue = HeaderValue::from_static("0.0.0.0:0");
-
 /// The headers that are the same for each request of a route, and the names of its parameters'.
 pub struct RouteHeaders {
     fixed: Vec<(HeaderName, HeaderValue)>,
@@ -21,13 +18,13 @@ pub struct RouteHeaders {
 }
 
 impl RouteHeaders {
-    /// Those of `pattern`.
-    pub fn of(pattern: &RoutePattern) -> Self {
+    /// Those of `pattern`, in an application whose routes begin with `base`.
+    pub fn of(pattern: &RoutePattern, base: &str) -> Self {
         let fixed = [
             ("spin-matched-route", pattern.as_str()),
             ("spin-raw-component-route", pattern.as_str()),
             ("spin-component-route", pattern.prefix()),
-            ("spin-base-path", "/"),
+            ("spin-base-path", base),
         ];
         let fixed = fixed.into_iter().filter_map(|(name, value)| {
             // A header has no room for a route in another script.
@@ -74,17 +71,20 @@ fn is_spins(name: &HeaderName) -> bool {
 pub struct InternalRoute(Router<RouteHeaders>);
 
 impl InternalRoute {
+    /// The client of a request that a component has made.
+    pub const NO_CLIENT: HeaderValue = HeaderValue::from_static("0.0.0.0:0");
+
     /// The route `/...`.
     pub fn new() -> Self {
         let pattern = RoutePattern::everything();
-        let headers = RouteHeaders::of(&pattern);
+        let headers = RouteHeaders::of(&pattern, "/");
         InternalRoute(Router::new([(pattern, headers)]))
     }
 
     /// Sets the headers of a request to `url`, which is absolute.
     pub fn set(&self, headers: &mut HeaderMap, url: &Uri) {
         if let Some(found) = self.0.route(url.path()) {
-            found.target.set(headers, url, &found, &NO_CLIENT);
+            found.target.set(headers, url, &found, &Self::NO_CLIENT);
         }
     }
 }

@@ -1,21 +1,27 @@
 //! The log: one line a record on stderr, written by a thread of its own.
 //!
 //! Records carry the component and the trace id (the request id). `RUST_LOG` sets what is logged; `--quiet` leaves
-//! warnings and errors. When lines come faster than stderr takes them, lines are dropped and counted, never waited for:
+//! warnings and errors; `--log-format json` makes each an object. When lines come faster than stderr takes them, lines are dropped and counted, never waited for:
 //! a component that prints without end must not hold up the others.
 //!
 //! A guest or a client can cause most warnings, as often as it likes. So of each kind of warning or error only
 //! [`MAX_REPEATS`] a second are logged for a component, and one line says how many more there were.
 
+mod json;
 pub(crate) mod repeats;
+pub(crate) mod tail;
 
 pub use repeats::MAX_REPEATS;
+pub use tail::LogTail;
 
+use clap::ValueEnum;
+use json::Json;
 use repeats::Throttled;
 use souk_bindings::printable;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write as _};
 use std::panic::PanicHookInfo;
+use tail::Tee;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -27,11 +33,21 @@ souk_manifest::fixed_limits! {
     const MAX_BUFFERED_LINES: usize = 16_384, "lines";
 }
 
+/// How a record is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// As text.
+    #[default]
+    Text,
+    /// As a JSON object.
+    Json,
+}
+
 /// Starts the log with the filter `default`, which `RUST_LOG` replaces.
 ///
 /// # Errors
 /// When `RUST_LOG` cannot be read, or a log was started before.
-pub fn start(default: &str) -> anyhow::Result<Log> {
+pub fn start(default: &str, format: Format) -> anyhow::Result<Log> {
     std::panic::set_hook(Box::new(report_panic));
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_BUFFERED_LINES)
@@ -44,14 +60,14 @@ pub fn start(default: &str) -> anyhow::Result<Log> {
         // wasmtime warns of every request whose client goes away; the access log has them.
         Err(_) => EnvFilter::new(format!("{default},async_nats=warn,wasmtime_wasi_http=error")),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal())
-        .map_event_format(Throttled::new)
-        .try_init()
-        .map_err(|e| anyhow::anyhow!("the log was started before: {e}"))?;
-    Ok(Log { dropped, _guard: guard })
+    let tail = LogTail::default();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Tee::new(writer, tail.clone()));
+    let started = match format {
+        Format::Text => log.with_ansi(std::io::stderr().is_terminal()).map_event_format(Throttled::new).try_init(),
+        Format::Json => log.with_ansi(false).event_format(Throttled::new(Json)).try_init(),
+    };
+    started.map_err(|e| anyhow::anyhow!("the log was started before: {e}"))?;
+    Ok(Log { dropped, tail, _guard: guard })
 }
 
 /// Reports a panic on one line, which nothing that a guest sent can end. It goes straight to stderr: a second panic may
@@ -70,7 +86,31 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
 /// The log of the process; it is flushed when this is dropped.
 pub struct Log {
     dropped: ErrorCounter,
+    tail: LogTail,
     _guard: WorkerGuard,
+}
+
+/// How many lines the log has lost; cheap to clone.
+#[derive(Clone)]
+pub struct LogLosses(ErrorCounter);
+
+impl LogLosses {
+    /// The lines so far.
+    pub fn lines(&self) -> u64 {
+        self.0.dropped_lines() as u64
+    }
+}
+
+impl Log {
+    /// How many lines it loses.
+    pub fn losses(&self) -> LogLosses {
+        LogLosses(self.dropped.clone())
+    }
+
+    /// Its last lines.
+    pub fn tail(&self) -> LogTail {
+        self.tail.clone()
+    }
 }
 
 impl Drop for Log {

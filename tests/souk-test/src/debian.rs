@@ -26,6 +26,38 @@ pub fn install(program: &str, package: &str) {
     run(install);
 }
 
+/// A program on the path, or the one at `inside` of Debian's `package`, which is unpacked below `folder` and not installed:
+/// for packages whose installation starts a service.
+pub fn found_or_unpacked(program: &str, package: &str, inside: &str, folder: &Path) -> PathBuf {
+    if let Some(found) = on_path(&[program]) {
+        return found;
+    }
+    let unpacked = folder.join(package);
+    if !unpacked.join(inside).is_file() {
+        eprintln!("warning: {program} is missing; Debian's {package} is unpacked in {}", unpacked.display());
+        std::fs::create_dir_all(folder).unwrap();
+        // Under its name when it is complete: tests that run at once may all do this.
+        let temp = tempfile::tempdir_in(folder).unwrap();
+        let apt = |arguments: &[&str]| {
+            let mut apt = Command::new("apt-get");
+            apt.args(arguments).current_dir(temp.path());
+            apt
+        };
+        let downloaded = apt(&["download", "-qq", package]).output().is_ok_and(|output| output.status.success());
+        if !downloaded {
+            run(apt(&["update", "-qq"]));
+            run(apt(&["download", "-qq", package]));
+        }
+        let archive = std::fs::read_dir(temp.path()).unwrap().next().unwrap().unwrap().path();
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("-x").arg(archive).arg(temp.path().join("unpacked"));
+        run(unpack);
+        // Another may have been faster.
+        let _ = std::fs::rename(temp.path().join("unpacked"), &unpacked);
+    }
+    unpacked.join(inside)
+}
+
 /// Whether the tests run as root: who owns this process is who owns its folder in /proc.
 pub fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|process| process.uid() == 0)

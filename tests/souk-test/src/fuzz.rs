@@ -58,7 +58,7 @@ fn mutated(random: &mut Random, kept: &[Vec<u8>]) -> Vec<u8> {
         let at = random.below(input.len() + 1);
         match random.below(7) {
             // Another byte, or another bit.
-            0 if at < input.len() => input[at] = random.next() as u8,
+            0 if at < input.len() => input[at] = random.next_u64() as u8,
             1 if at < input.len() => input[at] ^= 1 << random.below(8),
             // A byte that formats give a meaning to.
             2 => input.insert(at, b"\"\\{}[]:,=&%.-+0 \n\r\0"[random.below(19)]),

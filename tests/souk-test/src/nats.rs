@@ -149,6 +149,14 @@ impl Nats {
         self.store_directory(node).join("jetstream/$G/streams").join(stream).join("msgs")
     }
 
+    /// Replaces `from`, which must be there, in the configuration of server `node`, for its next start.
+    pub fn reconfigure(&self, node: usize, from: &str, to: &str) {
+        let file = self.place(node).join("nats.conf");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "the configuration has no {from}");
+        fs::write(file, text.replace(from, to)).unwrap();
+    }
+
     /// Starts server `node` again, on the same port and data.
     pub fn resume(&mut self, node: usize) {
         self.spawn(node);

@@ -42,7 +42,7 @@ impl Request<'_> {
 /// When the host refuses the response, which is a mistake in [`reply`].
 pub async fn serve(
     request: WasiRequest,
-    dispatch: impl AsyncFn(&Request<'_>) -> Result<Reply, Error>,
+    dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>,
 ) -> Result<Response, ErrorCode> {
     let method = request.get_method();
     let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
@@ -59,7 +59,7 @@ async fn answer(
     headers: &Headers,
     method: &Method,
     target: &str,
-    dispatch: impl AsyncFn(&Request<'_>) -> Result<Reply, Error>,
+    dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
     let text = match method {
         // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
@@ -68,5 +68,5 @@ async fn answer(
     };
     let body = Fields::parse(&text)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    dispatch(&Request { method, target, path, query, body: &body, headers }).await
+    dispatch(&Request { method, target, path, query, body: &body, headers })
 }

@@ -18,12 +18,12 @@ use spin_sdk::wasip3::http::types::Method;
 use super::openapi::bodies::{BodyErrors, CredentialsBody, Failures, LoginErrors, NewAccountBody};
 
 /// Answers a request for `/api/auth/...`.
-pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Post, [action]) => match action.to_ascii_lowercase().as_str() {
-            "register" => register(request.body).await,
-            "login" => login(request.body).await,
-            "verify" => verify(request.header("authorization").as_deref()).await,
+            "register" => register(request.body),
+            "login" => login(request.body),
+            "verify" => verify(request.header("authorization").as_deref()),
             _ => Err(no_route(request)),
         },
         _ => Err(no_route(request)),
@@ -38,8 +38,8 @@ pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error>
     request_body = NewAccountBody,
     responses(BodyErrors, Failures, (status = 201, description = "The account was made", body = View)),
 ))]
-async fn register(body: &Fields<'_>) -> Result<Reply, Error> {
-    let session = accounts::register(new_account(body)?).await.map_err(refused)?;
+fn register(body: &Fields<'_>) -> Result<Reply, Error> {
+    let session = accounts::register(&new_account(body)?).map_err(refused)?;
     Reply::json(201, &View::of(&session))
 }
 
@@ -51,9 +51,9 @@ async fn register(body: &Fields<'_>) -> Result<Reply, Error> {
     request_body = CredentialsBody,
     responses(BodyErrors, Failures, (status = 201, description = "The token to use from now on", body = View)),
 ))]
-async fn login(body: &Fields<'_>) -> Result<Reply, Error> {
+fn login(body: &Fields<'_>) -> Result<Reply, Error> {
     let (email, password) = credentials(body)?;
-    let session = accounts::login(email, password).await.map_err(refused)?;
+    let session = accounts::login(&email, &password).map_err(refused)?;
     Reply::json(201, &View::of(&session))
 }
 
@@ -67,9 +67,9 @@ async fn login(body: &Fields<'_>) -> Result<Reply, Error> {
         (status = 201, description = "The user, and a new token", body = View),
     ),
 ))]
-async fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
+fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
     let token = bearer(authorization).ok_or_else(Error::no_token)?;
-    let session = accounts::verify(token.to_owned()).await.map_err(unproved)?;
+    let session = accounts::verify(token).map_err(unproved)?;
     Reply::json(201, &View::of(&session))
 }
 

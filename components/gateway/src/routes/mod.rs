@@ -15,7 +15,7 @@ use crate::http::reply::Reply;
 use crate::http::{Request, path};
 
 /// Finds the route of a request and runs it.
-pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
+pub fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     let mut segments = path::segments(request.path);
     if !segments.next().is_some_and(|prefix| prefix.eq_ignore_ascii_case("api")) {
         return Err(no_route(request));
@@ -23,10 +23,10 @@ pub async fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     let resource = segments.next().unwrap_or_default().to_ascii_lowercase();
     let rest: Vec<&str> = segments.collect();
     match resource.as_str() {
-        "auth" => auth::route(request, &rest).await,
+        "auth" => auth::route(request, &rest),
         "docs" | "openapi.json" => docs::route(request, &resource, &rest),
-        "orders" => orders::route(request, &rest).await,
-        "products" => products::route(request, &rest).await,
+        "orders" => orders::route(request, &rest),
+        "products" => products::route(request, &rest),
         _ => Err(no_route(request)),
     }
 }

@@ -12,8 +12,12 @@ use crate::http::error::Error;
 use crate::http::json::Fields;
 use crate::http::reply::Reply;
 use crate::http::{Request, path};
+use input::ListQuery;
 use spin_sdk::wasip3::http::types::Method;
-use view::{CheckoutView, List, OrderView};
+use view::{CheckoutView, FoundView, List, OrderView};
+
+#[cfg(test)]
+use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
@@ -22,43 +26,43 @@ use super::openapi::bodies::{
 };
 
 /// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
-pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => {
-            let actor = actor(request).await?;
-            list(actor, request.query).await
+            let actor = actor(request)?;
+            list(actor, request.query)
         }
         (Method::Post, []) => {
-            let actor = actor(request).await?;
-            create(actor, request.body, request.header("idempotency-key")).await
+            let actor = actor(request)?;
+            create(actor, request.body, request.header("idempotency-key"))
         }
         (Method::Get | Method::Head, [status]) if !status.is_empty() => {
             let status = path::parameter(status)?;
-            let actor = actor(request).await?;
-            list_by_status(actor, request.query, &status).await
+            let actor = actor(request)?;
+            list_by_status(actor, request.query, &status)
         }
         (Method::Patch, [id]) if !id.is_empty() => {
             let id = path::parameter(id)?;
-            let actor = actor(request).await?;
-            change_status(actor, &id, request.body).await
+            let actor = actor(request)?;
+            change_status(actor, &id, request.body)
         }
         (Method::Get | Method::Head, [word, id]) if word.eq_ignore_ascii_case("id") && !id.is_empty() => {
             let id = path::parameter(id)?;
-            let actor = actor(request).await?;
-            get(actor, &id).await
+            let actor = actor(request)?;
+            get(actor, &id)
         }
         (Method::Post, [id, word]) if word.eq_ignore_ascii_case("pay") && !id.is_empty() => {
             let id = path::parameter(id)?;
-            let actor = actor(request).await?;
-            pay(actor, &id).await
+            let actor = actor(request)?;
+            pay(actor, &id)
         }
         _ => Err(no_route(request)),
     }
 }
 
 /// On whose behalf the service is called.
-async fn actor(request: &Request<'_>) -> Result<Actor, Error> {
-    Ok(match Caller::of(request).await? {
+fn actor(request: &Request<'_>) -> Result<Actor, Error> {
+    Ok(match Caller::of(request)? {
         Caller::Anyone => Actor::Anyone,
         Caller::User(user) if user.role == Role::Admin => Actor::Admin(user.id),
         Caller::User(user) => Actor::Customer(user.id),
@@ -66,16 +70,24 @@ async fn actor(request: &Request<'_>) -> Result<Actor, Error> {
 }
 
 /// Lists orders, the newest first: those of the user, or for administrators all.
+///
+/// With a filter, or with `after`, a page is named by the order after which it begins: `next` of the page before.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders", operation_id = "listOrders", tag = "orders", security(("bearer" = [])),
     params(OrderQuery),
     responses(
         LoginErrors, QueryErrors, Failures,
-        (status = 200, description = "One page, empty past the last; without the orders' lines", body = List),
+        (status = 200, description = "One page, empty past the last; without the orders' lines", body = Listed),
     ),
 ))]
-async fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
-    show(actor, input::query(query)?).await
+fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
+    match input::query(query)? {
+        ListQuery::Page(query) => show(actor, query),
+        ListQuery::Search(search) => {
+            let found = orders::find(&actor, &search).map_err(|e| refused(e, None))?;
+            Reply::json(200, &FoundView::of(&found))
+        }
+    }
 }
 
 /// Lists the orders that have one status, the newest first.
@@ -87,12 +99,12 @@ async fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
         (status = 200, description = "One page, empty past the last; without the orders' lines", body = List),
     ),
 ))]
-async fn list_by_status(actor: Actor, query: &str, status: &str) -> Result<Reply, Error> {
-    show(actor, input::query_by_status(query, status)?).await
+fn list_by_status(actor: Actor, query: &str, status: &str) -> Result<Reply, Error> {
+    show(actor, input::query_by_status(query, status)?)
 }
 
-async fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
-    let found = orders::list(actor, query).await.map_err(|e| refused(e, None))?;
+fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
+    let found = orders::list(&actor, query).map_err(|e| refused(e, None))?;
     Reply::json(200, &List::of(&found, &query))
 }
 
@@ -111,9 +123,9 @@ async fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
         (status = 429, description = "Too many orders of the user wait for their payment", body = ServiceError),
     ),
 ))]
-async fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
+fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
     let order = input::new_order(body, idempotency_key)?;
-    let checkout = orders::create(actor, order).await.map_err(|e| refused(e, None))?;
+    let checkout = orders::create(&actor, &order).map_err(|e| refused(e, None))?;
     Reply::json(201, &CheckoutView::of(&checkout))
 }
 
@@ -128,9 +140,9 @@ async fn create(actor: Actor, body: &Fields<'_>, idempotency_key: Option<String>
         (status = 201, description = "The order, and where to pay it", body = CheckoutView),
     ),
 ))]
-async fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
+fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
-    let checkout = orders::pay(actor, id.clone()).await.map_err(|e| refused(e, Some(&id)))?;
+    let checkout = orders::pay(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
     Reply::json(201, &CheckoutView::of(&checkout))
 }
 
@@ -140,9 +152,9 @@ async fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
     params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
     responses(LoginErrors, MissingErrors, Failures, (status = 200, description = "The order", body = OrderView)),
 ))]
-async fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
+fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
-    let order = orders::get(actor, id.clone()).await.map_err(|e| refused(e, Some(&id)))?;
+    let order = orders::get(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
     Reply::json(200, &OrderView::whole(&order))
 }
 
@@ -159,11 +171,11 @@ async fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
         (status = 200, description = "The order, without its lines", body = OrderView),
     ),
 ))]
-async fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
+fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     // The body is checked before the number, as it always was.
     let status: Status = input::new_status(body)?;
     let id = order_id(id)?;
-    let order = orders::change_status(actor, id.clone(), status).await.map_err(|e| refused(e, Some(&id)))?;
+    let order = orders::change_status(&actor, &id, status).map_err(|e| refused(e, Some(&id)))?;
     Reply::json(200, &OrderView::line(&order))
 }
 

@@ -4,17 +4,17 @@ use super::no_route;
 use crate::authorize;
 use crate::bindings::catalog::{self, Money, NewProduct, Product, ProductChanges, ProductId};
 use crate::http::error::Error;
-use crate::http::json::Fields;
+use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::http::{Request, path, query};
 use crate::money::Decimal;
-use crate::validate::{Input, amount, positive, text};
+use crate::validate::{Checked, Input, amount, positive, text};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    AdminErrors, BodyErrors, Failures, MissingErrors, NewProductBody, PageQuery, ProductChangesBody, QueryErrors,
+    AdminErrors, BodyErrors, Failures, MissingErrors, NewProductBody, ProductChangesBody, ProductQuery, QueryErrors,
 };
 
 /// The most products on a page; the contract's bound.
@@ -23,37 +23,47 @@ const MAX_LIMIT: u32 = 1000;
 const DEFAULT_PAGE: (u32, u32) = (1, 10);
 
 /// Answers a request for `/api/products` (`rest` is empty) or `/api/products/:id`.
-pub async fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
-        (Method::Get | Method::Head, []) => list(request.query).await,
+        (Method::Get | Method::Head, []) => list(request.query),
         (Method::Post, []) => {
-            authorize::admin(request).await?;
-            create(request.body).await
+            authorize::admin(request)?;
+            create(request.body)
         }
         (_, [""]) => Err(no_route(request)),
-        (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?).await,
+        (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?),
         (Method::Patch, [id]) => {
             let id = path::parameter(id)?;
-            authorize::admin(request).await?;
-            update(&id, request.body).await
+            authorize::admin(request)?;
+            update(&id, request.body)
         }
         (Method::Delete, [id]) => {
             let id = path::parameter(id)?;
-            authorize::admin(request).await?;
-            delete(number(&id)?).await
+            authorize::admin(request)?;
+            delete(number(&id)?)
         }
         _ => Err(no_route(request)),
     }
 }
 
 /// Lists the products that can be ordered.
+///
+/// A page is named by its number, or by the product after which it begins: then the answer has `next` in place of totals,
+/// and products that come or go meanwhile move no page. `after=0` is the first such page.
 #[cfg_attr(test, utoipa::path(
-    get, path = "/api/products", operation_id = "listProducts", tag = "products", params(PageQuery),
-    responses(QueryErrors, Failures, (status = 200, description = "One page, empty past the last", body = List)),
+    get, path = "/api/products", operation_id = "listProducts", tag = "products", params(ProductQuery),
+    responses(QueryErrors, Failures, (status = 200, description = "One page, empty past the last", body = Listed)),
 ))]
-async fn list(query: &str) -> Result<Reply, Error> {
-    let (page, limit) = page_query(query)?;
-    let found = catalog::list(page, limit).await.map_err(|e| refused(e, None))?;
+fn list(query: &str) -> Result<Reply, Error> {
+    let (page, limit) = match page_query(query)? {
+        Place::Page(page, limit) => (page, limit),
+        Place::After(id, limit) => {
+            let found = catalog::list_after(Some(id), limit).map_err(|e| refused(e, None))?;
+            let data = found.products.iter().map(View::of).collect();
+            return Ok(Reply::json(200, &ListAfter { data, next: found.next })?.public());
+        }
+    };
+    let found = catalog::list(page, limit).map_err(|e| refused(e, None))?;
     let pagination =
         Pagination { page, limit, total_pages: found.total, last_page: found.total.div_ceil(limit.into()) };
     Ok(Reply::json(200, &List { data: found.products.iter().map(View::of).collect(), pagination })?.public())
@@ -65,9 +75,9 @@ async fn list(query: &str) -> Result<Reply, Error> {
     request_body = NewProductBody,
     responses(BodyErrors, AdminErrors, Failures, (status = 201, description = "The product", body = View)),
 ))]
-async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
+fn create(body: &Fields<'_>) -> Result<Reply, Error> {
     let product = new_product(body)?;
-    let created = catalog::create(product).await.map_err(|e| refused(e, None))?;
+    let created = catalog::create(&product).map_err(|e| refused(e, None))?;
     Reply::json(201, &View::of(&created))
 }
 
@@ -77,8 +87,8 @@ async fn create(body: &Fields<'_>) -> Result<Reply, Error> {
     params(("id" = u64, Path, description = "The product's number")),
     responses(MissingErrors, Failures, (status = 200, description = "The product", body = View)),
 ))]
-async fn get(id: ProductId) -> Result<Reply, Error> {
-    let product = catalog::get(id).await.map_err(|e| refused(e, Some(id)))?;
+fn get(id: ProductId) -> Result<Reply, Error> {
+    let product = catalog::get(id).map_err(|e| refused(e, Some(id)))?;
     Ok(Reply::json(200, &View::of(&product))?.public())
 }
 
@@ -94,14 +104,14 @@ async fn get(id: ProductId) -> Result<Reply, Error> {
         (status = 200, description = "The product as it is now", body = View),
     ),
 ))]
-async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
+fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     // The body is checked before the number, as it always was.
     let changes = changes(body)?;
     let id = number(id)?;
     if changes.name.is_none() && changes.price.is_none() {
         return Err(Error::service(400, "No data provided"));
     }
-    let product = catalog::update(id, changes).await.map_err(|e| refused(e, Some(id)))?;
+    let product = catalog::update(id, &changes).map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
@@ -116,8 +126,8 @@ async fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
         (status = 200, description = "The product as it was", body = View),
     ),
 ))]
-async fn delete(id: ProductId) -> Result<Reply, Error> {
-    let product = catalog::delete(id).await.map_err(|e| refused(e, Some(id)))?;
+fn delete(id: ProductId) -> Result<Reply, Error> {
+    let product = catalog::delete(id).map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
@@ -150,17 +160,43 @@ fn number(segment: &str) -> Result<ProductId, Error> {
     }
 }
 
-/// `page` and `limit` of a list.
-fn page_query(query: &str) -> Result<(u32, u32), Error> {
+/// Which products a list asks for, and how many.
+#[derive(Debug, PartialEq)]
+enum Place {
+    /// Those of the page with this number.
+    Page(u32, u32),
+    /// Those that come after this product.
+    After(ProductId, u32),
+}
+
+/// `page` or `after`, and `limit`, of a list.
+fn page_query(query: &str) -> Result<Place, Error> {
+    let (page, limit) = DEFAULT_PAGE;
     if query.is_empty() {
-        return Ok(DEFAULT_PAGE);
+        return Ok(Place::Page(page, limit));
     }
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
-    let mut input = Input::new(&fields, &["page", "limit"]);
-    let page = input.optional("page", positive(u32::MAX)).unwrap_or(DEFAULT_PAGE.0);
-    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_PAGE.1);
-    input.finish(Some((page, limit)))
+    let mut input = Input::new(&fields, &["page", "limit", "after"]);
+    let page = input.optional("page", positive(u32::MAX));
+    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(limit);
+    let after = input.optional("after", |name, value| after(name, value, page.is_some()));
+    input.finish(Some(match after {
+        Some(id) => Place::After(id, limit),
+        None => Place::Page(page.unwrap_or(DEFAULT_PAGE.0), limit),
+    }))
+}
+
+/// The number of the product after which to go on.
+fn after(name: &str, value: Option<&Value>, has_page: bool) -> Checked<ProductId> {
+    if has_page {
+        return Err(vec![format!("{name} must not be given with page")]);
+    }
+    match value {
+        Some(Value::Text(text)) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    }
+    .ok_or_else(|| vec![format!("{name} must be the number of a product")])
 }
 
 fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
@@ -213,6 +249,27 @@ impl<'a> View<'a> {
 struct List<'a> {
     data: Vec<View<'a>>,
     pagination: Pagination,
+}
+
+/// The products after another one, by ascending number.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductListAfter))]
+struct ListAfter<'a> {
+    data: Vec<View<'a>>,
+    /// What to give as `after` for the next page; null on the last.
+    #[cfg_attr(test, schema(required = true, value_type = Option<u64>))]
+    next: Option<ProductId>,
+}
+
+/// What a list is answered with: by number of the page, or by product.
+#[cfg(test)]
+#[allow(dead_code, reason = "described, never made")]
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[schema(as = ProductLists)]
+enum Listed<'a> {
+    Page(List<'a>),
+    After(ListAfter<'a>),
 }
 
 /// Where a page of products stands.

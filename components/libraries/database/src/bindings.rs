@@ -6,8 +6,8 @@
 #![allow(dead_code, reason = "the interface has more than this library uses")]
 
 spin_sdk::wit_bindgen::generate!({
-    inline: "package store:database; world imports { import spin:postgres/postgres@4.2.0; }",
-    path: "../../../wit/deps/spin-postgres@4.2.0",
+    inline: "package souk:database; world imports { import spin:postgres/postgres@4.2.0; }",
+    path: "wit",
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });

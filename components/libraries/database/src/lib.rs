@@ -124,17 +124,17 @@ impl Database {
     /// # Errors
     /// [`Error::Internal`] when the variable is missing or names no database that the component was granted;
     /// [`Error::Unavailable`] when the database cannot be reached.
-    pub async fn open() -> Result<Database, Error> {
+    pub fn open() -> Result<Database, Error> {
         match IDLE.take() {
             Some(connection) => Ok(Database::over(connection)),
-            None => Database::connect().await,
+            None => Database::connect(),
         }
     }
 
     #[cold]
-    async fn connect() -> Result<Database, Error> {
+    fn connect() -> Result<Database, Error> {
         if LOCATION.with(|location| location.get().is_none()) {
-            let url = spin_sdk::variables::get(VARIABLE).await.map_err(|e| {
+            let url = souk_variables::get(VARIABLE).map_err(|e| {
                 eprintln!("variable `{VARIABLE}`: {e}");
                 Error::Internal
             })?;

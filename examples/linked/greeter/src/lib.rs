@@ -13,7 +13,7 @@ struct Greeter;
 export!(Greeter);
 
 impl Guest for Greeter {
-    async fn greet(name: String, language: String) -> Result<String, Error> {
+    fn greet(name: String, language: String) -> Result<String, Error> {
         match language.as_str() {
             "en" => Ok(format!("Hello, {name}!")),
             "es" => Ok(format!("¡Hola, {name}!")),

@@ -14,9 +14,9 @@ use spin_sdk::http_service;
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
     let mut segments = request.uri().path().trim_matches('/').splitn(2, '/');
-    let language = segments.next().unwrap_or_default().to_owned();
-    let name = segments.next().unwrap_or("stranger").to_owned();
-    match greet(name, language).await {
+    let language = segments.next().unwrap_or_default();
+    let name = segments.next().unwrap_or("stranger");
+    match greet(name, language) {
         Ok(greeting) => (StatusCode::OK, format!("{greeting}\n")),
         Err(Error::UnknownLanguage(language)) => {
             (StatusCode::NOT_FOUND, format!("there is no greeting in {language:?}\n"))

@@ -4,21 +4,19 @@
 //! can change in between. The connector belongs to one component, and so does the pool above it: a connection that one
 //! component's grants opened is never handed to another.
 
-use super::address::special;
-use super::allow::{AllowedHosts, Target};
+use super::target::Target;
+use crate::outbound::{self, AllowedHosts, Resolve, Unreachable};
 use futures::future::BoxFuture;
 use http::Uri;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{HttpConnector, dns::Name};
 use hyper_util::rt::TokioIo;
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio_rustls::rustls::{self, ClientConfig};
+use tokio_rustls::rustls::ClientConfig;
 use tower_service::Service;
 
 souk_manifest::fixed_limits! {
@@ -28,43 +26,14 @@ souk_manifest::fixed_limits! {
     // A connection attempt can outlive its request in the pool, so it has a bound of its own.
     /// How long it may take to resolve a name, connect and finish the TLS handshake, whatever the component asks for.
     pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The most names that one component resolves at a time; others wait.
-    const MAX_LOOKUPS: usize = 16, "names";
 }
 
-/// Resolves a name; a seam, so that tests can say where a name leads.
-pub(crate) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
-
-/// The system's resolver, for one component.
-///
-/// A look-up blocks a thread and cannot be stopped, so it can outlive the request that wanted it. It keeps its permit
-/// until it is over: a component that is granted wildcards cannot fill the blocking pool with names that never answer.
-pub(crate) fn system_resolver() -> Resolve {
-    let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
-    Arc::new(move |name| {
-        let permits = permits.clone();
-        Box::pin(async move {
-            let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
-            let lookup = move || {
-                let found = (name, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect());
-                drop(permit);
-                found
-            };
-            tokio::task::spawn_blocking(lookup).await?
-        })
-    })
-}
-
-/// The TLS settings of all outbound connections: certificates are checked against Mozilla's roots, always.
+/// The TLS settings of the clients.
 ///
 /// # Errors
 /// When the TLS library does not support its own defaults.
 pub fn tls_config() -> anyhow::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_webpki_roots()
-        .with_no_client_auth();
+    let mut config = outbound::tls_config()?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -72,10 +41,8 @@ pub fn tls_config() -> anyhow::Result<Arc<ClientConfig>> {
 /// Why no connection was attempted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("{host} leads to {address} ({kind}), which is not on the public internet")]
-    Prohibited { host: String, address: IpAddr, kind: &'static str },
-    #[error("the name cannot be resolved: {0}")]
-    Dns(#[source] io::Error),
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     #[error("no connection within {CONNECT_TIMEOUT:?}")]
     Timeout,
     #[error("the URI has no host")]
@@ -99,13 +66,8 @@ impl Connector {
 }
 
 impl Shared {
-    fn check(&self, target: &Target, address: IpAddr) -> Result<(), ConnectError> {
-        match special(address) {
-            Some(kind) if !self.allowed.grants_address(target, address) => {
-                Err(ConnectError::Prohibited { host: target.host.clone(), address, kind })
-            }
-            _ => Ok(()),
-        }
+    async fn addresses(&self, target: &Target) -> Result<Vec<IpAddr>, ConnectError> {
+        Ok(target.server().addresses(&self.allowed, &self.resolve).await?)
     }
 }
 
@@ -125,8 +87,8 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let target = Target::of(&uri).ok_or(ConnectError::NoHost)?;
             // `HttpConnector` asks no resolver about an address, so a literal one is checked here.
-            if let Some(address) = target.address() {
-                shared.check(&target, address)?;
+            if target.host.parse::<IpAddr>().is_ok() {
+                shared.addresses(&target).await?;
             }
             let tls = shared.tls.clone();
             let mut http = HttpConnector::new_with_resolver(CheckedResolver { shared, target });
@@ -154,24 +116,13 @@ impl Service<Name> for CheckedResolver {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, name: Name) -> Self::Future {
+    fn call(&mut self, _: Name) -> Self::Future {
         let CheckedResolver { shared, target } = self.clone();
         Box::pin(async move {
-            let found = (shared.resolve)(name.as_str().to_owned()).await.map_err(ConnectError::Dns)?;
-            let mut refused = None;
-            let mut addresses = Vec::with_capacity(found.len());
-            for address in found {
-                match shared.check(&target, address) {
-                    // `HttpConnector` puts the URI's port in the place of 0.
-                    Ok(()) => addresses.push(SocketAddr::new(address, 0)),
-                    Err(error) => refused = Some(error),
-                }
-            }
-            match refused {
-                Some(error) if addresses.is_empty() => Err(error),
-                _ if addresses.is_empty() => Err(ConnectError::Dns(io::Error::other("no addresses"))),
-                _ => Ok(addresses.into_iter()),
-            }
+            let addresses = shared.addresses(&target).await?;
+            // `HttpConnector` puts the URI's port in the place of 0.
+            let addresses: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+            Ok(addresses.into_iter())
         })
     }
 }

@@ -3,6 +3,7 @@
 //! The guest learns the kind of the failure; addresses and the libraries' own words go to the log.
 
 use super::connect::ConnectError;
+use crate::outbound::Unreachable;
 use hyper_util::client::legacy;
 use std::error::Error as StdError;
 use std::io;
@@ -22,6 +23,20 @@ pub(super) fn of_request(error: &legacy::Error) -> Error {
 /// The error code of a response body that has failed.
 pub(super) fn of_body(error: &hyper::Error) -> Error {
     first_known(error).unwrap_or(Error::HttpProtocolError)
+}
+
+/// The name of the kind of an error, for measures.
+pub(super) fn name(error: &Error) -> &'static str {
+    match error {
+        Error::HttpRequestDenied | Error::DestinationIpProhibited => "denied",
+        Error::DnsError { .. } | Error::DestinationNotFound => "not-found",
+        Error::DestinationUnavailable | Error::ConnectionRefused | Error::ConnectionTerminated => "unavailable",
+        Error::ConnectionTimeout | Error::ConnectionReadTimeout | Error::HttpResponseTimeout => "timeout",
+        Error::ConnectionLimitReached => "connection-limit",
+        Error::TlsCertificateError | Error::TlsAlertReceived { .. } | Error::TlsProtocolError => "tls",
+        Error::LoopDetected => "loop",
+        _ => "other",
+    }
 }
 
 /// An error and its causes in one line for the log.
@@ -46,8 +61,8 @@ fn first_known(error: &(dyn StdError + 'static)) -> Option<Error> {
 fn code(error: &(dyn StdError + 'static)) -> Option<Error> {
     if let Some(error) = error.downcast_ref::<ConnectError>() {
         return Some(match error {
-            ConnectError::Prohibited { .. } => Error::DestinationIpProhibited,
-            ConnectError::Dns(_) => Error::DnsError { rcode: None, info_code: None },
+            ConnectError::Unreachable(Unreachable::Special) => Error::DestinationIpProhibited,
+            ConnectError::Unreachable(Unreachable::Unresolved(_)) => Error::DnsError { rcode: None, info_code: None },
             ConnectError::Timeout => Error::ConnectionTimeout,
             ConnectError::NoHost => Error::HttpRequestUriInvalid,
         });

@@ -7,39 +7,41 @@
 //! One [`Client`] a component, made at start-up, with a pool of its own; HTTP/2 where the server offers it over TLS.
 //! The number of requests under way is bounded, and every wait ends at the call's deadline at the latest.
 //!
-//! `http://NAME.spin.internal` does not leave the process: the request goes to the component NAME, as one more hop of
-//! the same call. Only such requests carry the call's trace id, as `x-request-id`: to strangers it is nobody's business.
-//! Spin's `http://self` is not supported; `http://NAME.spin.internal` serves.
+//! Requests to the application itself do not leave the process: see [`inside`]. Only such requests carry the call's trace
+//! id, as `x-request-id`: to strangers it is nobody's business.
 
-mod address;
-mod allow;
 mod body;
 mod connect;
 mod error;
+mod grant;
+mod inside;
+mod middleware;
+mod target;
 
-pub(crate) use address::special;
-pub use allow::AllowedHosts;
 pub use connect::tls_config;
-pub(crate) use connect::{Resolve, system_resolver};
+pub use grant::{BINDING, Clients};
+pub use inside::{Destination, Internal, InternalDispatch};
+pub(crate) use middleware::{NextHooks, add_to_linker};
 pub use tokio_rustls::rustls::ClientConfig as TlsConfig;
 
+use crate::boundary::{Boundary, ComponentBoundaries};
 use crate::call::CallContext;
 use crate::framing::{self, Counted};
-use allow::{INTERNAL, Target};
+use crate::outbound::{AllowedHosts, Resolve, system_resolver};
 use body::Limited;
 use connect::{CONNECT_TIMEOUT, Connector};
-use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use souk_manifest::SELF_HOSTS;
 use souk_manifest::limits::FixedLimit;
-use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use target::{INTERNAL, Target};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -58,8 +60,6 @@ souk_manifest::fixed_limits! {
     const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
     /// The most that one write of a component's request body copies; the host holds up to two of them a request.
     const MAX_CHUNK_BYTES: usize = 64 * 1024, bytes;
-    /// The most refused hosts that a component's log warns of, once each.
-    const MAX_REPORTED_HOSTS: usize = 64, "hosts";
 }
 
 /// Every fixed limit of this module.
@@ -69,27 +69,6 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Hands a request to the component of the given name and returns its response.
-///
-/// It must run the component in a task of its own: wasmtime refuses to run one store from within another. A component
-/// that does not exist is [`Error::DestinationNotFound`].
-pub type InternalDispatch = Arc<
-    dyn Fn(String, Request<WasiBody>, CallContext) -> BoxFuture<'static, Result<Response<WasiBody>, Error>>
-        + Send
-        + Sync,
->;
-
-/// The way to the application's own components: clients are made before the components are, so it is set later.
-#[derive(Clone, Default)]
-pub struct Internal(Arc<OnceLock<InternalDispatch>>);
-
-impl Internal {
-    /// Opens the way, for all clients that share it; the first call counts.
-    pub fn set(&self, dispatch: InternalDispatch) {
-        let _ = self.0.set(dispatch);
-    }
-}
-
 /// The HTTP client of one component; shared by its instances.
 pub struct Client {
     component: Arc<str>,
@@ -97,10 +76,16 @@ pub struct Client {
     client: legacy::Client<Connector, WasiBody>,
     under_way: Arc<Semaphore>,
     internal: Internal,
-    reported: Mutex<BTreeSet<String>>,
+    inside: Boundary,
+    outside: Boundary,
 }
 
 impl Client {
+    /// The same with the boundaries that its requests cross.
+    pub fn crossing(self, boundaries: &ComponentBoundaries) -> Self {
+        Client { inside: boundaries.inside.clone(), outside: boundaries.outside.clone(), ..self }
+    }
+
     /// A client for `component` that sends to the hosts of `allowed` only, with at most `requests` under way.
     pub fn new(
         component: Arc<str>,
@@ -109,7 +94,7 @@ impl Client {
         internal: Internal,
         tls: Arc<TlsConfig>,
     ) -> Self {
-        Self::with_resolver(component, allowed, requests, internal, tls, connect::system_resolver())
+        Self::with_resolver(component, allowed, requests, internal, tls, system_resolver())
     }
 
     fn with_resolver(
@@ -135,7 +120,8 @@ impl Client {
             client,
             under_way: Arc::new(Semaphore::new(requests)),
             internal,
-            reported: Mutex::default(),
+            inside: Boundary::off(),
+            outside: Boundary::off(),
         }
     }
 
@@ -147,23 +133,28 @@ impl Client {
         call: &CallContext,
     ) -> Result<Response<WasiBody>, Error> {
         let target = Target::of(request.uri()).ok_or(Error::HttpRequestUriInvalid)?;
-        if ["self", "self.alt"].contains(&target.host.as_str()) {
-            let why = "`self` is not supported; send to http://COMPONENT.spin.internal";
-            return Err(self.failed(&target, call, why, Error::HttpRequestDenied));
-        }
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let request = self.framed(request, &target, call)?;
         let deadline = Instant::from_std(call.deadline);
+        let boundary = if target.host.ends_with(INTERNAL) { &self.inside } else { &self.outside };
+        let (crossing, method) = (boundary.open(), request.method().clone());
         let sent = async {
             match target.host.strip_suffix(INTERNAL).map(str::to_owned) {
-                Some(name) => self.send_inside(name, &target, request, options, call).await,
-                None if self.allowed.allows(&target) => self.send_outside(&target, request, options, call).await,
+                Some(name) => self.send_to_component(name, &target, request, options, call).await,
+                None if SELF_HOSTS.contains(&target.host.as_str()) => {
+                    self.send_to_own_routes(&target, request, options, call).await
+                }
+                None if self.allowed.allows(&target.server()) => {
+                    self.send_outside(&target, request, options, call).await
+                }
                 None => Err(self.denied(&target, call)),
             }
         };
-        timeout_at(deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout))
+        let response = timeout_at(deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout));
+        crossing.close_request(&method, response.as_ref().map(Response::status).map_err(error::name));
+        response
     }
 
     /// The request as the host lets it leave: without headers of the connection, its body counted.
@@ -238,50 +229,9 @@ impl Client {
         Ok(response.map(limit))
     }
 
-    /// Sends a request to a component of the same application. It takes no place among the requests under way: it
-    /// holds no socket, and the callee's own pool bounds it.
-    async fn send_inside(
-        &self,
-        name: String,
-        target: &Target,
-        mut request: Request<WasiBody>,
-        options: RequestOptions,
-        call: &CallContext,
-    ) -> Result<Response<WasiBody>, Error> {
-        if name.is_empty() || target.scheme != "http" || target.port != 80 || !self.allowed.allows_internal(&name) {
-            return Err(self.denied(target, call));
-        }
-        let Some(next) = call.next(call.remaining()) else {
-            return Err(self.failed(target, call, "the call has crossed too many components", Error::LoopDetected));
-        };
-        let Some(dispatch) = self.internal.0.get() else {
-            return Err(self.failed(target, call, "the application has not started", Error::DestinationUnavailable));
-        };
-        let headers = request.headers_mut();
-        if let Ok(host) = HeaderValue::try_from(&target.host) {
-            headers.insert(header::HOST, host);
-        }
-        if let (false, Ok(id)) = (headers.contains_key(REQUEST_ID), HeaderValue::try_from(&*call.trace)) {
-            headers.insert(REQUEST_ID, id);
-        }
-        let response = timeout(options.first_byte_timeout.unwrap_or(Duration::MAX), dispatch(name, request, next));
-        let response = response.await.unwrap_or(Err(Error::ConnectionReadTimeout))?;
-        let deadline = Instant::from_std(call.deadline);
-        Ok(response.map(|body| Limited::new(body, options.between_bytes_timeout, deadline, None).boxed_unsync()))
-    }
-
-    /// The error for a request that is not on the list, with a line in the log that says what to add. A guest chooses
-    /// the hosts, so it is warned of each once, and of a bounded number.
+    /// The error for a request that is not on the list, with a line in the log that says what to add.
     fn denied(&self, target: &Target, call: &CallContext) -> Error {
-        let (component, entry) = (&self.component, target.entry());
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() < MAX_REPORTED_HOSTS && reported.insert(entry.clone()) {
-            tracing::warn!(
-                %component, trace = %call.trace,
-                "component `{component}` was refused a request to {entry}; \
-                 to allow it add {entry:?} to allowed_outbound_hosts of [component.{component}] in spin.toml"
-            );
-        }
+        self.allowed.denied("a request", &target.server(), &call.trace);
         Error::HttpRequestDenied
     }
 
@@ -339,5 +289,7 @@ impl WasiHttpHooks for Hooks {
 
 #[cfg(test)]
 mod framing_tests;
+#[cfg(test)]
+mod inside_tests;
 #[cfg(test)]
 mod tests;

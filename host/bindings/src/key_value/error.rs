@@ -59,8 +59,25 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What belongs in the log, if anything.
-    pub(super) fn cause(&self) -> Option<String> {
+    /// Its name, for measures.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            StoreError::KeyTooLong(_) => "key-too-long",
+            StoreError::ValueTooLarge { .. } => "value-too-large",
+            StoreError::BatchTooLong(_) | StoreError::BatchTooLarge => "batch-too-large",
+            StoreError::Full => "store-full",
+            StoreError::LogFull => "log-full",
+            StoreError::DiskFull => "disk-full",
+            StoreError::NotANumber | StoreError::Overflow => "not-a-number",
+            StoreError::Cursor => "cursor",
+            StoreError::Database(_) => "database",
+            StoreError::Server { .. } => "server",
+            StoreError::Stopping => "stopping",
+        }
+    }
+
+    /// What SQLite or the server said; it belongs in the log alone.
+    pub fn cause(&self) -> Option<String> {
         match self {
             StoreError::Database(cause) => Some(cause.to_string()),
             StoreError::DiskFull => Some("the disk of the state folder is full: make room on it".to_owned()),

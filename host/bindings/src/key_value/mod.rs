@@ -8,6 +8,7 @@ mod bucket;
 mod conflicts;
 mod error;
 mod file;
+mod grant;
 mod names;
 mod nats;
 mod redis;
@@ -18,6 +19,7 @@ mod types;
 mod wasi;
 
 pub use error::StoreError;
+pub use grant::{BINDING, Granted, Stores};
 pub use nats::ELECTION_TIMEOUT;
 pub use spin_2::MAX_LISTED_KEYS_BYTES;
 pub use store::Store;
@@ -66,7 +68,7 @@ pub struct Cas {
 }
 
 /// Links the interfaces.
-pub(super) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     spin::add_to_linker(linker)?;
     spin_2::add_to_linker(linker)?;
     wasi::add_to_linker(linker)

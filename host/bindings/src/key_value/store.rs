@@ -21,12 +21,16 @@ use super::file::File;
 use super::nats::Bucket;
 use super::redis::Database;
 use super::types::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, Swap, Version, Versioned};
+use crate::boundary::{Boundaries, Boundary};
 use souk_manifest::RedisUrl;
 use souk_nats::Nats;
 use std::path::Path;
 
 /// One open store; shared by all instances of all components that it is granted to.
-pub struct Store(Kind);
+pub struct Store {
+    kind: Kind,
+    boundary: Boundary,
+}
 
 enum Kind {
     File(File),
@@ -35,12 +39,34 @@ enum Kind {
 }
 
 impl Store {
+    fn of(kind: Kind) -> Self {
+        Store { kind, boundary: Boundary::off() }
+    }
+
+    /// The same with the boundary that its operations cross.
+    pub fn crossing(self, boundaries: &Boundaries, label: &str) -> Self {
+        let system = match &self.kind {
+            Kind::File(_) => "sqlite",
+            Kind::Nats(_) => "nats",
+            Kind::Redis(_) => "redis",
+        };
+        Store { boundary: boundaries.key_value(label, system), ..self }
+    }
+
+    /// Does an operation of a guest.
+    async fn operation<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let crossing = self.boundary.open();
+        let result = work.await;
+        crossing.close_with(&result, StoreError::name);
+        result
+    }
+
     /// Opens the store `label` in the file `path`, which is made if it is missing. It blocks: for start-up.
     ///
     /// # Errors
     /// When the file cannot be opened or is no store; the message names the label and the path.
     pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
-        File::open(path, label).map(|file| Store(Kind::File(file)))
+        File::open(path, label).map(|file| Store::of(Kind::File(file)))
     }
 
     /// Opens the store `label` in a bucket of NATS, which is made if it is missing; `None` is the bucket that is named
@@ -49,7 +75,7 @@ impl Store {
     /// # Errors
     /// When NATS does not answer, has no JetStream, or the bucket is not fit for a store; the message has the fix.
     pub async fn in_nats(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
-        Bucket::open(nats, bucket, label).await.map(|bucket| Store(Kind::Nats(Box::new(bucket))))
+        Bucket::open(nats, bucket, label).await.map(|bucket| Store::of(Kind::Nats(Box::new(bucket))))
     }
 
     /// Opens the store `label` in a database of Redis.
@@ -57,13 +83,25 @@ impl Store {
     /// # Errors
     /// When the server does not answer or refuses; the message has the fix, and no password.
     pub async fn in_redis(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
-        Database::open(url, label).await.map(|database| Store(Kind::Redis(Box::new(database))))
+        Database::open(url, label).await.map(|database| Store::of(Kind::Redis(Box::new(database))))
+    }
+
+    /// Whether the server that has this store answers; a store in a file always does.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        match &self.kind {
+            Kind::File(_) => Ok(()),
+            Kind::Nats(bucket) => bucket.get_versioned(PROBED_KEY).await.map(drop),
+            Kind::Redis(database) => database.exists(PROBED_KEY).await.map(drop),
+        }
     }
 
     /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
     /// for.
     pub fn max_value(&self) -> usize {
-        match &self.0 {
+        match &self.kind {
             Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,
             Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE_BYTES),
         }
@@ -75,38 +113,47 @@ impl Store {
     /// When the key is too long or the store fails; so for every operation below.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_key(key)?;
-        match &self.0 {
-            Kind::File(file) => file.get_versioned(key).map(value),
-            Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
-            Kind::Redis(database) => database.get(key).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.get_versioned(key).map(value),
+                Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
+                Kind::Redis(database) => database.get(key).await,
+            }
+        })
+        .await
     }
 
     /// The value of `key` and its version.
     pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         check_key(key)?;
-        match &self.0 {
-            Kind::File(file) => file.get_versioned(key),
-            Kind::Nats(bucket) => bucket.get_versioned(key).await,
-            Kind::Redis(database) => database.get_versioned(key).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.get_versioned(key),
+                Kind::Nats(bucket) => bucket.get_versioned(key).await,
+                Kind::Redis(database) => database.get_versioned(key).await,
+            }
+        })
+        .await
     }
 
     /// The version of `key` alone; `None` when there is no such key.
     pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         check_key(key)?;
-        match &self.0 {
-            Kind::File(file) => file.version(key),
-            Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
-            Kind::Redis(database) => database.version(key).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.version(key),
+                Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
+                Kind::Redis(database) => database.version(key).await,
+            }
+        })
+        .await
     }
 
     /// Whether there is such a key.
     pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
         check_key(key)?;
-        match &self.0 {
-            Kind::Redis(database) => database.exists(key).await,
+        match &self.kind {
+            Kind::Redis(database) => self.operation(database.exists(key)).await,
             Kind::File(_) | Kind::Nats(_) => Ok(self.version(key).await?.is_some()),
         }
     }
@@ -115,21 +162,27 @@ impl Store {
     ///
     /// A listing of several pages is no snapshot: a key that is written meanwhile may or may not be in it.
     pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
-        match &self.0 {
-            Kind::File(file) => file.keys(from),
-            Kind::Nats(bucket) => bucket.keys(from).await,
-            Kind::Redis(database) => database.keys(from).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.keys(from),
+                Kind::Nats(bucket) => bucket.keys(from).await,
+                Kind::Redis(database) => database.keys(from).await,
+            }
+        })
+        .await
     }
 
     /// The values of `keys`, in their order.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         check_batch(&keys)?;
-        match &self.0 {
-            Kind::File(file) => file.get_many(keys).await,
-            Kind::Nats(bucket) => bucket.get_many(keys).await,
-            Kind::Redis(database) => database.get_many(keys).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.get_many(keys).await,
+                Kind::Nats(bucket) => bucket.get_many(keys).await,
+                Kind::Redis(database) => database.get_many(keys).await,
+            }
+        })
+        .await
     }
 
     /// Sets `key` to `value`.
@@ -147,42 +200,54 @@ impl Store {
         if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
             return Err(StoreError::BatchTooLarge);
         }
-        match &self.0 {
-            Kind::File(file) => file.set_many(entries).await,
-            Kind::Nats(bucket) => bucket.set_many(entries).await,
-            Kind::Redis(database) => database.set_many(entries).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.set_many(entries).await,
+                Kind::Nats(bucket) => bucket.set_many(entries).await,
+                Kind::Redis(database) => database.set_many(entries).await,
+            }
+        })
+        .await
     }
 
     /// Deletes `keys`; one that is not there is no error.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         check_batch(&keys)?;
-        match &self.0 {
-            Kind::File(file) => file.delete_many(keys).await,
-            Kind::Nats(bucket) => bucket.delete_many(keys).await,
-            Kind::Redis(database) => database.delete_many(keys).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.delete_many(keys).await,
+                Kind::Nats(bucket) => bucket.delete_many(keys).await,
+                Kind::Redis(database) => database.delete_many(keys).await,
+            }
+        })
+        .await
     }
 
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         check_key(&key)?;
-        match &self.0 {
-            Kind::File(file) => file.increment(key, delta).await,
-            Kind::Nats(bucket) => bucket.increment(&key, delta).await,
-            Kind::Redis(database) => database.increment(&key, delta).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.increment(key, delta).await,
+                Kind::Nats(bucket) => bucket.increment(&key, delta).await,
+                Kind::Redis(database) => database.increment(&key, delta).await,
+            }
+        })
+        .await
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
     pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         check_key(&key)?;
         self.check_value(&value)?;
-        match &self.0 {
-            Kind::File(file) => file.swap(key, expected, value).await,
-            Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
-            Kind::Redis(database) => database.swap(&key, expected, &value).await,
-        }
+        self.operation(async {
+            match &self.kind {
+                Kind::File(file) => file.swap(key, expected, value).await,
+                Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
+                Kind::Redis(database) => database.swap(&key, expected, &value).await,
+            }
+        })
+        .await
     }
 
     fn check_value(&self, value: &[u8]) -> Result<(), StoreError> {
@@ -190,6 +255,9 @@ impl Store {
         if size > most { Err(StoreError::ValueTooLarge { size, most }) } else { Ok(()) }
     }
 }
+
+/// The key that is asked for to see whether a server answers; whether there is such a key does not matter.
+const PROBED_KEY: &str = "souk-readiness";
 
 fn value(found: Option<Versioned>) -> Option<Vec<u8>> {
     found.map(|(value, _)| value)

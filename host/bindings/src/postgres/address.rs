@@ -6,6 +6,7 @@
 
 pub use souk_manifest::{AddressError, PostgresAddress as Address};
 
+use crate::outbound::Server;
 use souk_manifest::SslMode;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -19,6 +20,12 @@ souk_manifest::fixed_limits! {
 
     /// The longest CA root certificate that a component may set.
     pub const MAX_CA_ROOT_BYTES: usize = 64 * 1024, bytes;
+}
+
+/// The server, as `allowed_outbound_hosts` is asked about it. `postgresql` is another way to write the scheme, which the
+/// manifest takes care of.
+pub(super) fn server(address: &Address) -> Server<'_> {
+    Server { scheme: "postgres", host: address.host(), port: address.port() }
 }
 
 /// libpq variables that sqlx would read and that a URL cannot override.

@@ -1,6 +1,5 @@
 //! A guest's connection: what it holds between statements, and which session runs the next one.
 
-use super::allow::Allowed;
 use super::error::{After, Failure, failed};
 use super::pool::{Lease, Pool};
 use super::run::{Kept, Nowhere, Sink, run};
@@ -10,6 +9,8 @@ use super::{
     Address, CACHED_STATEMENT_BYTES, Error, MAX_RESULT_BYTES, MAX_STATEMENT_BYTES, MAX_TRANSACTIONS, ParameterValue,
     RowSet,
 };
+use crate::outbound::AllowedHosts;
+use crate::session::{Session, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
@@ -17,37 +18,9 @@ use tokio::sync::{Mutex, MutexGuard};
 /// A guest's connection. Statements of one connection run one at a time, in order.
 pub struct Connection {
     pool: Arc<Pool>,
-    allowed: Arc<Allowed>,
-    session: Mutex<Session>,
+    allowed: AllowedHosts,
+    session: Mutex<Session<Lease>>,
     unread: Arc<AtomicUsize>,
-}
-
-/// Where a connection stands.
-enum State {
-    /// Outside a transaction.
-    Idle,
-    /// Inside one.
-    Open(Lease),
-    /// Inside one as far as the guest knows, but it ended: a statement of it was cancelled, or its session died.
-    Lost,
-}
-
-/// The state of a connection, and the count of its instance's transactions.
-struct Session {
-    state: State,
-    transactions: Arc<AtomicUsize>,
-}
-
-impl Session {
-    fn set(&mut self, state: State) -> State {
-        let (was, is) = (!matches!(self.state, State::Idle), !matches!(state, State::Idle));
-        match (was, is) {
-            (false, true) => drop(self.transactions.fetch_add(1, Ordering::AcqRel)),
-            (true, false) => drop(self.transactions.fetch_sub(1, Ordering::AcqRel)),
-            _ => {}
-        }
-        std::mem::replace(&mut self.state, state)
-    }
 }
 
 /// The place of a transaction that is about to begin, so that those that begin at one time are counted, too.
@@ -72,9 +45,9 @@ impl Drop for Begins {
     }
 }
 
-impl Drop for Session {
+impl Drop for Connection {
     fn drop(&mut self) {
-        if let State::Open(lease) = self.set(State::Idle) {
+        if let State::Open(lease) = self.session.get_mut().set(State::Idle) {
             lease.roll_back();
         }
     }
@@ -85,11 +58,11 @@ impl Connection {
     /// and `unread` the bytes of rows that are unread in its streams.
     pub(super) fn new(
         pool: Arc<Pool>,
-        allowed: Arc<Allowed>,
+        allowed: AllowedHosts,
         transactions: Arc<AtomicUsize>,
         unread: Arc<AtomicUsize>,
     ) -> Self {
-        Connection { pool, allowed, session: Mutex::new(Session { state: State::Idle, transactions }), unread }
+        Connection { pool, allowed, session: Mutex::new(Session::new(transactions)), unread }
     }
 
     /// Where it leads.
@@ -134,7 +107,7 @@ impl Connection {
     pub async fn query_stream(&self, sql: String, params: Vec<ParameterValue>) -> Result<RowStream, Error> {
         let statement = check(&sql)?;
         let session = self.session.lock().await;
-        if !statement.reads || !matches!(session.state, State::Idle) {
+        if !statement.reads || !matches!(session.state(), State::Idle) {
             let kept = self.keep(session, statement, sql.into(), params).await?;
             return RowStream::ready(kept, Unread::new(self.unread.clone()));
         }
@@ -163,12 +136,12 @@ impl Connection {
 
     async fn keep(
         &self,
-        session: MutexGuard<'_, Session>,
+        session: MutexGuard<'_, Session<Lease>>,
         statement: Statement,
         sql: Arc<str>,
         params: Vec<ParameterValue>,
     ) -> Result<Kept, Error> {
-        let to_the_end = !statement.reads || !matches!(session.state, State::Idle);
+        let to_the_end = !statement.reads || !matches!(session.state(), State::Idle);
         let mut kept = Kept { to_the_end, ..Kept::default() };
         let outcome = self.run(session, statement, sql, params, &mut kept).await;
         if kept.is_too_large() {
@@ -189,14 +162,14 @@ impl Connection {
 
     async fn run(
         &self,
-        mut session: MutexGuard<'_, Session>,
+        mut session: MutexGuard<'_, Session<Lease>>,
         statement: Statement,
         sql: Arc<str>,
         params: Vec<ParameterValue>,
         sink: &mut impl Sink,
     ) -> Result<u64, Error> {
-        let _begins = match (&session.state, statement.effect) {
-            (State::Idle, Effect::Begins) => Some(Begins::take(&session.transactions)?),
+        let _begins = match (session.state(), statement.effect) {
+            (State::Idle, Effect::Begins) => Some(Begins::take(session.transactions())?),
             _ => None,
         };
         // Until the statement has ended, its transaction counts as lost: if this future is dropped, it is.

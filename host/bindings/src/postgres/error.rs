@@ -137,3 +137,21 @@ fn severity(severity: PgSeverity) -> &'static str {
         PgSeverity::Log => "LOG",
     }
 }
+/// PostgreSQL's error as the older interfaces have it.
+pub(super) fn text(error: QueryError) -> String {
+    match error {
+        QueryError::Text(text) => text,
+        QueryError::DbError(error) => error.as_text,
+    }
+}
+
+/// The name of an error, for measures: of PostgreSQL's own none but that, since there are hundreds.
+pub(super) fn name_of(error: &Error) -> &'static str {
+    match error {
+        Error::ConnectionFailed(_) => "connection-failed",
+        Error::BadParameter(_) => "bad-parameter",
+        Error::QueryFailed(_) => "query-failed",
+        Error::ValueConversionFailed(_) => "value-conversion-failed",
+        Error::Other(_) => "other",
+    }
+}

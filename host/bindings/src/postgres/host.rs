@@ -5,7 +5,9 @@
 
 use super::address::set_ca_root;
 use super::bindings::spin::postgres::postgres as wit;
+use super::error::name_of;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
+use crate::boundary::Crossing;
 use crate::producer::Producer;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
@@ -30,6 +32,15 @@ pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
     pub grants: &'a Grants,
     pub state: &'a mut State,
+    /// Of the call, for the log.
+    pub trace: &'a str,
+}
+
+impl View<'_> {
+    /// The parts of `ctx`.
+    pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
+        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.postgres, trace: &ctx.call.trace }
+    }
 }
 
 fn bad(e: &AddressError) -> Error {
@@ -41,18 +52,16 @@ impl View<'_> {
     pub(super) fn new_connection(&mut self, address: &Builder) -> Result<Handle, Error> {
         let address = address.as_ref().map_err(bad)?;
         self.state.admit(address)?;
-        let connection =
-            self.grants.postgres.connection(address, self.state.transactions.clone(), self.state.unread.clone());
-        if let Err(Error::Other(error)) = &connection {
-            let (component, host, port) = (&self.grants.component, address.host(), address.port());
-            tracing::warn!(
-                %component, error,
-                "no connection; to grant it, add `postgres://{host}:{port}` to its allowed_outbound_hosts in spin.toml"
-            );
-        }
-        let connection = Arc::new(connection?);
+        let state = &self.state;
+        let (transactions, unread) = (state.transactions.clone(), state.unread.clone());
+        let connection = self.grants.postgres.connection(address, transactions, unread, self.trace)?;
+        let connection = Arc::new(connection);
         self.state.connections.push(Arc::downgrade(&connection));
         Ok(connection)
+    }
+
+    pub(super) async fn open_text(&mut self, address: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
+        self.open_address(&Address::parse(address)).await
     }
 
     async fn open_address(&mut self, address: &Builder) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
@@ -66,8 +75,13 @@ impl View<'_> {
         }
     }
 
-    fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+    pub(super) fn connection(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
         Ok(self.table.get(handle)?.clone())
+    }
+
+    /// The connection, and a statement that begins on it.
+    fn crossing(&self, handle: &Resource<Handle>) -> wasmtime::Result<(Handle, Crossing)> {
+        Ok((self.connection(handle)?, self.grants.boundaries.postgres.open()))
     }
 }
 
@@ -99,7 +113,7 @@ impl wit::HostConnectionBuilder for View<'_> {
 
 impl wit::HostConnection for View<'_> {
     async fn open(&mut self, address: String) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
-        self.open_address(&Address::parse(&address)).await
+        self.open_text(&address).await
     }
 
     async fn query(
@@ -109,7 +123,10 @@ impl wit::HostConnection for View<'_> {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
         let connection = self.connection(&handle)?;
-        Ok(connection.query(statement, params).await)
+        let crossing = self.grants.boundaries.postgres.open();
+        let result = connection.query(statement, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 
     async fn execute(
@@ -119,7 +136,10 @@ impl wit::HostConnection for View<'_> {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         let connection = self.connection(&handle)?;
-        Ok(connection.execute(statement, params).await)
+        let crossing = self.grants.boundaries.postgres.open();
+        let result = connection.execute(statement, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
@@ -169,8 +189,10 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let connection = store.with(|mut store| store.get().connection(&handle))?;
-        let mut rows = match connection.query_stream(statement, params).await {
+        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle))?;
+        let begun = connection.query_stream(statement, params).await;
+        crossing.close_with(&begun, name_of);
+        let mut rows = match begun {
             Ok(rows) => rows,
             Err(e) => return Ok(Err(e)),
         };
@@ -195,7 +217,9 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let connection = store.with(|mut store| store.get().connection(&handle))?;
-        Ok(connection.execute(statement, params).await)
+        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle))?;
+        let result = connection.execute(statement, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
     }
 }

@@ -73,7 +73,7 @@ async fn an_instance_has_few_addresses_and_connections_count_while_they_are_open
     let url = Postgres::shared().database();
     let address = |name: usize| Address::parse(&format!("{url}?application_name=a{name}"));
     let mut ctx = ctx(|grants| grants.postgres = granted());
-    let mut view = host::View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.postgres };
+    let mut view = host::View::of(&mut ctx);
     let mut held: Vec<_> =
         (0..MAX_INSTANCE_ADDRESSES).map(|name| view.new_connection(&address(name)).unwrap()).collect();
     let refused = view.new_connection(&address(MAX_INSTANCE_ADDRESSES)).err().unwrap();
@@ -108,7 +108,7 @@ async fn heavy_rows_count_with_what_they_weigh_until_they_are_read() {
     let f = Fixture::new();
     let unread: Arc<AtomicUsize> = Arc::default();
     let address = Address::parse(&f.url).unwrap();
-    let c = f.granted.connection(&address, f.transactions.clone(), unread.clone()).unwrap();
+    let c = f.granted.connection(&address, f.transactions.clone(), unread.clone(), "trace").unwrap();
     let sql = format!("SELECT repeat('x', {ROW}) FROM generate_series(1, 9)");
     let stream = async || c.query_stream(sql.clone(), vec![]).await;
     // Two have room for their first row each, and no more.

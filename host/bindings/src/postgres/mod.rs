@@ -1,4 +1,5 @@
-//! `spin:postgres@4.2`: databases of PostgreSQL servers, for components whose `allowed_outbound_hosts` name them.
+//! `spin:postgres@4.2`, `@3.0` and `fermyon:spin/postgres@2.0`: databases of PostgreSQL servers, for components whose
+//! `allowed_outbound_hosts` name them.
 //!
 //! # Pools
 //!
@@ -47,14 +48,16 @@
 #![allow(clippy::result_large_err, reason = "the interface's error, which every function has, is what it is")]
 
 mod address;
-mod allow;
 mod connection;
 mod error;
+mod grant;
 mod host;
 mod numeric;
 mod parameter;
 mod pool;
 mod run;
+mod spin_2;
+mod spin_3;
 mod statement;
 mod stream;
 mod value;
@@ -68,11 +71,11 @@ mod tests;
 pub(crate) use address::connect_options;
 pub use address::{Address, AddressError, MAX_CA_ROOT_BYTES};
 pub use connection::Connection;
-pub use pool::Pools;
+pub use grant::{BINDING, Granted};
+pub use pool::{PoolUse, Pools};
 pub use stream::RowStream;
 
 use crate::Ctx;
-use souk_manifest::AllowedHost;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -149,42 +152,6 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [FIXED_LIMITS, address::FIXED_LIMITS, pool::FIXED_LIMITS, stream::FIXED_LIMITS, numeric::FIXED_LIMITS].concat()
 }
 
-/// What a component was granted.
-#[derive(Clone, Default)]
-pub struct Granted {
-    allowed: Arc<allow::Allowed>,
-    pools: Arc<Pools>,
-}
-
-impl Granted {
-    /// What start-up gives a component: its own `allowed_outbound_hosts`, and the pools, which are one for the whole
-    /// application. The hosts decide; the addresses come from the guest.
-    pub fn new(allowed: Vec<AllowedHost>, pools: Arc<Pools>) -> Self {
-        Granted { allowed: Arc::new(allow::Allowed(allowed)), pools }
-    }
-
-    /// A connection to `address`; `transactions` counts the open transactions of its instance, and `unread` the bytes
-    /// of rows that are unread in its streams.
-    ///
-    /// # Errors
-    /// When the address is not granted, or cannot be used.
-    pub fn connection(
-        &self,
-        address: &Address,
-        transactions: Arc<AtomicUsize>,
-        unread: Arc<AtomicUsize>,
-    ) -> Result<Connection, Error> {
-        if !self.allowed.allows(address) {
-            return Err(Error::Other(format!(
-                "{}:{} is not granted to this component",
-                address.host(),
-                address.port()
-            )));
-        }
-        Ok(Connection::new(self.pools.pool(address)?, self.allowed.clone(), transactions, unread))
-    }
-}
-
 /// The binding's state of one instance.
 #[derive(Debug, Default)]
 pub struct State {
@@ -227,14 +194,10 @@ impl State {
     }
 }
 
-/// Links the interface. Guests that were built against 4.0 or 4.1 of the package, which this one extends, find it, too.
-///
-/// # Errors
-/// When the name is linked already.
-pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    bindings::spin::postgres::postgres::add_to_linker::<Ctx, host::Postgres>(linker, |ctx| host::View {
-        table: &mut ctx.table,
-        grants: &ctx.grants,
-        state: &mut ctx.postgres,
-    })
+/// Links the interface, and its older forms. Guests that were built against 4.0 or 4.1 of the package, which 4.2 extends,
+/// find it, too.
+fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    bindings::spin::postgres::postgres::add_to_linker::<Ctx, host::Postgres>(linker, host::View::of)?;
+    spin_3::add_to_linker(linker)?;
+    spin_2::add_to_linker(linker)
 }

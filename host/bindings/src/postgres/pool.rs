@@ -5,10 +5,10 @@
 //! one used last. Only one that lay there for [`PING_AFTER`](super::PING_AFTER) is asked first, so a server that ended
 //! idle connections, or was started anew, costs no statement. If the answer fails, all that lie there are closed.
 
-use super::allow::Allowed;
+use super::address::server;
 use super::error::{Failure, not_connected};
 use super::{Address, Error, connect_options};
-use crate::http_client::{Resolve, system_resolver};
+use crate::outbound::{AllowedHosts, Resolve, Unreachable, system_resolver};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::collections::HashMap;
@@ -74,6 +74,7 @@ impl Pools {
             pools: Arc::downgrade(self),
             connections: self.connections.clone(),
             resolve: self.resolve.clone(),
+            released: Mutex::new(Instant::now()),
         });
         pools.insert(address.clone(), pool.clone());
         drop(pools);
@@ -81,6 +82,17 @@ impl Pools {
             runtime.spawn(sweep(Arc::downgrade(&pool)));
         }
         Ok(pool)
+    }
+
+    /// How many connections each pool has now.
+    pub fn in_use(&self) -> Vec<PoolUse> {
+        let pools = lock(&self.pools);
+        let of = |(address, pool): (&Address, &Arc<Pool>)| PoolUse {
+            name: format!("{}:{}/{}", address.host(), address.port(), address.database),
+            used: super::MAX_POOL_CONNECTIONS - pool.slots.available_permits(),
+            idle: lock(&pool.idle).len(),
+        };
+        pools.iter().map(of).collect()
     }
 
     /// Closes the connection that was idle for longest, if there is one.
@@ -108,6 +120,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many connections one pool has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Host, port and database; two that differ in their users have one name.
+    pub name: String,
+    /// Connections that run a statement or are inside a transaction.
+    pub used: usize,
+    /// Connections that wait for the next one.
+    pub idle: usize,
+}
+
 /// The pool of one address.
 pub(super) struct Pool {
     address: Address,
@@ -119,6 +142,8 @@ pub(super) struct Pool {
     pools: Weak<Pools>,
     connections: Arc<Semaphore>,
     resolve: Resolve,
+    /// When a connection was given back last; at first when the pool was made.
+    released: Mutex<Instant>,
 }
 
 struct Idle {
@@ -149,7 +174,7 @@ impl Pool {
     ///
     /// # Errors
     /// When all are in use for too long, or no new one can be made.
-    pub async fn lease(self: &Arc<Self>, allowed: &Allowed) -> Result<Lease, Error> {
+    pub async fn lease(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Lease, Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         let slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => slot,
@@ -158,6 +183,32 @@ impl Pool {
                 Ok(Err(_)) | Err(_) => return Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
             },
         };
+        self.lease_in(slot, allowed, deadline).await
+    }
+
+    /// Whether the server takes statements now. It is asked like by any other that takes a connection; where all are in
+    /// use, it is enough that one was given back not long ago.
+    ///
+    /// # Errors
+    /// Why no statement can be sent.
+    pub async fn probe(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
+        match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => {
+                self.lease_in(slot, allowed, deadline).await?.release();
+                Ok(())
+            }
+            Err(_) if lock(&self.released).elapsed() < super::POOL_TIMEOUT => Ok(()),
+            Err(_) => Err(self.busy(super::MAX_POOL_CONNECTIONS, "")),
+        }
+    }
+
+    async fn lease_in(
+        self: &Arc<Self>,
+        slot: OwnedSemaphorePermit,
+        allowed: &AllowedHosts,
+        deadline: tokio::time::Instant,
+    ) -> Result<Lease, Error> {
         while let Some(Idle { mut live, since }) = self.take(allowed) {
             let lives = since.elapsed() < super::PING_AFTER
                 || matches!(timeout(super::PING_TIMEOUT, live.session.ping()).await, Ok(Ok(())));
@@ -175,9 +226,9 @@ impl Pool {
     }
 
     /// The connection used last of those that the component may use.
-    fn take(&self, allowed: &Allowed) -> Option<Idle> {
+    fn take(&self, allowed: &AllowedHosts) -> Option<Idle> {
         let mut idle = lock(&self.idle);
-        let may = |idle: &Idle| idle.live.ip.is_none_or(|ip| allowed.refuses(&self.address, ip).is_none());
+        let may = |idle: &Idle| idle.live.ip.is_none_or(|ip| allowed.refuses(&server(&self.address), ip).is_none());
         let at = idle.iter().rposition(may)?;
         Some(idle.remove(at))
     }
@@ -220,12 +271,12 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, allowed: &Allowed, deadline: tokio::time::Instant) -> Result<Live, Error> {
+    async fn connect(&self, allowed: &AllowedHosts, deadline: tokio::time::Instant) -> Result<Live, Error> {
         let counted = self.counted(deadline).await?;
         let most =
             self.address.connect_timeout().map_or(super::CONNECT_TIMEOUT, |asked| asked.min(super::CONNECT_TIMEOUT));
         let connecting = async {
-            let mut failed = None;
+            let mut failed = self.not_connected("the name has no address");
             for ip in self.resolve(allowed).await? {
                 // By its address, so that it is what was checked. But the name is needed where the server's certificate
                 // must have it, and there a server at another address could not show that certificate.
@@ -234,61 +285,32 @@ impl Pool {
                 let options = if named { options } else { options.host(&ip.to_string()) };
                 match options.connect().await {
                     Ok(session) => return Ok((session, ip)),
-                    Err(e) => failed = Some(e),
+                    Err(e) => failed = not_connected(&self.address, e),
                 }
                 if named {
                     break;
                 }
             }
-            Err(match failed {
-                Some(e) => not_connected(&self.address, e),
-                None => self.unresolved("it has no address"),
-            })
+            Err(failed)
         };
         let (mut session, ip) = match timeout(most, connecting).await {
             Ok(connected) => connected?,
-            Err(_) => {
-                let place = &self.address;
-                return Err(Error::ConnectionFailed(format!("cannot connect to {place}: no answer for {most:?}")));
-            }
+            Err(_) => return Err(self.not_connected(&format!("no answer for {most:?}"))),
         };
         prepare(&mut session).await;
         Ok(Live { session, ip: Some(ip), _counted: counted })
     }
 
     /// The addresses of the server that the component may reach.
-    async fn resolve(&self, allowed: &Allowed) -> Result<Vec<IpAddr>, Error> {
-        let host = self.address.host();
-        let found = match host.parse() {
-            Ok(ip) => vec![ip],
-            Err(_) => (self.resolve)(host.to_owned()).await.map_err(|e| self.unresolved(&e.to_string()))?,
-        };
-        let mut refused = None;
-        let mut addresses = Vec::with_capacity(found.len());
-        for ip in found {
-            match allowed.refuses(&self.address, ip) {
-                None => addresses.push(ip),
-                Some(kind) => refused = Some((ip, kind)),
-            }
-        }
-        match refused {
-            Some((ip, kind)) if addresses.is_empty() => {
-                let place = &self.address;
-                let port = self.address.port();
-                tracing::warn!(
-                    "{place} leads to {ip} ({kind}), which is not on the public internet, and only an entry for the \
-                     address or its network grants it; fix: add `postgres://{ip}:{port}` to allowed_outbound_hosts"
-                );
-                Err(Error::Other(format!(
-                    "{place} leads to an address that is not on the public internet, and is not granted"
-                )))
-            }
-            _ => Ok(addresses),
-        }
+    async fn resolve(&self, allowed: &AllowedHosts) -> Result<Vec<IpAddr>, Error> {
+        server(&self.address).addresses(allowed, &self.resolve).await.map_err(|error| match error {
+            Unreachable::Special => Error::Other(format!("{}: {error}", self.address)),
+            Unreachable::Unresolved(_) => self.not_connected(&error.to_string()),
+        })
     }
 
-    fn unresolved(&self, why: &str) -> Error {
-        Error::ConnectionFailed(format!("cannot connect to {}: the name cannot be resolved: {why}", self.address))
+    fn not_connected(&self, why: &str) -> Error {
+        Error::ConnectionFailed(format!("cannot connect to {}: {why}", self.address))
     }
 }
 
@@ -329,8 +351,10 @@ impl Lease {
     /// Gives the connection back. It must be outside a transaction and have nothing under way.
     pub fn release(self) {
         let Lease { live, pool, traces, _slot } = self;
+        let now = Instant::now();
+        *lock(&pool.released) = now;
         if !traces {
-            lock(&pool.idle).push(Idle { live, since: Instant::now() });
+            lock(&pool.idle).push(Idle { live, since: now });
         }
     }
 

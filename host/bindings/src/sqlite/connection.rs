@@ -6,6 +6,7 @@ use super::error::Stop;
 use super::statement::Kind;
 use super::stream::RowStream;
 use super::{Error, MEMORY_PAUSE, MEMORY_TRIES, QueryResult, Share, Value};
+use crate::session::{Session, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
@@ -14,44 +15,9 @@ use tokio::sync::{Mutex, MutexGuard};
 pub struct Connection {
     database: Arc<Database>,
     share: Share,
-    session: Mutex<Session>,
+    session: Mutex<Session<Writer>>,
     last_insert_rowid: AtomicI64,
     changes: AtomicU64,
-}
-
-/// Where a connection stands.
-enum State {
-    /// Outside a transaction.
-    Idle,
-    /// Inside one, with the writer.
-    Open(Writer),
-    /// Inside one as far as the guest knows, but it ended because a statement of it was cancelled or failed.
-    Lost,
-}
-
-/// The state of a connection, and the count of its instance's transactions.
-struct Session {
-    state: State,
-    transactions: Arc<AtomicUsize>,
-}
-
-impl Session {
-    fn set(&mut self, state: State) -> State {
-        let (was, is) = (!matches!(self.state, State::Idle), !matches!(state, State::Idle));
-        match (was, is) {
-            (false, true) => drop(self.transactions.fetch_add(1, Ordering::AcqRel)),
-            (true, false) => drop(self.transactions.fetch_sub(1, Ordering::AcqRel)),
-            _ => {}
-        }
-        std::mem::replace(&mut self.state, state)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // An open writer is dropped with the state, which rolls back.
-        self.set(State::Idle);
-    }
 }
 
 /// How a read was answered.
@@ -67,7 +33,7 @@ impl Connection {
         Connection {
             database,
             share,
-            session: Mutex::new(Session { state: State::Idle, transactions }),
+            session: Mutex::new(Session::new(transactions)),
             last_insert_rowid: AtomicI64::new(0),
             changes: AtomicU64::new(0),
         }
@@ -140,9 +106,9 @@ impl Connection {
         kind: Kind,
         sql: &str,
         params: &[Value],
-    ) -> Result<Result<Answer, MutexGuard<'_, Session>>, Error> {
+    ) -> Result<Result<Answer, MutexGuard<'_, Session<Writer>>>, Error> {
         let mut session = self.session.lock().await;
-        let (outcome, inside) = match &session.state {
+        let (outcome, inside) = match session.state() {
             State::Lost if kind == Kind::Rollback => {
                 session.set(State::Idle);
                 return Ok(Ok(Answer::Here(Collected::empty())));
@@ -171,13 +137,13 @@ impl Connection {
     /// Runs a statement on the writer, and keeps the writer when the statement leaves a transaction open.
     async fn write(
         &self,
-        mut session: MutexGuard<'_, Session>,
+        mut session: MutexGuard<'_, Session<Writer>>,
         kind: Kind,
         sql: String,
         params: Vec<Value>,
     ) -> Result<Collected, Error> {
         // Until the statement has ended, the transaction counts as lost: if this future is dropped, it is.
-        let writer = match &session.state {
+        let writer = match session.state() {
             State::Open(_) => match session.set(State::Lost) {
                 State::Open(writer) => writer,
                 _ => return Err(Error::InvalidConnection),

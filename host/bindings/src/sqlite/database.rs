@@ -106,6 +106,11 @@ impl Database {
         &self.path
     }
 
+    /// The size of its write-ahead log.
+    pub fn wal_bytes(&self) -> u64 {
+        self.wal.bytes()
+    }
+
     /// To be called after a change of the schema that did not pass through [`Connection`](super::Connection).
     pub(crate) fn look_for_virtual_tables(&self, sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
         self.virtual_tables.store(has_virtual_tables(sqlite)?, Ordering::Release);

@@ -57,6 +57,17 @@ pub(super) fn to_guest(error: &rusqlite::Error, gauge: &Gauge, sqlite: &Connecti
     }
 }
 
+/// The name of an error, for measures.
+pub(super) fn name_of(error: &Error) -> &'static str {
+    match error {
+        Error::NoSuchDatabase => "no-such-database",
+        Error::AccessDenied => "access-denied",
+        Error::InvalidConnection => "invalid-connection",
+        Error::DatabaseFull => "database-full",
+        Error::Io(_) => "io",
+    }
+}
+
 /// SQLite's error in a sentence; for a denied statement what was denied and why.
 pub(crate) fn explain(error: &rusqlite::Error, gauge: &Gauge) -> String {
     let code = match error {

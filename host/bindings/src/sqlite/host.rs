@@ -4,6 +4,7 @@
 //! threads do. `execute-async` lets the instance go on.
 
 use super::bindings::spin::sqlite::sqlite as wit;
+use super::error::name_of;
 use super::stream::{Counted, Unread};
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
 use crate::producer::Producer;
@@ -59,6 +60,20 @@ impl View<'_> {
         Ok(self.table.get(handle)?.clone())
     }
 
+    /// Runs one statement and gives its whole result.
+    pub(super) async fn run(
+        &mut self,
+        handle: &Resource<Handle>,
+        sql: String,
+        params: Vec<Value>,
+    ) -> wasmtime::Result<Result<QueryResult, Error>> {
+        let connection = self.connection(handle)?;
+        let crossing = self.grants.boundaries.sqlite.open();
+        let result = connection.execute(sql, params).await;
+        crossing.close_with(&result, name_of);
+        Ok(result)
+    }
+
     pub(super) fn close(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
         self.state.connections = self.state.connections.saturating_sub(1);
@@ -79,8 +94,7 @@ impl wit::HostConnection for View<'_> {
         sql: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<QueryResult, Error>> {
-        let connection = self.connection(&handle)?;
-        Ok(connection.execute(sql, params).await)
+        self.run(&handle, sql, params).await
     }
 
     fn last_insert_rowid(&mut self, handle: Resource<Handle>) -> wasmtime::Result<i64> {
@@ -113,8 +127,13 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
         sql: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let connection = store.with(|mut store| store.get().connection(&handle))?;
-        let mut rows = match connection.query_stream(sql, params).await {
+        let (connection, crossing) = store.with(|mut store| {
+            let view = store.get();
+            wasmtime::error::Ok((view.connection(&handle)?, view.grants.boundaries.sqlite.open()))
+        })?;
+        let begun = connection.query_stream(sql, params).await;
+        crossing.close_with(&begun, name_of);
+        let mut rows = match begun {
             Ok(rows) => rows,
             Err(e) => return Ok(Err(e)),
         };

@@ -58,9 +58,11 @@ mod database;
 mod engine;
 mod error;
 mod gauge;
+mod grant;
 mod host;
 mod policy;
 mod reads;
+mod script;
 mod share;
 mod spill;
 mod spin_2;
@@ -76,7 +78,8 @@ mod tests;
 
 pub use connection::Connection;
 pub use database::Database;
-pub use share::{Granted, Share};
+pub use grant::{BINDING, Databases, Granted};
+pub use share::Share;
 pub use stream::RowStream;
 
 pub(crate) use engine::open_for_migrations;
@@ -206,10 +209,7 @@ impl State {
 }
 
 /// Links the interface, and its older form.
-///
-/// # Errors
-/// When a name is linked already.
-pub fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     bindings::spin::sqlite::sqlite::add_to_linker::<Ctx, host::Sqlite>(linker, host::View::of)?;
     spin_2::add_to_linker(linker)
 }

@@ -1,35 +1,9 @@
-//! What a component was granted, and its share of the databases.
+//! The share of one component in the databases that it is granted.
 
 use super::error::{internal, to_guest_crowded};
-use super::{BUSY_TIMEOUT, Database, Error, MAX_STATEMENTS, STREAM_READERS};
-use std::collections::BTreeMap;
+use super::{BUSY_TIMEOUT, Error, MAX_STATEMENTS, STREAM_READERS};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// The databases that a component was granted, by label, and its share of them.
-#[derive(Debug, Default)]
-pub struct Granted {
-    databases: BTreeMap<String, Arc<Database>>,
-    share: Share,
-}
-
-impl Granted {
-    /// The database `label`, if it was granted.
-    pub fn get(&self, label: &str) -> Option<&Arc<Database>> {
-        self.databases.get(label)
-    }
-
-    /// The component's share of its databases.
-    pub fn share(&self) -> &Share {
-        &self.share
-    }
-}
-
-impl From<BTreeMap<String, Arc<Database>>> for Granted {
-    fn from(databases: BTreeMap<String, Arc<Database>>) -> Self {
-        Granted { databases, share: Share::default() }
-    }
-}
 
 /// How many statements one component runs at one time, whichever databases they are for; cheap to clone.
 ///

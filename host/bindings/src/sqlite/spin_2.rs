@@ -37,7 +37,7 @@ impl wit::HostConnection for View<'_> {
         parameters: Vec<wit::Value>,
     ) -> Answer<wit::QueryResult> {
         let parameters = parameters.into_iter().map(Into::into).collect();
-        let result = self.connection(&handle)?.execute(sql, parameters).await;
+        let result = self.run(&handle, sql, parameters).await?;
         Ok(result.map(Into::into).map_err(Into::into))
     }
 

@@ -58,7 +58,7 @@ impl Wal {
     }
 
     /// The size of the file; 0 when there is none.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 

@@ -3,7 +3,7 @@
 //! Exactly two errors, because the host has to act on each: `retry(string)` delivers again, `reject(string)` never does.
 //! There is no value for `ok`: the caller is answered before the target has been asked.
 
-use crate::check::LinkTypeError;
+use crate::check::{LinkTypeError, Mismatch};
 use souk_codec::signature::signature;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
@@ -19,13 +19,10 @@ pub(super) fn check(interface: &str, function: &str, ty: &ComponentFunc) -> Resu
     if is_delivery(ty) {
         return Ok(());
     }
-    let problem = format!(
-        "cannot be called by a durable link: {}\n  fix: let it return `result<_, E>`, where E is `variant E {{ \
-         retry(string), reject(string) }}` and nothing more; or take the interface out of `durable`: the link then \
-         waits for the answer",
-        signature(function, ty),
-    );
-    Err(LinkTypeError::new(interface, function, problem))
+    let problem = format!("cannot be called by a durable link: {}", signature(function, ty));
+    let fix = "let it return `result<_, E>`, where E is `variant E { retry(string), reject(string) }` and nothing more; or \
+               take the interface out of `durable`: the link then waits for the answer";
+    Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 
 /// Whether a function returns what a delivery can act on.
@@ -122,8 +119,9 @@ mod tests {
             Some(result(None, Some(variant([("retry", Some(STRING))])))),
             Some(result(None, Some(more))),
         ] {
-            let text = check("n:p/i", "f", &async_func(&[], wrong.as_ref())).unwrap_err().to_string();
-            assert!(text.contains("`n:p/i#f`") && text.contains("fix: let it return `result<_, E>`"), "{text}");
+            let error = check("n:p/i", "f", &async_func(&[], wrong.as_ref())).unwrap_err();
+            assert!(error.to_string().contains("`n:p/i#f`"), "{error}");
+            assert!(error.fix.contains("let it return `result<_, E>`"), "{}", error.fix);
         }
     }
 

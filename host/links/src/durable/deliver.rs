@@ -9,7 +9,7 @@ use super::queue::{Key, Message, Queue, QueueError, kept};
 use super::{file, jetstream, watch};
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
-use souk_runtime::{Failure, Pool};
+use souk_runtime::{Failure, Pool, vital};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ impl Deliveries {
             Queue::File(queue) => file::deliver::start(queue, workers, &tasks, &stop).await?,
             Queue::JetStream(queue) => jetstream::deliver::start(queue, workers, &tasks, &stop).await?,
         }
-        tasks.spawn(watch::run(queue.clone(), stop.clone()));
+        tasks.spawn(vital("the watch over durable messages", watch::run(queue.clone(), stop.clone())));
         Ok(Deliveries { tasks, stop })
     }
 
@@ -87,6 +87,19 @@ pub(super) enum DeliveryOutcome {
     Stranded,
 }
 
+impl DeliveryOutcome {
+    /// What became of a message that was not delivered, for measures.
+    fn error(&self) -> Option<&'static str> {
+        match self {
+            DeliveryOutcome::Delivered => None,
+            DeliveryOutcome::RetryLater { uncounted: true, .. } => Some("overloaded"),
+            DeliveryOutcome::RetryLater { .. } => Some("retried"),
+            DeliveryOutcome::DeadLetter(_) => Some("dead-letter"),
+            DeliveryOutcome::Stranded => Some("stranded"),
+        }
+    }
+}
+
 impl DeliveryWorker {
     /// The worker of a component; `None` when the component exports no function that a message can call.
     fn of(pool: &Arc<Pool>) -> Option<Self> {
@@ -126,12 +139,14 @@ impl DeliveryWorker {
 
     /// Calls the target and returns the outcome, also for a message that has used up its attempts.
     pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
+        let crossing = self.pool.deliveries().open();
         let outcome = match self.attempt(message).await {
             DeliveryOutcome::RetryLater { reason, uncounted: false } if message.attempt >= self.attempts => {
                 DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt))
             }
             outcome => outcome,
         };
+        crossing.close(outcome.error());
         self.log(message, &outcome);
         outcome
     }
@@ -156,8 +171,9 @@ impl DeliveryWorker {
             deadline: Instant::now() + self.pool.call_deadline(),
             trace: message.trace.as_str().into(),
             hops: message.hops,
+            rest: None,
         };
-        match self.pool.call(handler.position, params, context).await {
+        match self.pool.call(handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {
                 Verdict::Done => DeliveryOutcome::Delivered,
                 Verdict::Retry(reason) => DeliveryOutcome::RetryLater { reason, uncounted: false },

@@ -6,6 +6,7 @@ use super::{MAX_ARGUMENTS_BYTES, contract};
 use crate::check::LinkTypeError;
 use crate::import::{Import, LinkError, define};
 use souk_bindings::Ctx;
+use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use std::sync::Arc;
@@ -16,17 +17,26 @@ use wasmtime::component::{Linker, Val};
 ///
 /// # Errors
 /// When the exporter lacks a function, or a function is none that a durable link can have.
-pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, queue: &Queue) -> Result<(), LinkError> {
+pub fn link(
+    linker: &mut Linker<Ctx>,
+    import: &Import<'_>,
+    caller: &Arc<str>,
+    queue: &Queue,
+    boundaries: &Boundaries,
+) -> Result<(), LinkError> {
     let functions = import.functions()?;
     let log_throttle = Arc::new(LogThrottle::default());
     let mut instance = import.instance(linker)?;
     for function in functions {
         contract::check(import.interface, &function.name, &function.ty)?;
         let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?;
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
+        let target = import.target.component();
+        let stored = boundaries.stored(caller, target, &format!("{}#{}", import.export, function.name));
         let link = Arc::new(Link {
+            stored,
             key: Key {
-                target: import.target.component().clone(),
+                target: target.clone(),
                 interface: import.export.into(),
                 function: function.name.as_str().into(),
             },
@@ -37,7 +47,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, caller: &Arc<str>, qu
         });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move {
+            Box::new(async move {
                 let answer = link.call(&context, params).await;
                 results.iter_mut().for_each(|slot| slot.clone_from(&answer));
                 Ok(())
@@ -55,6 +65,8 @@ struct Link {
     codec: FunctionCodec,
     queue: Queue,
     log_throttle: Arc<LogThrottle>,
+    /// What a message crosses on its way to the queue.
+    stored: Boundary,
 }
 
 impl Link {
@@ -80,7 +92,15 @@ impl Link {
             hops: next.hops,
             arguments,
         };
-        let (cause, fix) = match self.queue.publish(message, context.deadline).await {
+        let crossing = self.stored.open();
+        let published = self.queue.publish(message, context.deadline).await;
+        crossing.close(match &published {
+            Ok(Published::Stored(_)) => None,
+            Ok(Published::Full) => Some("full"),
+            Ok(Published::TooLarge(_)) => Some("too-large"),
+            Err(_) => Some("failed"),
+        });
+        let (cause, fix) = match published {
             Ok(Published::Stored(id)) => {
                 self.log_throttle.recovered(|| tracing::info!(component = %self.caller, "messages are stored again"));
                 let function = &self.key.function;

@@ -54,7 +54,7 @@ pub use jetstream::{JetStreamError, JetStreamQueue};
 pub use link::link;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use queue::{Key, NewMessage, Published};
-pub use queue::{Queue, QueueError};
+pub use queue::{Queue, QueueError, Stats};
 
 use souk_manifest::limits::FixedLimit;
 use souk_runtime::Exported;

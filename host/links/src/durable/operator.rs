@@ -1,5 +1,5 @@
-//! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the control
-//! socket of the running host or, when none runs, on the queue itself.
+//! What an operator can do with messages: see, retry and drop them. `souk events` asks for it, through the administration
+//! API of the running host or, when none runs, on the queue itself.
 
 use super::queue::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 pub enum Request {
     /// The messages, the oldest first; only dead letters when `dead`.
     List {
@@ -34,8 +33,7 @@ pub enum Request {
 }
 
 /// Which messages.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 pub enum Which {
     /// The one with this id.
     One(String),
@@ -43,14 +41,32 @@ pub enum Which {
     Dead,
 }
 
-/// What became of it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Reply {
-    /// The messages that were found, retried or dropped.
-    Events(Found),
-    /// Why nothing was done.
-    Failed(String),
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Which kind of reason it is.
+    pub why: Why,
+    message: String,
+}
+
+impl Refusal {
+    fn new(why: Why, message: String) -> Self {
+        Refusal { why, message }
+    }
+}
+
+/// The kinds of reasons why nothing is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There is no such message.
+    Unknown,
+    /// Several messages are meant by the beginning of an id.
+    Ambiguous,
+    /// The message is being delivered, or cannot be.
+    NotNow,
+    /// The queue failed.
+    Failed,
 }
 
 /// Messages, as they were before anything was done to them.
@@ -97,30 +113,34 @@ pub struct Event {
 }
 
 /// Does what was asked; `None` is the queue of an application that has none.
-pub async fn run(queue: Option<&Queue>, request: Request) -> Reply {
+///
+/// # Errors
+/// When the message is not there or must stay as it is, or the queue fails.
+pub async fn run(queue: Option<&Queue>, request: Request) -> Result<Found, Refusal> {
     let Some(queue) = queue else {
         return match request {
-            Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id)) => unknown(&id),
-            _ => Reply::Events(Found::default()),
+            Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id)) => Err(unknown(&id)),
+            _ => Ok(Found::default()),
         };
     };
     let start = Instant::now();
     let reply = async {
         match with_whole_id(queue, request).await? {
             Ok(request) => try_run(queue, request).await,
-            Err(reply) => Ok(reply),
+            Err(refusal) => Ok(Err(refusal)),
         }
     };
+    let failed = |message| Err(Refusal::new(Why::Failed, message));
     match (reply.await, queue.denied(start)) {
         (Ok(reply), _) => reply,
-        (Err(error), None) => Reply::Failed(format!("{error}\n  fix: {}", error.fix())),
+        (Err(error), None) => failed(format!("{error}\n  fix: {}", error.fix())),
         (Err(error), Some(denied)) => {
-            Reply::Failed(format!("{error}: this host's NATS user may not {denied}\n  fix: {ALLOW}"))
+            failed(format!("{error}: this host's NATS user may not {denied}\n  fix: {ALLOW}"))
         }
     }
 }
 
-async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
+async fn try_run(queue: &Queue, request: Request) -> Result<Result<Found, Refusal>, QueueError> {
     let (one, found) = match request {
         Request::List { dead } => (None, queue.list(dead, MAX_LISTED).await?),
         Request::Show(id) => {
@@ -130,26 +150,26 @@ async fn try_run(queue: &Queue, request: Request) -> Result<Reply, QueueError> {
         Request::Retry(which) => {
             let found = queue.retry_now(which.clone(), MAX_LISTED).await?;
             if let Some(event) = found.events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
-                return Ok(Reply::Failed(not_now(event)));
+                return Ok(Err(not_now(event)));
             }
             (which.id(), found)
         }
         Request::Drop(which) => {
             let found = queue.drop(which.clone(), MAX_LISTED).await?;
             if let Some(event) = found.events.iter().find(|e| e.state == "delivering") {
-                return Ok(Reply::Failed(not_now(event)));
+                return Ok(Err(not_now(event)));
             }
             (which.id(), found)
         }
     };
     Ok(match one {
-        Some(id) if found.events.is_empty() => unknown(&id),
-        _ => Reply::Events(found),
+        Some(id) if found.events.is_empty() => Err(unknown(&id)),
+        _ => Ok(found),
     })
 }
 
 /// The request with the whole id of the message whose id begins as the operator wrote; `Err` when there is not one.
-async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Request, Reply>, QueueError> {
+async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Request, Refusal>, QueueError> {
     let (Request::Show(id) | Request::Retry(Which::One(id)) | Request::Drop(Which::One(id))) = &mut request else {
         return Ok(Ok(request));
     };
@@ -166,16 +186,19 @@ async fn with_whole_id(queue: &Queue, mut request: Request) -> Result<Result<Req
             Ok(Ok(request))
         }
         (None, None) if found.total <= MAX_LISTED as u64 => Ok(Err(unknown(id))),
-        (None | Some(_), None) => Ok(Err(Reply::Failed(format!(
-            "there are more than {MAX_LISTED} messages, which are too many to find one by the beginning of its id\n  fix: write \
+        (None | Some(_), None) => Ok(Err(Refusal::new(
+            Why::Ambiguous,
+            format!(
+                "there are more than {MAX_LISTED} messages, which are too many to find one by the beginning of its id\n  fix: write \
              the whole id: `souk events list --json` has it"
-        )))),
+            ),
+        ))),
         (first, second) => {
             let ids: Vec<&str> = first.into_iter().chain(second).chain(meant).take(5).map(String::as_str).collect();
-            Ok(Err(Reply::Failed(format!(
-                "the ids of several messages begin with {id}: {}\n  fix: write more of it",
-                ids.join(", ")
-            ))))
+            Ok(Err(Refusal::new(
+                Why::Ambiguous,
+                format!("the ids of several messages begin with {id}: {}\n  fix: write more of it", ids.join(", ")),
+            )))
         }
     }
 }
@@ -189,23 +212,32 @@ impl Which {
     }
 }
 
-fn unknown(id: &str) -> Reply {
-    Reply::Failed(format!(
-        "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` has all that \
+fn unknown(id: &str) -> Refusal {
+    Refusal::new(
+        Why::Unknown,
+        format!(
+            "there is no message {id}: it was delivered or dropped, or never stored\n  fix: `souk events list` has all that \
          there are"
-    ))
+        ),
+    )
 }
 
-fn not_now(event: &Event) -> String {
+fn not_now(event: &Event) -> Refusal {
     let Event { id, component, interface, function, .. } = event;
     if event.state == "delivering" {
-        return format!(
-            "message {id} is being delivered now, and stays as it is\n  fix: wait for the end of this attempt, `souk \
+        return Refusal::new(
+            Why::NotNow,
+            format!(
+                "message {id} is being delivered now, and stays as it is\n  fix: wait for the end of this attempt, `souk \
              events show {id}` shows it; then try again"
+            ),
         );
     }
-    format!(
-        "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there\n  fix: \
+    Refusal::new(
+        Why::NotNow,
+        format!(
+            "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there\n  fix: \
          bring it back into the manifest and start the host, or drop the message"
+        ),
     )
 }

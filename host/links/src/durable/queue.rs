@@ -149,6 +149,17 @@ impl Queue {
         }
     }
 
+    /// Whether messages can be stored as far as their servers are concerned; a file's disk is looked at elsewhere.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn probe(&self) -> Result<(), QueueError> {
+        match self {
+            Queue::File(_) => Ok(()),
+            Queue::JetStream(queue) => queue.probe().await,
+        }
+    }
+
     /// Stores a message, if that is done by `deadline`. Once this returns, it is on disk; it may be stored too when the
     /// caller goes away before that, or when this fails.
     ///

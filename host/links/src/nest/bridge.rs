@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use souk_manifest::subject::is_reserved;
 use souk_nats::Nats;
+use souk_runtime::vital;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,7 +66,7 @@ impl Bridge {
                 let messages = nats.client().queue_subscribe(served.subject.clone(), group).await?;
                 let subscription =
                     PatternSubscription { served: served.clone(), slots: service.slots.clone(), hold: hold.clone() };
-                hold.tasks.spawn(subscription.run(messages, stop.clone()));
+                hold.tasks.spawn(vital("an intake of messages", subscription.run(messages, stop.clone())));
             }
         }
         // Whoever is told that this host serves must find it in the queue groups.

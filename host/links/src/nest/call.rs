@@ -13,7 +13,7 @@ use super::function::{Direction, Function};
 use super::packet::{self, Outcome, Reply};
 use super::{MAX_PACKET_BYTES, NestError};
 use crate::LinkError;
-use crate::check::LinkTypeError;
+use crate::check::{LinkTypeError, Mismatch};
 use crate::durable::{is_delivery, reject};
 use crate::import::define;
 use crate::unavailable::Unavailable;
@@ -54,9 +54,9 @@ pub struct Caller<'a> {
 pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> Result<Vec<String>, NestError> {
     let patterns: Vec<&NestPattern> = caller.patterns.iter().filter(|p| p.interface.covers(interface)).collect();
     let line = patterns.first().map_or(1, |pattern| pattern.line);
-    let wrong = |line: usize, function: &str, problem: String| NestError {
+    let wrong = |line: usize, function: &str, mismatch: Mismatch| NestError {
         line,
-        error: LinkTypeError::new(interface, function, problem).into(),
+        error: LinkTypeError::new(interface, function, mismatch).into(),
     };
     let refused = |error: &wasmtime::Error| NestError {
         line,
@@ -77,15 +77,15 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
         let mut own = patterns.iter().filter(|pattern| pattern.function == name);
         let Some(first) = own.next() else {
             let fix = format!("add a pattern for \"{interface}#{name}\" to `calls`, or write an adapter");
-            return Err(wrong(line, name, format!("is answered by no pattern\n  fix: {fix}")));
+            return Err(wrong(line, name, Mismatch::new("is answered by no pattern", fix)));
         };
         let direction = if is_delivery(&ty) { Direction::Event } else { Direction::Outbound };
         let function =
             Function::of(first, &ty, direction).map_err(|e| NestError { line: first.line, error: e.into() })?;
         let subjects: Vec<String> = patterns.iter().filter(|p| p.function == name).map(|p| p.subject.clone()).collect();
         if let (Some(second), false) = (own.next(), function.takes_any_pattern()) {
-            let problem = format!("stands for `{}` already\n  fix: keep one pattern for each function", first.subject);
-            return Err(wrong(second.line, name, problem));
+            let problem = format!("stands for `{}` already", first.subject);
+            return Err(wrong(second.line, name, Mismatch::new(problem, "keep one pattern for each function")));
         }
         let unavailable = Unavailable::of(&ty);
         if unavailable.is_none() {
@@ -102,13 +102,13 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
         });
         define(&mut instance, name, &ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move { link.call(context, params, results).await })
+            Box::new(async move { link.call(context, params, results).await })
         })
         .map_err(|error| refused(&error))?;
     }
     if let Some(pattern) = patterns.iter().find(|pattern| !known.contains(&pattern.function)) {
-        let problem = format!("is not imported\n  fix: it imports {}; name one of these", known.join(", "));
-        return Err(wrong(pattern.line, &pattern.function, problem));
+        let fix = format!("it imports {}; name one of these", known.join(", "));
+        return Err(wrong(pattern.line, &pattern.function, Mismatch::new("is not imported", fix)));
     }
     Ok(functions_without_unavailable)
 }

@@ -6,6 +6,7 @@
 
 use super::function::Direction;
 use super::packet::text;
+use crate::check::Mismatch;
 use serde_json::{Value, json};
 use souk_codec::camel_case;
 use souk_manifest::NestPattern;
@@ -35,17 +36,16 @@ impl Errors {
         fallible: bool,
         error: Option<&Type>,
         direction: Direction,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Mismatch> {
         let cases: Vec<(String, Option<Type>)> = match error {
             Some(Type::Variant(variant)) => variant.cases().map(|case| (case.name.to_owned(), case.ty)).collect(),
             Some(Type::Enum(names)) => names.names().map(|name| (name.to_owned(), None)).collect(),
             None if !fallible => Vec::new(),
             _ => {
-                return Err(
-                    "has an error that is neither a variant nor an enum, so that no table can say what it is in \
-                            Nest\n  fix: write an adapter that exports nest:microservices/requests"
-                        .to_owned(),
-                );
+                return Err(Mismatch::new(
+                    "has an error that is neither a variant nor an enum, so that no table can say what it is in Nest",
+                    "write an adapter that exports nest:microservices/requests",
+                ));
             }
         };
         let unknown = |(name, entry): &(&String, &souk_manifest::NestError)| {
@@ -53,33 +53,33 @@ impl Errors {
         };
         if let Some((name, _)) = pattern.errors.iter().find(unknown) {
             let known: Vec<&str> = cases.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(format!("has no error `{name}`\n  fix: its errors are {}", known.join(", ")));
+            let fix = format!("its errors are {}", known.join(", "));
+            return Err(Mismatch::new(format!("has no error `{name}`"), fix));
         }
         let mut entries = Vec::new();
         for (name, payload) in &cases {
             let Some(error) = pattern.errors.get(name) else {
                 if direction == Direction::Inbound {
-                    return Err(format!(
-                        "can answer with the error `{name}`, and the manifest does not say what that is in Nest\n  fix: \
-                         write `{name} = {{ status = 400, message = \"...\" }}` under `errors`"
+                    return Err(Mismatch::new(
+                        format!(
+                            "can answer with the error `{name}`, and the manifest does not say what that is in Nest"
+                        ),
+                        format!("write `{name} = {{ status = 400, message = \"...\" }}` under `errors`"),
                     ));
                 }
                 continue;
             };
             let text = matches!(payload, Some(Type::String));
             if direction == Direction::Outbound && payload.is_some() && !text {
-                return Err(format!(
-                    "has the error `{name}` with a payload that no message of Nest gives\n  fix: take it out of `errors`, or \
-                     write an adapter"
-                ));
+                let problem = format!("has the error `{name}` with a payload that no message of Nest gives");
+                return Err(Mismatch::new(problem, "take it out of `errors`, or write an adapter"));
             }
             let message = match (&error.message, payload) {
                 (Some(message), _) => message.clone(),
                 (None, Some(_)) => PAYLOAD.to_owned(),
                 (None, None) => {
-                    return Err(format!(
-                        "has the error `{name}`, whose entry needs a text\n  fix: add `message = \"...\"` to it"
-                    ));
+                    let problem = format!("has the error `{name}`, whose entry needs a text");
+                    return Err(Mismatch::new(problem, "add `message = \"...\"` to it"));
                 }
             };
             entries.push(Entry {

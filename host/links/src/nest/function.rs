@@ -4,9 +4,9 @@
 use super::errors::Errors;
 use super::leave_out::LeaveOut;
 use super::packet::Outcome;
-use crate::check::LinkTypeError;
+use crate::check::{LinkTypeError, Mismatch};
 use serde_json::value::RawValue;
-use souk_codec::signature::signature;
+use souk_codec::signature::{signature, sync_signature};
 use souk_codec::{CodecError, FunctionCodec, camel_case};
 use souk_manifest::NestPattern;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use wasmtime::component::types::{ComponentFunc, Type};
 
 /// The package whose functions take and give JSON: for adapters.
 const PACKAGE: &str = "nest:microservices";
-/// The functions of that package, as every side must have them.
-const REQUEST: &str = "handle: async func(pattern: string, data: string) -> result<string, variant { \
+/// The functions of that package, as every side must have them, but for being `async`.
+const REQUEST: &str = "handle: func(pattern: string, data: string) -> result<string, variant { \
                        exception(string), unavailable(string) }>";
-const EVENT: &str = "handle: async func(pattern: string, data: string) -> result<_, variant { retry(string), \
+const EVENT: &str = "handle: func(pattern: string, data: string) -> result<_, variant { retry(string), \
                      reject(string) }>";
 
 /// A function and how its values are written in packets.
@@ -67,8 +67,9 @@ impl Function {
     /// When the type has what packets cannot carry, or the table does not fit it.
     pub fn of(pattern: &NestPattern, ty: &ComponentFunc, direction: Direction) -> Result<Self, LinkTypeError> {
         let interface = pattern.interface.to_string();
-        let wrong = |problem: String| LinkTypeError::new(&interface, &pattern.function, problem);
-        let codec = FunctionCodec::of(ty).map_err(|error| wrong(format!("has what JSON cannot carry: {error}")))?;
+        let wrong = |mismatch: Mismatch| LinkTypeError::new(&interface, &pattern.function, mismatch);
+        let not_json = |error| LinkTypeError::not_json(&interface, &pattern.function, &error);
+        let codec = FunctionCodec::of(ty).map_err(not_json)?;
         let result = match ty.results().next() {
             Some(Type::Result(result)) => Some(result),
             _ => None,
@@ -77,18 +78,19 @@ impl Function {
         let ok = result.as_ref().map_or(value.as_ref().cloned(), |result| result.ok());
         if direction != Direction::Inbound && !pattern.leave_out.is_empty() {
             let fix = "take `leave_out` away: it is for answers that a component gives";
-            return Err(wrong(format!("is given `leave_out`, which it has no use for\n  fix: {fix}")));
+            return Err(wrong(Mismatch::new("is given `leave_out`, which it has no use for", fix)));
         }
         let leave_out = LeaveOut::of(pattern, ok.as_ref()).map_err(wrong)?;
         let form = if pattern.interface.package == PACKAGE {
             let expected = if direction == Direction::Event { EVENT } else { REQUEST };
-            let found = signature(&pattern.function, ty);
+            let found = sync_signature(&pattern.function, ty);
             if found != REQUEST && found != EVENT {
-                return Err(wrong(format!("is `{found}`\n  fix: build the component against `{expected}`")));
+                let fix = format!("build the component against `{expected}`");
+                return Err(wrong(Mismatch::new(format!("is `{found}`"), fix)));
             }
             if pattern.data.is_some() || pattern.errors.values().any(|error| error.own) {
                 let fix = "take `data` and `errors` away: the function gets the JSON, and answers with JSON";
-                return Err(wrong(format!("is given `data` or `errors`, which it has no use for\n  fix: {fix}")));
+                return Err(wrong(Mismatch::new("is given `data` or `errors`, which it has no use for", fix)));
             }
             Form::Json
         } else {
@@ -98,10 +100,10 @@ impl Function {
                 }
                 Some(name) => {
                     let found = signature(&pattern.function, ty);
-                    return Err(wrong(format!(
-                        "has `data = \"{name}\"`, but `{name}` is not its only parameter: {found}\n  fix: take `data` away, \
-                         so that the message's data holds the parameters by name; or write an adapter"
-                    )));
+                    let problem = format!("has `data = \"{name}\"`, but `{name}` is not its only parameter: {found}");
+                    let fix = "take `data` away, so that the message's data holds the parameters by name; or write an \
+                               adapter";
+                    return Err(wrong(Mismatch::new(problem, fix)));
                 }
                 None => None,
             };

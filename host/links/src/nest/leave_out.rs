@@ -3,6 +3,7 @@
 //! A path such as `user.role` is checked against the function's type at start-up, so that a member that is misspelt, or
 //! renamed in the contract later, cannot slip out. The others keep their order and their text.
 
+use crate::check::Mismatch;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
@@ -20,14 +21,14 @@ impl LeaveOut {
     ///
     /// # Errors
     /// When the answer has no such member.
-    pub fn of(pattern: &NestPattern, ok: Option<&Type>) -> Result<Self, String> {
+    pub fn of(pattern: &NestPattern, ok: Option<&Type>) -> Result<Self, Mismatch> {
         let mut paths = Vec::new();
         for text in &pattern.leave_out {
             let path: Vec<String> = text.split('.').map(str::to_owned).collect();
             if !has(ok, &path) {
-                return Err(format!(
-                    "answers with nothing that has `{text}`, which `leave_out` names\n  fix: write the names of record fields in \
-                     camel case, with a dot between a record and its field"
+                return Err(Mismatch::new(
+                    format!("answers with nothing that has `{text}`, which `leave_out` names"),
+                    "write the names of record fields in camel case, with a dot between a record and its field",
                 ));
             }
             paths.push(path);

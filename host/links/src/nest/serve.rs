@@ -211,7 +211,7 @@ impl Served {
 
     async fn call(&self, (params, _reservation): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
         let context = CallContext::new(trace.clone(), self.pool.call_deadline());
-        match self.pool.call(self.position, params, context).await {
+        match self.pool.call(self.position, &params, context).await {
             Ok(results) => match self.function.outcome(&results) {
                 Ok(answer) => Ok(answer),
                 Err(error) => {

@@ -1,7 +1,9 @@
 //! The caller's side: a call is sent, its answer awaited, and sent again where that is safe.
 
-use super::hosts::{Hosts, Last};
+use super::hosts::{Hosts, Last, NO_HOST_TTL, PROBE_TIMEOUT};
 use super::inbox::{Inbox, PendingAnswer};
+use super::served::ServedFunction;
+use super::types::CalledFunction;
 use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject};
@@ -49,23 +51,28 @@ pub struct Target {
     pub(super) subject: Subject,
     /// Where they hear that nobody waits for one any more.
     cancel: Subject,
-    /// The digest of the function's type, as the caller knows it.
-    ty: Option<Arc<str>>,
+    /// The function, as the caller knows it; none for HTTP.
+    function: Option<Arc<Expected>>,
     idempotent: bool,
     hosts: Arc<Hosts>,
+}
+
+/// A function that calls are for, and what was heard of it when nobody took one.
+#[derive(Debug)]
+struct Expected {
+    function: CalledFunction,
+    /// When its hosts were asked, and what they have in its place; `None` when nothing was heard of another type.
+    other: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
 }
 
 impl Target {
     /// Calls of `function` of `component`; `idempotent` when one may be sent again if it is not known whether it was
     /// done.
-    pub fn function(remote: &Remote, component: &Arc<str>, interface: &str, function: &str, idempotent: bool) -> Self {
-        let subject = remote.nats().subjects().call(component, interface, function).into();
-        Target::of(remote, component, subject, idempotent)
-    }
-
-    /// The same, as calls of a function of the type with this digest: a host at which it is another refuses them.
-    pub(super) fn of_type(self, digest: &str) -> Self {
-        Target { ty: Some(digest.into()), ..self }
+    pub fn function(remote: &Remote, component: &Arc<str>, function: CalledFunction, idempotent: bool) -> Self {
+        let CalledFunction { interface, name, digest, .. } = &function;
+        let subject = remote.nats().subjects().call(component, interface, name, digest).into();
+        let expected = Expected { function, other: tokio::sync::Mutex::default() };
+        Target { function: Some(Arc::new(expected)), ..Target::of(remote, component, subject, idempotent) }
     }
 
     /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
@@ -77,7 +84,7 @@ impl Target {
         let cancel = remote.nats().subjects().cancel(component).into();
         let mut all = remote.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let hosts = all.entry(component.clone()).or_default().clone();
-        Target { component: component.clone(), subject, cancel, ty: None, idempotent, hosts }
+        Target { component: component.clone(), subject, cancel, function: None, idempotent, hosts }
     }
 }
 
@@ -176,7 +183,7 @@ impl Remote {
                 (Broken::Disconnected, _) => {
                     return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
                 }
-                (Broken::NoHost, _) => return Err(failed(Failure::Unreachable, "no host runs it")),
+                (Broken::NoHost, _) => return Err(self.no_host(target, caller, context).await),
             };
             may_recover = true;
             gone = 0;
@@ -187,6 +194,33 @@ impl Remote {
                 "a call had no answer and may be repeated: attempt {attempt} of {MAX_ATTEMPTS}"
             );
             tokio::time::sleep(pause.min(context.remaining())).await;
+        }
+    }
+
+    /// Why nobody took a call: no host runs the component, or those that do have another type of the function. They are
+    /// asked once in [`NO_HOST_TTL`], however many calls there are.
+    async fn no_host(&self, target: &Target, caller: &str, context: &CallContext) -> CallError {
+        let component = &target.component;
+        let nobody = || CallError::new(component, Failure::Unreachable, "no host runs it");
+        let Some(expected) = &target.function else { return nobody() };
+        let asked = async {
+            // Held while they are asked: whoever comes meanwhile waits for the same answer.
+            let mut other = expected.other.lock().await;
+            if let Some((asked, there)) = &*other
+                && asked.elapsed() < NO_HOST_TTL
+            {
+                return there.clone();
+            }
+            let served = ServedFunction::within(PROBE_TIMEOUT, &self.0.nats, component).await;
+            let there = served.ok().and_then(|served| expected.function.differs(&served));
+            *other = Some((Instant::now(), there.clone()));
+            there
+        };
+        match tokio::time::timeout_at(context.deadline.into(), asked).await.ok().flatten() {
+            Some(there) => {
+                CallError::new(component, Failure::Mismatch, expected.function.complaint(caller, component, &there))
+            }
+            None => nobody(),
         }
     }
 
@@ -233,7 +267,7 @@ impl Remote {
         }
         let fail = |failure, detail: &str| Broken::Failed(CallError::new(&target.component, failure, detail));
         let mut expected = self.0.inbox.expect();
-        let headers = wire::call(&expected.id, caller, target.ty.as_deref(), context);
+        let headers = wire::call(&expected.id, caller, context);
         let mut cancel = CancelOnDrop { client, subject: None, id: expected.id.clone() };
         let answer = {
             let sent = client.publish_with_reply_and_headers(subject.clone(), expected.reply.clone(), headers, payload);

@@ -1,6 +1,7 @@
 //! The caller's side of a remote link: an import whose functions send what they are called with.
 
 use super::call::TOO_LARGE;
+use super::types::CalledFunction;
 use super::{Remote, Target};
 use crate::check::LinkTypeError;
 use crate::import::{Import, LinkError, define};
@@ -8,7 +9,6 @@ use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
-use souk_codec::signature::digest;
 use souk_manifest::limits::ByteSize;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         let codec = FunctionCodec::of(&function.ty)
-            .map_err(|error| LinkTypeError::new(import.interface, &function.name, error))?
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?
             .within(linked.call_bytes.as_u64());
         let link = Arc::new(Link {
             remote: linked.remote.clone(),
@@ -52,18 +52,16 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             target: Target::function(
                 linked.remote,
                 import.target.component(),
-                import.export,
-                &function.name,
+                CalledFunction::new(import.export, &function.name, &function.ty),
                 (linked.idempotent)(&function.name),
-            )
-            .of_type(&digest(&function.name, &function.ty)),
+            ),
             call_deadline: linked.call_deadline,
             codec,
             unavailable,
         });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
-            Box::pin(async move {
+            Box::new(async move {
                 let outcome = link.call(&context, params).await;
                 write_results(outcome, link.unavailable.as_ref(), results, &context)
             })

@@ -10,6 +10,8 @@
 //! without its package and version, `store-products` and `catalog-get`, unless the component has another one of that
 //! name: then whole.
 
+use super::hosts::PROBE_TIMEOUT;
+use super::types::CalledFunction;
 use super::wire;
 use async_nats::service::{Info, PingResponse, Stats as StatsResponse, endpoint, error};
 use async_nats::{Client, Message, SubscribeError, Subscriber, datetime};
@@ -35,8 +37,6 @@ souk_manifest::fixed_limits! {
 
     /// The longest id of a host that is accepted; ours have 32 bytes.
     const MAX_ID_BYTES: usize = 64, bytes;
-    /// How long a host may take to answer which functions it serves.
-    const INFO_TIMEOUT: Duration = Duration::from_secs(2);
 }
 
 /// One subject of a service.
@@ -52,28 +52,16 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// The endpoint of a function; `name` as of [`endpoint_name`].
-    pub(super) fn function(
-        subject: String,
-        name: String,
-        group: &str,
-        interface: &str,
-        function: &str,
-        signature: String,
-    ) -> Arc<Self> {
-        let metadata = [("interface", interface), ("function", function), ("signature", &signature)];
+    pub(super) fn function(subject: String, name: String, group: &str, called: CalledFunction) -> Arc<Self> {
+        let CalledFunction { interface, name: function, signature, digest } = called;
+        let metadata = [("interface", interface), ("function", function), ("signature", signature), ("type", digest)];
         Arc::new(Endpoint {
             subject,
             stats: Stats::default(),
             name,
             group: group.to_owned(),
-            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         })
-    }
-
-    /// The function and its type, for the log.
-    pub(super) fn described(&self) -> String {
-        let said = |key: &str| self.metadata.get(key).map_or("", String::as_str);
-        format!("`{}#{}`, which is `{}` here", said("interface"), said("function"), said("signature"))
     }
 
     /// The endpoint of HTTP requests.
@@ -127,7 +115,7 @@ fn name(first: &str, second: &str) -> String {
 }
 
 /// The name of the service of `component`.
-fn service_name(subjects: &Subjects, component: &str) -> String {
+pub(super) fn service_name(subjects: &Subjects, component: &str) -> String {
     name(subjects.application(), component)
 }
 
@@ -152,6 +140,16 @@ pub(super) async fn first_host(nats: &Nats, component: &str, patience: Duration)
     let PingResponse { id, .. } = serde_json::from_slice(&answer.payload).ok()?;
     // It becomes a part of a subject.
     (token(&id) == id && (1..=MAX_ID_BYTES).contains(&id.len())).then(|| id.into())
+}
+
+/// Whether a host serves `component` now; `None` where this host may not ask.
+pub async fn is_served(nats: &Nats, component: &str) -> Option<bool> {
+    let start = Instant::now();
+    if first_host(nats, component, PROBE_TIMEOUT).await.is_some() {
+        return Some(true);
+    }
+    let subject = format!("$SRV.PING.{}", service_name(nats.subjects(), component));
+    (!nats.is_denied(&subject, start)).then_some(false)
 }
 
 /// The name of the service that every host is: no component's, since a token has no `_h`.
@@ -288,58 +286,6 @@ impl Announcing {
             }
         });
         Ok(Announcing(AbortOnDropHandle::new(task)))
-    }
-}
-
-/// Why it is not known which functions a component on another host serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unanswered {
-    /// No host that runs it answers.
-    Nobody,
-    /// This host's user may not publish to this subject.
-    Denied(String),
-}
-
-/// A function that a component on another host serves.
-#[derive(Debug, Clone)]
-pub struct ServedFunction {
-    /// The interface with its version.
-    pub interface: String,
-    /// The function.
-    pub function: String,
-    /// Its type, as WIT on one line.
-    pub signature: String,
-}
-
-impl ServedFunction {
-    /// Asks the hosts that run `component` for its functions. All run the same application, so the first answer counts.
-    ///
-    /// # Errors
-    /// When none answers, or this one may not ask.
-    pub async fn of(nats: &Nats, component: &str) -> Result<Vec<ServedFunction>, Unanswered> {
-        let (subject, start) = (format!("$SRV.INFO.{}", service_name(nats.subjects(), component)), Instant::now());
-        let request = async_nats::Request::new().timeout(Some(INFO_TIMEOUT));
-        let Ok(answer) = nats.client().send_request(subject.clone(), request).await else {
-            let denied = nats.is_denied(&subject, start);
-            return Err(if denied { Unanswered::Denied(subject) } else { Unanswered::Nobody });
-        };
-        let info: Info = serde_json::from_slice(&answer.payload).map_err(|_| Unanswered::Nobody)?;
-        let served = info.endpoints.into_iter().filter_map(|mut endpoint| {
-            let mut take = |key: &str| endpoint.metadata.remove(key);
-            Some(ServedFunction {
-                interface: take("interface")?,
-                function: take("function")?,
-                signature: take("signature")?,
-            })
-        });
-        let mut served: Vec<_> = served.collect();
-        served.sort_by(|a, b| (&a.interface, &a.function).cmp(&(&b.interface, &b.function)));
-        Ok(served)
-    }
-
-    /// Whether the function returns a `result`.
-    pub fn has_result(&self) -> bool {
-        self.signature.rsplit_once(") -> ").is_some_and(|(_, returned)| returned.starts_with("result"))
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | subject | who subscribes | payload |
 //! |---|---|---|
-//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION` | hosts that run the component, as a queue group | the parameters as JSON ([`souk_codec`]) |
+//! | `souk.APP.call.COMPONENT.INTERFACE.FUNCTION.TYPE` | hosts that run the component, as a queue group | the parameters as JSON ([`souk_codec`]) |
 //! | `souk.APP.http.COMPONENT` | the same | a head as one line of JSON, and the body ([`http`]) |
 //! | one of these two and `.HOST` | that host alone, by the id that it has in `$SRV.PING` | the same ([`hosts`]) |
 //! | `souk.APP.cancel.COMPONENT` | every host that runs it | the id of a call that nobody waits for any more |
@@ -22,7 +22,6 @@
 //! | `Souk-Trace` | the trace id; a new one |
 //! | `Souk-Hops` | links crossed so far, at most [`MAX_HOPS`](souk_bindings::call::MAX_HOPS); 1 |
 //! | `Souk-Caller` | the component that calls, for logs; `-` |
-//! | `Souk-Type` | a digest of the function's type as its caller knows it, which must be the callee's; not compared |
 //!
 //! | header of an answer | meaning |
 //! |---|---|
@@ -43,8 +42,12 @@
 //! it is not known whether it was done: the caller repeats it with an idempotency key of its own.
 //!
 //! **Types.** What the other host runs is not seen at the start, and values of another contract may be read as something
-//! that they are not. So each call names the type that it was made for. A host that starts asks for the types of those
-//! that are there as well, and its log has both ([`types`]).
+//! that they are not. So the subject of a call names the type that it was made for, by a digest, and a host subscribes to
+//! that of its own. A caller whose type nobody serves is told `unavailable`, and the log has both types; so has that of a
+//! host that starts ([`types`]).
+//!
+//! **Versions of the wire.** A host says in `$SRV.INFO` which version it speaks ([`peers`]), and does not start beside one
+//! of another: 0.1.0, which says none, has no type in its subjects.
 //!
 //! **Bounds.** A message, by the server's `max_payload`. Calls that a host has taken and not answered, by [`MAX_CALL_MEMORY_KIB`];
 //! those beyond are told `overloaded`, and nothing was started. What one call's
@@ -67,6 +70,7 @@ mod micro;
 mod peers;
 mod running;
 mod serve;
+mod served;
 mod types;
 pub mod whole;
 mod wire;
@@ -76,11 +80,12 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
-pub use micro::{ServedFunction, Unanswered};
+pub use micro::is_served;
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
-pub use types::{ExpectedType, compare, expected_types};
+pub use served::{ServedFunction, Unanswered};
+pub use types::{CalledFunction, ExpectedType, compare, expected_types};
 
 use souk_codec::MAX_VALUE_BYTES;
 use souk_manifest::limits::FixedLimit;
@@ -121,6 +126,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         http::FIXED_LIMITS,
         peers::FIXED_LIMITS,
         micro::FIXED_LIMITS,
+        served::FIXED_LIMITS,
     ]
     .concat()
 }

@@ -6,6 +6,9 @@
 //! stand-in that runs at one host beside the real thing at another would be worse than no host, so a host that finds
 //! one that says otherwise does not start.
 //!
+//! It names the version of the wire that it speaks as well ([`WIRE_VERSION`]), and a host that finds one of another version
+//! does not start: neither would be given a call of the other.
+//!
 //! It says so first and asks then: of two that start together at one server, at least one learns of the other. Nobody is
 //! waited for who does not answer within [`NEXT_ANSWER_TIMEOUT`]: a host that hangs, that is cut off, or that has come
 //! to another server of the cluster in the same moment, is not seen.
@@ -15,6 +18,7 @@ use async_nats::service::Info;
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use souk_bindings::printable;
 use souk_manifest::Application;
 use souk_nats::{Nats, NatsError};
 use std::collections::HashMap;
@@ -29,6 +33,26 @@ souk_manifest::fixed_limits! {
     pub(super) const PEERS_TIMEOUT: Duration = Duration::from_secs(2);
     /// How long it waits for the next answer after one has come, its own included.
     pub(super) const NEXT_ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+}
+
+/// The version of the subjects and messages that hosts use between them. Release 0.1.0, the first, says none; since 2 the
+/// subject of a call names its type.
+const WIRE_VERSION: &str = "2";
+/// Under which key a host says it.
+const WIRE: &str = "wire";
+
+/// A host speaks another version of the wire.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a host of {release} runs the application on this NATS already (`{id}` in `nats micro info {service}`): it says {theirs}, and \
+     this host speaks version {WIRE_VERSION}, so neither would be given a call of the other\n  fix: stop all hosts of the \
+     other release before this one starts; docs/run-on-several-hosts.md has the steps, under \"Upgrade from 0.1.0\""
+)]
+pub struct OtherWire {
+    release: &'static str,
+    id: String,
+    service: String,
+    theirs: String,
 }
 
 /// The hosts do not agree on what runs.
@@ -52,6 +76,9 @@ pub enum PeerError {
     /// A host that is there says otherwise.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
+    /// A host that is there is of a release that cannot be understood.
+    #[error(transparent)]
+    OtherWire(#[from] Box<OtherWire>),
 }
 
 /// Other hosts see this one until it is dropped.
@@ -73,23 +100,22 @@ fn key(component: &str) -> String {
     format!("unless.{component}")
 }
 
-/// What a host says of the components that a variable turns off.
+/// What a host says: the version of the wire, and the components that a variable turns off.
 fn said(application: &Application) -> HashMap<String, String> {
     let said = |(component, variable): (&String, &String)| {
         let state = if application.off.contains_key(component) { "off" } else { "on" };
         (key(component), format!("{state}: {variable}"))
     };
-    application.conditional.iter().map(said).collect()
+    let wire = (WIRE.to_owned(), WIRE_VERSION.to_owned());
+    application.conditional.iter().map(said).chain([wire]).collect()
 }
 
-/// Asks the hosts that are there whether the same components are off at them, `seen` being whether this one answers too.
+/// Asks the hosts that are there whether they speak the same version of the wire and the same components are off at them,
+/// `seen` being whether this one answers too.
 ///
 /// # Errors
 /// When one says otherwise.
 pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result<(), PeerError> {
-    if application.conditional.is_empty() {
-        return Ok(());
-    }
     let (client, inbox) = (nats.client(), nats.client().new_inbox());
     let mut answers = client.subscribe(inbox.clone()).await.map_err(NatsError::from)?;
     let subject = Service::host_subject(nats.subjects());
@@ -107,16 +133,27 @@ pub async fn agree(nats: &Nats, application: &Application, seen: bool) -> Result
     }
     if seen && !heard {
         tracing::warn!(
-            "the other hosts could not be asked whether they have the same variables; fix: let this host's NATS user publish to \
+            "the other hosts could not be asked whether they are of this release and have the same variables; fix: let this host's NATS user publish to \
              `{subject}` and subscribe to `$SRV.>` and `_INBOX.>`"
         );
     }
     Ok(())
 }
 
-fn compare(answer: &Message, application: &Application) -> Result<(), Disagreement> {
+fn compare(answer: &Message, application: &Application) -> Result<(), PeerError> {
     // Whoever else answers on NATS is no host.
     let Ok(info) = serde_json::from_slice::<Info>(&answer.payload) else { return Ok(()) };
+    match info.metadata.get(WIRE).map(String::as_str) {
+        Some(WIRE_VERSION) => {}
+        other => {
+            let (release, theirs) = match other {
+                None => ("release 0.1.0", "no version of the wire".to_owned()),
+                Some(version) => ("another release", format!("version {}", printable(version))),
+            };
+            let (id, service) = (printable(&info.id), printable(&info.name));
+            return Err(Box::new(OtherWire { release, id, service, theirs }).into());
+        }
+    }
     for (component, variable) in &application.conditional {
         let off = application.off.contains_key(component);
         let theirs = info.metadata.get(&key(component)).and_then(|said| said.split(':').next());
@@ -126,7 +163,7 @@ fn compare(answer: &Message, application: &Application) -> Result<(), Disagreeme
                 true => format!("is off at this host, because `{variable}` is set"),
                 false => format!("takes part at this host, because `{variable}` is empty"),
             };
-            return Err(Disagreement { component: component.clone(), variable: variable.clone(), here });
+            return Err(Disagreement { component: component.clone(), variable: variable.clone(), here }.into());
         }
     }
     Ok(())

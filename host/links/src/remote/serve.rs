@@ -13,6 +13,7 @@ use super::call::at;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
 use super::running::Running;
+use super::types::CalledFunction;
 use super::{MAX_CALL_MEMORY_KIB, WORKING_INTERVAL, http, wire};
 use ::http::Method;
 use async_nats::header::HeaderMap;
@@ -21,10 +22,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
-use souk_codec::signature::{digest, signature};
 use souk_manifest::subject::is_reserved;
 use souk_nats::{Nats, NatsError, Outage};
-use souk_runtime::{CallError, Failure, Pool};
+use souk_runtime::{CallError, Failure, Pool, vital};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -48,7 +48,7 @@ pub struct Serving {
     intakes: TaskTracker,
     stop: CancellationToken,
     /// End with the last answers: a call can be cancelled until then.
-    _cancels: Vec<AbortOnDropHandle<()>>,
+    _cancels: Vec<AbortOnDropHandle<Option<()>>>,
 }
 
 /// What the calls of this host share.
@@ -68,7 +68,7 @@ struct Endpoint {
 }
 
 enum Kind {
-    Function { position: usize, codec: FunctionCodec, ty: String },
+    Function { position: usize, codec: FunctionCodec },
     Http,
 }
 
@@ -102,14 +102,20 @@ impl Serving {
             let service = micro::Service::new(nats.subjects(), pool.component(), version, public);
             // First, so that no call is taken that could not be cancelled.
             let subscriber = client.subscribe(nats.subjects().cancel(pool.component())).await?;
-            cancels.push(AbortOnDropHandle::new(tokio::spawn(host.clone().cancel(subscriber))));
+            cancels.push(AbortOnDropHandle::new(tokio::spawn(vital(
+                "an intake of cancellations",
+                host.clone().cancel(subscriber),
+            ))));
             for endpoint in endpoints {
                 let (subject, group) = (endpoint.public.subject.clone(), pool.component().to_string());
                 let own = client.subscribe(at(&subject, service.id())).await?;
                 let shared = client.queue_subscribe(subject, group).await?;
                 let endpoint = Arc::new(endpoint);
                 for subscriber in [own, shared] {
-                    intakes.spawn(host.clone().intake(endpoint.clone(), subscriber, stop.clone()));
+                    intakes.spawn(vital(
+                        "an intake of calls",
+                        host.clone().intake(endpoint.clone(), subscriber, stop.clone()),
+                    ));
                 }
             }
             services.push(service);
@@ -151,13 +157,12 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
         let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
         let codec = codec.within(pool.limits().call_bytes.as_u64());
         let (interface, name) = (&function.interface, &function.name);
-        let subject = nats.subjects().call(component, interface, name);
+        let called = CalledFunction::new(interface, name, &function.ty);
+        let subject = nats.subjects().call(component, interface, name, &called.digest);
         let interfaces = exported.functions.iter().map(|function| function.interface.as_str());
         let public_name = micro::endpoint_name(interface, name, interfaces);
-        let signature = signature(name, &function.ty);
-        let ty = digest(name, &function.ty);
-        let public = micro::Endpoint::function(subject, public_name, component, interface, name, signature);
-        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec, ty }, public });
+        let public = micro::Endpoint::function(subject, public_name, component, called);
+        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec }, public });
     }
     if exported.http() {
         let public = micro::Endpoint::http(nats.subjects().http(component), component);
@@ -246,10 +251,7 @@ impl Host {
             Ok(envelope) => {
                 trace = envelope.context.trace.clone();
                 let most = self.nats.client().max_payload();
-                let outcome = match endpoint.misunderstood(&envelope) {
-                    None => self.perform(endpoint, payload, &mut reservation, envelope.context, &reply).await,
-                    Some(error) => Err(error),
-                };
+                let outcome = self.perform(endpoint, payload, &mut reservation, envelope.context, &reply).await;
                 let outcome = outcome.and_then(|answer| match answer.len() > most {
                     false => Ok(answer),
                     true => Err(too_large(component, most)),
@@ -312,22 +314,6 @@ impl Host {
 }
 
 impl Endpoint {
-    /// Why a call must not be begun whose caller was built with another contract: its values might fit all the same, and
-    /// mean something else.
-    fn misunderstood(&self, call: &wire::Envelope) -> Option<CallError> {
-        let Kind::Function { ty, .. } = &self.kind else { return None };
-        if call.ty.as_ref().is_none_or(|theirs| theirs == ty) {
-            return None;
-        }
-        let detail = format!(
-            "its caller `{}` was built with another type of {}; fix: build both from the same version of the contract, and \
-             let all hosts have that build",
-            call.caller,
-            self.public.described(),
-        );
-        Some(CallError::new(self.pool.component(), Failure::Mismatch, detail))
-    }
-
     async fn call(
         &self,
         payload: Bytes,
@@ -339,12 +325,12 @@ impl Endpoint {
             CallError::new(self.pool.component(), Failure::Mismatch, format_args!("{what}: {error}"))
         };
         match &self.kind {
-            Kind::Function { position, codec, .. } => {
+            Kind::Function { position, codec } => {
                 let params = reservation.read(codec, &payload);
                 let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
                 reservation.drop_message(payload.len());
                 drop(payload);
-                let results = self.pool.call(*position, params, context).await?;
+                let results = self.pool.call(*position, &params, context).await?;
                 let results = codec.encode_results_within(most, &results);
                 let results = results.map_err(|e| wrong("the result cannot be sent", &e))?;
                 results.map(Bytes::from).ok_or_else(|| too_large(self.pool.component(), most))

@@ -25,7 +25,13 @@ async fn both(server: &nats_server::Nats) -> (Remote, Client) {
 }
 
 fn target(remote: &Remote, idempotent: bool) -> Target {
-    Target::function(remote, &"shop".into(), "n:p/i", "f", idempotent)
+    let function = CalledFunction {
+        interface: "n:p/i".to_owned(),
+        name: "f".to_owned(),
+        signature: "f: func()".to_owned(),
+        digest: "0a1b".to_owned(),
+    };
+    Target::function(remote, &"shop".into(), function, idempotent)
 }
 
 /// Takes the calls of `target`.
@@ -52,13 +58,13 @@ async fn answer(client: &Client, call: Message, headers: Option<HeaderMap>, payl
 async fn a_call_carries_its_context_and_its_answer_comes_back() {
     let server = nats_server::Nats::start();
     let (remote, client) = both(&server).await;
-    let target = target(&remote, false).of_type("0a1b");
+    let target = target(&remote, false);
+    assert!(target.subject.ends_with(".call.shop.n:p/i.f.0a1b"), "{}", target.subject);
     let mut calls = host(&client, &target).await;
     let serving = async {
         let taken = calls.next().await.unwrap();
         let envelope = wire::read(taken.headers.as_ref(), Duration::from_secs(5)).unwrap();
         assert_eq!((&*envelope.context.trace, envelope.caller.as_str()), ("trace-1", "caller"));
-        assert_eq!(envelope.ty.as_deref(), Some("0a1b"));
         assert_eq!(taken.payload, "{}");
         answer(&client, taken, None, "[1]").await;
     };
@@ -295,12 +301,8 @@ fn conditional(bank: &str) -> Application {
     std::fs::write(folder.path().join("spin.toml"), text).unwrap();
     let options = LoadOptions {
         manifest: folder.path().to_owned(),
-        runtime_config: None,
-        environment: Vec::new(),
         process_env: [("SPIN_VARIABLE_BANK".to_owned(), bank.to_owned())].into(),
-        nats: Vec::new(),
-        credentials: None,
-        only: Vec::new(),
+        ..LoadOptions::default()
     };
     let secrets = state::secrets_of(folder.path());
     let host = HostValues { url: "http://localhost".to_owned(), secrets };

@@ -1,20 +1,66 @@
-//! Do the hosts that are there mean the same by a contract as this one? Asked once, at the start, for the log alone: calls
-//! compare for themselves, since a host may come later, or be replaced.
+//! Do the hosts that are there mean the same by a contract as this one?
+//!
+//! What a call is for stands in its subject, with a digest of the function's type, so no host is given a call of another
+//! type. A start asks the hosts that are there all the same, for the log alone; and a call that nobody took asks why, since
+//! "no host" would send its reader to the wrong place.
 
-use super::ServedFunction;
+use super::served::ServedFunction;
 use crate::import::{Import, LinkError};
 use futures::future::join_all;
-use souk_codec::signature::signature;
+use souk_codec::signature::{digest, signature};
 use souk_nats::Nats;
 use std::collections::BTreeMap;
+use wasmtime::component::types::ComponentFunc;
+
+/// A function with its type, as a caller or a host knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalledFunction {
+    /// The interface with its version, as the component exports it.
+    pub interface: String,
+    /// Its name.
+    pub name: String,
+    /// Its type, as WIT on one line.
+    pub signature: String,
+    /// The digest of its type.
+    pub digest: String,
+}
+
+impl CalledFunction {
+    /// The function `name` of `interface`.
+    pub fn new(interface: &str, name: &str, ty: &ComponentFunc) -> Self {
+        CalledFunction {
+            interface: interface.to_owned(),
+            name: name.to_owned(),
+            signature: signature(name, ty),
+            digest: digest(name, ty),
+        }
+    }
+
+    /// What the hosts that serve `served` have in its place; `None` when one has the same.
+    pub(super) fn differs(&self, served: &[ServedFunction]) -> Option<String> {
+        let mut same = served.iter().filter(|served| served.interface == self.interface && served.name == self.name);
+        match same.clone().next() {
+            None => Some("is not there".to_owned()),
+            Some(_) if same.any(|served| served.digest == self.digest) => None,
+            Some(other) => Some(format!("is `{}` there", other.signature)),
+        }
+    }
+
+    /// What `caller` must be told of a difference: `there` is of [`CalledFunction::differs`].
+    pub(super) fn complaint(&self, caller: &str, component: &str, there: &str) -> String {
+        let CalledFunction { interface, name, signature, .. } = self;
+        format!(
+            "`{caller}` calls `{interface}#{name}` of `{component}` on another host, and it {there}, and `{signature}` here: \
+             calls are refused; fix: build both from the same version of the contract, and let all hosts have that build"
+        )
+    }
+}
 
 /// The type that a component of this host expects of a function on another host.
 pub struct ExpectedType {
     caller: String,
     component: String,
-    interface: String,
-    function: String,
-    signature: String,
+    function: CalledFunction,
 }
 
 /// The types that `caller` expects of the component that answers `import`.
@@ -25,14 +71,12 @@ pub fn expected_types(import: &Import<'_>, caller: &str) -> Result<Vec<ExpectedT
     let expected = import.functions()?.into_iter().map(|function| ExpectedType {
         caller: caller.to_owned(),
         component: import.target.component().to_string(),
-        interface: import.export.to_owned(),
-        signature: signature(&function.name, &function.ty),
-        function: function.name,
+        function: CalledFunction::new(import.export, &function.name, &function.ty),
     });
     Ok(expected.collect())
 }
 
-/// Asks the hosts that are there for the types of the functions in `expected`, and logs where they differ.
+/// Asks the hosts that are there for the types of the functions in `expected`, and logs where none of them has the same.
 pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
     let mut components: BTreeMap<&str, Vec<&ExpectedType>> = BTreeMap::new();
     for function in &expected {
@@ -40,26 +84,15 @@ pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
     }
     let nats = &nats;
     join_all(components.into_iter().map(async |(component, expected)| {
-        let Ok(served) = ServedFunction::of(nats, component).await else { return };
-        for difference in expected.into_iter().filter_map(|function| function.differs(&served)) {
-            tracing::error!(component, "{difference}");
+        let served = ServedFunction::of_all(nats, component).await;
+        if served.is_empty() {
+            return;
+        }
+        for ExpectedType { caller, function, .. } in expected {
+            if let Some(there) = function.differs(&served) {
+                tracing::error!(component, "{}", function.complaint(caller, component, &there));
+            }
         }
     }))
     .await;
-}
-
-impl ExpectedType {
-    fn differs(&self, served: &[ServedFunction]) -> Option<String> {
-        let ExpectedType { caller, component, interface, function, signature } = self;
-        let same = served.iter().find(|served| served.interface == *interface && served.function == *function);
-        let there = match same {
-            Some(served) if served.signature == *signature => return None,
-            Some(served) => format!("is `{}` there", served.signature),
-            None => "is not there".to_owned(),
-        };
-        Some(format!(
-            "`{caller}` calls `{interface}#{function}` of `{component}` on another host, and it {there}, and `{signature}` \
-             here: calls are refused; fix: build both from the same version of the contract, and let all hosts have that build"
-        ))
-    }
 }

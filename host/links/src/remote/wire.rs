@@ -18,7 +18,6 @@ const DEADLINE: HeaderName = HeaderName::from_static("Souk-Deadline");
 const TRACE: HeaderName = HeaderName::from_static("Souk-Trace");
 const HOPS: HeaderName = HeaderName::from_static("Souk-Hops");
 const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
-const TYPE: HeaderName = HeaderName::from_static("Souk-Type");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
 souk_manifest::fixed_limits! {
@@ -36,8 +35,6 @@ pub(super) struct Envelope {
     pub id: Option<String>,
     /// The component that calls.
     pub caller: String,
-    /// The digest of the function's type, as the caller knows it; none for one that does not say.
-    pub ty: Option<String>,
     /// Its deadline, trace and hops, as they count here.
     pub context: CallContext,
 }
@@ -57,8 +54,8 @@ fn value(text: &str) -> HeaderValue {
     text.parse().unwrap_or_default()
 }
 
-/// The headers of the call `id`, made by `caller` with `context`, of a function with the digest `ty`.
-pub(super) fn call(id: &str, caller: &str, ty: Option<&str>, context: &CallContext) -> HeaderMap {
+/// The headers of the call `id`, made by `caller` with `context`.
+pub(super) fn call(id: &str, caller: &str, context: &CallContext) -> HeaderMap {
     let left = millis(context.remaining());
     let mut headers = HeaderMap::new();
     headers.insert(CALL, value(id));
@@ -67,9 +64,6 @@ pub(super) fn call(id: &str, caller: &str, ty: Option<&str>, context: &CallConte
     headers.insert(TRACE, value(&context.trace));
     headers.insert(HOPS, HeaderValue::from(u64::from(context.hops)));
     headers.insert(CALLER, value(caller));
-    if let Some(ty) = ty {
-        headers.insert(TYPE, value(ty));
-    }
     headers
 }
 
@@ -98,7 +92,6 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
     Ok(Envelope {
         id: text(CALL).filter(|id| is_plain(id)).map(str::to_owned),
         caller: text(CALLER).filter(|name| is_plain(name)).unwrap_or("-").to_owned(),
-        ty: text(TYPE).map(str::to_owned),
         context: CallContext { hops, ..CallContext::new(trace, timeout) },
     })
 }
@@ -253,9 +246,8 @@ mod tests {
             hops in 0..=MAX_HOPS, left in 1_000_u64..100_000,
         ) {
             let context = CallContext { hops, ..CallContext::new(trace.as_str(), Duration::from_millis(left)) };
-            let read = read(Some(&call(&id, &caller, Some("0a"), &context)), MOST).unwrap();
+            let read = read(Some(&call(&id, &caller, &context)), MOST).unwrap();
             prop_assert_eq!(read.id, Some(id));
-            prop_assert_eq!(read.ty.as_deref(), Some("0a"));
             prop_assert_eq!(read.caller, caller);
             prop_assert_eq!(&*read.context.trace, trace.as_str());
             prop_assert_eq!(read.context.hops, hops);

@@ -1,8 +1,9 @@
 //! What answers HTTP requests for a component, wherever it runs: routes and `NAME.spin.internal` both lead here.
 
+use souk_bindings::call::Chain;
 use souk_links::remote::Remote;
 use souk_links::remote::http::Handler as RemoteHandler;
-use souk_manifest::{Application, Component};
+use souk_manifest::{Application, Component, Route};
 use souk_runtime::Pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,34 @@ impl Handler {
             Handler::Remote(_, deadline) => *deadline,
         }
     }
+}
+
+/// What a request comes to first, and what comes after that when it is middleware.
+#[derive(Clone)]
+pub struct Entry {
+    /// What gets the request.
+    pub handler: Handler,
+    /// What it hands the request on to.
+    pub rest: Option<Chain>,
+}
+
+/// The way through `middleware` to `component`; `None` when one of them takes no part.
+pub(super) fn entry(handlers: &BTreeMap<String, Handler>, middleware: &[String], component: &str) -> Option<Entry> {
+    let mut names = middleware.iter().map(String::as_str).chain([component]);
+    let handler = handlers.get(names.next()?)?.clone();
+    Some(Entry { handler, rest: Chain::new(names.map(Into::into)) })
+}
+
+/// The middleware of components all of whose routes have the same: what requests of other components pass too.
+pub(super) fn middleware(application: &Application) -> BTreeMap<String, Vec<String>> {
+    let mut middleware: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for route in application.routes.iter().filter(|route| !route.middleware.is_empty()) {
+        let same = |other: &&Route| other.component == route.component && other.middleware != route.middleware;
+        if !application.routes.iter().any(|other| same(&other)) {
+            middleware.insert(route.component.clone(), route.middleware.clone());
+        }
+    }
+    middleware
 }
 
 /// The handler of every component; those on other hosts are reached through `remote`.

@@ -3,8 +3,9 @@
 use super::App;
 use super::error::StartError;
 use super::migrations;
-use super::start::{Wiring, compile, sweep};
+use super::start::{Wiring, compile, swept};
 use souk_links::remote::Remote;
+use souk_manifest::ManifestErrors;
 use souk_runtime::Pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,9 +40,9 @@ impl App {
         let mut names: BTreeSet<String> = self.application.led_to([component].into_iter());
         names.retain(|name| !known.contains_key(name));
         let part = self.application.restricted_to(&names);
-        let codes = compile(&self.engine, &part, &|_| {}).await?;
-        let shared = self.shared.with(&part, &self.state, self.remote.as_ref().map(Remote::nats)).await?;
-        migrations::run(&part, &shared).await?;
+        let (codes, mut mistakes) = compile(&self.engine, &part, &|_| {}).await?;
+        let mut shared = self.shared.clone();
+        mistakes.extend(shared.open(&part, &self.state, self.remote.as_ref().map(Remote::nats)).await);
         let mut wiring = Wiring {
             engine: self.engine.wasmtime(),
             application: &self.application,
@@ -53,10 +54,16 @@ impl App {
             codes,
             pools: known,
             expected: Vec::new(),
+            tried: BTreeSet::new(),
+            mistakes,
         };
-        let loaded = wiring.pool(component)?;
+        let loaded = wiring.pool(component);
+        ManifestErrors::check(wiring.mistakes)?;
+        migrations::run(&part, shared.databases()).await?;
         let new: BTreeMap<_, _> = wiring.pools.into_iter().filter(|(name, _)| names.contains(name)).collect();
-        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(new.values().cloned().collect()))));
+        // Those that are there already are sampled.
+        new.values().for_each(|pool| self.engine.sample(&pool.grants().usage));
+        late.sweepers.push(AbortOnDropHandle::new(tokio::spawn(swept(new.values().cloned().collect()))));
         late.pools.extend(new);
         Ok(loaded)
     }

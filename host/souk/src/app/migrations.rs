@@ -1,10 +1,9 @@
 //! The components' migrations, run before the first request or by `souk migrate`.
 
-use super::grants::{GrantError, Shared, databases};
 use souk_bindings::migrations::{self, MigrationError, Standing, Status, Target};
-use souk_bindings::sqlite::Database;
+use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
-use souk_manifest::{Application, PostgresAddress};
+use souk_manifest::{Application, ManifestErrors, PostgresAddress};
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 pub enum MigrateError {
     /// A database cannot be opened.
     #[error(transparent)]
-    Grant(#[from] GrantError),
+    Databases(#[from] ManifestErrors),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -38,15 +37,12 @@ enum Place {
     Postgres(PostgresAddress),
 }
 
-fn jobs<'a>(
-    application: &Application,
-    database: impl Fn(&str) -> Option<&'a Arc<Database>>,
-) -> Result<Vec<Job>, MigrationError> {
+fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, MigrationError> {
     let mut jobs = Vec::new();
     for component in application.here() {
         let Some(dir) = &component.migrations else { continue };
         let place = match migrations::target(component, dir)? {
-            Target::Sqlite(label) => database(label).cloned().map(Place::Sqlite),
+            Target::Sqlite(label) => databases.get(label).cloned().map(Place::Sqlite),
             Target::Postgres(address) => Some(Place::Postgres(address.clone())),
         };
         if let Some(database) = place {
@@ -105,9 +101,18 @@ async fn run_all(jobs: Vec<Job>) -> Result<Vec<(String, usize)>, MigrateError> {
 }
 
 /// Runs what is pending; how many were applied, by component.
-pub(super) async fn run(application: &Application, shared: &Shared) -> Result<Vec<(String, usize)>, MigrateError> {
-    let jobs = jobs(application, |label| shared.database(label))?;
+pub(super) async fn run(
+    application: &Application,
+    databases: &Databases,
+) -> Result<Vec<(String, usize)>, MigrateError> {
+    let jobs = jobs(application, databases)?;
     Ok(run_all(jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
+}
+
+fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {
+    let mut databases = Databases::default();
+    ManifestErrors::check(databases.open(application, folder))?;
+    Ok(databases)
 }
 
 /// Runs what is pending without starting the application. Opens files, so it blocks: nothing else may run.
@@ -115,8 +120,8 @@ pub(super) async fn run(application: &Application, shared: &Shared) -> Result<Ve
 /// # Errors
 /// When a database cannot be opened, or a migration was changed or fails.
 pub async fn migrate(application: &Application, state: &StateFolder) -> Result<Vec<(String, usize)>, MigrateError> {
-    let databases = databases(application, &state.sqlite())?;
-    run_all(jobs(application, |label| databases.get(label))?).await
+    let databases = open(application, &state.sqlite())?;
+    run_all(jobs(application, &databases)?).await
 }
 
 /// Where every migration stands, as text, and whether nothing is wrong with any. Works beside a running host. Opens
@@ -125,9 +130,9 @@ pub async fn migrate(application: &Application, state: &StateFolder) -> Result<V
 /// # Errors
 /// When a database or a migration cannot be read.
 pub async fn migration_status(application: &Application, state_dir: &Path) -> Result<(String, bool), MigrateError> {
-    let databases = databases(application, &souk_manifest::state::sqlite_folder(state_dir)?)?;
+    let databases = open(application, &souk_manifest::state::sqlite_folder(state_dir)?)?;
     let (mut text, mut clean) = (String::new(), true);
-    for job in jobs(application, |label| databases.get(label))? {
+    for job in jobs(application, &databases)? {
         let _ = writeln!(text, "{} (database `{}`)", job.component, job.database);
         for status in job.status().await? {
             let standing = match status.standing {

@@ -3,6 +3,7 @@
 //! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
 //! error names the component and what would fix it. Nothing is served by halves.
 
+mod dispatch;
 mod error;
 mod grants;
 mod handler;
@@ -10,29 +11,41 @@ mod imports;
 mod late;
 mod migrations;
 mod nest;
+mod queue;
+mod redis;
 mod remote_parts;
+mod routes;
+mod seed;
 mod start;
 mod summary;
 
 use async_nats::SubscribeError;
 use grants::Shared;
 use late::Late;
+use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::ApplicationBudget;
+use souk_bindings::key_value::Store;
+use souk_bindings::postgres;
+use souk_bindings::sqlite::Database;
 use souk_links::durable::{Deliveries, Queue, QueueError};
 use souk_links::nest::{Bridge, Service};
+use souk_links::redis::{Channel, Listening, RedisError};
 use souk_links::remote::{Presence, Remote, Serving};
-use souk_manifest::Application;
+use souk_manifest::budget::Use;
 use souk_manifest::state::StateFolder;
+use souk_manifest::{Application, Component, Router};
 use souk_nats::NatsError;
 use souk_runtime::{Engine, Fairness, Pool};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
-pub use handler::Handler;
+pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
+pub use routes::{Answer, PublicRoute};
+pub use seed::Seeds;
 pub(crate) use start::FIXED_LIMITS;
 pub use start::Progress;
 pub use summary::describe;
@@ -43,12 +56,18 @@ pub struct App {
     pools: BTreeMap<String, Arc<Pool>>,
     /// What answers HTTP requests, by component.
     handlers: BTreeMap<String, Handler>,
+    /// What answers public requests, by path.
+    router: Router<PublicRoute>,
+    /// What requests of other components to a component pass first.
+    middleware: BTreeMap<String, Vec<String>>,
     /// The way to components on other hosts; none without NATS.
     remote: Option<Remote>,
     /// Of durable links; none where nothing here sends or receives on one, and none did.
     queue: Option<Queue>,
     /// What the components answer of a NestJS system.
     services: Vec<Service>,
+    /// What components get of Redis.
+    channels: Vec<Channel>,
     /// Lets other hosts see this one; none without NATS.
     _presence: Option<Presence>,
     /// Drops instances that nobody uses.
@@ -56,6 +75,8 @@ pub struct App {
     /// Components that `souk call` alone has named.
     late: tokio::sync::Mutex<Late>,
     shared: Shared,
+    /// Tells how much of the edge's budgets is used, once there is an edge.
+    edge_uses: OnceLock<Box<dyn Fn() -> Vec<Use> + Send + Sync>>,
     fairness: Fairness,
     state: StateFolder,
     // Last: the pools' stores belong to it.
@@ -76,6 +97,17 @@ impl App {
     /// What answers HTTP requests for `component`; `None` when it takes no part, or runs elsewhere and there is no NATS.
     pub fn handler(&self, component: &str) -> Option<&Handler> {
         self.handlers.get(component)
+    }
+
+    /// The way of a request to `component`, through its middleware; `None` as for [`App::handler`].
+    pub fn entry(&self, component: &str) -> Option<Entry> {
+        let middleware = self.middleware.get(component).map_or(&[][..], Vec::as_slice);
+        handler::entry(&self.handlers, middleware, component)
+    }
+
+    /// What answers public requests, by path.
+    pub fn router(&self) -> &Router<PublicRoute> {
+        &self.router
     }
 
     /// The way to components on other hosts.
@@ -126,9 +158,64 @@ impl App {
         }
     }
 
-    /// What the application's open files are counted in.
+    /// The boundaries that calls cross.
+    pub fn boundaries(&self) -> &Boundaries {
+        self.shared.boundaries()
+    }
+
+    /// The databases in files.
+    pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
+        self.shared.databases().iter()
+    }
+
+    /// The connections to PostgreSQL.
+    pub fn postgres_pools(&self) -> Vec<postgres::PoolUse> {
+        self.shared.postgres_pools()
+    }
+
+    /// The key-value store of `label`.
+    pub fn store(&self, label: &str) -> Option<&Arc<Store>> {
+        self.shared.stores().get(label)
+    }
+
+    /// The PostgreSQL servers that `component` may reach.
+    pub fn postgres_of(&self, component: &Component) -> postgres::Granted {
+        self.shared.postgres_of(component)
+    }
+
+    /// What all instances take together.
     pub fn budget(&self) -> &Arc<ApplicationBudget> {
         self.shared.budget()
+    }
+
+    /// Hands the messages of Redis channels to components until `stop`; `None` when no trigger names one. An application
+    /// that is started for one call does not.
+    ///
+    /// # Errors
+    /// When a server does not answer, or refuses.
+    pub async fn listen(&self, stop: CancellationToken) -> Result<Option<Listening>, RedisError> {
+        if self.channels.is_empty() {
+            return Ok(None);
+        }
+        Listening::start(&self.channels, stop).await.map(Some)
+    }
+
+    /// Lets `uses` tell how much of the edge's budgets is used.
+    pub fn use_of_edge(&self, uses: impl Fn() -> Vec<Use> + Send + Sync + 'static) {
+        let _ = self.edge_uses.set(Box::new(uses));
+    }
+
+    /// How much of each budget is used now.
+    pub fn uses(&self) -> Vec<Use> {
+        let budget = self.shared.budget();
+        let mut uses = self.edge_uses.get().map(|uses| uses()).unwrap_or_default();
+        uses.push(Use::bytes("application_memory", budget.memory.taken(), budget.memory.most()));
+        uses.push(Use::count("open_files", budget.files.taken(), budget.files.most(), "files"));
+        uses.extend(self.pools().map(|pool| {
+            let name = format!("instances of {}", pool.component());
+            Use::count(name, pool.busy(), pool.limits().instances, "instances")
+        }));
+        uses
     }
 
     /// Every component's instances, by the component's name.

@@ -1,10 +1,9 @@
 //! The components' part in a NestJS system: imports that Nest services answer, exports that answer Nest clients.
 
-use super::error::StartError;
 use souk_bindings::Ctx;
 use souk_links::durable::Queue;
 use souk_links::nest::{self, Caller, NestError, Service};
-use souk_manifest::{Application, Component as Declared};
+use souk_manifest::{Application, Component as Declared, Diagnostic};
 use souk_nats::Nats;
 use souk_runtime::{Exported, Pool};
 use std::collections::BTreeMap;
@@ -23,10 +22,9 @@ pub(super) fn has_events(
     codes.any(|(declared, code)| nest::has_events(&Exported::of(engine, code), &declared.nest.serves))
 }
 
-/// Links the imports of `declared` that its table `calls` names.
-///
-/// # Errors
-/// When there is no NATS, or the table does not fit the component.
+/// Links the imports of `declared` that its table `calls` names. Returns what does not fit the component, or that there
+/// is no NATS.
+#[must_use]
 pub(super) fn link(
     linker: &mut Linker<Ctx>,
     engine: &wasmtime::Engine,
@@ -34,9 +32,10 @@ pub(super) fn link(
     declared: &Declared,
     code: &Component,
     nats: Option<&Nats>,
-) -> Result<(), StartError> {
-    let Some(first) = declared.nest.calls.first() else { return Ok(()) };
-    let Some(nats) = nats else { return Err(no_nats(application, declared, first.line)) };
+) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    let Some(first) = declared.nest.calls.first() else { return mistakes };
+    let Some(nats) = nats else { return vec![no_nats(application, declared, first.line)] };
     let slots = usize::try_from(declared.limits.outbound_requests).unwrap_or(usize::MAX);
     let caller = Caller {
         engine,
@@ -49,8 +48,13 @@ pub(super) fn link(
     let component_type = code.component_type();
     let imports = component_type.imports(engine).map(|(import, _)| import);
     for import in imports.filter(|import| declared.nest.calls.iter().any(|pattern| pattern.interface.covers(import))) {
-        let functions_without_unavailable =
-            nest::link(linker, &caller, import).map_err(|error| failed(application, declared, error))?;
+        let functions_without_unavailable = match nest::link(linker, &caller, import) {
+            Ok(functions) => functions,
+            Err(error) => {
+                mistakes.push(failed(application, declared, &error));
+                continue;
+            }
+        };
         for function in functions_without_unavailable {
             tracing::warn!(
                 component = %declared.name,
@@ -59,48 +63,40 @@ pub(super) fn link(
             );
         }
     }
-    Ok(())
+    mistakes
 }
 
-/// What the components of `pools` answer.
-///
-/// # Errors
-/// When there is no NATS, or a table does not fit its component.
+/// What the components of `pools` answer; `mistakes` takes the tables that do not fit their components, and that there is
+/// no NATS.
 pub(super) fn services(
     application: &Application,
     pools: &BTreeMap<String, Arc<Pool>>,
     queue: Option<&Queue>,
     nats: Option<&Nats>,
-) -> Result<Vec<Service>, StartError> {
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<Service> {
     let mut services = Vec::new();
     for declared in application.components.values() {
         // Of those that run on other hosts there is no pool.
         let (Some(first), Some(pool)) = (declared.nest.serves.first(), pools.get(&declared.name)) else { continue };
         if nats.is_none() {
-            return Err(no_nats(application, declared, first.line));
+            mistakes.push(no_nats(application, declared, first.line));
+            continue;
         }
-        let service = Service::of(pool, &declared.nest.serves, &declared.limits, queue);
-        services.push(service.map_err(|error| failed(application, declared, error))?);
+        match Service::of(pool, &declared.nest.serves, &declared.limits, queue) {
+            Ok(service) => services.push(service),
+            Err(error) => mistakes.push(failed(application, declared, &error)),
+        }
     }
-    Ok(services)
+    services
 }
 
-fn failed(application: &Application, declared: &Declared, NestError { line, error }: NestError) -> StartError {
-    StartError::Link {
-        manifest: application.manifest.display().to_string(),
-        line,
-        component: declared.name.clone(),
-        error: Box::new(error),
-    }
+fn failed(application: &Application, declared: &Declared, NestError { line, error }: &NestError) -> Diagnostic {
+    application.mistake_at(*line, &declared.name, error.to_string(), error.fix())
 }
 
-fn no_nats(application: &Application, declared: &Declared, line: usize) -> StartError {
-    StartError::Unfit {
-        manifest: application.manifest.display().to_string(),
-        line,
-        component: declared.name.clone(),
-        message: "has patterns of a NestJS system, which are messages on NATS, and this host knows no NATS".to_owned(),
-        fix: "name the system's server: `--nats nats://HOST:4222`, or `servers` under [nats] of runtime-config.toml"
-            .to_owned(),
-    }
+fn no_nats(application: &Application, declared: &Declared, line: usize) -> Diagnostic {
+    let message = "has patterns of a NestJS system, which are messages on NATS, and this host knows no NATS";
+    let fix = "name the system's server: `--nats nats://HOST:4222`, or `servers` under [nats] of runtime-config.toml";
+    application.mistake_at(line, &declared.name, message, fix)
 }

@@ -1,7 +1,6 @@
 //! The parts of the application that this host leaves to other hosts (`--only`), checked before anything is compiled.
 
-use super::error::StartError;
-use souk_manifest::{Application, DatabaseUrl, KeyValuePlace};
+use souk_manifest::{Application, DatabaseUrl, Diagnostic, KeyValuePlace};
 
 /// Logs which components of this host keep state on it alone: a second instance on another host would have state of its
 /// own.
@@ -26,43 +25,35 @@ pub(super) fn inform(application: &Application) {
     }
 }
 
-/// Checks that what components of this host need of other hosts can be reached.
-///
-/// # Errors
-/// Without NATS, when a component here depends on one that is not, or has a link that is to be remote, or one that is
-/// not here has a route.
-pub(super) fn check(application: &Application) -> Result<(), StartError> {
+/// Checks that what components of this host need of other hosts can be reached. Without NATS it cannot: returns the
+/// components here that depend on one that is not, or have a link that is to be remote, and the routes that lead away.
+#[must_use]
+pub(super) fn check(application: &Application) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
     if application.nats.is_some() {
-        return Ok(());
+        return mistakes;
     }
-    let unfit = |line: usize, component: &str, message: String, fix: String| StartError::Unfit {
-        manifest: application.manifest.display().to_string(),
-        line,
-        component: component.to_owned(),
-        message,
-        fix,
-    };
     for component in application.here() {
         for dependency in &component.dependencies {
             let target = &dependency.component;
             if !application.runs_here(target) {
                 let message = format!("depends on `{target}`, which `--only` leaves to another host");
                 let fix = format!("name the NATS that the hosts share, `--nats nats://HOST:4222`, or add `{target}`");
-                return Err(unfit(dependency.line, &component.name, message, fix));
+                mistakes.push(application.mistake_at(dependency.line, &component.name, message, fix));
             }
         }
-        if let Some(remote) = component.remote.first() {
+        for remote in &component.remote {
             let message = format!("has `{}` in `remote`, and there is no NATS", remote.name);
-            let fix = "name one, `--nats nats://HOST:4222`, or take it out of `remote`".to_owned();
-            return Err(unfit(remote.line, &component.name, message, fix));
+            let fix = "name one, `--nats nats://HOST:4222`, or take it out of `remote`";
+            mistakes.push(application.mistake_at(remote.line, &component.name, message, fix));
         }
     }
-    // The other routes would be served by nobody.
-    if let Some(route) = application.routes.iter().find(|route| !application.runs_here(&route.component)) {
-        let message = "answers a route, and `--only` leaves it to another host".to_owned();
+    // These routes would be served by nobody.
+    for route in application.routes.iter().filter(|route| !application.runs_here(&route.component)) {
+        let message = "answers a route, and `--only` leaves it to another host";
         let fix =
             format!("name the NATS that the hosts share, `--nats nats://HOST:4222`, or add `{}`", route.component);
-        return Err(unfit(route.line, &route.component, message, fix));
+        mistakes.push(application.mistake_at(route.line, &route.component, message, fix));
     }
-    Ok(())
+    mistakes
 }

@@ -1,29 +1,23 @@
 //! From a checked manifest to a running application.
 
 use super::error::StartError;
-use super::grants::{self, Shared};
-use super::{App, Handler, handler, imports, migrations, nest, remote_parts};
-use crate::spin_headers::InternalRoute;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use souk_bindings::call::CallContext;
+use super::grants::Shared;
+use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
+use souk_bindings::boundary::Boundaries;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
-use souk_links::remote::whole::{Trailers, whole};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component as Declared, Dependency};
+use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{CompileError, Compiled, Engine, Exported, Failure, Fairness, Pool, PoolConfig};
-use std::collections::BTreeMap;
+use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, vital};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::{Error, WasiBody};
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of idle instances.
@@ -33,10 +27,19 @@ souk_manifest::fixed_limits! {
     const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
     /// The longest interval at which instances are looked for that have been idle for too long.
     const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+    /// How often a start says which components are still being compiled.
+    const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 }
 
 /// What start-up has done, for someone who waits for it.
 pub enum Progress {
+    /// Code is being compiled, and takes a while; it is kept for the next start.
+    Compiling {
+        /// The components that are not ready, and how large the code of each is.
+        components: Vec<(String, u64)>,
+        /// How long it has taken so far.
+        so_far: Duration,
+    },
     /// A component's code is ready.
     Ready {
         /// The components that share it.
@@ -82,7 +85,7 @@ impl App {
         trial: bool,
     ) -> Result<Arc<Self>, StartError> {
         // Start-up blocks this thread where it opens files: nothing else runs yet.
-        remote_parts::check(&application)?;
+        ManifestErrors::check(remote_parts::check(&application))?;
         let part = application.restricted_to(&application.reachable());
         for component in application.here().filter(|component| !part.runs_here(&component.name)) {
             tracing::info!(
@@ -107,16 +110,15 @@ impl App {
                 None => Ok(()),
             }
         };
-        let (codes, ()) = tokio::try_join!(compile(&engine, &part, &progress), agreed)?;
-        let shared = Shared::open(&part, state, remote.as_ref().map(Remote::nats)).await?;
-        for (component, count) in migrations::run(&part, &shared).await? {
-            progress(Progress::Migrated { component, count });
-        }
+        let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &progress), agreed)?;
+        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()? };
+        let mut shared = Shared::new(&application, boundaries)?;
+        mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);
         let receives = codes.values().any(|code| durable::receives(&Exported::of(engine.wasmtime(), code)));
         let fairness = Fairness::new(tokio::runtime::Handle::current().metrics().num_workers());
-        let queue = grants::queue(&application, state, streams, events, receives).await?;
+        let queue = queue::open(&application, state, streams, events, receives).await?;
         let mut wiring = Wiring {
             engine: engine.wasmtime(),
             application: &application,
@@ -128,31 +130,44 @@ impl App {
             codes,
             pools: BTreeMap::new(),
             expected: Vec::new(),
+            tried: BTreeSet::new(),
+            mistakes,
         };
         for name in application.components.keys() {
-            wiring.pool(name)?;
+            wiring.pool(name);
         }
-        let (pools, expected) = (wiring.pools, wiring.expected);
-        check_routes(&application, &pools)?;
+        let Wiring { pools, expected, codes, mut mistakes, .. } = wiring;
+        pools.values().for_each(|pool| engine.sample(&pool.grants().usage));
+        mistakes.extend(check_routes(engine.wasmtime(), &application, &codes));
         let handlers = handler::all(&application, &pools, remote.as_ref());
-        let services = nest::services(&application, &pools, queue.as_ref(), remote.as_ref().map(Remote::nats))?;
-        let sweeper = AbortOnDropHandle::new(tokio::spawn(sweep(pools.values().cloned().collect())));
+        let channels = redis::channels(&application, &pools, &mut mistakes);
+        let nats = remote.as_ref().map(Remote::nats);
+        let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
+        ManifestErrors::check(mistakes)?;
+        for (component, count) in migrations::run(&part, shared.databases()).await? {
+            progress(Progress::Migrated { component, count });
+        }
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(swept(pools.values().cloned().collect())));
         let app = Arc::new(App {
-            application,
             pools,
+            router: routes::router(&application, &handlers, shared.boundaries()),
+            middleware: handler::middleware(&application),
+            application,
             handlers,
             remote,
             queue,
             services,
+            channels,
             _presence: presence,
             _sweeper: sweeper,
             late: tokio::sync::Mutex::default(),
             shared,
+            edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
             engine,
         });
-        app.shared.internal(dispatch(&app));
+        app.shared.set_internal(dispatch::dispatch(&app));
         if let Some(remote) = &app.remote {
             tokio::spawn(remote::compare(remote.nats().clone(), expected));
         }
@@ -160,37 +175,61 @@ impl App {
     }
 }
 
-/// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds.
+/// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds. Returns
+/// the code of each component, and what is wrong with the other files.
 pub(super) async fn compile(
     engine: &Engine,
     application: &Application,
     progress: &impl Fn(Progress),
-) -> Result<BTreeMap<String, Component>, StartError> {
+) -> Result<(BTreeMap<String, Component>, Vec<Diagnostic>), StartError> {
     let mut files: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     for declared in application.here() {
         files.entry(&declared.source).or_default().push(declared.name.clone());
     }
     let mut tasks = tokio::task::JoinSet::new();
+    let mut compiling: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let start = Instant::now();
     for (source, components) in files {
+        compiling.insert(components.clone(), source.metadata().map_or(0, |file| file.len()));
         let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
         tasks.spawn_blocking(move || {
             let start = Instant::now();
             let name = components.first().map_or("", String::as_str);
-            Compiled::compile(&engine, name, &source).map(|code| (components, code, start.elapsed()))
+            let compiled = Compiled::compile(&engine, name, &source).map(|code| (code, start.elapsed()));
+            (components, compiled)
         });
     }
-    let mut codes = BTreeMap::new();
-    while let Some(done) = tasks.join_next().await {
-        let (components, code, took) = done?.map_err(|error| compile_error(application, error))?;
+    let (mut codes, mut mistakes) = (BTreeMap::new(), Vec::new());
+    let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+    tick.reset();
+    loop {
+        let done = tokio::select! {
+            done = tasks.join_next() => done,
+            _ = tick.tick() => {
+                let components = compiling.iter().map(|(names, bytes)| (names.join(", "), *bytes)).collect();
+                progress(Progress::Compiling { components, so_far: start.elapsed() });
+                continue;
+            }
+        };
+        let Some(done) = done else { break };
+        let (components, done) = done?;
+        compiling.remove(&components);
+        let (code, took) = match done {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                mistakes.push(not_compiled(application, error));
+                continue;
+            }
+        };
         codes.extend(components.iter().map(|component| (component.clone(), code.clone())));
         progress(Progress::Ready { components, took });
     }
-    Ok(codes)
+    Ok((codes, mistakes))
 }
 
-fn compile_error(application: &Application, error: CompileError) -> StartError {
+fn not_compiled(application: &Application, error: CompileError) -> Diagnostic {
     let line = application.components.get(&error.component).map_or(1, |component| component.line);
-    StartError::Compile { manifest: application.manifest.display().to_string(), line, error }
+    application.mistake_at(line, &error.component, error.message, error.fix)
 }
 
 /// Makes the pools, callees before their callers.
@@ -206,50 +245,78 @@ pub(super) struct Wiring<'a> {
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// What is called at other hosts.
     pub(super) expected: Vec<ExpectedType>,
+    /// The components that were wired, or could not be.
+    pub(super) tried: BTreeSet<String>,
+    /// What is wrong with components.
+    pub(super) mistakes: Vec<Diagnostic>,
 }
 
 impl Wiring<'_> {
-    /// The pool of `name`, made with all that it depends on where it is not there yet. The manifest has no cycle, so
-    /// this ends.
-    pub(super) fn pool(&mut self, name: &str) -> Result<Option<Arc<Pool>>, StartError> {
+    /// The pool of `name`, made with all that it depends on where it is not there yet; `None` where it runs on another
+    /// host, or something is wrong with it. The manifest has no cycle, so this ends.
+    pub(super) fn pool(&mut self, name: &str) -> Option<Arc<Pool>> {
         if let Some(pool) = self.pools.get(name) {
-            return Ok(Some(pool.clone()));
+            return Some(pool.clone());
         }
         let application = self.application;
-        let (Some(declared), Some(code)) = (application.components.get(name), self.codes.get(name).cloned()) else {
-            return Ok(None);
-        };
-        imports::check(self.engine, application, declared, &self.codes)?;
-        let mut linker = Linker::new(self.engine);
-        bindings::add_to_linker(&mut linker).map_err(|e| {
-            compile_error(
-                application,
-                CompileError {
-                    component: name.into(),
-                    message: format!("the host's own interfaces clash: {e:#}"),
-                    fix: "this is a mistake in Souk: please report it".into(),
-                },
-            )
-        })?;
-        for dependency in &declared.dependencies {
-            let remote_component: Arc<str> = dependency.component.as_str().into();
-            let pool = self.pool(&dependency.component)?;
-            let target = pool.as_ref().map_or(Target::Remote(&remote_component), Target::Local);
-            self.link(&mut linker, declared, &code, dependency, target)?;
+        let (declared, code) = (application.components.get(name)?, self.codes.get(name)?.clone());
+        if !self.tried.insert(name.to_owned()) {
+            return None;
         }
-        nest::link(&mut linker, self.engine, application, declared, &code, self.remote.map(Remote::nats))?;
-        let compiled = Compiled::link(name.into(), self.engine, &code, &linker)
-            .map_err(|error| compile_error(application, error))?;
-        imports::check_idempotent(application, declared, &compiled.exported)?;
-        let grants = Arc::new(self.shared.grants(declared, application, self.state)?);
+        // All of them first, so that what is wrong with them is not taken for this component's.
+        let targets: Vec<_> = declared.dependencies.iter().map(|dependency| self.pool(&dependency.component)).collect();
+        let known = self.mistakes.len();
+        self.mistakes.extend(imports::check(self.engine, application, declared, &self.codes));
+        let mut linker = Linker::new(self.engine);
+        if let Err(error) = bindings::add_to_linker(&mut linker) {
+            let message = format!("the host's own interfaces clash: {error:#}");
+            self.mistakes.push(application.mistake(declared, message, "this is a mistake in Souk: please report it"));
+        }
+        let mut complete = true;
+        for (dependency, pool) in declared.dependencies.iter().zip(&targets) {
+            let remote_component: Arc<str> = dependency.component.as_str().into();
+            let target = match pool {
+                Some(pool) => Target::Local(pool),
+                None if application.runs_here(&dependency.component) => {
+                    complete = false;
+                    continue;
+                }
+                None => Target::Remote(&remote_component),
+            };
+            self.link(&mut linker, declared, &code, dependency, target);
+        }
+        let nats = self.remote.map(Remote::nats);
+        self.mistakes.extend(nest::link(&mut linker, self.engine, application, declared, &code, nats));
+        let grants = match self.shared.grant(declared, application, self.state) {
+            Ok(grants) => Arc::new(grants),
+            Err(mistake) => {
+                self.mistakes.push(mistake);
+                return None;
+            }
+        };
+        // The linker's words about what is wrong already would be the same once more.
+        if !complete || self.mistakes.len() > known {
+            return None;
+        }
+        let compiled = match Compiled::link(name.into(), self.engine, &code, &mut linker) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                self.mistakes.push(not_compiled(application, error));
+                return None;
+            }
+        };
+        self.mistakes.extend(imports::check_idempotent(application, declared, &compiled.exported));
+        let (limits, fairness) = (declared.limits.clone(), self.fairness.clone());
         let pool = Pool::new(PoolConfig {
             compiled,
             grants,
-            limits: declared.limits.clone(),
-            fairness: self.fairness.clone(),
+            limits,
+            fairness,
+            version: application.version.clone(),
+            boundaries: self.shared.boundaries().clone(),
         });
         self.pools.insert(name.into(), pool.clone());
-        Ok(Some(pool))
+        Some(pool)
     }
 
     fn link(
@@ -259,9 +326,7 @@ impl Wiring<'_> {
         code: &Component,
         dependency: &Dependency,
         target: Target<'_>,
-    ) -> Result<(), StartError> {
-        let application = self.application;
-        let manifest = || application.manifest.display().to_string();
+    ) {
         let component_type = code.component_type();
         let imports: Vec<String> = component_type
             .imports(self.engine)
@@ -271,25 +336,26 @@ impl Wiring<'_> {
         for import in imports {
             let export = dependency.export.as_deref().unwrap_or(&import);
             let durable = declared.durable.iter().find(|durable| durable.name.covers(&import));
-            let failed = |error| StartError::Link {
-                manifest: manifest(),
-                line: durable.map_or(dependency.line, |durable| durable.line),
-                component: declared.name.clone(),
-                error: Box::new(error),
-            };
+            let line = durable.map_or(dependency.line, |durable| durable.line);
             let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
-            if let (Some(_), Some(queue)) = (durable, self.queue) {
-                durable::link(linker, &import, &declared.name.as_str().into(), queue).map_err(failed)?;
-                continue;
-            }
             let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
-            let functions_without_unavailable = match (target, self.remote) {
+            let linked = match (target, self.remote) {
+                _ if durable.is_some()
+                    && let Some(queue) = self.queue =>
+                {
+                    let caller = declared.name.as_str().into();
+                    durable::link(linker, &import, &caller, queue, self.shared.boundaries()).map(|()| Vec::new())
+                }
                 (Target::Local(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
                 // Without NATS there is no remote target: that has been checked.
                 (_, None) => continue,
             };
-            let functions_without_unavailable = functions_without_unavailable.map_err(failed)?;
+            let functions_without_unavailable = linked.unwrap_or_else(|error| {
+                let mistake = self.application.mistake_at(line, &declared.name, error.to_string(), error.fix());
+                self.mistakes.push(mistake);
+                Vec::new()
+            });
             for function in functions_without_unavailable {
                 tracing::warn!(
                     component = %declared.name,
@@ -299,7 +365,6 @@ impl Wiring<'_> {
                 );
             }
         }
-        Ok(())
     }
 
     fn link_remotely(
@@ -322,87 +387,52 @@ impl Wiring<'_> {
     }
 }
 
-/// Checks that every component of this host that has a route handles HTTP.
-fn check_routes(application: &Application, pools: &BTreeMap<String, Arc<Pool>>) -> Result<(), StartError> {
+/// Checks that every component of this host that has a route, or is middleware of one, handles HTTP. Returns the routes
+/// of those that do not.
+#[must_use]
+fn check_routes(
+    engine: &wasmtime::Engine,
+    application: &Application,
+    codes: &BTreeMap<String, Component>,
+) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
     for route in &application.routes {
-        let Some(pool) = pools.get(&route.component) else { continue };
-        let exported = &pool.compiled().exported;
-        if !exported.http() {
-            return Err(StartError::Unfit {
-                manifest: application.manifest.display().to_string(),
-                line: route.line,
-                component: route.component.clone(),
-                message: "has a route but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2"
-                    .into(),
-                fix: "take the route away, or make the component an HTTP handler".into(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Takes requests to `NAME.spin.internal` to the component NAME. Weak, because the application's grants hold it.
-fn dispatch(app: &Arc<App>) -> bindings::http_client::InternalDispatch {
-    let app: Weak<App> = Arc::downgrade(app);
-    let route = InternalRoute::new();
-    Arc::new(move |component, mut request, context: CallContext| {
-        let app = app.clone();
-        let url = request.uri().clone();
-        route.set(request.headers_mut(), &url);
-        Box::pin(async move {
-            let handler =
-                app.upgrade().and_then(|app| app.handler(&component).cloned()).ok_or(Error::DestinationNotFound)?;
-            let trace = context.trace.clone();
-            let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
-            let context = CallContext { deadline, ..context };
-            let answer = match handler {
-                Handler::Local(pool) => {
-                    pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
-                }
-                Handler::Remote(remote, _) => {
-                    let request = collect(request, remote.most()).await?;
-                    let answer = remote.handle(&request, "-", &context).await;
-                    answer.map(|response| {
-                        let (mut head, body) = response.into_parts();
-                        let trailers = Trailers::take(&mut head.extensions);
-                        Response::from_parts(head, whole(body, trailers))
-                    })
-                }
-            };
-            answer.map_err(|error| {
-                tracing::warn!(component, trace = %trace, "{error}");
-                match error.failure {
-                    Failure::RequestTooLarge => Error::HttpRequestBodySize(None),
-                    Failure::ResponseTooLarge => Error::HttpResponseBodySize(None),
-                    _ => Error::DestinationUnavailable,
-                }
-            })
-        })
-    })
-}
-
-/// A request with its body read to the end, which may have `most` bytes.
-async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
-    let (mut head, mut body) = request.into_parts();
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let data = match frame?.into_data() {
-            Ok(data) => data,
-            Err(other) => {
-                Trailers::put(&mut head.extensions, other.into_trailers().ok());
-                continue;
+        for (component, what) in
+            route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
+        {
+            let Some(exported) = codes.get(component).map(|code| Exported::of(engine, code)) else { continue };
+            if !exported.http() {
+                let (message, fix) = not_a_handler(what, &exported);
+                mistakes.push(application.mistake_at(route.line, component, message, fix));
             }
-        };
-        if bytes.len() + data.len() > most {
-            return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
         }
-        bytes.put(data);
     }
-    Ok(Request::from_parts(head, bytes.freeze()))
+    mistakes
 }
 
-/// Drops instances that nobody uses, again and again.
-pub(super) async fn sweep(pools: Vec<Arc<Pool>>) {
+/// What is wrong with a component that requests come to and that exports no HTTP handler, and what would fix it.
+fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
+    let mut interfaces: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
+    interfaces.dedup();
+    let offers = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
+    let has = |prefix: &str| interfaces.iter().any(|interface| interface.starts_with(prefix));
+    let fix = if has("wasi:http/") || has("fermyon:spin/inbound-http") {
+        "build it with an SDK for a newer version of that interface: for Rust spin-sdk 5, 6 or 7"
+    } else if has("wasi:cli/run") {
+        "it is a program, which runs once: make it an HTTP handler, with an SDK or the crate wstd"
+    } else {
+        "take it away from the trigger, or make the component an HTTP handler"
+    };
+    let message = format!("{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2");
+    (format!("{message}; it exports {offers}"), fix.to_owned())
+}
+
+/// Drops instances that nobody uses, for as long as the host runs.
+pub(super) async fn swept(pools: Vec<Arc<Pool>>) {
+    vital("the sweeper of instances", sweep(pools)).await;
+}
+
+async fn sweep(pools: Vec<Arc<Pool>>) {
     let shortest = pools.iter().map(|pool| pool.idle_limit()).min().unwrap_or(MAX_SWEEP_INTERVAL);
     let mut tick = tokio::time::interval(shortest.clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL));
     loop {

@@ -1,7 +1,8 @@
 //! The block that ends a start, and the same facts for `souk doctor`.
 
 use super::App;
-use souk_manifest::{Application, Component, DatabaseUrl, NestPattern};
+use souk_bindings::BINDINGS;
+use souk_manifest::{Application, Component, NestPattern};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -19,35 +20,36 @@ impl App {
 /// Routes, and components with their grants and links. Variables are named, never shown.
 pub fn describe(application: &Application, url: &str) -> String {
     let mut text = format!("\n{} {}\n\nRoutes:\n", application.name, application.version);
-    let files = application.static_folders.iter().map(|folder| &folder.pattern);
-    let patterns = application.routes.iter().filter_map(|route| route.pattern.as_ref()).chain(files);
-    let width = patterns.map(|pattern| pattern.as_str().len()).max();
-    for route in &application.routes {
-        if let Some(pattern) = &route.pattern {
-            let _ = writeln!(
-                text,
-                "  {url}{:width$}  {}{}",
-                pattern.as_str(),
-                route.component,
-                place(application, &route.component),
-                width = width.unwrap_or_default()
-            );
-        }
-    }
-    for files in &application.static_folders {
-        let folder = files.folder.strip_prefix(application.dir.canonicalize().as_deref().unwrap_or(&application.dir));
-        let folder = folder.unwrap_or(&files.folder).display();
-        let _ = writeln!(
-            text,
-            "  {url}{:width$}  files in {folder}",
-            files.pattern.as_str(),
-            width = width.unwrap_or_default()
-        );
+    let routed = application.routes.iter().filter_map(|route| {
+        let through = route.middleware.iter().map(|name| format!("{name} -> ")).collect::<String>();
+        let component = &route.component;
+        Some((route.pattern.as_ref()?.as_str(), format!("{through}{component}{}", place(application, component))))
+    });
+    let fixed = application
+        .static_routes
+        .iter()
+        .map(|route| (route.pattern.as_str(), format!("answers {} itself", route.response.status.as_u16())));
+    let dir = application.dir.canonicalize().unwrap_or_else(|_| application.dir.clone());
+    let files = application.static_folders.iter().map(|files| {
+        let folder = files.folder.strip_prefix(&dir).unwrap_or(&files.folder).display();
+        (files.pattern.as_str(), format!("files in {folder}"))
+    });
+    let routes: Vec<_> = routed.chain(fixed).chain(files).collect();
+    let width = routes.iter().map(|(path, _)| path.len()).max().unwrap_or_default();
+    for (path, leads) in routes {
+        let _ = writeln!(text, "  {url}{path:width$}  {leads}");
     }
     let private: Vec<&str> =
         application.routes.iter().filter(|r| r.pattern.is_none()).map(|r| r.component.as_str()).collect();
     if !private.is_empty() {
         let _ = writeln!(text, "  (private)  {}", private.join(", "));
+    }
+    if !application.redis_triggers.is_empty() {
+        text.push_str("\nRedis channels:\n");
+    }
+    for trigger in &application.redis_triggers {
+        let (component, place) = (&trigger.component, place(application, &trigger.component));
+        let _ = writeln!(text, "  {} of {}  {component}{place}", trigger.channel, trigger.address);
     }
     text.push_str("\nComponents:\n");
     for component in application.components.values() {
@@ -86,18 +88,14 @@ fn grants(application: &Application, component: &Component) -> Vec<String> {
             lines.push(format!("{kind:<9} {}", items.join(", ")));
         }
     };
+    list("from", component.download.iter().map(|download| download.url().to_string()).collect());
     list("remote", component.remote.iter().map(|r| r.name.to_string()).collect());
     list("durable", component.durable.iter().map(|d| d.name.to_string()).collect());
     let patterns = |patterns: &[NestPattern]| patterns.iter().map(|pattern| pattern.subject.clone()).collect();
     list("serves", patterns(&component.nest.serves));
     list("calls", patterns(&component.nest.calls));
-    list("sqlite", component.sqlite_databases.clone());
-    if let Some(DatabaseUrl::Postgres(address)) = &component.database {
-        list("postgres", vec![address.to_string()]);
+    for binding in BINDINGS {
+        list(binding.name, (binding.describe)(component));
     }
-    list("key-value", component.key_value_stores.clone());
-    list("outbound", component.allowed_outbound_hosts.iter().map(ToString::to_string).collect());
-    list("variables", component.variables.keys().cloned().collect());
-    list("files", component.files.mounts().map(ToString::to_string).collect());
     lines
 }

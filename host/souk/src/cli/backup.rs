@@ -34,7 +34,7 @@ pub struct Restore {
 
 /// The application and its state folder; nothing is made there.
 fn application(app: &AppArgs) -> anyhow::Result<(Application, PathBuf)> {
-    let manifest = app.read(&[])?;
+    let manifest = app.read()?;
     let state_dir = app.state_dir(manifest.state_dir());
     // No secret is used, so none is made.
     Ok((fill_in(manifest, default_url(), state::secrets_of(&state_dir))?, state_dir))

@@ -7,7 +7,8 @@
 //! A build runs the build scripts of every dependency. They get the environment without the variables that hold values for
 //! the application, since those can be secrets: see [`BuildEnvironment`].
 
-use super::{ManifestArg, output};
+use super::{ManifestArg, output, state_beside, wit};
+use crate::fetch::{self, Wanted};
 use anyhow::{Context, bail};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -28,27 +29,60 @@ pub const TARGET: &str = "wasm32-wasip2";
 pub struct Build {
     #[command(flatten)]
     manifest: ManifestArg,
+    /// The component to build; may be given more than once [default: all]
+    #[arg(short = 'c', long = "component-id", value_name = "COMPONENT", value_delimiter = ',')]
+    components: Vec<String>,
+    /// Where components that come from a URL are kept [default: .souk beside the manifest]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        run(&self.manifest.path(), None, false).await?;
+        let manifest = self.manifest.path();
+        let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
+        let what = What { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
+        run(what, false).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Builds every component of the manifest. `runtime_config` is read where it is not beside the manifest. A `quiet`
-/// build prints nothing but the output of a command that fails.
-pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: bool) -> anyhow::Result<()> {
-    let plan = souk_manifest::load_build_only(manifest)?;
+/// What to build.
+pub(super) struct What<'a> {
+    pub(super) manifest: &'a Path,
+    /// Read where it is not beside the manifest.
+    pub(super) runtime_config: Option<&'a Path>,
+    /// These alone; all when there are none.
+    pub(super) components: &'a [String],
+    /// The state folder, which holds components that come from a URL.
+    pub(super) state: &'a Path,
+}
+
+/// Builds components, and fetches those that come from a URL. A `quiet` build prints nothing but the output of a command
+/// that fails.
+pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
+    let What { manifest, runtime_config, components, state } = what;
+    let mut plan = souk_manifest::load_build_only(manifest)?;
+    wit::write(&plan, false)?;
+    if let Some(unknown) = components.iter().find(|name| !plan.components.contains_key(*name)) {
+        let known: Vec<&str> = plan.components.keys().map(String::as_str).collect();
+        bail!("there is no component `{unknown}`\n  fix: name one of {}", known.join(", "));
+    }
+    plan.components.retain(|name, _| components.is_empty() || components.contains(name));
     let environment = Arc::new(BuildEnvironment::of(manifest, runtime_config));
     let note = move |text: &str| {
         if !quiet {
             output::note(text);
         }
     };
-    let start = Instant::now();
-    let mut built = Vec::new();
+    let wanted = plan.components.iter().filter_map(|(component, step)| {
+        Some(Wanted { component: component.clone(), line: step.line, download: step.download.clone()? })
+    });
+    let wanted: Vec<Wanted> = wanted.collect();
+    let fetches = !wanted.is_empty();
+    fetch::fetch(wanted, manifest, state, note).await?;
+    let (start, time) = (Instant::now(), SystemTime::now());
+    let (mut built, mut files) = (Vec::new(), Vec::new());
     let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
     for (component, step) in plan.components {
         let Some(build) = step.build else { continue };
@@ -62,6 +96,10 @@ pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: b
             }
         }
         built.push(component);
+        files.push(step.source);
+    }
+    if built.is_empty() && fetches {
+        return Ok(());
     }
     if built.is_empty() {
         note(" nothing to build: no component has a build command");
@@ -89,8 +127,19 @@ pub(super) async fn run(manifest: &Path, runtime_config: Option<&Path>, quiet: b
         // Dropping the set ends the other commands.
         done??;
     }
+    files.iter().for_each(|file| mark_current(file, time));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Notes that a component is what its sources of that `time` make. A build tool that finds nothing to do leaves the file as
+/// old as it was, and then it would look older than a source that is no part of it.
+fn mark_current(file: &Path, time: SystemTime) {
+    let older = std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|modified| modified < time);
+    if older && let Ok(file) = std::fs::File::options().append(true).open(file) {
+        // What cannot be marked is warned about once more.
+        let _ = file.set_modified(time);
+    }
 }
 
 /// How the output of a command is shown.

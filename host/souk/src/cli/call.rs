@@ -2,9 +2,10 @@
 
 use super::reach::{Reached, reach};
 use super::{AppArgs, default_url, fill_in, output};
+use crate::admin::call::{self, CallReply, CallRequest, Listed};
 use crate::app::App;
-use crate::control::{self, CallReply, CallRequest, Listed};
-use crate::telemetry;
+use crate::fetch;
+use crate::telemetry::{self, Format};
 use clap::Args;
 use souk_manifest::state;
 use std::process::ExitCode;
@@ -34,27 +35,28 @@ impl Call {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
         // A running host has its variables; whoever calls it need not have them too.
-        let manifest = self.app.read(&[]);
+        let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let manifest = match manifest {
-            Err(errors) if !state::exists(&state_dir) => return Err(errors.into()),
+            Err(errors) if !state::exists(&state_dir) => return Err(errors),
             manifest => manifest,
         };
         let state = match reach(&state_dir).await? {
             Reached::Host(mut host) => {
                 return match request {
                     None => Ok(print_list(&host.list().await?)),
-                    Some(request) => print_reply(host.call(&request).await?),
+                    Some(request) => Ok(print_reply(host.call(&request).await?)),
                 };
             }
             Reached::State(state) => state,
         };
-        let application = fill_in(manifest?, default_url(), state.secrets())?;
-        let _log = telemetry::start("warn,guest=info,souk::app=error")?;
+        let mut application = fill_in(manifest?, default_url(), state.secrets())?;
+        fetch::locate(&mut application, state.path());
+        let _log = telemetry::start("warn,guest=info,souk::app=error", Format::Text)?;
         let app = App::start(application, &state, |_| {}).await?;
         match request {
-            None => Ok(print_list(&control::list(&app).await)),
-            Some(request) => print_reply(control::call(&app, request).await),
+            None => Ok(print_list(&call::list(&app).await)),
+            Some(request) => Ok(print_reply(call::call(&app, request).await?)),
         }
     }
 
@@ -78,8 +80,12 @@ impl Call {
 fn print_list(functions: &[Listed]) -> ExitCode {
     let mut heading = String::new();
     for function in functions {
-        let place = if function.remote { " (on another host)" } else { "" };
-        let this = format!("{} {}{place}", function.component, function.interface);
+        let mut this = format!("{} {}", function.component, function.interface).trim_end().to_owned();
+        match &function.wasi {
+            Some(wasi) => this.push_str(&format!(" (WASI {wasi})")),
+            None if function.remote => this.push_str(" (on another host)"),
+            None => {}
+        }
         if this != heading {
             output::line(&this);
             heading = this;
@@ -89,16 +95,15 @@ fn print_list(functions: &[Listed]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn print_reply(reply: CallReply) -> anyhow::Result<ExitCode> {
+fn print_reply(reply: CallReply) -> ExitCode {
     match reply {
         CallReply::Ok(value) => {
             output::line(value.get());
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         CallReply::Err(error) => {
             output::note(&format!("{{\"err\":{error}}}"));
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
-        CallReply::Failed(message) => anyhow::bail!(message),
     }
 }

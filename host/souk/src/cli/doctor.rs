@@ -1,14 +1,14 @@
 //! `souk doctor`: is everything there, and what may each component do?
 
 use super::build::{BuildEnvironment, TARGET, has_target};
-use super::{AppArgs, default_url, fill_in, output};
+use super::{AppArgs, default_url, fill_in, output, stale};
 use crate::app::{App, describe};
-use crate::limits;
+use crate::{fetch, limits};
 use clap::Args;
 use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, DatabaseUrl};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The arguments of `souk doctor`.
@@ -36,9 +36,13 @@ impl Doctor {
             true => check("target", true, TARGET.into()),
             false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
         }
-        let loaded = self.app.read(&[]).and_then(|manifest| {
-            let secrets = state::secrets_of(&self.app.state_dir(manifest.state_dir()));
-            fill_in(manifest, default_url(), secrets)
+        let mut cache = PathBuf::new();
+        let loaded = self.app.read().and_then(|manifest| {
+            let state_dir = self.app.state_dir(manifest.state_dir());
+            cache = state_dir.join("cache");
+            let mut application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
+            fetch::locate(&mut application, &state_dir);
+            Ok(application)
         });
         let loaded = match loaded {
             Ok(application) => {
@@ -57,7 +61,9 @@ impl Doctor {
                 let fix = if there { "" } else { " is missing\n  fix: souk build" };
                 check(&format!("component {}", component.name), there, format!("{}{fix}", component.source.display()));
             }
-            match start(application.clone()).await {
+            // No fault: it may be meant, and a source that changed need not be part of the component.
+            stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
+            match start(application.clone(), &cache).await {
                 Ok(()) => {
                     let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \
                                 migrate --status` for the databases that there are)";
@@ -83,8 +89,9 @@ impl Doctor {
     }
 }
 
-/// Starts the application with a state of its own that is thrown away, and without HTTP.
-async fn start(mut application: Application) -> anyhow::Result<()> {
+/// Starts the application with a state of its own that is thrown away, and without HTTP. Compiled code comes from `cache`
+/// and is kept there, where this process may: large components take minutes.
+async fn start(mut application: Application, cache: &Path) -> anyhow::Result<()> {
     // Not the databases and stores that the runtime configuration places elsewhere: those are the real ones.
     application.sqlite_paths.clear();
     application.key_value_places.clear();
@@ -94,6 +101,9 @@ async fn start(mut application: Application) -> anyhow::Result<()> {
         }
     }
     let folder = tempfile::tempdir()?;
+    if tempfile::tempfile_in(cache).is_ok() {
+        std::os::unix::fs::symlink(std::path::absolute(cache)?, folder.path().join("cache"))?;
+    }
     let state = StateFolder::open(folder.path())?;
     App::try_out(application, &state).await?;
     Ok(())

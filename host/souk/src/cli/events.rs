@@ -2,10 +2,10 @@
 //! NATS.
 
 use super::reach::{Reached, reach};
-use super::{AppArgs, event_table, output};
-use crate::control::RunningHost;
+use super::{AppArgs, event_table, output, wait};
+use crate::admin::RunningHost;
 use clap::{Args, Subcommand};
-use souk_links::durable::operator::{self, Event, Found, Reply, Request, Which};
+use souk_links::durable::operator::{self, Event, Found, Request, Which};
 use souk_links::durable::{FileQueue, JetStreamQueue, Queue};
 use souk_manifest::NatsConfig;
 use souk_manifest::limits::EdgeLimits;
@@ -38,6 +38,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Wait until no message is pending: each was delivered, or is a dead letter
+    Wait(wait::Wait),
     /// Print one message with its arguments
     Show {
         /// The message: its id, or a beginning that no other message has
@@ -78,7 +80,7 @@ impl Chosen {
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // The runtime configuration may place the state; nothing else of the manifest is needed.
-        let manifest = self.app.read(&[]);
+        let manifest = self.app.read();
         let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
         let components = manifest.as_ref().map(|m| m.components().cloned().collect()).unwrap_or_default();
         if let Some((application, config)) = manifest.as_ref().ok().and_then(|m| m.nats()) {
@@ -130,6 +132,7 @@ impl Action {
                     }
                 }
             }
+            Action::Wait(wait) => return wait.run(&mut messages).await,
             Action::Retry { which } => said(&messages.ask(Request::Retry(which.which())).await?, "due now"),
             Action::Drop { which } => said(&messages.ask(Request::Drop(which.which())).await?, "dropped"),
         }
@@ -138,7 +141,7 @@ impl Action {
 }
 
 /// Who has the messages.
-enum Messages {
+pub(super) enum Messages {
     /// A host that runs.
     Host(RunningHost),
     /// This process, which holds the state; without a queue when there never was one.
@@ -164,15 +167,11 @@ impl Messages {
         Ok(Messages::Nats(queue.map(Queue::JetStream)))
     }
 
-    async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
-        let reply = match self {
-            Messages::Host(host) => host.events(&request).await?,
-            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await,
-        };
-        match reply {
-            Reply::Events(found) => Ok(found),
-            Reply::Failed(message) => anyhow::bail!(message),
-        }
+    pub(super) async fn ask(&mut self, request: Request) -> anyhow::Result<Found> {
+        Ok(match self {
+            Messages::Host(host) => host.messages(&request).await?,
+            Messages::Here(queue, _) | Messages::Nats(queue) => operator::run(queue.as_ref(), request).await?,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let manifest = self.app.read(&[])?;
+        let manifest = self.app.read()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         // Migrations use no secret, so none is made.
         let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;

@@ -3,26 +3,36 @@
 //! Output that was asked for goes to stdout; the log and errors go to stderr. Errors say what would fix them. The exit
 //! code is 0 after success, 1 after an error, 2 after a wrong command line.
 
+mod add;
+mod admin;
 mod backup;
 mod build;
 mod call;
 mod doctor;
 mod event_table;
 mod events;
+mod given;
 mod health;
+mod limits;
 mod migrate;
+mod new;
 mod output;
 mod papers;
+mod port_file;
 mod reach;
 mod service_manager;
 mod signals;
+mod stale;
+mod test;
 mod up;
+mod wait;
+mod wit;
 
 use clap::{Args, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::secrets::Secrets;
-use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, ManifestErrors, NatsServer};
+use souk_manifest::{self as manifest, Application, HostValues, LoadOptions, Manifest, NatsServer};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,7 +48,8 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS].concat()
+    let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, stale::FIXED_LIMITS];
+    [parts.concat(), test::FIXED_LIMITS.to_vec(), wait::FIXED_LIMITS.to_vec()].concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -51,18 +62,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an application
+    New(new::New),
+    /// Add a component to the application, or a link between two
+    Add(add::Add),
     /// Build the components: run each one's build command
     Build(build::Build),
+    /// Write what the generators of the components' bindings need
+    Wit(wit::Wit),
     /// Start the application and serve it over HTTP
     Up(up::Up),
+    /// Build and start the application, and run the command that tests it
+    Test(test::Test),
     /// Call one function of a component, in the running host or, when none runs, in one started for the call
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
+    /// Print or renew the tokens of the administration listener
+    Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
+    /// Show how much of each budget the running host uses
+    Limits(limits::Limits),
     /// Copy the application's data, of one moment, into a folder; the host may run meanwhile
     Backup(backup::Backup),
     /// Put a backup into a state folder that has no data
@@ -116,6 +139,10 @@ struct AppArgs {
     /// The credentials file for NATS
     #[arg(long, value_name = "FILE", global = true)]
     creds: Option<PathBuf>,
+    /// The value of a variable, before all other sources: NAME=VALUE, NAME=@FILE, or @FILE with many, as TOML or JSON.
+    /// Every user of the machine can see a value that stands here
+    #[arg(long, value_name = "K=V", global = true)]
+    variable: Vec<String>,
     /// The components that run here; other hosts run the rest [default: all]
     #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
     only: Vec<String>,
@@ -126,23 +153,25 @@ impl AppArgs {
         self.manifest.path()
     }
 
-    fn options(&self, environment: &[(String, String)]) -> LoadOptions {
-        LoadOptions {
+    fn options(&self, environment: Vec<(String, String)>) -> anyhow::Result<LoadOptions> {
+        Ok(LoadOptions {
             manifest: self.manifest(),
             runtime_config: self.runtime_config_file.clone(),
-            environment: environment.to_vec(),
+            environment,
             process_env: std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 .collect(),
             nats: self.nats.clone(),
             credentials: self.creds.clone(),
             only: self.only.clone(),
-        }
+            selected: Vec::new(),
+            variables: given::variables(&self.variable)?,
+        })
     }
 
     /// Reads and checks the manifest.
-    fn read(&self, environment: &[(String, String)]) -> Result<Manifest, ManifestErrors> {
-        manifest::read(&self.options(environment))
+    fn read(&self) -> anyhow::Result<Manifest> {
+        Ok(manifest::read(&self.options(Vec::new())?)?)
     }
 
     /// The state folder of the application: the command line, then the runtime configuration, then `.souk`.
@@ -150,13 +179,18 @@ impl AppArgs {
         match (&self.state_dir, configured) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => dir.to_path_buf(),
-            (None, None) => self.manifest().parent().unwrap_or(Path::new("")).join(".souk"),
+            (None, None) => state_beside(&self.manifest()),
         }
     }
 }
 
+/// The state folder of an application that names none.
+fn state_beside(manifest: &Path) -> PathBuf {
+    manifest.parent().unwrap_or(Path::new("")).join(".souk")
+}
+
 /// Gives the variables their values, and takes the rest from the host; warnings go to stderr.
-fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> Result<Application, ManifestErrors> {
+fn fill_in(manifest: Manifest, url: String, secrets: Secrets) -> anyhow::Result<Application> {
     let loaded = manifest.fill_in(&HostValues { url, secrets })?;
     for warning in &loaded.warnings {
         output::note(&format!("warning: {warning}"));
@@ -212,12 +246,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async move {
         tokio::spawn(async move {
             match command {
+                Command::New(new) => new.run(),
+                Command::Add(add) => add.run(),
                 Command::Build(build) => build.run().await,
+                Command::Wit(wit) => wit.run(),
+                Command::Test(test) => test.run().await,
                 Command::Up(up) => up.run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
+                Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
+                Command::Limits(limits) => limits.run().await,
                 Command::Backup(backup) => backup.run().await,
                 Command::Restore(restore) => restore.run().await,
                 Command::Health(health) => health.run().await,

@@ -1,6 +1,6 @@
 //! Where a command finds the application's state: in the running host, or in the state folder itself.
 
-use crate::control::RunningHost;
+use crate::admin::RunningHost;
 use souk_manifest::state::{self, StateError, StateFolder};
 use std::path::Path;
 use std::time::{Duration, Instant};

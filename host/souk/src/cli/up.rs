@@ -1,18 +1,27 @@
 //! `souk up`: the application, served.
 
+use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, output, signals};
-use crate::app::{App, Progress};
-use crate::control;
-use crate::http::{Edge, Tls};
-use crate::telemetry;
+use super::{build, given, output, signals, stale};
+use crate::admin::serve::{self, Listener};
+use crate::admin::sessions::Sessions;
+use crate::admin::{Admin, Tokens};
+use crate::app::{App, Progress, Seeds};
+use crate::fetch::{self, Wanted};
+use crate::http::{Edge, Tls, TlsError};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::telemetry::{self, Format, Log};
 use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
+use souk_manifest::{Application, Manifest};
+use souk_runtime::{lost, vital};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,33 +31,59 @@ use tokio_util::task::TaskTracker;
 pub struct Up {
     #[command(flatten)]
     app: AppArgs,
-    /// Build the components first
+    /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
-    /// Where to serve HTTP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
-    listen: String,
+    /// Where to serve HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
     /// An environment variable for every component
-    #[arg(short = 'e', long = "env", value_name = "K=V", value_parser = key_value)]
-    env: Vec<(String, String)>,
+    #[arg(short = 'e', long = "env", value_name = "K=V")]
+    env: Vec<String>,
+    /// The component to run; may be given more than once. Routes of the others are not served; with NATS it is --only
+    #[arg(
+        short = 'c',
+        long = "component-id",
+        value_name = "COMPONENT",
+        value_delimiter = ',',
+        conflicts_with = "only"
+    )]
+    components: Vec<String>,
+    /// A key and its value for the key-value store `default`
+    #[arg(long, value_name = "K=V")]
+    key_value: Vec<String>,
+    /// Statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
+    #[arg(long, value_name = "SQL")]
+    sqlite: Vec<String>,
     /// Serve HTTPS with this PEM certificate chain
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The PEM private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Serve the administration API here too, with a token; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Serve the administration over TLS with this PEM certificate chain
+    #[arg(long, value_name = "FILE", requires = "admin_tls_key", requires = "admin")]
+    admin_tls_cert: Option<PathBuf>,
+    /// The PEM private key of that certificate
+    #[arg(long, value_name = "FILE", requires = "admin_tls_cert")]
+    admin_tls_key: Option<PathBuf>,
+    /// Serve the administration without TLS on an address that others reach
+    #[arg(long, requires = "admin")]
+    admin_insecure: bool,
+    /// How the log is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+    /// Write the port to this file once requests are answered; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
     /// Print warnings and errors only
     #[arg(short, long)]
     quiet: bool,
     #[arg(skip)]
     inherited: Inherited,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err("write it as NAME=VALUE".into()),
-    }
 }
 
 impl Up {
@@ -59,27 +94,50 @@ impl Up {
     }
 
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        if self.build {
-            build::run(&self.app.manifest(), self.app.runtime_config_file.as_deref(), self.quiet).await?;
+        // Read before anything is done: a build takes time.
+        let seeds = self.seeds()?;
+        let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
+        options.selected.clone_from(&self.components);
+        if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
+            let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
+            let runtime_config = self.app.runtime_config_file.as_deref();
+            if state::exists(&state) {
+                // Somebody who has the folder is found now, and not after the build.
+                drop(StateFolder::open(&state)?);
+            }
+            let what = build::What { manifest: &manifest, runtime_config, components: &self.components, state: &state };
+            build::run(what, self.quiet).await?;
         }
         let start = Instant::now();
-        let manifest = self.app.read(&self.env)?;
-        let _log = telemetry::start(if self.quiet { "warn" } else { "info" })?;
+        let manifest = souk_manifest::read(&options)?;
+        let log = telemetry::start(if self.quiet { "warn" } else { "info" }, self.log_format)?;
+        if self.log_format == Format::Text {
+            return self.serve(manifest, seeds, &log, start).await;
+        }
+        output::log_notes();
+        Ok(self.serve(manifest, seeds, &log, start).await.unwrap_or_else(|error| {
+            output::note(&format!("error: {}", super::whole(&error)));
+            ExitCode::FAILURE
+        }))
+    }
+
+    async fn serve(self, manifest: Manifest, seeds: Seeds, log: &Log, start: Instant) -> anyhow::Result<ExitCode> {
         signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
-        let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key)?),
-            _ => None,
-        };
+        let tls = tls(self.tls_cert.as_deref(), self.tls_key.as_deref())?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
-        let server = self.inherited.server(&self.listen).await?;
+        let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
-        let application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        let listener = self.listen_for_admin().await?;
+        let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
-        let control = control::bind(&state::control_socket(state.path()))?;
+        stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
+        let socket = serve::bind_socket(&state::control_socket(state.path()))?;
+        let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;
         let app = App::start(application, &state, move |progress| {
             if !quiet {
@@ -87,6 +145,7 @@ impl Up {
             }
         })
         .await?;
+        app.seed(seeds).await?;
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.
@@ -94,31 +153,125 @@ impl Up {
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
-        let calls = TaskTracker::new();
-        control::serve(app.clone(), control, calls.clone(), shutdown.clone());
-        let edge = tokio::spawn(server.run(Edge::new(app.clone()), tls, shutdown.clone()));
-        if !quiet {
-            output::text(&app.summary(&format!("{scheme}://{address}"), state.path(), start.elapsed()));
+        let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
+        let readiness = Readiness::start(&app, &state, shutdown.clone());
+        let admin = Arc::new(Admin {
+            app: app.clone(),
+            metrics: Metrics::start(&app, &readiness, log.losses()),
+            readiness: readiness.clone(),
+            tokens,
+            sessions: Sessions::default(),
+            log: log.tail(),
+            url: format!("{scheme}://{address}"),
+            listener: listener.as_ref().map(Listener::url),
+            started: start,
+            changes: TaskTracker::new(),
+        });
+        // The administration is there until all has drained, so that a probe sees it.
+        let stop = CancellationToken::new();
+        let _stopped = stop.clone().drop_guard();
+        tokio::spawn(vital("the control socket", serve::serve_socket(admin.clone(), socket, stop.clone())));
+        if let Some(listener) = listener {
+            tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
         }
-        service_manager::ready(&format!("{scheme}://{address}"));
-        shutdown.cancelled().await;
+        let edge = server.run(Edge::new(app.clone(), readiness), tls, shutdown.clone());
+        let edge = tokio::spawn(vital("the listener", edge));
+        let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
+        if !quiet {
+            if let Some(url) = &admin.listener {
+                output::text(&format!("Administration: {url}\n"));
+            }
+            output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
+        }
+        service_manager::ready(&admin.url);
+        let lost = tokio::select! {
+            () = lost() => true,
+            () = shutdown.cancelled() => false,
+        };
+        // What is left serves what is under way.
+        shutdown.cancel();
         service_manager::stopping();
-        let mut drained = edge.await?;
-        calls.close();
-        drained &= tokio::time::timeout(drain, calls.wait()).await.is_ok();
+        let mut drained = edge.await?.unwrap_or_default();
+        admin.changes.close();
+        drained &= tokio::time::timeout(drain, admin.changes.wait()).await.is_ok();
         if let Some(serving) = serving {
             drained &= serving.await?;
         }
-        for ending in [deliveries, bridge].into_iter().flatten() {
+        for ending in [deliveries, bridge, channels].into_iter().flatten() {
             ending.await?;
         }
+        stop.cancel();
         let _ = std::fs::remove_file(state::control_socket(state.path()));
+        if lost {
+            anyhow::bail!("a part of the host that it cannot do without has failed: the log says which")
+        }
         if drained {
             Ok(ExitCode::SUCCESS)
         } else {
             anyhow::bail!("requests were still under way when the limit `drain` was over; they were cut off")
         }
     }
+}
+
+/// TLS with this certificate and key, where both are given.
+fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, TlsError> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Tls::load(certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+impl Up {
+    /// The listener of `--admin`; bound before anything is compiled, as the public one.
+    async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
+        let Some(address) = &self.admin else { return Ok(None) };
+        let tls = tls(self.admin_tls_cert.as_deref(), self.admin_tls_key.as_deref())?;
+        Ok(Some(Listener::bind(address, tls, self.admin_insecure).await?))
+    }
+
+    /// Where to serve.
+    fn listen(&self) -> String {
+        listen(self.listen.as_deref(), std::env::var("SPIN_HTTP_LISTEN_ADDR").ok())
+    }
+
+    /// What to put into databases and stores.
+    fn seeds(&self) -> anyhow::Result<Seeds> {
+        let statement = |text: &String| {
+            let Some(file) = text.strip_prefix('@') else { return Ok((None, text.clone())) };
+            // A file may have a colon in its name.
+            let (file, label) = match file.rsplit_once(':').filter(|_| !Path::new(file).exists()) {
+                Some((file, label)) => (file, Some(label.to_owned())),
+                None => (file, None),
+            };
+            anyhow::Ok((label, given::read("--sqlite", Path::new(file))?))
+        };
+        let statements = self.sqlite.iter().map(statement).collect::<anyhow::Result<_>>()?;
+        Ok(Seeds { statements, keys: given::pairs("--key-value", &self.key_value)? })
+    }
+
+    /// Fetches the components of this host that come from a URL and are not there yet.
+    async fn fetch(&self, application: &mut Application, state: &Path) -> anyhow::Result<()> {
+        fetch::locate(application, state);
+        let part = application.restricted_to(&application.reachable());
+        let wanted = part.here().filter_map(|component| {
+            let download = component.download.clone()?;
+            Some(Wanted { component: component.name.clone(), line: component.line, download })
+        });
+        let quiet = self.quiet;
+        fetch::fetch(wanted.collect(), &application.manifest, state, |text| {
+            if !quiet {
+                output::note(text);
+            }
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+/// The address that is given on the command line or by Spin's variable, or the usual one.
+fn listen(given: Option<&str>, spins: Option<String>) -> String {
+    let spins = spins.filter(|address| !address.is_empty());
+    given.map(str::to_owned).or(spins).unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
 }
 
 /// The URL of the application that is served at `address`. Nothing reaches the wildcard addresses by their name.
@@ -132,6 +285,12 @@ fn url(scheme: &str, address: SocketAddr) -> String {
 
 fn show(progress: &Progress) {
     match progress {
+        Progress::Compiling { components, so_far } => {
+            let components: Vec<String> =
+                components.iter().map(|(names, bytes)| format!("{names} ({} MiB)", bytes.div_ceil(1 << 20))).collect();
+            let so_far = so_far.as_secs();
+            output::note(&format!("compiling {} since {so_far} s; later starts load it", components.join(", ")));
+        }
         Progress::Ready { components, took } => {
             output::note(&format!("    ready {} in {:.2} s", components.join(", "), took.as_secs_f64()));
         }
@@ -142,6 +301,18 @@ fn show(progress: &Progress) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_says_where_to_serve_and_then_spins_variable() {
+        for (given, spins, address) in [
+            (Some("[::]:80"), Some("0.0.0.0:1"), "[::]:80"),
+            (None, Some("0.0.0.0:1"), "0.0.0.0:1"),
+            (None, Some(""), DEFAULT_LISTEN),
+            (None, None, DEFAULT_LISTEN),
+        ] {
+            assert_eq!(listen(given, spins.map(str::to_owned)), address);
+        }
+    }
 
     #[test]
     fn the_url_is_one_that_a_browser_can_open() {

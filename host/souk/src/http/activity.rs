@@ -4,32 +4,62 @@
 //! values (a load balancer keeps quiet connections for a minute, a stranger must not send a header for that long). It
 //! has none for a response that nobody reads. So what happens on a connection is noted here, and one timer a connection
 //! looks at the notes.
+//!
+//! A request that stands still for too long is ended; with HTTP/2 it alone, because a proxy's connection carries those of
+//! others.
 
+use super::budget::{Account, EdgeBudget, End, Full, Owner, Stream};
 use souk_manifest::limits::EdgeLimits;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of a connection's notes.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// What arrives of a request's head before it counts for its peer.
+    const MAX_UNCHARGED_HEAD_BYTES: u64 = 8 * 1024, bytes;
+}
 
 /// The notes of one connection.
 pub struct Activity {
     notes: Mutex<Notes>,
     header_read: Duration,
     idle: Duration,
+    /// Cancelled when the connection must be closed, whatever it is doing.
+    ended: CancellationToken,
 }
 
 struct Notes {
-    /// Each request under way, with the moment after which it has stood still for too long.
-    requests: Vec<(u64, Instant)>,
+    requests: Vec<Noted>,
     next_id: u64,
     /// When the last response ended; at first the connection's start.
     quiet_since: Instant,
     /// When the first byte arrived that belongs to no request yet.
     arriving_since: Option<Instant>,
+    /// How much has arrived of that request's head, which hyper keeps until it is complete.
+    arriving: u64,
+    /// Its account, once it is more than a little.
+    arriving_account: Option<Arc<Account>>,
     served: bool,
     http2: bool,
+}
+
+/// A request under way.
+struct Noted {
+    id: u64,
+    /// The moment after which it has stood still for too long.
+    due: Instant,
+    /// Since when the host waits for the client; `None` while the client waits for the host.
+    waiting: Option<Instant>,
+    /// Its stream, with HTTP/2.
+    stream: Option<Stream>,
 }
 
 impl Activity {
@@ -41,11 +71,14 @@ impl Activity {
                 next_id: 0,
                 quiet_since: Instant::now(),
                 arriving_since: None,
+                arriving: 0,
+                arriving_account: None,
                 served: false,
                 http2: false,
             }),
             header_read: limits.header_read_timeout,
             idle: limits.idle_timeout,
+            ended: CancellationToken::new(),
         })
     }
 
@@ -59,27 +92,48 @@ impl Activity {
         let mut notes = self.notes();
         let id = notes.next_id;
         notes.next_id += 1;
-        notes.requests.push((id, due));
+        notes.requests.push(Noted { id, due, waiting: None, stream: None });
         notes.served = true;
-        notes.arriving_since = None;
+        (notes.arriving_since, notes.arriving) = (None, 0);
+        let arrived = notes.arriving_account.take();
         notes.http2 |= request.version() == http::Version::HTTP_2;
-        drop(notes);
+        drop((notes, arrived));
         UnderWay { activity: self.clone(), id }
     }
 
-    fn bytes_arrived(&self) {
-        let mut notes = self.notes();
-        // An HTTP/2 connection also carries pings and window updates between requests.
-        if notes.requests.is_empty() && !notes.http2 && notes.arriving_since.is_none() {
-            notes.arriving_since = Some(Instant::now());
+    /// Cancelled when the connection must be closed, whatever it is doing.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    /// Notes `bytes` that have arrived. Those of a head of HTTP/1.1 count for `owner`.
+    fn bytes_arrived(&self, bytes: u64, budget: &Arc<EdgeBudget>, owner: &Owner) -> Result<(), Full> {
+        let (arriving, account) = {
+            let mut notes = self.notes();
+            // An HTTP/2 connection also carries pings and window updates between requests.
+            if !notes.requests.is_empty() || notes.http2 {
+                return Ok(());
+            }
+            notes.arriving_since.get_or_insert_with(Instant::now);
+            notes.arriving += bytes;
+            (notes.arriving, notes.arriving_account.clone())
+        };
+        if let Some(account) = account {
+            account.moved();
+            account.take(bytes)?;
+        } else if arriving > MAX_UNCHARGED_HEAD_BYTES {
+            let account = budget.open(owner.clone(), arriving)?;
+            account.waits(End::Connection(self.ended.clone()));
+            self.notes().arriving_account = Some(account);
         }
+        Ok(())
     }
 
     /// When the connection has been still for too long, if nothing more happens on it.
     fn deadline(&self) -> Instant {
         let notes = self.notes();
         // The first that is due decides: a client that leaves one response unread must not live on by asking for more.
-        match (notes.requests.iter().map(|(_, due)| *due).min(), notes.arriving_since) {
+        match (notes.requests.iter().map(|noted| noted.due).min(), notes.arriving_since) {
             (Some(due), _) => due,
             (None, Some(since)) => since + self.header_read,
             (None, None) if notes.served => notes.quiet_since + self.idle,
@@ -93,11 +147,40 @@ impl Activity {
         notes.requests.is_empty().then_some(notes.quiet_since)
     }
 
+    /// Since when all its requests have waited for the client; `None` while one is in the host's hands.
+    pub fn still_since(&self) -> Option<Instant> {
+        let notes = self.notes();
+        let moments: Option<Vec<_>> = notes.requests.iter().map(|noted| noted.waiting).collect();
+        moments?.into_iter().max()
+    }
+
+    /// Ends the streams that are due, and says whether there was one. It has the time of another pause to go.
+    fn end_streams(&self, now: Instant) -> bool {
+        let mut notes = self.notes();
+        let mut ended = Vec::new();
+        for noted in notes.requests.iter_mut().filter(|noted| noted.due <= now) {
+            if let Some(stream) = noted.stream.take()
+                && !stream.done.load(Ordering::Acquire)
+            {
+                noted.due = now + self.idle;
+                ended.push(stream.abort);
+            } else {
+                return false;
+            }
+        }
+        drop(notes);
+        ended.iter().for_each(|stream| stream.abort());
+        !ended.is_empty()
+    }
+
     /// Returns when the connection has been still for too long.
     pub async fn expired(&self) {
         loop {
             let (now, deadline) = (Instant::now(), self.deadline());
             if deadline <= now {
+                if self.end_streams(now) {
+                    continue;
+                }
                 return;
             }
             // What begins meanwhile may be due sooner, but not sooner than the shorter of the two limits from then on.
@@ -114,20 +197,37 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
+    /// How to end the request: its stream, or its connection. To be called in the task that serves it.
+    pub fn end(&self) -> End {
+        let connection = self.activity.ended.clone();
+        match super::streams::current() {
+            Some(stream) => {
+                self.note(|noted| noted.stream = Some(stream.clone()));
+                End::Stream(stream, connection)
+            }
+            None => End::Connection(connection),
+        }
+    }
+
+    /// The host waits for the client, until `due`.
+    pub fn waits_until(&self, due: Instant) {
+        let now = Instant::now();
+        self.note(|noted| (noted.due, noted.waiting) = (due, Some(now)));
+    }
+
+    /// The client waits for the host, until `due`.
+    pub fn works_until(&self, due: Instant) {
+        self.note(|noted| (noted.due, noted.waiting) = (due, None));
+    }
+
     /// The call of this request may take until `deadline`: only what is left of its response then can stand still.
     pub fn call_until(&self, deadline: Instant) {
-        self.extend(deadline);
+        self.works_until(deadline + self.activity.idle);
     }
 
-    /// The client takes its response.
-    pub fn progress(&self) {
-        self.extend(Instant::now());
-    }
-
-    fn extend(&self, from: Instant) {
-        let due = from + self.activity.idle;
-        if let Some((_, known)) = self.activity.notes().requests.iter_mut().find(|(id, _)| *id == self.id) {
-            *known = due.max(*known);
+    fn note(&self, change: impl FnOnce(&mut Noted)) {
+        if let Some(noted) = self.activity.notes().requests.iter_mut().find(|noted| noted.id == self.id) {
+            change(noted);
         }
     }
 }
@@ -135,7 +235,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut notes = self.activity.notes();
-        notes.requests.retain(|(id, _)| *id != self.id);
+        notes.requests.retain(|noted| noted.id != self.id);
         notes.quiet_since = Instant::now();
     }
 }
@@ -144,12 +244,14 @@ impl Drop for UnderWay {
 pub struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    budget: Arc<EdgeBudget>,
+    owner: Owner,
 }
 
 impl<S> Watched<S> {
-    /// Watches `stream`.
-    pub fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Watched { stream, activity }
+    /// Watches `stream`; what arrives of a head is `owner`'s.
+    pub fn new(stream: S, activity: Arc<Activity>, budget: Arc<EdgeBudget>, owner: Owner) -> Self {
+        Watched { stream, activity, budget, owner }
     }
 }
 
@@ -157,8 +259,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if poll.is_ready() && buf.filled().len() > before {
-            self.activity.bytes_arrived();
+        let arrived = buf.filled().len().saturating_sub(before) as u64;
+        if poll.is_ready() && arrived > 0 {
+            let full = |Full| io::Error::other("its peer has its share of memory");
+            self.activity.bytes_arrived(arrived, &self.budget, &self.owner).map_err(full)?;
         }
         poll
     }
@@ -193,6 +297,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::peer::Share;
+    use crate::http::streams::StreamExecutor;
+    use hyper::rt::Executor as _;
 
     #[test]
     fn the_request_that_is_due_first_decides_whatever_else_the_client_asks_for() {
@@ -207,12 +314,32 @@ mod tests {
             other.call_until(start + Duration::from_secs(60));
         }
         assert_eq!(activity.deadline(), due, "more requests put it off");
-        unread.progress();
-        assert_eq!(activity.deadline(), due, "progress before the call's end brings nothing forward");
         drop(unread);
         assert_eq!(activity.deadline(), start + Duration::from_secs(60) + activity.idle);
         drop(others);
         assert!(activity.deadline() <= Instant::now() + activity.idle);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_stands_still_ends_without_its_connection() {
+        let activity = Activity::new(&EdgeLimits::default());
+        let (still, other) = (activity.request(&http::Request::new(())), activity.request(&http::Request::new(())));
+        let (send, stands) = tokio::sync::oneshot::channel();
+        StreamExecutor.execute(async move {
+            assert!(matches!(still.end(), End::Stream(..)));
+            still.waits_until(Instant::now());
+            send.send(()).unwrap();
+            std::future::pending::<()>().await;
+        });
+        stands.await.unwrap();
+        assert!(activity.end_streams(Instant::now()));
+        while activity.notes().requests.len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!activity.ended().is_cancelled());
+        // One that is no stream goes with its connection.
+        other.waits_until(Instant::now());
+        assert!(!activity.end_streams(Instant::now()));
     }
 
     #[test]
@@ -220,10 +347,20 @@ mod tests {
         let activity = Activity::new(&EdgeLimits::default());
         drop(activity.request(&http::Request::new(())));
         let quiet = activity.deadline();
-        activity.bytes_arrived();
+        let budget = EdgeBudget::new(&EdgeLimits::default());
+        let share = Share::of([10, 0, 0, 1].into());
+        let owner = Owner { connection: Some(1), share, reserved: false };
+        let arrive = |bytes| activity.bytes_arrived(bytes, &budget, &owner).unwrap();
+        arrive(1);
         let arriving = activity.deadline();
         assert!(arriving < quiet);
-        activity.bytes_arrived();
+        arrive(1);
         assert_eq!(activity.deadline(), arriving, "each byte bought more time");
+        let taken = || budget.uses()[0].taken;
+        let nothing = taken();
+        arrive(MAX_UNCHARGED_HEAD_BYTES);
+        assert_ne!(taken(), nothing, "a long head counts for its peer");
+        drop(activity.request(&http::Request::new(())));
+        assert_eq!(taken(), nothing, "a request has an account of its own");
     }
 }

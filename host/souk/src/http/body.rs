@@ -5,7 +5,7 @@
 //! has a `content-length`, head and body leave in one write, and the guest's instance is free again at once. Without a
 //! length, HTTP/1.1 needs a chunked body; that and a delayed acknowledgement cost a stock server 44 ms a response.
 
-use super::activity::UnderWay;
+use super::outgoing::{Chunk, Outgoing};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, response::Parts};
@@ -13,10 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use souk_bindings::framing::{self, has_no_content};
 use souk_links::remote::whole::Trailers;
+use souk_manifest::StaticResponse;
 use souk_runtime::ResponseBody;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use wasmtime_wasi_http::Error;
 
@@ -45,24 +47,27 @@ pub struct EdgeBody {
     file: Option<FileBody>,
     trailers: Option<HeaderMap>,
     length: Option<u64>,
-    /// The request is under way until its response's body is gone.
-    under_way: Option<UnderWay>,
+    /// What the response is charged to; `None` until it is on its way.
+    outgoing: Option<Arc<Outgoing>>,
 }
 
 impl EdgeBody {
     /// A body that is there already.
     pub fn full(ready: Bytes) -> Self {
-        EdgeBody { length: Some(ready.len() as u64), ready, ..EdgeBody::default() }
+        EdgeBody { length: Some(ready.len() as u64), ready, rest: None, trailers: None, file: None, outgoing: None }
     }
 
     /// A body that is read from a file while it is sent.
     pub fn file(file: FileBody) -> Self {
-        EdgeBody { file: Some(file), ..EdgeBody::default() }
+        let mut body = EdgeBody::default();
+        body.file = Some(file);
+        body
     }
 
-    /// Keeps `under_way` for as long as the body lives.
-    pub fn keep(&mut self, under_way: UnderWay) {
-        self.under_way = Some(under_way);
+    /// Charges it to `outgoing`: what is there now, and each part of the rest when it is there.
+    pub fn send(&mut self, outgoing: Arc<Outgoing>) {
+        outgoing.charge(self.ready.len());
+        self.outgoing = Some(outgoing);
     }
 
     /// How many bytes it has, when that is known.
@@ -70,36 +75,62 @@ impl EdgeBody {
         self.length
     }
 
+    fn chunk(&self, bytes: Bytes) -> Chunk {
+        match &self.outgoing {
+            Some(outgoing) => outgoing.chunk(bytes),
+            None => bytes.into(),
+        }
+    }
+
     /// Drops the content. The guest that still writes it may finish: it has done nothing wrong.
     fn clear(&mut self) {
-        if let Some(rest) = mem::take(self).rest {
+        let rest = self.rest.take();
+        *self = EdgeBody::default();
+        if let Some(rest) = rest {
             rest.detach();
         }
     }
 }
 
+impl Drop for EdgeBody {
+    fn drop(&mut self) {
+        if let Some(outgoing) = &self.outgoing {
+            outgoing.discharge(self.ready.len());
+        }
+    }
+}
+
 impl Body for EdgeBody {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let poll = if !self.ready.is_empty() {
-            Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.ready)))))
-        } else if let Some(rest) = &mut self.rest {
-            Pin::new(rest).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Error>>> {
+        if !self.ready.is_empty() {
+            let ready = mem::take(&mut self.ready);
+            return Poll::Ready(Some(Ok(Frame::data(self.chunk(ready)))));
+        }
+        let polled = if let Some(rest) = &mut self.rest {
+            ready!(Pin::new(rest).poll_frame(cx))
         } else if let Some(file) = &mut self.file {
             // The file was cut short, or its disk failed: the log has it, and the client sees that the body breaks off.
-            file.as_mut().poll_frame(cx).map_err(|error| {
-                tracing::warn!("a file that is being sent cannot be read on: {error}");
-                Error::InternalError(None)
+            ready!(file.as_mut().poll_frame(cx)).map(|read| {
+                read.map_err(|error| {
+                    tracing::warn!("a file that is being sent cannot be read on: {error}");
+                    Error::InternalError(None)
+                })
             })
         } else {
-            Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
         };
-        if let (Poll::Ready(Some(Ok(_))), Some(under_way)) = (&poll, &self.under_way) {
-            under_way.progress();
+        let frame = match polled {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(None),
+        };
+        if let (Some(data), Some(outgoing)) = (frame.data_ref(), &self.outgoing) {
+            outgoing.charge(data.len());
         }
-        poll
+        Poll::Ready(Some(Ok(frame.map_data(|data| self.chunk(data)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -135,7 +166,17 @@ pub async fn buffer_small_body(response: Response<ResponseBody>, to_head: bool) 
         }
     }
     // From here on the client's reading sets the pace.
-    Ok(Response::from_parts(head, EdgeBody { ready: read.bytes(), rest: Some(body.spawned()), ..EdgeBody::default() }))
+    Ok(Response::from_parts(
+        head,
+        EdgeBody {
+            ready: read.bytes(),
+            rest: Some(body.spawned()),
+            trailers: None,
+            file: None,
+            length: None,
+            outgoing: None,
+        },
+    ))
 }
 
 /// A response that is there as a whole, with trailers: HTTP/1.1 has room for them only where the head announces them and no
@@ -145,7 +186,10 @@ fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response
     if let Some(announced) = framing::announce(&trailers) {
         head.headers.insert(TRAILER, announced);
     }
-    Response::from_parts(head, EdgeBody { ready, trailers: Some(trailers), ..EdgeBody::default() })
+    Response::from_parts(
+        head,
+        EdgeBody { ready, rest: None, trailers: Some(trailers), file: None, length: None, outgoing: None },
+    )
 }
 
 /// A response that is there as a whole, with its length.
@@ -162,6 +206,14 @@ pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
     Response::from_parts(head, EdgeBody::full(bytes))
+}
+
+/// The response that the manifest has of a route.
+pub fn of_manifest(answer: &StaticResponse) -> Response<EdgeBody> {
+    let mut response = Response::new(Bytes::from(answer.body.clone()));
+    *response.status_mut() = answer.status;
+    response.headers_mut().clone_from(&answer.headers);
+    whole(response, false)
 }
 
 /// What has been read of a body. Most have one frame, which is not copied.

@@ -2,15 +2,29 @@
 //!
 //! A connection without a request under way costs its client nothing, so one client could hold all of them. When none is
 //! left for a newcomer, the one goes that has been without a request for the longest; a peer that has its share makes
-//! room with its own. Connections with requests under way stay: when all have some, newcomers wait in the kernel's queue,
-//! but one of a peer that has its share is closed, so that others get their turn.
+//! room with its own. Where all have a request under way, the one goes whose client has let all of its requests stand still
+//! for longest: of the peer that has most, never of one that has fewer than the newcomer's. Connections for which the host
+//! has something to do stay: when all are such, newcomers wait in the kernel's queue, but one of a peer that has its share
+//! is closed, so that others get their turn.
 
 use super::activity::Activity;
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use super::peer::Share;
+use souk_manifest::budget::Use;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of open connections.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// How long a connection must have been without a request before it makes room for one of another peer.
+    const MIN_IDLE: Duration = Duration::from_secs(1);
+    /// How many connections that stand still a look at all of them notes, to be closed one after the other.
+    const MAX_KNOWN_STILL: usize = 64, "connections";
+}
 
 /// The open connections of a listener.
 pub struct Connections {
@@ -25,11 +39,14 @@ pub struct Connections {
 struct Open {
     last: u64,
     all: BTreeMap<u64, Entry>,
-    peers: HashMap<IpAddr, usize>,
+    peers: HashMap<Share, usize>,
+    /// Those of a peer, or of all, that had stood still for longest when they were last looked for, the stillest first. All
+    /// others have moved since then, or later than these: so one that has not moved is still the stillest.
+    stillest: HashMap<Option<Share>, VecDeque<(Instant, u64)>>,
 }
 
 struct Entry {
-    peer: IpAddr,
+    share: Share,
     activity: Arc<Activity>,
     closed: CancellationToken,
 }
@@ -67,27 +84,44 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for a connection from `peer` whose notes are `activity`.
-    pub fn admit(self: &Arc<Self>, peer: SocketAddr, activity: Arc<Activity>) -> Admission {
-        let peer = share_of(peer.ip());
+    /// Makes room for a connection that takes `share` and whose notes are `activity`.
+    pub fn admit(self: &Arc<Self>, share: Share, activity: Arc<Activity>) -> Admission {
         let mut open = self.open();
-        let of_peer = open.peers.get(&peer).copied().unwrap_or(0);
-        if of_peer >= self.most_of_peer && !open.close_idlest(Some(peer)) {
+        if self.is_full(&open, share) && !open.close_one_of(share) {
             return Admission::PeerIsFull;
         }
-        if open.all.len() >= self.most && !open.close_idlest(None) {
+        if open.all.len() >= self.most && !open.close_one(share) {
             return Admission::AllAreBusy;
         }
         open.last += 1;
         let (number, closed) = (open.last, CancellationToken::new());
-        open.all.insert(number, Entry { peer, activity: activity.clone(), closed: closed.clone() });
-        *open.peers.entry(peer).or_default() += 1;
+        open.all.insert(number, Entry { share, activity: activity.clone(), closed: closed.clone() });
+        *open.peers.entry(share).or_default() += 1;
         Admission::Admitted(Connection { all: self.clone(), number, activity, closed })
+    }
+
+    fn is_full(&self, open: &Open, share: Share) -> bool {
+        share.is_bounded() && open.of(share) >= self.most_of_peer
     }
 
     /// Closes the connection that has been without a request for the longest, if there is one.
     pub fn close_idlest(&self) -> bool {
-        self.open().close_idlest(None)
+        self.open().close_idlest(Instant::now())
+    }
+
+    /// How many are open, and of the peer that has most.
+    pub fn uses(&self) -> Vec<Use> {
+        let open = self.open();
+        let largest = open.peers.iter().filter(|(share, _)| share.is_bounded()).map(|(_, count)| *count).max();
+        vec![
+            Use::count("connections", open.all.len() as u64, self.most as u64, "connections"),
+            Use::count(
+                "peer_connections (largest)",
+                largest.unwrap_or(0) as u64,
+                self.most_of_peer as u64,
+                "connections",
+            ),
+        ]
     }
 
     /// Returns when there may be room for one that was not admitted: a connection has closed. For those that fall idle
@@ -98,26 +132,86 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes the connection that has been without a request for the longest, of `peer` or of all. It counts as closed
+    fn of(&self, share: Share) -> usize {
+        self.peers.get(&share).copied().unwrap_or(0)
+    }
+
+    /// Makes room among all connections for one of `share`: with one that is idle, whosever it is, or with the stillest of a
+    /// peer that has as many.
+    fn close_one(&mut self, share: Share) -> bool {
+        if let Some(before) = Instant::now().checked_sub(MIN_IDLE)
+            && self.close_idlest(before)
+        {
+            return true;
+        }
+        let own = self.of(share);
+        let mut larger: Vec<_> = self.peers.iter().filter(|(_, count)| **count >= own).collect();
+        larger.sort_by_key(|(share, count)| (std::cmp::Reverse(**count), share.network()));
+        let larger: Vec<_> = larger.into_iter().map(|(share, _)| *share).collect();
+        larger.into_iter().any(|share| self.close_one_of(share))
+    }
+
+    /// Closes the connection that has been without a request for the longest, since `before` at least. It counts as closed
     /// from now on.
-    fn close_idlest(&mut self, peer: Option<IpAddr>) -> bool {
-        let candidates = self.all.iter().filter(|(_, entry)| peer.is_none_or(|peer| peer == entry.peer));
-        let idle = candidates.filter_map(|(number, entry)| Some((entry.activity.idle_since()?, *number)));
-        let Some((_, number)) = idle.min() else {
-            return false;
-        };
-        if let Some(entry) = self.remove(number) {
+    fn close_idlest(&mut self, before: Instant) -> bool {
+        let found = self.stillest(None, Activity::idle_since, before);
+        self.close(found)
+    }
+
+    /// Closes the connection of `share` that has stood still for longest, without a request or with requests that all wait
+    /// for the client. A newcomer has not had the time for one: so those that are idle do not go first.
+    fn close_one_of(&mut self, share: Share) -> bool {
+        let still = |activity: &Activity| activity.idle_since().or_else(|| activity.still_since());
+        let found = self.stillest(Some(share), still, Instant::now());
+        self.close(found)
+    }
+
+    /// The connection, of one peer or of all, that has stood still for longest, by `since`, and since `before` at least. A
+    /// flood of newcomers asks for each of them: so a look at all connections finds several.
+    fn stillest(
+        &mut self,
+        of: Option<Share>,
+        since: impl Fn(&Activity) -> Option<Instant>,
+        before: Instant,
+    ) -> Option<(Instant, u64)> {
+        let known = self.stillest.entry(of).or_default();
+        while let Some((moment, number)) = known.pop_front() {
+            if self.all.get(&number).and_then(|entry| since(&entry.activity)) == Some(moment) {
+                if moment <= before {
+                    return Some((moment, number));
+                }
+                known.push_front((moment, number));
+                return None;
+            }
+        }
+        let entries = self.all.iter().filter(|(_, entry)| of.is_none_or(|share| share == entry.share));
+        let mut found: Vec<_> =
+            entries.filter_map(|(number, entry)| Some((since(&entry.activity)?, *number))).collect();
+        found.sort_unstable();
+        found.truncate(MAX_KNOWN_STILL);
+        *known = found.into();
+        let first = known.front().copied().filter(|(moment, _)| *moment <= before)?;
+        known.pop_front();
+        Some(first)
+    }
+
+    fn close(&mut self, found: Option<(Instant, u64)>) -> bool {
+        let Some(entry) = found.and_then(|(_, number)| self.remove(number)) else { return false };
+        if entry.activity.idle_since().is_some() {
             entry.closed.cancel();
+        } else {
+            entry.activity.ended().cancel();
         }
         true
     }
 
     fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.all.remove(&number)?;
-        if let Some(count) = self.peers.get_mut(&entry.peer) {
+        if let Some(count) = self.peers.get_mut(&entry.share) {
             *count -= 1;
             if *count == 0 {
-                self.peers.remove(&entry.peer);
+                self.peers.remove(&entry.share);
+                self.stillest.remove(&Some(entry.share));
             }
         }
         Some(entry)
@@ -125,6 +219,31 @@ impl Open {
 }
 
 impl Connection {
+    /// Its number, which no other has.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How many connections its peer has; 0 where it is a trusted proxy's.
+    pub fn of_peer(&self) -> usize {
+        let open = self.all.open();
+        open.all.get(&self.number).filter(|entry| entry.share.is_bounded()).map_or(0, |entry| open.of(entry.share))
+    }
+
+    /// Counts it for `share` from now on: a proxy has said whose it is. `false` when that has as many as it may.
+    pub fn belongs_to(&self, share: Share) -> bool {
+        let mut open = self.all.open();
+        if self.all.is_full(&open, share) && !open.close_one_of(share) {
+            return false;
+        }
+        if let Some(mut entry) = open.remove(self.number) {
+            entry.share = share;
+            open.all.insert(self.number, entry);
+            *open.peers.entry(share).or_default() += 1;
+        }
+        true
+    }
+
     /// The connection's notes.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
@@ -143,21 +262,13 @@ impl Drop for Connection {
     }
 }
 
-/// Whom a connection from `address` counts for: of IPv6 the network, because one client has all its addresses.
-fn share_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use souk_manifest::limits::EdgeLimits;
 
     fn admit(all: &Arc<Connections>, peer: &str) -> Admission {
-        all.admit(SocketAddr::new(peer.parse().unwrap(), 1), Activity::new(&EdgeLimits::default()))
+        all.admit(Share::of(peer.parse().unwrap()), Activity::new(&EdgeLimits::default()))
     }
 
     fn admitted(all: &Arc<Connections>, peer: &str) -> Connection {
@@ -197,11 +308,62 @@ mod tests {
     }
 
     #[test]
+    fn where_all_have_requests_the_largest_peers_stillest_goes_and_none_that_waits_for_the_host() {
+        let all = Connections::new(4, 4);
+        let greedy = [(); 3].map(|()| admitted(&all, "10.0.0.1"));
+        let modest = admitted(&all, "10.0.0.2");
+        let requests = greedy.each_ref().map(|c| c.activity.request(&http::Request::new(())));
+        let other = modest.activity.request(&http::Request::new(()));
+        assert!(matches!(admit(&all, "10.0.0.3"), Admission::AllAreBusy));
+        let due = std::time::Instant::now();
+        other.waits_until(due);
+        requests[1].waits_until(due);
+        requests[2].waits_until(due);
+        let newcomer = admitted(&all, "10.0.0.3");
+        let ended = greedy.each_ref().map(|c| c.activity.ended().is_cancelled());
+        assert_eq!((ended, modest.activity.ended().is_cancelled()), ([false, true, false], false));
+        let _busy = newcomer.activity.request(&http::Request::new(()));
+        admitted(&all, "10.0.0.4");
+        assert!(greedy[2].activity.ended().is_cancelled(), "it has as many as others, and stands still");
+    }
+
+    #[test]
+    fn one_that_has_moved_since_the_last_look_does_not_go() {
+        let all = Connections::new(8, 4);
+        let connections = [(); 4].map(|()| admitted(&all, "10.0.0.1"));
+        let fifth = admitted(&all, "10.0.0.1");
+        // The first has gone; the second would be next, had it not just served a request.
+        drop(connections[1].activity.request(&http::Request::new(())));
+        let sixth = admitted(&all, "10.0.0.1");
+        let closed = connections.each_ref().map(|c| c.closed.is_cancelled());
+        assert_eq!(closed, [true, false, true, false]);
+        let _newcomers = [(); 2].map(|()| admitted(&all, "10.0.0.1"));
+        assert!(connections[3].closed.is_cancelled() && fifth.closed.is_cancelled());
+        assert!(!connections[1].closed.is_cancelled() && !sixth.closed.is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_that_a_proxy_names_the_client_of_counts_for_that_one() {
+        let all = Connections::new(4, 1);
+        let proxied = |client: &str| {
+            let connection = admitted(&all, "10.0.0.1");
+            connection.belongs_to(Share::of(client.parse().unwrap())).then_some(connection)
+        };
+        let first = proxied("192.0.2.1").unwrap();
+        let busy = first.activity.request(&http::Request::new(()));
+        assert!(proxied("192.0.2.1").is_none());
+        let other = proxied("192.0.2.2").unwrap();
+        drop(busy);
+        assert!(proxied("192.0.2.1").is_some());
+        assert!(first.closed.is_cancelled() && !other.closed.is_cancelled());
+    }
+
+    #[test]
     fn nothing_is_counted_when_all_have_closed() {
         let all = Connections::new(2, 2);
         let connections = [(); 3].map(|()| admitted(&all, "10.0.0.1"));
         drop(connections);
         let open = all.open();
-        assert!(open.all.is_empty() && open.peers.is_empty());
+        assert!(open.all.is_empty() && open.peers.is_empty() && open.stillest.values().all(VecDeque::is_empty));
     }
 }

@@ -2,19 +2,27 @@
 
 use super::activity::UnderWay;
 use super::body::{self, EdgeBody, buffer_small_body};
-use super::error;
+use super::budget::{Account, EdgeBudget, End, Owner};
+use super::connections::Connections;
+use super::outgoing::Outgoing;
+use super::pace::Pace;
+use super::peer::{Peer, TrustedProxies};
 use super::request::{self, Caller, REQUEST_ID};
 use super::static_files::StaticFiles;
-use super::upload::{self, MemoryBudget, Refused, Upload};
-use crate::app::{App, Handler};
-use crate::spin_headers::RouteHeaders;
+use super::turns::{MAX_PEER_REQUESTS, Turn, Turns};
+use super::upload::{self, Reading, Refused, Upload};
+use super::{cookies, error};
+use crate::app::{Answer, App, Handler};
+use crate::readiness::Readiness;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
+use futures::FutureExt as _;
+use futures::future::{AbortHandle, Abortable};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
+use souk_bindings::boundary::{Boundary, Crossing};
 use souk_bindings::call::CallContext;
 use souk_links::remote::whole::Trailers;
-use souk_manifest::Router;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
@@ -25,17 +33,22 @@ use std::time::Instant;
 const HEALTH: &str = "/.well-known/spin/health";
 /// What is served; the path and the answer are Spin's.
 const INFO: &str = "/.well-known/spin/info";
+/// Whether all routes can be served: 200 or 503.
+const READY: &str = "/.well-known/souk/ready";
 
-/// What answers a route.
-enum Target {
-    /// A component.
-    Component {
-        /// The way to it.
-        handler: Handler,
-        headers: RouteHeaders,
-    },
-    /// The host, with files.
-    Files(StaticFiles),
+/// A request while it is answered.
+struct Answering<'a> {
+    under_way: &'a UnderWay,
+    /// Its client.
+    peer: Peer,
+    /// How to end it.
+    end: &'a End,
+    /// What it holds; `None` until it is known what answers it.
+    account: Option<Arc<Account>>,
+    /// When its call ends, at the latest.
+    call_until: Instant,
+    /// What it crosses.
+    crossing: Crossing,
 }
 
 /// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
@@ -44,34 +57,71 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The public face of an application.
 pub struct Edge {
     app: Arc<App>,
-    router: Router<Target>,
-    budget: MemoryBudget,
+    budget: Arc<EdgeBudget>,
+    connections: Arc<Connections>,
+    trusted: TrustedProxies,
+    readiness: Arc<Readiness>,
+    /// What requests cross that no route has.
+    unrouted: Boundary,
+    turns: Arc<Turns>,
+    /// What serves the folders of the manifest, in its order.
+    files: Vec<StaticFiles>,
     /// The answer to [`INFO`].
     info: Bytes,
 }
 
 impl Edge {
     /// The edge of `app`.
-    pub fn new(app: Arc<App>) -> Arc<Self> {
-        let routes = app.application().routes.iter().filter_map(|route| {
-            let (pattern, handler) = (route.pattern.as_ref()?, app.handler(&route.component)?);
-            let headers = RouteHeaders::of(pattern);
-            Some((pattern.clone(), Target::Component { handler: handler.clone(), headers }))
-        });
-        let folders = app
-            .application()
-            .static_folders
-            .iter()
-            .map(|folder| (folder.pattern.clone(), Target::Files(StaticFiles::new(folder, app.budget()))));
-        let router = Router::new(routes.chain(folders));
+    pub fn new(app: Arc<App>, readiness: Arc<Readiness>) -> Arc<Self> {
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
-        Arc::new(Edge { info: info.to_string().into(), app, router, budget: MemoryBudget::new() })
+        let budget = EdgeBudget::new(&application.limits);
+        for pool in app.pools() {
+            let budget = budget.clone();
+            pool.on_pressure(move |component| budget.free_instance(component));
+        }
+        let trusted = TrustedProxies::new(&application.trusted_proxies);
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let limits = &application.limits;
+        let connections = Connections::new(size(limits.connections), size(limits.peer_connections));
+        app.use_of_edge({
+            let (connections, budget) = (connections.clone(), budget.clone());
+            move || [connections.uses(), budget.uses()].concat()
+        });
+        let unrouted = app.boundaries().requests("", "");
+        let folders = application.static_folders.iter();
+        let files = folders.map(|folder| StaticFiles::new(folder, app.budget())).collect();
+        Arc::new(Edge {
+            files,
+            info: info.to_string().into(),
+            app,
+            budget,
+            connections,
+            trusted,
+            readiness,
+            unrouted,
+            turns: Turns::new(MAX_PEER_REQUESTS),
+        })
     }
 
     /// The limits of the edge.
     pub fn limits(&self) -> &EdgeLimits {
         &self.app.application().limits
+    }
+
+    /// What requests hold.
+    pub fn budget(&self) -> &Arc<EdgeBudget> {
+        &self.budget
+    }
+
+    /// The open connections.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    /// Who is believed when it names a client.
+    pub fn trusted(&self) -> &TrustedProxies {
+        &self.trusted
     }
 
     /// Answers one request. Never fails: what goes wrong becomes a response.
@@ -81,14 +131,23 @@ impl Edge {
         let to_head = request.method() == Method::HEAD;
         let logged = tracing::enabled!(target: "access", tracing::Level::INFO)
             .then(|| (request.method().clone(), request.uri().clone()));
-        let (mut response, component) = self.route(request, caller, &id, &under_way).await;
+        let method = request.method().clone();
+        let end = under_way.end();
+        let peer = self.trusted.client(&caller.peer, request.headers());
+        let crossing = self.unrouted.open();
+        let mut answering =
+            Answering { under_way: &under_way, peer, end: &end, account: None, call_until: start, crossing };
+        let (mut response, component) = self.route(request, caller, &id, &mut answering).await;
+        let Answering { account, call_until, crossing, .. } = answering;
+        let account = account.unwrap_or_else(|| self.budget.open_whatever(Owner::of(caller, &peer, false)));
         body::fit(&mut response, to_head);
+        crossing.close_request(&method, Ok(response.status()));
         if let Some((method, uri)) = logged {
             tracing::info!(
                 target: "access",
                 trace = id.to_str().unwrap_or("-"),
                 component = component.unwrap_or("-"),
-                peer = %caller.peer.ip(),
+                peer = %peer.address.ip(),
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
                 us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -100,7 +159,8 @@ impl Edge {
         if caller.is_secure() {
             headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
         }
-        response.body_mut().keep(under_way);
+        let pace = Pace::new(self.limits().idle_timeout, self.limits().response_min_rate.as_u64());
+        response.body_mut().send(Outgoing::new(under_way, account, end, pace, call_until));
         response
     }
 
@@ -109,7 +169,7 @@ impl Edge {
         request: Request<Incoming>,
         caller: &Caller,
         id: &HeaderValue,
-        under_way: &UnderWay,
+        answering: &mut Answering<'_>,
     ) -> (Response<EdgeBody>, Option<&'a str>) {
         let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
@@ -123,20 +183,33 @@ impl Edge {
         let uri = std::mem::take(&mut head.uri);
         match uri.path() {
             HEALTH => return (fixed(&head.method, "health", "text/plain", Bytes::from_static(b"OK")), None),
+            READY => return (self.ready(&head.method), None),
             INFO => return (fixed(&head.method, "info", "application/json", self.info.clone()), None),
             _ => {}
         }
-        let Some(found) = self.router.route(uri.path()) else {
+        cookies::strip_admin(&mut head.headers);
+        let Some(found) = self.app.router().route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
-        let (handler, headers) = match found.target {
-            Target::Files(files) => {
+        answering.crossing.at(&found.target.boundary);
+        let entry = match &found.target.answer {
+            Answer::Component(entry) => entry,
+            Answer::Static(response) => return (body::of_manifest(response), None),
+            Answer::Files(folder) => {
+                let Some(files) = self.files.get(*folder) else {
+                    return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
+                };
                 let trace = id.to_str().unwrap_or("-");
                 return (files.answer(&head, found.trailing_wildcard(), uri.query(), trace).await, None);
             }
-            Target::Component { handler, headers } => (handler, headers),
         };
+        let handler = &entry.handler;
         let component: &str = handler.component();
+        let owner = Owner::of(caller, &answering.peer, found.target.reserved);
+        let Ok(account) = self.budget.open(owner, request::head_bytes(&head)) else {
+            return (refusal(&Refused::NoMemory, 0), Some(component));
+        };
+        answering.account = Some(account.clone());
         let (limit, whole) = match handler {
             Handler::Local(_) => (self.limits().request_body.as_u64(), false),
             Handler::Remote(remote, _) => (self.limits().request_body.as_u64().min(remote.most() as u64), true),
@@ -151,19 +224,40 @@ impl Edge {
         let Some(url) = request::target(&uri, authority, caller) else {
             return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
         };
-        headers.set(&mut head.headers, &url, &found, &caller.address);
+        found.target.headers.set(&mut head.headers, &url, &found, &answering.peer.header());
         head.headers.insert(REQUEST_ID, id.clone());
         head.uri = url;
         let to_head = head.method == Method::HEAD;
         let trace = id.to_str().unwrap_or("-");
-        let patience = self.limits().body_read_timeout;
-        let upload = match Upload::read(body, limit, whole, patience, &self.budget).await {
-            Ok(upload) => upload,
-            Err(refused) => return (refusal(&refused, limit), Some(component)),
+        let reading = Reading {
+            limit,
+            whole,
+            pace: Pace::new(self.limits().body_read_timeout, self.limits().body_min_rate.as_u64()),
+            account: &account,
+            under_way: answering.under_way,
+            end: answering.end.clone(),
         };
-        let context = CallContext::new(trace, handler.call_deadline());
-        under_way.call_until(context.deadline);
+        let ready = match Upload::read(body, reading).await {
+            Ok(upload) => {
+                self.turn(caller, answering, &account, found.target.reserved).await.map(|turn| (upload, turn))
+            }
+            Err(refused) => Err(refused),
+        };
+        let (upload, _turn) = match ready {
+            Ok(ready) => ready,
+            Err(refused) => {
+                // It may have been closed to make room; the answer has one again.
+                answering.account = None;
+                return (refusal(&refused, limit), Some(component));
+            }
+        };
+        let context = CallContext { rest: entry.rest.clone(), ..CallContext::new(trace, handler.call_deadline()) };
+        answering.call_until = context.deadline;
+        answering.under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();
+        if let Handler::Local(pool) = handler {
+            account.holds_instance(pool.component());
+        }
         let answer = match handler {
             Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
                 Ok(response) => buffer_small_body(response, to_head).await,
@@ -185,6 +279,47 @@ impl Edge {
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component))
+    }
+
+    /// Waits until it is the turn of a request. `None` for one that needs none.
+    async fn turn(
+        &self,
+        caller: &Caller,
+        answering: &Answering<'_>,
+        account: &Arc<Account>,
+        reserved: bool,
+    ) -> Result<Option<Turn>, Refused> {
+        let share = answering.peer.share;
+        if reserved || !share.is_bounded() {
+            return Ok(None);
+        }
+        let (abort, registration) = AbortHandle::new_pair();
+        let mut turn = std::pin::pin!(Abortable::new(self.turns.take(share, caller.connection), registration));
+        if let Some(turn) = turn.as_mut().now_or_never() {
+            return turn.map(Some).map_err(|_| Refused::NoMemory);
+        }
+        // What waits for others of its own peer makes room for them, too.
+        account.waits(End::Task(abort));
+        answering.under_way.works_until(Instant::now() + self.limits().idle_timeout);
+        let turn = turn.await.map_err(|_| Refused::NoMemory)?;
+        account.works();
+        Ok(Some(turn))
+    }
+}
+
+impl Edge {
+    /// Whether all routes can be served, for a load balancer; `/readyz` of the administration says what is missing.
+    fn ready(&self, method: &Method) -> Response<EdgeBody> {
+        let mut response = fixed(method, "readiness", "text/plain", Bytes::new());
+        if response.status() == StatusCode::OK {
+            if !self.readiness.is_ready() {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_TYPE);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        response
     }
 }
 

@@ -31,7 +31,8 @@ pub fn from_call(error: &CallError) -> Response<EdgeBody> {
     response(status(error.failure), &error.message())
 }
 
-fn status(failure: Failure) -> StatusCode {
+/// The status of a call that failed.
+pub(crate) fn status(failure: Failure) -> StatusCode {
     match failure {
         Failure::Overloaded | Failure::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Deadline => StatusCode::GATEWAY_TIMEOUT,

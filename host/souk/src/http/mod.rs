@@ -6,17 +6,26 @@
 
 mod activity;
 mod body;
+mod budget;
 mod connection;
 mod connections;
+mod cookies;
 mod edge;
 mod error;
+mod outgoing;
+mod pace;
+mod peer;
 mod request;
 mod server;
 mod static_files;
+mod streams;
 mod tls;
+mod turns;
 mod upload;
 
+pub(crate) use cookies::ADMIN_COOKIE;
 pub use edge::Edge;
+pub(crate) use error::status as status_of;
 pub use server::{Server, ServerError};
 use souk_manifest::limits::FixedLimit;
 pub use tls::{Tls, TlsError};
@@ -26,8 +35,13 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         server::FIXED_LIMITS,
         connection::FIXED_LIMITS,
+        connections::FIXED_LIMITS,
+        activity::FIXED_LIMITS,
+        peer::proxy_protocol::FIXED_LIMITS,
+        budget::FIXED_LIMITS,
         request::FIXED_LIMITS,
         upload::FIXED_LIMITS,
+        turns::FIXED_LIMITS,
         body::FIXED_LIMITS,
         static_files::FIXED_LIMITS,
     ]

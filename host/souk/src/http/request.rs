@@ -1,10 +1,10 @@
 //! A client's request made into a component's: its id, and its target as `wasi:http` has it.
 
+use super::peer::Peer;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
-use std::net::SocketAddr;
 use uuid::Uuid;
 
 /// The header of the request id.
@@ -20,11 +20,11 @@ souk_manifest::fixed_limits! {
 
 /// Who is at the other end of a connection, and what it speaks.
 pub struct Caller {
-    /// Its address.
-    pub peer: SocketAddr,
+    /// The peer, who may be a proxy.
+    pub peer: Peer,
+    /// The number of its connection.
+    pub connection: u64,
     scheme: Scheme,
-    /// The same as a header's value.
-    pub address: HeaderValue,
 }
 
 impl Caller {
@@ -33,12 +33,18 @@ impl Caller {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The client at `peer`.
-    pub fn new(peer: SocketAddr, scheme: Scheme) -> Self {
-        // An address's text is a header value.
-        let address = HeaderValue::try_from(peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"));
-        Caller { peer, scheme, address }
+    /// The other end of the connection with this number.
+    pub fn new(peer: Peer, connection: u64, scheme: Scheme) -> Self {
+        Caller { peer, connection, scheme }
     }
+}
+
+/// What a request's head takes of the host's memory.
+pub fn head_bytes(head: &Parts) -> u64 {
+    const ENTRY: usize = 64;
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY);
+    (target + headers.sum::<usize>()) as u64
 }
 
 /// The client's request id where it is one (letters, digits and `-_.:+/=`, so that it cannot forge a log line), or a new one.

@@ -4,15 +4,17 @@ use super::activity::Activity;
 use super::connection::{self, Builders};
 use super::connections::{Admission, Connection, Connections};
 use super::edge::Edge;
+use super::peer::{Peer, proxy_protocol};
 use super::request::Caller;
 use super::tls::Tls;
 use http::uri::Scheme;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{Cursor, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +31,9 @@ souk_manifest::fixed_limits! {
     /// The descriptors that are held back, so that connections are still accepted when the process has no more: each
     /// serves one until others have closed.
     const RESERVED_DESCRIPTORS: usize = 8, "descriptors";
+    /// The connections that wait in the kernel's queue to be accepted, if the system allows as many (net.core.somaxconn);
+    /// further ones are not answered.
+    const MAX_QUEUED_CONNECTIONS: u32 = 4_096, "connections";
     /// How often to report that connections are refused or not accepted.
     const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 }
@@ -81,7 +86,7 @@ impl Server {
     /// When the address cannot be bound.
     pub async fn bind(address: &str) -> Result<Self, ServerError> {
         let error = |source| ServerError { address: address.into(), source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let listener = listen(address).await.map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
         Ok(Server { listener, address, inherited: false })
     }
@@ -107,9 +112,8 @@ impl Server {
     /// Returns whether all of them were finished.
     pub async fn run(self, edge: Arc<Edge>, tls: Option<Tls>, shutdown: CancellationToken) -> bool {
         let limits = edge.limits().clone();
-        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let acceptor = Acceptor {
-            connections: Connections::new(size(limits.connections), size(limits.peer_connections)),
+            connections: edge.connections().clone(),
             builders: Arc::new(Builders::new(&edge)),
             tasks: TaskTracker::new(),
             edge,
@@ -127,6 +131,25 @@ impl Server {
         acceptor.tasks.close();
         tokio::time::timeout(limits.drain, acceptor.tasks.wait()).await.is_ok()
     }
+}
+
+/// Binds the first of the addresses that `address` stands for that can be bound.
+async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let mut failed = None;
+    for address in tokio::net::lookup_host(address).await? {
+        let bound = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A port whose last connections are being closed can be bound again.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(MAX_QUEUED_CONNECTIONS)
+        };
+        match bound() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
 }
 
 /// What a connection needs to be served.
@@ -150,14 +173,15 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     backoff = Duration::ZERO;
                     reserve.fill();
-                    match self.admit(peer).await {
+                    let peer = self.edge.trusted().peer(peer);
+                    match self.admit(&peer).await {
                         Some(place) => self.serve(place, stream, peer),
                         None => refusals.happened(|more| {
                             tracing::warn!(
-                                peer = %peer.ip(),
+                                peer = %peer.address.ip(),
                                 "a connection was refused: its peer has as many as it may, each with a request under way; \
-                                 raise `peer_connections` under [application.tool.souk.limits] in spin.toml if it is a \
-                                 load balancer ({more} more since the last such line)"
+                                 name it in `trusted_proxies` under [application.tool.souk] in spin.toml if it is a load \
+                                 balancer ({more} more since the last such line)"
                             );
                         }),
                     }
@@ -182,10 +206,10 @@ impl Acceptor {
 
     /// A place for a connection from `peer`. Waits while all connections are busy: further ones wait in the kernel's
     /// queue. `None` when the peer has as many as it may.
-    async fn admit(&self, peer: SocketAddr) -> Option<Connection> {
+    async fn admit(&self, peer: &Peer) -> Option<Connection> {
         let activity = Activity::new(self.edge.limits());
         loop {
-            match self.connections.admit(peer, activity.clone()) {
+            match self.connections.admit(peer.share, activity.clone()) {
                 Admission::Admitted(place) => return Some(place),
                 Admission::PeerIsFull => return None,
                 Admission::AllAreBusy => {
@@ -205,7 +229,8 @@ impl Acceptor {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     let activity = Activity::new(self.edge.limits());
-                    let Admission::Admitted(place) = self.connections.admit(peer, activity) else { break };
+                    let peer = self.edge.trusted().peer(peer);
+                    let Admission::Admitted(place) = self.connections.admit(peer.share, activity) else { break };
                     stream.set_nonblocking(true)?;
                     self.serve(place, TcpStream::from_std(stream)?, peer);
                 }
@@ -216,33 +241,78 @@ impl Acceptor {
         Ok(())
     }
 
-    fn serve(&self, place: Connection, stream: TcpStream, peer: SocketAddr) {
-        let (edge, tls, builders) = (self.edge.clone(), self.tls.clone(), self.builders.clone());
-        let shutdown = self.shutdown.clone();
+    fn serve(&self, place: Connection, stream: TcpStream, peer: Peer) {
+        let served = Served {
+            edge: self.edge.clone(),
+            tls: self.tls.clone(),
+            builders: self.builders.clone(),
+            place,
+            shutdown: self.shutdown.clone(),
+        };
         self.tasks.spawn(async move {
             // Small responses must not wait for the acknowledgement of the last ones.
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%peer, "TCP_NODELAY: {error}");
+                tracing::debug!(peer = %peer.address, "TCP_NODELAY: {error}");
             }
-            match tls {
-                None => {
-                    let builder = builders.agreed(None);
-                    connection::serve(stream, &place, Caller::new(peer, Scheme::HTTP), edge, builder, shutdown).await;
-                }
-                Some(tls) => {
-                    let stream = tokio::select! {
-                        stream = handshake(&tls, stream, peer, &edge) => stream,
-                        () = connection::lingered(&shutdown) => None,
-                        () = place.closed().cancelled() => None,
-                    };
-                    if let Some(stream) = stream {
-                        let builder = builders.agreed(stream.get_ref().1.alpn_protocol());
-                        connection::serve(stream, &place, Caller::new(peer, Scheme::HTTPS), edge, builder, shutdown)
-                            .await;
-                    }
-                }
+            if !peer.is_proxy() {
+                return served.run(stream, peer).await;
             }
+            let (mut read, write) = stream.into_split();
+            let named = tokio::select! {
+                named = tokio::time::timeout(served.edge.limits().header_read_timeout, proxy_protocol::read(&mut read)) => named,
+                () = connection::lingered(&served.shutdown) => return,
+                () = served.place.closed().cancelled() => return,
+            };
+            let (client, first) = match named {
+                Ok(Ok(named)) => named,
+                Ok(Err(error)) => {
+                    tracing::warn!(peer = %peer.address, "a trusted proxy's connection was closed: {error}");
+                    return;
+                }
+                Err(_) => return,
+            };
+            let peer = client.map_or(peer, |client| served.edge.trusted().peer(client));
+            if client.is_some() && !served.place.belongs_to(peer.share) {
+                tracing::debug!(peer = %peer.address, "connection closed: its peer has as many as it may");
+                return;
+            }
+            let stream = tokio::io::join(Cursor::new(first).chain(read), write);
+            served.run(stream, peer).await;
         });
+    }
+}
+
+/// A connection that has its place.
+struct Served {
+    edge: Arc<Edge>,
+    tls: Option<Tls>,
+    builders: Arc<Builders>,
+    place: Connection,
+    shutdown: CancellationToken,
+}
+
+impl Served {
+    /// Serves `stream` to its end.
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, peer: Peer) {
+        let Served { edge, tls, builders, place, shutdown } = self;
+        let caller = |scheme| Caller::new(peer, place.number(), scheme);
+        match tls {
+            None => {
+                let builder = builders.agreed(None, place.of_peer());
+                connection::serve(stream, &place, caller(Scheme::HTTP), edge, builder, shutdown).await;
+            }
+            Some(tls) => {
+                let stream = tokio::select! {
+                    stream = handshake(&tls, stream, peer.address, &edge) => stream,
+                    () = connection::lingered(&shutdown) => None,
+                    () = place.closed().cancelled() => None,
+                };
+                if let Some(stream) = stream {
+                    let builder = builders.agreed(stream.get_ref().1.alpn_protocol(), place.of_peer());
+                    connection::serve(stream, &place, caller(Scheme::HTTPS), edge, builder, shutdown).await;
+                }
+            }
+        }
     }
 }
 
@@ -279,13 +349,14 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 
 /// Reports what happens often, now and then.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     last: Option<Instant>,
     more: u64,
 }
 
 impl Report {
-    fn happened(&mut self, report: impl FnOnce(u64)) {
+    /// Calls `report` with how often it happened unreported, unless it was called a moment ago.
+    pub(super) fn happened(&mut self, report: impl FnOnce(u64)) {
         if self.last.is_some_and(|last| last.elapsed() < REPORT_INTERVAL) {
             self.more += 1;
             return;
@@ -295,12 +366,12 @@ impl Report {
     }
 }
 
-async fn handshake(
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &Tls,
-    stream: TcpStream,
+    stream: S,
     peer: SocketAddr,
     edge: &Edge,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+) -> Option<tokio_rustls::server::TlsStream<S>> {
     match tokio::time::timeout(edge.limits().handshake_timeout, tls.0.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {

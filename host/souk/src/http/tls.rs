@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{Error, ServerConfig};
+use tokio_rustls::server::TlsStream;
 
 /// The certificate or key cannot be used. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,21 @@ pub struct TlsError {
 pub struct Tls(pub(super) TlsAcceptor);
 
 impl Tls {
+    /// The same for a listener that speaks HTTP/1.1 alone.
+    pub fn http1_only(self) -> Self {
+        let mut config = ServerConfig::clone(self.0.config());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Tls(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// Begins to speak TLS on `stream`.
+    ///
+    /// # Errors
+    /// When the client does not.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
+        self.0.accept(stream).await
+    }
+
     /// Reads a PEM certificate chain, the server's own first, and its PEM private key.
     ///
     /// # Errors

@@ -7,10 +7,15 @@
 //!
 //! A body for a component on another host is read to its end: it goes there in one message.
 //!
-//! What all bodies together may hold is bounded too, from their first byte until the component takes them. A body for
-//! which there is no memory is refused (503): calling the component with half of it would be the very thing to avoid.
+//! What is held of a body is charged to its request's account. A client that lets the host wait for the rest keeps what it
+//! holds only while nobody else of its share needs it: then the body is refused (503), since calling the component with
+//! half of it would be the very thing to avoid. And it has no fixed time for all of it, but a least rate.
 
+use super::activity::UnderWay;
+use super::budget::{Account, End, Full};
+use super::pace::Pace;
 use bytes::{Bytes, BytesMut};
+use futures::future::{AbortHandle, Abortable};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -20,8 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::time::{Duration, Instant};
 use wasmtime_wasi_http::Error;
 
 souk_manifest::fixed_limits! {
@@ -30,37 +34,12 @@ souk_manifest::fixed_limits! {
 
     /// The most that is read of one request body before a component gets it. The bodies of an API end before it.
     const READ_AHEAD_BYTES: usize = 256 * 1024, bytes;
-    /// The most memory that the request bodies read ahead take together; requests beyond it are answered with 503.
-    const MAX_BUFFERED_KIB: usize = 64 * 1024, KiB;
-    /// The least memory that a request body counts for: a stream with its headers takes that much while it waits.
-    const MIN_UPLOAD_KIB: usize = 16, KiB;
+    /// What a request body counts for while its component reads it: as much may have arrived that is not read yet.
+    pub(super) const UPLOAD_WINDOW_BYTES: u32 = 256 * 1024, bytes;
+    /// The most of a request body that is copied when it arrives, so that it does not keep all that came with it.
+    const MAX_COPIED_BYTES: usize = 4 * 1024, bytes;
     /// How long to read on in a request body that is refused, so that its client gets to the answer.
     const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-}
-
-/// The memory that is left for buffered bodies.
-pub struct MemoryBudget(Arc<Semaphore>);
-
-impl MemoryBudget {
-    /// A budget of which everything is free.
-    pub fn new() -> Self {
-        MemoryBudget(Arc::new(Semaphore::new(MAX_BUFFERED_KIB)))
-    }
-
-    /// Extends the reservation `held` to `bytes`.
-    fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refused> {
-        let wanted = bytes.div_ceil(1024).max(MIN_UPLOAD_KIB);
-        let missing = wanted.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-        let missing = u32::try_from(missing).map_err(|_| Refused::NoMemory)?;
-        if missing > 0 {
-            let more = self.0.clone().try_acquire_many_owned(missing).map_err(|_| Refused::NoMemory)?;
-            match held {
-                Some(held) => held.merge(more),
-                None => *held = Some(more),
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Why a body did not become an upload.
@@ -69,10 +48,32 @@ pub enum Refused {
     TooLarge,
     /// It took too long.
     TooSlow,
-    /// Other bodies hold the memory.
+    /// Its client has its share of memory, or there is none.
     NoMemory,
     /// The client went away, or broke the protocol.
     Broken,
+}
+
+impl From<Full> for Refused {
+    fn from(Full: Full) -> Self {
+        Refused::NoMemory
+    }
+}
+
+/// What a body is read with.
+pub struct Reading<'a> {
+    /// The most bytes that it may have.
+    pub limit: u64,
+    /// Whether it is read to its end.
+    pub whole: bool,
+    /// How long its client may keep the host waiting.
+    pub pace: Pace,
+    /// What it is charged to.
+    pub account: &'a Arc<Account>,
+    /// Its request.
+    pub under_way: &'a UnderWay,
+    /// How to end the request, once its body is the component's.
+    pub end: End,
 }
 
 /// A request's body.
@@ -80,31 +81,60 @@ pub enum Refused {
 pub struct Upload {
     ready: Bytes,
     /// The memory that `ready` takes.
-    held: Option<OwnedSemaphorePermit>,
+    held: Option<Charge>,
     trailers: Option<HeaderMap>,
     rest: Option<Bounded>,
 }
 
+/// Bytes of an account, given back when this is dropped.
+pub struct Charge {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Extends it to `bytes`.
+    fn grow(&mut self, bytes: usize) -> Result<(), Full> {
+        let more = (bytes as u64).saturating_sub(self.bytes);
+        if more > 0 {
+            self.account.take(more)?;
+            self.bytes += more;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}
+
 impl Upload {
-    /// Reads ahead of `body`, of which at most `limit` bytes are taken, for `patience` at most; to its end when it is to
-    /// be `whole`.
+    /// Reads ahead of `body`.
     ///
     /// # Errors
     /// When the body is too large, too slow or broken, or there is no memory for it.
-    pub async fn read(
-        body: Incoming,
-        limit: u64,
-        whole: bool,
-        patience: Duration,
-        budget: &MemoryBudget,
-    ) -> Result<Self, Refused> {
+    pub async fn read(body: Incoming, reading: Reading<'_>) -> Result<Self, Refused> {
         if body.is_end_stream() {
             return Ok(Upload::default());
         }
-        let mut rest = Bounded { body, left: limit, exceeded: Arc::default() };
-        let ahead = if whole { usize::MAX } else { READ_AHEAD_BYTES };
-        let read = tokio::time::timeout(patience, Self::read_ahead(&mut rest, ahead, budget)).await;
-        let (mut upload, ended) = match read.unwrap_or(Err(Refused::TooSlow)) {
+        let Reading { limit, account, .. } = reading;
+        let mut rest = Bounded {
+            body,
+            left: limit,
+            exceeded: Arc::default(),
+            account: account.clone(),
+            end: reading.end.clone(),
+            waiting: false,
+            window: None,
+        };
+        let (abort, registration) = AbortHandle::new_pair();
+        account.waits(End::Task(abort));
+        // Aborted to make room for others.
+        let read = Abortable::new(Self::read_ahead(&mut rest, reading), registration).await;
+        account.works();
+        let (mut upload, ended) = match read.unwrap_or(Err(Refused::NoMemory)) {
             Ok(read) => read,
             Err(refused) => {
                 if matches!(refused, Refused::TooLarge) {
@@ -113,15 +143,22 @@ impl Upload {
                 return Err(refused);
             }
         };
-        upload.rest = (!ended).then_some(rest);
+        if !ended {
+            let mut window = Charge { account: account.clone(), bytes: 0 };
+            window.grow(UPLOAD_WINDOW_BYTES as usize)?;
+            rest.window = Some(window);
+            upload.rest = Some(rest);
+        }
         Ok(upload)
     }
 
     /// What came first, and whether that was all.
-    async fn read_ahead(body: &mut Bounded, ahead: usize, budget: &MemoryBudget) -> Result<(Self, bool), Refused> {
+    async fn read_ahead(body: &mut Bounded, reading: Reading<'_>) -> Result<(Self, bool), Refused> {
+        let ahead = if reading.whole { usize::MAX } else { READ_AHEAD_BYTES };
+        let mut pace = reading.pace;
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-        let mut upload = Upload::default();
-        budget.grow(&mut upload.held, 0)?;
+        let mut held = Charge { account: reading.account.clone(), bytes: 0 };
+        let mut trailers = None;
         let ended = loop {
             if body.is_end_stream() {
                 break true;
@@ -129,30 +166,37 @@ impl Upload {
             if first.len().max(all.len()) >= ahead {
                 break false;
             }
-            let frame = match body.frame().await {
+            let since = Instant::now();
+            reading.under_way.waits_until(since + pace.left() + DISCARD_TIMEOUT);
+            let frame = tokio::time::timeout(pace.left(), body.frame()).await.map_err(|_| Refused::TooSlow)?;
+            let frame = match frame {
                 None => break true,
                 Some(Err(_)) if body.has_exceeded() => return Err(Refused::TooLarge),
                 Some(Err(_)) => return Err(Refused::Broken),
                 Some(Ok(frame)) => frame,
             };
+            pace.used(since.elapsed(), frame.data_ref().map_or(0, |data| data.len() as u64));
+            reading.account.moved();
             match frame.into_data() {
-                Ok(data) if first.is_empty() => first = data,
+                Ok(data) if first.is_empty() => {
+                    first = if data.len() <= MAX_COPIED_BYTES { Bytes::copy_from_slice(&data) } else { data };
+                }
                 Ok(data) => {
                     if all.is_empty() {
                         all.extend_from_slice(&first);
                     }
                     all.extend_from_slice(&data);
                 }
-                Err(other) => upload.trailers = other.into_trailers().ok(),
+                Err(other) => trailers = other.into_trailers().ok(),
             }
-            budget.grow(&mut upload.held, first.len().max(all.len()))?;
+            held.grow(first.len().max(all.capacity()))?;
         };
-        upload.ready = if all.is_empty() { first } else { all.freeze() };
-        Ok((upload, ended))
+        let ready = if all.is_empty() { first } else { all.freeze() };
+        Ok((Upload { ready, held: Some(held), trailers, rest: None }, ended))
     }
 
     /// What has been read, with its trailers and the memory that it takes.
-    pub fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<OwnedSemaphorePermit>) {
+    pub fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<Charge>) {
         (self.ready, self.trailers, self.held)
     }
 
@@ -194,6 +238,13 @@ struct Bounded {
     body: Incoming,
     left: u64,
     exceeded: Arc<AtomicBool>,
+    account: Arc<Account>,
+    /// How to end the request while its component waits for more.
+    end: End,
+    /// Whether the component waits for more.
+    waiting: bool,
+    /// What may have arrived unread; `None` while it is read ahead.
+    window: Option<Charge>,
 }
 
 impl Bounded {
@@ -208,6 +259,17 @@ impl Body for Bounded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let poll = Pin::new(&mut self.body).poll_frame(cx).map_err(Error::Hyper);
+        if self.window.is_some() && self.waiting != poll.is_pending() {
+            self.waiting = poll.is_pending();
+            if self.waiting {
+                self.account.waits(self.end.clone());
+            } else {
+                self.account.works();
+            }
+        }
+        if let Poll::Ready(None) = &poll {
+            self.window = None;
+        }
         if let Poll::Ready(Some(Ok(frame))) = &poll {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             match self.left.checked_sub(length) {

@@ -35,29 +35,29 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
     match segments.as_slice() {
         ["self", rest @ ..] => own(rest, request).await,
         ["fetch"] => deed(deeds::fetch(request.uri().query().unwrap_or_default().to_owned()).await),
-        ["bare", n] => reply(StatusCode::OK, json!(bare::answer(number(n)).await)),
-        ["answer", n] => deed(deeds::answer(number(n)).await),
-        ["hold", ms] => deed(deeds::hold(number(ms)).await),
-        ["forever"] => deed(deeds::forever().await),
-        ["grow", mib] => deed(deeds::grow(number(mib)).await),
-        ["boom"] => deed(deeds::boom().await),
-        ["count"] => deed(deeds::count().await),
-        ["big", n] => deed(deeds::big(number(n)).await.map(|bytes| bytes.len())),
-        ["print", text] => deed(deeds::print((*text).to_owned()).await),
-        ["read-variable", name] => deed(deeds::read_variable((*name).to_owned()).await),
-        ["key-value-get", store, key] => deed(deeds::key_value_get((*store).to_owned(), (*key).to_owned()).await),
-        ["key-value-set", store, key, value] => {
-            deed(deeds::key_value_set((*store).to_owned(), (*key).to_owned(), (*value).to_owned()).await)
-        }
-        ["key-value-increment", store, key] => {
-            deed(deeds::key_value_increment((*store).to_owned(), (*key).to_owned()).await)
-        }
-        ["open-database", label] => deed(deeds::open_database((*label).to_owned()).await),
-        ["insert-row", note] => deed(deeds::insert_row((*note).to_owned()).await),
-        ["count-rows", note] => deed(deeds::count_rows((*note).to_owned()).await),
-        ["begin-and-leave", note] => deed(deeds::begin_and_leave((*note).to_owned()).await),
-        ["insert-and-hold", note, ms] => deed(deeds::insert_and_hold((*note).to_owned(), number(ms)).await),
-        ["set-keys", count] => deed(deeds::set_keys(number(count)).await),
+        ["bare", n] => reply(StatusCode::OK, json!(bare::answer(number(n)))),
+        ["answer", n] => deed(deeds::answer(number(n))),
+        ["hold", ms] => deed(deeds::hold(number(ms))),
+        ["forever"] => deed(deeds::forever()),
+        ["grow", mib] => deed(deeds::grow(number(mib))),
+        ["boom"] => deed(deeds::boom()),
+        ["count"] => deed(deeds::count()),
+        ["big", n] => deed(deeds::big(number(n)).map(|bytes| bytes.len())),
+        ["print", text] => deed(deeds::print(text)),
+        ["print-lines", lines, bytes] => deed(deeds::print_lines(number(lines), number(bytes))),
+        ["hoard-headers", count, bytes] => deed(deeds::hoard_headers(number(count), number(bytes))),
+        ["hoard-files", count] => deed(deeds::hoard_files(number(count))),
+        ["strain", how, n] => deed(deeds::strain(how, number(n))),
+        ["read-variable", name] => deed(deeds::read_variable(name)),
+        ["key-value-get", store, key] => deed(deeds::key_value_get(store, key)),
+        ["key-value-set", store, key, value] => deed(deeds::key_value_set(store, key, value)),
+        ["key-value-increment", store, key] => deed(deeds::key_value_increment(store, key)),
+        ["open-database", label] => deed(deeds::open_database(label)),
+        ["insert-row", note] => deed(deeds::insert_row(note)),
+        ["count-rows", note] => deed(deeds::count_rows(note)),
+        ["begin-and-leave", note] => deed(deeds::begin_and_leave(note)),
+        ["insert-and-hold", note, ms] => deed(deeds::insert_and_hold(note, number(ms))),
+        ["set-keys", count] => deed(deeds::set_keys(number(count))),
         ["read-keys", way, n] => deed(deeds::read_keys(reading(way), number(n)).await),
         ["read-rows", count, way, n] => deed(deeds::read_rows(number(count), reading(way), number(n)).await),
         _ => reply(StatusCode::NOT_FOUND, json!({ "status": 404, "message": "front has no such deed" })),
@@ -82,6 +82,11 @@ async fn own(segments: &[&str], request: Request) -> Result<types::Response, typ
         }
         ["stream", chunks] => stream(number(chunks)),
         ["flood"] => flood(),
+        ["bytes", count] => {
+            let mut response = http::Response::new("x".repeat(number(count) as usize));
+            response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
+            response.into_response()
+        }
         ["status", code] => {
             let code: StatusCode = code.parse().expect("a status in the path");
             reply(code, json!({ "status": code.as_u16(), "message": "as asked for" }))

@@ -21,9 +21,9 @@ struct Relay;
 export!(Relay);
 
 impl Guest for Relay {
-    async fn handle(id: String, _deed: Deed, note: String) -> Result<(), DeliveryError> {
+    fn handle(id: String, _deed: Deed, note: String) -> Result<(), DeliveryError> {
         let data = json!({ "id": id, "note": note }).to_string();
-        events::handle("account.noted".to_owned(), data).await.map_err(|error| match error {
+        events::handle("account.noted", &data).map_err(|error| match error {
             events::DeliveryError::Retry(text) => DeliveryError::Retry(text),
             events::DeliveryError::Reject(text) => DeliveryError::Reject(text),
         })

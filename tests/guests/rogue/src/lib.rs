@@ -3,11 +3,13 @@
 //! Scenarios use it to show that the host holds: every deed is one function of `souk-test:rogue/deeds`.
 
 use spin_sdk::http::body::IncomingBodyExt as _;
-use spin_sdk::sqlite::{Connection, Value};
-use spin_sdk::wasip3::clocks::monotonic_clock;
+use spin_sdk::sqlite::Value;
+use spin_sdk::sqlite::wit::sqlite::Connection;
+use spin_sdk::wasip3::http::types::Fields;
 use spin_sdk::wit_bindgen;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 mod reading;
 
@@ -33,19 +35,19 @@ fn failed(error: impl std::fmt::Debug) -> deeds::Error {
     deeds::Error::Failed(format!("{error:?}"))
 }
 
-async fn wait(ms: u32) {
-    monotonic_clock::wait_for(u64::from(ms) * 1_000_000).await;
+fn wait(ms: u32) {
+    std::thread::sleep(Duration::from_millis(ms.into()));
 }
 
 /// Runs one statement to its end and returns its rows' first values.
-async fn run(db: &Connection, sql: &str, parameters: &[&str]) -> Result<Vec<Value>, deeds::Error> {
+fn run(db: &Connection, sql: &str, parameters: &[&str]) -> Result<Vec<Value>, deeds::Error> {
     let parameters: Vec<Value> = parameters.iter().map(|p| Value::Text((*p).to_owned())).collect();
-    let rows = db.execute(sql, parameters).await.map_err(failed)?.collect().await.map_err(failed)?;
+    let rows = db.execute(sql, &parameters).map_err(failed)?.rows;
     Ok(rows.into_iter().filter_map(|row| row.values.into_iter().next()).collect())
 }
 
-async fn granted() -> Result<Connection, deeds::Error> {
-    Connection::open(DATABASE).await.map_err(failed)
+fn granted() -> Result<Connection, deeds::Error> {
+    Connection::open(DATABASE).map_err(failed)
 }
 
 fn increment(store: &str, key: &str) -> Result<u32, deeds::Error> {
@@ -65,46 +67,96 @@ fn increment(store: &str, key: &str) -> Result<u32, deeds::Error> {
 const INSERT: &str = "INSERT INTO rows (note) VALUES (?)";
 
 impl deeds::Guest for Rogue {
-    async fn answer(n: u32) -> Result<u32, deeds::Error> {
+    fn answer(n: u32) -> Result<u32, deeds::Error> {
         Ok(n)
     }
 
-    async fn hold(ms: u32) -> Result<u32, deeds::Error> {
-        wait(ms).await;
+    fn hold(ms: u32) -> Result<u32, deeds::Error> {
+        wait(ms);
         Ok(ms)
     }
 
-    async fn forever() -> Result<u32, deeds::Error> {
+    fn forever() -> Result<u32, deeds::Error> {
         let mut n = 0_u32;
         loop {
             n = black_box(n.wrapping_add(1));
         }
     }
 
-    async fn grow(mib: u32) -> Result<u32, deeds::Error> {
+    fn grow(mib: u32) -> Result<u32, deeds::Error> {
         let held: Vec<Vec<u8>> = (0..mib).map(|_| black_box(vec![1; 1 << 20])).collect();
         Ok(black_box(held).len() as u32)
     }
 
-    async fn boom() -> Result<u32, deeds::Error> {
+    fn boom() -> Result<u32, deeds::Error> {
         panic!("boom, with the secret detail swordfish")
     }
 
-    async fn count() -> Result<u32, deeds::Error> {
+    fn count() -> Result<u32, deeds::Error> {
         Ok(CALLS.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    async fn big(n: u32) -> Result<Vec<u8>, deeds::Error> {
+    fn big(n: u32) -> Result<Vec<u8>, deeds::Error> {
         Ok((0..n).map(|i| i as u8).collect())
     }
 
-    async fn print(text: String) -> Result<u32, deeds::Error> {
+    fn print(text: String) -> Result<u32, deeds::Error> {
         println!("{text}");
         Ok(0)
     }
 
-    async fn read_variable(name: String) -> Result<String, deeds::Error> {
-        spin_sdk::variables::get(name).await.map_err(failed)
+    fn print_lines(lines: u32, bytes: u32) -> Result<u32, deeds::Error> {
+        let line = "x".repeat(bytes as usize);
+        for _ in 0..lines {
+            println!("{line}");
+        }
+        Ok(lines)
+    }
+
+    fn hoard_headers(count: u32, bytes: u32) -> Result<u32, deeds::Error> {
+        let value = vec![b'x'; bytes as usize];
+        let held: Vec<_> = (0..count)
+            .map_while(|_| {
+                let fields = Fields::new();
+                fields.append("x", &value).ok().map(|()| fields)
+            })
+            .collect();
+        Ok(black_box(held).len() as u32)
+    }
+
+    fn hoard_files(count: u32) -> Result<u32, deeds::Error> {
+        let held: Vec<_> = (0..count).map_while(|_| std::fs::File::open("/granted.txt").ok()).collect();
+        Ok(black_box(held).len() as u32)
+    }
+
+    fn strain(how: String, n: u32) -> Result<u32, deeds::Error> {
+        let db = granted()?;
+        let statements: &[String] = match how.as_str() {
+            "write" => &[
+                "CREATE TABLE IF NOT EXISTS strain (bytes BLOB)".into(),
+                format!(
+                    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {n}) \
+                     INSERT INTO strain SELECT randomblob(100000) FROM r"
+                ),
+                "DELETE FROM strain".into(),
+            ],
+            "scan" => &[format!(
+                "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {n}) \
+                 SELECT count(*) + (SELECT count(*) FROM rows) FROM r"
+            )],
+            _ => &[format!(
+                "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {n}) \
+                 SELECT max(length(b)) FROM (SELECT randomblob(1000) AS b FROM r ORDER BY b LIMIT -1 OFFSET 1)"
+            )],
+        };
+        for statement in statements {
+            run(&db, statement, &[])?;
+        }
+        Ok(n)
+    }
+
+    fn read_variable(name: String) -> Result<String, deeds::Error> {
+        souk_variables::get(&name).map_err(failed)
     }
 
     async fn fetch(url: String) -> Result<u16, deeds::Error> {
@@ -114,23 +166,21 @@ impl deeds::Guest for Rogue {
         Ok(status)
     }
 
-    async fn key_value_get(store: String, key: String) -> Result<Option<String>, deeds::Error> {
-        let store = spin_sdk::key_value::Store::open(store).await.map_err(failed)?;
-        let value = store.get(key).await.map_err(failed)?;
+    fn key_value_get(store: String, key: String) -> Result<Option<String>, deeds::Error> {
+        let value = store::open(&store).map_err(failed)?.get(&key).map_err(failed)?;
         Ok(value.map(|v| String::from_utf8_lossy(&v).into_owned()))
     }
 
-    async fn key_value_set(store: String, key: String, value: String) -> Result<u32, deeds::Error> {
-        let store = spin_sdk::key_value::Store::open(store).await.map_err(failed)?;
-        store.set(key, value).await.map_err(failed)?;
+    fn key_value_set(store: String, key: String, value: String) -> Result<u32, deeds::Error> {
+        store::open(&store).map_err(failed)?.set(&key, value.as_bytes()).map_err(failed)?;
         Ok(0)
     }
 
-    async fn key_value_increment(store: String, key: String) -> Result<u32, deeds::Error> {
+    fn key_value_increment(store: String, key: String) -> Result<u32, deeds::Error> {
         increment(&store, &key)
     }
 
-    async fn set_keys(count: u32) -> Result<u32, deeds::Error> {
+    fn set_keys(count: u32) -> Result<u32, deeds::Error> {
         let entries: Vec<_> = (0..count).map(|n| (format!("{n:04}"), Vec::new())).collect();
         let bucket = store::open("default").map_err(failed)?;
         for entries in entries.chunks(100) {
@@ -150,7 +200,8 @@ impl deeds::Guest for Rogue {
     async fn read_rows(count: u32, way: deeds::Way, n: u32) -> Result<Vec<String>, deeds::Error> {
         let sql = "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r LIMIT ?) \
                    SELECT printf('%04d', n) FROM r";
-        let rows = granted().await?.execute(sql, [Value::Integer(count.into())]).await.map_err(failed)?;
+        let db = spin_sdk::sqlite::Connection::open(DATABASE).await.map_err(failed)?;
+        let rows = db.execute(sql, [Value::Integer(count.into())]).await.map_err(failed)?;
         let (_, rows, outcome) = rows.into_inner();
         let rows = reading::read(rows, way, n as usize).await;
         outcome.await.map_err(failed)?;
@@ -158,47 +209,47 @@ impl deeds::Guest for Rogue {
         rows.into_iter().map(|row| text(row.values.into_iter().next())).collect()
     }
 
-    async fn open_database(label: String) -> Result<u32, deeds::Error> {
-        let db = Connection::open(label).await.map_err(failed)?;
-        run(&db, "SELECT 1", &[]).await?;
+    fn open_database(label: String) -> Result<u32, deeds::Error> {
+        let db = Connection::open(&label).map_err(failed)?;
+        run(&db, "SELECT 1", &[])?;
         Ok(1)
     }
 
-    async fn insert_row(note: String) -> Result<u32, deeds::Error> {
-        run(&granted().await?, INSERT, &[&note]).await?;
+    fn insert_row(note: String) -> Result<u32, deeds::Error> {
+        run(&granted()?, INSERT, &[&note])?;
         Ok(0)
     }
 
-    async fn count_rows(note: String) -> Result<u32, deeds::Error> {
-        let rows = run(&granted().await?, "SELECT count(*) FROM rows WHERE note = ?", &[&note]).await?;
+    fn count_rows(note: String) -> Result<u32, deeds::Error> {
+        let rows = run(&granted()?, "SELECT count(*) FROM rows WHERE note = ?", &[&note])?;
         match rows.first() {
             Some(Value::Integer(n)) => Ok(*n as u32),
             other => Err(failed(other)),
         }
     }
 
-    async fn begin_and_leave(note: String) -> Result<u32, deeds::Error> {
-        let db = granted().await?;
-        run(&db, "BEGIN IMMEDIATE", &[]).await?;
-        run(&db, INSERT, &[&note]).await?;
+    fn begin_and_leave(note: String) -> Result<u32, deeds::Error> {
+        let db = granted()?;
+        run(&db, "BEGIN IMMEDIATE", &[])?;
+        run(&db, INSERT, &[&note])?;
         // Forgotten, so that the guest never drops the handle: the host alone can end this transaction.
         std::mem::forget(db);
         Ok(0)
     }
 
-    async fn insert_and_hold(note: String, ms: u32) -> Result<u32, deeds::Error> {
-        let db = granted().await?;
-        run(&db, "BEGIN IMMEDIATE", &[]).await?;
-        run(&db, INSERT, &[&note]).await?;
+    fn insert_and_hold(note: String, ms: u32) -> Result<u32, deeds::Error> {
+        let db = granted()?;
+        run(&db, "BEGIN IMMEDIATE", &[])?;
+        run(&db, INSERT, &[&note])?;
         println!("holding {note}");
-        wait(ms).await;
-        run(&db, "COMMIT", &[]).await?;
+        wait(ms);
+        run(&db, "COMMIT", &[])?;
         Ok(0)
     }
 }
 
 impl events::Guest for Rogue {
-    async fn handle(id: String, deed: events::Deed, _note: String) -> Result<(), events::DeliveryError> {
+    fn handle(id: String, deed: events::Deed, _note: String) -> Result<(), events::DeliveryError> {
         let tries = increment("default", &format!("tries:{id}")).map_err(failing)?;
         match deed {
             events::Deed::Retry(first) if tries <= first => {
@@ -209,7 +260,7 @@ impl events::Guest for Rogue {
             events::Deed::Wait(ms) => {
                 println!("handling {id}");
                 if tries == 1 {
-                    wait(ms).await;
+                    wait(ms);
                 }
             }
             events::Deed::Finish | events::Deed::Retry(_) => {}
@@ -224,7 +275,7 @@ fn failing(error: deeds::Error) -> events::DeliveryError {
 }
 
 impl bare::Guest for Rogue {
-    async fn answer(n: u32) -> u32 {
+    fn answer(n: u32) -> u32 {
         assert!(n > 0, "the answer cannot be 0");
         n
     }

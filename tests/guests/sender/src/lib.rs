@@ -21,8 +21,8 @@ struct Sender;
 export!(Sender);
 
 impl outbox::Guest for Sender {
-    async fn send(id: String, deed: Deed) -> std::result::Result<(), DeliveryError> {
-        events::handle(id, deed, String::new()).await
+    fn send(id: String, deed: Deed) -> std::result::Result<(), DeliveryError> {
+        events::handle(&id, deed, "")
     }
 }
 
@@ -43,7 +43,7 @@ async fn handle(request: Request) -> Result<types::Response, types::ErrorCode> {
         "note" => (Deed::Reject, n),
         _ => return reply(StatusCode::NOT_FOUND, json!({ "status": 404, "message": "sender has no such deed" })),
     };
-    match events::handle((*id).to_owned(), deed, "x".repeat(note as usize)).await {
+    match events::handle(id, deed, &"x".repeat(note as usize)) {
         Ok(()) => reply(StatusCode::OK, json!("stored")),
         Err(DeliveryError::Retry(m)) => reply(StatusCode::SERVICE_UNAVAILABLE, json!({ "unavailable": m })),
         Err(DeliveryError::Reject(m)) => reply(StatusCode::INTERNAL_SERVER_ERROR, json!({ "failed": m })),

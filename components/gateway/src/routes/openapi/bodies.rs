@@ -114,19 +114,64 @@ pub struct PageQuery {
     limit: Option<u32>,
 }
 
-/// Which orders to list.
+/// Which products to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
+pub struct ProductQuery {
+    /// From 1; not with `after`.
+    #[param(minimum = 1, default = 1)]
+    page: Option<u32>,
+    /// The number of the product after which the page begins.
+    #[param(minimum = 0)]
+    after: Option<u64>,
+    /// How many on a page.
+    #[param(minimum = 1, maximum = 1000, default = 10)]
+    limit: Option<u32>,
+}
+
+/// Which orders to list. With any of the members from `after` on, the answer has `next` in place of totals.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub struct OrderQuery {
     /// Only orders that have come so far.
     #[param(inline)]
     status: Option<StatusName>,
-    /// From 1.
+    /// From 1, within the first 10,000 orders; not with any of the members below.
     #[param(minimum = 1, default = 1)]
     page: Option<u32>,
     /// How many on a page.
     #[param(minimum = 1, maximum = 1000, default = 10)]
     limit: Option<u32>,
+    /// The order after which the page begins: `next` of the page before.
+    #[param(format = "uuid")]
+    after: Option<String>,
+    /// Only orders of this customer: their number. A customer sees their own alone in any case.
+    customer: Option<String>,
+    /// Only orders made then or later: a day, or a moment in UTC.
+    from: Option<String>,
+    /// Only orders made until then: a day, which counts as a whole, or before a moment in UTC.
+    to: Option<String>,
+    /// Only orders that cost at least so much.
+    #[param(minimum = 0)]
+    min_total: Option<f64>,
+    /// Only orders that cost at most so much.
+    #[param(minimum = 0)]
+    max_total: Option<f64>,
+    /// Only orders of which money should be given back.
+    refund_due: Option<bool>,
+    /// By the time when they were made, or by their total.
+    #[param(inline)]
+    sort: Option<SortName>,
+}
+
+/// The orders in which orders are listed.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum SortName {
+    Newest,
+    Oldest,
+    Largest,
+    Smallest,
 }
 
 /// How a client names an order that it may ask for again.

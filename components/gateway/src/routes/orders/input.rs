@@ -2,11 +2,15 @@
 //!
 //! Lists nest, and class-validator's words about what is nested depend on what it finds there; [`items`] follows it.
 
-use crate::bindings::orders::{NewItem, NewOrder, Query, Status};
+use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
-use crate::validate::{Checked, Input, positive, whole};
+use crate::validate::{Checked, Input, amount, positive, whole};
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
 /// The most lines of an order; the contract's bound.
 const MAX_ITEMS: usize = 1000;
@@ -16,6 +20,8 @@ const MAX_QUANTITY: u64 = 1_000_000;
 const MAX_PRODUCT_ID: u64 = (1 << 53) - 1;
 /// The most orders on a page; the contract's bound.
 const MAX_LIMIT: u32 = 1000;
+/// The orders on a page when the query says nothing.
+const DEFAULT_LIMIT: u32 = 10;
 /// The most characters of an idempotency key; the contract's bound.
 const MAX_KEY: usize = 255;
 
@@ -115,14 +121,97 @@ pub fn new_status(body: &Fields<'_>) -> Result<Status, Error> {
     input.finish(status)
 }
 
-/// `status`, `page` and `limit` of a list.
-pub fn query(query: &str) -> Result<Query, Error> {
+/// What a list asks for.
+#[derive(Debug)]
+pub enum ListQuery {
+    /// The page with a number, and totals: as clients have always asked.
+    Page(Query),
+    /// Any of the members that came later.
+    Search(Search),
+}
+
+/// The members of a list that make it a search.
+const SEARCH: [&str; 8] = ["after", "customer", "from", "to", "minTotal", "maxTotal", "refundDue", "sort"];
+
+/// The query of a list.
+pub fn query(query: &str) -> Result<ListQuery, Error> {
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
-    let mut input = Input::new(&fields, &["status", "page", "limit"]);
+    let mut known = vec!["status", "page", "limit"];
+    known.extend(SEARCH);
+    let mut input = Input::new(&fields, &known);
     let status = input.optional("status", one_of(ALL));
-    let (page, limit) = page(&mut input);
-    input.finish(Some(Query { page, limit, status }))
+    if SEARCH.iter().all(|name| fields.get(name).is_none()) {
+        let (page, limit) = page(&mut input);
+        return input.finish(Some(ListQuery::Page(Query { page, limit, status })));
+    }
+    let no_page = |name: &str, _: Option<&Value>| Err::<(), _>(vec![format!("{name} must not be given with a filter")]);
+    input.optional("page", no_page);
+    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    let after = input.optional("after", text_of);
+    let filter = Filter {
+        status,
+        customer: input.optional("customer", text_of),
+        made_from: input.optional("from", |name, value| moment(name, value, 0)),
+        made_before: input.optional("to", |name, value| moment(name, value, 1)),
+        min_cents: input.optional("minTotal", amount),
+        max_cents: input.optional("maxTotal", amount),
+        refund_due: input.optional("refundDue", boolean).unwrap_or(false),
+    };
+    let sort = input.optional("sort", sort).unwrap_or(Sort::Newest);
+    input.finish(Some(ListQuery::Search(Search { filter, sort, after, limit })))
+}
+
+/// A text that is not empty, as a query has them.
+fn text_of(name: &str, value: Option<&Value>) -> Checked<String> {
+    match value {
+        Some(Value::Text(text)) if !text.is_empty() => Ok(text.clone().into_owned()),
+        _ => Err(vec![format!("{name} should not be empty")]),
+    }
+}
+
+/// A moment in UTC, in the contract's form. A day is its beginning, `days` later.
+fn moment(name: &str, value: Option<&Value>, days: i64) -> Checked<String> {
+    let parsed = match value {
+        Some(Value::Text(text)) => parse_moment(text, days),
+        _ => None,
+    };
+    parsed.ok_or_else(|| vec![format!("{name} must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)")])
+}
+
+fn parse_moment(text: &str, days: i64) -> Option<String> {
+    const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+    const FORM: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    let moment = match Date::parse(text, DAY) {
+        Ok(day) => day.checked_add(Duration::days(days))?.midnight().assume_utc(),
+        Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC),
+    };
+    moment.format(FORM).ok().filter(|text| text.len() == "2024-02-27T15:50:27.545Z".len())
+}
+
+/// `true` or `false`.
+fn boolean(name: &str, value: Option<&Value>) -> Checked<bool> {
+    match value {
+        Some(Value::Text(text)) if text == "true" => Ok(true),
+        Some(Value::Text(text)) if text == "false" => Ok(false),
+        _ => Err(vec![format!("{name} must be true or false")]),
+    }
+}
+
+/// In which order a list comes.
+fn sort(name: &str, value: Option<&Value>) -> Checked<Sort> {
+    let text = match value {
+        Some(Value::Text(text)) => &**text,
+        _ => "",
+    };
+    match text {
+        "newest" => Ok(Sort::Newest),
+        "oldest" => Ok(Sort::Oldest),
+        "largest" => Ok(Sort::Largest),
+        "smallest" => Ok(Sort::Smallest),
+        _ => Err(vec![format!("{name} must be one of newest, oldest, largest, smallest")]),
+    }
 }
 
 /// `page` and `limit` of a list of the orders with one status, which stands in the path and is checked last.
@@ -138,7 +227,7 @@ pub fn query_by_status(query: &str, status: &str) -> Result<Query, Error> {
 
 fn page(input: &mut Input<'_>) -> (u32, u32) {
     let page = input.optional("page", positive(u32::MAX)).unwrap_or(1);
-    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(10);
+    let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
     (page, limit)
 }
 

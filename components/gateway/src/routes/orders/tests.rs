@@ -1,7 +1,9 @@
 //! Every recorded request about orders that is decided without them: same status, same body.
 
 use super::*;
-use crate::bindings::orders::{Checkout, Item, Money, Order, Page, PaymentSession, Unpayable};
+use crate::bindings::orders::{
+    Checkout, Filter, Found, Item, Money, Order, Page, PaymentSession, Search, Sort, Unpayable,
+};
 use crate::routes::openapi::example;
 use crate::routes::recorded::{cases, expected, sent, title};
 use serde_json::Value as Json;
@@ -115,6 +117,7 @@ fn every_status_is_a_filter_and_three_can_be_set() {
     for status in ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"] {
         let by_query = input::query(&format!("status={status}")).unwrap();
         let by_path = input::query_by_status("", status).unwrap();
+        let ListQuery::Page(by_query) = by_query else { panic!("{status} is a search") };
         assert_eq!(by_query.status.map(input::name), Some(status));
         assert_eq!(by_path.status.map(input::name), Some(status));
         let body = format!(r#"{{"status":"{status}"}}"#);
@@ -182,6 +185,59 @@ fn a_list_shows_lines_as_recorded() {
     let expected =
         format!(r#"{{"data":[{{{LINE}}}],"pagination":{{"page":2,"limit":3,"totalRecords":7,"lastPage":3}}}}"#);
     assert_eq!(serde_json::to_string(&List::of(&found, &query)).unwrap(), expected);
+}
+
+fn search(query: &str) -> Search {
+    match input::query(query).unwrap() {
+        ListQuery::Search(search) => search,
+        ListQuery::Page(page) => panic!("{query}: {page:?}"),
+    }
+}
+
+#[test]
+fn filters_are_read_in_the_contracts_form() {
+    let all = search(
+        "status=PAID&customer=u1&from=2024-02-27&to=2024-02-28&minTotal=1.5&maxTotal=200&refundDue=true&sort=largest\
+         &after=x&limit=50",
+    );
+    let Filter { status, customer, made_from, made_before, min_cents, max_cents, refund_due } = all.filter;
+    assert_eq!((status, customer.as_deref(), refund_due), (Some(Status::Paid), Some("u1"), true));
+    assert_eq!(made_from.as_deref(), Some("2024-02-27T00:00:00.000Z"));
+    assert_eq!(made_before.as_deref(), Some("2024-02-29T00:00:00.000Z"), "the last day counts as a whole");
+    assert_eq!((min_cents, max_cents), (Some(150), Some(20_000)));
+    assert_eq!((all.after.as_deref(), all.limit, all.sort), (Some("x"), 50, Sort::Largest));
+    let moment = search("to=2024-02-27T15:50:27.1Z&from=2024-02-27T15:50:27%2B02:00").filter;
+    assert_eq!(moment.made_before.as_deref(), Some("2024-02-27T15:50:27.100Z"));
+    assert_eq!(moment.made_from.as_deref(), Some("2024-02-27T13:50:27.000Z"));
+    assert!(matches!(input::query("status=PAID&page=2"), Ok(ListQuery::Page(_))), "as clients have always asked");
+}
+
+#[test]
+fn a_filter_that_says_nothing_is_refused_with_its_name() {
+    for (query, message) in [
+        ("from=tomorrow", "from must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
+        ("to=2024-02-30", "to must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
+        ("sort=price", "sort must be one of newest, oldest, largest, smallest"),
+        ("refundDue=1", "refundDue must be true or false"),
+        ("minTotal=-1", "minTotal must not be less than 0"),
+        ("after=", "after should not be empty"),
+        ("after=x&page=2", "page must not be given with a filter"),
+        ("from[a]=1", "from must be a day (2024-02-27) or a moment in UTC (2024-02-27T15:50:27Z)"),
+    ] {
+        let (status, body) = sent(input::query(query).unwrap_err());
+        assert_eq!((status, body["message"][0].as_str()), (400, Some(message)), "{query}");
+    }
+}
+
+#[test]
+fn what_a_search_found_says_where_to_go_on() {
+    let found = Found { orders: vec![paid_order()], next: Some("x".into()) };
+    let expected = format!(r#"{{"data":[{{{LINE}}}],"next":"x"}}"#);
+    assert_eq!(serde_json::to_string(&FoundView::of(&found)).unwrap(), expected);
+    assert_eq!(
+        serde_json::to_string(&FoundView::of(&Found { orders: vec![], next: None })).unwrap(),
+        r#"{"data":[],"next":null}"#
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Orders as the API shows them, with the names and the order of keys that its clients know.
 
 use super::input::name;
-use crate::bindings::orders::{Checkout, Item, Order, Page, PaymentSession, Query};
+use crate::bindings::orders::{Checkout, Found, Item, Order, Page, PaymentSession, Query};
 use crate::money::Decimal;
 use serde::Serialize;
 
@@ -87,6 +87,27 @@ pub struct List<'a> {
     pagination: Pagination,
 }
 
+/// What a search has found: one page, without totals.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FoundOrders))]
+pub struct FoundView<'a> {
+    data: Vec<OrderView<'a>>,
+    /// What to give as `after` for the next page; null on the last.
+    #[cfg_attr(test, schema(required = true))]
+    next: Option<&'a str>,
+}
+
+/// What a list is answered with: by number of the page, or by filters.
+#[cfg(test)]
+#[allow(dead_code, reason = "described, never made")]
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[schema(as = OrderLists)]
+pub enum Listed<'a> {
+    Page(List<'a>),
+    Found(FoundView<'a>),
+}
+
 /// Where a page of orders stands.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderPagination))]
@@ -150,6 +171,13 @@ impl<'a> CheckoutView<'a> {
             order: OrderView::whole(&checkout.order),
             payment_session: SessionView { cancel_url, success_url, url },
         }
+    }
+}
+
+impl<'a> FoundView<'a> {
+    /// The page that was found.
+    pub fn of(found: &'a Found) -> Self {
+        FoundView { data: found.orders.iter().map(OrderView::line).collect(), next: found.next.as_deref() }
     }
 }
 

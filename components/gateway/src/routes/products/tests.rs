@@ -62,6 +62,23 @@ fn refused_bodies_have_the_recorded_status_and_body() {
 }
 
 #[test]
+fn a_list_goes_on_after_a_product_and_not_by_page_at_once() {
+    assert_eq!(page_query("after=47&limit=5").unwrap(), Place::After(47, 5));
+    assert_eq!(page_query("after=0").unwrap(), Place::After(0, 10));
+    assert_eq!(page_query("page=2").unwrap(), Place::Page(2, 10));
+    for (query, message) in [
+        ("after=-1", "after must be the number of a product"),
+        ("after=x", "after must be the number of a product"),
+        ("after=99999999999999999999", "after must be the number of a product"),
+        ("after=1&page=1", "after must not be given with page"),
+    ] {
+        let reply = page_query(query).unwrap_err().into_reply();
+        let body: Json = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!((reply.status, body["message"][0].as_str()), (400, Some(message)), "{query}");
+    }
+}
+
+#[test]
 fn the_described_examples_are_accepted() {
     assert!(new_product(&Fields::parse(&example("NewProduct")).unwrap()).is_ok());
     assert!(changes(&Fields::parse(&example("ProductChanges")).unwrap()).is_ok());

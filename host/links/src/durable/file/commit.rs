@@ -9,6 +9,7 @@
 use crate::durable::queue::QueueError;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use souk_bindings::sqlite::wal::{self, Wal};
+use souk_runtime::vital_thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
@@ -68,7 +69,9 @@ impl Writer {
             let room = wal.keep_small(|| wal::empty(connection, super::BUSY_TIMEOUT), || false);
             full.store(room.is_err(), Ordering::Relaxed);
         };
-        std::thread::Builder::new().name("durable".to_owned()).spawn(move || run(&connection, waiting, before))?;
+        std::thread::Builder::new().name("durable".to_owned()).spawn(move || {
+            vital_thread("the writer of durable messages", || run(&connection, waiting, before));
+        })?;
         Ok(Writer { jobs, log_full })
     }
 

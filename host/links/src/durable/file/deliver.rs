@@ -7,6 +7,7 @@ use crate::durable::deliver::{DeliveryOutcome, DeliveryWorker, RETRY_INTERVAL};
 use crate::durable::log_throttle::LogThrottle;
 use crate::durable::queue::{Key, Message, QueueError};
 use crate::durable::{millis, now};
+use souk_runtime::vital;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -37,7 +38,7 @@ pub(in crate::durable) async fn start(
     }
     for worker in workers {
         let runner = Runner { queue: queue.clone(), worker, log_throttle: LogThrottle::default() };
-        tasks.spawn(Arc::new(runner).run(tasks.clone(), stop.clone()));
+        tasks.spawn(vital("a delivery worker", Arc::new(runner).run(tasks.clone(), stop.clone())));
     }
     Ok(())
 }
@@ -67,10 +68,10 @@ impl Runner {
                     let found = taken.messages.len();
                     for (message, slot) in taken.messages.into_iter().zip(free) {
                         let runner = self.clone();
-                        tasks.spawn(async move {
+                        tasks.spawn(vital("a delivery", async move {
                             runner.deliver(&message).await;
                             drop(slot);
-                        });
+                        }));
                     }
                     if found == asked {
                         // There may be more.

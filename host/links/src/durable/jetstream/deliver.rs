@@ -28,6 +28,7 @@ use async_nats::jetstream::consumer::pull::{self, BatchConfig};
 use async_nats::{Message, Request, StatusCode, Subject, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use souk_nats::{Outage, stream_capacity::header_bytes};
+use souk_runtime::vital;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -60,12 +61,12 @@ pub(in crate::durable) async fn start(
     for worker in workers {
         let consumer = queue.consumer(worker.pool.component()).await?;
         let (component, deadline) = (worker.pool.component().clone(), worker.pool.call_deadline());
-        tasks.spawn(sweep::run(queue.clone(), component, deadline, stop.clone()));
+        tasks.spawn(vital("a sweep of durable messages", sweep::run(queue.clone(), component, deadline, stop.clone())));
         let concurrency = worker.deliveries();
         let (log_throttle, recreating) = (LogThrottle::default(), tokio::sync::Mutex::default());
         let runner = Arc::new(Runner { queue: queue.clone(), worker, consumer, log_throttle, recreating });
         for _ in 0..concurrency {
-            tasks.spawn(runner.clone().work(stop.clone()));
+            tasks.spawn(vital("a delivery worker", runner.clone().work(stop.clone())));
         }
     }
     Ok(())

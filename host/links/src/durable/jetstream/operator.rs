@@ -126,6 +126,14 @@ impl JetStreamQueue {
         self.each(which, most, Action::Drop).await
     }
 
+    /// Whether the stream of messages answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn probe(&self) -> Result<(), QueueError> {
+        self.shared.durable.get_info().await.map(drop).map_err(failed)
+    }
+
     /// How full the streams are.
     pub async fn stats(&self) -> Result<Stats, QueueError> {
         let durable = self.shared.durable.get_info().await.map_err(failed)?.state;

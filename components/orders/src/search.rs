@@ -1,0 +1,147 @@
+//! A search: orders by filters, in one of four orders, page after page by the last order seen.
+//!
+//! A page begins after an order, not after a number of orders, so it costs the same wherever it is, and orders that are
+//! made meanwhile move nothing. No total is told: counting what fits a filter would read all of it.
+//!
+//! The statement is put together here, since a text for each combination would be hundreds. Every piece is a constant of
+//! this file; what the caller gave goes in as parameters.
+
+use crate::bindings::orders::{Error, Filter, Found, Search, Sort};
+use crate::{rows, sql, store, time};
+use souk_database::{Database, Dialect, Value};
+
+/// A statement that grows, and its parameters.
+struct Query {
+    dialect: Dialect,
+    conditions: Vec<String>,
+    parameters: Vec<Value>,
+}
+
+impl Query {
+    /// The name of a new parameter.
+    fn parameter(&mut self, value: impl Into<Value>) -> String {
+        self.parameters.push(value.into());
+        format!("{}{}", self.dialect.sign(), self.parameters.len())
+    }
+
+    /// A new parameter that is a time: a text that the caller has checked.
+    fn time(&mut self, value: &str) -> String {
+        let name = self.parameter(value);
+        match self.dialect {
+            Dialect::Sqlite => name,
+            Dialect::Postgres => format!("{name}::text::timestamptz"),
+        }
+    }
+
+    /// Adds `column operator value`.
+    fn number(&mut self, comparison: &str, value: u64) -> Result<(), Error> {
+        let name = self.parameter(rows::number(value)?);
+        self.conditions.push(format!("{comparison} {name}"));
+        Ok(())
+    }
+
+    fn filter(&mut self, filter: &Filter) -> Result<(), Error> {
+        if let Some(status) = filter.status {
+            let name = self.parameter(rows::status_name(status));
+            self.conditions.push(format!("status = {name}"));
+        }
+        if let Some(customer) = &filter.customer {
+            self.owner(customer);
+        }
+        for (comparison, time) in [("created_at >=", &filter.made_from), ("created_at <", &filter.made_before)] {
+            if let Some(time) = time {
+                let name = self.time(time);
+                self.conditions.push(format!("{comparison} {name}"));
+            }
+        }
+        filter.min_cents.map_or(Ok(()), |cents| self.number("total_cents >=", cents))?;
+        filter.max_cents.map_or(Ok(()), |cents| self.number("total_cents <=", cents))?;
+        if filter.refund_due {
+            self.conditions.push("refund_due_cents > 0".to_owned());
+        }
+        Ok(())
+    }
+
+    fn owner(&mut self, owner: &str) {
+        let name = self.parameter(owner);
+        self.conditions.push(format!("owner = {name}"));
+    }
+
+    /// Goes on after an order. Each value is a subquery of its own: PostgreSQL finds a row of two values through an index,
+    /// and a subquery of two columns not.
+    fn after(&mut self, id: &str, column: &str, comparison: &str) {
+        let name = self.parameter(id);
+        self.conditions.push(format!(
+            "({column}, seq) {comparison} \
+             ((SELECT {column} FROM orders WHERE id = {name}), (SELECT seq FROM orders WHERE id = {name}))"
+        ));
+    }
+
+    /// The whole statement.
+    fn text(&mut self, column: &str, direction: &str, limit: u32) -> String {
+        let limit = self.parameter(Value::Integer(limit.into()));
+        let conditions = match self.conditions.as_slice() {
+            [] => "true".to_owned(),
+            conditions => conditions.join(" AND "),
+        };
+        format!(
+            "SELECT {} FROM orders WHERE {conditions} ORDER BY {column} {direction}, seq {direction} LIMIT {limit}",
+            sql::COLUMNS.text(self.dialect)
+        )
+    }
+}
+
+/// The orders that `seen_by` sees and that fit, without their lines.
+///
+/// # Errors
+/// `invalid` for a limit out of bounds, a time that is none, and an `after` that `seen_by` does not see; the database's.
+pub fn search(database: &Database, search: &Search, seen_by: Option<&str>) -> Result<Found, Error> {
+    let limit = search.limit;
+    if !(1..=store::MAX_PAGE).contains(&limit) {
+        return Err(Error::Invalid(format!("limit must be from 1 to {}", store::MAX_PAGE)));
+    }
+    let Filter { made_from, made_before, customer, .. } = &search.filter;
+    for (name, text) in [("made-from", made_from), ("made-before", made_before)] {
+        if text.as_deref().is_some_and(|text| !time::is_timestamp(text)) {
+            return Err(Error::Invalid(format!("{name} must be a time such as 2024-02-27T15:50:27.545Z")));
+        }
+    }
+    if customer.as_deref().is_some_and(|customer| customer.contains('\0')) {
+        // No customer has it, and PostgreSQL takes no such text.
+        return Ok(Found { orders: Vec::new(), next: None });
+    }
+    if let Some(after) = &search.after {
+        match store::find(database, after, seen_by) {
+            Err(Error::NotFound) => return Err(Error::Invalid("after must be the number of an order".into())),
+            found => found?,
+        };
+    }
+    let (text, parameters) = statement(database.dialect(), search, seen_by)?;
+    let found = database.query(&*text, &parameters)?;
+    let mut orders = found.map(|mut row| rows::order(&mut row)).collect::<Result<Vec<_>, _>>()?;
+    let more = orders.len() > limit as usize;
+    orders.truncate(limit as usize);
+    let next = orders.last().filter(|_| more).map(|order| order.id.clone());
+    Ok(Found { orders, next })
+}
+
+/// The statement of a search that has been checked, and its parameters.
+pub fn statement(dialect: Dialect, search: &Search, seen_by: Option<&str>) -> Result<(String, Vec<Value>), Error> {
+    let mut query = Query { dialect, conditions: Vec::new(), parameters: Vec::new() };
+    query.filter(&search.filter)?;
+    if let Some(owner) = seen_by {
+        query.owner(owner);
+    }
+    let (column, direction, further) = match search.sort {
+        Sort::Newest => ("created_at", "DESC", "<"),
+        Sort::Oldest => ("created_at", "ASC", ">"),
+        Sort::Largest => ("total_cents", "DESC", "<"),
+        Sort::Smallest => ("total_cents", "ASC", ">"),
+    };
+    if let Some(after) = &search.after {
+        query.after(after, column, further);
+    }
+    // One more than asked for says whether there are more.
+    let text = query.text(column, direction, search.limit.saturating_add(1));
+    Ok((text, query.parameters))
+}

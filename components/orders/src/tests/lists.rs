@@ -1,0 +1,212 @@
+//! Lists and searches of many orders, and the counts that triggers keep.
+
+use super::{both, number, order, sqlite};
+use crate::bindings::orders::{Error, Filter, Query, Search, Sort, Status};
+use crate::{search, sql, store};
+use souk_database::{Database, Dialect, Row};
+
+const NONE: Filter = Filter {
+    status: None,
+    customer: None,
+    made_from: None,
+    made_before: None,
+    min_cents: None,
+    max_cents: None,
+    refund_due: false,
+};
+
+/// Orders 1 to `count`, a minute apart, of 7 owners, of several statuses, each 13th with money to give back.
+fn fill(db: &Database, count: u32) {
+    let (numbers, id, at) = match db.dialect() {
+        Dialect::Sqlite => (
+            format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"),
+            "printf('%036d', n)",
+            "strftime('%Y-%m-%dT%H:%M:%fZ', '2024-01-01', '+' || n || ' minutes')",
+        ),
+        Dialect::Postgres => (
+            format!("WITH numbers (n) AS (SELECT * FROM generate_series(1, {count}))"),
+            "lpad(n::text, 36, '0')",
+            "'2024-01-01T00:00:00Z'::timestamptz + n * interval '1 minute'",
+        ),
+    };
+    let owner = "CASE WHEN n % 7 = 0 THEN NULL ELSE 'u' || (n % 7) END";
+    let status = "CASE n % 3 WHEN 0 THEN 'CANCELLED' WHEN 1 THEN 'PENDING' ELSE 'DELIVERED' END";
+    let due = "CASE WHEN n % 13 = 0 THEN 5 ELSE 0 END";
+    let insert = format!(
+        "INSERT INTO orders (id, owner, currency, total_cents, total_items, status, refund_due_cents, created_at) \
+         {numbers} SELECT {id}, {owner}, 'usd', 1 + n * 7919 % 1000, 1, {status}, {due}, {at} FROM numbers"
+    );
+    db.query(&*insert, &[]).unwrap();
+}
+
+/// What a search finds, page after page: the orders' numbers as [`fill`] counts them.
+fn all(db: &Database, filter: &Filter, sort: Sort, limit: u32, seen_by: Option<&str>) -> Vec<u32> {
+    let (mut numbers, mut after) = (Vec::new(), None);
+    loop {
+        let page = Search { filter: filter.clone(), sort, after, limit };
+        let found = search::search(db, &page, seen_by).unwrap();
+        assert!(found.orders.len() <= limit as usize);
+        numbers.extend(found.orders.iter().map(|order| order.id.parse::<u32>().unwrap()));
+        after = found.next;
+        if after.is_none() {
+            return numbers;
+        }
+        assert_eq!(found.orders.len(), limit as usize, "only the last page is short");
+    }
+}
+
+#[test]
+fn a_search_finds_each_order_that_fits_once_and_in_its_order() {
+    for db in both() {
+        fill(&db, 500);
+        let total = |n: u32| 1 + n * 7919 % 1000;
+        let numbers = || 1..=500_u32;
+        assert_eq!(all(&db, &NONE, Sort::Newest, 7, None), numbers().rev().collect::<Vec<_>>());
+        assert_eq!(all(&db, &NONE, Sort::Oldest, 100, None), numbers().collect::<Vec<_>>());
+        let mut by_total: Vec<u32> = numbers().collect();
+        by_total.sort_by_key(|n| (total(*n), *n));
+        assert_eq!(all(&db, &NONE, Sort::Smallest, 9, None), by_total);
+        by_total.reverse();
+        assert_eq!(all(&db, &NONE, Sort::Largest, 500, None), by_total);
+
+        let newest = |filter: &Filter| all(&db, filter, Sort::Newest, 11, None);
+        let expected = |fits: &dyn Fn(u32) -> bool| numbers().rev().filter(|n| fits(*n)).collect::<Vec<_>>();
+        let filter = Filter { status: Some(Status::Delivered), ..NONE };
+        assert_eq!(newest(&filter), expected(&|n| n % 3 == 2));
+        let filter = Filter { customer: Some("u3".into()), ..NONE };
+        assert_eq!(newest(&filter), expected(&|n| n % 7 == 3));
+        let filter = Filter { refund_due: true, ..NONE };
+        assert_eq!(newest(&filter), expected(&|n| n % 13 == 0));
+        let filter = Filter { min_cents: Some(100), max_cents: Some(200), ..NONE };
+        assert_eq!(newest(&filter), expected(&|n| (100..=200).contains(&total(n))));
+        let filter = Filter {
+            made_from: Some("2024-01-01T01:00:00.000Z".into()),
+            made_before: Some("2024-01-01T03:00:00.000Z".into()),
+            ..NONE
+        };
+        assert_eq!(newest(&filter), expected(&|n| (60..180).contains(&n)));
+        let filter = Filter { status: Some(Status::Pending), refund_due: true, max_cents: Some(500), ..filter };
+        let fits = |n: u32| (60..180).contains(&n) && n % 3 == 1 && n % 13 == 0 && total(n) <= 500;
+        assert_eq!(newest(&filter), expected(&fits));
+        // A customer finds their own alone, whomever they ask for.
+        assert_eq!(all(&db, &NONE, Sort::Newest, 11, Some("u3")), expected(&|n| n % 7 == 3));
+        let others = Filter { customer: Some("u2".into()), ..NONE };
+        assert_eq!(all(&db, &others, Sort::Newest, 11, Some("u3")), Vec::<u32>::new());
+        let odd = Filter { customer: Some("u\0".into()), ..NONE };
+        assert_eq!(newest(&odd), Vec::<u32>::new());
+    }
+}
+
+#[test]
+fn a_search_refuses_what_is_no_time_no_limit_and_no_order() {
+    for db in both() {
+        fill(&db, 20);
+        let refused = |filter: Filter, after: Option<&str>, limit, seen_by| {
+            let page = Search { filter, sort: Sort::Newest, after: after.map(str::to_owned), limit };
+            matches!(search::search(&db, &page, seen_by), Err(Error::Invalid(_)))
+        };
+        for limit in [0, 1001, u32::MAX] {
+            assert!(refused(NONE, None, limit, None), "{limit}");
+        }
+        for time in ["", "tomorrow", "2024-01-01", "2024-13-01T00:00:00.000Z", "2024-01-01T00:00:00Z"] {
+            assert!(refused(Filter { made_from: Some(time.into()), ..NONE }, None, 1, None), "{time}");
+            assert!(refused(Filter { made_before: Some(time.into()), ..NONE }, None, 1, None), "{time}");
+        }
+        let first = format!("{:036}", 1);
+        for (after, seen_by) in [("x", None), ("a\0b", None), (&*first, Some("u5"))] {
+            assert!(refused(NONE, Some(after), 1, seen_by), "{after}");
+        }
+        assert!(!refused(NONE, Some(&first), 1, Some("u1")));
+    }
+}
+
+#[test]
+fn a_page_number_reaches_the_first_ten_thousand_orders() {
+    let db = sqlite();
+    fill(&db, 10_500);
+    let list = |page, limit, status| store::list(&db, &Query { page, limit, status }, None);
+    assert_eq!(list(11, 1000, None).unwrap().orders.len(), 500);
+    assert!(matches!(list(1052, 10, None).unwrap().orders.len(), 0), "past the end is empty, as it was");
+    assert_eq!(list(u32::MAX, 1000, None).unwrap().total, 10_500);
+    assert!(matches!(list(1002, 10, None), Err(Error::Invalid(text)) if text.contains("`after`")));
+    assert_eq!(list(1002, 10, Some(Status::Pending)).unwrap().total, 3_500);
+}
+
+#[test]
+fn the_counts_follow_every_change_of_the_rows() {
+    for db in both() {
+        fill(&db, 700);
+        order(&db, Some("u1"), 5);
+        order(&db, None, 5);
+        let changes = [
+            "UPDATE orders SET status = 'CANCELLED' WHERE id LIKE '%3'",
+            "UPDATE orders SET status = 'PENDING' WHERE status = 'CANCELLED' AND total_cents % 2 = 0",
+            "UPDATE orders SET status = status, total_items = 2",
+            "DELETE FROM orders WHERE refund_due_cents > 0",
+        ];
+        for change in changes {
+            db.query(change, &[]).unwrap();
+            let total = |list: &sql::List, filter: &[&str]| {
+                let filter: Vec<_> = filter.iter().map(|text| (*text).into()).collect();
+                db.query(list.count, &filter).unwrap().next().unwrap().integer::<i64>().unwrap()
+            };
+            assert_eq!(total(&sql::ALL, &[]), number(&db, "SELECT count(*) FROM orders"), "{change}");
+            assert_eq!(
+                total(&sql::OF_STATUS, &["PENDING"]),
+                number(&db, "SELECT count(*) FROM orders WHERE status = 'PENDING'"),
+                "{change}"
+            );
+            assert_eq!(
+                total(&sql::OF_OWNER, &["u1"]),
+                number(&db, "SELECT count(*) FROM orders WHERE owner = 'u1'"),
+                "{change}"
+            );
+            assert_eq!(
+                total(&sql::OF_OWNER_AND_STATUS, &["u1", "CANCELLED"]),
+                number(&db, "SELECT count(*) FROM orders WHERE owner = 'u1' AND status = 'CANCELLED'"),
+                "{change}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_search_by_one_filter_sorts_or_reads_orders_that_it_does_not_give() {
+    let [sqlite, postgres] = both();
+    for db in [&sqlite, &postgres] {
+        fill(db, 20_000);
+    }
+    postgres.query("VACUUM ANALYZE orders", &[]).unwrap();
+    postgres.query("SET enable_sort = off", &[]).unwrap();
+    let after = Some(format!("{:036}", 9_000));
+    let from = Filter { made_from: Some("2024-01-03T00:00:00.000Z".into()), ..NONE };
+    for (filter, sort, index) in [
+        (NONE, Sort::Newest, "orders_created"),
+        (NONE, Sort::Largest, "orders_total"),
+        (from, Sort::Oldest, "orders_created"),
+        (Filter { status: Some(Status::Pending), ..NONE }, Sort::Newest, "orders_status_created"),
+        (Filter { refund_due: true, ..NONE }, Sort::Newest, "orders_refund_due"),
+        (Filter { min_cents: Some(990), ..NONE }, Sort::Smallest, "orders_total"),
+    ] {
+        let page = Search { filter, sort, after: after.clone(), limit: 10 };
+        let (text, parameters) = search::statement(Dialect::Sqlite, &page, None).unwrap();
+        let step = |mut row: Row| {
+            for _ in 0..3 {
+                row.integer::<i64>().unwrap();
+            }
+            row.text().unwrap()
+        };
+        let plan = format!("EXPLAIN QUERY PLAN {text}");
+        let steps: Vec<String> = sqlite.query(&*plan, &parameters).unwrap().map(step).collect();
+        assert!(steps.iter().any(|step| step.contains(index)), "{index}: {steps:?}");
+        assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{index}: {steps:?}");
+        let (text, parameters) = search::statement(Dialect::Postgres, &page, None).unwrap();
+        let plan = format!("EXPLAIN {text}");
+        let steps: Vec<String> =
+            postgres.query(&*plan, &parameters).unwrap().map(|mut row| row.text().unwrap()).collect();
+        // PostgreSQL goes by the dates where so many orders have the status that few are passed over.
+        let serves = |step: &String| step.contains(index) || step.contains("orders_created");
+        assert!(steps.iter().any(serves), "{index}: {steps:?}");
+        assert!(steps.iter().all(|step| !step.contains("Sort") && !step.contains("Seq Scan")), "{index}: {steps:?}");
+    }
+}

@@ -1,0 +1,155 @@
+//! What is measured at boundaries, under the names of OpenTelemetry's semantic conventions as Prometheus writes them:
+//! `http.server.request.duration` is `http_server_request_duration_seconds`. HTTP, database and RPC names are those of
+//! version 1.45, where they are stable; `messaging` is in development there, and what begins with `souk` is our own.
+//!
+//! The crate is `prometheus`: its histograms are handles that are found once and then cost a few atomic operations, where
+//! OpenTelemetry's SDK looks its attributes up at each call; its text is the format that Prometheus' own parser takes
+//! (that of `prometheus-client` is OpenMetrics alone); and what it gathers are plain structures, from which an exporter for
+//! OTLP is a translation.
+
+use super::OTHER;
+use http::StatusCode;
+pub use prometheus::Registry;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Seconds, for requests: those that the conventions advise.
+const REQUEST_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Seconds, for what happens inside: a row is read in microseconds.
+const CALL_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+/// A histogram for each combination of its labels.
+pub(super) struct Family {
+    vec: HistogramVec,
+    /// Whether its first labels are a request's method and status.
+    request: bool,
+}
+
+/// All measures.
+pub(super) struct Families {
+    pub(super) registry: Registry,
+    pub(super) requests: Family,
+    pub(super) calls: Family,
+    pub(super) operations: Family,
+    pub(super) outgoing: Family,
+    pub(super) stored: Family,
+    pub(super) deliveries: Family,
+    pub(super) failures: IntCounterVec,
+}
+
+impl Families {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let family = |name: &str, help: &str, buckets: &[f64], request: bool, labels: [&str; 3]| {
+            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let own: &[&str] = match request {
+                true => &["http_request_method", "http_response_status_code", "error_type"],
+                false => &["error_type"],
+            };
+            let vec = HistogramVec::new(opts, &[own, &labels].concat())?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok::<_, prometheus::Error>(Family { vec, request })
+        };
+        let failures = Opts::new(
+            "souk_component_failures_total",
+            "Calls into a component that failed: refused, trapped, too late, and the like.",
+        );
+        let failures = IntCounterVec::new(failures, &["souk_component", "error_type"])?;
+        registry.register(Box::new(failures.clone()))?;
+        Ok(Families {
+            requests: family(
+                "http_server_request_duration_seconds",
+                "Duration of HTTP requests of clients, up to the response's head.",
+                REQUEST_BUCKETS,
+                true,
+                ["souk_component", "http_route", "souk_version"],
+            )?,
+            calls: family(
+                "rpc_server_call_duration_seconds",
+                "Duration of calls into a component, waiting for an instance included.",
+                CALL_BUCKETS,
+                false,
+                ["souk_component", "souk_version", "rpc_method"],
+            )?,
+            operations: family(
+                "db_client_operation_duration_seconds",
+                "Duration of statements and key-value operations.",
+                CALL_BUCKETS,
+                false,
+                ["souk_component", "db_system_name", "db_namespace"],
+            )?,
+            outgoing: family(
+                "http_client_request_duration_seconds",
+                "Duration of HTTP requests of components, up to the response's head.",
+                REQUEST_BUCKETS,
+                true,
+                ["souk_component", "souk_version", "souk_target"],
+            )?,
+            stored: family(
+                "messaging_client_operation_duration_seconds",
+                "Duration of storing a message of a durable link.",
+                CALL_BUCKETS,
+                false,
+                ["souk_component", "souk_target", "rpc_method"],
+            )?,
+            deliveries: family(
+                "messaging_process_duration_seconds",
+                "Duration of deliveries of messages; error_type is what became of a message that was not delivered.",
+                CALL_BUCKETS,
+                false,
+                ["souk_component", "souk_version", "rpc_method"],
+            )?,
+            failures,
+            registry,
+        })
+    }
+}
+
+impl Family {
+    /// The measures of one boundary.
+    pub(super) fn place(&self, labels: [&str; 3]) -> Place {
+        let good = (!self.request).then(OnceLock::new);
+        Place { vec: self.vec.clone(), good, labels: labels.map(str::to_owned) }
+    }
+}
+
+/// The measures of one boundary.
+pub(super) struct Place {
+    vec: HistogramVec,
+    /// Of those without an error, found once there is one; `None` where method and status tell them apart.
+    good: Option<OnceLock<Histogram>>,
+    labels: [String; 3],
+}
+
+impl Place {
+    pub(super) fn record(&self, error: Option<&'static str>, took: Duration) {
+        let [one, two, three] = &self.labels;
+        match (error, &self.good) {
+            (None, Some(good)) => {
+                let good = good.get_or_init(|| self.vec.with_label_values(&["", one, two, three]));
+                good.observe(took.as_secs_f64());
+            }
+            (error, Some(_)) => {
+                let labels = [error.unwrap_or_default(), one, two, three];
+                self.vec.with_label_values(&labels).observe(took.as_secs_f64());
+            }
+            // A request that has no answer.
+            (error, None) => self.record_request(OTHER, Err(error.unwrap_or(OTHER)), took),
+        }
+    }
+
+    pub(super) fn record_request(&self, method: &str, outcome: Result<StatusCode, &'static str>, took: Duration) {
+        let [one, two, three] = &self.labels;
+        // A guest may answer with any three digits.
+        let known = |status: &StatusCode| status.canonical_reason().is_some();
+        let (status, error) = match &outcome {
+            Ok(status) if !known(status) => (OTHER, ""),
+            Ok(status) if status.is_server_error() => (status.as_str(), status.as_str()),
+            Ok(status) => (status.as_str(), ""),
+            Err(error) => ("", *error),
+        };
+        self.vec.with_label_values(&[method, status, error, one, two, three]).observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,216 @@
+//! Where a call crosses from one side to another: what is the same at all of these places.
+//!
+//! There are six: a request in, a link call, a database statement, a key-value operation, an outgoing request, and a
+//! durable hand-over or delivery. Each is a [`Boundary`], made once at the start with everything that is known then, so
+//! that a call that crosses it only [opens](Boundary::open) a [`Crossing`] and closes it with what became of it. Today that
+//! is measured ([`families`]); a trace, a recording or a denial of a single call belong here too, and in no function in
+//! between.
+//!
+//! Switched off, a boundary is nothing, and a crossing costs one branch. Switched on, it costs two looks at the clock and a
+//! few counters, and no allocation where the call succeeds.
+//!
+//! **Bounded.** What distinguishes measures is known at the start (components, functions, routes, labels), or is one of a
+//! fixed list (errors, known methods and status codes): neither a client nor a guest can make their number grow.
+
+mod families;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use families::Registry;
+use families::{Families, Family, Place};
+use http::{Method, StatusCode};
+use prometheus::IntCounterVec;
+use std::sync::Arc;
+use std::time::Instant;
+pub use usage::{Running, Usage};
+
+/// What a value is that is not one of those that are told apart.
+const OTHER: &str = "_OTHER";
+
+/// The boundaries of an application: where what happens at them is kept.
+#[derive(Clone, Default)]
+pub struct Boundaries(Option<Arc<Families>>);
+
+impl Boundaries {
+    /// They keep nothing.
+    pub fn off() -> Self {
+        Boundaries(None)
+    }
+
+    /// They measure.
+    ///
+    /// # Errors
+    /// When two measures have one name, which is a mistake in the host.
+    pub fn measured() -> Result<Self, prometheus::Error> {
+        Ok(Boundaries(Some(Arc::new(Families::new()?))))
+    }
+
+    /// What was measured; `None` when they are off.
+    pub fn registry(&self) -> Option<&Registry> {
+        self.0.as_ref().map(|families| &families.registry)
+    }
+
+    fn boundary(&self, family: impl Fn(&Families) -> &Family, labels: [&str; 3]) -> Boundary {
+        Boundary(self.0.as_ref().map(|families| Arc::new(family(families).place(labels))))
+    }
+
+    /// Requests of clients for a route, which is a pattern of the manifest.
+    pub fn requests(&self, component: &str, route: &str) -> Boundary {
+        self.boundary(|families| &families.requests, [component, route, ""])
+    }
+
+    /// Calls of a function of `component`, as `interface@version#name`; `version` is the component's.
+    pub fn calls(&self, component: &str, version: &str, function: &str) -> Boundary {
+        self.boundary(|families| &families.calls, [component, version, function])
+    }
+
+    /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`).
+    pub fn statements(&self, component: &str, system: &str) -> Boundary {
+        self.boundary(|families| &families.operations, [component, system, ""])
+    }
+
+    /// Operations on the key-value store of `label`, by all components, which is kept in `system`.
+    pub fn key_value(&self, label: &str, system: &str) -> Boundary {
+        self.boundary(|families| &families.operations, ["", system, label])
+    }
+
+    /// Requests of `component` to others: outside, or to a component of the application.
+    pub fn outgoing(&self, component: &str, inside: bool) -> Boundary {
+        let target = if inside { "inside" } else { "outside" };
+        self.boundary(|families| &families.outgoing, [component, "", target])
+    }
+
+    /// Messages of `component` that are stored for `target`'s `function`.
+    pub fn stored(&self, component: &str, target: &str, function: &str) -> Boundary {
+        self.boundary(|families| &families.stored, [component, target, function])
+    }
+
+    /// Deliveries of messages to `component`.
+    pub fn deliveries(&self, component: &str) -> Boundary {
+        self.boundary(|families| &families.deliveries, [component, "", ""])
+    }
+
+    /// Calls into `component` that failed.
+    pub fn failures(&self, component: &str) -> Failures {
+        Failures(self.0.as_ref().map(|families| (families.failures.clone(), component.into())))
+    }
+}
+
+impl Boundaries {
+    /// What `component` crosses by itself.
+    pub fn of_component(&self, component: &str) -> ComponentBoundaries {
+        ComponentBoundaries {
+            sqlite: self.statements(component, "sqlite"),
+            postgres: self.statements(component, "postgresql"),
+            inside: self.outgoing(component, true),
+            outside: self.outgoing(component, false),
+        }
+    }
+}
+
+/// The boundaries that one component crosses by its imports.
+#[derive(Clone, Default)]
+pub struct ComponentBoundaries {
+    /// Statements of `spin:sqlite`.
+    pub sqlite: Boundary,
+    /// Statements of `spin:postgres`.
+    pub postgres: Boundary,
+    /// HTTP requests to components of the application.
+    pub inside: Boundary,
+    /// HTTP requests to others.
+    pub outside: Boundary,
+}
+
+/// A place at which calls cross; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Boundary(Option<Arc<Place>>);
+
+impl Boundary {
+    /// A place that keeps nothing.
+    pub fn off() -> Self {
+        Boundary(None)
+    }
+
+    /// A call begins to cross.
+    pub fn open(&self) -> Crossing {
+        match &self.0 {
+            None => Crossing(None),
+            Some(place) => Crossing(Some((place.clone(), Instant::now()))),
+        }
+    }
+}
+
+/// A call that crosses a boundary. Dropped before it is closed, it was cancelled.
+#[must_use = "a crossing that is dropped counts as cancelled"]
+pub struct Crossing(Option<(Arc<Place>, Instant)>);
+
+/// The error of a crossing that nobody waited for.
+const CANCELLED: &str = "cancelled";
+
+impl Crossing {
+    /// It crosses at `boundary`, as is known only now.
+    pub fn at(&mut self, boundary: &Boundary) {
+        if let (Some((place, _)), Some(known)) = (&mut self.0, &boundary.0) {
+            place.clone_from(known);
+        }
+    }
+
+    /// It is over, with this error, if any; errors are few, and known when the host is built.
+    pub fn close(mut self, error: Option<&'static str>) {
+        if let Some((place, start)) = self.0.take() {
+            place.record(error, start.elapsed());
+        }
+    }
+
+    /// The same for what gave a result; `name` names its error.
+    pub fn close_with<T, E>(self, result: &Result<T, E>, name: impl FnOnce(&E) -> &'static str) {
+        if self.0.is_some() {
+            self.close(result.as_ref().err().map(name));
+        }
+    }
+
+    /// A request is over: with a response of this status, or without one for this reason.
+    pub fn close_request(mut self, method: &Method, outcome: Result<StatusCode, &'static str>) {
+        if let Some((place, start)) = self.0.take() {
+            place.record_request(known_method(method), outcome, start.elapsed());
+        }
+    }
+}
+
+impl Drop for Crossing {
+    fn drop(&mut self) {
+        if let Some((place, start)) = self.0.take() {
+            place.record(Some(CANCELLED), start.elapsed());
+        }
+    }
+}
+
+/// The methods of RFC 9110 and 5789; all others are one.
+fn known_method(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::CONNECT
+        | Method::OPTIONS
+        | Method::TRACE
+        | Method::PATCH => method.as_str(),
+        _ => OTHER,
+    }
+}
+
+/// Counts calls into one component that failed, by the kind of failure.
+#[derive(Clone, Default)]
+pub struct Failures(Option<(IntCounterVec, Arc<str>)>);
+
+impl Failures {
+    /// One more.
+    pub fn count(&self, error: &'static str) {
+        if let Some((counters, component)) = &self.0 {
+            counters.with_label_values(&[&**component, error]).inc();
+        }
+    }
+}

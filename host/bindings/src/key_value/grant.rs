@@ -1,0 +1,116 @@
+//! What the manifest grants of it: stores by label, each opened once and shared by all components that have the label.
+
+use super::Store;
+use crate::binding::{Binding, labels};
+use crate::boundary::Boundaries;
+use crate::storage::why_not_opened;
+use souk_manifest::{Application, Component, Diagnostic, KeyValuePlace};
+use souk_nats::Nats;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The binding.
+pub const BINDING: Binding = Binding {
+    name: "key-value",
+    interfaces: &["spin:key-value/", "fermyon:spin/key-value@", "wasi:keyvalue/"],
+    key: "key_value_stores",
+    is_missing: |component| component.key_value_stores.is_empty(),
+    describe: |component| component.key_value_stores.clone(),
+    fixed_limits: super::fixed_limits,
+    add_to_linker: super::add_to_linker,
+};
+
+const NATS_FIX: &str = "give the servers JetStream (`nats-server -js`) with room for the bucket, and let there be as many \
+    as `replicas` under [nats] of runtime-config.toml says";
+const REDIS_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
+    user and password, `rediss://` for TLS, the number of a database at the end";
+
+/// What a component is granted: stores by the label that it uses.
+pub type Granted = BTreeMap<String, Arc<Store>>;
+
+/// The open stores of an application.
+#[derive(Clone, Default)]
+pub struct Stores(Granted);
+
+impl Stores {
+    /// Opens what components of this host are granted and is not open yet; `folder` is where those lie that the runtime
+    /// configuration does not place. Blocks on the disk. Returns those that cannot be opened.
+    #[must_use]
+    pub async fn open(
+        &mut self,
+        application: &Application,
+        folder: &Path,
+        nats: Option<&Nats>,
+        boundaries: &Boundaries,
+    ) -> Vec<Diagnostic> {
+        let mut mistakes = Vec::new();
+        for (label, component) in labels(application, |component| &component.key_value_stores) {
+            if self.0.contains_key(label) {
+                continue;
+            }
+            let place = application.key_value_places.get(label);
+            match open(place, folder, nats, label).await {
+                Ok(store) => drop(self.0.insert(label.to_owned(), Arc::new(store.crossing(boundaries, label)))),
+                Err(NotOpened { place, why, fix }) => {
+                    let message = format!("key-value store `{label}` in {place} cannot be opened: {why}");
+                    mistakes.push(application.mistake(component, message, fix));
+                }
+            }
+        }
+        mistakes
+    }
+
+    /// The store of `label`.
+    pub fn get(&self, label: &str) -> Option<&Arc<Store>> {
+        self.0.get(label)
+    }
+
+    /// What `component` is granted.
+    pub fn grant(&self, component: &Component) -> Granted {
+        let labels = component.key_value_stores.iter();
+        labels.filter_map(|label| Some((label.clone(), self.get(label)?.clone()))).collect()
+    }
+}
+
+/// Where a store is, without a password, and why it cannot be opened.
+struct NotOpened {
+    place: String,
+    why: String,
+    fix: &'static str,
+}
+
+async fn open(
+    place: Option<&KeyValuePlace>,
+    folder: &Path,
+    nats: Option<&Nats>,
+    label: &str,
+) -> Result<Store, NotOpened> {
+    let path = match (place, nats) {
+        (Some(KeyValuePlace::Nats { bucket }), Some(nats)) => {
+            return Store::in_nats(nats, bucket.as_deref(), label).await.map_err(|error| NotOpened {
+                place: "NATS".to_owned(),
+                why: format!("{error:#}"),
+                fix: NATS_FIX,
+            });
+        }
+        // The manifest was refused.
+        (Some(KeyValuePlace::Nats { .. }), None) => {
+            let why = "NATS is not configured".to_owned();
+            return Err(NotOpened { place: "NATS".to_owned(), why, fix: NATS_FIX });
+        }
+        (Some(KeyValuePlace::Redis(url)), _) => {
+            return Store::in_redis(url, label).await.map_err(|error| NotOpened {
+                place: url.to_string(),
+                why: format!("{error:#}"),
+                fix: REDIS_FIX,
+            });
+        }
+        (Some(KeyValuePlace::File(path)), _) => path.clone(),
+        (None, _) => folder.join(format!("{label}.db")),
+    };
+    Store::open(&path, label).map_err(|error| {
+        let (why, fix) = why_not_opened(&error);
+        NotOpened { place: path.display().to_string(), why, fix }
+    })
+}

@@ -1,0 +1,87 @@
+//! `spin:mysql@3.0.0`: each function one thin step over [`Connection`].
+
+use super::address::Address;
+use super::bindings::spin::mysql::mysql as wit;
+use super::{Column, Connection, Error, ParameterValue, Row};
+use crate::Ctx;
+use crate::outbound::{DialPermit, Refusal};
+use std::sync::Arc;
+use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
+
+/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+pub type Handle = Arc<Connection>;
+
+impl Ctx {
+    /// Permission for a connection to `address`, and what it keeps as long as it exists.
+    pub(super) fn mysql_permit(&self, address: &str) -> Result<(Address, DialPermit, Arc<()>), Error> {
+        let address = Address::parse(address).map_err(Error::BadParameter)?;
+        let server = address.url.server();
+        let permit = self.dial_permit(&server).map_err(|refusal| {
+            Error::ConnectionFailed(match refusal {
+                Refusal::Denied => format!("{server} is not granted to this component"),
+                Refusal::TooMany => "too many connections are open; drop those that are not in use".to_owned(),
+            })
+        })?;
+        Ok((address, permit, self.outbound.database()))
+    }
+
+    /// The connection behind a guest's handle.
+    pub(super) fn mysql(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+        Ok(self.table.get(handle)?.clone())
+    }
+}
+
+type Guest = Accessor<Ctx, HasSelf<Ctx>>;
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+/// What `query` gives: columns, rows, and how the statement ended, which is known.
+type Rows = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>);
+
+impl wit::Host for Ctx {}
+
+impl wit::HostConnection for Ctx {
+    fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
+    async fn open(guest: &Guest, address: String) -> Answer<Resource<Handle>> {
+        let (address, permit, database) = match guest.with(|mut access| access.get().mysql_permit(&address)) {
+            Ok(permit) => permit,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match Connection::open(&address, permit, database).await {
+            Ok(connection) => Ok(guest.with(|mut access| access.get().table.push(Arc::new(connection)))?),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn query(
+        guest: &Guest,
+        handle: Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> Answer<Rows> {
+        let connection = guest.with(|mut access| access.get().mysql(&handle))?;
+        let rows = match connection.query(statement, params).await {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Err(error)),
+        };
+        guest.with(|mut store| {
+            let ended = FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?;
+            Ok(Ok((rows.columns, StreamReader::new(&mut store, rows.rows)?, ended)))
+        })
+    }
+
+    async fn execute(
+        guest: &Guest,
+        handle: Resource<Handle>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> Answer<()> {
+        let connection = guest.with(|mut access| access.get().mysql(&handle))?;
+        Ok(connection.query(statement, params).await.map(drop))
+    }
+}

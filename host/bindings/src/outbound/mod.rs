@@ -1,0 +1,211 @@
+//! `allowed_outbound_hosts`: where a component may connect to, asked by every binding that opens connections.
+//!
+//! Two questions are asked of the list. May the component connect to this scheme, host and port? And, once a name is
+//! resolved, may it reach this address, if the address is not on the public internet? A name grants no such address,
+//! unless it is that of the component's own `database_url`, which was written for nothing else. What an entry means is
+//! the manifest's to say.
+//!
+//! A binding resolves the name itself, by [`Server::addresses`], and connects to an address that was checked: nothing
+//! can change in between.
+
+mod address;
+mod dial;
+#[cfg(any(feature = "mysql", feature = "mqtt"))]
+mod url;
+
+pub(crate) use address::special;
+#[cfg(feature = "mqtt")]
+pub(crate) use dial::Stream;
+pub(crate) use dial::{ANSWER_TIMEOUT, DialPermit, MAX_ADDRESS_BYTES, Refusal};
+pub use dial::{Dialer, Granted, State};
+#[cfg(any(feature = "mysql", feature = "mqtt"))]
+pub(crate) use url::ServerUrl;
+
+use futures::future::BoxFuture;
+use hyper_rustls::ConfigBuilderExt as _;
+use souk_manifest::limits::FixedLimit;
+use souk_manifest::{AllowedHost, default_port};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+use tokio_rustls::rustls::{self, ClientConfig};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of connections to other services.
+    pub(crate) const FIXED_LIMITS = "outbound";
+
+    /// The most names that one component resolves at a time; others wait.
+    const MAX_LOOKUPS: usize = 16, "names";
+    /// The most refused hosts that a component's log warns of, once each.
+    const MAX_REPORTED_HOSTS: usize = 64, "hosts";
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, dial::FIXED_LIMITS].concat()
+}
+
+/// The list of one component; cheap to clone.
+#[derive(Clone, Default)]
+pub struct AllowedHosts(Arc<List>);
+
+#[derive(Default)]
+struct List {
+    component: Box<str>,
+    entries: Vec<AllowedHost>,
+    /// Refused hosts that the log has warned of.
+    reported: Mutex<BTreeSet<String>>,
+}
+
+impl AllowedHosts {
+    /// The list of `component`.
+    pub fn new(component: &str, entries: Vec<AllowedHost>) -> Self {
+        AllowedHosts(Arc::new(List { component: component.into(), entries, reported: Mutex::default() }))
+    }
+
+    /// Whether the component may connect to `server`.
+    pub(crate) fn allows(&self, server: &Server<'_>) -> bool {
+        self.0.entries.iter().any(|entry| entry.allows(server.scheme, server.host, server.port))
+    }
+
+    /// Why the component may not reach `ip` for `server`: the kind of the IP address. `None` when it may.
+    pub(crate) fn refuses(&self, server: &Server<'_>, ip: IpAddr) -> Option<&'static str> {
+        let kind = special(ip)?;
+        let Server { scheme, host, port } = *server;
+        let granted =
+            |entry: &AllowedHost| entry.grants_address(scheme, ip, port) || entry.allows_wherever(scheme, host, port);
+        (!self.0.entries.iter().any(granted)).then_some(kind)
+    }
+
+    /// Whether the component may send requests to the component `name` of the same application.
+    pub(crate) fn allows_internal(&self, scheme: &str, name: &str) -> bool {
+        self.0.entries.iter().any(|entry| entry.allows_internal(scheme, name))
+    }
+
+    /// Whether the component may send requests to the application's own public routes.
+    pub(crate) fn allows_self(&self) -> bool {
+        self.0.entries.iter().any(AllowedHost::allows_self)
+    }
+
+    /// Logs that the component was refused `what` to `server`, and the entry that would allow it. A guest chooses the
+    /// hosts, so it is warned of each once, and of a bounded number.
+    pub(crate) fn denied(&self, what: &str, server: &Server<'_>, trace: &str) {
+        let (component, entry) = (&self.0.component, server.to_string());
+        let mut reported = self.0.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < MAX_REPORTED_HOSTS && reported.insert(entry.clone()) {
+            tracing::warn!(
+                %component, %trace,
+                "component `{component}` was refused {what} to {entry}; \
+                 to allow it add {entry:?} to allowed_outbound_hosts of [component.{component}] in spin.toml"
+            );
+        }
+    }
+}
+
+/// What a component wants to connect to. `Display` is the entry of `allowed_outbound_hosts` that allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Server<'a> {
+    /// The scheme, which is that of the protocol and not always that of the guest's URL.
+    pub scheme: &'a str,
+    /// A name, or an address without brackets.
+    pub host: &'a str,
+    pub port: u16,
+}
+
+impl fmt::Display for Server<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Server { scheme, host, port } = self;
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{host}{close}")?;
+        match default_port(scheme) {
+            Some(default) if default == *port => Ok(()),
+            _ => write!(f, ":{port}"),
+        }
+    }
+}
+
+/// Why there is no address to connect to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreachable {
+    /// The guest learns no address, which is of a network that is not its own.
+    #[error("it leads to an address that is not on the public internet, and is not granted")]
+    Special,
+    /// The name has no address.
+    #[error("the name cannot be resolved: {0}")]
+    Unresolved(io::Error),
+}
+
+impl Server<'_> {
+    /// The addresses of the server that the component of `allowed` may reach; never none.
+    ///
+    /// # Errors
+    /// When the name has no address, or none that the component may reach.
+    pub async fn addresses(&self, allowed: &AllowedHosts, resolve: &Resolve) -> Result<Vec<IpAddr>, Unreachable> {
+        let found = match self.host.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => resolve(self.host.to_owned()).await.map_err(Unreachable::Unresolved)?,
+        };
+        let mut refused = None;
+        let mut addresses = Vec::with_capacity(found.len());
+        for ip in found {
+            match allowed.refuses(self, ip) {
+                None => addresses.push(ip),
+                Some(kind) => refused = Some((ip, kind)),
+            }
+        }
+        match refused {
+            _ if !addresses.is_empty() => Ok(addresses),
+            None => Err(Unreachable::Unresolved(io::Error::other("it has no address"))),
+            Some((ip, kind)) => {
+                let granting = Server { host: &ip.to_string(), ..*self }.to_string();
+                let component = &allowed.0.component;
+                tracing::warn!(
+                    %component,
+                    "{self} leads to {ip} ({kind}), which is not on the public internet, and only an entry for the \
+                     address or its network grants it; fix: add {granting:?} to allowed_outbound_hosts of \
+                     [component.{component}] in spin.toml"
+                );
+                Err(Unreachable::Special)
+            }
+        }
+    }
+}
+
+/// Resolves a name; a seam, so that tests can say where a name leads.
+pub(crate) type Resolve = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+
+/// The system's resolver, for one component or one pool of connections.
+///
+/// A look-up blocks a thread and cannot be stopped, so it can outlive the request that wanted it. It keeps its permit
+/// until it is over: a component that is granted wildcards cannot fill the blocking pool with names that never answer.
+pub(crate) fn system_resolver() -> Resolve {
+    let permits = Arc::new(Semaphore::new(MAX_LOOKUPS));
+    Arc::new(move |name| {
+        let permits = permits.clone();
+        Box::pin(async move {
+            let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
+            let lookup = move || {
+                let found = (name, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect());
+                drop(permit);
+                found
+            };
+            tokio::task::spawn_blocking(lookup).await?
+        })
+    })
+}
+
+/// The TLS settings of all outbound connections: certificates are checked against Mozilla's roots, always.
+///
+/// # Errors
+/// When the TLS library does not support its own defaults.
+pub(crate) fn tls_config() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_webpki_roots().with_no_client_auth())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

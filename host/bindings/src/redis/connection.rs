@@ -1,0 +1,180 @@
+//! One connection of a guest to one server.
+
+use super::bounded::{AnswerWeight, Bounded};
+use super::{Error, MAX_ANSWER_BYTES, MAX_COMMAND_BYTES, RedisParameter, RedisResult};
+use crate::outbound::{ANSWER_TIMEOUT, DialPermit, MAX_ADDRESS_BYTES, Server};
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{
+    Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, ProtocolVersion, RedisError, Value, cmd,
+};
+use souk_manifest::RedisUrl;
+use std::net::IpAddr;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A server, and how to log in there.
+pub(super) struct Address {
+    url: RedisUrl,
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+impl Address {
+    /// Reads a URL.
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        let url = RedisUrl::parse(url).ok().filter(|_| url.len() <= MAX_ADDRESS_BYTES)?;
+        let (host, port, tls) = match url.connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) => (host, port, false),
+            ConnectionAddr::TcpTls { host, port, .. } => (host, port, true),
+            _ => return None,
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Some(Address { host: host.to_owned(), port: *port, tls, url })
+    }
+
+    /// As `allowed_outbound_hosts` is asked about it.
+    pub(super) fn server(&self) -> Server<'_> {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        Server { scheme, host: &self.host, port: self.port }
+    }
+}
+
+/// A guest's connection. Its commands run one at a time, in order.
+pub struct Connection {
+    session: Mutex<MultiplexedConnection>,
+    weight: AnswerWeight,
+    _driver: AbortOnDropHandle<()>,
+    _permit: DialPermit,
+}
+
+impl Connection {
+    /// Connects to `address` and logs in.
+    ///
+    /// # Errors
+    /// Why not; without a password.
+    pub(super) async fn open(address: &Address, permit: DialPermit) -> Result<Self, Error> {
+        let server = address.server();
+        let weight = AnswerWeight::default();
+        let dialed = permit.dial(&server, |ip| connect(address, ip, &permit, weight.clone())).await;
+        let (session, driver) = dialed.map_err(Error::Other)?;
+        Ok(Connection { session: Mutex::new(session), weight, _driver: driver, _permit: permit })
+    }
+
+    /// Sends one command, and reads its answer.
+    async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        let size = |arg| if let Arg::Simple(bytes) = arg { <[u8]>::len(bytes) } else { 0 };
+        if command.args_iter().map(size).sum::<usize>() > MAX_COMMAND_BYTES {
+            return Err(Error::Other(format!("the command has more than {} MiB", MAX_COMMAND_BYTES >> 20)));
+        }
+        let mut session = self.session.lock().await;
+        if self.weight.is_exceeded() {
+            return Err(Error::Other("an answer was too large, and ended the connection: open another".to_owned()));
+        }
+        self.weight.begin();
+        match timeout(ANSWER_TIMEOUT, command.query_async(&mut *session)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) if self.weight.is_exceeded() => {
+                Err(Error::Other(format!("the answer is larger than {} MiB: ask for less", MAX_ANSWER_BYTES >> 20)))
+            }
+            Ok(Err(error)) => Err(to_guest(&error)),
+            Err(_) => Err(Error::Other(format!("no answer for {ANSWER_TIMEOUT:?}"))),
+        }
+    }
+
+    pub(super) async fn publish(&self, channel: &str, payload: &[u8]) -> Result<(), Error> {
+        self.send(cmd("PUBLISH").arg(channel).arg(payload)).await
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.send(cmd("GET").arg(key)).await
+    }
+
+    pub(super) async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.send(cmd("SET").arg(key).arg(value)).await
+    }
+
+    pub(super) async fn incr(&self, key: &str) -> Result<i64, Error> {
+        self.send(cmd("INCRBY").arg(key).arg(1)).await
+    }
+
+    pub(super) async fn del(&self, keys: &[String]) -> Result<u32, Error> {
+        self.send(cmd("DEL").arg(keys)).await
+    }
+
+    pub(super) async fn sadd(&self, key: &str, values: &[String]) -> Result<u32, Error> {
+        self.send(cmd("SADD").arg(key).arg(values)).await
+    }
+
+    pub(super) async fn smembers(&self, key: &str) -> Result<Vec<String>, Error> {
+        self.send(cmd("SMEMBERS").arg(key)).await
+    }
+
+    pub(super) async fn srem(&self, key: &str, values: &[String]) -> Result<u32, Error> {
+        self.send(cmd("SREM").arg(key).arg(values)).await
+    }
+
+    pub(super) async fn execute(
+        &self,
+        command: &str,
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>, Error> {
+        let mut command = cmd(command);
+        for argument in arguments {
+            match argument {
+                RedisParameter::Int64(number) => command.arg(number),
+                RedisParameter::Binary(bytes) => command.arg(bytes),
+            };
+        }
+        let mut results = Vec::new();
+        append(&mut results, self.send(&command).await?)?;
+        Ok(results)
+    }
+}
+
+type Opened = (MultiplexedConnection, AbortOnDropHandle<()>);
+
+async fn connect(
+    address: &Address,
+    ip: IpAddr,
+    permit: &DialPermit,
+    weight: AnswerWeight,
+) -> Result<Opened, RedisError> {
+    // Its own timeouts would be shorter than ours, or longer.
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    // The interface has no way to say what a newer protocol sends besides answers.
+    let login = address.url.connection_info().redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    let stream = permit.stream(&address.server(), ip, address.tls).await?;
+    let bounded = Bounded { stream, weight };
+    let (session, driver) = MultiplexedConnection::new_with_config(&login, bounded, config).await?;
+    Ok((session, AbortOnDropHandle::new(tokio::spawn(driver))))
+}
+
+/// An answer of any form as a flat list, as in Spin.
+fn append(results: &mut Vec<RedisResult>, answer: Value) -> Result<(), Error> {
+    match answer {
+        Value::Nil => results.push(RedisResult::Nil),
+        Value::Int(number) => results.push(RedisResult::Int64(number)),
+        Value::BulkString(bytes) => results.push(RedisResult::Binary(bytes)),
+        Value::SimpleString(status) => results.push(RedisResult::Status(status)),
+        Value::Okay => results.push(RedisResult::Status("OK".to_owned())),
+        Value::Array(values) | Value::Set(values) => {
+            for value in values {
+                append(results, value)?;
+            }
+        }
+        Value::ServerError(error) => return Err(Error::Other(error.to_string())),
+        // These are of the newer protocol.
+        _ => return Err(Error::Other("an answer that the interface has no form for".to_owned())),
+    }
+    Ok(())
+}
+
+fn to_guest(error: &RedisError) -> Error {
+    let wrong_type = error.kind() == ErrorKind::UnexpectedReturnType || error.code() == Some("WRONGTYPE");
+    if wrong_type || error.to_string().contains("not an integer") {
+        return Error::TypeError;
+    }
+    Error::Other(error.to_string())
+}

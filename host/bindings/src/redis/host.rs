@@ -1,0 +1,101 @@
+//! `spin:redis@3.0.0`: each function one thin step over [`Connection`].
+
+use super::bindings::spin::redis::redis as wit;
+use super::connection::{Address, Connection};
+use super::{Error, RedisParameter, RedisResult};
+use crate::Ctx;
+use crate::outbound::{DialPermit, Refusal};
+use std::sync::Arc;
+use wasmtime::component::{Accessor, HasSelf, Resource};
+
+/// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+pub type Handle = Arc<Connection>;
+
+/// Answers a guest, or traps.
+pub(super) type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Ctx {
+    /// Permission for a connection to `address`.
+    pub(super) fn redis_permit(&self, address: &str) -> Result<(Address, DialPermit), Error> {
+        let address = Address::parse(address).ok_or(Error::InvalidAddress)?;
+        let permit = self.dial_permit(&address.server()).map_err(|refusal| match refusal {
+            Refusal::Denied => Error::InvalidAddress,
+            Refusal::TooMany => Error::TooManyConnections,
+        })?;
+        Ok((address, permit))
+    }
+
+    /// The connection behind a guest's handle.
+    pub(super) fn redis(&self, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+        Ok(self.table.get(handle)?.clone())
+    }
+}
+
+type Guest = Accessor<Ctx, HasSelf<Ctx>>;
+
+fn connection(guest: &Guest, handle: &Resource<Handle>) -> wasmtime::Result<Handle> {
+    guest.with(|mut access| access.get().redis(handle))
+}
+
+impl wit::Host for Ctx {}
+
+impl wit::HostConnection for Ctx {
+    fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl wit::HostConnectionWithStore<Ctx> for HasSelf<Ctx> {
+    async fn open(guest: &Guest, address: String) -> Answer<Resource<Handle>> {
+        let (address, permit) = match guest.with(|mut access| access.get().redis_permit(&address)) {
+            Ok(permit) => permit,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match Connection::open(&address, permit).await {
+            Ok(connection) => Ok(guest.with(|mut access| access.get().table.push(Arc::new(connection)))?),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn publish(guest: &Guest, handle: Resource<Handle>, channel: String, payload: Vec<u8>) -> Answer<()> {
+        Ok(connection(guest, &handle)?.publish(&channel, &payload).await)
+    }
+
+    async fn get(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<Option<Vec<u8>>> {
+        Ok(connection(guest, &handle)?.get(&key).await)
+    }
+
+    async fn set(guest: &Guest, handle: Resource<Handle>, key: String, value: Vec<u8>) -> Answer<()> {
+        Ok(connection(guest, &handle)?.set(&key, &value).await)
+    }
+
+    async fn incr(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<i64> {
+        Ok(connection(guest, &handle)?.incr(&key).await)
+    }
+
+    async fn del(guest: &Guest, handle: Resource<Handle>, keys: Vec<String>) -> Answer<u32> {
+        Ok(connection(guest, &handle)?.del(&keys).await)
+    }
+
+    async fn sadd(guest: &Guest, handle: Resource<Handle>, key: String, values: Vec<String>) -> Answer<u32> {
+        Ok(connection(guest, &handle)?.sadd(&key, &values).await)
+    }
+
+    async fn smembers(guest: &Guest, handle: Resource<Handle>, key: String) -> Answer<Vec<String>> {
+        Ok(connection(guest, &handle)?.smembers(&key).await)
+    }
+
+    async fn srem(guest: &Guest, handle: Resource<Handle>, key: String, values: Vec<String>) -> Answer<u32> {
+        Ok(connection(guest, &handle)?.srem(&key, &values).await)
+    }
+
+    async fn execute(
+        guest: &Guest,
+        handle: Resource<Handle>,
+        command: String,
+        arguments: Vec<RedisParameter>,
+    ) -> Answer<Vec<RedisResult>> {
+        Ok(connection(guest, &handle)?.execute(&command, arguments).await)
+    }
+}

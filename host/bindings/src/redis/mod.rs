@@ -1,0 +1,73 @@
+//! Outbound Redis, `spin:redis@3.0.0` and `fermyon:spin/redis@2.0.0`: servers that `allowed_outbound_hosts` names.
+//!
+//! A guest's `connection` is one connection to the server, made when it is opened and closed when it is dropped. It is
+//! shared with nobody, because a guest may send any command, and some change what the connection is (`SELECT`, `AUTH`,
+//! `MULTI`). Commands of one connection run one at a time, in order; each is sent once.
+//!
+//! An answer is bounded where it is read (`bounded.rs`), before the client keeps it: no command says beforehand how large
+//! its answer is. One that is too large costs the connection, whose next bytes would be the rest of it. For an answer the
+//! guest waits up to [`ANSWER_TIMEOUT`](crate::outbound::ANSWER_TIMEOUT), and no longer than its call.
+//!
+//! Refused, as in Spin, are a server that was not granted and an address that is not `redis://` or `rediss://`, both as
+//! `invalid-address`. TLS checks certificates by Mozilla's roots, always.
+
+mod bounded;
+mod connection;
+mod host;
+mod spin_2;
+
+pub use connection::Connection;
+
+use crate::Ctx;
+use crate::binding::Binding;
+use wasmtime::component::{HasSelf, Linker};
+
+/// The Rust side of the WIT interface.
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/spin-redis@3.0.0",
+        inline: "package souk:redis-host; world host { import spin:redis/redis@3.0.0; }",
+        world: "souk:redis-host/host",
+        imports: { default: trappable },
+        with: { "spin:redis/redis.connection": super::host::Handle },
+        additional_derives: [PartialEq],
+    });
+}
+
+pub use bindings::spin::redis::redis::{Error, RedisParameter, RedisResult};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of Redis.
+    pub(crate) const FIXED_LIMITS = "redis";
+
+    /// The largest command, with its arguments.
+    pub const MAX_COMMAND_BYTES: usize = 16 << 20, bytes;
+    /// The largest answer to a command; each line of it counts for more than its bytes.
+    pub const MAX_ANSWER_BYTES: usize = 16 << 20, bytes;
+    /// What each line of an answer counts besides its bytes: an element of a list is a line, and takes more memory than
+    /// its four bytes.
+    pub const LINE_BYTES: usize = 48, bytes;
+}
+
+/// The binding.
+pub const BINDING: Binding = Binding {
+    name: "redis",
+    interfaces: &["spin:redis/redis@", "fermyon:spin/redis@"],
+    key: "allowed_outbound_hosts",
+    is_missing: |component| {
+        let hosts = &component.allowed_outbound_hosts;
+        !hosts.iter().any(|host| host.is_for("redis") || host.is_for("rediss"))
+    },
+    // They are among the outbound hosts.
+    describe: Binding::nothing,
+    fixed_limits: || FIXED_LIMITS.to_vec(),
+    add_to_linker,
+};
+
+fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    bindings::spin::redis::redis::add_to_linker::<Ctx, HasSelf<Ctx>>(linker, |ctx| ctx)?;
+    spin_2::add_to_linker(linker)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! Why a file that SQLite keeps cannot be opened, for the operator: the cause, and what helps.
+
+use rusqlite::ErrorCode;
+use std::io;
+
+/// What is wrong, without the path and label that the error's context repeats, and the fix.
+pub fn why_not_opened(error: &anyhow::Error) -> (String, &'static str) {
+    let cause = error.chain().find(|cause| cause.is::<rusqlite::Error>() || cause.is::<io::Error>());
+    let message = cause.map_or_else(|| format!("{error:#}"), ToString::to_string);
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<rusqlite::Error>()?.sqlite_error_code());
+    let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+    let fix = match (code, kind) {
+        (Some(ErrorCode::NotADatabase), _) => {
+            "is it a SQLite database? put the right file there, or move this one away, and a new one is made"
+        }
+        (Some(ErrorCode::DatabaseCorrupt), _) => {
+            "put a backup of it there; or move it away, and a new and empty one is made"
+        }
+        (Some(ErrorCode::DiskFull), _) | (_, Some(io::ErrorKind::StorageFull)) => "make room on the disk",
+        (_, Some(io::ErrorKind::IsADirectory)) => "a folder stands where the file must be: move it away",
+        (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => {
+            "another process uses the file: stop it, or wait until it is done"
+        }
+        _ => "make the file and its folder readable and writable for the host's user",
+    };
+    (message, fix)
+}

@@ -1,0 +1,163 @@
+//! One connection to a Redis server, with all channels that are subscribed to on it, made again whenever it is lost.
+//!
+//! A server that has gone without a word (its machine, or the network) is noticed by a ping that it does not answer.
+
+use super::Channel;
+use crate::durable::LogThrottle;
+use futures::StreamExt as _;
+use redis::aio::{PubSubSink, PubSubStream};
+use redis::{Client, RedisError, RedisResult};
+use souk_manifest::RedisUrl;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of connections.
+    pub(crate) const FIXED_LIMITS = "redis triggers";
+
+    /// How long a server may take to accept a connection and the subscriptions to its channels.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// How often a server is asked whether it is still there.
+    const PING_INTERVAL: Duration = Duration::from_secs(10);
+    /// How long its answer may take before the connection is made again.
+    const PING_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The pause before a lost connection is made again; it doubles with each failure.
+    const MIN_PAUSE: Duration = Duration::from_millis(100);
+    /// The longest such pause.
+    const MAX_PAUSE: Duration = Duration::from_secs(5);
+}
+
+/// What the connections share, and the channels of one.
+pub(super) struct Served {
+    /// The memory for messages.
+    pub(super) hold: Arc<Semaphore>,
+    /// Messages in hand, each a task.
+    pub(super) messages: TaskTracker,
+    /// Who gets the messages of each channel.
+    pub(super) channels: BTreeMap<Arc<str>, Vec<Channel>>,
+}
+
+/// Why a server does not serve.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It says so.
+    Redis(RedisError),
+    /// It says nothing.
+    Late,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Redis(error) => error.fmt(f),
+            Trouble::Late => f.write_str("it does not answer in time"),
+        }
+    }
+}
+
+/// A connection with its subscriptions.
+pub(super) struct Connection {
+    client: Client,
+    /// The server, without a password.
+    server: String,
+    served: Served,
+    open: (PubSubSink, PubSubStream),
+}
+
+impl Connection {
+    /// Connects to `server` and subscribes to the channels of `served`.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub(super) async fn open(server: &RedisUrl, served: Served) -> Result<Self, Trouble> {
+        let client = Client::open(server.connection_info().clone()).map_err(Trouble::Redis)?;
+        let open = subscribe(&client, &served).await?;
+        Ok(Connection { client, server: server.to_string(), served, open })
+    }
+
+    /// Hands on messages until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let dropped = LogThrottle::default();
+        loop {
+            let lost = self.read(&dropped);
+            let Some(why) = stop.run_until_cancelled(lost).await else { return };
+            tracing::warn!(server = self.server, "the connection to Redis at {} is lost: {why}", self.server);
+            if stop.run_until_cancelled(self.reconnect()).await.is_none() {
+                return;
+            }
+            tracing::warn!(
+                server = self.server,
+                "Redis at {} is connected again; messages that were published meanwhile are lost",
+                self.server
+            );
+        }
+    }
+
+    /// Hands on messages until the connection is lost; why it is.
+    async fn read(&mut self, dropped: &LogThrottle) -> Trouble {
+        let (sink, stream) = &mut self.open;
+        let mut ticks = interval(PING_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        // Beside the messages: what waits for an answer must not keep them from being taken.
+        let pings = async {
+            loop {
+                ticks.tick().await;
+                match timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Trouble::Redis(error),
+                    Err(_) => return Trouble::Late,
+                }
+            }
+        };
+        let messages = async {
+            while let Some(message) = stream.next().await {
+                self.served.take(&message, dropped);
+            }
+        };
+        tokio::select! {
+            why = pings => why,
+            () = messages => Trouble::Redis((redis::ErrorKind::Io, "the server has closed it").into()),
+        }
+    }
+
+    /// Connects again, for as long as it takes.
+    async fn reconnect(&mut self) {
+        let mut pause = MIN_PAUSE;
+        let throttle = LogThrottle::default();
+        loop {
+            sleep(pause).await;
+            match subscribe(&self.client, &self.served).await {
+                Ok(open) => {
+                    self.open = open;
+                    return;
+                }
+                Err(why) => throttle.failed(|_| {
+                    tracing::warn!(server = self.server, "Redis at {} does not answer: {why}", self.server);
+                }),
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+}
+
+/// Makes a connection and subscribes on it.
+async fn subscribe(client: &Client, served: &Served) -> Result<(PubSubSink, PubSubStream), Trouble> {
+    let subscribed = async {
+        let (mut sink, stream) = client.get_async_pubsub().await?.split();
+        for channel in served.channels.keys() {
+            sink.subscribe(&**channel).await?;
+        }
+        RedisResult::Ok((sink, stream))
+    };
+    match timeout(CONNECT_TIMEOUT, subscribed).await {
+        Ok(subscribed) => subscribed.map_err(Trouble::Redis),
+        Err(_) => Err(Trouble::Late),
+    }
+}

@@ -1,0 +1,234 @@
+//! Redis triggers: messages of a channel that a component gets, as in Spin.
+//!
+//! At most once, which is what Redis' publish and subscribe gives: what is published while there is no connection is
+//! lost, and so is a message whose component fails. The log says so; a message that must not be lost is one for a durable
+//! link. A lost connection is made again for as long as the host runs ([`connection`]).
+//!
+//! **Bounds.** The client reads a connection as fast as the server writes, whether or not somebody takes the messages; so
+//! they are taken at once, and one for which there is no memory ([`MAX_HELD_KIB`]) is dropped. As many calls run at once
+//! as the component has instances.
+
+mod connection;
+
+use crate::durable::LogThrottle;
+use connection::{Connection, Served};
+use redis::Msg;
+use souk_bindings::call::CallContext;
+use souk_bindings::printable;
+use souk_manifest::limits::FixedLimit;
+use souk_manifest::{RedisTrigger, RedisUrl};
+use souk_runtime::{Exported, Pool};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use wasmtime::component::{Type, Val};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of Redis triggers.
+    pub(crate) const FIXED_LIMITS = "redis triggers";
+
+    /// The largest message that a component gets; a larger one is dropped. As a value of the component model it takes
+    /// some thirty times as much memory.
+    const MAX_MESSAGE_BYTES: usize = 1 << 20, bytes;
+    /// The most memory that the messages take which wait for an instance or are in one; what comes beyond it is dropped.
+    const MAX_HELD_KIB: usize = 128 * 1024, KiB;
+}
+
+/// Every fixed limit of Redis triggers.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [FIXED_LIMITS, connection::FIXED_LIMITS].concat()
+}
+
+/// The interfaces that a component gets messages by, the newer one first.
+const HANDLERS: [&str; 2] = ["spin:redis/inbound-redis@3", "fermyon:spin/inbound-redis"];
+/// Their function.
+const HANDLE: &str = "handle-message";
+
+/// A channel and the component that gets its messages.
+#[derive(Clone)]
+pub struct Channel {
+    server: RedisUrl,
+    name: Arc<str>,
+    /// The line of the trigger.
+    line: usize,
+    pool: Arc<Pool>,
+    /// The function, among the component's exports.
+    function: usize,
+    /// For the calls that run at once; all channels of a component share them.
+    slots: Arc<Semaphore>,
+}
+
+impl Channel {
+    /// The channel of `trigger`, whose component has the instances `pool`; `slots` are the component's. `None` when the
+    /// component takes no messages.
+    pub fn of(trigger: &RedisTrigger, pool: &Arc<Pool>, slots: &Arc<Semaphore>) -> Option<Self> {
+        Some(Channel {
+            server: trigger.address.clone(),
+            name: trigger.channel.as_str().into(),
+            line: trigger.line,
+            function: handler(&pool.compiled().exported)?,
+            pool: pool.clone(),
+            slots: slots.clone(),
+        })
+    }
+
+    /// Hands one message to the component.
+    async fn deliver(&self, payload: Vec<u8>, _held: OwnedSemaphorePermit) {
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        let message = Val::List(payload.into_iter().map(Val::U8).collect());
+        let trace: Arc<str> = Uuid::now_v7().to_string().into();
+        let context = CallContext::new(trace.clone(), self.pool.call_deadline());
+        let (component, channel) = (self.pool.component(), &self.name);
+        match self.pool.call(self.function, &[message], context).await {
+            Ok(values) => {
+                if let Some(Val::Result(Err(error))) = values.first() {
+                    let error = error.as_ref().map_or_else(|| "an error".to_owned(), |error| said(error));
+                    tracing::error!(
+                        %component, %trace, %channel,
+                        "component `{component}` answered a message of the channel `{channel}` with {error}"
+                    );
+                }
+            }
+            Err(error) => tracing::error!(
+                %component, %trace, %channel,
+                "a message of the channel `{channel}` is lost: {error}"
+            ),
+        }
+    }
+}
+
+/// What a guest said of its error, on one line and not too long for the log.
+fn said(error: &Val) -> String {
+    let text = match error {
+        Val::Enum(case) | Val::Variant(case, None) => case.clone(),
+        Val::Variant(case, Some(value)) => match &**value {
+            Val::String(text) => format!("{case}: {text}"),
+            _ => case.clone(),
+        },
+        _ => "an error".to_owned(),
+    };
+    printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
+}
+
+/// Where the function for messages is among the exports.
+fn handler(exported: &Exported) -> Option<usize> {
+    HANDLERS.iter().find_map(|interface| {
+        exported.functions.iter().position(|function| {
+            let takes_bytes = || {
+                let mut params = function.ty.params();
+                matches!((params.next(), params.next()), (Some((_, Type::List(list))), None) if list.ty() == Type::U8)
+            };
+            function.interface.starts_with(interface) && function.name == HANDLE && takes_bytes()
+        })
+    })
+}
+
+/// Who gets the messages of each channel of a server.
+type ChannelsByName = BTreeMap<Arc<str>, Vec<Channel>>;
+
+/// The subscriptions of an application.
+pub struct Listening {
+    connections: TaskTracker,
+    messages: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A server that does not serve.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "Redis at {server}: {why}\n  fix: start the server, or correct `address` of [[trigger.redis]] in line {line}: host and \
+     port, user and password, `rediss://` for TLS"
+)]
+pub struct RedisError {
+    server: String,
+    why: String,
+    line: usize,
+}
+
+impl Listening {
+    /// Subscribes to `channels` and hands on their messages until `stop`.
+    ///
+    /// # Errors
+    /// When a server does not answer, or refuses.
+    pub async fn start(channels: &[Channel], stop: CancellationToken) -> Result<Self, RedisError> {
+        let hold = Arc::new(Semaphore::new(MAX_HELD_KIB));
+        let (connections, messages) = (TaskTracker::new(), TaskTracker::new());
+        let mut servers: Vec<(&RedisUrl, usize, ChannelsByName)> = Vec::new();
+        for channel in channels {
+            let known = servers.iter_mut().find(|(server, ..)| server.is_same(&channel.server));
+            let by_name = match known {
+                Some((.., by_name)) => by_name,
+                None => {
+                    servers.push((&channel.server, channel.line, BTreeMap::new()));
+                    let Some((.., by_name)) = servers.last_mut() else { continue };
+                    by_name
+                }
+            };
+            by_name.entry(channel.name.clone()).or_default().push(channel.clone());
+        }
+        for (server, line, channels) in servers {
+            let served = Served { hold: hold.clone(), messages: messages.clone(), channels };
+            let connection = Connection::open(server, served).await;
+            let connection =
+                connection.map_err(|why| RedisError { server: server.to_string(), why: why.to_string(), line })?;
+            connections.spawn(connection.run(stop.clone()));
+        }
+        Ok(Listening { connections, messages, stop })
+    }
+
+    /// Waits until it is stopped, then up to `patience` for what is in hand.
+    pub async fn finish(self, patience: Duration) {
+        self.stop.cancelled().await;
+        self.connections.close();
+        self.connections.wait().await;
+        self.messages.close();
+        if tokio::time::timeout(patience, self.messages.wait()).await.is_err() {
+            tracing::error!(
+                "{} messages of Redis are lost: they were in hand when the limit `drain` was over",
+                self.messages.len()
+            );
+        }
+    }
+}
+
+impl Served {
+    /// Hands a message to every component of its channel, without waiting for one.
+    fn take(&self, message: &Msg, dropped: &LogThrottle) {
+        let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
+        let Some(channels) = self.channels.get(channel) else { return };
+        for target in channels {
+            let component = target.pool.component();
+            if payload.len() > MAX_MESSAGE_BYTES {
+                tracing::error!(
+                    %component,
+                    "a message of {} bytes of the channel `{channel}` is lost: at most {MAX_MESSAGE_BYTES} are taken; put \
+                     what is large into a store, and its key into the message",
+                    payload.len()
+                );
+                continue;
+            }
+            let bytes = payload.len() * (1 + size_of::<Val>());
+            let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+            let Ok(held) = self.hold.clone().try_acquire_many_owned(kib) else {
+                dropped.failed(|more| {
+                    tracing::error!(
+                        %component,
+                        "{} messages of the channel `{channel}` are lost: `{component}` is slower than they come; raise its \
+                         limit `instances`",
+                        more + 1
+                    );
+                });
+                continue;
+            };
+            let (target, payload) = (target.clone(), payload.to_vec());
+            self.messages.spawn(async move { target.deliver(payload, held).await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

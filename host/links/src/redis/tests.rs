@@ -1,0 +1,50 @@
+//! Which function gets messages. What becomes of messages is shown by the scenarios, with a real server.
+
+use super::*;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// A component that exports `handle-message` in each of `interfaces`, taking a parameter of the type `param`.
+fn exported(interfaces: &[&str], param: &str) -> Exported {
+    let exports: String =
+        interfaces.iter().map(|interface| format!("(export \"{interface}\" (instance $handler))")).collect();
+    let text = format!(
+        r#"(component
+            (core module $m
+                (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 64)
+                (func (export "handle") (param i32 i32) (result i32) i32.const 0))
+            (core instance $m (instantiate $m))
+            (func $handle (param "message" {param}) (result (result))
+                (canon lift (core func $m "handle") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+            (instance $handler (export "handle-message" (func $handle)))
+            {exports})"#
+    );
+    let engine = Engine::default();
+    let component = Component::new(&engine, wat::parse_str(&text).unwrap()).unwrap();
+    Exported::of(&engine, &component)
+}
+
+#[test]
+fn messages_go_to_the_newest_interface_for_them_that_takes_bytes() {
+    let (old, new) = ("fermyon:spin/inbound-redis", "spin:redis/inbound-redis@3.0.0");
+    for (interfaces, param, interface) in [
+        (&[old][..], "(list u8)", Some(old)),
+        (&[new], "(list u8)", Some(new)),
+        (&[old, new], "(list u8)", Some(new)),
+        (&[new], "string", None),
+        (&["test:redis/inbound-redis@3.0.0"], "(list u8)", None),
+    ] {
+        let exported = exported(interfaces, param);
+        let found = handler(&exported).map(|position| exported.functions[position].interface.as_str());
+        assert_eq!(found, interface, "{interfaces:?} {param}");
+    }
+}
+
+#[test]
+fn what_a_guest_says_of_its_error_is_one_short_line() {
+    assert_eq!(said(&Val::Enum("error".into())), "error");
+    let other = |text: &str| Val::Variant("other".into(), Some(Box::new(Val::String(text.into()))));
+    assert_eq!(said(&other("a\nb")), "other: a b");
+    assert!(said(&other(&"x".repeat(1_000))).len() < 250);
+}

@@ -1,0 +1,247 @@
+//! An application as the manifest says, checked and with values filled in.
+
+use super::{
+    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, Files, IpNet, KeyValuePlace, NatsConfig, Nest,
+    RedisTrigger, RoutePattern, Router, StaticFolder, StaticResponse, Value,
+};
+use crate::limits::{ComponentLimits, EdgeLimits};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+/// An application: everything that the manifest says, checked, with values filled in. All paths are absolute.
+#[derive(Debug, Clone)]
+pub struct Application {
+    /// The application's name.
+    pub name: String,
+    /// Its version; empty when the manifest has none.
+    pub version: String,
+    /// What it is.
+    pub description: String,
+    /// The folder of the manifest.
+    pub dir: PathBuf,
+    /// The manifest, as the user named it: for messages.
+    pub manifest: PathBuf,
+    /// The path that all routes begin with; `/` when the manifest has none.
+    pub base_path: String,
+    /// HTTP triggers in the order of the file, but for those without a component.
+    pub routes: Vec<Route>,
+    /// HTTP triggers that the host answers itself.
+    pub static_routes: Vec<StaticRoute>,
+    /// Channels of Redis servers whose messages components get.
+    pub redis_triggers: Vec<RedisTrigger>,
+    /// Folders whose files the host serves, in the order of the file.
+    pub static_folders: Vec<StaticFolder>,
+    /// Components by name.
+    pub components: BTreeMap<String, Component>,
+    /// Limits of the HTTP edge and the process.
+    pub limits: EdgeLimits,
+    /// The proxies that are believed when they name the client of a connection or a request.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where a key-value store is kept, for labels that the runtime configuration places.
+    pub key_value_places: BTreeMap<String, KeyValuePlace>,
+    /// Where a database lies, for labels that the runtime configuration places.
+    pub sqlite_paths: BTreeMap<String, PathBuf>,
+    /// The state folder, when the runtime configuration names one.
+    pub state_dir: Option<PathBuf>,
+    /// The command that tests the application, for `souk test`.
+    pub test: Option<String>,
+    /// Components that take no part, each with the variable that is set and turns it off.
+    pub off: BTreeMap<String, String>,
+    /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
+    pub conditional: BTreeMap<String, String>,
+    /// How to reach other hosts of the application; `None` when there are none.
+    pub nats: Option<NatsConfig>,
+    /// The components that run here; `None` when all do. The others run on other hosts.
+    pub only: Option<BTreeSet<String>>,
+    /// Names by which the administration listener may be called, besides its address.
+    pub admin_hosts: Vec<String>,
+}
+
+impl Application {
+    /// Whether the component `name` runs on this host.
+    pub fn runs_here(&self, name: &str) -> bool {
+        self.components.contains_key(name) && self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
+
+    /// The components that run on this host.
+    pub fn here(&self) -> impl Iterator<Item = &Component> {
+        self.components.values().filter(|component| self.runs_here(&component.name))
+    }
+
+    /// The router for the public routes; each leads to the name of its component.
+    pub fn router(&self) -> Router<String> {
+        Router::new(self.routes.iter().filter_map(|route| Some((route.pattern.clone()?, route.component.clone()))))
+    }
+}
+
+/// One HTTP trigger.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The trigger's id, given or made as Spin does.
+    pub id: String,
+    /// The paths; `None` for a private route, which only components of the application reach.
+    pub pattern: Option<RoutePattern>,
+    /// The component that answers.
+    pub component: String,
+    /// Components that a request passes before it comes to `component`, the first one first.
+    pub middleware: Vec<String>,
+    /// Whether its requests have a reserve of the limit `request_memory`.
+    pub reserved: bool,
+    /// The line of the trigger.
+    pub line: usize,
+}
+
+/// One HTTP trigger that the host answers.
+#[derive(Debug, Clone)]
+pub struct StaticRoute {
+    /// The trigger's id, given or made as Spin does.
+    pub id: String,
+    /// The paths.
+    pub pattern: RoutePattern,
+    /// The answer.
+    pub response: StaticResponse,
+    /// The line of the trigger.
+    pub line: usize,
+}
+
+/// One component and what it is granted.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Its name.
+    pub name: String,
+    /// The line of its table.
+    pub line: usize,
+    /// What it is.
+    pub description: String,
+    /// The `.wasm` file; it need not exist yet. Of a component that is downloaded, the host says where the file is.
+    pub source: PathBuf,
+    /// Where the code is downloaded from, when it is no file of the application.
+    pub download: Option<Download>,
+    /// The component that it was made for, when the manifest names it only as a dependency or middleware of that one.
+    pub part_of: Option<String>,
+    /// The component that it is a copy of, with configuration of the one that it is a part of.
+    pub copy_of: Option<String>,
+    /// Variables for `spin:variables`, templates filled in.
+    pub variables: BTreeMap<String, Value>,
+    /// Environment variables of its sandbox.
+    pub environment: BTreeMap<String, String>,
+    /// Files that it may read.
+    pub files: Files,
+    /// Network destinations that it may reach.
+    pub allowed_outbound_hosts: Vec<AllowedHost>,
+    /// Labels of the key-value stores that it may open.
+    pub key_value_stores: Vec<String>,
+    /// Labels of the databases that it may open.
+    pub sqlite_databases: Vec<String>,
+    /// Links: which component answers its imports.
+    pub dependencies: Vec<Dependency>,
+    /// Which of its imports are answered by durable links; each is of a dependency.
+    pub durable: Vec<Marked>,
+    /// Which of its imports are answered by remote links wherever their target runs; each is of a dependency.
+    pub remote: Vec<Marked>,
+    /// Which of its functions other components may call twice.
+    pub idempotent: Vec<Idempotent>,
+    /// What it exports beyond what other components depend on; for the generator of its bindings.
+    pub exports: Vec<DependencyName>,
+    /// What it has to do with a NestJS system.
+    pub nest: Nest,
+    /// Whether the host counts as ready whatever this component lacks.
+    pub ignored_for_readiness: bool,
+    /// How it is built.
+    pub build: Option<Build>,
+    /// The folder of its migrations; it exists.
+    pub migrations: Option<PathBuf>,
+    /// The database that its migrations are for, where the manifest says so.
+    pub database: Option<DatabaseUrl>,
+    /// Its limits.
+    pub limits: ComponentLimits,
+}
+
+/// A link as the manifest declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// The import, or the package whose imports are all meant.
+    pub name: DependencyName,
+    /// The component that answers.
+    pub component: String,
+    /// The export that answers, when it is called otherwise than the import.
+    pub export: Option<String>,
+    /// The line of the dependency.
+    pub line: usize,
+}
+
+/// A dependency that is marked as of one kind of link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The import, or the package whose imports are all meant.
+    pub name: DependencyName,
+    /// Its line in the manifest.
+    pub line: usize,
+}
+
+/// What a component exports and may be called twice: a second call changes nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotent {
+    /// The interface; always one, and not a package.
+    pub interface: DependencyName,
+    /// The function; `None` for all of the interface.
+    pub function: Option<String>,
+    /// Its line in the manifest.
+    pub line: usize,
+}
+
+impl Idempotent {
+    /// Whether the function `name` of the export `interface` is meant.
+    pub fn covers(&self, interface: &str, name: &str) -> bool {
+        self.interface.covers(interface) && self.function.as_deref().is_none_or(|function| function == name)
+    }
+}
+
+impl fmt::Display for Idempotent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.interface.fmt(f)?;
+        self.function.iter().try_for_each(|function| write!(f, "#{function}"))
+    }
+}
+
+/// How a component is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Commands for the shell, run one after the other.
+    pub commands: Vec<String>,
+    /// Where they run; the folder of the manifest when it does not say.
+    pub workdir: PathBuf,
+    /// Paths and patterns, from `workdir`, whose change calls for a new build.
+    pub watch: Vec<String>,
+}
+
+/// What `souk build` needs to know; made without any variable's value.
+#[derive(Debug)]
+pub struct BuildPlan {
+    /// The folder of the manifest.
+    pub dir: PathBuf,
+    /// Every component by name, those without a build command too.
+    pub components: BTreeMap<String, BuildStep>,
+    /// The command that tests the application, for `souk test`.
+    pub test: Option<String>,
+    /// What is legal and most likely not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One component to build.
+#[derive(Debug)]
+pub struct BuildStep {
+    /// The file that the build makes.
+    pub source: PathBuf,
+    /// Where the code is downloaded from, when it is no file of the application.
+    pub download: Option<Download>,
+    /// How; `None` when the manifest has no build command.
+    pub build: Option<Build>,
+    /// What it imports from other components.
+    pub imports: Vec<DependencyName>,
+    /// What it exports: what other components depend on, and what its own table adds.
+    pub exports: Vec<DependencyName>,
+    /// The line of the component.
+    pub line: usize,
+}

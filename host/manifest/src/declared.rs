@@ -1,0 +1,101 @@
+//! What the manifest declares of a variable, and the values of variables: what all that read, make or use them share.
+
+use super::names::nearest;
+use super::table::{At, Table};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The prefix of environment variables that set application variables.
+pub(super) const PREFIX: &str = "SPIN_VARIABLE";
+
+/// The value of a variable. `Debug` shows nothing of one that is secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value {
+    text: String,
+    secret: bool,
+}
+
+impl Value {
+    /// A value; `secret` when an application variable that took part in it is.
+    pub fn new(text: String, secret: bool) -> Self {
+        Value { text, secret }
+    }
+
+    /// The value itself, for the component. Not for logs or messages.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the value may be shown.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.secret { f.write_str("Value(secret)") } else { f.debug_tuple("Value").field(&self.text).finish() }
+    }
+}
+
+/// A variable as `[variables]` declares it. Its default can be secret, so there is no `Debug`.
+pub(super) struct Declared {
+    pub(super) line: usize,
+    pub(super) default: Option<String>,
+    pub(super) secret: bool,
+    /// How the host makes a value when nobody gives one.
+    pub(super) generated: Option<Generated>,
+    /// What an operator should be told when it has a certain value.
+    pub(super) warning: Option<Warning>,
+}
+
+/// How the host makes the value of a variable.
+pub(super) struct Generated {
+    pub(super) line: usize,
+    pub(super) kind: Kind,
+    pub(super) unless: Option<At<String>>,
+}
+
+/// What the host makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A random text that is kept.
+    Secret,
+    /// Where the application is served.
+    Url,
+}
+
+/// What to say when a variable has a value.
+pub(super) struct Warning {
+    pub(super) line: usize,
+    pub(super) value: String,
+    pub(super) message: String,
+}
+
+/// The name of the environment variable that sets `variable`.
+pub(super) fn environment_name(prefix: &str, variable: &str) -> String {
+    format!("{prefix}_{}", variable.to_ascii_uppercase())
+}
+
+/// Whether the variable that `key` names is declared; reports it when not.
+pub(super) fn check_named(
+    table: &Table<'_, '_>,
+    key: &str,
+    named: &At<String>,
+    declared: &BTreeMap<String, Declared>,
+) -> bool {
+    if declared.contains_key(&named.value) {
+        return true;
+    }
+    let fix = match nearest(&named.value, declared.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("declare it: `{} = {{ default = \"\" }}` under [variables]", named.value),
+    };
+    table.error(named.line, format!("`{key}` names the variable `{}`, which is not declared", named.value), fix);
+    false
+}
+
+/// Whether the variable has a value, and not an empty one.
+pub(super) fn is_set(values: &BTreeMap<String, Value>, name: &str) -> bool {
+    values.get(name).is_some_and(|value| !value.expose().is_empty())
+}

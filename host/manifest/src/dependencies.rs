@@ -1,0 +1,171 @@
+//! `[component.NAME.dependencies]`: what answers a component's imports.
+//!
+//! In Spin a dependency is code that is composed into its component. Here it always has a sandbox of its own: a
+//! component of the application is one already, and of a file or a URL one is made (see [`super::inherit`]), which is
+//! granted nothing but what `inherit_configuration` names. What comes from a registry is refused by name.
+
+use super::Dependency;
+use super::names::DependencyName;
+use super::source::{self, Code, NO_REGISTRY};
+use super::table::Table;
+use std::collections::BTreeMap;
+use std::path::Path;
+use toml::de::DeValue;
+
+/// What of a component's configuration another one can inherit, as Spin names it.
+pub(super) const INHERITABLE: [&str; 7] = [
+    "ai_models",
+    "allowed_outbound_hosts",
+    "environment",
+    "files",
+    "key_value_stores",
+    "sqlite_databases",
+    "variables",
+];
+
+/// What answers, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Provider {
+    pub(super) answer: Answer,
+    /// The keys whose configuration it takes over.
+    pub(super) inherit: Vec<&'static str>,
+    /// Environment variables besides its own.
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) line: usize,
+}
+
+/// Whose code answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A component of the application.
+    Component(String),
+    /// Code that is no component of the application yet.
+    Code(Code),
+}
+
+/// Reads the dependencies of one component; `inherit_all` when its table says that they inherit its configuration. The
+/// providers are in the order of the dependencies, whose components are not known yet.
+pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, Vec<Provider>) {
+    let inherit_all = table.boolean("dependencies_inherit_configuration").is_some_and(|inherit| inherit.value);
+    let (mut links, mut providers) = (Vec::new(), Vec::new());
+    if let Some(dependencies) = table.table("dependencies") {
+        read_table(&dependencies, dir, inherit_all, &mut links, &mut providers);
+    }
+    (links, providers)
+}
+
+/// Reads a table of dependencies; one with the name of an earlier table's takes its place when `links` has some.
+pub(super) fn read_table(
+    dependencies: &Table<'_, '_>,
+    dir: &Path,
+    inherit_all: bool,
+    links: &mut Vec<Dependency>,
+    providers: &mut Vec<Provider>,
+) {
+    for (key, value) in dependencies.entries() {
+        let name = match DependencyName::parse(key.value) {
+            Ok(name) => name,
+            Err(error) => {
+                let message = format!("`{}` is not a dependency's name: {error}", key.value);
+                dependencies.error(key.line, message, "write \"namespace:package/interface@version\"");
+                continue;
+            }
+        };
+        if value.get_ref().is_str() {
+            dependencies.error(key.line, format!("dependency `{name}` {}", NO_REGISTRY.0), NO_REGISTRY.1);
+            continue;
+        }
+        let Some(mut entry) = dependencies.entry(&key, value) else { continue };
+        let export = entry.string("export");
+        if let (Some(export), None) = (&export, &name.interface) {
+            let message = format!("dependency `{name}` is a whole package and has an `export`");
+            entry.error(export.line, message, "name the interface in the dependency, or remove `export`");
+        }
+        let what = format!("dependency `{name}`");
+        let Some(provider) = read_provider(&mut entry, &what, dir, inherit_all) else { continue };
+        entry.place = what;
+        entry.finish();
+        if let Some(other) = links.iter().find(|other| other.name.overlaps(&name)) {
+            let message = format!("dependencies `{}` and `{name}` are for the same import", other.name);
+            dependencies.error(key.line, message, "keep one of the two");
+        } else {
+            let export = export.map(|export| export.value);
+            links.push(Dependency { name, component: String::new(), export, line: key.line });
+            providers.push(Provider { line: key.line, ..provider });
+        }
+    }
+}
+
+/// Reads what answers: `component`, `path` or `url`, and what it inherits; `what` is its name in messages. The caller
+/// finishes the table.
+pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, inherit_all: bool) -> Option<Provider> {
+    let registry = ["version", "registry", "package"];
+    registry.into_iter().for_each(|key| entry.hide(key));
+    if registry.into_iter().any(|key| entry.value(key).is_some()) {
+        entry.error(entry.line, format!("{what} {}", NO_REGISTRY.0), NO_REGISTRY.1);
+        return None;
+    }
+    let given: Vec<_> = ["component", "path", "url"].into_iter().filter(|key| entry.value(key).is_some()).collect();
+    if let [one, other, ..] = given.as_slice() {
+        let message = format!("{what} has both `{one}` and `{other}`");
+        entry.error(entry.line, message, "keep one of the two");
+        return None;
+    }
+    let inherit = read_inherit(entry, inherit_all);
+    let environment = read_environment(entry, "environment");
+    let answer = match given.first().copied() {
+        Some("path") => entry.string("path").map(|path| Answer::Code(Code::File(dir.join(path.value)))),
+        Some("url") => source::download(entry).map(|download| Answer::Code(Code::Download(download))),
+        _ => entry
+            .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
+            .map(|component| Answer::Component(component.value)),
+    };
+    // What else is wrong with the entry is reported too.
+    if answer.is_none() {
+        entry.hide("digest");
+        entry.value("digest");
+    }
+    let line = entry.line;
+    answer.map(|answer| Provider { answer, inherit, environment, line })
+}
+
+/// Reads `inherit_configuration`: all, nothing, or a list of keys.
+fn read_inherit(entry: &mut Table<'_, '_>, all: bool) -> Vec<&'static str> {
+    let everything = |all: bool| if all { INHERITABLE.to_vec() } else { Vec::new() };
+    let Some((line, value)) = entry.value("inherit_configuration") else { return everything(all) };
+    match value.get_ref() {
+        DeValue::Boolean(all) => everything(*all),
+        DeValue::Array(_) => {
+            let mut inherit = Vec::new();
+            for key in entry.strings("inherit_configuration") {
+                match INHERITABLE.into_iter().find(|known| *known == key.value) {
+                    Some(known) if inherit.contains(&known) => {}
+                    Some(known) => inherit.push(known),
+                    None => {
+                        let message = format!("`{}` in `inherit_configuration` cannot be inherited", key.value);
+                        entry.error(key.line, message, format!("name one of {}", INHERITABLE.join(", ")));
+                    }
+                }
+            }
+            inherit
+        }
+        other => {
+            entry.mismatch("inherit_configuration", line, "`true`, `false` or a list of strings", other);
+            Vec::new()
+        }
+    }
+}
+
+/// Reads a table of environment variables.
+pub(super) fn read_environment(table: &mut Table<'_, '_>, key: &'static str) -> BTreeMap<String, String> {
+    let Some(environment) = table.table(key) else { return BTreeMap::new() };
+    let mut pairs = BTreeMap::new();
+    for (name, value) in environment.string_entries() {
+        if name.value.is_empty() || name.value.contains(['=', '\0']) || value.contains('\0') {
+            let message = format!("`{}` cannot be an environment variable", name.value.escape_debug());
+            environment.error(name.line, message, "leave out `=` and zero bytes");
+        }
+        pairs.insert(name.value.to_owned(), value);
+    }
+    pairs
+}

@@ -1,0 +1,85 @@
+//! Mistakes in components.
+
+use super::*;
+
+pub(super) fn mistakes() -> Vec<Mistake> {
+    vec![
+        in_component("sqlite_database = [\"orders\"]", 8, "unknown key `sqlite_database`", "`sqlite_databases`"),
+        in_component("sqlite_databases = \"orders\"", 8, "must be a list of strings", "[\"...\"]"),
+        in_component("sqlite_databases = [\"../x\"]", 8, "cannot be a label", "my-data"),
+        in_component("key_value_stores = [\"a\", 3]", 8, "list of strings", "list of strings"),
+        in_component("environment = { PORT = 80 }", 8, "`PORT` must be a string", "quotes"),
+        in_component("environment = { \"A=B\" = \"\" }", 8, "environment variable", "leave out"),
+        in_component("allowed_http_hosts = [\"a.test/x\"]", 8, "`allowed_http_hosts`: it has a path", "https://HOST"),
+        in_component("ai_models = \"llama\"", 8, "`ai_models` must be a list of strings", "[\"...\"]"),
+        in_component("profile.debug.sources = \"x\"", 8, "unknown key `sources`", "`source`"),
+        in_component("profile.debug.build.command = 3", 8, "`command` must be a string or a list", "write"),
+        in_component("profile.debug.source = { package = \"n:p\", version = \"1\" }", 8, "a registry", "download"),
+        in_component("dependencies_inherit_configuration = \"all\"", 8, "must be `true` or `false`", "write"),
+        in_component(
+            "allowed_outbound_hosts = [\"example.com\"]",
+            8,
+            "`example.com` in `allowed_outbound_hosts`: the scheme is missing",
+            "https://HOST",
+        ),
+        in_component("allowed_outbound_hosts = [\"\"]", 8, "the scheme is missing", "https://HOST"),
+        in_component(
+            "allowed_outbound_hosts = [\n\"https://a.test\",\n\"https://a.test/x\"]",
+            10,
+            "has a path",
+            "host only",
+        ),
+        in_component(
+            "allowed_outbound_hosts = [\"https://{{ h }}\"]\n[variables]\nh = { default = \"\" }",
+            8,
+            "`https://{{ h }}`",
+            "value of `h`",
+        ),
+        in_component(
+            "allowed_outbound_hosts = [\"http://b.spin.internal\"]",
+            8,
+            "no such component",
+            "component of this application",
+        ),
+        in_component("files = [\"../x/*\"]", 8, "leaves the folder", "copy the files"),
+        in_component("files = [\"a[\"]", 8, "is not a pattern", "assets/**"),
+        in_component(
+            "files = [{ source = \"x\", destination = \"y\" }]",
+            8,
+            "not an absolute path",
+            "begin it with `/`",
+        ),
+        in_component("files = [{ source = \"x\" }]", 8, "has no `destination`", "destination ="),
+        in_component("files = [7]", 8, "of type integer", "pattern"),
+        in_component("build.workdir = \"x\"", 8, "has no `command`", "command ="),
+        in_component("build.command = []", 8, "empty list", "command ="),
+        in_component("build = { command = \"make\", watchs = [\"x\"] }", 8, "unknown key `watchs`", "`watch`"),
+        in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "make the folder"),
+        in_component("tool.souk.migrations = \"spin.toml\"", 8, "is a file", "name the folder"),
+        in_component(
+            "tool.souk.durable = [\"n:p/i\"]",
+            8,
+            "`n:p/i` in `durable` is not a dependency",
+            "add `\"n:p/i\" = { component = \"NAME\" }`",
+        ),
+        in_component("tool.souk.durable = [\"in\"]", 8, "it names no package", "namespace:package"),
+        in_component(
+            "tool.souk.remote = [\"n:p/i\"]",
+            8,
+            "`n:p/i` in `remote` is not a dependency",
+            "add `\"n:p/i\" = { component = \"NAME\" }`",
+        ),
+        in_component(
+            &format!(
+                "tool.souk = {{ durable = [\"n:p/i\"], remote = [\"n:p\"] }}\n{}",
+                dependency("{ component = \"b\" }")
+            ),
+            8,
+            "`n:p` is in `remote` and, as `n:p/i`, in `durable`",
+            "take it out of one",
+        ),
+        in_component("tool.souk.idempotent = [\"n:p\"]", 8, "`n:p` in `idempotent` is neither", "#function"),
+        in_component("tool.souk.idempotent = [\"n:p/i#\"]", 8, "names no function after its `#`", "#function"),
+        in_component("tool.souk.idempotent = [\"in#f\"]", 8, "it names no package", "#function"),
+    ]
+}

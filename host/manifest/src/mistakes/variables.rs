@@ -1,0 +1,100 @@
+//! Mistakes in variables: declared, made by the host, warned of, and those that turn components off.
+
+use super::*;
+
+pub(super) fn mistakes() -> Vec<Mistake> {
+    vec![
+        beside_component(
+            "[variables]\nv = { required = true }",
+            9,
+            "`v` is required and has no value",
+            "set SPIN_VARIABLE_V",
+        ),
+        beside_component("[variables]\nv = {}", 9, "no default and is not required", "required = true"),
+        beside_component(
+            "[variables]\nv = { default = \"\", required = true }",
+            9,
+            "required and has a default",
+            "keep one",
+        ),
+        beside_component("[variables]\nv = { default = 7 }", 9, "`default` must be a string", "quotes"),
+        beside_component("[variables]\nv = \"x\"", 9, "`v` must be a table", "table"),
+        beside_component(
+            "[variables]\nno-dash = { default = \"\" }",
+            9,
+            "`no-dash` cannot be a variable's name",
+            "snake_case",
+        ),
+        beside_component("[variables]\nv = { default = \"\", secrte = true }", 9, "unknown key `secrte`", "`secret`"),
+        in_component(
+            "variables = { v = \"{{ nobody }}\" }",
+            8,
+            "variable `nobody`, which is not declared",
+            "[variables]",
+        ),
+        in_component(
+            "variables = { v = \"{{ api_kye }}\" }\n[variables]\napi_key = { default = \"\" }",
+            8,
+            "`api_kye`",
+            "{{ api_key }}",
+        ),
+        in_component("variables = { v = \"{{ open\" }", 8, "without `}}`", "{{ variable }}"),
+        in_component("variables = { \"a-b\" = \"\" }", 8, "cannot be a variable's name", "snake_case"),
+        in_component("variables = { v = true }", 8, "`v` must be a string", "quotes"),
+        warned("opn = { value = \"true\", message = \"m\" }", "`warnings` names the variable `opn`", "`open`"),
+        warned("open = { value = \"true\" }", "message", "message = "),
+        generated(
+            "api_kye = { generate = \"secret\" }",
+            "api_key = { required = true, secret = true }",
+            "`api_kye` is generated, but not declared",
+            "did you mean `api_key`?",
+        ),
+        generated("v = { generate = \"url\" }", "", "`v` is generated, but not declared", "v = { required = true }"),
+        generated("v = { generate = \"url\" }", "v = { default = \"\" }", "never be generated", "required = true"),
+        generated("v = { generate = \"secret\" }", "v = { required = true }", "not declared as one", "secret = true"),
+        generated("v = { generate = \"uuid\" }", "v = { required = true }", "`generate = \"uuid\"`", "\"url\""),
+        generated("v = { generate = true }", "v = { required = true }", "`generate` must be a string", "quotes"),
+        generated("v = { generat = \"url\" }", "v = { required = true }", "unknown key `generat`", "`generate`"),
+        generated("v = {}", "v = { required = true }", "has no `generate`", "generate = \"secret\""),
+        generated("v = \"url\"", "v = { required = true }", "`v` must be a table", "table"),
+        generated(
+            "v = { generate = \"url\", unles = \"w\" }",
+            "v = { required = true }\nw = { default = \"\" }",
+            "unknown key `unles`",
+            "`unless`",
+        ),
+        generated(
+            "v = { generate = \"url\", unless = \"bank_kye\" }",
+            "v = { required = true }\nbank_key = { default = \"\" }",
+            "names the variable `bank_kye`, which is not declared",
+            "did you mean `bank_key`?",
+        ),
+        generated(
+            "v = { generate = \"url\", unless = \"w\" }\nw = { generate = \"url\" }",
+            "v = { required = true }\nw = { required = true }",
+            "`w`, which is generated itself",
+            "the operator decides",
+        ),
+        Mistake(
+            format!(
+                "{}api_key = {{ default = \"k\" }}\n",
+                generated("v = { generate = \"url\", unless = \"api_key\" }", "v = { required = true }", "", "").0
+            ),
+            7,
+            None,
+            "`v` is required because `api_key` is set",
+            "set SPIN_VARIABLE_V",
+        ),
+        in_component("tool.souk.unless = \"no_such\"", 8, "`no_such`, which is not declared", "[variables]"),
+        in_component("tool.souk.unless = true", 8, "`unless` must be a string", "quotes"),
+        in_component(
+            &format!(
+                "{}[component.b.tool.souk]\nunless = \"v\"\n[variables]\nv.default = \"x\"",
+                dependency("{ component = \"b\" }\n")
+            ),
+            11,
+            "component `b`, which is off, because `v` is set",
+            "leave `v` empty",
+        ),
+    ]
+}

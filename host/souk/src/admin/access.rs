@@ -1,0 +1,238 @@
+//! Who asks, and what they may do.
+//!
+//! On the control socket everybody may do everything: the system lets the owner of the state folder in alone. On TCP it
+//! takes a token, or the cookie that a browser got for a code; and three checks keep the pages of strangers out, which a
+//! browser on this machine runs as well:
+//!
+//! - `Host` is the address that was connected to, or a name in `admin_hosts`: a name of a stranger's that is made to lead
+//!   here (DNS rebinding) is refused.
+//! - `Origin`, where there is one, is the same host. There is no CORS: no header ever allows another.
+//! - With a cookie, what changes something must have an `Origin`, and `Sec-Fetch-Site` must not say that another site asks.
+
+use super::Admin;
+use super::problem::Problem;
+use crate::http::ADMIN_COOKIE as COOKIE;
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// What somebody may do; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// What names components and never data.
+    Nothing,
+    /// Look, but not at arguments and other data.
+    Read,
+    /// Everything but the tokens themselves.
+    Full,
+    /// Everything.
+    Owner,
+}
+
+/// Where a connection came in.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// The control socket; the system's number of the user at its other end, where it says so.
+    Socket(Option<u32>),
+    /// The listener.
+    Tcp {
+        /// The client.
+        peer: SocketAddr,
+        /// The address that it connected to.
+        local: SocketAddr,
+        /// Whether it speaks TLS.
+        secure: bool,
+    },
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub struct Asker {
+    /// What they may do.
+    pub right: Right,
+    /// For the log: how they are known, and never by what secret.
+    name: String,
+    /// The cookie that they came with.
+    pub cookie: Option<String>,
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Finds out who sends a request with this head.
+///
+/// # Errors
+/// When the request is one that a stranger's page makes.
+pub fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, Problem> {
+    let (peer, local, secure) = match door {
+        Door::Socket(uid) => {
+            let user = uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
+            return Ok(Asker { right: Right::Owner, name: format!("control socket{user}"), cookie: None });
+        }
+        Door::Tcp { peer, local, secure } => (peer, *local, *secure),
+    };
+    let host = check_host(head, local, &admin.app.application().admin_hosts)?;
+    let same_origin = check_origin(&head.headers, &host, secure)?;
+    if let Some(token) = bearer(&head.headers) {
+        return Ok(match admin.tokens.right(token) {
+            Some(right @ Right::Read) => Asker { right, name: format!("token `read` from {peer}"), cookie: None },
+            Some(right) => Asker { right, name: format!("token `full` from {peer}"), cookie: None },
+            None => nobody(peer),
+        });
+    }
+    let Some(cookie) = cookie(&head.headers) else { return Ok(nobody(peer)) };
+    let Some((number, right)) = admin.sessions.find(cookie) else { return Ok(nobody(peer)) };
+    let changes = head.method != Method::GET && head.method != Method::HEAD;
+    let site = head.headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
+    if (changes && !same_origin) || site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        let message = "the request comes from another site's page\n  fix: use a token, `Authorization: Bearer TOKEN`";
+        return Err(Problem::new(StatusCode::FORBIDDEN, message));
+    }
+    Ok(Asker { right, name: format!("session {number} from {peer}"), cookie: Some(cookie.to_owned()) })
+}
+
+fn nobody(peer: &SocketAddr) -> Asker {
+    Asker { right: Right::Nothing, name: format!("nobody known, from {peer}"), cookie: None }
+}
+
+/// The host that the request is for, where it is this one: the address `local`, or one of `names`.
+fn check_host(head: &Parts, local: SocketAddr, names: &[String]) -> Result<Authority, Problem> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
+        _ => None,
+    };
+    let Some(host) = host.filter(|host| !host.as_str().contains('@')) else {
+        return Err(Problem::bad("the request has no `Host` header, or one that is no host"));
+    };
+    let same_target = head.uri.authority().is_none_or(|target| target.as_str().eq_ignore_ascii_case(host.as_str()));
+    let name = host.host().to_ascii_lowercase();
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_address = match ip {
+        Ok(ip) => ip.to_canonical() == local.ip().to_canonical(),
+        // Browsers never look it up.
+        Err(_) => name == "localhost" && local.ip().to_canonical().is_loopback(),
+    };
+    let is_here = is_address && host.port_u16().unwrap_or(80) == local.port();
+    if same_target && (is_here || names.contains(&name)) {
+        return Ok(host);
+    }
+    let message = format!(
+        "the request's `Host` is not this listener's address\n  fix: ask for {local}, or add the name to `admin_hosts` in \
+         runtime-config.toml and start the host again"
+    );
+    Err(Problem::new(StatusCode::FORBIDDEN, message))
+}
+
+/// Whether the request has an `Origin`, which is then `host`.
+fn check_origin(headers: &HeaderMap, host: &Authority, secure: bool) -> Result<bool, Problem> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(false) };
+    let origin = origin.to_str().unwrap_or_default();
+    // A proxy that speaks TLS for this host passes its own name on.
+    let schemes: &[&str] = if secure { &["https://"] } else { &["http://", "https://"] };
+    let same = schemes.iter().filter_map(|scheme| origin.strip_prefix(scheme));
+    if same.into_iter().any(|origin| origin.eq_ignore_ascii_case(host.as_str())) && origins.next().is_none() {
+        return Ok(true);
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, "the request's `Origin` is another site"))
+}
+
+/// The token of `Authorization: Bearer TOKEN`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The value of the session's cookie.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(http::header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn head(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().uri("/v1/components");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_host_that_is_neither_the_address_nor_a_known_name_is_refused() {
+        let (v4, v6) = ("127.0.0.1:3001".parse().unwrap(), "[::1]:3001".parse().unwrap());
+        let other = "192.0.2.7:3001".parse().unwrap();
+        let names = ["admin.example".to_owned()];
+        for (local, host, good) in [
+            (v4, "127.0.0.1:3001", true),
+            (v4, "localhost:3001", true),
+            (v4, "LOCALHOST:3001", true),
+            (v4, "127.0.0.1", false),
+            (v4, "127.0.0.1:3000", false),
+            (v4, "127.0.0.2:3001", false),
+            (v4, "evil.example:3001", false),
+            (v4, "admin.example", true),
+            (v4, "ADMIN.example:8443", true),
+            (v4, "x.admin.example", false),
+            (v4, "user@127.0.0.1:3001", false),
+            (v4, "", false),
+            (v6, "[::1]:3001", true),
+            (v6, "localhost:3001", true),
+            (other, "192.0.2.7:3001", true),
+            (other, "localhost:3001", false),
+        ] {
+            assert_eq!(check_host(&head(&[("host", host)]), local, &names).is_ok(), good, "{host} at {local}");
+        }
+        assert!(check_host(&head(&[]), v4, &names).is_err());
+        assert!(check_host(&head(&[("host", "127.0.0.1:3001"), ("host", "a")]), v4, &names).is_err());
+        let mut absolute = head(&[("host", "127.0.0.1:3001")]);
+        absolute.uri = "http://evil.example/v1".parse().unwrap();
+        assert!(check_host(&absolute, v4, &names).is_err());
+    }
+
+    #[test]
+    fn another_origin_is_refused() {
+        let host = Authority::from_static("127.0.0.1:3001");
+        for (origin, secure, expected) in [
+            ("http://127.0.0.1:3001", false, true),
+            ("https://127.0.0.1:3001", true, true),
+            ("http://127.0.0.1:3001", true, false),
+            ("http://127.0.0.1:3000", false, false),
+            ("http://127.0.0.1", false, false),
+            ("null", false, false),
+            ("https://evil.example", false, false),
+        ] {
+            let found = check_origin(&head(&[("origin", origin)]).headers, &host, secure);
+            assert_eq!(found.ok(), expected.then_some(true), "{origin}");
+        }
+        assert_eq!(check_origin(&HeaderMap::new(), &host, false).unwrap(), false);
+    }
+
+    #[test]
+    fn a_session_is_found_among_other_cookies() {
+        assert_eq!(cookie(&head(&[("cookie", "a=1; souk_admin=x")]).headers), Some("x"));
+    }
+
+    #[test]
+    fn a_token_is_taken_from_the_bearer_scheme_alone() {
+        for (value, expected) in
+            [("Bearer abc", Some("abc")), ("bearer abc", Some("abc")), ("Basic abc", None), ("abc", None)]
+        {
+            assert_eq!(bearer(&head(&[("authorization", value)]).headers), expected, "{value}");
+        }
+    }
+}

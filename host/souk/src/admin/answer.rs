@@ -1,0 +1,301 @@
+//! One request of the API, from the right that it needs to its answer.
+
+use super::access::{self, Asker, Door, Right};
+use super::call::{CallRequest, call, list};
+use super::problem::Problem;
+use super::routes::{self, Action, parameter};
+use super::serve::MAX_MESSAGE_BYTES;
+use super::sessions::SESSION_TTL;
+use super::{Admin, console, facts, messages};
+use crate::http::ADMIN_COOKIE as COOKIE;
+use crate::usage;
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use souk_bindings::printable;
+use souk_links::durable::operator::{self, Which};
+use souk_manifest::secrets::SecretError;
+use std::sync::Arc;
+use std::time::Duration;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of requests to the administration.
+    pub(crate) const FIXED_LIMITS = "administration";
+
+    /// How long the body of a request may take to arrive.
+    const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The longest body of a request that needs no right.
+    const MAX_OPEN_BODY_BYTES: usize = 4 << 10, bytes;
+    /// The most of a name in a request that its line in the log has.
+    const MAX_LOGGED_BYTES: usize = 200, bytes;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// What a request to sign in has.
+#[derive(Deserialize)]
+struct SignIn {
+    code: String,
+}
+
+/// Both tokens, for their owner.
+#[derive(Serialize)]
+struct TokenValues {
+    read: String,
+    full: String,
+}
+
+/// Answers `request`, which came in at `door`. Never fails: what goes wrong becomes an answer.
+pub async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let mut answer = match access::asker(&head, door, admin) {
+        Ok(asker) => {
+            let request = Asked { admin, door, asker, head, body };
+            request.answer().await.unwrap_or_else(|problem| refused(&problem))
+        }
+        Err(problem) => refused(&problem),
+    };
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    answer
+}
+
+/// A request with who sent it.
+struct Asked<'a> {
+    admin: &'a Arc<Admin>,
+    door: &'a Door,
+    asker: Asker,
+    head: http::request::Parts,
+    body: Incoming,
+}
+
+impl Asked<'_> {
+    async fn answer(self) -> Result<Answer, Problem> {
+        let (route, id) = routes::find(&self.head.method, self.head.uri.path())?;
+        self.check(route.needs)?;
+        if !route.action.changes() {
+            return self.look(route.action, id).await;
+        }
+        let draining = || Problem::unavailable("the host is stopping: nothing new is begun");
+        if self.admin.readiness.is_draining() {
+            return Err(draining());
+        }
+        // In this order a drain either waits for it, or it has seen that the host drains.
+        let _under_way = self.admin.changes.token();
+        if self.admin.readiness.is_draining() {
+            return Err(draining());
+        }
+        self.change(route.action, id).await
+    }
+
+    fn check(&self, needs: Right) -> Result<(), Problem> {
+        match self.asker.right {
+            right if right >= needs => Ok(()),
+            Right::Nothing => {
+                let fix = "send `Authorization: Bearer TOKEN`; `souk admin token` prints the tokens";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, format_args!("this needs a token\n  fix: {fix}")))
+            }
+            _ if needs == Right::Owner => {
+                let message =
+                    "this is for the control socket alone\n  fix: ask there, as the owner of the state folder";
+                Err(Problem::new(StatusCode::FORBIDDEN, message))
+            }
+            _ => {
+                let message = "the token `read` does not allow this\n  fix: use the token `full`";
+                Err(Problem::new(StatusCode::FORBIDDEN, message))
+            }
+        }
+    }
+
+    /// What changes nothing.
+    async fn look(self, action: Action, id: String) -> Result<Answer, Problem> {
+        let Asked { admin, door, asker, head, body } = self;
+        let query = |key| parameter(head.uri.query(), key);
+        match action {
+            Action::Console(file) => Ok(console::answer(file)),
+            Action::Live => Ok(text("ok\n")),
+            Action::Ready => {
+                let report = admin.readiness.report(false);
+                let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                with_status(status, &report)
+            }
+            Action::Metrics => {
+                let metrics = admin.metrics.text();
+                let broken = |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("{error}"));
+                let mut answer = text(metrics.map_err(broken)?);
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
+                Ok(answer)
+            }
+            Action::Readiness => json(&admin.readiness.report(true)),
+            Action::SignIn => {
+                let SignIn { code } = read(body, MAX_OPEN_BODY_BYTES).await?;
+                let Some(cookie) = admin.sessions.exchange(&code).map_err(internal)? else {
+                    let message =
+                        "the code was used already, or is older than a minute\n  fix: `souk admin code` makes another";
+                    return Err(Problem::new(StatusCode::UNAUTHORIZED, message));
+                };
+                tracing::info!("administration: {asker} has exchanged a code for a session");
+                Ok(cookied(&cookie, SESSION_TTL, door))
+            }
+            Action::SignOut => {
+                if let Some(cookie) = &asker.cookie {
+                    admin.sessions.end(cookie);
+                }
+                Ok(cookied("", Duration::ZERO, door))
+            }
+            Action::Code => {
+                let code = admin.sessions.code().map_err(internal)?;
+                let url = admin.listener.as_ref().map(|url| format!("{url}/#code={code}"));
+                json(&serde_json::json!({ "code": code, "url": url }))
+            }
+            Action::Application => json(&facts::application(admin)),
+            Action::Components => json(&facts::components(admin)),
+            Action::Functions => json(&list(&admin.app).await),
+            Action::ListMessages => {
+                let dead = query("dead").is_some_and(|dead| dead == "true");
+                json(&messages::run(&admin.app, operator::Request::List { dead }).await?)
+            }
+            Action::ShowMessage => {
+                let found = messages::run(&admin.app, operator::Request::Show(id)).await?;
+                let mut event = found.events.into_iter().next().ok_or_else(|| Problem::not_found("it is gone"))?;
+                if asker.right < Right::Full {
+                    event.arguments = None;
+                }
+                json(&event)
+            }
+            Action::Budgets => json(&usage::of(&admin.app)),
+            Action::Limits => json(&facts::limits(admin)),
+            Action::Log => {
+                let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());
+                json(&facts::log(admin, number("after"), number("lines")))
+            }
+            Action::Call
+            | Action::RetryMessage
+            | Action::DropMessage
+            | Action::RetryDead
+            | Action::DropDead
+            | Action::RenewTokens => Err(Problem::bad("this changes something")),
+        }
+    }
+
+    /// What changes something: the log says who has asked for what, before it is done.
+    async fn change(self, action: Action, id: String) -> Result<Answer, Problem> {
+        let Asked { admin, asker, body, .. } = self;
+        let note = |what: &str| tracing::info!("administration: {asker} asks to {what}");
+        match action {
+            Action::Call => {
+                let request: CallRequest = read(body, MAX_MESSAGE_BYTES).await?;
+                note(&format!("call {} of {}", logged(&request.function), logged(&request.component)));
+                json(&call(&admin.app, request).await?)
+            }
+            Action::RenewTokens => {
+                note("renew the tokens");
+                let (read, full) = admin.tokens.renew().map_err(internal)?;
+                admin.sessions.end_all();
+                json(&TokenValues { read, full })
+            }
+            other => {
+                let (what, request) = match other {
+                    Action::RetryMessage => {
+                        (format!("retry message {}", logged(&id)), operator::Request::Retry(Which::One(id)))
+                    }
+                    Action::DropMessage => {
+                        (format!("drop message {}", logged(&id)), operator::Request::Drop(Which::One(id)))
+                    }
+                    Action::RetryDead => ("retry all dead letters".to_owned(), operator::Request::Retry(Which::Dead)),
+                    _ => ("drop all dead letters".to_owned(), operator::Request::Drop(Which::Dead)),
+                };
+                note(&what);
+                json(&messages::run(&admin.app, request).await?)
+            }
+        }
+    }
+}
+
+/// A name from a request, fit for a line of the log.
+fn logged(name: &str) -> String {
+    let mut name = printable(name);
+    name.truncate(name.floor_char_boundary(MAX_LOGGED_BYTES));
+    name
+}
+
+fn internal(error: SecretError) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("{error}\n  fix: {}", error.fix()))
+}
+
+/// The JSON in a body of at most `most` bytes.
+async fn read<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, Problem> {
+    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    let body = whole.map_err(late)?.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+        true => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format_args!("the body is larger than {most} bytes")),
+        false => Problem::bad("the body broke off"),
+    })?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+        // Without what stands there: it may be a secret.
+        let what = if error.is_data() { "has not the members that it needs" } else { "is no JSON" };
+        let place = (error.line(), error.column());
+        Problem::bad(format_args!("the body {what} (line {}, column {})", place.0, place.1))
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<Answer, Problem> {
+    with_status(StatusCode::OK, value)
+}
+
+fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Answer, Problem> {
+    let body = serde_json::to_vec(value).map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the answer is no JSON: {error}"))
+    })?;
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(answer)
+}
+
+fn text(text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+/// An answer without a body that sets the session's cookie for `time`.
+fn cookied(value: &str, time: Duration, door: &Door) -> Answer {
+    let secure = if matches!(door, Door::Tcp { secure: true, .. }) { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", time.as_secs());
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    // Hexadecimal digits: a header's value.
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        answer.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    answer
+}
+
+fn refused(problem: &Problem) -> Answer {
+    let status = problem.status();
+    let mut answer = with_status(status, problem).unwrap_or_default();
+    let headers = answer.headers_mut();
+    match status {
+        StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        StatusCode::SERVICE_UNAVAILABLE => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = problem.to_string().rsplit_once("takes ").map(|(_, allowed)| allowed.replace(" and ", ", "));
+            if let Some(allowed) = allowed.and_then(|allowed| HeaderValue::try_from(allowed).ok()) {
+                headers.insert(ALLOW, allowed);
+            }
+        }
+        _ => {}
+    }
+    answer
+}

@@ -1,0 +1,258 @@
+//! Calls of single functions by hand: every function of every component, public or not.
+
+use super::problem::Problem;
+use crate::app::{App, StartError};
+use crate::http::status_of;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use souk_bindings::call::CallContext;
+use souk_codec::FunctionCodec;
+use souk_codec::signature::signature_lines;
+use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
+use souk_manifest::Component;
+use souk_nats::ALLOW;
+use souk_runtime::{Compiled, Failure, Function, is_host_interface};
+use std::time::Duration;
+use uuid::Uuid;
+use wasmtime::component::types::Type;
+
+/// A call to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CallRequest {
+    /// The component, as in the manifest.
+    pub component: String,
+    /// The function, as `interface#name`; the version of the interface may be left out.
+    pub function: String,
+    /// The parameters: an object by name, or an array by position.
+    pub arguments: Box<RawValue>,
+}
+
+/// What the function answered. Its JSON is that of a WIT `result`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CallReply {
+    /// The function's value; of a `result`, its ok side. As text, so that fields keep the contract's order.
+    Ok(Box<RawValue>),
+    /// The err side of the function's `result`.
+    Err(Box<RawValue>),
+}
+
+/// A function that can be called.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// The component.
+    pub component: String,
+    /// The interface with its version.
+    pub interface: String,
+    /// The function with its types, as WIT.
+    pub signature: String,
+    /// Whether the component runs on another host.
+    #[serde(rename = "elsewhere")]
+    pub remote: bool,
+    /// The release of WASI that the component speaks, where that is known.
+    #[serde(default)]
+    pub wasi: Option<String>,
+}
+
+/// Makes the call in this process.
+///
+/// # Errors
+/// When there is no such function, the arguments do not fit, or the component failed.
+pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem> {
+    let CallRequest { component, function, arguments } = request;
+    let Some(pool) = app.pool_by_hand(&component).await.map_err(not_loaded)? else {
+        if let Some(variable) = app.application().off.get(&component) {
+            return Err(Problem::not_found(format_args!(
+                "component `{component}` is off, because `{variable}` is set\n  fix: leave `{variable}` empty"
+            )));
+        }
+        if let Some(declared) = app.application().components.get(&component) {
+            let call = CallRequest { component, function, arguments };
+            return match app.remote() {
+                Some(remote) => call_remote(remote, declared, call).await,
+                None => Err(Problem::unavailable(format_args!(
+                    "component `{}` runs on another host\n  fix: name the NATS that the hosts share, `--nats nats://HOST:4222`",
+                    declared.name
+                ))),
+            };
+        }
+        let known: Vec<&str> = app.application().components.keys().map(String::as_str).collect();
+        let message = format!("there is no component `{component}`\n  fix: name one of {}", known.join(", "));
+        return Err(Problem::not_found(message));
+    };
+    let functions = &pool.compiled().exported.functions;
+    let named: Vec<(usize, &Function)> =
+        functions.iter().enumerate().filter(|(_, f)| is_named(&f.interface, &f.name, &function)).collect();
+    if let [(_, first), (_, second), ..] = named.as_slice() {
+        return Err(ambiguous(&function, &first.interface, &second.interface));
+    }
+    let Some((position, called)) = named.first().copied() else {
+        if callable(functions).next().is_none() {
+            return Err(Problem::not_found(format_args!(
+                "component `{component}` has no function `{function}`, and none that can be called by hand\n  \
+                 fix: `souk call --list` has the functions of the other components"
+            )));
+        }
+        let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
+        for f in callable(functions) {
+            message.push_str(&format!("\n    {}#{}", f.interface, f.name));
+        }
+        return Err(Problem::not_found(message));
+    };
+    let codec = FunctionCodec::of(&called.ty).map_err(|e| {
+        let fix = "call a function with plain values (`souk call --list` has them all); a component that answers HTTP is \
+                   reached by its route while `souk up` runs";
+        Problem::bad(format_args!("{function} cannot be called by hand: {e}\n  fix: {fix}"))
+    })?;
+    let codec = codec.within(pool.limits().call_bytes.as_u64());
+    let params = codec
+        .decode_params(arguments.get().as_bytes())
+        .map_err(|e| Problem::bad(format_args!("the arguments of {function}: {e}\n  fix: it is {}", line(called))))?;
+    let values = pool.call(position, &params, context(pool.call_deadline())).await;
+    let values = values.map_err(|e| Problem::new(status_of(e.failure), &e))?;
+    let json = codec.encode_results(&values).map_err(|e| unreadable(&function, &e))?;
+    reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)
+}
+
+/// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
+async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, Problem> {
+    let CallRequest { component, function, arguments } = call;
+    let served = ServedFunction::of(remote.nats(), &component).await.map_err(|why| match why {
+        Unanswered::Nobody => Problem::unavailable(format_args!(
+            "component `{component}` runs on another host, and none answers\n  fix: start one: `souk up --only {component}`"
+        )),
+        Unanswered::Denied(subject) => Problem::unavailable(format_args!(
+            "component `{component}` runs on another host, and this host may not ask there: its NATS user may not publish to \
+             `{subject}`\n  fix: call it at a host that runs it, or {ALLOW}"
+        )),
+    })?;
+    let mut named = served.iter().filter(|f| is_named(&f.interface, &f.name, &function));
+    let Some(called) = named.next() else {
+        let mut message = format!("component `{component}` has no function `{function}`\n  fix: call one of");
+        for f in &served {
+            message.push_str(&format!("\n    {}#{}", f.interface, f.name));
+        }
+        return Err(Problem::not_found(message));
+    };
+    if let Some(second) = named.next() {
+        return Err(ambiguous(&function, &called.interface, &second.interface));
+    }
+    let idempotent = declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.name));
+    let target = Target::function(remote, &component.into(), CalledFunction::clone(called), idempotent);
+    let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
+    let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
+    let answer = answer.map_err(|error| match error.failure {
+        Failure::Mismatch => {
+            Problem::bad(format_args!("the arguments of {function} do not fit\n  fix: it is {}", called.signature))
+        }
+        failure => Problem::new(status_of(failure), &error),
+    })?;
+    reply(&answer, called.has_result(), &function)
+}
+
+fn ambiguous(function: &str, first: &str, second: &str) -> Problem {
+    let message = format!("`{function}` is in {first} and in {second}\n  fix: name the interface with its version");
+    Problem::bad(message)
+}
+
+/// A component that nothing leads to, and that cannot be loaded.
+fn not_loaded(error: StartError) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+}
+
+/// A result that cannot be told.
+fn unreadable(function: &str, error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("the result of {function}: {error}"))
+}
+
+/// The context of a call by hand.
+fn context(timeout: Duration) -> CallContext {
+    CallContext::new(format!("call-{}", Uuid::now_v7().simple()), timeout)
+}
+
+/// The reply of a call whose value is `json`.
+fn reply(json: &[u8], is_result: bool, function: &str) -> Result<CallReply, Problem> {
+    let reply = if is_result { serde_json::from_slice(json) } else { serde_json::from_slice(json).map(CallReply::Ok) };
+    reply.map_err(|e| unreadable(function, &e))
+}
+
+/// Whether `wanted` names the function: with the version of its interface, or without.
+fn is_named(function_interface: &str, function: &str, wanted: &str) -> bool {
+    let Some((interface, name)) = wanted.split_once('#') else { return false };
+    let unversioned = function_interface.split_once('@').map_or(function_interface, |(i, _)| i);
+    function == name && (function_interface == interface || unversioned == interface)
+}
+
+fn line(function: &Function) -> String {
+    signature_lines(&function.name, &function.ty)
+}
+
+/// The functions of contracts. An HTTP handler takes a request, which no command line has; and tools leave exports of their
+/// own (`init`), whose interfaces are in no package.
+fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
+    functions.iter().filter(|f| f.interface.contains('/') && !is_host_interface(&f.interface))
+}
+
+/// What is listed of a component of this host.
+fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
+    let wasi = compiled.wasi.map(str::to_owned);
+    let listed = |interface: &str, signature: String| Listed {
+        component: component.to_owned(),
+        interface: interface.to_owned(),
+        signature,
+        remote: false,
+        wasi: wasi.clone(),
+    };
+    let http = compiled.exported.http().then(|| listed("", "answers HTTP requests".to_owned()));
+    let functions = callable(&compiled.exported.functions).map(|f| listed(&f.interface, line(f)));
+    http.into_iter().chain(functions).collect()
+}
+
+/// Every function of every component; of components on other hosts, what these say.
+pub async fn list(app: &App) -> Vec<Listed> {
+    let components = app.application().components.keys();
+    let listed = futures::future::join_all(components.map(async |component| {
+        let pool = match app.pool_by_hand(component).await {
+            Ok(pool) => pool,
+            Err(error) => return vec![Listed { signature: error.to_string(), remote: false, ..nobody(component) }],
+        };
+        match (pool, app.remote()) {
+            (Some(pool), _) => list_local(component, pool.compiled()),
+            (None, Some(remote)) => list_remote(remote, component).await,
+            (None, None) => vec![nobody(component)],
+        }
+    }));
+    listed.await.into_iter().flatten().collect()
+}
+
+async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
+    let served = match ServedFunction::of(remote.nats(), component).await {
+        Ok(served) => served,
+        Err(Unanswered::Nobody) => return vec![nobody(component)],
+        Err(Unanswered::Denied(subject)) => {
+            let signature = format!("this host's NATS user may not publish to `{subject}`");
+            return vec![Listed { signature, ..nobody(component) }];
+        }
+    };
+    let listed = served.into_iter().map(|f| Listed {
+        component: component.to_owned(),
+        interface: f.interface.clone(),
+        signature: f.signature.clone(),
+        remote: true,
+        wasi: None,
+    });
+    listed.collect()
+}
+
+/// What is listed of a component that no host answers for.
+fn nobody(component: &str) -> Listed {
+    Listed {
+        component: component.to_owned(),
+        interface: String::new(),
+        signature: "no host that runs it answers now".to_owned(),
+        remote: true,
+        wasi: None,
+    }
+}

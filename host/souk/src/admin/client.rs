@@ -1,0 +1,124 @@
+//! The client of a running host, by its control socket: what `souk` commands use.
+
+use super::call::{CallReply, CallRequest, Listed};
+use super::problem::Problem;
+use super::serve::MAX_MESSAGE_BYTES;
+use crate::usage::Used;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use souk_links::durable::operator::{self, Event, Found, Which};
+use std::path::Path;
+use tokio::net::UnixStream;
+
+/// A running host.
+pub struct RunningHost {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+}
+
+/// The tokens of the administration listener.
+#[derive(Debug, Deserialize)]
+pub struct TokenValues {
+    /// The one that reads.
+    pub read: String,
+    /// The one that may do everything.
+    pub full: String,
+}
+
+#[derive(Deserialize)]
+struct Code {
+    url: Option<String>,
+}
+
+impl RunningHost {
+    /// Connects to the host that serves `socket`; `None` when none does.
+    pub async fn connect(socket: &Path) -> Option<Self> {
+        let stream = UnixStream::connect(socket).await.ok()?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        Some(RunningHost { sender })
+    }
+
+    /// Lets the host make the call.
+    ///
+    /// # Errors
+    /// When the host refuses, went away or did not answer as expected; so for every method below.
+    pub async fn call(&mut self, request: &CallRequest) -> anyhow::Result<CallReply> {
+        let body = serde_json::to_vec(request)?;
+        self.ask(Method::POST, "/v1/call", body).await
+    }
+
+    /// The host's functions.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list(&mut self) -> anyhow::Result<Vec<Listed>> {
+        self.ask(Method::GET, "/v1/functions", Vec::new()).await
+    }
+
+    /// Lets the host do something with its messages.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn messages(&mut self, request: &operator::Request) -> anyhow::Result<Found> {
+        let one = |id: &str| format!("/v1/messages/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
+        let (method, path) = match request {
+            operator::Request::List { dead } => (Method::GET, format!("/v1/messages?dead={dead}")),
+            operator::Request::Show(id) => {
+                let event: Event = self.ask(Method::GET, &one(id), Vec::new()).await?;
+                return Ok(Found { total: 1, events: vec![event] });
+            }
+            operator::Request::Retry(Which::One(id)) => (Method::POST, format!("{}/retry", one(id))),
+            operator::Request::Retry(Which::Dead) => (Method::POST, "/v1/dead-letters/retry".to_owned()),
+            operator::Request::Drop(Which::One(id)) => (Method::DELETE, one(id)),
+            operator::Request::Drop(Which::Dead) => (Method::DELETE, "/v1/dead-letters".to_owned()),
+        };
+        self.ask(method, &path, Vec::new()).await
+    }
+
+    /// How much of each budget the host uses.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn budgets(&mut self) -> anyhow::Result<Vec<Used>> {
+        self.ask(Method::GET, "/v1/budgets", Vec::new()).await
+    }
+
+    /// Lets the host make new tokens.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn renew_tokens(&mut self) -> anyhow::Result<TokenValues> {
+        self.ask(Method::POST, "/v1/tokens/renew", Vec::new()).await
+    }
+
+    /// The address at which a browser signs in, once, within a minute; `None` when the host has no listener for it.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn sign_in(&mut self) -> anyhow::Result<Option<String>> {
+        let Code { url } = self.ask(Method::POST, "/v1/codes", Vec::new()).await?;
+        Ok(url)
+    }
+
+    async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<T> {
+        let request = Request::builder().method(method).uri(path).header("host", "souk").body(Full::from(body))?;
+        let response = self.sender.send_request(request).await?;
+        let good = response.status().is_success();
+        let body = Limited::new(response.into_body(), MAX_MESSAGE_BYTES).collect().await;
+        let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        if good {
+            return Ok(serde_json::from_slice(&body)?);
+        }
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => problem.into(),
+            Err(_) => anyhow::anyhow!(
+                "the host that runs here does not understand this command\n  fix: start it again with this version of souk"
+            ),
+        })
+    }
+}

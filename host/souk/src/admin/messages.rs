@@ -1,0 +1,37 @@
+//! The messages of durable links: what an operator may do with them.
+
+use super::problem::Problem;
+use crate::app::App;
+use http::StatusCode;
+use souk_links::durable::operator::{self, Found, Refusal, Request, Why};
+use souk_links::durable::{JetStreamError, JetStreamQueue, Queue};
+
+/// Does what is asked with the messages of `app`.
+///
+/// # Errors
+/// When the message is not there or must stay as it is, or the queue fails.
+pub async fn run(app: &App, request: Request) -> Result<Found, Problem> {
+    let queue = queue(app).await.map_err(Problem::unavailable)?;
+    operator::run(queue.as_ref(), request).await.map_err(|refusal| Problem::new(status(&refusal), refusal))
+}
+
+fn status(refusal: &Refusal) -> StatusCode {
+    match refusal.why {
+        Why::Unknown => StatusCode::NOT_FOUND,
+        Why::Ambiguous => StatusCode::BAD_REQUEST,
+        Why::NotNow => StatusCode::CONFLICT,
+        Why::Failed => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The messages of durable links: this host's, or where it has none to do with them, those that other hosts keep on NATS.
+async fn queue(app: &App) -> Result<Option<Queue>, JetStreamError> {
+    match (app.queue(), app.remote()) {
+        (None, Some(remote)) => {
+            let (limit, components) = (app.application().limits.durable_bytes.as_u64(), &app.application().components);
+            let components = components.keys().cloned().collect();
+            Ok(JetStreamQueue::find(remote.nats().clone(), limit, components).await?.map(Queue::JetStream))
+        }
+        (queue, _) => Ok(queue.cloned()),
+    }
+}

@@ -1,0 +1,64 @@
+//! The administration API: HTTP with JSON, by which a running host is looked at and changed.
+//!
+//! It is served on the control socket in the state folder (mode 0600: whoever may read the databases may also call) and,
+//! with `--admin ADDRESS`, on a TCP listener, where it wants a token. `souk call`, `souk events` and all other commands that
+//! talk to a running host are its clients, and so is everything else: nothing has a protocol of its own. The public
+//! listener serves none of it.
+//!
+//! | file | has |
+//! |---|---|
+//! | [`routes`] | every route, and the right that it needs |
+//! | [`access`] | who asks: `Host`, `Origin`, token or session |
+//! | [`serve`] | the two listeners and their bounds |
+//! | [`answer`] | a request, from its right to its answer |
+//! | [`call`], [`messages`], [`facts`] | what the routes do |
+//! | [`console`] | the page in a browser |
+//! | [`client`] | the other side, for commands |
+
+pub(crate) mod access;
+pub(crate) mod answer;
+pub mod call;
+pub mod client;
+mod console;
+mod facts;
+pub mod messages;
+mod problem;
+pub(crate) mod routes;
+pub(crate) mod serve;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
+
+use crate::app::App;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::telemetry::LogTail;
+pub use client::RunningHost;
+pub use problem::Problem;
+use sessions::Sessions;
+use souk_manifest::limits::FixedLimit;
+use std::sync::Arc;
+use std::time::Instant;
+pub(crate) use tokens::Tokens;
+use tokio_util::task::TaskTracker;
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS].concat()
+}
+
+/// What the API is about.
+pub struct Admin {
+    pub(crate) app: Arc<App>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tokens: Tokens,
+    pub(crate) sessions: Sessions,
+    pub(crate) log: LogTail,
+    /// Where the application is served.
+    pub(crate) url: String,
+    /// Where the administration is served, besides the control socket.
+    pub(crate) listener: Option<String>,
+    pub(crate) started: Instant,
+    /// Requests that change something: a drain waits for them.
+    pub(crate) changes: TaskTracker,
+}

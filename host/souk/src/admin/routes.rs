@@ -1,0 +1,205 @@
+//! Every route of the API: its method, its path, and the right that it needs.
+
+use super::access::Right;
+use super::console::File;
+use super::problem::Problem;
+use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Console(File),
+    Live,
+    Ready,
+    Metrics,
+    SignIn,
+    SignOut,
+    Code,
+    RenewTokens,
+    Application,
+    Components,
+    Functions,
+    Call,
+    ListMessages,
+    ShowMessage,
+    RetryMessage,
+    DropMessage,
+    RetryDead,
+    DropDead,
+    Readiness,
+    Budgets,
+    Limits,
+    Log,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    /// A segment `{id}` stands for any one.
+    pub path: &'static str,
+    pub needs: Right,
+    pub action: Action,
+}
+
+const fn get(path: &'static str, needs: Right, action: Action) -> Route {
+    Route { method: Method::GET, path, needs, action }
+}
+
+const fn post(path: &'static str, needs: Right, action: Action) -> Route {
+    Route { method: Method::POST, path, needs, action }
+}
+
+const fn delete(path: &'static str, needs: Right, action: Action) -> Route {
+    Route { method: Method::DELETE, path, needs, action }
+}
+
+/// All of them; `docs/administration-api.md` has each.
+pub static ROUTES: &[Route] = &[
+    get("/", Right::Nothing, Action::Console(File::Page)),
+    get("/console.js", Right::Nothing, Action::Console(File::Script)),
+    get("/console.css", Right::Nothing, Action::Console(File::Style)),
+    get("/livez", Right::Nothing, Action::Live),
+    get("/readyz", Right::Nothing, Action::Ready),
+    get("/metrics", Right::Nothing, Action::Metrics),
+    post("/v1/session", Right::Nothing, Action::SignIn),
+    delete("/v1/session", Right::Nothing, Action::SignOut),
+    post("/v1/codes", Right::Owner, Action::Code),
+    post("/v1/tokens/renew", Right::Owner, Action::RenewTokens),
+    get("/v1/application", Right::Read, Action::Application),
+    get("/v1/components", Right::Read, Action::Components),
+    get("/v1/functions", Right::Read, Action::Functions),
+    post("/v1/call", Right::Full, Action::Call),
+    get("/v1/messages", Right::Read, Action::ListMessages),
+    get("/v1/messages/{id}", Right::Read, Action::ShowMessage),
+    post("/v1/messages/{id}/retry", Right::Full, Action::RetryMessage),
+    delete("/v1/messages/{id}", Right::Full, Action::DropMessage),
+    post("/v1/dead-letters/retry", Right::Full, Action::RetryDead),
+    delete("/v1/dead-letters", Right::Full, Action::DropDead),
+    get("/v1/readiness", Right::Read, Action::Readiness),
+    get("/v1/budgets", Right::Read, Action::Budgets),
+    get("/v1/limits", Right::Read, Action::Limits),
+    get("/v1/log", Right::Full, Action::Log),
+];
+
+impl Action {
+    /// Whether it changes something: such a request is a line in the log, and none begins while the host drains.
+    pub fn changes(self) -> bool {
+        match self {
+            Action::Call
+            | Action::RetryMessage
+            | Action::DropMessage
+            | Action::RetryDead
+            | Action::DropDead
+            | Action::RenewTokens => true,
+            Action::Console(_)
+            | Action::Live
+            | Action::Ready
+            | Action::Metrics
+            | Action::SignIn
+            | Action::SignOut
+            | Action::Code
+            | Action::Application
+            | Action::Components
+            | Action::Functions
+            | Action::ListMessages
+            | Action::ShowMessage
+            | Action::Readiness
+            | Action::Budgets
+            | Action::Limits
+            | Action::Log => false,
+        }
+    }
+}
+
+/// The route of a request, and what stands for its `{id}`.
+///
+/// # Errors
+/// 404 where no route has the path, 405 where none of those has the method.
+pub fn find(method: &Method, path: &str) -> Result<(&'static Route, String), Problem> {
+    // What answers GET answers HEAD; hyper leaves the body out.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        let Some(id) = matches(route.path, path) else { continue };
+        if route.method == *method {
+            return Ok((route, id));
+        }
+        allowed.push(route.method.as_str());
+    }
+    if allowed.is_empty() {
+        return Err(Problem::not_found("the API has no such path; docs/administration-api.md has all of them"));
+    }
+    let message = format!("the path takes {}", allowed.join(" and "));
+    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, message))
+}
+
+/// What stands for `{id}` where `path` is one of `pattern`; empty where the pattern has none.
+fn matches(pattern: &str, path: &str) -> Option<String> {
+    let (mut patterns, mut segments) = (pattern.split('/'), path.split('/'));
+    let mut id = String::new();
+    loop {
+        match (patterns.next(), segments.next()) {
+            (None, None) => return Some(id),
+            (Some("{id}"), Some(segment)) if !segment.is_empty() => {
+                id = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+            }
+            (Some(pattern), Some(segment)) if pattern == segment => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The value of `key` in a query.
+pub fn parameter(query: Option<&str>, key: &str) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).next()?;
+    percent_decode_str(value).decode_utf8().ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_found_by_method_and_path() {
+        let found = |method, path| find(&method, path).map(|(route, id)| (route.action, id)).map_err(|p| p.status());
+        assert_eq!(found(Method::GET, "/v1/messages"), Ok((Action::ListMessages, String::new())));
+        assert_eq!(found(Method::HEAD, "/livez"), Ok((Action::Live, String::new())));
+        assert_eq!(found(Method::GET, "/v1/messages/a%2Fb"), Ok((Action::ShowMessage, "a/b".to_owned())));
+        assert_eq!(found(Method::POST, "/v1/messages/a/retry"), Ok((Action::RetryMessage, "a".to_owned())));
+        assert_eq!(found(Method::POST, "/v1/messages"), Err(StatusCode::METHOD_NOT_ALLOWED));
+        for path in ["/console", "/v1/messages/", "/v1/messages/a/b", "/v1", "/v1/call/", "//v1/call"] {
+            assert_eq!(found(Method::GET, path), Err(StatusCode::NOT_FOUND), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_what_names_no_data_needs_no_right() {
+        let open: Vec<&str> = ROUTES.iter().filter(|r| r.needs == Right::Nothing).map(|r| r.path).collect();
+        assert_eq!(
+            open,
+            ["/", "/console.js", "/console.css", "/livez", "/readyz", "/metrics", "/v1/session", "/v1/session"]
+        );
+        let changing = ROUTES.iter().filter(|route| route.action.changes());
+        assert!(changing.into_iter().all(|route| route.needs >= Right::Full && route.method != Method::GET));
+    }
+
+    #[test]
+    fn every_route_is_in_the_documentation() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/administration-api.md"));
+        let text = text.unwrap();
+        for route in ROUTES {
+            let named = format!("`{} {}`", route.method, route.path);
+            assert!(text.contains(&named), "docs/administration-api.md lacks {named}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_read_from_the_query() {
+        assert_eq!(parameter(Some("a=1&b=%20x"), "b").as_deref(), Some(" x"));
+        assert_eq!(parameter(Some("a=1"), "b"), None);
+        assert_eq!(parameter(None, "b"), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! The listeners of the API: the control socket, and with `--admin` one on TCP.
+//!
+//! Both speak HTTP/1.1 and are bounded alike: so many connections, so long for a request to arrive, so long for an answer
+//! to be taken. They serve until the host has drained, so that a probe sees it drain; what changes something is refused
+//! from the drain's beginning on.
+
+use super::Admin;
+use super::access::Door;
+use super::answer::answer;
+use crate::http::Tls;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the administration's listeners.
+    pub(crate) const FIXED_LIMITS = "administration";
+
+    /// The pause after a connection could not be accepted.
+    const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+    /// The most connections to the control socket, and as many to the listener of `--admin`; others wait.
+    const MAX_CONNECTIONS: usize = 64, "connections";
+    /// How long a connection may stand between two requests, or inside the head of one.
+    const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+    /// How long a client may take to read on.
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+    /// How long a TLS handshake may take.
+    const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The longest head of a request.
+    const MAX_HEAD_BYTES: usize = 16 << 10, bytes;
+    /// The longest request or answer between `souk` commands and a running host.
+    pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20, bytes;
+}
+
+/// A listener of the API cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The control socket.
+    #[error("control socket {}: {cause}\n  fix: choose a shorter or a writable folder with --state-dir", path.display())]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The address of `--admin` cannot be bound.
+    #[error(
+        "cannot listen on {address} for the administration: {cause}\n  fix: write a free address of this machine: --admin 127.0.0.1:3001"
+    )]
+    Bind {
+        /// The address.
+        address: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// It would be open to others without TLS.
+    #[error(
+        "the administration would be served on {0} without TLS, and its tokens could be read on the way\n  fix: serve it on \
+         127.0.0.1, give --admin-tls-cert and --admin-tls-key, or say --admin-insecure where something else encrypts"
+    )]
+    Insecure(SocketAddr),
+}
+
+/// Makes the control socket at `path`.
+///
+/// # Errors
+/// When it cannot be made: the folder cannot be written, or its path is longer than a socket's may be (107 bytes).
+pub fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
+    let error = |cause| AdminError::Socket { path: path.into(), cause };
+    // The state folder is held by this process, so a socket that is there was left by one that is gone.
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(error(e)),
+        _ => {}
+    }
+    // Between the two calls the folder's own mode, 0700, keeps others out.
+    let listener = UnixListener::bind(path).map_err(error)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
+    Ok(listener)
+}
+
+/// The listener of `--admin`.
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Tls>,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes a free one. One that others reach needs TLS, or `insecure`.
+    ///
+    /// # Errors
+    /// When it cannot be bound, or is not safe.
+    pub async fn bind(address: &str, tls: Option<Tls>, insecure: bool) -> Result<Self, AdminError> {
+        let error = |cause| AdminError::Bind { address: address.to_owned(), cause };
+        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let bound = listener.local_addr().map_err(error)?;
+        if tls.is_none() && !insecure && !bound.ip().to_canonical().is_loopback() {
+            return Err(AdminError::Insecure(bound));
+        }
+        Ok(Listener { listener, address: bound, tls: tls.map(Tls::http1_only) })
+    }
+
+    /// Where it is served.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+}
+
+/// Serves the control socket until `stop`.
+pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop: CancellationToken) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let accept = async {
+        loop {
+            // Never closed.
+            let Ok(place) = connections.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let door = Door::Socket(stream.peer_cred().ok().map(|peer| peer.uid()));
+                    let (admin, stop) = (admin.clone(), stop.clone());
+                    tokio::spawn(async move {
+                        serve(stream, door, admin, &stop).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => failed("control socket", &error).await,
+            }
+        }
+    };
+    stop.run_until_cancelled(accept).await;
+}
+
+/// Serves the listener of `--admin` until `stop`.
+pub async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: CancellationToken) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let Listener { listener, tls, .. } = listener;
+    let accept = async {
+        loop {
+            let Ok(place) = connections.clone().acquire_owned().await else { return };
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    failed("administration", &error).await;
+                    continue;
+                }
+            };
+            // A client that has gone already.
+            let Ok(local) = stream.local_addr() else { continue };
+            let _ = stream.set_nodelay(true);
+            let (admin, tls, stop) = (admin.clone(), tls.clone(), stop.clone());
+            tokio::spawn(async move {
+                let door = Door::Tcp { peer, local, secure: tls.is_some() };
+                match tls {
+                    None => serve(stream, door, admin, &stop).await,
+                    Some(tls) => {
+                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                            serve(stream, door, admin, &stop).await;
+                        }
+                    }
+                }
+                drop(place);
+            });
+        }
+    };
+    stop.run_until_cancelled(accept).await;
+}
+
+async fn failed(what: &str, error: &std::io::Error) {
+    tracing::warn!("{what}: a connection cannot be accepted: {error}");
+    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
+}
+
+/// Serves one connection.
+async fn serve<S>(stream: S, door: Door, admin: Arc<Admin>, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let shared = Arc::new((admin, door));
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&shared.0, &shared.1, request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection to the administration ended: {error}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Sessions of a browser: a code that works once is exchanged for a cookie.
+//!
+//! The code stands behind the `#` of the address that is printed, which a browser sends to no server and keeps out of
+//! `Referer`; the page takes it from there, and POSTs it. What is kept of codes and cookies is their digest, so nothing that
+//! is read from the host's memory or log lets anybody in, and to compare them takes no time that tells anything.
+
+use super::access::Right;
+use sha2::{Digest as _, Sha256};
+use souk_manifest::secrets::{self, SecretError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of sessions.
+    pub(crate) const FIXED_LIMITS = "administration";
+
+    /// How long the code in the console's address works; it works once.
+    const CODE_TTL: Duration = Duration::from_secs(60);
+    /// How long a browser that has exchanged its code stays signed in.
+    pub(super) const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+    /// The most codes that wait to be exchanged; the oldest goes for a new one.
+    const MAX_CODES: usize = 16, "codes";
+    /// The most browsers that are signed in; the oldest is signed out for a new one.
+    const MAX_SESSIONS: usize = 64, "sessions";
+}
+
+type Digest = [u8; 32];
+
+fn digest(secret: &str) -> Digest {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// A session.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    number: u64,
+    right: Right,
+    since: Instant,
+}
+
+/// Everything that is open.
+#[derive(Default)]
+pub struct Sessions(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    last: u64,
+    codes: HashMap<Digest, Instant>,
+    sessions: HashMap<Digest, Session>,
+}
+
+impl Open {
+    fn forget_old(&mut self) {
+        self.codes.retain(|_, since| since.elapsed() < CODE_TTL);
+        self.sessions.retain(|_, session| session.since.elapsed() < SESSION_TTL);
+    }
+}
+
+impl Sessions {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new code.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn code(&self) -> Result<String, SecretError> {
+        let code = secrets::random()?;
+        let mut open = self.open();
+        open.forget_old();
+        if open.codes.len() >= MAX_CODES {
+            let oldest = open.codes.iter().min_by_key(|(_, since)| **since).map(|(code, _)| *code);
+            oldest.map(|oldest| open.codes.remove(&oldest));
+        }
+        open.codes.insert(digest(&code), Instant::now());
+        Ok(code)
+    }
+
+    /// The cookie's value for whoever has `code`, which is used up; `None` when it is none, or too old.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn exchange(&self, code: &str) -> Result<Option<String>, SecretError> {
+        let cookie = secrets::random()?;
+        let mut open = self.open();
+        open.forget_old();
+        if open.codes.remove(&digest(code)).is_none() {
+            return Ok(None);
+        }
+        if open.sessions.len() >= MAX_SESSIONS {
+            let oldest = open.sessions.iter().min_by_key(|(_, session)| session.since).map(|(cookie, _)| *cookie);
+            oldest.map(|oldest| open.sessions.remove(&oldest));
+        }
+        open.last += 1;
+        let session = Session { number: open.last, right: Right::Full, since: Instant::now() };
+        open.sessions.insert(digest(&cookie), session);
+        Ok(Some(cookie))
+    }
+
+    /// The number of the session whose cookie this is, and its right.
+    pub fn find(&self, cookie: &str) -> Option<(u64, Right)> {
+        let open = self.open();
+        let session = open.sessions.get(&digest(cookie)).filter(|session| session.since.elapsed() < SESSION_TTL)?;
+        Some((session.number, session.right))
+    }
+
+    /// Ends the session whose cookie this is.
+    pub fn end(&self, cookie: &str) {
+        self.open().sessions.remove(&digest(cookie));
+    }
+
+    /// Ends all of them, and voids all codes.
+    pub fn end_all(&self) {
+        let mut open = self.open();
+        open.codes.clear();
+        open.sessions.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_works_once() {
+        let sessions = Sessions::default();
+        let code = sessions.code().unwrap();
+        assert_eq!(sessions.exchange("another").unwrap(), None);
+        let cookie = sessions.exchange(&code).unwrap().unwrap();
+        assert_eq!(sessions.exchange(&code).unwrap(), None);
+        assert_eq!(sessions.find(&cookie), Some((1, Right::Full)));
+        assert_eq!(sessions.find(&code), None);
+        sessions.end(&cookie);
+        assert_eq!(sessions.find(&cookie), None);
+    }
+
+    #[test]
+    fn the_oldest_goes_where_there_are_too_many_and_all_go_at_once() {
+        let sessions = Sessions::default();
+        let first = sessions.exchange(&sessions.code().unwrap()).unwrap().unwrap();
+        let others: Vec<_> =
+            (0..MAX_SESSIONS).map(|_| sessions.exchange(&sessions.code().unwrap()).unwrap().unwrap()).collect();
+        assert_eq!(sessions.find(&first), None);
+        assert!(others.iter().all(|cookie| sessions.find(cookie).is_some()));
+        let codes: Vec<_> = (0..=MAX_CODES).map(|_| sessions.code().unwrap()).collect();
+        assert_eq!(sessions.exchange(&codes[0]).unwrap(), None);
+        sessions.end_all();
+        assert!(others.iter().all(|cookie| sessions.find(cookie).is_none()));
+        assert_eq!(sessions.exchange(&codes[1]).unwrap(), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! The two tokens of the administration listener: one that reads, and one that may do everything.
+//!
+//! Each is made once and lies in a file of the state folder that its owner alone can read. They are compared in constant
+//! time, and no log has one.
+
+use super::access::Right;
+use souk_manifest::secrets::{SecretError, Secrets};
+use std::sync::{PoisonError, RwLock};
+use subtle::ConstantTimeEq as _;
+
+/// The files' names.
+const READ: &str = "token-read";
+const FULL: &str = "token-full";
+
+/// The values of both.
+#[derive(Clone)]
+struct Values {
+    read: String,
+    full: String,
+}
+
+impl Values {
+    fn of(secrets: &Secrets, secret: fn(&Secrets, &str) -> Result<String, SecretError>) -> Result<Self, SecretError> {
+        Ok(Values { read: secret(secrets, READ)?, full: secret(secrets, FULL)? })
+    }
+}
+
+/// The tokens.
+pub struct Tokens {
+    secrets: Secrets,
+    values: RwLock<Values>,
+}
+
+impl Tokens {
+    /// The tokens in the state folder, made where they are missing.
+    ///
+    /// # Errors
+    /// When a file cannot be read or made.
+    pub fn load(secrets: Secrets) -> Result<Self, SecretError> {
+        let values = Values::of(&secrets, Secrets::get)?;
+        Ok(Tokens { secrets, values: RwLock::new(values) })
+    }
+
+    /// Both, the one that reads first.
+    pub fn values(&self) -> (String, String) {
+        let Values { read, full } = self.values.read().unwrap_or_else(PoisonError::into_inner).clone();
+        (read, full)
+    }
+
+    /// Puts new ones in their place; the old ones are void from now on.
+    ///
+    /// # Errors
+    /// When a file cannot be written: then both are as they were, or one of them.
+    pub fn renew(&self) -> Result<(String, String), SecretError> {
+        let renewed = Values::of(&self.secrets, Secrets::renew);
+        // Whatever is in the files now is what counts.
+        let values = match &renewed {
+            Ok(values) => values.clone(),
+            Err(_) => Values::of(&self.secrets, Secrets::get)?,
+        };
+        *self.values.write().unwrap_or_else(PoisonError::into_inner) = values;
+        renewed.map(|Values { read, full }| (read, full))
+    }
+
+    /// What whoever has `token` may do; `None` when it is neither.
+    pub fn right(&self, token: &str) -> Option<Right> {
+        let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
+        // Both, whichever it is: the time tells nothing.
+        let full = values.full.as_bytes().ct_eq(token.as_bytes());
+        let read = values.read.as_bytes().ct_eq(token.as_bytes());
+        match (bool::from(full), bool::from(read)) {
+            (true, _) => Some(Right::Full),
+            (false, true) => Some(Right::Read),
+            (false, false) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewed_token_takes_the_right_of_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::load(Secrets::kept(folder.path().to_owned())).unwrap();
+        let (read, full) = tokens.values();
+        assert_eq!((tokens.right(&read), tokens.right(&full)), (Some(Right::Read), Some(Right::Full)));
+        for wrong in ["", "x", &full[1..], &format!("{full}0")] {
+            assert_eq!(tokens.right(wrong), None, "{wrong}");
+        }
+        let again = Tokens::load(Secrets::kept(folder.path().to_owned())).unwrap();
+        assert_eq!(again.values(), (read.clone(), full.clone()));
+        let (new_read, new_full) = tokens.renew().unwrap();
+        assert_eq!((tokens.right(&read), tokens.right(&full)), (None, None));
+        assert_eq!((tokens.right(&new_read), tokens.right(&new_full)), (Some(Right::Read), Some(Right::Full)));
+    }
+}

@@ -1,0 +1,133 @@
+//! Requests of components to their own application: to a component, to the public routes, or on to what comes after a
+//! middleware.
+
+use super::routes::Answer;
+use super::{App, Entry, Handler};
+use crate::spin_headers::InternalRoute;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use souk_bindings::call::CallContext;
+use souk_bindings::http_client::{Destination, InternalDispatch};
+use souk_links::remote::whole::{Trailers, whole};
+use souk_manifest::StaticResponse;
+use souk_runtime::Failure;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// What a request leads to.
+enum Found {
+    Component(Entry),
+    Response(Response<WasiBody>),
+}
+
+/// Takes requests of the application's components to where they go. Weak, because the application's grants hold it.
+pub(super) fn dispatch(app: &Arc<App>) -> InternalDispatch {
+    let app: Weak<App> = Arc::downgrade(app);
+    let route = Arc::new(InternalRoute::new());
+    Arc::new(move |destination, mut request, context: CallContext| {
+        let (app, route) = (app.clone(), route.clone());
+        Box::pin(async move {
+            let found = app.upgrade().and_then(|app| find(&app, &route, destination, &mut request, &context));
+            let Entry { handler, rest } = match found.ok_or(Error::DestinationNotFound)? {
+                Found::Component(entry) => entry,
+                Found::Response(response) => return Ok(response),
+            };
+            let (component, trace) = (handler.component().clone(), context.trace.clone());
+            let deadline = context.deadline.min(Instant::now() + handler.call_deadline());
+            let context = CallContext { deadline, rest, ..context };
+            let answer = match handler {
+                Handler::Local(pool) => {
+                    pool.handle_spawned(request, context).await.map(|response| response.map(BodyExt::boxed_unsync))
+                }
+                Handler::Remote(remote, _) => {
+                    let request = collect(request, remote.most()).await?;
+                    let answer = remote.handle(&request, "-", &context).await;
+                    answer.map(|response| {
+                        let (mut head, body) = response.into_parts();
+                        let trailers = Trailers::take(&mut head.extensions);
+                        Response::from_parts(head, whole(body, trailers))
+                    })
+                }
+            };
+            answer.map_err(|error| {
+                tracing::warn!(%component, trace = %trace, "{error}");
+                match error.failure {
+                    Failure::RequestTooLarge => Error::HttpRequestBodySize(None),
+                    Failure::ResponseTooLarge => Error::HttpResponseBodySize(None),
+                    _ => Error::DestinationUnavailable,
+                }
+            })
+        })
+    })
+}
+
+/// What `destination` is, and the request's headers as Spin has them there.
+fn find(
+    app: &App,
+    internal: &InternalRoute,
+    destination: Destination,
+    request: &mut Request<WasiBody>,
+    context: &CallContext,
+) -> Option<Found> {
+    let url = request.uri().clone();
+    match destination {
+        Destination::Component(name) => {
+            internal.set(request.headers_mut(), &url);
+            app.entry(&name).map(Found::Component)
+        }
+        Destination::Next(name) => {
+            let handler = app.handler(&name)?.clone();
+            Some(Found::Component(Entry { handler, rest: context.rest.clone() }))
+        }
+        Destination::OwnRoutes => {
+            let Some(found) = app.router().route(url.path()) else {
+                let mut response = Response::new(full("no route has this path"));
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                return Some(Found::Response(response));
+            };
+            found.target.headers.set(request.headers_mut(), &url, &found, &InternalRoute::NO_CLIENT);
+            Some(match &found.target.answer {
+                Answer::Component(entry) => Found::Component(entry.clone()),
+                Answer::Static(response) => Found::Response(fixed(response)),
+                Answer::Files(_) => {
+                    let mut response = Response::new(full("files are served to clients, not to components"));
+                    *response.status_mut() = StatusCode::NOT_FOUND;
+                    Found::Response(response)
+                }
+            })
+        }
+    }
+}
+
+fn fixed(answer: &StaticResponse) -> Response<WasiBody> {
+    let mut response = Response::new(full(&answer.body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().clone_from(&answer.headers);
+    response
+}
+
+fn full(text: &str) -> WasiBody {
+    Full::from(text.to_owned()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A request with its body read to the end, which may have `most` bytes.
+async fn collect(request: Request<WasiBody>, most: usize) -> Result<Request<Bytes>, Error> {
+    let (mut head, mut body) = request.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                Trailers::put(&mut head.extensions, other.into_trailers().ok());
+                continue;
+            }
+        };
+        if bytes.len() + data.len() > most {
+            return Err(Error::HttpRequestBodySize(u64::try_from(most).ok()));
+        }
+        bytes.put(data);
+    }
+    Ok(Request::from_parts(head, bytes.freeze()))
+}

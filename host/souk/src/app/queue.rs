@@ -1,0 +1,81 @@
+//! The queue of durable messages, opened where somebody sends, receives or has left some.
+
+use souk_bindings::storage::why_not_opened;
+use souk_links::durable::{FileQueue, JetStreamError, JetStreamQueue, Queue, QueueError};
+use souk_manifest::Application;
+use souk_manifest::state::StateFolder;
+use souk_nats::Nats;
+use std::path::PathBuf;
+
+/// The queue of durable messages cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenQueueError {
+    /// In the state folder.
+    #[error("the queue of messages in {} cannot be opened: {why}\n  fix: {fix}", path.display())]
+    File {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+        /// The fix.
+        fix: &'static str,
+    },
+    /// On NATS.
+    #[error(transparent)]
+    JetStream(#[from] JetStreamError),
+    /// What an earlier start without NATS has left cannot be read.
+    #[error("{error}\n  fix: {}", error.fix())]
+    Left {
+        /// Why.
+        error: QueueError,
+    },
+}
+
+/// Opens the queue of durable messages, where a component of this host has a durable link, `events` of another system are
+/// to be stored, messages may come for a component here (`receives`), or an earlier manifest has left some: on `nats`,
+/// where there is one, or else in the state folder.
+pub(super) async fn open(
+    application: &Application,
+    state: &StateFolder,
+    nats: Option<&Nats>,
+    events: bool,
+    receives: bool,
+) -> Result<Option<Queue>, OpenQueueError> {
+    let (path, limit) = (state.messages(), application.limits.durable_bytes.as_u64());
+    let sends = application.here().any(|component| !component.durable.is_empty());
+    let sent = || application.components.values().any(|component| !component.durable.is_empty());
+    let durable = events || sends || (receives && sent());
+    let file = if path.exists() || (durable && nats.is_none()) {
+        Some(FileQueue::open(&path, limit).map_err(|error| {
+            let (why, fix) = why_not_opened(&error);
+            OpenQueueError::File { path, why, fix }
+        })?)
+    } else {
+        None
+    };
+    let Some(nats) = nats else { return Ok(file.map(Queue::File)) };
+    if let Some(file) = file {
+        let left = file.stats().await.map_err(|error| OpenQueueError::Left { error })?;
+        let left = left.waiting + left.dead + left.stranded;
+        if left > 0 {
+            tracing::warn!(
+                "{left} durable messages lie in the state folder, from before this host was on NATS: they stay there; fix: \
+                 start it without NATS until `souk events list` has none"
+            );
+        }
+    }
+    let (nats, components) = (nats.clone(), application.components.keys().cloned().collect());
+    Ok(match (durable, receives) {
+        (true, _) => Some(JetStreamQueue::open(nats, limit, components).await?),
+        // What an earlier manifest has left. Without durable links it needs no JetStream.
+        (false, true) => JetStreamQueue::find(nats, limit, components).await.unwrap_or_else(|error| {
+            match error.is_transient() {
+                true => tracing::warn!("whether an earlier manifest has left durable messages is not known: {error}"),
+                false => tracing::debug!("{error}"),
+            }
+            None
+        }),
+        (false, false) => None,
+    }
+    .map(Queue::JetStream))
+}

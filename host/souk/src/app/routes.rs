@@ -1,0 +1,58 @@
+//! The public routes, with what answers each.
+
+use super::handler::{self, Entry, Handler};
+use crate::spin_headers::RouteHeaders;
+use souk_bindings::boundary::{Boundaries, Boundary};
+use souk_manifest::{Application, Router, StaticResponse};
+use std::collections::BTreeMap;
+
+/// A public route.
+pub struct PublicRoute {
+    /// What answers.
+    pub answer: Answer,
+    /// Spin's headers for a request.
+    pub headers: RouteHeaders,
+    /// Whether its requests have a reserve of memory.
+    pub reserved: bool,
+    /// What its requests cross.
+    pub boundary: Boundary,
+}
+
+/// What answers the requests of a route.
+pub enum Answer {
+    /// A component, through its middleware.
+    Component(Entry),
+    /// The host, always the same.
+    Static(StaticResponse),
+    /// The host, with files of the folder at this place among the manifest's.
+    Files(usize),
+}
+
+/// The router of `application`; a route whose component takes no part here is none.
+pub(super) fn router(
+    application: &Application,
+    handlers: &BTreeMap<String, Handler>,
+    boundaries: &Boundaries,
+) -> Router<PublicRoute> {
+    let base = &application.base_path;
+    let components = application.routes.iter().filter_map(|route| {
+        let pattern = route.pattern.clone()?;
+        let entry = handler::entry(handlers, &route.middleware, &route.component)?;
+        let headers = RouteHeaders::of(&pattern, base);
+        let boundary = boundaries.requests(&route.component, pattern.as_str());
+        let answer = Answer::Component(entry);
+        Some((pattern, PublicRoute { answer, headers, reserved: route.reserved, boundary }))
+    });
+    let fixed = application.static_routes.iter().map(|route| {
+        let headers = RouteHeaders::of(&route.pattern, base);
+        let boundary = boundaries.requests("", route.pattern.as_str());
+        let answer = Answer::Static(route.response.clone());
+        (route.pattern.clone(), PublicRoute { answer, headers, reserved: false, boundary })
+    });
+    let files = application.static_folders.iter().enumerate().map(|(place, folder)| {
+        let headers = RouteHeaders::of(&folder.pattern, base);
+        let boundary = boundaries.requests("", folder.pattern.as_str());
+        (folder.pattern.clone(), PublicRoute { answer: Answer::Files(place), headers, reserved: false, boundary })
+    });
+    Router::new(components.chain(fixed).chain(files))
+}

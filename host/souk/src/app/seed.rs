@@ -1,0 +1,58 @@
+//! What an operator gives for the databases and stores of an application before it serves: `souk up --sqlite` and
+//! `--key-value`, as in Spin.
+
+use super::App;
+
+/// The label that is meant where none is named, as in Spin.
+const DEFAULT: &str = "default";
+
+/// What to put into databases and stores.
+#[derive(Default)]
+pub struct Seeds {
+    /// Statements, each with the label of its database, or for the database `default`.
+    pub statements: Vec<(Option<String>, String)>,
+    /// Keys with their values, for the store `default`.
+    pub keys: Vec<(String, String)>,
+}
+
+impl App {
+    /// Puts `seeds` where they belong. To be called before the application serves.
+    ///
+    /// # Errors
+    /// When no component is granted the database or store, or it does not take what it is given. What that is, no error
+    /// shows: it may be secret.
+    pub async fn seed(&self, seeds: Seeds) -> anyhow::Result<()> {
+        for (label, sql) in seeds.statements {
+            let label = label.as_deref().unwrap_or(DEFAULT);
+            let Some(database) = self.shared.databases().get(label).cloned() else {
+                anyhow::bail!(
+                    "--sqlite: no component that runs here has the database `{label}`\n  fix: add `{label}` to \
+                     `sqlite_databases` of a component, or name another database: @FILE:LABEL"
+                );
+            };
+            let ran = tokio::task::spawn_blocking(move || database.run_script(&sql)).await?;
+            ran.map_err(|why| {
+                anyhow::anyhow!(
+                    "--sqlite: database `{label}`: {why}\n  fix: correct the statements; what came before the \
+                                 mistake has been done"
+                )
+            })?;
+        }
+        if seeds.keys.is_empty() {
+            return Ok(());
+        }
+        let Some(store) = self.shared.stores().get(DEFAULT) else {
+            anyhow::bail!(
+                "--key-value: no component that runs here has the key-value store `{DEFAULT}`\n  fix: add `{DEFAULT}` to \
+                 `key_value_stores` of a component"
+            );
+        };
+        for (key, value) in seeds.keys {
+            let set = store.set(key.clone(), value.into_bytes()).await;
+            set.map_err(|error| {
+                anyhow::anyhow!("--key-value: `{key}` cannot be set: {error}\n  fix: take a shorter key or value")
+            })?;
+        }
+        Ok(())
+    }
+}

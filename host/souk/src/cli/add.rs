@@ -1,0 +1,105 @@
+//! `souk add`: a component, or a link between two.
+
+use super::{ManifestArg, output};
+use crate::scaffold::{self, Changes, Kind, Language, NewComponent, NewLink, Storage};
+use anyhow::Context as _;
+use clap::Args;
+use souk_manifest::DependencyName;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The arguments of `souk add`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  souk add web --http /...\n  souk add store --exports acme:links/store@0.1.0 --sqlite\n  \
+                        souk add --link web store"
+)]
+pub struct Add {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    /// The component
+    #[arg(required_unless_present = "link", conflicts_with = "link")]
+    component: Option<String>,
+    /// It answers HTTP requests at this route
+    #[arg(long, value_name = "ROUTE", conflicts_with = "exports")]
+    http: Option<String>,
+    /// It exports this contract, which is made in wit/
+    #[arg(long, value_name = "INTERFACE", value_parser = DependencyName::parse)]
+    exports: Option<DependencyName>,
+    /// The contract is for durable links: calls are stored first, and made until they succeed
+    #[arg(long, requires = "exports")]
+    durable: bool,
+    /// It keeps its data in SQLite
+    #[arg(long)]
+    sqlite: bool,
+    /// It keeps its data in SQLite, or in PostgreSQL when a variable says so
+    #[arg(long)]
+    postgres: bool,
+    /// It keeps its data in a key-value store
+    #[arg(long)]
+    key_value: bool,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t)]
+    language: Language,
+    /// Lets the first component call the second, by what that exports
+    #[arg(long, num_args = 2, value_names = ["CALLER", "CALLEE"])]
+    link: Vec<String>,
+    /// The interface of a link, where it is not in the second component's `exports`
+    #[arg(long, requires = "link", value_parser = DependencyName::parse)]
+    interface: Option<DependencyName>,
+    /// A checkout of Souk whose libraries are used in place of copies of them
+    #[arg(long, value_name = "DIR")]
+    souk: Option<String>,
+}
+
+impl Add {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let path = self.manifest.path();
+        let (folder, manifest) = place(&path)?;
+        let changes = match (self.component, self.link.as_slice()) {
+            (Some(name), _) => {
+                let kind = match (self.http, self.exports) {
+                    (Some(route), _) => Kind::Http { route },
+                    (None, Some(interface)) => Kind::Exports { interface, durable: self.durable },
+                    (None, None) => anyhow::bail!(
+                        "what is `{name}` for?\n  fix: let it answer requests, `--http /...`, or export a contract, \
+                         `--exports acme:links/store@0.1.0`"
+                    ),
+                };
+                let storage = Storage { sqlite: self.sqlite, postgres: self.postgres, key_value: self.key_value };
+                let new = NewComponent { name, kind, storage, language: self.language, souk: self.souk };
+                scaffold::add(&folder, &manifest, &new)?
+            }
+            (None, [caller, callee]) => {
+                let link = NewLink { caller: caller.clone(), callee: callee.clone(), interface: self.interface };
+                scaffold::add_link(&folder, &manifest, &link)?
+            }
+            (None, _) => anyhow::bail!("name a component, or two with --link"),
+        };
+        write(&changes, &folder)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The folder of a manifest, and its name there.
+fn place(path: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let name = path.file_name().and_then(|name| name.to_str()).context("the manifest has no name")?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((folder.to_owned(), name.to_owned()))
+}
+
+/// Writes the files, and says which.
+pub(super) fn write(changes: &Changes, folder: &Path) -> anyhow::Result<()> {
+    changes.write().with_context(|| format!("not everything was written in {}", folder.display()))?;
+    let libraries = |path: &&Path| path.starts_with("libraries");
+    let shown = |path: &Path| folder.strip_prefix(".").unwrap_or(folder).join(path).display().to_string();
+    for path in changes.paths().filter(|path| !libraries(path)) {
+        output::note(&format!("   wrote {}", shown(path)));
+    }
+    let copied = changes.paths().filter(libraries).count();
+    if copied > 0 {
+        output::note(&format!("   wrote {} ({copied} files)", shown(Path::new("libraries"))));
+    }
+    changes.notes().iter().for_each(|note| output::note(&format!("    note {note}")));
+    Ok(())
+}

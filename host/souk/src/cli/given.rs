@@ -1,0 +1,105 @@
+//! Values that stand on the command line: `NAME=VALUE`, and for variables `NAME=@FILE` and `@FILE`.
+//!
+//! They can be secret, so no error shows one, also not one that is written wrongly; clap's own errors would.
+
+use anyhow::{Context as _, bail};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Reads `NAME=VALUE` of each of `given`, which are values of `option`.
+///
+/// # Errors
+/// Names the option, and which of its values is wrong.
+pub(super) fn pairs(option: &str, given: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let pair = |(at, text): (usize, &String)| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => bail!("value {} of {option} is not NAME=VALUE\n  fix: write it as {option} NAME=VALUE", at + 1),
+    };
+    given.iter().enumerate().map(pair).collect()
+}
+
+/// Reads the values of `--variable`; of two for one variable, the latter counts.
+///
+/// # Errors
+/// When one is written wrongly, or a file cannot be read.
+pub(super) fn variables(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    for text in given {
+        if let Some(file) = text.strip_prefix('@') {
+            variables.extend(file_of_variables(Path::new(file))?);
+            continue;
+        }
+        for (name, value) in pairs("--variable", std::slice::from_ref(text))? {
+            let value = match value.strip_prefix('@') {
+                Some(file) => read("--variable", Path::new(file))?,
+                None => value,
+            };
+            variables.insert(name, value);
+        }
+    }
+    Ok(variables)
+}
+
+/// The text of a file that `option` names.
+pub(super) fn read(option: &str, file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file)
+        .with_context(|| format!("{option}: {} cannot be read\n  fix: name a file of text that exists", file.display()))
+}
+
+/// A table of strings, as JSON or, by any other name than `*.json`, TOML. The parsers' errors quote the text, so they
+/// are not passed on.
+fn file_of_variables(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = read("--variable", file)?;
+    let parsed = if file.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_str::<BTreeMap<String, Json>>(&text).ok().and_then(|table| {
+            let string = |(name, value): (String, Json)| Some((name, value.as_str()?.to_owned()));
+            table.into_iter().map(string).collect()
+        })
+    } else {
+        toml::from_str::<BTreeMap<String, String>>(&text).ok()
+    };
+    parsed.with_context(|| {
+        format!(
+            "--variable: {} is no table of strings\n  fix: write `name = \"value\"` lines (TOML), or an object in a file \
+             named *.json",
+            file.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_from_the_command_line_and_from_files_and_no_error_shows_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let given = [
+            "a=1=2".to_owned(),
+            format!("b=@{}", file("b", "s3cret\n")),
+            format!("@{}", file("c.toml", "c = \"3\"\na = \"later\"")),
+            format!("@{}", file("d.json", r#"{"d": "4"}"#)),
+            "e=".to_owned(),
+        ];
+        let read: Vec<_> = variables(&given).unwrap().into_iter().collect();
+        let expected = [("a", "later"), ("b", "s3cret\n"), ("c", "3"), ("d", "4"), ("e", "")];
+        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for wrong in [
+            "s3cret".to_owned(),
+            "=s3cret".to_owned(),
+            format!("@{}", file("wrong.toml", "s3cret")),
+            format!("@{}", file("wrong.json", r#"{"a": ["s3cret"]}"#)),
+            "a=@no/such/file".to_owned(),
+        ] {
+            let error = variables(std::slice::from_ref(&wrong)).unwrap_err();
+            let error = format!("{error:?} {error:#}");
+            assert!(error.contains("fix: ") && error.contains("--variable") && !error.contains("s3cret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `souk new`: an application with nothing in it yet.
+
+use super::output;
+use crate::scaffold;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The arguments of `souk new`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: souk new shop && cd shop && souk add web --http /... && souk test")]
+pub struct New {
+    /// The application: the name of its folder, which is made
+    name: PathBuf,
+}
+
+impl New {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let name = self.name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let changes = scaffold::new(&self.name, &name)?;
+        super::add::write(&changes, &self.name)?;
+        output::note(&format!("next: cd {} && souk add web --http /...", self.name.display()));
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,91 @@
+//! Components that are older than what they are built from.
+//!
+//! A host that starts yesterday's component beside today's sources answers as nobody expects. Which files those are the
+//! manifest says (`watch` under `[component.NAME.build]`); where it does not, nothing is known.
+
+use souk_manifest::{Application, Component};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of looking at sources.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The most files of one component whose age is looked at when it starts.
+    const MAX_WATCHED_FILES: usize = 10_000, "files";
+}
+
+/// What is to be said of the components of this host, one text each.
+pub(super) fn stale(application: &Application) -> Vec<String> {
+    let older = |component: &Component| {
+        let source = newer_source(component)?;
+        Some(format!(
+            "component `{}` is older than {}: {} was built before it\n  fix: souk build, or souk up --build",
+            component.name,
+            source.display(),
+            component.source.display()
+        ))
+    };
+    application.here().filter_map(older).collect()
+}
+
+/// A source that has changed since the component was built.
+fn newer_source(component: &Component) -> Option<PathBuf> {
+    let build = component.build.as_ref()?;
+    let built = modified(&component.source)?;
+    let patterns = build.watch.iter().filter_map(|pattern| build.workdir.join(pattern).to_str().map(str::to_owned));
+    let files = patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().filter_map(Result::ok);
+    files.take(MAX_WATCHED_FILES).find(|file| file.is_file() && modified(file).is_some_and(|changed| changed > built))
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).ok()?.modified().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use souk_manifest::{HostValues, LoadOptions, secrets::Secrets};
+    use std::fs::{File, FileTimes};
+    use std::time::Duration;
+
+    #[test]
+    fn a_component_that_is_older_than_one_of_its_sources_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let manifest = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[[trigger.http]]\nroute = \"/...\"\n\
+                        component = \"a\"\n[component.a]\nsource = \"a.wasm\"\n[component.a.build]\ncommand = \"true\"\n\
+                        workdir = \"a\"\nwatch = [\"src/**/*.rs\"]\n";
+        std::fs::write(path("spin.toml"), manifest).unwrap();
+        std::fs::create_dir_all(path("a/src/inner")).unwrap();
+        for name in ["a.wasm", "a/src/lib.rs", "a/src/inner/mod.rs", "a/other.rs"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let aged = |name: &str, seconds| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::options()
+                .write(true)
+                .open(path(name))
+                .unwrap()
+                .set_times(FileTimes::new().set_modified(time))
+                .unwrap();
+        };
+        let said = || {
+            let options = LoadOptions { manifest: path("spin.toml"), ..LoadOptions::default() };
+            let host = HostValues { url: "http://localhost".to_owned(), secrets: Secrets::looked_up(path("none")) };
+            stale(&souk_manifest::read(&options).unwrap().fill_in(&host).unwrap().application)
+        };
+        for name in ["a/src/lib.rs", "a/src/inner/mod.rs"] {
+            aged(name, 1_000);
+        }
+        aged("a.wasm", 2_000);
+        aged("a/other.rs", 3_000);
+        assert_eq!(said(), [""; 0]);
+        aged("a/src/inner/mod.rs", 3_000);
+        assert!(said()[0].contains("src/inner/mod.rs"), "{:?}", said());
+        std::fs::remove_file(path("a.wasm")).unwrap();
+        assert_eq!(said(), [""; 0], "what is missing is told elsewhere");
+    }
+}

@@ -1,0 +1,133 @@
+//! `souk test`: builds the application, starts it on a free port with a state folder of its own, and runs the command of
+//! `[application.tool.souk.test]` with its URL.
+//!
+//! The host runs as a process of its own, so that the application is tested as it will run, and its log can be kept apart
+//! from the command's output: it is shown when the command fails.
+
+use super::build::BuildEnvironment;
+use super::{ManifestArg, build, output, state_beside};
+use anyhow::Context as _;
+use clap::Args;
+use rustix::process::{Pid, Signal};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of `souk test`.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// How long `souk test` waits for the application to answer.
+    const TEST_START_TIMEOUT: Duration = Duration::from_secs(120);
+    /// How often `souk test` looks whether the application answers.
+    const TEST_POLL_INTERVAL: Duration = Duration::from_millis(10);
+}
+
+/// The arguments of `souk test`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The command runs in the folder of the manifest, with these in its environment: SOUK_URL (where the\n\
+                        application answers), SOUK_STATE_DIR, SOUK_MANIFEST and SOUK_PROGRAM (for `souk call` and\n\
+                        `souk events`). Variables of the application are those of this environment and of .env."
+)]
+pub struct Test {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    /// Runs this in place of the manifest's command
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Test {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let manifest = std::path::absolute(self.manifest.path())?;
+        let plan = souk_manifest::load_build_only(&manifest)?;
+        let command = match (self.command.as_slice(), &plan.test) {
+            ([], Some(command)) => vec!["sh".to_owned(), "-c".to_owned(), command.clone()],
+            ([], None) => anyhow::bail!(
+                "{} does not say how the application is tested\n  fix: write\n    [application.tool.souk.test]\n    command \
+                 = \"cargo test\"",
+                manifest.display()
+            ),
+            (command, _) => command.to_vec(),
+        };
+        let folder = tempfile::TempDir::with_prefix("souk-test-")?;
+        let (state, log) = (folder.path().join("state"), folder.path().join("log"));
+        let what = build::What { manifest: &manifest, runtime_config: None, components: &[], state: &state };
+        build::run(what, false).await?;
+        share_compiled(&state_beside(&manifest).join("cache"), &state);
+        let program = std::env::current_exe()?;
+        let mut host = start(&program, &manifest, &state, &folder.path().join("port"), &log)?;
+        let port = wait(&mut host, &folder.path().join("port"), &log).await?;
+        let [name, arguments @ ..] = command.as_slice() else { anyhow::bail!("there is no command") };
+        let environment = BuildEnvironment::of(&manifest, None);
+        let status = environment
+            .command(name)
+            .args(arguments)
+            .current_dir(&plan.dir)
+            .env("SOUK_URL", format!("http://127.0.0.1:{port}"))
+            .env("SOUK_STATE_DIR", &state)
+            .env("SOUK_MANIFEST", &manifest)
+            .env("SOUK_PROGRAM", &program)
+            .env("SOUK_BUILT", "1")
+            .kill_on_drop(true)
+            .status()
+            .await
+            .with_context(|| format!("`{name}` does not start"))?;
+        stop(&mut host).await;
+        if status.success() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::note(&format!("the application's log:\n{}", said(&log)));
+        anyhow::bail!("`{}` failed ({status})", command.last().map_or("", String::as_str))
+    }
+}
+
+/// Lets the state have the compiled components in `cache`: nothing else of a start takes longer than a moment. Without it
+/// the test goes on as well.
+fn share_compiled(cache: &Path, state: &Path) {
+    for folder in [cache, state] {
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    }
+    let _ = cache.canonicalize().and_then(|cache| symlink(cache, state.join("cache")));
+}
+
+/// Starts the host.
+fn start(program: &Path, manifest: &Path, state: &Path, port: &Path, log: &Path) -> anyhow::Result<Child> {
+    let log = std::fs::File::create(log)?;
+    let mut up = Command::new(program);
+    up.args(["up", "--listen", "127.0.0.1:0", "--from"]).arg(manifest).arg("--state-dir").arg(state);
+    up.arg("--port-file").arg(port).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    Ok(up.kill_on_drop(true).spawn()?)
+}
+
+/// Waits until the host answers, and returns its port.
+async fn wait(host: &mut Child, file: &Path, log: &Path) -> anyhow::Result<u16> {
+    let start = Instant::now();
+    loop {
+        if let Some(port) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
+            return Ok(port);
+        }
+        if host.try_wait()?.is_some() {
+            anyhow::bail!("the application does not start:\n{}", said(log).trim_end());
+        }
+        anyhow::ensure!(start.elapsed() < TEST_START_TIMEOUT, "the application does not answer:\n{}", said(log));
+        tokio::time::sleep(TEST_POLL_INTERVAL).await;
+    }
+}
+
+/// Ends the host as an operator does. How it ends is no matter of the test.
+async fn stop(host: &mut Child) {
+    let process = host.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if process.is_none_or(|process| rustix::process::kill_process(process, Signal::TERM).is_err()) {
+        let _ = host.start_kill();
+    }
+    let _ = host.wait().await;
+}
+
+fn said(log: &Path) -> String {
+    std::fs::read_to_string(log).unwrap_or_default()
+}

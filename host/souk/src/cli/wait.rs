@@ -1,0 +1,50 @@
+//! `souk events wait`: until durable links have delivered everything.
+
+use super::events::Messages;
+use super::output;
+use clap::Args;
+use souk_links::durable::operator::Request;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of `souk events wait`.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// How often `souk events wait` looks whether everything was delivered.
+    const EVENTS_POLL_INTERVAL: Duration = Duration::from_millis(20);
+}
+
+/// The arguments of `souk events wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// How long to wait: `500ms`, `2m`
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Wait {
+    pub(super) async fn run(self, messages: &mut Messages) -> anyhow::Result<ExitCode> {
+        let start = Instant::now();
+        loop {
+            let found = messages.ask(Request::List { dead: false }).await?;
+            let (waiting, dead): (Vec<_>, Vec<_>) = found.events.iter().partition(|event| event.state != "dead");
+            // What is stranded is delivered by no host that runs this application.
+            let waiting = waiting.iter().filter(|event| event.state != "stranded").count();
+            if waiting == 0 {
+                match dead.len() {
+                    0 => output::note("everything is delivered"),
+                    dead => output::note(&format!("everything else is delivered; dead letters: {dead}")),
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            anyhow::ensure!(
+                start.elapsed() < self.timeout,
+                "after {} messages are still on their way: {waiting}\n  fix: `souk events list` has their reasons; wait longer \
+                 with --timeout",
+                humantime::format_duration(self.timeout)
+            );
+            tokio::time::sleep(EVENTS_POLL_INTERVAL).await;
+        }
+    }
+}

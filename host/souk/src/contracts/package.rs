@@ -1,0 +1,178 @@
+//! The files of one package of contracts, and their text as a package inside another file.
+
+use super::{ContractError, parse};
+use souk_manifest::DependencyName;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// One package: the files of one folder that name it, and those beside them that name none.
+#[derive(Debug)]
+pub(super) struct Package {
+    /// `namespace:package@version`.
+    pub name: String,
+    /// The names of its interfaces.
+    pub interfaces: BTreeSet<String>,
+    /// The packages that it uses.
+    pub uses: BTreeSet<String>,
+    files: Vec<(PathBuf, String)>,
+}
+
+/// Adds the WIT files in `folder` and the folders in it.
+pub(super) fn find_files(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<(), ContractError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| ContractError::Unreadable { path, cause }
+    };
+    for entry in std::fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = entry.map_err(unreadable(folder))?.path();
+        if path.is_dir() {
+            find_files(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "wit") {
+            let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
+            files.push((path, text));
+        }
+    }
+    Ok(())
+}
+
+/// Groups files by folder and package.
+pub(super) fn group(mut files: Vec<(PathBuf, String)>) -> Result<BTreeMap<String, Package>, ContractError> {
+    files.sort();
+    let mut folders: BTreeMap<PathBuf, BTreeMap<Option<String>, Vec<(PathBuf, String)>>> = BTreeMap::new();
+    for (path, text) in files {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let package = declared(&text);
+        folders.entry(folder).or_default().entry(package).or_default().push((path, text));
+    }
+    let mut packages = BTreeMap::new();
+    for (folder, mut by_name) in folders {
+        let nameless = by_name.remove(&None).unwrap_or_default();
+        if let (Some((path, _)), false) = (nameless.first(), by_name.len() == 1) {
+            return Err(ContractError::Wrong(format!(
+                "{}: the file names no package, and {}\n  fix: begin it with `package NAMESPACE:NAME@VERSION;`",
+                path.display(),
+                match by_name.len() {
+                    0 => format!("no other file in {} does", folder.display()),
+                    _ => format!("the files in {} name several", folder.display()),
+                }
+            )));
+        }
+        for (_, mut files) in by_name {
+            files.extend(nameless.iter().cloned());
+            let package = Package::new(files)?;
+            if let Some(Package { name, files, .. }) = packages.insert(package.name.clone(), package) {
+                let place = files.first().map(|(path, _)| path.display().to_string()).unwrap_or_default();
+                return Err(ContractError::Wrong(format!(
+                    "package {name} stands in two folders; one is that of {place}\n  fix: keep one of them"
+                )));
+            }
+        }
+    }
+    Ok(packages)
+}
+
+impl Package {
+    fn new(files: Vec<(PathBuf, String)>) -> Result<Package, ContractError> {
+        let group = parse(files.iter().map(|(path, text)| (path.as_path(), text.as_str())))?;
+        if let Some(inner) = group.nested.first() {
+            return Err(ContractError::Wrong(format!(
+                "{}: package {} stands inside another file\n  fix: put it into a file of its own, which begins with \
+                 `package {};`",
+                files.first().map(|(path, _)| path.display().to_string()).unwrap_or_default(),
+                inner.name,
+                inner.name
+            )));
+        }
+        let interfaces = group.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect();
+        let uses = group.main.foreign_deps.keys().map(ToString::to_string).collect();
+        Ok(Package { name: group.main.name.to_string(), interfaces, uses, files })
+    }
+
+    /// Whether `name` is of this package.
+    pub fn is(&self, name: &DependencyName) -> bool {
+        match self.name.split_once('@') {
+            Some((package, version)) => {
+                package == name.package && name.version.as_ref().is_none_or(|wanted| wanted.to_string() == version)
+            }
+            None => self.name == name.package && name.version.is_none(),
+        }
+    }
+
+    /// `namespace:package/interface@version`.
+    pub fn full_name(&self, interface: &str) -> String {
+        match self.name.split_once('@') {
+            Some((package, version)) => format!("{package}/{interface}@{version}"),
+            None => format!("{}/{interface}", self.name),
+        }
+    }
+
+    /// Its files with their text.
+    pub fn sources(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.files.iter().map(|(path, text)| (path.as_path(), text.as_str()))
+    }
+
+    /// Its text as a package inside another file.
+    pub fn nested(&self) -> String {
+        let mut text = format!("package {} {{\n", self.name);
+        for (_, file) in &self.files {
+            let range = declaration(file).unwrap_or(0..0);
+            // A comment before the declaration is about the package; without it, it would be about what follows.
+            let before = file.get(..range.start).unwrap_or_default().replace("///", "//");
+            let after = file.get(range.end..).unwrap_or_default();
+            for line in before.lines().chain(after.trim_start_matches(['\n', '\r']).lines()) {
+                if !line.is_empty() {
+                    text.push_str("    ");
+                    text.push_str(line);
+                }
+                text.push('\n');
+            }
+        }
+        text.push_str("}\n");
+        text
+    }
+}
+
+/// Where the text declares its package, from `package` to the semicolon.
+fn declaration(text: &str) -> Option<Range<usize>> {
+    let mut at = 0;
+    loop {
+        let rest = text.get(at..)?;
+        let trimmed = rest.trim_start();
+        at += rest.len() - trimmed.len();
+        if trimmed.starts_with("//") {
+            at += trimmed.find('\n')?;
+        } else if trimmed.starts_with("/*") {
+            at += block_comment(trimmed)?;
+        } else {
+            let body = trimmed.strip_prefix("package")?;
+            let end = body.find([';', '{'])?;
+            let declared = body.starts_with(char::is_whitespace) && body.get(end..)?.starts_with(';');
+            return declared.then_some(at..at + "package".len() + end + 1);
+        }
+    }
+}
+
+/// How long the block comment is with which `text` begins; they nest.
+fn block_comment(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    loop {
+        let rest = text.get(at..)?;
+        if rest.starts_with("/*") {
+            (depth, at) = (depth + 1, at + 2);
+        } else if rest.starts_with("*/") {
+            (depth, at) = (depth.checked_sub(1)?, at + 2);
+            if depth == 0 {
+                return Some(at);
+            }
+        } else {
+            at += rest.chars().next()?.len_utf8();
+        }
+    }
+}
+
+/// The package that the text declares.
+pub(super) fn declared(text: &str) -> Option<String> {
+    let declaration = text.get(declaration(text)?)?;
+    Some(declaration.trim_start_matches("package").trim_end_matches(';').trim().to_owned())
+}

@@ -1,0 +1,210 @@
+//! GET of one file, over https or from this machine, with its redirects and bounds.
+
+use bytes::Bytes;
+use http::header::{LOCATION, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use souk_bindings::http_client::tls_config;
+use souk_manifest::Download;
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+use tokio::time::timeout;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of downloads.
+    pub(crate) const FIXED_LIMITS = "downloads of components";
+
+    /// The largest component that is fetched.
+    pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20, bytes;
+    /// How long a server may take to answer, and to send the next bytes.
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The most redirects that are followed for one component.
+    const MAX_REDIRECTS: usize = 5, "redirects";
+}
+
+/// Why a component was not got.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// The server cannot be reached.
+    #[error("it cannot be fetched: {0}")]
+    Unreachable(String),
+    /// The server says nothing.
+    #[error("the server did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    Late,
+    /// The server refuses.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+    /// The server redirects to where no component may be fetched from.
+    #[error("it redirects to {to}, which {why}")]
+    Redirect {
+        /// To where, without what logs somebody in.
+        to: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// It is too large.
+    #[error("it is larger than {} MiB", .0 >> 20)]
+    TooLarge(u64),
+    /// It is something else.
+    #[error("its digest is sha256:{found}, and not sha256:{expected}")]
+    Digest {
+        /// As the manifest says.
+        expected: String,
+        /// As it is.
+        found: String,
+    },
+    /// It cannot be kept.
+    #[error("it cannot be written: {0}")]
+    Disk(io::Error),
+}
+
+impl Refused {
+    /// What would fix it.
+    pub(super) fn fix(&self) -> &'static str {
+        match self {
+            Refused::Unreachable(_) | Refused::Late => {
+                "try again; or download the file, and write its path as `source`"
+            }
+            Refused::Status(_) => "correct the URL; or download the file, and write its path as `source`",
+            Refused::Redirect { .. } => "name a URL that leads to the file by https alone",
+            Refused::TooLarge(_) => "build it smaller: it takes as much memory to compile it",
+            Refused::Digest { .. } => {
+                "find out why it changed; only if the file is one that you trust, correct `digest`"
+            }
+            Refused::Disk(_) => "make room for it in the state folder, and let the host write there",
+        }
+    }
+}
+
+/// Fetches files.
+pub(super) struct Client {
+    client: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// How large a file may be.
+    most: u64,
+}
+
+impl Client {
+    /// A client for files of at most `most` bytes that trusts the same authorities as components' requests.
+    pub(super) fn new(most: u64) -> Result<Self, Refused> {
+        let mut tls = (*tls_config().map_err(|error| Refused::Unreachable(error.to_string()))?).clone();
+        // The connector sets its own.
+        tls.alpn_protocols.clear();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().build();
+        Ok(Client { client: legacy::Client::builder(TokioExecutor::new()).build(connector), most })
+    }
+
+    /// The body of what is at `url`.
+    pub(super) async fn get(&self, url: &Uri) -> Result<FileBody, Refused> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = Request::new(Empty::new());
+            request.uri_mut().clone_from(&url);
+            request
+                .headers_mut()
+                .insert(USER_AGENT, HeaderValue::from_static(concat!("souk/", env!("CARGO_PKG_VERSION"))));
+            let response = timeout(ANSWER_TIMEOUT, self.client.request(request)).await.map_err(|_| Refused::Late)?;
+            let response = response.map_err(|error| Refused::Unreachable(cause(&error)))?;
+            match response.status() {
+                StatusCode::OK => {
+                    let body = response.into_body();
+                    if body.size_hint().lower() > self.most {
+                        return Err(Refused::TooLarge(self.most));
+                    }
+                    return Ok(FileBody { body, most: self.most, left: self.most });
+                }
+                status if status.is_redirection() => {
+                    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+                    url = redirected(&url, location.ok_or(Refused::Status(status))?)?;
+                }
+                status => return Err(Refused::Status(status)),
+            }
+        }
+        Err(Refused::Redirect { to: "still another URL".to_owned(), why: "is one too many" })
+    }
+}
+
+/// The deepest cause, which says what happened.
+fn cause(error: &legacy::Error) -> String {
+    let mut deepest = error.source();
+    while let Some(next) = deepest.and_then(|error| error.source()) {
+        deepest = Some(next);
+    }
+    deepest.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Where a redirect from `url` to `location` leads.
+fn redirected(url: &Uri, location: &str) -> Result<Uri, Refused> {
+    let absolute = match (location.starts_with("//"), location.starts_with('/'), url.scheme_str(), url.authority()) {
+        (true, _, Some(scheme), _) => format!("{scheme}:{location}"),
+        (false, true, Some(scheme), Some(authority)) => format!("{scheme}://{authority}{location}"),
+        _ => location.to_owned(),
+    };
+    // A fragment is the client's own business.
+    let absolute = absolute.split('#').next().unwrap_or_default();
+    let to: Uri = absolute.parse().map_err(|_| Refused::Redirect { to: "something".into(), why: "is no URL" })?;
+    let host = to.host().unwrap_or("nowhere").to_owned();
+    if to.scheme_str() != Some("https") {
+        return Err(Refused::Redirect { to: host, why: "is not https" });
+    }
+    match Download::check(&to) {
+        Ok(()) => Ok(to),
+        Err(why) => Err(Refused::Redirect { to: host, why }),
+    }
+}
+
+/// A file that is being read, of a bounded size.
+pub(super) struct FileBody {
+    body: Incoming,
+    most: u64,
+    left: u64,
+}
+
+impl FileBody {
+    /// The next bytes; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
+        loop {
+            let frame = timeout(ANSWER_TIMEOUT, self.body.frame()).await.map_err(|_| Refused::Late)?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|error| Refused::Unreachable(error.to_string()))?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.left = self.left.checked_sub(bytes.len() as u64).ok_or(Refused::TooLarge(self.most))?;
+            return Ok(Some(bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_followed_to_https_and_takes_no_login_along() {
+        let from: Uri = "https://a.test/x?y".parse().unwrap();
+        for (location, to) in [
+            ("https://b.test/z", Some("https://b.test/z")),
+            ("/z#part", Some("https://a.test/z")),
+            ("//b.test/z", Some("https://b.test/z")),
+            ("http://b.test/z", None),
+            ("http://127.0.0.1/z", None),
+            ("https://user:s3cret@b.test/z", None),
+            ("z", None),
+            ("", None),
+        ] {
+            match redirected(&from, location) {
+                Ok(uri) => assert_eq!(Some(uri.to_string().as_str()), to, "{location}"),
+                Err(refused) => {
+                    assert!(to.is_none() && !refused.to_string().contains("s3cret"), "{location}: {refused}")
+                }
+            }
+        }
+        let local: Uri = "http://127.0.0.1:1/x".parse().unwrap();
+        assert!(redirected(&local, "/y").is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! The books of the edge's budget: what each account holds, for whom, and since when it has stood still.
+
+use super::{End, Owner};
+use crate::http::peer::Share;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Those who share something.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Group {
+    /// The requests of a connection.
+    Connection(u64),
+    /// The requests of a client.
+    Peer(Share),
+    /// The requests that hold an instance of a component.
+    Instances(Arc<str>),
+    /// All requests.
+    All,
+}
+
+/// What a group holds.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    accounts: usize,
+    /// Accounts that wait for their clients, with the moment of the last movement: the first has stood still for longest.
+    still: BTreeSet<(Instant, u64)>,
+}
+
+struct Entry {
+    bytes: u64,
+    reserved: bool,
+    share: Share,
+    /// Its connection, where that is one client's; its client; and where its call has an instance, these.
+    groups: Vec<Group>,
+    still: Option<Instant>,
+    end: Option<End>,
+}
+
+/// All accounts.
+#[derive(Default)]
+pub(super) struct Owners {
+    last: u64,
+    taken: u64,
+    accounts: HashMap<u64, Entry>,
+    groups: HashMap<Group, Held>,
+}
+
+impl Owners {
+    /// A new account.
+    pub fn open(&mut self, owner: Owner) -> u64 {
+        self.last += 1;
+        let id = self.last;
+        let share = owner.share;
+        let entry =
+            Entry { bytes: 0, reserved: owner.reserved, share, groups: Vec::with_capacity(3), still: None, end: None };
+        self.accounts.insert(id, entry);
+        if let Some(connection) = owner.connection {
+            self.join(id, Group::Connection(connection));
+        }
+        self.join(id, Group::Peer(share));
+        id
+    }
+
+    /// Counts the account for `group` too.
+    pub fn join(&mut self, id: u64, group: Group) {
+        let Some(entry) = self.accounts.get_mut(&id) else { return };
+        if entry.groups.contains(&group) {
+            return;
+        }
+        let held = self.groups.entry(group.clone()).or_default();
+        held.accounts += 1;
+        held.bytes += entry.bytes;
+        held.still.extend(entry.still.map(|since| (since, id)));
+        entry.groups.push(group);
+    }
+
+    /// What all hold.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// What the peer holds that holds most, of those with a bound.
+    pub fn largest_peer(&self) -> u64 {
+        self.peers().filter(|(share, _)| share.is_bounded()).map(|(_, bytes)| bytes).max().unwrap_or(0)
+    }
+
+    fn peers(&self) -> impl Iterator<Item = (Share, u64)> {
+        self.groups.iter().filter_map(|(group, held)| match group {
+            Group::Peer(share) => Some((*share, held.bytes)),
+            _ => None,
+        })
+    }
+
+    fn bytes(&self, group: &Group) -> u64 {
+        match group {
+            Group::All => self.taken,
+            group => self.groups.get(group).map_or(0, |held| held.bytes),
+        }
+    }
+
+    /// The share of account `id` in which there is no place for `bytes` more, if there is one: the smallest first, and none
+    /// of `but`.
+    pub fn full(&self, id: u64, bytes: u64, but: &[Group], bound: impl Fn(&Group, bool) -> u64) -> Option<Group> {
+        let entry = self.accounts.get(&id)?;
+        let full = |group: &&Group| {
+            !but.contains(group) && self.bytes(group).saturating_add(bytes) > bound(group, entry.reserved)
+        };
+        entry.groups.iter().chain([&Group::All]).find(full).cloned()
+    }
+
+    /// Adds `bytes` to an account that is open.
+    pub fn add(&mut self, id: u64, bytes: u64) {
+        let Some(entry) = self.accounts.get_mut(&id) else { return };
+        entry.bytes += bytes;
+        self.taken += bytes;
+        for group in &entry.groups {
+            if let Some(held) = self.groups.get_mut(group) {
+                held.bytes += bytes;
+            }
+        }
+    }
+
+    /// Takes `bytes` off an account. One that has been ended holds nothing any more.
+    pub fn give_back(&mut self, id: u64, bytes: u64) {
+        let Some(entry) = self.accounts.get_mut(&id) else { return };
+        let bytes = bytes.min(entry.bytes);
+        entry.bytes -= bytes;
+        self.taken -= bytes;
+        for group in &entry.groups {
+            if let Some(held) = self.groups.get_mut(group) {
+                held.bytes -= bytes;
+            }
+        }
+    }
+
+    /// The account waits for its client since `now`; `end` says how to end it, where that has changed. Without one it is
+    /// not waited for.
+    pub fn waits(&mut self, id: u64, now: Instant, end: Option<End>) {
+        let Some(entry) = self.accounts.get_mut(&id) else { return };
+        if end.is_some() {
+            entry.end = end;
+        }
+        let before = entry.still.replace(now);
+        for group in &entry.groups {
+            if let Some(held) = self.groups.get_mut(group) {
+                if let Some(before) = before {
+                    held.still.remove(&(before, id));
+                }
+                held.still.insert((now, id));
+            }
+        }
+    }
+
+    /// The account waits for the host.
+    pub fn works(&mut self, id: u64) {
+        let Some(entry) = self.accounts.get_mut(&id) else { return };
+        let Some(before) = entry.still.take() else { return };
+        for group in &entry.groups {
+            if let Some(held) = self.groups.get_mut(group) {
+                held.still.remove(&(before, id));
+            }
+        }
+    }
+
+    /// Closes the account of `group` that has stood still for longest, but not `but`, nor one that has moved since
+    /// `before`. What is returned ends it. For the application's share, it is one of the peer that holds most.
+    pub fn end_stillest(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
+        let group = match group {
+            Group::All => {
+                let own = self.accounts.get(&but).map_or(0, |entry| self.bytes(&Group::Peer(entry.share)));
+                let has_still = |share: &Share| {
+                    let held = self.groups.get(&Group::Peer(*share));
+                    held.is_some_and(|held| held.still.iter().any(|(_, id)| *id != but))
+                };
+                let (share, _) = self
+                    .peers()
+                    .filter(|(share, bytes)| *bytes >= own && has_still(share))
+                    .max_by_key(|(share, bytes)| (*bytes, share.network()))?;
+                Group::Peer(share)
+            }
+            group => group.clone(),
+        };
+        let still = &self.groups.get(&group)?.still;
+        let (since, id) = still.iter().find(|(_, id)| *id != but).copied()?;
+        if before.is_some_and(|before| since > before) {
+            return None;
+        }
+        let end = self.accounts.get_mut(&id).and_then(|entry| entry.end.take());
+        self.close(id);
+        end
+    }
+
+    /// Forgets an account.
+    pub fn close(&mut self, id: u64) {
+        let Some(entry) = self.accounts.remove(&id) else { return };
+        self.taken -= entry.bytes;
+        for group in entry.groups {
+            let Some(held) = self.groups.get_mut(&group) else { continue };
+            held.bytes -= entry.bytes;
+            held.accounts -= 1;
+            if let Some(since) = entry.still {
+                held.still.remove(&(since, id));
+            }
+            if held.accounts == 0 {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    /// Whether nobody holds anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.taken == 0 && self.accounts.is_empty() && self.groups.is_empty()
+    }
+}

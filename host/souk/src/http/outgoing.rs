@@ -1,0 +1,126 @@
+//! A response's bytes on their way to the client, counted until they are written.
+//!
+//! hyper takes a body's chunks before it can send them: a stream of HTTP/2 without a window keeps one, and so does a
+//! connection that nobody reads. So a chunk belongs to its request's account until its last byte has been written, and the
+//! request is under way as long.
+
+use super::activity::UnderWay;
+use super::budget::{Account, End};
+use super::pace::Pace;
+use bytes::{Buf, Bytes};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A response that is sent.
+pub struct Outgoing {
+    under_way: UnderWay,
+    account: Arc<Account>,
+    end: End,
+    /// How long the client may let it stand still.
+    patience: Duration,
+    sending: Mutex<Sending>,
+}
+
+struct Sending {
+    /// Bytes that hyper has, and that are not written.
+    outstanding: u64,
+    /// Since when it waits for the client, while some are outstanding.
+    since: Instant,
+    pace: Pace,
+    /// When the call ends that still writes the body.
+    call_until: Instant,
+}
+
+impl Outgoing {
+    /// A response of a request that is `under_way`. Its call may go on until `call_until`; the client may keep it waiting as
+    /// `pace` says.
+    pub fn new(under_way: UnderWay, account: Arc<Account>, end: End, pace: Pace, call_until: Instant) -> Arc<Self> {
+        let sending = Sending { outstanding: 0, since: Instant::now(), pace, call_until };
+        Arc::new(Outgoing { under_way, account, end, patience: pace.left(), sending: Mutex::new(sending) })
+    }
+
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Charges `bytes` that the response holds, or is about to hand over.
+    pub fn charge(&self, bytes: usize) {
+        self.account.force(bytes as u64);
+    }
+
+    /// Gives back what was charged for bytes that are not sent after all.
+    pub fn discharge(&self, bytes: usize) {
+        self.account.give_back(bytes as u64);
+    }
+
+    /// Hands over `bytes`, which have been charged.
+    pub fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
+        let mut sending = self.sending();
+        if sending.outstanding == 0 {
+            sending.since = Instant::now();
+            self.account.waits(self.end.clone());
+            self.under_way.waits_until(sending.since + sending.pace.left());
+        }
+        sending.outstanding += bytes.len() as u64;
+        drop(sending);
+        Chunk { bytes, outgoing: Some(self.clone()) }
+    }
+
+    /// `bytes` have been written, or dropped.
+    fn sent(&self, bytes: u64) {
+        let mut sending = self.sending();
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(sending.since);
+        sending.pace.used(waited, bytes);
+        sending.since = now;
+        sending.outstanding = sending.outstanding.saturating_sub(bytes);
+        let waiting = sending.outstanding > 0;
+        self.account.sent(bytes, waiting);
+        if waiting {
+            self.under_way.waits_until(now + sending.pace.left());
+        } else {
+            self.under_way.works_until(sending.call_until.max(now) + self.patience);
+        }
+    }
+}
+
+/// A part of a response.
+pub struct Chunk {
+    bytes: Bytes,
+    outgoing: Option<Arc<Outgoing>>,
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some(outgoing) = &self.outgoing
+            && count > 0
+        {
+            outgoing.sent(count as u64);
+        }
+    }
+}
+
+impl From<Bytes> for Chunk {
+    fn from(bytes: Bytes) -> Self {
+        Chunk { bytes, outgoing: None }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Some(outgoing) = &self.outgoing
+            && !self.bytes.is_empty()
+        {
+            outgoing.sent(self.bytes.len() as u64);
+        }
+    }
+}

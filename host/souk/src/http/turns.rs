@@ -1,0 +1,153 @@
+//! Whose turn it is: how many requests of one peer are with components at one time, and which is next.
+//!
+//! A client may send thousands of requests at once. All of them would stand in the queue of a component, which is for all
+//! clients and is full some time. So a peer has so many turns; its further requests wait here, each connection for itself,
+//! and the connections take turns: a client that shares an address with a greedy one does not wait for all that came
+//! before. A connection that had nothing waiting is next, since it has asked for less than the others.
+
+use super::peer::Share;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of turns.
+    pub(crate) const FIXED_LIMITS = "http edge";
+
+    /// The most requests of one peer that are with components at one time; the others wait for their turn. Those for the
+    /// routes in `reserved_routes` and of a trusted proxy itself do not count.
+    pub(super) const MAX_PEER_REQUESTS: usize = 128, "requests";
+}
+
+/// The turns of all peers.
+pub struct Turns {
+    peers: Mutex<HashMap<Share, Peer>>,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Peer {
+    taken: usize,
+    /// Connections with requests that wait, the next first.
+    next: VecDeque<u64>,
+    waiting: HashMap<u64, VecDeque<oneshot::Sender<Turn>>>,
+}
+
+/// A turn; the next begins when this is dropped.
+pub struct Turn {
+    /// `None` once it has been passed on.
+    turns: Option<Arc<Turns>>,
+    share: Share,
+}
+
+impl Turns {
+    /// As many turns as `most` for each peer.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Turns { peers: Mutex::default(), most: most.max(1) })
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<Share, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn of `share`, for a request of `connection`.
+    pub async fn take(self: &Arc<Self>, share: Share, connection: u64) -> Turn {
+        let turn = || Turn { turns: Some(self.clone()), share };
+        let waiting = {
+            let mut peers = self.peers();
+            let peer = peers.entry(share).or_default();
+            if peer.taken < self.most {
+                peer.taken += 1;
+                return turn();
+            }
+            let (sender, receiver) = oneshot::channel();
+            let queue = peer.waiting.entry(connection).or_default();
+            if queue.is_empty() {
+                peer.next.push_front(connection);
+            }
+            queue.push_back(sender);
+            receiver
+        };
+        // The sender stays in the queue until it has sent.
+        waiting.await.unwrap_or_else(|_| turn())
+    }
+
+    /// Gives a turn of `share` to the next that waits, or back.
+    fn pass_on(self: &Arc<Self>, share: Share) {
+        let mut peers = self.peers();
+        let Some(peer) = peers.get_mut(&share) else { return };
+        while let Some(connection) = peer.next.pop_front() {
+            let Some(queue) = peer.waiting.get_mut(&connection) else { continue };
+            let sender = queue.pop_front();
+            if queue.is_empty() {
+                peer.waiting.remove(&connection);
+            } else {
+                peer.next.push_back(connection);
+            }
+            let Some(sender) = sender else { continue };
+            match sender.send(Turn { turns: Some(self.clone()), share }) {
+                Ok(()) => return,
+                // It waits no more. The turn is still there, and must not be passed on from within.
+                Err(mut turn) => turn.turns = None,
+            }
+        }
+        peer.taken -= 1;
+        if peer.taken == 0 {
+            peers.remove(&share);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turns) = self.turns.take() {
+            turns.pass_on(self.share);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    fn share(last: u8) -> Share {
+        Share::of([10, 0, 0, last].into())
+    }
+
+    #[test]
+    fn connections_of_a_peer_take_turns_and_other_peers_have_their_own() {
+        let turns = Turns::new(1);
+        let first = turns.take(share(1), 1).now_or_never().unwrap();
+        assert!(turns.take(share(2), 9).now_or_never().is_some());
+        let mut greedy: Vec<_> = (0..3).map(|_| Box::pin(turns.take(share(1), 1))).collect();
+        greedy.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
+        let mut modest = Box::pin(turns.take(share(1), 2));
+        assert!((&mut modest).now_or_never().is_none());
+        drop(first);
+        assert!((&mut greedy[0]).now_or_never().is_none(), "the other connection is next");
+        let second = (&mut modest).now_or_never().unwrap();
+        let mut late = Box::pin(turns.take(share(1), 3));
+        assert!((&mut late).now_or_never().is_none());
+        drop(second);
+        drop((&mut late).now_or_never().unwrap());
+        assert!((&mut greedy[0]).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_turn_is_not_lost_with_those_who_no_longer_wait() {
+        let turns = Turns::new(1);
+        let first = turns.take(share(1), 1).now_or_never().unwrap();
+        let mut waiting: Vec<_> = (0..1_000).map(|n| Box::pin(turns.take(share(1), n % 7))).collect();
+        waiting.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
+        let mut last = waiting.pop().unwrap();
+        let sent = waiting.swap_remove(0);
+        drop(waiting);
+        drop(first);
+        // Sent, and never taken.
+        drop(sent);
+        assert!((&mut last).now_or_never().is_some());
+        drop(last);
+        assert!(turns.peers().is_empty());
+    }
+}

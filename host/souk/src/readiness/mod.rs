@@ -1,0 +1,206 @@
+//! Whether this host can serve its routes: what `/readyz` and `/.well-known/souk/ready` say.
+//!
+//! A host is ready when every component that one of its routes needs, also through links, has what it needs: its database,
+//! its stores, the queue of its durable links, room on the disk, and a host for what runs elsewhere ([`needs`]). A
+//! component with `readiness = "ignore"` counts as having all of it. A host that drains is not ready.
+//!
+//! Nothing is asked while a request waits: each need has a task that asks again every [`checks::CHECK_INTERVAL`] and notes
+//! the answer; a request for the state reads the notes. One failed question is enough, and one good one ends it.
+//!
+//! What is not asked: whether a component answers sensibly. A component that traps serves no request less than its code
+//! says.
+
+pub(crate) mod checks;
+mod needs;
+
+use crate::app::App;
+use serde::Serialize;
+use souk_manifest::limits::FixedLimit;
+use souk_manifest::state::StateFolder;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    checks::FIXED_LIMITS.to_vec()
+}
+
+/// What is known of one need.
+enum Answer {
+    /// It has not been asked for yet.
+    Unknown(SystemTime),
+    /// It is there.
+    Good,
+    /// It is not, since then; why, for those who may see it.
+    Bad { since: SystemTime, why: String },
+}
+
+/// One need, of the components that have it.
+struct Noted {
+    what: String,
+    components: Vec<String>,
+    answer: Answer,
+}
+
+/// What is known of all.
+struct Notes {
+    all: Mutex<Vec<Noted>>,
+    /// Whether all are good.
+    good: AtomicBool,
+}
+
+impl Notes {
+    fn all(&self) -> MutexGuard<'_, Vec<Noted>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the answer for the need `number`, and logs what has changed.
+    fn note(&self, number: usize, answer: Result<(), String>) {
+        let mut all = self.all();
+        let Some(noted) = all.get_mut(number) else { return };
+        let (what, components) = (&noted.what, noted.components.join("`, `"));
+        match (answer, &mut noted.answer) {
+            (Ok(()), Answer::Good) => return,
+            (Ok(()), Answer::Unknown(_)) => noted.answer = Answer::Good,
+            (Ok(()), Answer::Bad { .. }) => {
+                tracing::info!("`{components}` can serve again: {what} is there");
+                noted.answer = Answer::Good;
+            }
+            (Err(why), Answer::Bad { why: before, .. }) => {
+                *before = why;
+                return;
+            }
+            (Err(why), _) => {
+                tracing::warn!("`{components}` cannot serve, and this host is not ready: it lacks {what}: {why}");
+                noted.answer = Answer::Bad { since: SystemTime::now(), why };
+            }
+        }
+        self.good.store(all.iter().all(|noted| matches!(noted.answer, Answer::Good)), Ordering::Release);
+    }
+}
+
+/// The host's readiness.
+pub struct Readiness {
+    notes: Arc<Notes>,
+    draining: CancellationToken,
+    _checks: Vec<AbortOnDropHandle<()>>,
+}
+
+/// What is said of it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Whether the host can serve all of its routes.
+    pub ready: bool,
+    /// Whether it is about to stop.
+    pub draining: bool,
+    /// What its components lack.
+    pub lacks: Vec<Lack>,
+}
+
+/// Something that a component lacks.
+#[derive(Debug, Serialize)]
+pub struct Lack {
+    component: String,
+    lacks: String,
+    /// Since when (RFC 3339).
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl Readiness {
+    /// Begins to look after `app`, which drains from `draining` on.
+    pub fn start(app: &Arc<App>, state: &StateFolder, draining: CancellationToken) -> Arc<Self> {
+        let now = SystemTime::now();
+        let needs = needs::of(app, state);
+        let noted = needs.iter().map(|need| Noted {
+            what: need.what.clone(),
+            components: need.components.clone(),
+            answer: Answer::Unknown(now),
+        });
+        let good = AtomicBool::new(needs.is_empty());
+        let notes = Arc::new(Notes { all: Mutex::new(noted.collect()), good });
+        let checks = needs.into_iter().enumerate().map(|(number, need)| {
+            let (app, notes) = (app.clone(), notes.clone());
+            let check = checks::run(app, need.kind, move |answer| notes.note(number, answer));
+            AbortOnDropHandle::new(tokio::spawn(check))
+        });
+        Arc::new(Readiness { draining, _checks: checks.collect(), notes })
+    }
+
+    /// Whether the host can serve all of its routes.
+    pub fn is_ready(&self) -> bool {
+        self.notes.good.load(Ordering::Acquire) && !self.is_draining()
+    }
+
+    /// Whether it is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// What its components lack, with the reasons where whoever asks may see them.
+    pub fn report(&self, with_reasons: bool) -> Report {
+        let all = self.notes.all();
+        let mut lacks = Vec::new();
+        for noted in all.iter() {
+            let (since, why) = match &noted.answer {
+                Answer::Good => continue,
+                Answer::Unknown(since) => (since, "it has not been asked yet"),
+                Answer::Bad { since, why } => (since, why.as_str()),
+            };
+            lacks.extend(noted.components.iter().map(|component| Lack {
+                component: component.clone(),
+                lacks: noted.what.clone(),
+                since: humantime::format_rfc3339_millis(*since).to_string(),
+                why: with_reasons.then(|| why.to_owned()),
+            }));
+        }
+        Report { ready: lacks.is_empty() && !self.is_draining(), draining: self.is_draining(), lacks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readiness(needs: usize) -> Readiness {
+        let noted = |number| Noted {
+            what: format!("need {number}"),
+            components: vec!["a".to_owned(), "b".to_owned()],
+            answer: Answer::Unknown(SystemTime::now()),
+        };
+        let all = Mutex::new((0..needs).map(noted).collect());
+        let notes = Arc::new(Notes { all, good: AtomicBool::new(needs == 0) });
+        Readiness { notes, draining: CancellationToken::new(), _checks: Vec::new() }
+    }
+
+    #[test]
+    fn a_host_is_ready_once_everything_was_asked_for_and_is_there() {
+        assert!(readiness(0).is_ready());
+        let host = readiness(2);
+        assert!(!host.is_ready() && host.report(false).lacks.len() == 4);
+        host.notes.note(0, Ok(()));
+        assert!(!host.is_ready());
+        host.notes.note(1, Ok(()));
+        assert!(host.is_ready() && host.report(false).ready);
+        host.notes.note(1, Err("gone".to_owned()));
+        let report = host.report(true);
+        assert!(!host.is_ready() && !report.ready && report.lacks.len() == 2);
+        let lack = report.lacks.first().unwrap();
+        assert_eq!((lack.component.as_str(), lack.lacks.as_str(), lack.why.as_deref()), ("a", "need 1", Some("gone")));
+        assert!(host.report(false).lacks.iter().all(|lack| lack.why.is_none()), "a reason is for those who may see it");
+        let since = lack.since.clone();
+        host.notes.note(1, Err("still".to_owned()));
+        let report = host.report(true);
+        let lack = report.lacks.first().unwrap();
+        assert_eq!((&lack.since, lack.why.as_deref()), (&since, Some("still")));
+        host.notes.note(1, Ok(()));
+        assert!(host.is_ready());
+        host.draining.cancel();
+        let report = host.report(true);
+        assert!(!host.is_ready() && !report.ready && report.draining && report.lacks.is_empty());
+    }
+}

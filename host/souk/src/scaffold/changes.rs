@@ -1,0 +1,105 @@
+//! The files that a command would write, all of them before the first is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why nothing is written.
+#[derive(Debug)]
+pub struct ScaffoldError {
+    message: String,
+    fix: String,
+}
+
+impl ScaffoldError {
+    /// What is wrong, and what fixes it.
+    pub(super) fn new(message: impl Into<String>, fix: impl Into<String>) -> ScaffoldError {
+        ScaffoldError { message: message.into(), fix: fix.into() }
+    }
+}
+
+impl fmt::Display for ScaffoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  fix: {}", self.message, self.fix)
+    }
+}
+
+impl std::error::Error for ScaffoldError {}
+
+/// Files to write in one folder.
+#[derive(Debug)]
+pub struct Changes {
+    folder: PathBuf,
+    /// By path in the folder.
+    files: BTreeMap<PathBuf, String>,
+    notes: Vec<String>,
+}
+
+impl Changes {
+    pub(super) fn new(folder: &Path) -> Changes {
+        Changes { folder: folder.to_owned(), files: BTreeMap::new(), notes: Vec::new() }
+    }
+
+    /// A file that must not be there yet; one that says the same stays.
+    pub(super) fn create(&mut self, path: impl AsRef<Path>, text: String) -> Result<(), ScaffoldError> {
+        match self.read(&path) {
+            Some(existing) if existing == text => Ok(()),
+            Some(_) => Err(ScaffoldError::new(
+                format!("{} is there already", self.folder.join(path).display()),
+                "choose another name, or move the file away",
+            )),
+            None => {
+                self.files.insert(path.as_ref().to_owned(), text);
+                Ok(())
+            }
+        }
+    }
+
+    /// A file that may be there, with new contents.
+    pub(super) fn replace(&mut self, path: impl AsRef<Path>, text: String) {
+        if self.read(&path).as_ref() != Some(&text) {
+            self.files.insert(path.as_ref().to_owned(), text);
+        }
+    }
+
+    /// The text of a file as it will be; `None` when there is none.
+    pub(super) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
+        let path = path.as_ref();
+        self.files.get(path).cloned().or_else(|| std::fs::read_to_string(self.folder.join(path)).ok())
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Something that the user must know.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// What the user must know.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The paths of the files, each in the folder.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(PathBuf::as_path)
+    }
+
+    /// Writes all files.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn write(&self) -> std::io::Result<()> {
+        for (path, text) in &self.files {
+            let path = self.folder.join(path);
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(path, text)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! `souk add --link CALLER CALLEE`: what a component must say to call another.
+//!
+//! The manifest gets the dependency. A caller that nobody has changed since it was made gets code that makes the calls, and
+//! a test of it; to any other, the command says how to call.
+
+use super::component::{CONTRACTS, ContractNames, HTTP, LINKED, test_file};
+use super::manifest::ManifestEdit;
+use super::{Changes, ScaffoldError, other_languages, template};
+use souk_manifest::DependencyName;
+use std::path::Path;
+
+/// A link to add.
+#[derive(Debug, Clone)]
+pub struct NewLink {
+    /// The component that calls.
+    pub caller: String,
+    /// The component that is called.
+    pub callee: String,
+    /// Which of its interfaces; all of them when none is named.
+    pub interface: Option<DependencyName>,
+}
+
+/// Adds a link to the application whose manifest is called `manifest` in `folder`.
+///
+/// # Errors
+/// When one of the two components is missing, or it is not known what the callee exports.
+pub fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<Changes, ScaffoldError> {
+    let NewLink { caller, callee, interface } = link;
+    let mut changes = Changes::new(folder);
+    let mut edit = ManifestEdit::open(&changes, manifest)?;
+    for name in [caller, callee] {
+        if edit.component(name).is_none() {
+            let known = edit.components().join(", ");
+            let fix = format!("name one that there is ({known}), or make it with `souk add {name}`");
+            return Err(ScaffoldError::new(format!("there is no component `{name}`"), fix));
+        }
+    }
+    if caller == callee {
+        return Err(ScaffoldError::new("a component calls its own functions directly", "name two components"));
+    }
+    let mut interfaces = edit.exports(callee);
+    if let Some(wanted) = interface {
+        interfaces = vec![wanted.to_string()];
+    }
+    if interfaces.is_empty() {
+        return Err(ScaffoldError::new(
+            format!("the manifest does not say what `{callee}` exports"),
+            format!(
+                "name the interface, `--interface acme:links/store@0.1.0`, or list it: `exports` under [component.{callee}.tool.souk]"
+            ),
+        ));
+    }
+    let durable: Vec<_> = interfaces.iter().filter(|interface| is_durable(folder, interface)).cloned().collect();
+    edit.link(caller, callee, &interfaces, &durable);
+    let route = edit.route(caller).and_then(|route| route.strip_suffix("/...")).map(str::to_owned);
+    edit.close(&mut changes);
+    match (route, interfaces.first().and_then(|interface| DependencyName::parse(interface).ok())) {
+        (Some(base), Some(first)) if write_caller(&mut changes, link, &base, &ContractNames::of(&first)) => {}
+        _ => changes.note(format!(
+            "{caller} may call {}; in Rust, write `spin_sdk::dependencies!();` and `use {};`",
+            interfaces.join(" and "),
+            interfaces.iter().map(|interface| rust_path(interface)).collect::<Vec<_>>().join("` and `use "),
+        )),
+    }
+    Ok(changes)
+}
+
+/// Writes the calls into a caller that is as it was made. Whether it was.
+fn write_caller(changes: &mut Changes, link: &NewLink, base: &str, names: &ContractNames) -> bool {
+    let NewLink { caller, callee, .. } = link;
+    let contract = changes.read(&names.file);
+    let known = CONTRACTS.iter().find(|(_, text)| contract == Some(template::fill(text, &names.values())));
+    let Some((kind, _)) = known else { return false };
+    let Some((_, linked)) = LINKED.iter().find(|(own, _)| own == kind) else { return false };
+    let mut files =
+        vec![(test_file(caller), HTTP.test, linked.test), (format!("{caller}/src/lib.rs"), HTTP.source, linked.source)];
+    if *kind == "greetings" {
+        files.extend(other_languages::javascript_files(caller));
+    }
+    files.retain(|(path, ..)| changes.read(path).is_some());
+    let untouched = [("component", caller.as_str()), ("base", base)];
+    let as_made = |(path, made, _): &(String, &str, &str)| changes.read(path) == Some(template::fill(made, &untouched));
+    // A source and its test.
+    if files.len() != 2 || !files.iter().all(as_made) {
+        return false;
+    }
+    let mut gaps = names.values().to_vec();
+    gaps.extend(untouched);
+    gaps.push(("callee", callee));
+    for (path, _, text) in files {
+        changes.replace(path, template::fill(text, &gaps));
+    }
+    true
+}
+
+/// Whether all functions of an interface are for durable links, as far as its file says: they return `delivery-error`.
+fn is_durable(folder: &Path, interface: &str) -> bool {
+    let Ok(name) = DependencyName::parse(interface) else { return false };
+    let file = folder.join(ContractNames::of(&name).file);
+    std::fs::read_to_string(file).is_ok_and(|text| {
+        let own = name.interface.as_deref().unwrap_or_default();
+        let after = text.split(&format!("interface {own} {{")).nth(1).unwrap_or_default();
+        let body = after.split("\ninterface ").next().unwrap_or_default();
+        let functions: Vec<_> = body.lines().filter(|line| line.contains("func(")).collect();
+        !functions.is_empty() && functions.iter().all(|line| line.contains("result<_, delivery-error>"))
+    })
+}
+
+/// `acme::links::store`, for `acme:links/store@0.1.0`.
+fn rust_path(interface: &str) -> String {
+    let name = interface.split('@').next().unwrap_or_default();
+    name.replace([':', '/'], "::").replace('-', "_")
+}

@@ -1,0 +1,152 @@
+//! Edits of `spin.toml`.
+
+use super::{Changes, ScaffoldError};
+use std::fmt::Write as _;
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
+
+/// The manifest while it is edited.
+pub(super) struct ManifestEdit {
+    name: String,
+    document: DocumentMut,
+}
+
+impl ManifestEdit {
+    /// The manifest called `name` in the changes' folder.
+    pub fn open(changes: &Changes, name: &str) -> Result<ManifestEdit, ScaffoldError> {
+        let path = changes.folder().join(name);
+        let text = changes.read(name).ok_or_else(|| {
+            let fix = "make an application with `souk new NAME`, or name its manifest with -f";
+            ScaffoldError::new(format!("there is no manifest {}", path.display()), fix)
+        })?;
+        let document = text.parse().map_err(|error: toml_edit::TomlError| {
+            ScaffoldError::new(format!("{} is not TOML: {}", path.display(), error.message()), "correct it first")
+        })?;
+        Ok(ManifestEdit { name: name.to_owned(), document })
+    }
+
+    /// The application's name.
+    pub fn application(&self) -> &str {
+        self.document
+            .get("application")
+            .and_then(|table| table.get("name"))
+            .and_then(Item::as_str)
+            .unwrap_or("application")
+    }
+
+    /// The table of a component.
+    pub fn component(&self, name: &str) -> Option<&Item> {
+        self.document.get("component")?.get(name)
+    }
+
+    /// The names of all components.
+    pub fn components(&self) -> Vec<String> {
+        let table = self.document.get("component").and_then(Item::as_table_like);
+        table.map(|table| table.iter().map(|(name, _)| name.to_owned()).collect()).unwrap_or_default()
+    }
+
+    /// The route of a component, when a trigger has one.
+    pub fn route(&self, component: &str) -> Option<&str> {
+        let triggers = self.document.get("trigger")?.get("http")?.as_array_of_tables()?;
+        let own = triggers.iter().find(|table| table.get("component").and_then(Item::as_str) == Some(component));
+        own?.get("route")?.as_str()
+    }
+
+    /// The component with this route.
+    pub fn at_route(&self, route: &str) -> Option<&str> {
+        let triggers = self.document.get("trigger")?.get("http")?.as_array_of_tables()?;
+        let there = triggers.iter().find(|table| table.get("route").and_then(Item::as_str) == Some(route));
+        there?.get("component")?.as_str()
+    }
+
+    /// The interfaces that a component's own table says it exports.
+    pub fn exports(&self, component: &str) -> Vec<String> {
+        let exports = self.component(component).and_then(|table| table.get("tool")?.get("souk")?.get("exports"));
+        let exports = exports.and_then(Item::as_array).into_iter().flatten();
+        exports.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// Adds tables at the end.
+    pub fn append(&mut self, tables: &str) -> Result<(), ScaffoldError> {
+        let mut text = self.document.to_string();
+        if !text.ends_with("\n\n") {
+            text.push('\n');
+        }
+        text.push_str(tables);
+        self.document = text.parse().map_err(|error: toml_edit::TomlError| {
+            let message = format!("{} takes no more tables at its end: {}", self.name, error.message());
+            ScaffoldError::new(message, "write `component` and `trigger` as tables in [brackets]")
+        })?;
+        Ok(())
+    }
+
+    /// Declares a variable with this value, where none of this name is declared.
+    pub fn variable(&mut self, name: &str, value: InlineTable) {
+        let variables = self.document.entry("variables").or_insert_with(|| Item::Table(Table::new()));
+        if let Some(table) = variables.as_table_like_mut()
+            && !table.contains_key(name)
+        {
+            table.insert(name, Item::Value(Value::InlineTable(value)));
+        }
+    }
+
+    /// Whether the command that tests the application is one of `tool`.
+    pub fn tests_with(&self, tool: &str) -> bool {
+        let table = self.document.get("application").and_then(|table| table.get("tool")?.get("souk")?.get("test"));
+        let command = table.and_then(|table| table.get("command")?.as_str());
+        command.is_some_and(|command| command.starts_with(tool))
+    }
+
+    /// Sets the command that tests the application, where it has none.
+    pub fn test_command(&mut self, command: &str) -> Result<(), ScaffoldError> {
+        let tool = self.document.get("application").and_then(|table| table.get("tool"));
+        if tool.and_then(|tool| tool.get("souk")?.get("test")).is_some() {
+            return Ok(());
+        }
+        let mut tables =
+            "# `souk test` builds and starts the application, and runs this with SOUK_URL set.\n".to_owned();
+        let _ = write!(tables, "[application.tool.souk.test]\ncommand = \"{command}\"\n");
+        self.append(&tables)
+    }
+
+    /// Lets `caller` depend on these interfaces of `callee`; `durable` says which of them are durable links.
+    pub fn link(&mut self, caller: &str, callee: &str, interfaces: &[String], durable: &[String]) {
+        let Some(component) = self.document.get_mut("component").and_then(|table| table.get_mut(caller)) else {
+            return;
+        };
+        let Some(component) = component.as_table_like_mut() else { return };
+        let dependencies = component.entry("dependencies").or_insert_with(|| Item::Table(Table::new()));
+        for interface in interfaces {
+            let mut target = InlineTable::new();
+            target.insert("component", callee.into());
+            if let Some(table) = dependencies.as_table_like_mut() {
+                table.insert(interface, Item::Value(Value::InlineTable(target)));
+            }
+        }
+        if durable.is_empty() {
+            return;
+        }
+        let tool = component.entry("tool").or_insert_with(implicit);
+        let souk = tool.as_table_like_mut().map(|tool| tool.entry("souk").or_insert_with(|| Item::Table(Table::new())));
+        let Some(souk) = souk.and_then(Item::as_table_like_mut) else { return };
+        let list = souk.entry("durable").or_insert_with(|| Item::Value(Value::Array(Array::new())));
+        if let Some(list) = list.as_array_mut() {
+            for interface in durable {
+                if !list.iter().any(|entry| entry.as_str() == Some(interface)) {
+                    list.push(interface.as_str());
+                }
+            }
+        }
+    }
+
+    /// Hands the edited manifest to the changes.
+    pub fn close(self, changes: &mut Changes) {
+        changes.replace(self.name, self.document.to_string());
+    }
+}
+
+/// A table that is there for the tables in it alone.
+fn implicit() -> Item {
+    let mut table = Table::new();
+    table.set_implicit(true);
+    Item::Table(table)
+}

@@ -1,0 +1,4 @@
+CREATE TABLE entries (
+    key   text PRIMARY KEY,
+    value text NOT NULL
+);

@@ -1,0 +1,4 @@
+CREATE TABLE entries (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,4 @@
+CREATE TABLE messages (
+    id   text PRIMARY KEY,
+    text text NOT NULL
+);

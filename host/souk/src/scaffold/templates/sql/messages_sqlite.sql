@@ -1,0 +1,4 @@
+CREATE TABLE messages (
+    id   TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

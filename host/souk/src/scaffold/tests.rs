@@ -1,0 +1,217 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::libraries::Library;
+use super::*;
+use souk_manifest::DependencyName;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+fn app() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("shop");
+    new(&app, "shop").unwrap().write().unwrap();
+    (folder, app)
+}
+
+fn component(name: &str, kind: Kind, storage: Storage) -> NewComponent {
+    NewComponent { name: name.to_owned(), kind, storage, language: Language::Rust, souk: None }
+}
+
+fn http(route: &str) -> Kind {
+    Kind::Http { route: route.to_owned() }
+}
+
+fn exports(interface: &str, durable: bool) -> Kind {
+    Kind::Exports { interface: DependencyName::parse(interface).unwrap(), durable }
+}
+
+fn add_to(app: &Path, new: &NewComponent) -> Result<(), String> {
+    add(app, "spin.toml", new).map_err(|error| error.to_string())?.write().unwrap();
+    Ok(())
+}
+
+fn link(app: &Path, caller: &str, callee: &str) -> Result<Vec<String>, String> {
+    let link = NewLink { caller: caller.to_owned(), callee: callee.to_owned(), interface: None };
+    let changes = add_link(app, "spin.toml", &link).map_err(|error| error.to_string())?;
+    changes.write().unwrap();
+    Ok(changes.notes().to_vec())
+}
+
+const NOTHING: Storage = Storage { sqlite: false, postgres: false, key_value: false };
+const STORAGES: [Storage; 4] = [
+    NOTHING,
+    Storage { sqlite: true, ..NOTHING },
+    Storage { postgres: true, ..NOTHING },
+    Storage { key_value: true, ..NOTHING },
+];
+
+#[test]
+fn every_kind_of_component_makes_a_manifest_that_is_read_and_leaves_no_gap() {
+    for storage in STORAGES {
+        for (kind, durable) in [(None, false), (Some(false), false), (Some(true), true)] {
+            if durable && storage == NOTHING {
+                continue;
+            }
+            let (_folder, app) = app();
+            let callee = kind.map_or(http("/kept/..."), |durable| exports("acme:links/store@0.1.0", durable));
+            add_to(&app, &component("web", http("/api/..."), NOTHING)).unwrap();
+            add_to(&app, &component("link-store", callee, storage)).unwrap();
+            if kind.is_some() {
+                assert_eq!(link(&app, "web", "link-store").unwrap(), [""; 0], "the caller was as it was made");
+            }
+            let plan =
+                souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(plan.test.as_deref(), Some("cargo test"));
+            no_gap_is_left(&app);
+            let contracts = crate::contracts::Contracts::read(&app.join("wit")).unwrap();
+            for step in plan.components.values() {
+                contracts.dependencies(&step.imports, &step.exports).unwrap();
+            }
+        }
+    }
+}
+
+/// In Rust, `<<` shifts, but in no template.
+fn no_gap_is_left(app: &Path) {
+    for (path, text) in files(app).into_iter().filter(|(path, _)| !path.starts_with(app.join("libraries"))) {
+        assert!(!text.contains("<<"), "{}: {text}", path.display());
+    }
+}
+
+/// Every file below `folder`.
+fn files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_caller_that_somebody_changed_is_left_alone_and_the_command_says_how_to_call() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    add_to(&app, &component("store", exports("acme:links/store@0.1.0", false), NOTHING)).unwrap();
+    let source = app.join("web/src/lib.rs");
+    std::fs::write(&source, "// mine\n").unwrap();
+    let notes = link(&app, "web", "store").unwrap();
+    assert!(notes[0].contains("`use acme::links::store;`"), "{notes:?}");
+    assert_eq!(std::fs::read_to_string(source).unwrap(), "// mine\n");
+    let manifest = std::fs::read_to_string(app.join("spin.toml")).unwrap();
+    assert!(manifest.contains("\"acme:links/store@0.1.0\" = { component = \"store\" }"), "{manifest}");
+}
+
+#[test]
+fn components_in_other_languages_have_their_tools_commands_and_what_those_need() {
+    let (_folder, app) = app();
+    let javascript = NewComponent { language: Language::Javascript, ..component("web", http("/..."), NOTHING) };
+    let greetings = exports("acme:greetings/good-day@1.0.0", false);
+    let python = NewComponent { language: Language::Python, ..component("greeter", greetings, NOTHING) };
+    add_to(&app, &javascript).unwrap();
+    add_to(&app, &python).unwrap();
+    assert_eq!(link(&app, "web", "greeter").unwrap(), [""; 0]);
+    let plan = souk_manifest::load_build_only(&app.join("spin.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(plan.test.as_deref(), Some("node --test tests/*.test.mjs"));
+    let contracts = crate::contracts::Contracts::read(&app.join("wit")).unwrap();
+    let text =
+        |name: &str| contracts.dependencies(&plan.components[name].imports, &plan.components[name].exports).unwrap();
+    assert!(text("web").contains("export wasi:http/incoming-handler@0.2.10;") && text("web").contains("import acme:"));
+    assert!(text("greeter").contains("export acme:greetings/good-day@1.0.0;"));
+    no_gap_is_left(&app);
+    let source = |path: &str| std::fs::read_to_string(app.join(path)).unwrap();
+    assert!(source("web/app.js").contains("import { greet } from \"acme:greetings/good-day@1.0.0\""));
+    assert!(source("greeter/app.py").contains("class GoodDay(exports.GoodDay):"));
+    assert!(source("tests/web.test.mjs").contains("/Ann"));
+    let with_data = NewComponent { storage: Storage { sqlite: true, ..NOTHING }, ..javascript };
+    assert!(add_to(&app, &NewComponent { name: "other".into(), ..with_data }).is_err());
+}
+
+#[test]
+fn comments_of_the_manifest_stay() {
+    let (_folder, app) = app();
+    let manifest = app.join("spin.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap() + "# mine\ncolour = { default = \"red\" } # and mine\n";
+    std::fs::write(&manifest, text).unwrap();
+    add_to(&app, &component("web", http("/..."), Storage { postgres: true, ..NOTHING })).unwrap();
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains("# mine\ncolour = { default = \"red\" } # and mine\n"), "{text}");
+    assert!(text.contains("web_database_url = { default = \"sqlite:web\", secret = true }"), "{text}");
+}
+
+#[test]
+fn nothing_is_written_where_something_is_in_the_way() {
+    let (_folder, app) = app();
+    add_to(&app, &component("web", http("/..."), NOTHING)).unwrap();
+    std::fs::create_dir_all(app.join("store/src")).unwrap();
+    std::fs::write(app.join("store/src/lib.rs"), "// mine\n").unwrap();
+    let before = files(&app);
+    for (new, expected) in [
+        (component("web", http("/other/..."), NOTHING), "there is a component `web` already"),
+        (component("other", http("/..."), NOTHING), "component `web` answers at `/...` already"),
+        (component("other", http("/x"), NOTHING), "write it as `/...`"),
+        (component("a_b", http("/x/..."), NOTHING), "cannot be a component's name"),
+        (component("target", http("/x/..."), NOTHING), "a folder of the application itself"),
+        (component("shop-tests", http("/x/..."), NOTHING), "the package of the application's tests"),
+        (component("store", exports("acme:links/store@0.1.0", false), NOTHING), "store/src/lib.rs is there already"),
+        (
+            component("other", exports("acme:box/inbox@0.1.0", false), NOTHING),
+            "`box` in `acme:box/inbox@0.1.0` is a keyword",
+        ),
+        (component("other", exports("acme:links/store", false), NOTHING), "an interface with its version"),
+        (component("other", exports("acme:links/store@0.1.0", true), NOTHING), "add --key-value, --sqlite"),
+        (
+            component("other", http("/x/..."), Storage { sqlite: true, postgres: false, key_value: true }),
+            "in one place",
+        ),
+    ] {
+        let error = add_to(&app, &new).expect_err(expected);
+        assert!(error.contains(expected) && error.contains("\n  fix: "), "{error}");
+    }
+    for (caller, callee, expected) in
+        [("web", "nobody", "there is no component `nobody`"), ("web", "web", "name two components")]
+    {
+        let error = link(&app, caller, callee).expect_err(expected);
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(files(&app), before);
+    assert!(new(&app, "shop").unwrap_err().to_string().contains("is not empty"));
+    assert!(new(&app.join("x"), "a b").unwrap_err().to_string().contains("cannot be an application's name"));
+}
+
+#[test]
+fn a_library_is_written_with_all_its_files_and_what_its_workspace_says() {
+    for library in Library::ALL {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(library.place());
+        // Files of modules that only tests of Souk itself need.
+        let root = std::fs::read_to_string(place.join("src/lib.rs")).unwrap();
+        let servers: BTreeSet<_> = root
+            .split("#[cfg(feature = \"servers\")]\npub mod ")
+            .skip(1)
+            .filter_map(|rest| rest.split(';').next())
+            .map(|module| PathBuf::from(format!("src/{module}.rs")))
+            .collect();
+        let own = |path: &Path| !servers.contains(path) && !path.ends_with("tests.rs");
+        let there: BTreeSet<_> = ["Cargo.toml", "src", "wit"]
+            .iter()
+            .map(|name| place.join(name))
+            .filter(|path| path.exists())
+            .flat_map(|path| if path.is_dir() { files(&path) } else { vec![(path, String::new())] })
+            .map(|(path, _)| path.strip_prefix(&place).unwrap().to_owned())
+            .filter(|path| own(path))
+            .collect();
+        let listed: BTreeSet<_> = library.files().iter().map(|(name, _)| PathBuf::from(name)).collect();
+        assert_eq!(listed, there, "the list of {}", library.name());
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut changes = Changes::new(folder.path());
+        let written = libraries::write(&mut changes, library).unwrap();
+        changes.write().unwrap();
+        let manifest = std::fs::read_to_string(folder.path().join(written).join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("workspace") && !manifest.contains("dev-dependencies"), "{manifest}");
+    }
+}

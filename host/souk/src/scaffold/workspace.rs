@@ -1,0 +1,121 @@
+//! The Cargo workspace of an application whose components, or some of them, are in Rust: its `Cargo.toml` and
+//! `.cargo/config.toml`.
+
+use super::libraries::Library;
+use super::{Changes, ScaffoldError, libraries, template};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
+
+const WORKSPACE: &str = include_str!("templates/rust/workspace.toml");
+const CONFIG: &str = include_str!("templates/rust/config.toml");
+const COMPONENT: &str = include_str!("templates/rust/component.toml");
+/// Where it stands.
+const FILE: &str = "Cargo.toml";
+
+/// The workspace while it is edited.
+pub(super) struct WorkspaceEdit {
+    document: DocumentMut,
+}
+
+impl WorkspaceEdit {
+    /// The application's workspace, or a new one.
+    pub fn open(changes: &mut Changes, application: &str) -> Result<WorkspaceEdit, ScaffoldError> {
+        let text = match changes.read(FILE) {
+            Some(text) => text,
+            None => {
+                changes.create(".cargo/config.toml", CONFIG.to_owned())?;
+                template::fill(WORKSPACE, &[("name", application)])
+            }
+        };
+        let wrong = |what: String| ScaffoldError::new(format!("{FILE}: {what}"), "correct it first");
+        let document: DocumentMut =
+            text.parse().map_err(|error: toml_edit::TomlError| wrong(error.message().to_owned()))?;
+        if document.get("workspace").is_none() {
+            let fix = "add an empty `[workspace]` to it: components in Rust are members of the application's workspace";
+            return Err(ScaffoldError::new(format!("{FILE} is no workspace"), fix));
+        }
+        Ok(WorkspaceEdit { document })
+    }
+
+    /// Adds a member, with its `Cargo.toml`. `features` are those of spin-sdk.
+    pub fn member(
+        &mut self,
+        changes: &mut Changes,
+        name: &str,
+        features: &[&str],
+        libraries: &[Library],
+    ) -> Result<(), ScaffoldError> {
+        if self.document.get("package").and_then(|package| package.get("name")).and_then(Item::as_str) == Some(name) {
+            let message = format!("the package of the application's tests is called `{name}`");
+            return Err(ScaffoldError::new(message, "choose another name for the component, or for that package"));
+        }
+        let workspace = self.document.get_mut("workspace").and_then(Item::as_table_like_mut);
+        let members = workspace
+            .map(|table| table.entry("members").or_insert_with(|| Item::Value(Value::Array(Default::default()))));
+        if let Some(members) = members.and_then(Item::as_array_mut)
+            && !members.iter().any(|member| member.as_str() == Some(name))
+        {
+            members.push(name);
+        }
+        let mut manifest: DocumentMut = template::fill(COMPONENT, &[("component", name)])
+            .parse()
+            .map_err(|error: toml_edit::TomlError| ScaffoldError::new(error.message(), "this is a fault of souk"))?;
+        let dependencies = manifest.entry("dependencies").or_insert_with(|| Item::Table(Table::new()));
+        if let Some(dependencies) = dependencies.as_table_like_mut() {
+            for library in libraries {
+                dependencies.insert(library.name(), Item::Value(Value::InlineTable(inherited(&[]))));
+            }
+            dependencies.insert("spin-sdk", Item::Value(Value::InlineTable(inherited(features))));
+        }
+        changes.create(format!("{name}/Cargo.toml"), manifest.to_string())
+    }
+
+    /// Lets the members, or the tests, depend on a library. `souk` is a checkout of Souk that has it.
+    pub fn library(
+        &mut self,
+        changes: &mut Changes,
+        library: Library,
+        souk: Option<&str>,
+    ) -> Result<(), ScaffoldError> {
+        let path = match souk {
+            Some(souk) => format!("{}/{}", souk.trim_end_matches('/'), library.place()),
+            None => libraries::write(changes, library)?,
+        };
+        let table = match library {
+            Library::Test => self.document.entry("dev-dependencies").or_insert_with(|| Item::Table(Table::new())),
+            _ => {
+                let workspace = self.document.entry("workspace").or_insert_with(|| Item::Table(Table::new()));
+                let Some(workspace) = workspace.as_table_like_mut() else { return Ok(()) };
+                workspace.entry("dependencies").or_insert_with(|| Item::Table(Table::new()))
+            }
+        };
+        let mut dependency = InlineTable::new();
+        dependency.insert("path", path.into());
+        if let Some(table) = table.as_table_like_mut()
+            && !table.contains_key(library.name())
+        {
+            table.insert(library.name(), Item::Value(Value::InlineTable(dependency)));
+        }
+        Ok(())
+    }
+
+    /// The checkout of Souk that the application's libraries are in, when they are in one.
+    pub fn checkout(&self) -> Option<String> {
+        let path = self.document.get("dev-dependencies")?.get(Library::Test.name())?.get("path")?.as_str()?;
+        Some(path.strip_suffix(Library::Test.place())?.trim_end_matches('/').to_owned())
+    }
+
+    /// Hands the edited workspace to the changes.
+    pub fn close(self, changes: &mut Changes) {
+        changes.replace(FILE, self.document.to_string());
+    }
+}
+
+/// A dependency that the workspace describes, with these features.
+fn inherited(features: &[&str]) -> InlineTable {
+    let mut table = InlineTable::new();
+    table.insert("workspace", true.into());
+    if !features.is_empty() {
+        table.insert("features", Value::Array(features.iter().copied().collect()));
+    }
+    table
+}

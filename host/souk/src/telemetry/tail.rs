@@ -1,0 +1,121 @@
+//! The log's last lines, for the administration API.
+//!
+//! What is written to stderr is copied here line by line, into room that is used again, so a line costs a copy and no
+//! allocation. The lines are as stderr has them, without colours.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing_subscriber::fmt::MakeWriter;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the log's last lines.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The log's last lines that the administration API can show.
+    const MAX_KEPT_LINES: usize = 1_000, "lines";
+    /// The most that is kept of one of them.
+    const MAX_KEPT_LINE_BYTES: usize = 4 << 10, bytes;
+}
+
+/// The last lines; cheap to clone.
+#[derive(Clone, Default)]
+pub struct LogTail(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    lines: VecDeque<Vec<u8>>,
+    /// How many lines there were before the first of these.
+    before: u64,
+}
+
+impl LogTail {
+    fn push(&self, record: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = Vec::new();
+        if kept.lines.len() >= MAX_KEPT_LINES {
+            room = kept.lines.pop_front().unwrap_or_default();
+            kept.before += 1;
+        }
+        room.clear();
+        let record = record.strip_suffix(b"\n").unwrap_or(record);
+        room.extend_from_slice(record.get(..MAX_KEPT_LINE_BYTES).unwrap_or(record));
+        kept.lines.push_back(room);
+    }
+
+    /// The last `most` lines of those after number `after`, and the number of the last line of all.
+    pub fn lines(&self, after: Option<u64>, most: usize) -> (Vec<String>, u64) {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = kept.lines.len();
+        let known = after.map_or(0, |after| usize::try_from(after.saturating_sub(kept.before)).unwrap_or(usize::MAX));
+        let from = known.min(all).max(all.saturating_sub(most));
+        let lines = kept.lines.iter().skip(from).map(|line| plain(&String::from_utf8_lossy(line))).collect();
+        (lines, kept.before + all as u64)
+    }
+}
+
+/// A line without the codes that colour it on a terminal: an escape, a bracket, and all up to a letter.
+fn plain(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.strip_prefix('[').and_then(|code| code.split_once(|c: char| c.is_ascii_alphabetic()));
+        plain.push_str(code.map_or(part, |(_, rest)| rest));
+    }
+    plain
+}
+
+/// Writes where `W` does, and keeps the last lines.
+pub(super) struct Tee<W> {
+    writer: W,
+    tail: LogTail,
+}
+
+impl<W> Tee<W> {
+    pub(super) fn new(writer: W, tail: LogTail) -> Self {
+        Tee { writer, tail }
+    }
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Tee<W> {
+    type Writer = Tee<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Tee { writer: self.writer.make_writer(), tail: self.tail.clone() }
+    }
+}
+
+impl<W: Write> Write for Tee<W> {
+    // A record is written as a whole.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.tail.push(record);
+        self.writer.write_all(record)?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept_and_those_after_a_known_one_found() {
+        let tail = LogTail::default();
+        assert_eq!(tail.lines(None, 10), (Vec::new(), 0));
+        let mut log = Tee::new(io::sink(), tail.clone());
+        for n in 1..=MAX_KEPT_LINES + 5 {
+            log.write_all(format!("\u{1b}[2mline\u{1b}[0m {n}\n").as_bytes()).unwrap();
+        }
+        let last = MAX_KEPT_LINES as u64 + 5;
+        assert_eq!(tail.lines(None, 2), (vec![format!("line {}", last - 1), format!("line {last}")], last));
+        assert_eq!(tail.lines(Some(last - 1), 10), (vec![format!("line {last}")], last));
+        assert_eq!(tail.lines(Some(last), 10), (Vec::new(), last));
+        assert_eq!(tail.lines(Some(1), usize::MAX).0.len(), MAX_KEPT_LINES, "what is gone is not waited for");
+        log.write_all(&vec![b'x'; MAX_KEPT_LINE_BYTES + 1]).unwrap();
+        assert_eq!(tail.lines(Some(last), 10).0[0].len(), MAX_KEPT_LINE_BYTES);
+    }
+}

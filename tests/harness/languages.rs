@@ -1,0 +1,126 @@
+//! Components in other languages, built as their users build them, and kept by the content of their sources: their tools
+//! take minutes, and what they make does not change.
+//!
+//! Node.js with npm, and Python, are Debian's. Where one is missing, it is installed where the tests may, and the run says
+//! so; see `souk_test::debian`.
+
+use super::{build, debian};
+use sha2::{Digest as _, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The component of `examples/polyglot` in JavaScript.
+pub const PAGE: &str = "page/page.wasm";
+/// The one in Python: a catalogue, as the store's `products`.
+pub const CATALOGUE: &str = "catalogue/catalogue.wasm";
+
+/// Builds `examples/polyglot`; returns the folder with its components in JavaScript and Python.
+pub fn polyglot() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = build::root().join("examples/polyglot");
+        let kept = kept("polyglot", &[&folder]);
+        if ![PAGE, CATALOGUE].iter().all(|component| kept.join(component).exists()) {
+            tools();
+            build::application("examples/polyglot/spin.toml");
+            for component in [PAGE, CATALOGUE] {
+                keep(&folder.join(component), &kept.join(component));
+            }
+        }
+        build::guest("example-likes");
+        kept
+    })
+}
+
+/// Builds the component of `tests/javascript` by Spin's tools for JavaScript; returns its file.
+pub fn javascript() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = build::root().join("tests/javascript");
+        let wit = build::root().join("examples/polyglot/wit");
+        let kept = kept("javascript", &[&folder, &wit]).join("handler.wasm");
+        if !kept.exists() {
+            tools();
+            for arguments in [&["ci", "--no-audit", "--no-fund"][..], &["run", "build"]] {
+                let mut npm = Command::new("npm");
+                npm.args(arguments).current_dir(&folder);
+                debian::run(npm);
+            }
+            keep(&folder.join("handler.wasm"), &kept);
+        }
+        kept
+    })
+}
+
+/// Builds the component of `tests/python/VERSION` by Spin's SDK for Python of that version; returns its file.
+pub fn python(version: &str) -> PathBuf {
+    let folder = build::root().join("tests/python").join(version);
+    let kept = kept(&format!("python-{version}"), &[&folder]).join("app.wasm");
+    if !kept.exists() {
+        tools();
+        let run = |command: &str| {
+            let mut shell = Command::new("sh");
+            // The tool finds the SDK's interfaces by the Python that is first on the path.
+            shell.args(["-c", &format!("PATH=\"$PWD/.venv/bin:$PATH\"; {command}")]).current_dir(&folder);
+            debian::run(shell);
+        };
+        run("python3 -m venv .venv");
+        run("pip install --quiet --require-hashes --requirement requirements.txt");
+        run(fs::read_to_string(folder.join("build")).unwrap().trim());
+        keep(&folder.join("app.wasm"), &kept);
+    }
+    kept
+}
+
+/// What builds these components.
+fn tools() {
+    debian::found_or_installed(&["node"], "nodejs");
+    debian::found_or_installed(&["npm"], "npm");
+    debian::found_or_installed(&["python3"], "python3");
+    let mut ensurepip = Command::new("python3");
+    if !ensurepip.args(["-c", "import ensurepip"]).output().is_ok_and(|output| output.status.success()) {
+        debian::install("python3's venv", "python3-venv");
+    }
+}
+
+/// Where components are kept that were built from what is in `folders`.
+fn kept(name: &str, folders: &[&Path]) -> PathBuf {
+    let mut hash = Sha256::new();
+    for folder in folders {
+        let mut files = Vec::new();
+        sources(folder, &mut files);
+        files.sort();
+        for file in files {
+            hash.update(file.strip_prefix(folder).unwrap().as_os_str().as_encoded_bytes());
+            hash.update(fs::read(file).unwrap());
+        }
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    build::target().join("languages").join(format!("{name}-{digest}"))
+}
+
+/// The files of a folder that somebody wrote.
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.unwrap().path();
+        let made = path.extension().is_some_and(|extension| extension == "wasm")
+            || ["node_modules", ".venv", "__pycache__", "javascript/build", "javascript/wit"]
+                .iter()
+                .any(|made| path.ends_with(made));
+        match path.is_dir() {
+            _ if made => {}
+            true => sources(&path, files),
+            false => files.push(path),
+        }
+    }
+}
+
+/// Keeps a component. Another test process may do the same at this moment.
+fn keep(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    let new = tempfile::Builder::new().tempfile_in(to.parent().unwrap()).unwrap();
+    fs::copy(from, new.path()).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    new.persist(to).unwrap();
+}

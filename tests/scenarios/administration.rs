@@ -1,0 +1,234 @@
+//! The administration API: who may do what, by which door, and that the public listener serves none of it.
+
+use crate::harness::admin::{Api, tokens};
+use crate::harness::app::texts;
+use crate::harness::{App, eventually};
+use http::Method;
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+
+const ANSWER: &str = r#"{"component":"rogue","function":"souk-test:rogue/deeds#answer","arguments":{"n":41}}"#;
+
+#[tokio::test]
+async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let (read, full) = tokens(&app, &[]).await;
+    assert_eq!(tokens(&app, &[]).await, (read.clone(), full.clone()), "made once");
+    let nobody = Api::of(&host);
+    let (read, full, wrong) = (nobody.with(&read), nobody.with(&full), nobody.with("swordfish"));
+    for path in ["/livez", "/readyz"] {
+        for api in [&nobody, &wrong, &read] {
+            let answer = api.get(path).await;
+            assert!([200, 503].contains(&answer.status), "{path}: {answer:?}");
+        }
+    }
+    for path in ["/v1/application", "/v1/components", "/v1/functions", "/v1/messages", "/v1/readiness", "/v1/limits"] {
+        for api in [&nobody, &wrong] {
+            let refused = api.get(path).await;
+            refused.expect(401);
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer"), "{path}");
+        }
+        read.get(path).await.expect(200);
+        full.get(path).await.expect(200);
+    }
+    let (post, delete) = (Method::POST, Method::DELETE);
+    let changes = [
+        (&post, "/v1/call", ANSWER, 200),
+        (&post, "/v1/messages/0198/retry", "", 404),
+        (&delete, "/v1/messages/0198", "", 404),
+        (&post, "/v1/dead-letters/retry", "", 200),
+        (&delete, "/v1/dead-letters", "", 200),
+    ];
+    for (method, path, body, status) in changes {
+        nobody.send(method.clone(), path, &[], body).await.expect(401);
+        read.send(method.clone(), path, &[], body).await.expect(403);
+        full.send(method.clone(), path, &[], body).await.expect(status);
+    }
+    read.get("/v1/log").await.expect(403);
+    for path in ["/v1/codes", "/v1/tokens/renew"] {
+        full.send(Method::POST, path, &[], "").await.expect(403);
+    }
+    full.get("/v1/call").await.expect(405);
+    full.get("/v1/nothing").await.expect(404);
+    // Who has asked for what is in the log, and no token is.
+    let line = host.wait_for_log("asks to call souk-test:rogue/deeds#answer of rogue").await;
+    assert!(line.contains("token `full` from 127.0.0.1:") && !line.contains("\"n\""), "{line}");
+    let (read, full) = tokens(&app, &[]).await;
+    assert_eq!(host.log_count(&read) + host.log_count(&full), 0);
+    let log = nobody.with(&full).get("/v1/log?lines=1000").await.expect(200);
+    assert!(log["lines"].as_array().unwrap().iter().any(|logged| logged == &line), "{log}");
+    let next = nobody.with(&full).get(&format!("/v1/log?after={}", log["next"])).await.expect(200);
+    assert!(next["lines"].as_array().unwrap().len() < 10, "{next}");
+}
+
+#[tokio::test]
+async fn renewed_tokens_void_the_old_ones_at_once() {
+    let app = App::alone("rogue").administered();
+    let before = tokens(&app, &[]).await;
+    let host = app.start().await;
+    let api = Api::of(&host);
+    api.with(&before.1).get("/v1/components").await.expect(200);
+    let after = tokens(&app, &["--renew"]).await;
+    assert!(before.0 != after.0 && before.1 != after.1);
+    for (token, status) in [(&before.0, 401), (&before.1, 401), (&after.0, 200), (&after.1, 200)] {
+        api.with(token).get("/v1/components").await.expect(status);
+    }
+    for name in ["token-read", "token-full"] {
+        let mode = std::fs::metadata(app.state().join("admin").join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // Without a host, in the state folder.
+    drop(host);
+    let last = tokens(&app, &["--renew"]).await;
+    assert!(last.1 != after.1);
+    assert_eq!(tokens(&app, &[]).await, last);
+}
+
+#[tokio::test]
+async fn a_strangers_page_in_a_browser_on_this_machine_gets_nothing() {
+    let app = App::alone("rogue").administered().file("runtime-config.toml", "admin_hosts = [\"admin.example\"]\n");
+    let host = app.start().await;
+    let (_, full) = tokens(&app, &[]).await;
+    let api = Api::of(&host);
+    let own = api.url().to_owned();
+    let address = own.strip_prefix("http://").unwrap().to_owned();
+    let full = api.with(&full);
+    for (headers, status) in [
+        (vec![("host", address.as_str())], 200),
+        (vec![("host", "admin.example")], 200),
+        (vec![("host", "evil.example")], 403),
+        (vec![("host", host.address())], 403),
+        (vec![("origin", own.as_str())], 200),
+        (vec![("origin", "http://evil.example")], 403),
+        (vec![("origin", "null")], 403),
+    ] {
+        for path in ["/livez", "/v1/components"] {
+            let answer = full.send(Method::GET, path, &headers, "").await;
+            assert_eq!(answer.status, status, "{path} with {headers:?}: {answer:?}");
+        }
+    }
+    let preflight = [("origin", "http://evil.example"), ("access-control-request-method", "POST")];
+    full.send(Method::OPTIONS, "/v1/call", &preflight, "").await.expect(403);
+}
+
+#[tokio::test]
+async fn a_code_is_exchanged_once_for_a_cookie_that_only_the_own_page_can_use() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let api = Api::of(&host);
+    let (address, err) = texts(&app.souk("admin", &["code"]).await);
+    let code =
+        address.trim().strip_prefix(&format!("{}/#code=", api.url())).unwrap_or_else(|| panic!("{address}{err}"));
+    let exchange = json!({ "code": code }).to_string();
+    let origin = ("origin", api.url());
+    let post =
+        async |headers: &[(&str, &str)], path: &str, body: &str| api.send(Method::POST, path, headers, body).await;
+    post(&[origin], "/v1/session", r#"{"code":"another"}"#).await.expect(401);
+    let answer = post(&[origin], "/v1/session", &exchange).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let set = answer.header("set-cookie").unwrap();
+    for part in ["HttpOnly", "SameSite=Strict", "Max-Age=43200"] {
+        assert!(set.contains(part), "{part} is missing: {set}");
+    }
+    post(&[origin], "/v1/session", &exchange).await.expect(401);
+    let cookie = ("cookie", set.split(';').next().unwrap());
+    api.send(Method::GET, "/v1/components", &[cookie], "").await.expect(200);
+    let answered = post(&[cookie, origin], "/v1/call", ANSWER).await.expect(200);
+    assert_eq!(answered, json!({ "ok": 41 }));
+    // A form of another site has no such origin, and neither has its script.
+    post(&[cookie], "/v1/call", ANSWER).await.expect(403);
+    for site in ["cross-site", "same-site"] {
+        let foreign = [cookie, ("sec-fetch-site", site)];
+        api.send(Method::GET, "/v1/components", &foreign, "").await.expect(403);
+    }
+    host.wait_for_log("session 1 from 127.0.0.1:").await;
+    // The browser sends the cookie to the application too, which has another port of the same address.
+    let seen =
+        host.client().send(Method::GET, "/rogue/self/headers", &[cookie, ("x-own", "1")], None).await.expect(200);
+    assert!(seen.to_string().contains("x-own") && !seen.to_string().contains("souk_admin"), "{seen}");
+    let out = api.send(Method::DELETE, "/v1/session", &[cookie, origin], "").await;
+    assert_eq!(out.status, 204, "{out:?}");
+    api.send(Method::GET, "/v1/components", &[cookie], "").await.expect(401);
+}
+
+#[tokio::test]
+async fn the_public_listener_serves_nothing_of_the_administration() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let (_, full) = tokens(&app, &[]).await;
+    let bearer = format!("Bearer {full}");
+    for path in ["/livez", "/readyz", "/metrics", "/v1/components", "/v1/log", "/"] {
+        let answer = host.client().send(Method::GET, path, &[("authorization", &bearer)], None).await;
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+    host.client().send(Method::POST, "/v1/call", &[("authorization", &bearer)], Some(ANSWER.into())).await.expect(404);
+}
+
+#[tokio::test]
+async fn on_the_control_socket_everything_is_there_without_a_token() {
+    let app = App::alone("rogue");
+    let host = app.start().await;
+    let api = Api::on_socket(&app);
+    assert_eq!(api.send(Method::POST, "/v1/call", &[], ANSWER).await.expect(200), json!({ "ok": 41 }));
+    let failed = r#"{"component":"rogue","function":"souk-test:rogue/deeds#boom","arguments":{}}"#;
+    let failed = api.send(Method::POST, "/v1/call", &[], failed).await.expect(500);
+    assert!(failed["message"].as_str().unwrap().contains("component `rogue`: trapped"), "{failed}");
+    for (body, status, message) in [
+        (ANSWER.replace("rogue\",\"f", "nobody\",\"f"), 404, "there is no component `nobody`"),
+        (ANSWER.replace("#answer", "#nothing"), 404, "has no function"),
+        (ANSWER.replace("41", "\"swordfish\""), 400, "the arguments of"),
+        ("{".to_owned(), 400, "no JSON"),
+        ("{}".to_owned(), 400, "members"),
+    ] {
+        let problem = api.send(Method::POST, "/v1/call", &[], &body).await.expect(status);
+        assert!(problem["message"].as_str().unwrap().contains(message), "{body}: {problem}");
+    }
+    let components = api.get("/v1/components").await.expect(200);
+    let rogue = components.as_array().unwrap().iter().find(|c| c["name"] == "rogue").unwrap();
+    assert_eq!((&rogue["place"], &rogue["instances"]["limit"]), (&json!("here"), &json!(8)), "{rogue}");
+    let front = components.as_array().unwrap().iter().find(|c| c["name"] == "front").unwrap();
+    assert_eq!(front["routes"], json!(["/rogue/..."]));
+    assert_eq!(front["links"][0]["component"], "rogue");
+    let limits = api.get("/v1/limits").await.expect(200);
+    let of_rogue = limits["components"].as_array().unwrap().iter().find(|c| c["component"] == "rogue").unwrap();
+    let memory = of_rogue["limits"].as_array().unwrap().iter().find(|l| l["key"] == "memory").unwrap();
+    assert_eq!(memory["value"], "32 MiB");
+    assert!(limits["fixed"].as_array().unwrap().len() > 100);
+    let line = host.wait_for_log("asks to call souk-test:rogue/deeds#boom of rogue").await;
+    assert!(line.contains("control socket, user "), "{line}");
+}
+
+#[tokio::test]
+async fn a_listener_that_others_reach_needs_tls_or_a_word_that_it_does_not() {
+    let app = App::alone("rogue");
+    let refused = app.souk("up", &["--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"]).await;
+    let (_, err) = texts(&refused);
+    assert!(!refused.status.success() && err.contains("without TLS") && err.contains("--admin-insecure"), "{err}");
+    let app = app.argument("--admin").argument("0.0.0.0:0").argument("--admin-insecure");
+    let host = app.start().await;
+    let announced = host.wait_for_log("Administration: http://0.0.0.0:").await;
+    assert!(announced.len() > 20);
+}
+
+#[tokio::test]
+async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
+    let app = App::alone("durable").administered();
+    let host = app.start().await;
+    let (read, full) = tokens(&app, &[]).await;
+    let api = Api::of(&host);
+    let (read, full) = (api.with(&read), api.with(&full));
+    assert_eq!(host.client().get("/send/reject/one/1").await.status, 200);
+    let dead = eventually("the message is a dead letter", || async {
+        let found = read.get("/v1/messages?dead=true").await.expect(200);
+        found["events"].get(0).cloned()
+    })
+    .await;
+    let one = format!("/v1/messages/{}", dead["id"].as_str().unwrap());
+    assert_eq!(read.get(&one).await.expect(200).get("arguments"), None);
+    let whole = full.get(&one).await.expect(200);
+    assert!(whole["arguments"].to_string().contains("one"), "{whole}");
+    full.send(Method::DELETE, &one, &[], "").await.expect(200);
+    let none: Value = full.get("/v1/messages").await.expect(200);
+    assert_eq!(none["total"], 0);
+}

@@ -1,0 +1,94 @@
+//! Attacks from inside: a component that takes all it can get of memory, files, disk, log and processor, beside one that
+//! wants its own.
+
+use crate::harness::load::{Bounds, endure};
+use crate::harness::{App, Client, Host};
+use futures::future::join_all;
+
+/// What the bystanders do: a component by itself, one that calls another, and one that writes to its database.
+const OTHERS: &[&str] = &["/other/self/hello", "/other/answer/7", "/other/insert-row/good"];
+
+/// `callers` call `paths` without a pause, whatever is answered.
+async fn attack(client: Client, paths: &'static [&'static str], callers: usize) {
+    let client = &client;
+    join_all((0..callers).map(|caller| async move {
+        loop {
+            // A refusal is an answer, and so is a broken connection.
+            let _ = client.try_get(paths[caller % paths.len()]).await;
+        }
+    }))
+    .await;
+}
+
+async fn withstand(name: &str, app: App, paths: &'static [&'static str], callers: usize, bounds: Bounds) -> Host {
+    let host = app.start().await;
+    for path in OTHERS {
+        host.client().get(path).await.expect(200);
+    }
+    let (good, bad) = (host.client(), host.client());
+    let ask = |number: usize| {
+        let good = good.clone();
+        async move {
+            let path = OTHERS[number % OTHERS.len()];
+            let answer = good.get(path).await;
+            assert_eq!(answer.status, 200, "{path} answered {answer:?}");
+        }
+    };
+    endure(name, &app, &host, bounds, ask, attack(bad, paths, callers)).await;
+    host
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_hoards_headers_takes_a_bounded_part_of_the_hosts_memory() {
+    let bounds = Bounds { mib: 640, descriptors: 100 };
+    withstand("headers", App::alone("rogue"), &["/rogue/hoard-headers/16000/120000"], 8, bounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_opens_a_file_in_a_loop_leaves_descriptors_to_others() {
+    let bounds = Bounds { mib: 320, descriptors: 8 * 160 + 100 };
+    let host = withstand("files", App::alone("rogue"), &["/rogue/hoard-files/100000"], 8, bounds).await;
+    host.wait_for_log("files open").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_and_slow_readers_together_leave_a_log_of_bounded_size() {
+    let app = App::alone("rogue");
+    let log = app.state().join("sqlite/default.db-wal");
+    let paths = &["/rogue/strain/write/300", "/rogue/strain/scan/3000000", "/rogue/strain/scan/2000000"];
+    let _host = withstand("SQLite's log", app, paths, 6, Bounds { mib: 320, descriptors: 100 }).await;
+    let bytes = std::fs::metadata(&log).map_or(0, |log| log.len());
+    assert!(bytes <= 256 << 20, "the log has {} MiB", bytes >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_sorts_more_than_fits_in_memory_leaves_others_theirs() {
+    let bounds = Bounds { mib: 480, descriptors: 200 };
+    withstand("sorts", App::alone("rogue"), &["/rogue/strain/sort/300000"], 8, bounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_lists_over_links_fail_alone() {
+    let bounds = Bounds { mib: 640, descriptors: 100 };
+    let paths = &["/rogue/big/2500000", "/rogue/big/300000"];
+    withstand("large lists", App::alone("rogue"), paths, 24, bounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_prints_without_end_leaves_the_log_to_others() {
+    let bounds = Bounds { mib: 320, descriptors: 100 };
+    let host = withstand("printing", App::alone("rogue"), &["/rogue/print-lines/100000/100"], 8, bounds).await;
+    let lines = host.log().iter().filter(|line| line.contains("xxxxxxxxxxxxxxxx")).map(String::len).sum::<usize>();
+    let seconds = 2 + std::env::var("LOAD_SECONDS").map_or(5, |text| text.parse::<usize>().unwrap()) * 4;
+    assert!(lines <= seconds * 512 * 1024, "{lines} bytes were printed");
+    assert!(host.log_count("dropped") > 0, "the log does not say that lines are missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn components_that_take_all_the_memory_they_may_stay_within_the_applications_bound() {
+    let app = App::alone("rogue").replace(
+        "[component.front]\n",
+        "[application.tool.souk.limits]\napplication_memory = \"192MiB\"\n\n[component.front]\n",
+    );
+    withstand("memory", app, &["/rogue/grow/4096", "/rogue/grow/20"], 16, Bounds { mib: 320, descriptors: 100 }).await;
+}

@@ -1,0 +1,146 @@
+//! Attacks on the edge: clients that let the host wait, for the rest of a body or for their reading, and connections that
+//! they hold. Good clients share the attacker's address, so they have nothing but its own share.
+
+use crate::harness::http2::Http2;
+use crate::harness::load::{Bounds, endure, raise_descriptors};
+use crate::harness::store::Shop;
+use crate::harness::{App, raw, stripe};
+use futures::future::join_all;
+use http::Method;
+use serde_json::json;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// How long an attacker keeps a connection before it opens it again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// One good request after another: of the API and of the payment provider, over kept and new connections.
+async fn order_and_tell(shop: &Shop, admin: &str, number: usize) {
+    let client = if number % 4 < 2 { shop.client.clone() } else { shop.client.fresh() };
+    if number.is_multiple_of(2) {
+        let body = json!({ "name": format!("Cup {number}"), "price": 9.5 }).to_string().into_bytes();
+        let bearer = format!("Bearer {admin}");
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        client.send(Method::POST, "/api/products", &headers, Some(body)).await.expect(201);
+    } else {
+        let event = stripe::event("customer.created", json!({ "id": format!("cus_{number}"), "object": "customer" }));
+        let answer = stripe::deliver(&client, crate::harness::store::STRIPE_SECRET, &event).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+async fn store() -> (Shop, String) {
+    raise_descriptors();
+    let shop = Shop::of(App::store_alone()).await;
+    let admin = shop.admin().await;
+    (shop, admin)
+}
+
+/// `connections` that each send this many requests and let them stand, again and again.
+async fn leave(
+    address: String,
+    window: u32,
+    connections: usize,
+    method: &'static str,
+    path: &'static str,
+    bodies: Vec<Option<&'static [u8]>>,
+) {
+    let (address, bodies) = (&address, &bodies);
+    join_all((0..connections).map(|_| async move {
+        loop {
+            let standing = async {
+                let mut connection = Http2::connect(address, window).await;
+                if connection.send(method, path, &[("content-type", "application/json")], bodies).await {
+                    connection.read_to_end().await;
+                }
+            };
+            // It is opened again whether the host has closed it or not.
+            let _ = tokio::time::timeout(PAUSE, standing).await;
+        }
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_are_not_finished_keep_no_request_out() {
+    let (shop, admin) = store().await;
+    for (name, path) in [("unfinished bodies", "/api/products"), ("unfinished events", "/payments/webhook")] {
+        let attack = leave(shop.host.address().to_owned(), 65_535, 33, "POST", path, vec![Some(&b"{"[..]); 127]);
+        let bounds = Bounds { mib: 160, descriptors: 200 };
+        endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &admin, n), attack).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn responses_that_are_not_read_keep_no_request_out_and_fill_no_memory() {
+    let (shop, admin) = store().await;
+    // Without a window hyper keeps a response, with a small one HTTP/2 does; one of 76 KB keeps its instance.
+    for (name, window, path) in [
+        ("responses without a window", 0, "/api/docs"),
+        ("responses with a window of a byte", 1, "/api/docs"),
+        ("unread streams", 0, "/api/openapi.json"),
+    ] {
+        assert_eq!(shop.client.get(path).await.status, 200, "{path}");
+        let attack = leave(shop.host.address().to_owned(), window, 400, "GET", path, vec![None; 128]);
+        // 128 instances of the gateway, the share of one peer, and the state of its streams.
+        let bounds = Bounds { mib: 448, descriptors: 900 };
+        endure(name, &shop.app, &shop.host, bounds, |n| order_and_tell(&shop, &admin, n), attack).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_keep_no_newcomer_out() {
+    let (shop, admin) = store().await;
+    let address = shop.host.address().to_owned();
+    let attack = async move {
+        let address = &address;
+        let open = |_| async move {
+            let mut stream = raw::connect(address).await;
+            // It may be closed already.
+            let _ = stream.write_all(b"GET /.well-known/spin/health HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            stream
+        };
+        let mut idle = Vec::new();
+        for _ in 0..65 {
+            idle.extend(join_all((0..64).map(open)).await);
+        }
+        assert_eq!(idle.len(), 4_160);
+        std::future::pending::<()>().await;
+    };
+    // Those that make room stay open for half a second, for a request that is on its way.
+    let bounds = Bounds { mib: 320, descriptors: 4_096 };
+    let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
+    endure("idle connections", &shop.app, &shop.host, bounds, newcomers, attack).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_and_bodies_that_stop_half_way_on_every_connection_keep_no_newcomer_out() {
+    let (shop, admin) = store().await;
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "x".repeat(100_000));
+    let body = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
+        .to_owned();
+    for (name, text) in [("unfinished heads", head), ("unfinished requests", body)] {
+        let address = shop.host.address().to_owned();
+        let attack = async move {
+            let (address, text) = (&address, &text);
+            join_all((0..2_200).map(|_| async move {
+                // As many a second as leave the kernel's queue of connections to others, too.
+                let mut pace = tokio::time::interval(2 * PAUSE);
+                loop {
+                    pace.tick().await;
+                    let standing = async {
+                        let mut stream = raw::connect(address).await;
+                        if stream.write_all(text.as_bytes()).await.is_ok() {
+                            raw::read_to_end(&mut stream).await;
+                        }
+                    };
+                    let _ = tokio::time::timeout(2 * PAUSE, standing).await;
+                }
+            }))
+            .await;
+        };
+        let bounds = Bounds { mib: 320, descriptors: 4_096 };
+        let newcomers = |n: usize| order_and_tell(&shop, &admin, n % 2 + 2);
+        endure(name, &shop.app, &shop.host, bounds, newcomers, attack).await;
+    }
+}

@@ -1,0 +1,144 @@
+//! Applications that strangers build: what `souk new` and `souk add` write builds, starts and passes its own test, and the
+//! commands of the pages that lead through it run as they stand.
+
+use crate::harness::build;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// An empty folder, and what a shell there needs: the `souk` under test on its path, and one place for what all
+/// applications compile (`spin-sdk`), whose own `target` still has the components.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        Desk { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let souk = Path::new(build::SOUK).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(souk).chain(std::env::split_paths(&path))).unwrap();
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env("PATH", path).env("CARGO_BUILD_BUILD_DIR", shared());
+        command.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MANIFEST_DIR");
+        command
+    }
+
+    fn run(&self, script: &str) -> Output {
+        self.command("bash").args(["-euc", script]).output().unwrap()
+    }
+
+    /// Runs a script that must succeed; what it printed.
+    fn succeeds(&self, script: &str) -> String {
+        let output = self.run(script);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{script}\n{said}");
+        said
+    }
+}
+
+fn shared() -> PathBuf {
+    build::target().join("applications")
+}
+
+/// The commands of a page, as one script, and the lines that they are said to print: in a block, a line after `$ ` is a
+/// command, up to the end of a document that it gives (`<<'END'`), and any other line is what the command prints.
+fn commands(page: &str) -> (String, Vec<String>) {
+    let (mut script, mut expected) = (String::new(), Vec::new());
+    for block in page.split("\n```\n").filter(|block| block.starts_with("$ ")) {
+        let mut document = false;
+        for line in block.lines().take_while(|line| *line != "```") {
+            if document {
+                document = line != "END";
+                script.push_str(line);
+            } else if let Some(command) = line.strip_prefix("$ ") {
+                document = command.contains("<<'END'");
+                script.push_str(command);
+            } else {
+                expected.push(line.to_owned());
+                continue;
+            }
+            script.push('\n');
+        }
+    }
+    (script, expected)
+}
+
+fn follow(page: &str) {
+    let text = std::fs::read_to_string(build::root().join("docs").join(page)).unwrap();
+    let (script, expected) = commands(&text);
+    assert!(script.lines().count() > 5, "{page} has commands: {script}");
+    let said = Desk::new().succeeds(&script);
+    for line in expected {
+        assert!(said.lines().any(|said| said == line), "{page} says {line:?}, but: {said}");
+    }
+}
+
+#[test]
+fn the_commands_of_the_page_about_an_own_application_run_as_they_stand() {
+    follow("your-own-application.md");
+}
+
+#[test]
+fn the_commands_of_the_page_about_contracts_run_as_they_stand() {
+    follow("change-a-contract.md");
+}
+
+#[test]
+fn every_kind_of_component_builds_and_passes_the_test_that_is_made_with_it() {
+    let said = Desk::new().succeeds(
+        "souk new all; cd all
+         souk add hello --http /hello/...
+         souk add values --http /values/... --key-value
+         souk add lines --http /lines/... --postgres
+         souk add greeter --exports acme:greetings/greetings@1.0.0
+         souk add front --http /front/...; souk add --link front greeter
+         souk add kept --exports acme:kept/entries@1.0.0 --key-value
+         souk add rows --exports acme:rows/entries@1.0.0 --sqlite
+         souk add keeper --http /keeper/...; souk add --link keeper rows
+         souk add inbox --exports acme:mail/inbox@1.0.0 --durable --sqlite
+         souk add sender --http /sender/...; souk add --link sender inbox
+         souk add post --exports acme:post/inbox@1.0.0 --durable --key-value
+         souk test",
+    );
+    let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
+    assert_eq!(passed, 11, "one test a component: {said}");
+}
+
+/// Needs Node.js with npm, and Python; their tools come from npm and PyPI.
+#[test]
+fn a_component_in_javascript_calls_one_in_python_and_passes_its_test() {
+    let said = Desk::new().succeeds(
+        "souk new mixed; cd mixed
+         souk add web --http /... --language javascript
+         souk add greeter --exports acme:greetings/greetings@0.1.0 --language python
+         souk test
+         souk add --link web greeter
+         souk test",
+    );
+    assert_eq!(said.lines().filter(|line| line.ends_with("pass 1")).count(), 2, "{said}");
+}
+
+#[test]
+fn a_test_that_fails_ends_souk_test_with_the_applications_log() {
+    let desk = Desk::new();
+    desk.succeeds("souk new shop; cd shop; souk add web --http /...");
+    let output = desk.run("cd shop; souk test -- sh -c 'curl -s \"$SOUK_URL/x\"; exit 3'");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().last(), Some("Hello from /x"));
+    assert!(said.contains("the application's log:") && said.contains("failed (exit status: 3)"), "{said}");
+}
+
+#[test]
+fn a_missing_contract_is_named_by_souk_wit() {
+    let desk = Desk::new();
+    desk.succeeds("souk new shop; cd shop; souk add web --http /...; souk add store --exports acme:links/store@0.1.0");
+    desk.succeeds("cd shop; souk add --link web store; rm wit/links/store.wit; echo 'package a:b;' > wit/b.wit");
+    let output = desk.run("cd shop; souk wit");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("has `acme:links/store@0.1.0`"), "{said}");
+    assert!(said.contains("fix: write the package in"), "{said}");
+}

@@ -1,0 +1,111 @@
+//! Messages of a real Redis server that components get.
+
+use crate::harness::redis::Redis;
+use crate::harness::{App, Host, eventually};
+
+fn app(server: &Redis) -> App {
+    App::alone("redis").variable("server", format!("redis://127.0.0.1:{}", server.port()))
+}
+
+/// Publishes `messages` on `channel`; to how many subscribers each went.
+async fn publish(server: &Redis, channel: &str, messages: &[&str]) -> Vec<i64> {
+    let client = redis::Client::open(server.database()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut reached = Vec::new();
+    for message in messages {
+        let publish = redis::cmd("PUBLISH").arg(channel).arg(message).query_async(&mut connection).await;
+        reached.push(publish.unwrap());
+    }
+    reached
+}
+
+async fn heard(host: &Host, component: &str, text: &str) {
+    host.wait_for_log(&format!("{component} heard {text} of {} bytes", text.len())).await;
+}
+
+#[tokio::test]
+async fn each_component_of_a_channel_gets_its_messages_and_no_others() {
+    let server = Redis::start(&[]);
+    let host = app(&server).variable("channel", "mine").start().await;
+    assert_eq!(publish(&server, "mine", &["hello"]).await, [1], "one connection for all channels of a server");
+    heard(&host, "one", "hello").await;
+    heard(&host, "two", "hello").await;
+    assert_eq!(publish(&server, "news", &["unheard"]).await, [0]);
+    publish(&server, "other", &["for two"]).await;
+    heard(&host, "two", "for two").await;
+    assert_eq!(host.log_count("one heard for two"), 0);
+    assert_eq!(host.log_count("unheard"), 0);
+}
+
+#[tokio::test]
+async fn a_message_that_a_component_refuses_or_traps_on_is_lost_and_the_next_is_not() {
+    let server = Redis::start(&[]);
+    let host = app(&server).start().await;
+    publish(&server, "other", &["refuse", "boom", "after"]).await;
+    heard(&host, "two", "after").await;
+    host.wait_for_log("component `two` answered a message of the channel `other` with").await;
+    host.wait_for_log("a message of the channel `other` is lost: component `two`: trapped").await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_lost_and_a_large_one_is_not() {
+    let server = Redis::start(&[]);
+    let host = app(&server).start().await;
+    let (large, larger) = ("x".repeat(1 << 20), "x".repeat((1 << 20) + 1));
+    publish(&server, "other", &[&larger, &large]).await;
+    host.wait_for_log("of 1048576 bytes").await;
+    host.wait_for_log("a message of 1048577 bytes of the channel `other` is lost").await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again() {
+    let mut server = Redis::start(&[]);
+    let host = app(&server).start().await;
+    server.kill();
+    host.wait_for_log("is lost: ").await;
+    server.resume();
+    host.wait_for_log("is connected again").await;
+    publish(&server, "news", &["again"]).await;
+    heard(&host, "one", "again").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_or_refuses_is_an_error_at_the_start_that_shows_no_password() {
+    let server = Redis::start(&["--requirepass", "swordfish"]);
+    for (address, shown) in [
+        ("redis://127.0.0.1:9".to_owned(), "redis://127.0.0.1:9/0".to_owned()),
+        (format!("redis://:herring@127.0.0.1:{}", server.port()), format!("redis://127.0.0.1:{}/0", server.port())),
+    ] {
+        let said = App::alone("redis").variable("server", address).start_fails().await;
+        assert!(said.contains(&format!("Redis at {shown}: ")) && said.contains("fix: start the server"), "{said}");
+        assert!(!said.contains("herring"), "{said}");
+    }
+    let right = format!("redis://:swordfish@127.0.0.1:{}", server.port());
+    App::alone("redis").variable("server", right).start().await;
+}
+
+/// Takes messages as components for Spin 1 and 2 do, and refuses each.
+const OLD: &str = r#"(component
+    (core module $m
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 64)
+        (func (export "handle") (param i32 i32) (result i32) i32.const 1))
+    (core instance $m (instantiate $m))
+    (func $handle (param "message" (list u8)) (result (result))
+        (canon lift (core func $m "handle") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+    (instance $handler (export "handle-message" (func $handle)))
+    (export "fermyon:spin/inbound-redis" (instance $handler)))"#;
+
+#[tokio::test]
+async fn a_component_with_spins_older_interface_gets_messages_too() {
+    let server = Redis::start(&[]);
+    let manifest = format!(
+        "spin_manifest_version = 2\napplication.name = \"old\"\n[[trigger.redis]]\nchannel = \"old\"\naddress = \
+         \"redis://127.0.0.1:{}\"\ncomponent = \"old\"\n[component.old]\nsource = \"old.wasm\"\n",
+        server.port()
+    );
+    let host = App::inline(&manifest).component("old.wasm", OLD).start().await;
+    let reached = || async { (publish(&server, "old", &["x"]).await == [1]).then_some(()) };
+    eventually("the subscription", reached).await;
+    host.wait_for_log("component `old` answered a message of the channel `old` with an error").await;
+}
