@@ -88,11 +88,12 @@ fn every_example_has_a_scenario_and_a_line_in_the_table() {
     let with_manifest = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let with_manifest = with_manifest.filter(|path| path.join("spin.toml").exists());
     let names: BTreeSet<_> = with_manifest.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
-    let (table, scenarios) = (fs::read_to_string(folder.join("README.md")).unwrap(), include_str!("examples.rs"));
+    let table = fs::read_to_string(folder.join("README.md")).unwrap();
+    let scenarios = concat!(include_str!("examples.rs"), include_str!("languages.rs"));
     assert!(!names.is_empty());
     for name in names {
         assert!(table.contains(&format!("| [{name}]({name}) |")), "examples/README.md has no line for {name}");
-        let started = [format!("App::example({name:?})"), format!("examples/{name}\"")];
+        let started = [format!("App::example({name:?})"), format!("App::{name}()"), format!("examples/{name}\"")];
         assert!(started.iter().any(|text| scenarios.contains(text)), "no scenario starts {name}");
     }
 }

@@ -36,6 +36,7 @@ const COMPONENT: &str = "component.NAME.tool.souk";
 const NEST: &str = "component.NAME.tool.souk.nest";
 const VARIABLES: &str = "application.tool.souk.variables";
 const WARNINGS: &str = "application.tool.souk.warnings";
+const STATIC: &str = "application.tool.souk.static";
 const TEST: &str = "application.tool.souk.test";
 const INTERFACES: &str = "a list of interfaces";
 
@@ -56,6 +57,14 @@ pub const MANIFEST: &[Key] = &[
         "none",
         "reserved_routes = [\"/payments/webhook\"]",
         "Routes for which a part of the host is kept free: under load, others are refused first.",
+    ),
+    key(
+        APPLICATION,
+        "static",
+        "tables",
+        "none",
+        "[[application.tool.souk.static]]",
+        "Folders whose files the host serves.",
     ),
     key(
         APPLICATION,
@@ -88,6 +97,30 @@ pub const MANIFEST: &[Key] = &[
         "no warning",
         "[application.tool.souk.warnings]",
         "What is said at the start while a variable has a certain value, one entry a variable.",
+    ),
+    key(
+        STATIC,
+        "route",
+        "a path that ends with `/...`",
+        "required in its table",
+        "route = \"/assets/...\"",
+        "The paths that the files have.",
+    ),
+    key(
+        STATIC,
+        "folder",
+        "a folder beside the manifest",
+        "required in its table",
+        "folder = \"public\"",
+        "Where the files are. Names that begin with a dot, and links that lead out of it, are not found.",
+    ),
+    key(
+        STATIC,
+        "fallback",
+        "a file in the folder",
+        "none",
+        "fallback = \"index.html\"",
+        "The page for paths without an extension that name no file.",
     ),
     key(
         TEST,
@@ -195,6 +228,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "readiness",
+        "`ignore`",
+        "the host is ready only when the component is",
+        "readiness = \"ignore\"",
+        "The host may be ready while this component cannot serve.",
+    ),
+    key(
+        COMPONENT,
         "unless",
         "a variable's name",
         "always there",
@@ -251,6 +292,14 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "each label is a file in the state folder",
         "[sqlite_database.default]",
         "Where the databases of labels are.",
+    ),
+    key(
+        ROOT,
+        "admin_hosts",
+        "a list of names",
+        "none",
+        "admin_hosts = [\"admin.example\"]",
+        "Names of the administration's listener, besides its address.",
     ),
     key(
         ROOT,
@@ -363,6 +412,7 @@ mod tests {
             let place = match table {
                 VARIABLES => "[application.tool.souk.variables.x]\ngenerate = \"url\"",
                 WARNINGS => "[application.tool.souk.warnings.x]\nvalue = \"a\"\nmessage = \"b\"",
+                STATIC => "[[application.tool.souk.static]]\nroute = \"/a/...\"\nfolder = \".\"",
                 TEST => "[application.tool.souk.test]\ncommand = \"true\"",
                 other => &format!("[{}]", other.replace("NAME", "a")),
             };

@@ -48,7 +48,12 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "keep one of the two",
         ),
         in_component("tool.souk.limits = { memroy = 1 }", 8, "unknown limit `memroy`", "`memory`"),
-        in_component("tool.souk.reuse = 1", 8, "unknown key `reuse`", "limits, migrations, nest, remote, unless"),
+        in_component(
+            "tool.souk.reuse = 1",
+            8,
+            "unknown key `reuse`",
+            "limits, migrations, nest, readiness, remote, unless",
+        ),
         Mistake(
             format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\ndescription = \"\""),
             6,
