@@ -18,7 +18,8 @@ fn printed(output: &Output) -> Value {
 fn refused(output: &Output) -> String {
     let (out, err) = texts(output);
     assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
-    assert!(!err.contains("panicked"), "{err}");
+    // A guest may panic; the host may not.
+    assert!(!err.contains("panicked at host/"), "{err}");
     err
 }
 

@@ -38,7 +38,7 @@ function table(name, heads, rows, none) {
   frame.className = "table";
   frame.tabIndex = 0;
   frame.setAttribute("role", "region");
-  frame.setAttribute("aria-label", name);
+  frame.setAttribute("aria-label", `${name}: table`);
   frame.append(whole);
   return frame;
 }

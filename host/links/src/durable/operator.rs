@@ -212,7 +212,8 @@ impl Which {
     }
 }
 
-fn unknown(id: &str) -> Refusal {
+/// The refusal of an id that no message has.
+pub fn unknown(id: &str) -> Refusal {
     Refusal::new(
         Why::Unknown,
         format!(

@@ -65,6 +65,14 @@ impl RunningHost {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn messages(&mut self, request: &operator::Request) -> anyhow::Result<Found> {
+        // An empty id would make another path.
+        if let operator::Request::Show(id)
+        | operator::Request::Retry(Which::One(id))
+        | operator::Request::Drop(Which::One(id)) = request
+            && id.is_empty()
+        {
+            return Err(operator::unknown(id).into());
+        }
         let one = |id: &str| format!("/v1/messages/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
         let (method, path) = match request {
             operator::Request::List { dead } => (Method::GET, format!("/v1/messages?dead={dead}")),
