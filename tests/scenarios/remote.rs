@@ -494,7 +494,10 @@ async fn a_link_can_be_remote_although_its_target_runs_here() {
 async fn what_cannot_be_reached_is_refused_at_start_up() {
     let nobody = App::alone("rogue").argument("--only").argument("front");
     let error = nobody.start_fails().await;
-    assert!(error.contains("`front` depends on `rogue`") && error.contains("--nats nats://HOST:4222"), "{error}");
+    assert!(
+        error.contains("component `front`: depends on `rogue`") && error.contains("--nats nats://HOST:4222"),
+        "{error}"
+    );
     let unknown = App::alone("rogue").argument("--only").argument("fromt").start_fails().await;
     assert!(unknown.contains("did you mean `front`?"), "{unknown}");
     let exported = format!("[component.fresh.tool.souk]\nidempotent = [\"{DEEDS}#answers\"]");
