@@ -39,7 +39,9 @@ pub(super) fn find_files(folder: &Path, files: &mut Vec<(PathBuf, String)>) -> R
 /// Groups files by folder and package.
 pub(super) fn group(mut files: Vec<(PathBuf, String)>) -> Result<BTreeMap<String, Package>, ContractError> {
     files.sort();
-    let mut folders: BTreeMap<PathBuf, BTreeMap<Option<String>, Vec<(PathBuf, String)>>> = BTreeMap::new();
+    /// The files of each package, by its name.
+    type Packages = BTreeMap<Option<String>, Vec<(PathBuf, String)>>;
+    let mut folders: BTreeMap<PathBuf, Packages> = BTreeMap::new();
     for (path, text) in files {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let package = declared(&text);
