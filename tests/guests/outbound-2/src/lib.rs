@@ -23,7 +23,7 @@ fn handle(request: Request) -> Response {
 
 fn answer(path: &str, address: &str, text: &str, body: &[u8]) -> Result<Vec<u8>, String> {
     match path {
-        "/redis/set" => redis(address)?.set(text, &body.to_vec()).map(done).map_err(shown),
+        "/redis/set" => redis(address)?.set(text, body).map(done).map_err(shown),
         "/redis/get" => redis(address)?.get(text).map(Option::unwrap_or_default).map_err(shown),
         "/redis/execute" => {
             let mut words = text.split(' ');
@@ -45,7 +45,7 @@ fn answer(path: &str, address: &str, text: &str, body: &[u8]) -> Result<Vec<u8>,
         }
         "/mqtt" => {
             let connection = mqtt::Connection::open(address, "", "", 30).map_err(shown)?;
-            connection.publish(text, &body.to_vec(), mqtt::Qos::ExactlyOnce).map(done).map_err(shown)
+            connection.publish(text, body, mqtt::Qos::ExactlyOnce).map(done).map_err(shown)
         }
         _ => Err(format!("there is no {path}")),
     }
