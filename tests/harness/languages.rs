@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The component of `examples/polyglot` in JavaScript.
 pub const PAGE: &str = "page/page.wasm";
@@ -56,6 +56,9 @@ pub fn javascript() -> &'static Path {
 
 /// Builds the component of `tests/python/VERSION` by Spin's SDK for Python of that version; returns its file.
 pub fn python(version: &str) -> PathBuf {
+    // Scenarios that run at one time share its folder.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = build::root().join("tests/python").join(version);
     let kept = kept(&format!("python-{version}"), &[&folder]).join("app.wasm");
     if !kept.exists() {
