@@ -136,7 +136,7 @@ fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
     }
 }
 
-/// What the owner of a refused token is told, always the same; the log says what an operator can mend.
+/// The one answer to every refused token. The log names what an operator can fix.
 fn refused(refusal: Refusal) -> Error {
     if let Refusal::Early { id, seconds } = refusal {
         eprintln!(

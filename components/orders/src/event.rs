@@ -2,7 +2,7 @@
 //!
 //! The transaction notes the event in the inbox, compares it with our own order, keeps what it says of the charge, and
 //! lets [`crate::payment_state`] decide what all known charges make of the order. An event that is refused leaves
-//! nothing behind, not even its id: delivered again (by an operator who has looked at it), it is judged anew, and
+//! nothing behind, not even its id: delivered again (by an operator who has looked at it), it is judged again, and
 //! refused again for as long as the reason lasts. The inbox keeps ids for 90 days; an event that comes again later says
 //! what is known already, so it changes nothing.
 //!
