@@ -3,7 +3,7 @@
 //!
 //! One binary, so that everything links once. `harness` has what they share; no scenario waits for time to pass, each
 //! waits for a condition, and none asserts on speed.
-
+#![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 // A test that panics is a test that fails, which is what these lints would forbid.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

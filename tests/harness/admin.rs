@@ -5,11 +5,11 @@ use http::{HeaderMap, Method};
 use std::time::Duration;
 
 /// The arguments with which a host serves the API on a free port.
-pub const ARGUMENTS: [&str; 2] = ["--admin", "127.0.0.1:0"];
+pub(crate) const ARGUMENTS: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
 /// The API of one host.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
@@ -17,42 +17,42 @@ pub struct Api {
 
 impl App {
     /// The application with the API on a free port.
-    pub fn administered(self) -> App {
+    pub(crate) fn administered(self) -> App {
         ARGUMENTS.into_iter().fold(self, App::argument)
     }
 }
 
 impl Api {
     /// The API at the address that `host` has announced, without a token.
-    pub fn of(host: &Host) -> Api {
+    pub(crate) fn of(host: &Host) -> Api {
         let log = host.log();
         let url = log.iter().find_map(|line| line.strip_prefix("Administration: ")).expect("an administration");
         Api { http: client().build().unwrap(), base: url.to_owned(), token: None }
     }
 
     /// The API on the control socket of the host of `app`.
-    pub fn on_socket(app: &App) -> Api {
+    pub(crate) fn on_socket(app: &App) -> Api {
         let socket = app.state().join("run/control.sock");
         Api { http: client().unix_socket(socket).build().unwrap(), base: "http://souk".to_owned(), token: None }
     }
 
     /// The same with this token.
-    pub fn with(&self, token: &str) -> Api {
+    pub(crate) fn with(&self, token: &str) -> Api {
         Api { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// Where it is: `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.base
     }
 
     /// `GET path`.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
     }
 
     /// Sends a request and reads the whole response.
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.base)).body(body.to_owned());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -79,7 +79,7 @@ impl Api {
 }
 
 /// Both tokens of an application, as its owner reads them: the one that reads first.
-pub async fn tokens(app: &App, arguments: &[&str]) -> (String, String) {
+pub(crate) async fn tokens(app: &App, arguments: &[&str]) -> (String, String) {
     let (out, err) = super::app::texts(&app.souk("admin", &[&["token"], arguments].concat()).await);
     let token =
         |name: &str| out.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{out}{err}"));

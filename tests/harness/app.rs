@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 /// An application, ready to be started.
-pub struct App {
+pub(crate) struct App {
     folder: Arc<TempDir>,
     manifest: PathBuf,
     variables: BTreeMap<String, String>,
@@ -31,13 +31,13 @@ pub struct App {
 
 impl App {
     /// The application of `tests/apps/NAME`.
-    pub fn new(name: &str) -> App {
+    pub(crate) fn new(name: &str) -> App {
         let app = App::alone(name);
         if spread::wanted() { app.meet(Spread::new(name)) } else { app }
     }
 
     /// The application of `tests/apps/NAME` on one host, whatever is wanted of others.
-    pub fn alone(name: &str) -> App {
+    pub(crate) fn alone(name: &str) -> App {
         build::guests();
         let folder = folder();
         let place = Path::new("tests/apps").join(name);
@@ -46,13 +46,13 @@ impl App {
     }
 
     /// The repository's own application.
-    pub fn store() -> App {
+    pub(crate) fn store() -> App {
         let app = App::store_alone();
         if spread::wanted() { app.spread_as(Spread::new("store")) } else { app }
     }
 
     /// The repository's own application on one host, whatever is wanted of others.
-    pub fn store_alone() -> App {
+    pub(crate) fn store_alone() -> App {
         build::components();
         let folder = folder();
         fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
@@ -62,7 +62,7 @@ impl App {
     }
 
     /// The repository's own application under a name of its own, on databases that its hosts share.
-    pub fn spread_as(self, spread: Spread) -> App {
+    pub(crate) fn spread_as(self, spread: Spread) -> App {
         self.variable("products_database_url", Postgres::shared().database())
             .variable("orders_database_url", Postgres::shared().database())
             .variable("public_url", format!("http://127.0.0.1:{}", spread.port))
@@ -71,7 +71,7 @@ impl App {
     }
 
     /// The application with the secrets that its hosts share: where they meet on NATS, none is made.
-    pub fn shared_secrets(self) -> App {
+    pub(crate) fn shared_secrets(self) -> App {
         self.variable("jwt_secret", super::store::JWT_SECRET)
             .variable("stripe_endpoint_secret", super::store::STRIPE_SECRET)
     }
@@ -84,13 +84,13 @@ impl App {
     }
 
     /// The application with these servers of NATS in its runtime-config.toml, whoever runs it.
-    pub fn on_nats(self, urls: &str) -> App {
+    pub(crate) fn on_nats(self, urls: &str) -> App {
         let servers: Vec<_> = urls.split(',').map(|url| format!("{url:?}")).collect();
         self.file("runtime-config.toml", format!("[nats]\nservers = [{}]\n", servers.join(", ")))
     }
 
     /// Lets none of several hosts run `component`, or one again.
-    pub fn down(mut self, component: &str, down: bool) -> App {
+    pub(crate) fn down(mut self, component: &str, down: bool) -> App {
         let spread = self.spread.as_mut().expect("an application on several hosts");
         if down {
             spread.down.insert(component.to_owned())
@@ -101,18 +101,18 @@ impl App {
     }
 
     /// Lets the last of several hosts, which takes the durable messages, reach NATS at these addresses.
-    pub fn door(mut self, servers: String) -> App {
+    pub(crate) fn door(mut self, servers: String) -> App {
         self.spread.as_mut().expect("an application on several hosts").door = Some(servers);
         self
     }
 
     /// Where its hosts meet, when it has several.
-    pub fn spread_over(&self) -> Option<&Spread> {
+    pub(crate) fn spread_over(&self) -> Option<&Spread> {
         self.spread.as_ref()
     }
 
     /// The application of `examples/NAME`, on one host: an example shows one idea.
-    pub fn example(name: &str) -> App {
+    pub(crate) fn example(name: &str) -> App {
         let place = Path::new("examples").join(name);
         build::application(place.to_str().unwrap());
         let folder = folder();
@@ -121,7 +121,7 @@ impl App {
     }
 
     /// The application of `examples/polyglot`, on one host.
-    pub fn polyglot() -> App {
+    pub(crate) fn polyglot() -> App {
         let (kept, folder, place) = (languages::polyglot(), folder(), Path::new("examples/polyglot"));
         let from = build::root().join(place);
         for part in ["spin.toml", languages::PAGE, languages::CATALOGUE] {
@@ -135,14 +135,14 @@ impl App {
     }
 
     /// The application with its components compiled, however long that takes: its hosts find them in the cache.
-    pub fn compiled(self) -> App {
+    pub(crate) fn compiled(self) -> App {
         let output = self.command("doctor").output().expect("souk runs");
         assert!(output.status.success(), "{}", texts(&output).0);
         self
     }
 
     /// A stage of `nest/` on the way from a NestJS system to the repository's own application.
-    pub fn nest(stage: &str) -> App {
+    pub(crate) fn nest(stage: &str) -> App {
         build::adapters();
         let folder = folder();
         let place = Path::new("nest").join(format!("{stage}.toml"));
@@ -153,13 +153,13 @@ impl App {
     }
 
     /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
-    pub fn open_store() -> App {
+    pub(crate) fn open_store() -> App {
         App::store().variable("open_access", true)
     }
 
     /// An application with this manifest. It runs on one host, whatever is wanted of others: such an application has one
     /// component, or its start is refused.
-    pub fn inline(manifest: &str) -> App {
+    pub(crate) fn inline(manifest: &str) -> App {
         let app = App::at(folder(), "spin.toml".into());
         fs::write(&app.manifest, manifest).unwrap();
         app
@@ -186,14 +186,14 @@ impl App {
     }
 
     /// Adds `text` to the end of the manifest.
-    pub fn append(self, text: &str) -> App {
+    pub(crate) fn append(self, text: &str) -> App {
         let manifest = fs::read_to_string(&self.manifest).unwrap();
         fs::write(&self.manifest, format!("{manifest}\n{text}")).unwrap();
         self
     }
 
     /// Replaces `from`, which must be there, in the manifest.
-    pub fn replace(self, from: &str, to: &str) -> App {
+    pub(crate) fn replace(self, from: &str, to: &str) -> App {
         let manifest = fs::read_to_string(&self.manifest).unwrap();
         assert!(manifest.contains(from), "the manifest has no {from}");
         fs::write(&self.manifest, manifest.replace(from, to)).unwrap();
@@ -201,7 +201,7 @@ impl App {
     }
 
     /// Writes a file beside the manifest.
-    pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> App {
+    pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> App {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, contents).unwrap();
@@ -209,70 +209,70 @@ impl App {
     }
 
     /// Writes a component, given as text, beside the manifest.
-    pub fn component(self, name: &str, text: &str) -> App {
+    pub(crate) fn component(self, name: &str, text: &str) -> App {
         let bytes = wat::parse_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
         self.file(name, bytes)
     }
 
     /// Unpacks a state folder (`.tar.gz`) that an earlier host left.
-    pub fn state_from(self, archive: &Path) -> App {
+    pub(crate) fn state_from(self, archive: &Path) -> App {
         archive::unpack(archive, &self.state());
         self
     }
 
     /// Sets a variable of the application.
-    pub fn variable(mut self, name: &str, value: impl ToString) -> App {
+    pub(crate) fn variable(mut self, name: &str, value: impl ToString) -> App {
         self.variables.insert(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value.to_string());
         self
     }
 
     /// Sets a variable of the environment.
-    pub fn environment(mut self, name: &str, value: &str) -> App {
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> App {
         self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// Sets no value for a variable of the application after all.
-    pub fn unset(mut self, name: &str) -> App {
+    pub(crate) fn unset(mut self, name: &str) -> App {
         self.variables.remove(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
         self
     }
 
     /// The value that a variable was set to.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.variables.get(&format!("SPIN_VARIABLE_{}", name.to_uppercase())).map(String::as_str)
     }
 
     /// Adds an argument of `souk up`.
-    pub fn argument(mut self, argument: impl Into<String>) -> App {
+    pub(crate) fn argument(mut self, argument: impl Into<String>) -> App {
         self.arguments.push(argument.into());
         self
     }
 
     /// Runs `souk` by way of this program, which must become it.
-    pub fn inside(mut self, runner: Vec<String>) -> App {
+    pub(crate) fn inside(mut self, runner: Vec<String>) -> App {
         self.runner = runner;
         self
     }
 
     /// A path beside the manifest.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.manifest.parent().unwrap().join(name)
     }
 
     /// The state folder; of several hosts, that of the first.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         state(&self.folder, 0)
     }
 
     /// The state folder of the host that runs `component`.
-    pub fn state_of(&self, component: &str) -> PathBuf {
+    pub(crate) fn state_of(&self, component: &str) -> PathBuf {
         let host = self.spread.as_ref().and_then(|s| s.parts.iter().position(|part| part.contains(component)));
         state(&self.folder, host.unwrap_or(0))
     }
 
     /// Starts the host, or all of them, and waits until it answers.
-    pub async fn start(&self) -> Host {
+    pub(crate) async fn start(&self) -> Host {
         let starts = self.ups().into_iter().map(|souk| Host::start(souk, Arc::clone(&self.folder)));
         let mut hosts = futures::future::join_all(starts).await;
         let first = hosts.remove(0);
@@ -280,13 +280,13 @@ impl App {
     }
 
     /// Starts the host of an application that has one, and waits for nothing; its output is piped.
-    pub fn spawn(&self) -> tokio::process::Child {
+    pub(crate) fn spawn(&self) -> tokio::process::Child {
         let mut souk = tokio::process::Command::from(self.ups().remove(0));
         souk.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk runs")
     }
 
     /// Starts one more host of the application, with its own state folder `state` beside the others and these arguments.
-    pub async fn start_at(&self, listen: &str, state: &str, arguments: &[&str]) -> Host {
+    pub(crate) async fn start_at(&self, listen: &str, state: &str, arguments: &[&str]) -> Host {
         let mut souk = self.up_with_state(listen, &self.folder.path().join(state));
         souk.args(arguments);
         Host::start(souk, Arc::clone(&self.folder)).await
@@ -297,7 +297,7 @@ impl App {
     ///
     /// Each of those must end by itself and say no address at which it would serve: nothing is started by halves. The others
     /// may serve what they run.
-    pub async fn start_fails(&self) -> String {
+    pub(crate) async fn start_fails(&self) -> String {
         let ends = futures::future::join_all(self.ups().into_iter().map(refusal)).await;
         let refusals: Vec<_> = ends.into_iter().flatten().collect();
         assert!(!refusals.is_empty(), "the host started although it must not");
@@ -305,14 +305,14 @@ impl App {
     }
 
     /// Runs `souk COMMAND` on this application.
-    pub async fn souk(&self, command: &str, arguments: &[&str]) -> Output {
+    pub(crate) async fn souk(&self, command: &str, arguments: &[&str]) -> Output {
         let mut souk = self.command(command);
         souk.args(arguments);
         run(souk).await
     }
 
     /// Runs `souk COMMAND` on this application with this standard input.
-    pub async fn souk_with_input(&self, input: &str, command: &str, arguments: &[&str]) -> Output {
+    pub(crate) async fn souk_with_input(&self, input: &str, command: &str, arguments: &[&str]) -> Output {
         let given = self.path("standard input");
         fs::write(&given, input).unwrap();
         let mut souk = self.command(command);
@@ -321,14 +321,14 @@ impl App {
     }
 
     /// Runs `souk COMMAND` in the folder of this application's manifest, with no other argument than these.
-    pub async fn souk_in_folder(&self, command: &str, arguments: &[&str]) -> Output {
+    pub(crate) async fn souk_in_folder(&self, command: &str, arguments: &[&str]) -> Output {
         let mut souk = Command::new(build::SOUK);
         souk.arg(command).args(arguments).current_dir(self.path("")).stdin(Stdio::null());
         run(souk).await
     }
 
     /// Runs `souk COMMAND` on the host of this application whose state folder is `state` beside the others.
-    pub async fn souk_at(&self, state: &str, command: &str, arguments: &[&str]) -> Output {
+    pub(crate) async fn souk_at(&self, state: &str, command: &str, arguments: &[&str]) -> Output {
         let mut souk = self.command_with_state(command, &self.folder.path().join(state));
         souk.args(arguments);
         run(souk).await
@@ -336,7 +336,7 @@ impl App {
 
     /// Runs `souk call COMPONENT FUNCTION [JSON]`: at the first host, whichever runs the component; where none runs, on
     /// the state of the one that does when they do.
-    pub async fn call(&self, component: &str, function: &str, json: Option<Value>) -> Output {
+    pub(crate) async fn call(&self, component: &str, function: &str, json: Option<Value>) -> Output {
         let running = UnixStream::connect(self.state().join("run/control.sock")).is_ok();
         let mut souk = self.command_with_state("call", &if running { self.state() } else { self.state_of(component) });
         souk.args([component, function]).args(json.map(|json| json.to_string()));
@@ -388,7 +388,7 @@ impl App {
 }
 
 /// What a command printed.
-pub fn texts(output: &Output) -> (String, String) {
+pub(crate) fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }

@@ -8,20 +8,20 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The `souk` program under test.
-pub const SOUK: &str = env!("CARGO_BIN_EXE_souk");
+pub(crate) const SOUK: &str = env!("CARGO_BIN_EXE_souk");
 
 /// The root of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("host/souk lies in the repository")
 }
 
 /// Cargo's target folder.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     Path::new(SOUK).ancestors().nth(2).expect("target/debug/souk").to_owned()
 }
 
 /// Builds the components of `tests/guests`.
-pub fn guests() {
+pub(crate) fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         ["example-hello", "front", "listener", "middleware", "relay", "rogue", "sender", "spin-5", "unruly"]
@@ -34,7 +34,7 @@ pub fn guests() {
 }
 
 /// Builds the components of `tests/guests/mixed`.
-pub fn mixed_guests() {
+pub(crate) fn mixed_guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         for name in ["callee-async", "callee-func", "caller-0-2", "caller-async", "caller-func"] {
@@ -44,25 +44,25 @@ pub fn mixed_guests() {
 }
 
 /// The component of a package that was built.
-pub fn component(package: &str) -> PathBuf {
+pub(crate) fn component(package: &str) -> PathBuf {
     target().join("wasm32-wasip2/debug").join(package.replace('-', "_")).with_extension("wasm")
 }
 
 /// Builds the component of a package.
-pub fn guest(package: &str) {
+pub(crate) fn guest(package: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["rustc", "--quiet", "-p", package, "--target", "wasm32-wasip2", "--crate-type", "cdylib"]);
     run(cargo);
 }
 
 /// Builds the components of the repository's own application, as its users do.
-pub fn components() {
+pub(crate) fn components() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| application("spin.toml"));
 }
 
 /// Builds those of the stages on the way there from a NestJS system.
-pub fn adapters() {
+pub(crate) fn adapters() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         application("nest/orders.toml");
@@ -71,7 +71,7 @@ pub fn adapters() {
 }
 
 /// Builds the components of a manifest, or of a folder with one.
-pub fn application(manifest: &str) {
+pub(crate) fn application(manifest: &str) {
     let mut souk = Command::new(SOUK);
     souk.args(["build", "-f"]).arg(root().join(manifest));
     run(souk);

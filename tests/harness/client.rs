@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A client of one host.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     /// What no answer may contain: paths of this machine, and traces of the host's inside.
@@ -18,7 +18,7 @@ pub struct Client {
 
 /// A whole response.
 #[derive(Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub version: http::Version,
     pub headers: HeaderMap,
@@ -34,17 +34,17 @@ impl Client {
     }
 
     /// The same client, speaking HTTP/2 from the first byte, over a connection of its own.
-    pub fn http2(&self) -> Client {
+    pub(crate) fn http2(&self) -> Client {
         Client { http: builder().http2_prior_knowledge().build().unwrap(), ..self.clone() }
     }
 
     /// The same client with no connection open.
-    pub fn fresh(&self) -> Client {
+    pub(crate) fn fresh(&self) -> Client {
         Client { http: builder().build().unwrap(), ..self.clone() }
     }
 
     /// `GET path`.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], None).await
     }
 
@@ -52,12 +52,18 @@ impl Client {
     ///
     /// # Errors
     /// When there was no whole response.
-    pub async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
+    pub(crate) async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
         self.try_send(Method::GET, path, &[], None).await
     }
 
     /// Sends a request and reads the whole response.
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         let what = format!("{method} {path}");
         match self.try_send(method, path, headers, body).await {
             Ok(answer) => answer,
@@ -69,7 +75,7 @@ impl Client {
     ///
     /// # Errors
     /// When there was no whole response.
-    pub async fn try_send(
+    pub(crate) async fn try_send(
         &self,
         method: Method,
         path: &str,
@@ -91,7 +97,7 @@ impl Client {
     }
 
     /// A request to build on, whose response is not checked: for those that read it piece by piece.
-    pub fn open(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn open(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
 
@@ -135,34 +141,34 @@ fn builder() -> reqwest::ClientBuilder {
 
 impl Answer {
     /// A header's text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
     }
 
     /// Asserts the status and returns the body as JSON.
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         self.json()
     }
 
     /// Asserts that `front` was told that its callee is unavailable, and returns the message.
-    pub fn expect_unavailable(&self) -> String {
+    pub(crate) fn expect_unavailable(&self) -> String {
         let body = self.expect(503);
         body["unavailable"].as_str().unwrap_or_else(|| panic!("not from the link: {self:?}")).to_owned()
     }
 
     /// Asserts that the callee itself refused, and returns the message.
-    pub fn expect_failed(&self) -> String {
+    pub(crate) fn expect_failed(&self) -> String {
         let body = self.expect(500);
         body["failed"].as_str().unwrap_or_else(|| panic!("not the callee's own error: {self:?}")).to_owned()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Where products and orders are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Database {
+pub(crate) enum Database {
     /// Files in the state folder.
     Sqlite,
     /// Two new databases of a server.
@@ -19,7 +19,7 @@ pub enum Database {
 
 impl Database {
     /// The application on this database; on the server that the tests share.
-    pub fn of(self, app: App) -> App {
+    pub(crate) fn of(self, app: App) -> App {
         match self {
             Database::Sqlite => app,
             Database::Postgres => on_server(app, Postgres::shared()),
@@ -28,12 +28,12 @@ impl Database {
 }
 
 /// The application on two new databases of this server.
-pub fn on_server(app: App, server: &Postgres) -> App {
+pub(crate) fn on_server(app: App, server: &Postgres) -> App {
     app.variable("products_database_url", server.database()).variable("orders_database_url", server.database())
 }
 
 /// Nobody else writes for as long as it lives; reading goes on.
-pub enum Held {
+pub(crate) enum Held {
     /// SQLite's one write lock.
     Sqlite(rusqlite::Connection),
     /// A transaction with locks on tables.
@@ -42,7 +42,7 @@ pub enum Held {
 
 impl Held {
     /// Holds up all writes to the orders and to what is known of their payment.
-    pub async fn orders(app: &App) -> Held {
+    pub(crate) async fn orders(app: &App) -> Held {
         let Some(url) = app.value("orders_database_url").filter(|url| url.starts_with("postgres")) else {
             return Held::file(&sqlite(app, "orders")).await;
         };
@@ -55,7 +55,7 @@ impl Held {
     }
 
     /// Holds up all writes to an SQLite file; waits for those under way.
-    pub async fn file(path: &Path) -> Held {
+    pub(crate) async fn file(path: &Path) -> Held {
         let path = path.to_owned();
         let begin = move || {
             let connection = rusqlite::Connection::open(path).unwrap();
@@ -67,7 +67,7 @@ impl Held {
     }
 
     /// Lets the others write; nothing has changed.
-    pub async fn release(self) {
+    pub(crate) async fn release(self) {
         match self {
             Held::Sqlite(connection) => connection.execute_batch("ROLLBACK").unwrap(),
             Held::Postgres(connection) => connection.close().await.unwrap(),
@@ -76,7 +76,7 @@ impl Held {
 }
 
 /// The one whole number that a query of the orders' database gives.
-pub async fn number(app: &App, query: &'static str) -> i64 {
+pub(crate) async fn number(app: &App, query: &'static str) -> i64 {
     match app.value("orders_database_url").filter(|url| url.starts_with("postgres")) {
         Some(url) => {
             let mut connection = PgConnection::connect(url).await.unwrap();

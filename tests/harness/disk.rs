@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// The disk; it ends when it is dropped.
-pub struct Disk {
+pub(crate) struct Disk {
     shell: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -19,7 +19,7 @@ pub struct Disk {
 
 impl Disk {
     /// Puts the state folder of an application, which was never started, on a new disk of so many MiB.
-    pub fn under(app: App, mebibytes: usize) -> (Disk, App) {
+    pub(crate) fn under(app: App, mebibytes: usize) -> (Disk, App) {
         // As root of a user namespace, which needs no privilege; else as root.
         let mut refusals = Vec::new();
         for user in [&["--user", "--map-root-user"][..], &[]] {
@@ -52,18 +52,18 @@ impl Disk {
     }
 
     /// Takes all room that is left.
-    pub fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         // It ends with an error when the disk is full, which is what is wanted.
         self.run("{ dd if=/dev/zero of=ballast bs=4096 conv=notrunc oflag=append 2>&1; true; }").unwrap();
     }
 
     /// Gives the room back that [`fill`](Self::fill) took.
-    pub fn make_room(&mut self) {
+    pub(crate) fn make_room(&mut self) {
         self.run("rm ballast").unwrap();
     }
 
     /// Forbids writing, or allows it again. Nobody may have a file open for writing.
-    pub fn read_only(&mut self, yes: bool) {
+    pub(crate) fn read_only(&mut self, yes: bool) {
         self.run(if yes { "mount -o remount,ro \"$S\"" } else { "mount -o remount,rw \"$S\"" }).unwrap();
     }
 

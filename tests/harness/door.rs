@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// The door, which is open at first.
-pub struct Door {
+pub(crate) struct Door {
     /// How often it was moved: at an odd number it is shut.
     moved: Arc<AtomicUsize>,
     proxies: Vec<JoinHandle<()>>,
@@ -24,7 +24,7 @@ pub struct Door {
 
 impl Door {
     /// Puts a door before the queue of an application that has not been started.
-    pub async fn before(app: App) -> (Door, App) {
+    pub(crate) async fn before(app: App) -> (Door, App) {
         let mut door = Door { moved: Arc::default(), proxies: Vec::new(), held: None };
         let Some(servers) = app.spread_over().map(|spread| spread.nats.clone()) else { return (door, app) };
         let mut urls = Vec::new();
@@ -46,7 +46,7 @@ impl Door {
     }
 
     /// Shuts it.
-    pub async fn shut(&mut self, app: &App) {
+    pub(crate) async fn shut(&mut self, app: &App) {
         self.moved.fetch_add(1, Ordering::SeqCst);
         if self.proxies.is_empty() {
             self.held = Some(Held::file(&queue::file(app).expect("a queue")).await);
@@ -54,7 +54,7 @@ impl Door {
     }
 
     /// Opens it again.
-    pub async fn open(&mut self) {
+    pub(crate) async fn open(&mut self) {
         self.moved.fetch_add(1, Ordering::SeqCst);
         if let Some(held) = self.held.take() {
             held.release().await;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 type Lines = Arc<Mutex<Vec<(Instant, String)>>>;
 
 /// A host that serves.
-pub struct Host {
+pub(crate) struct Host {
     child: Child,
     lines: Lines,
     address: String,
@@ -59,22 +59,22 @@ impl Host {
     }
 
     /// A client of this host (HTTP/1.1).
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&self.address, self.folder.path())
     }
 
     /// The address that the host serves at, `127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// Whether it announced `https`.
-    pub fn tls(&self) -> bool {
+    pub(crate) fn tls(&self) -> bool {
         self.tls
     }
 
     /// The process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -86,7 +86,7 @@ impl Host {
     }
 
     /// Everything it has printed; of several hosts, what all of them have, in the order in which they did.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         let hosts = std::iter::once(self).chain(&self.others);
         let mut lines: Vec<_> = hosts.flat_map(|host| host.lines.lock().unwrap().clone()).collect();
         lines.sort_by_key(|(when, _)| *when);
@@ -94,24 +94,24 @@ impl Host {
     }
 
     /// What each host has printed; the first is this one.
-    pub fn logs(&self) -> Vec<Vec<String>> {
+    pub(crate) fn logs(&self) -> Vec<Vec<String>> {
         let own = self.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect();
         std::iter::once(own).chain(self.others.iter().flat_map(Host::logs)).collect()
     }
 
     /// How many of its lines contain `fragment`.
-    pub fn log_count(&self, fragment: &str) -> usize {
+    pub(crate) fn log_count(&self, fragment: &str) -> usize {
         self.log().iter().filter(|line| line.contains(fragment)).count()
     }
 
     /// Waits until it has printed `fragment`; returns that line.
-    pub async fn wait_for_log(&self, fragment: &str) -> String {
+    pub(crate) async fn wait_for_log(&self, fragment: &str) -> String {
         let what = format!("the host prints {fragment:?}");
         eventually(&what, || async { self.log().into_iter().find(|line| line.contains(fragment)) }).await
     }
 
     /// Memory that is resident now, in bytes; of several hosts, in all of them.
-    pub fn rss_bytes(&self) -> u64 {
+    pub(crate) fn rss_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
         let own = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
@@ -119,13 +119,13 @@ impl Host {
     }
 
     /// Descriptors that are open now; of several hosts, in all of them.
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         let own = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count();
         own + self.others.iter().map(Host::descriptors).sum::<usize>()
     }
 
     /// Processor time used so far, in clock ticks (a hundredth of a second); of several hosts, by all of them.
-    pub fn cpu_ticks(&self) -> u64 {
+    pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // The name in brackets may hold spaces; user and system time are the 12th and 13th field after it.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -134,12 +134,12 @@ impl Host {
     }
 
     /// Sends SIGTERM.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         self.signal("TERM");
     }
 
     /// Lets it hang: it keeps its connections, and does nothing until it is [woken](Self::wake).
-    pub fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.signal("STOP");
         // The signal is on its way until every thread has stopped.
         let runs = |task: std::io::Result<std::fs::DirEntry>| {
@@ -152,18 +152,18 @@ impl Host {
     }
 
     /// Lets it go on.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.signal("CONT");
     }
 
     /// Sends the signal `SIG<name>`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(sent.success(), "SIG{name} was not delivered");
     }
 
     /// Waits for the end of the process.
-    pub async fn wait(mut self) -> ExitStatus {
+    pub(crate) async fn wait(mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -175,7 +175,7 @@ impl Host {
     }
 
     /// Ends the host as an operator would, and waits for it.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         // Callers before those that they call.
         let others = std::mem::take(&mut self.others);
         for host in std::iter::once(self).chain(others) {

@@ -5,14 +5,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A connection that sends requests and reads what comes without a look at it.
-pub struct Http2 {
+pub(crate) struct Http2 {
     stream: TcpStream,
     next: u32,
 }
 
 impl Http2 {
     /// Opens a connection whose streams may be sent `window` bytes each.
-    pub async fn connect(address: &str, window: u32) -> Http2 {
+    pub(crate) async fn connect(address: &str, window: u32) -> Http2 {
         let mut stream = raw::connect(address).await;
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         let mut setting = vec![0, 4];
@@ -25,7 +25,13 @@ impl Http2 {
 
     /// Sends as many requests at once as there are `bodies`; each is left open after it. `false` when the host has closed the
     /// connection.
-    pub async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], bodies: &[Option<&[u8]>]) -> bool {
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        bodies: &[Option<&[u8]>],
+    ) -> bool {
         let mut bytes = Vec::new();
         for body in bodies {
             let mut head = vec![if method == "GET" { 0x82 } else { 0x83 }, 0x86];
@@ -47,7 +53,7 @@ impl Http2 {
     }
 
     /// Reads until the host closes the connection.
-    pub async fn read_to_end(&mut self) {
+    pub(crate) async fn read_to_end(&mut self) {
         let mut buffer = vec![0; 16 << 10];
         while matches!(self.stream.read(&mut buffer).await, Ok(1..)) {}
     }

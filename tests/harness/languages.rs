@@ -12,12 +12,12 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The component of `examples/polyglot` in JavaScript.
-pub const PAGE: &str = "page/page.wasm";
+pub(crate) const PAGE: &str = "page/page.wasm";
 /// The one in Python: a catalogue, as the store's `products`.
-pub const CATALOGUE: &str = "catalogue/catalogue.wasm";
+pub(crate) const CATALOGUE: &str = "catalogue/catalogue.wasm";
 
 /// Builds `examples/polyglot`; returns the folder with its components in JavaScript and Python.
-pub fn polyglot() -> &'static Path {
+pub(crate) fn polyglot() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = build::root().join("examples/polyglot");
@@ -35,7 +35,7 @@ pub fn polyglot() -> &'static Path {
 }
 
 /// Builds the component of `tests/javascript` by Spin's tools for JavaScript; returns its file.
-pub fn javascript() -> &'static Path {
+pub(crate) fn javascript() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let folder = build::root().join("tests/javascript");
@@ -55,7 +55,7 @@ pub fn javascript() -> &'static Path {
 }
 
 /// Builds the component of `tests/python/VERSION` by Spin's SDK for Python of that version; returns its file.
-pub fn python(version: &str) -> PathBuf {
+pub(crate) fn python(version: &str) -> PathBuf {
     // Scenarios that run at one time share its folder.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const MIB: u64 = 1 << 20;
 
 /// What a host may take more under an attack than it had before.
-pub struct Bounds {
+pub(crate) struct Bounds {
     pub mib: u64,
     pub descriptors: usize,
 }
@@ -23,7 +23,7 @@ fn duration() -> Duration {
 }
 
 /// Runs `attack`, which need not end, beside `good`, one request of a client that must be served; prints how both went.
-pub async fn endure<G: Future<Output = ()>>(
+pub(crate) async fn endure<G: Future<Output = ()>>(
     name: &str,
     app: &App,
     host: &Host,
@@ -103,7 +103,7 @@ fn p99(times: &mut [Duration]) -> Duration {
 }
 
 /// Raises the bound on this process's descriptors as far as it may, and says what it is.
-pub fn raise_descriptors() -> usize {
+pub(crate) fn raise_descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum }).unwrap();

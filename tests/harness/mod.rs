@@ -1,40 +1,40 @@
 //! What the scenarios share: building the test components, running the host, and a client that checks every response.
 
-pub mod admin;
-pub mod app;
-pub mod build;
-pub mod client;
-pub mod database;
-pub mod disk;
-pub mod door;
-pub mod host;
-pub mod http2;
-pub mod languages;
-pub mod load;
-pub mod proxy;
-pub mod queue;
-pub mod raw;
-pub mod recorded;
-pub mod spread;
-pub mod store;
-pub mod stripe;
-pub mod stripe_api;
-pub mod town;
+pub(crate) mod admin;
+pub(crate) mod app;
+pub(crate) mod build;
+pub(crate) mod client;
+pub(crate) mod database;
+pub(crate) mod disk;
+pub(crate) mod door;
+pub(crate) mod host;
+pub(crate) mod http2;
+pub(crate) mod languages;
+pub(crate) mod load;
+pub(crate) mod proxy;
+pub(crate) mod queue;
+pub(crate) mod raw;
+pub(crate) mod recorded;
+pub(crate) mod spread;
+pub(crate) mod store;
+pub(crate) mod stripe;
+pub(crate) mod stripe_api;
+pub(crate) mod town;
 
-pub use app::App;
-pub use client::{Answer, Client};
-pub use host::Host;
-pub use souk_test::random::Random;
-pub use souk_test::{archive, debian, nats, postgres, redis};
+pub(crate) use app::App;
+pub(crate) use client::{Answer, Client};
+pub(crate) use host::Host;
+pub(crate) use souk_test::random::Random;
+pub(crate) use souk_test::{archive, debian, nats, postgres, redis};
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to become true: long enough for a loaded machine, since no scenario is about speed.
-pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` gives a value, asking again and again; panics with `what` after [`WAIT_TIMEOUT`].
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         if let Some(value) = condition().await {
@@ -47,7 +47,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condit
 }
 
 /// Runs `deed` while `paths` are called without pause; each of those calls must answer 200.
-pub async fn undisturbed<T>(client: &Client, paths: &[&str], deed: impl Future<Output = T>) -> T {
+pub(crate) async fn undisturbed<T>(client: &Client, paths: &[&str], deed: impl Future<Output = T>) -> T {
     let done = std::cell::Cell::new(false);
     let bystander = async {
         let mut calls = 0;

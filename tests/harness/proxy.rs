@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// When a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// The server never hears of the commit.
     Before,
     /// The server has committed, and nobody hears of it.
@@ -26,7 +26,7 @@ pub enum Cut {
 const ASKS_FOR_ENCRYPTION: [u32; 2] = [80_877_103, 80_877_104];
 
 /// The proxy; it ends when it is dropped.
-pub struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     plan: Arc<Mutex<VecDeque<Cut>>>,
     task: JoinHandle<()>,
@@ -34,7 +34,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts it for the server at this port.
-    pub async fn start(server: u16) -> Proxy {
+    pub(crate) async fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let plan = Arc::default();
@@ -53,17 +53,17 @@ impl Proxy {
     }
 
     /// Where it listens, on 127.0.0.1.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Says what the next commits meet; those after them pass.
-    pub fn cut(&self, plan: impl IntoIterator<Item = Cut>) {
+    pub(crate) fn cut(&self, plan: impl IntoIterator<Item = Cut>) {
         *self.plan.lock().unwrap() = plan.into_iter().collect();
     }
 
     /// How many of the planned cuts have not been made yet.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.plan.lock().unwrap().len()
     }
 }

@@ -7,12 +7,12 @@ use futures::TryStreamExt as _;
 use std::path::PathBuf;
 
 /// Where the messages are; `None` when the application has no durable link, or keeps them elsewhere.
-pub fn file(app: &App) -> Option<PathBuf> {
+pub(crate) fn file(app: &App) -> Option<PathBuf> {
     Some(app.state().join("durable/messages.db")).filter(|file| file.exists())
 }
 
 /// How many messages whose arguments have this text wait for their delivery, or for its end.
-pub async fn waiting(app: &App, text: &str) -> usize {
+pub(crate) async fn waiting(app: &App, text: &str) -> usize {
     if app.spread_over().is_some() {
         return stream(app, "durable", text).await;
     }
@@ -20,7 +20,7 @@ pub async fn waiting(app: &App, text: &str) -> usize {
 }
 
 /// Whether a message is being delivered.
-pub async fn delivering(app: &App) -> bool {
+pub(crate) async fn delivering(app: &App) -> bool {
     if app.spread_over().is_some() {
         let Some(stream) = find(app, "durable").await else { return false };
         let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
@@ -30,7 +30,7 @@ pub async fn delivering(app: &App) -> bool {
 }
 
 /// How many messages were given up, and wait for an operator.
-pub async fn dead(app: &App) -> usize {
+pub(crate) async fn dead(app: &App) -> usize {
     if app.spread_over().is_some() {
         return stream(app, "dead", "").await;
     }

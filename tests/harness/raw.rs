@@ -5,17 +5,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Opens a connection.
-pub async fn connect(address: &str) -> TcpStream {
+pub(crate) async fn connect(address: &str) -> TcpStream {
     TcpStream::connect(address).await.expect("the host accepts")
 }
 
 /// Sends `text`.
-pub async fn send(stream: &mut (impl AsyncWriteExt + Unpin), text: &str) {
+pub(crate) async fn send(stream: &mut (impl AsyncWriteExt + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.expect("the host reads");
 }
 
 /// Reads to the end of the stream, however it ends.
-pub async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     // A reset is an end too: the host may close while the client still writes.
     let _ =
@@ -24,7 +24,7 @@ pub async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 /// Reads one response with a `content-length` and leaves the connection open.
-pub async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let read = async {
         loop {
@@ -48,14 +48,14 @@ pub async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
 
 /// A connection on which one request follows another, with what has been read of it. It reads responses to the letter:
 /// a byte more or less, and the next is no response.
-pub struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 /// A response, or as much as came of it.
 #[derive(Debug)]
-pub struct Message {
+pub(crate) struct Message {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -66,17 +66,17 @@ pub struct Message {
 
 impl Message {
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// Whether the head says once, and in one way alone, where the response ends.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let count = |name: &str| self.headers.iter().filter(|(known, _)| known == name).count();
         let framed = count("content-length") + count("transfer-encoding");
         let forged =
@@ -91,17 +91,17 @@ impl Message {
 
 impl Wire {
     /// Opens a connection.
-    pub async fn connect(address: &str) -> Wire {
+    pub(crate) async fn connect(address: &str) -> Wire {
         Wire { stream: connect(address).await, read: Vec::new() }
     }
 
     /// Sends `text`. A connection that the host has closed shows when it is read.
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         let _ = self.stream.write_all(text.as_bytes()).await;
     }
 
     /// Reads one response; `None` where the connection ends before it.
-    pub async fn response(&mut self, to_head: bool) -> Option<Message> {
+    pub(crate) async fn response(&mut self, to_head: bool) -> Option<Message> {
         tokio::time::timeout(WAIT_TIMEOUT, self.message(to_head)).await.expect("no response")
     }
 

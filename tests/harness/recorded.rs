@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// One recorded request with its answer.
 #[derive(Deserialize)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     pub group: String,
     pub name: String,
     /// The service that was down.
@@ -30,7 +30,7 @@ pub struct Recorded {
 
 /// An intended difference from the recording.
 #[derive(Deserialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     pub group: String,
     pub name: String,
     /// Read by people.
@@ -41,7 +41,7 @@ pub struct Difference {
 
 /// What is answered instead.
 #[derive(Deserialize)]
-pub struct Expected {
+pub(crate) struct Expected {
     pub status: u16,
     #[serde(default = "json")]
     pub content_type: String,
@@ -53,14 +53,14 @@ fn json() -> String {
 }
 
 /// Reads a list from a file in `tests`.
-pub fn read<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
     let path = build::root().join("tests").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 /// The bytes of a recorded body, which is text, `<base64:...>`, or shortened: `START...<N bytes>...END`.
-pub fn body(text: &str) -> Vec<u8> {
+pub(crate) fn body(text: &str) -> Vec<u8> {
     if let Some(encoded) = text.strip_prefix("<base64:").and_then(|t| t.strip_suffix('>')) {
         return STANDARD.decode(encoded).unwrap();
     }
@@ -73,7 +73,12 @@ pub fn body(text: &str) -> Vec<u8> {
 }
 
 /// Whether `answer` is the expected one; says what differs.
-pub fn compare(answer: &Answer, status: u16, content_type: Option<&str>, expected: &Value) -> Result<(), String> {
+pub(crate) fn compare(
+    answer: &Answer,
+    status: u16,
+    content_type: Option<&str>,
+    expected: &Value,
+) -> Result<(), String> {
     let got = || format!("got {answer:?}");
     if answer.status != status {
         return Err(format!("status {status} expected, {}", got()));
@@ -100,7 +105,7 @@ fn counted(expected: &Value, unit: &str) -> Option<usize> {
 }
 
 /// Whether a value is the expected one, in which marks may stand.
-pub fn matches(expected: &Value, got: &Value) -> bool {
+pub(crate) fn matches(expected: &Value, got: &Value) -> bool {
     match (expected, got) {
         (Value::String(e), Value::String(g)) => has_form(e, g),
         (Value::String(_), Value::Array(rows)) => counted(expected, "rows") == Some(rows.len()),

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The addresses of the hosts. The first is the one that scenarios talk to.
-pub const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+pub(crate) const ADDRESSES: [&str; 3] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
 
 /// What each host runs: the first one a part of the routes at least, the last one what takes durable messages. A file is
 /// of one host, so `rogue` and `calm`, which share a database, are on one.
@@ -28,7 +28,7 @@ const PARTS: [(&str, [&str; 3]); 6] = [
 
 /// Where an application's hosts meet.
 #[derive(Clone)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The servers of NATS, with commas between them.
     pub nats: String,
     /// The same for the last host, which takes the durable messages, where it is to reach them in another way.
@@ -46,7 +46,7 @@ pub struct Spread {
 }
 
 /// Whether scenarios run on three hosts.
-pub fn wanted() -> bool {
+pub(crate) fn wanted() -> bool {
     match std::env::var("SOUK_HOSTS").as_deref() {
         Err(_) | Ok("1") => false,
         Ok("3") => true,
@@ -56,13 +56,13 @@ pub fn wanted() -> bool {
 
 impl Spread {
     /// A place for the application of this name on the servers that all tests of the process share.
-    pub fn new(application: &str) -> Spread {
+    pub(crate) fn new(application: &str) -> Spread {
         static SERVERS: OnceLock<Nats> = OnceLock::new();
         Spread::over(application, SERVERS.get_or_init(Nats::cluster).url())
     }
 
     /// A place for the application of this name on these servers.
-    pub fn over(application: &str, nats: String) -> Spread {
+    pub(crate) fn over(application: &str, nats: String) -> Spread {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let (application, parts) = PARTS.iter().find(|(name, _)| *name == application).expect("parts of it");
         let port = match *application {
@@ -75,7 +75,7 @@ impl Spread {
     }
 
     /// What host number `host` runs, as `--only` takes it; nothing, where it has nothing to run.
-    pub fn only(&self, host: usize) -> String {
+    pub(crate) fn only(&self, host: usize) -> String {
         let runs = self.parts[host].iter().copied().filter(|component| !self.down.contains(*component));
         runs.collect::<Vec<_>>().join(",")
     }

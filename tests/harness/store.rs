@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What this application signs its tokens with.
-pub const JWT_SECRET: &str = "the-secret-of-the-tokens-of-the-scenarios-3f9a1c";
+pub(crate) const JWT_SECRET: &str = "the-secret-of-the-tokens-of-the-scenarios-3f9a1c";
 /// What the payment provider signs its events with.
-pub const STRIPE_SECRET: &str = "whsec_the_scenarios";
+pub(crate) const STRIPE_SECRET: &str = "whsec_the_scenarios";
 /// The password of every user that is made here.
-pub const PASSWORD: &str = "Abc123!x";
+pub(crate) const PASSWORD: &str = "Abc123!x";
 
 /// A store that is open for business.
-pub struct Shop {
+pub(crate) struct Shop {
     /// The application, for what an operator does.
     pub app: App,
     /// The host that runs it.
@@ -28,17 +28,17 @@ pub struct Shop {
 
 impl Shop {
     /// Starts the repository's own application as it comes: nobody may do anything without a token.
-    pub async fn start() -> Shop {
+    pub(crate) async fn start() -> Shop {
         Shop::of(App::store()).await
     }
 
     /// Starts the repository's own application with the access of old.
-    pub async fn start_open() -> Shop {
+    pub(crate) async fn start_open() -> Shop {
         Shop::of(App::open_store()).await
     }
 
     /// Starts `app`, a variation of the repository's own application, with the secrets of this module.
-    pub async fn of(app: App) -> Shop {
+    pub(crate) async fn of(app: App) -> Shop {
         let app = app.shared_secrets();
         let host = app.start().await;
         let client = host.client();
@@ -46,20 +46,20 @@ impl Shop {
     }
 
     /// Ends the host, and starts another on the same state after `change`.
-    pub async fn restart(self, change: impl FnOnce(App) -> App) -> Shop {
+    pub(crate) async fn restart(self, change: impl FnOnce(App) -> App) -> Shop {
         let Shop { app, host, .. } = self;
         host.stop().await;
         Shop::of(change(app)).await
     }
 
     /// Kills the host as `kill -9` does: nothing more is written.
-    pub fn kill(self) -> App {
+    pub(crate) fn kill(self) -> App {
         drop(self.host);
         self.app
     }
 
     /// Does to a database of the application what no component does: `name` is its label.
-    pub fn sql(&self, name: &str, statements: &str) {
+    pub(crate) fn sql(&self, name: &str, statements: &str) {
         if let Some(url) = self.app.value(&format!("{name}_database_url")).filter(|url| url.starts_with("postgres")) {
             Postgres::shared().psql(postgres::name_of(url), statements);
             return;
@@ -69,47 +69,47 @@ impl Shop {
     }
 
     /// Sends a request with this token, if any, and this JSON, if any.
-    pub async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
         send(&self.client, method, path, token, body).await
     }
 
     /// `GET path` with this token; an empty one is none.
-    pub async fn get(&self, path: &str, token: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
         self.send(Method::GET, path, token, None).await
     }
 
     /// `POST path` with this token; an empty one is none.
-    pub async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
         self.send(Method::POST, path, token, Some(body)).await
     }
 
     /// `PATCH path` with this token; an empty one is none.
-    pub async fn patch(&self, path: &str, token: &str, body: Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, token: &str, body: Value) -> Answer {
         self.send(Method::PATCH, path, token, Some(body)).await
     }
 
     /// Registers a user.
-    pub async fn register(&self, email: &str) -> Answer {
+    pub(crate) async fn register(&self, email: &str) -> Answer {
         self.post("/api/auth/register", "", json!({ "name": "Ann", "email": email, "password": PASSWORD })).await
     }
 
     /// Logs a user in.
-    pub async fn login(&self, email: &str, password: &str) -> Answer {
+    pub(crate) async fn login(&self, email: &str, password: &str) -> Answer {
         self.post("/api/auth/login", "", json!({ "email": email, "password": password })).await
     }
 
     /// Asks whose token this is.
-    pub async fn verify(&self, token: &str) -> Answer {
+    pub(crate) async fn verify(&self, token: &str) -> Answer {
         self.send(Method::POST, "/api/auth/verify", token, None).await
     }
 
     /// The token of a customer who is new.
-    pub async fn customer(&self) -> String {
+    pub(crate) async fn customer(&self) -> String {
         token(&self.register(&fresh_email()).await)
     }
 
     /// The token of an administrator who is new.
-    pub async fn admin(&self) -> String {
+    pub(crate) async fn admin(&self) -> String {
         let email = fresh_email();
         let token = token(&self.register(&email).await);
         self.call("auth", "store:auth/administration#set-role", json!({ "email": email, "role": "admin" })).await;
@@ -117,7 +117,7 @@ impl Shop {
     }
 
     /// Runs `souk call` and returns the result that it printed.
-    pub async fn call(&self, component: &str, function: &str, arguments: Value) -> Value {
+    pub(crate) async fn call(&self, component: &str, function: &str, arguments: Value) -> Value {
         let output = self.app.call(component, function, Some(arguments)).await;
         let (out, err) = app::texts(&output);
         assert!(output.status.success(), "{function}: {out}\n{err}");
@@ -125,45 +125,45 @@ impl Shop {
     }
 
     /// Orders `(product, quantity)` lines; returns `{order, paymentSession}`.
-    pub async fn order(&self, token: &str, lines: &[(u64, u32)]) -> Value {
+    pub(crate) async fn order(&self, token: &str, lines: &[(u64, u32)]) -> Value {
         self.post("/api/orders", token, order_body(lines)).await.expect(201)
     }
 
     /// Orders `(product, quantity)` lines under an idempotency key.
-    pub async fn order_with_key(&self, token: &str, key: &str, lines: &[(u64, u32)]) -> Answer {
+    pub(crate) async fn order_with_key(&self, token: &str, key: &str, lines: &[(u64, u32)]) -> Answer {
         try_order(&self.client, token, key, lines).await.expect("an answer")
     }
 
     /// Orders two of the first product; returns the order's id and its total in cents.
-    pub async fn small_order(&self, token: &str) -> (String, u64) {
+    pub(crate) async fn small_order(&self, token: &str) -> (String, u64) {
         let made = self.order(token, &[(1, 2)]).await;
         (made["order"]["id"].as_str().expect("an id").to_owned(), 15050)
     }
 
     /// An order as this token sees it, once every event about it that was acknowledged has been dealt with.
-    pub async fn order_by_id(&self, token: &str, id: &str) -> Value {
+    pub(crate) async fn order_by_id(&self, token: &str, id: &str) -> Value {
         self.wait_for_events_about(id).await;
         self.get(&format!("/api/orders/id/{id}"), token).await.expect(200)
     }
 
     /// Waits until every event that was acknowledged has been dealt with.
-    pub async fn wait_for_events(&self) {
+    pub(crate) async fn wait_for_events(&self) {
         self.wait_for_events_about("").await;
     }
 
     /// Waits until every event that was acknowledged and has this text in it has been dealt with.
-    pub async fn wait_for_events_about(&self, text: &str) {
+    pub(crate) async fn wait_for_events_about(&self, text: &str) {
         let what = format!("no message about {text:?} waits for its delivery");
         eventually(&what, || async { (queue::waiting(&self.app, text).await == 0).then_some(()) }).await;
     }
 
     /// Tells of an event, as the payment provider does.
-    pub async fn tell(&self, event: &Value) -> Answer {
+    pub(crate) async fn tell(&self, event: &Value) -> Answer {
         stripe::deliver(&self.client, STRIPE_SECRET, event).await
     }
 
     /// Tells of an event and, where that is acknowledged, waits until it has been dealt with.
-    pub async fn deliver(&self, event: &Value) -> Answer {
+    pub(crate) async fn deliver(&self, event: &Value) -> Answer {
         let answer = self.tell(event).await;
         if answer.status == 200 {
             self.wait_for_events_about(event["id"].as_str().expect("an event's id")).await;
@@ -172,7 +172,7 @@ impl Shop {
     }
 
     /// What `souk events list` has: the messages of durable links, as JSON.
-    pub async fn events(&self, arguments: &[&str]) -> Vec<Value> {
+    pub(crate) async fn events(&self, arguments: &[&str]) -> Vec<Value> {
         let output = self.app.souk("events", &[&["list", "--json"], arguments].concat()).await;
         let (out, err) = app::texts(&output);
         assert!(output.status.success(), "{out}\n{err}");
@@ -180,7 +180,7 @@ impl Shop {
     }
 
     /// Pays an order: the provider says that `cents` were charged for it. Returns that event.
-    pub async fn pay(&self, id: &str, cents: u64) -> Value {
+    pub(crate) async fn pay(&self, id: &str, cents: u64) -> Value {
         let event = stripe::charge_succeeded(id, cents);
         self.deliver(&event).await.expect(200);
         event
@@ -188,7 +188,7 @@ impl Shop {
 }
 
 /// Sends a request with this token and this JSON; an empty token is none.
-pub async fn send(client: &Client, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
+pub(crate) async fn send(client: &Client, method: Method, path: &str, token: &str, body: Option<Value>) -> Answer {
     let bearer = format!("Bearer {token}");
     let mut headers = Vec::new();
     if !token.is_empty() {
@@ -204,30 +204,35 @@ pub async fn send(client: &Client, method: Method, path: &str, token: &str, body
 ///
 /// # Errors
 /// When there was no whole response.
-pub async fn try_order(client: &Client, token: &str, key: &str, lines: &[(u64, u32)]) -> reqwest::Result<Answer> {
+pub(crate) async fn try_order(
+    client: &Client,
+    token: &str,
+    key: &str,
+    lines: &[(u64, u32)],
+) -> reqwest::Result<Answer> {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("idempotency-key", key)];
     client.try_send(Method::POST, "/api/orders", &headers, Some(order_body(lines).to_string().into_bytes())).await
 }
 
 /// Cents of an amount as the API writes it.
-pub fn cents(amount: &Value) -> u64 {
+pub(crate) fn cents(amount: &Value) -> u64 {
     (amount.as_f64().expect("an amount") * 100.0).round() as u64
 }
 
 /// The body of an order of `(product, quantity)` lines.
-pub fn order_body(lines: &[(u64, u32)]) -> Value {
+pub(crate) fn order_body(lines: &[(u64, u32)]) -> Value {
     let items: Vec<_> = lines.iter().map(|(id, quantity)| json!({ "productId": id, "quantity": quantity })).collect();
     json!({ "items": items })
 }
 
 /// The token of an answer to a registration, a login or a verification.
-pub fn token(answer: &Answer) -> String {
+pub(crate) fn token(answer: &Answer) -> String {
     answer.expect(201)["token"].as_str().expect("a token").to_owned()
 }
 
 /// An e-mail that nobody else has in this run.
-pub fn fresh_email() -> String {
+pub(crate) fn fresh_email() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     format!("user{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -235,7 +240,7 @@ pub fn fresh_email() -> String {
 /// Puts a service out of order: with so little memory none of its instances can start, and every call of it fails.
 ///
 /// Of several hosts none runs it.
-pub fn down(app: App, component: &str) -> App {
+pub(crate) fn down(app: App, component: &str) -> App {
     if app.spread_over().is_some() {
         return app.down(component, true);
     }
@@ -243,7 +248,7 @@ pub fn down(app: App, component: &str) -> App {
 }
 
 /// Undoes [`down`].
-pub fn up_again(app: App, component: &str) -> App {
+pub(crate) fn up_again(app: App, component: &str) -> App {
     if app.spread_over().is_some() {
         return app.down(component, false);
     }
@@ -272,7 +277,7 @@ fn limits<'a>(manifest: &'a mut toml::Table, component: &str) -> &'a mut toml::T
 }
 
 /// Points the application at a payment provider that does not answer.
-pub fn stripe_down(app: App) -> App {
+pub(crate) fn stripe_down(app: App) -> App {
     // A port that is taken and at which nobody listens; it stays so until this process ends.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -282,6 +287,6 @@ pub fn stripe_down(app: App) -> App {
 }
 
 /// Undoes [`stripe_down`]: the sandbox is the payment provider.
-pub fn stripe_up_again(app: App) -> App {
+pub(crate) fn stripe_up_again(app: App) -> App {
     app.variable("stripe_secret", "").variable("stripe_api_url", "https://api.stripe.com")
 }

@@ -11,12 +11,12 @@ use sha2::Sha256;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, in Unix seconds.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// The `Stripe-Signature` header of a body that was signed at `t`, in Unix seconds.
-pub fn signature(secret: &str, body: &[u8], t: u64) -> String {
+pub(crate) fn signature(secret: &str, body: &[u8], t: u64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{t}.").as_bytes());
     mac.update(body);
@@ -25,7 +25,7 @@ pub fn signature(secret: &str, body: &[u8], t: u64) -> String {
 }
 
 /// A charge of `cents` US cents for this order was captured.
-pub fn charge_succeeded(order: &str, cents: u64) -> Value {
+pub(crate) fn charge_succeeded(order: &str, cents: u64) -> Value {
     let charge = id("ch");
     let object = json!({
         "id": charge,
@@ -45,7 +45,7 @@ pub fn charge_succeeded(order: &str, cents: u64) -> Value {
 }
 
 /// `cents` in all were given back of the charge that `succeeded`, an event of [`charge_succeeded`], is about.
-pub fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
+pub(crate) fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
     let mut object = succeeded["data"]["object"].clone();
     object["amount_refunded"] = cents.into();
     object["refunded"] = (object["amount"] == cents).into();
@@ -53,7 +53,7 @@ pub fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
 }
 
 /// A payment page for this order has ended without a payment.
-pub fn checkout_session_expired(order: &str) -> Value {
+pub(crate) fn checkout_session_expired(order: &str) -> Value {
     let object = json!({
         "id": id("cs_test"),
         "object": "checkout.session",
@@ -66,7 +66,7 @@ pub fn checkout_session_expired(order: &str) -> Value {
 }
 
 /// An event of any type.
-pub fn event(kind: &str, object: Value) -> Value {
+pub(crate) fn event(kind: &str, object: Value) -> Value {
     json!({
         "id": id("evt"),
         "object": "event",
@@ -81,7 +81,7 @@ pub fn event(kind: &str, object: Value) -> Value {
 }
 
 /// Posts an event to the webhook, signed now with `secret`.
-pub async fn deliver(client: &Client, secret: &str, event: &Value) -> Answer {
+pub(crate) async fn deliver(client: &Client, secret: &str, event: &Value) -> Answer {
     try_deliver(client, secret, event).await.expect("an answer of the webhook")
 }
 
@@ -89,13 +89,13 @@ pub async fn deliver(client: &Client, secret: &str, event: &Value) -> Answer {
 ///
 /// # Errors
 /// When there was no whole response.
-pub async fn try_deliver(client: &Client, secret: &str, event: &Value) -> reqwest::Result<Answer> {
+pub(crate) async fn try_deliver(client: &Client, secret: &str, event: &Value) -> reqwest::Result<Answer> {
     let body = event.to_string().into_bytes();
     try_post(client, &signature(secret, &body, now()), body).await
 }
 
 /// Posts any bytes with any signature to the webhook.
-pub async fn post(client: &Client, signature: &str, body: Vec<u8>) -> Answer {
+pub(crate) async fn post(client: &Client, signature: &str, body: Vec<u8>) -> Answer {
     try_post(client, signature, body).await.expect("an answer of the webhook")
 }
 

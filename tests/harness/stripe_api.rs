@@ -17,11 +17,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// The key that the application has. No answer may contain the word in it: every client of the scenarios looks for it.
-pub const KEY: &str = "sk_test_51swordfishABCDEF";
+pub(crate) const KEY: &str = "sk_test_51swordfishABCDEF";
 
 /// A request, as it came.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
@@ -31,7 +31,7 @@ pub struct Asked {
 
 /// What the next request gets.
 #[derive(Clone, Debug)]
-pub enum Next {
+pub(crate) enum Next {
     /// A session.
     Session,
     /// This status, with this body.
@@ -49,7 +49,7 @@ pub enum Next {
 }
 
 /// The stand-in; it ends when it is dropped.
-pub struct StripeApi {
+pub(crate) struct StripeApi {
     url: String,
     state: Arc<Mutex<Account>>,
     server: JoinHandle<()>,
@@ -72,7 +72,7 @@ struct Made {
 
 impl StripeApi {
     /// Starts it.
-    pub async fn start() -> StripeApi {
+    pub(crate) async fn start() -> StripeApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::default();
@@ -82,57 +82,57 @@ impl StripeApi {
     }
 
     /// The repository's own application, with a key and with this for Stripe.
-    pub fn store(&self) -> App {
+    pub(crate) fn store(&self) -> App {
         store_with_key().variable("stripe_api_url", &self.url)
     }
 
     /// `app` with a key, and with this for Stripe.
-    pub fn store_with(&self, app: App) -> App {
+    pub(crate) fn store_with(&self, app: App) -> App {
         app.variable("stripe_secret", KEY).variable("stripe_api_url", &self.url)
     }
 
     /// Where it is.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Says what the next requests get; those after them get sessions.
-    pub fn next(&self, script: impl IntoIterator<Item = Next>) {
+    pub(crate) fn next(&self, script: impl IntoIterator<Item = Next>) {
         self.state.lock().unwrap().script = script.into_iter().collect();
     }
 
     /// What it was asked so far; asking for it forgets it.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
 
     /// How many requests came that nobody has asked for yet.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }
 
     /// The idempotency keys that have made a session: one each.
-    pub fn sessions(&self) -> Vec<String> {
+    pub(crate) fn sessions(&self) -> Vec<String> {
         self.state.lock().unwrap().sessions.keys().cloned().collect()
     }
 
     /// The id of the session that this key made.
-    pub fn session_id(&self, key: &str) -> String {
+    pub(crate) fn session_id(&self, key: &str) -> String {
         self.state.lock().unwrap().sessions[key].session["id"].as_str().unwrap().to_owned()
     }
 
     /// How far the session has come that this key made.
-    pub fn status(&self, key: &str) -> String {
+    pub(crate) fn status(&self, key: &str) -> String {
         self.state.lock().unwrap().sessions[key].session["status"].as_str().unwrap().to_owned()
     }
 
     /// Ends the session that this key made.
-    pub fn expire(&self, key: &str) {
+    pub(crate) fn expire(&self, key: &str) {
         self.change(key, json!({ "status": "expired", "url": null }));
     }
 
     /// Pays the session that this key made, with this charge.
-    pub fn pay(&self, key: &str, charge: &Value) {
+    pub(crate) fn pay(&self, key: &str, charge: &Value) {
         let intent = json!({ "id": "pi_1", "latest_charge": charge });
         let change = json!({ "status": "complete", "payment_status": "paid", "url": null, "payment_intent": intent });
         self.change(key, change);
@@ -154,12 +154,12 @@ impl Drop for StripeApi {
 }
 
 /// The repository's own application with a key for Stripe, and no say in where Stripe is.
-pub fn store_with_key() -> App {
+pub(crate) fn store_with_key() -> App {
     App::store().variable("stripe_secret", KEY)
 }
 
 /// An error of Stripe's.
-pub fn refusal(status: u16, kind: &str, code: &str, message: &str) -> Next {
+pub(crate) fn refusal(status: u16, kind: &str, code: &str, message: &str) -> Next {
     Next::Answer(status, json!({ "error": { "type": kind, "code": code, "message": message } }).to_string())
 }
 

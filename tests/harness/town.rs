@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What each part runs.
-pub const PARTS: [(&str, &str); 3] =
+pub(crate) const PARTS: [(&str, &str); 3] =
     [("front", "gateway,auth,passwords"), ("products", "products"), ("orders", "orders,payments,webhook")];
 
 /// The hosts, and what they need.
-pub struct Town {
+pub(crate) struct Town {
     /// The servers that carry their calls and keep their accounts and messages.
     pub nats: Nats,
     /// The application.
@@ -34,7 +34,7 @@ pub struct Town {
 
 impl Town {
     /// Starts everything; `nats` is new.
-    pub async fn start(nats: Nats) -> Town {
+    pub(crate) async fn start(nats: Nats) -> Town {
         let (postgres, stripe) = (Postgres::start(), StripeApi::start().await);
         let spread = Spread::over("store", nats.url());
         let servers: Vec<_> = nats.url().split(',').map(|url| format!("{url:?}")).collect();
@@ -56,7 +56,7 @@ impl Town {
     }
 
     /// Starts one host: at the address that it had before, if it had one.
-    pub async fn up(&mut self, part: usize, copy: usize) {
+    pub(crate) async fn up(&mut self, part: usize, copy: usize) {
         let listen = self.addresses.get(&(part, copy)).cloned().unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let state = format!("state-{}-{copy}", PARTS[part].0);
         let host = self.app.start_at(&listen, &state, &["--only", PARTS[part].1]).await;
@@ -65,34 +65,34 @@ impl Town {
     }
 
     /// Kills one host as `kill -9` does.
-    pub fn kill(&mut self, part: usize, copy: usize) {
+    pub(crate) fn kill(&mut self, part: usize, copy: usize) {
         self.hosts.remove(&(part, copy)).expect("a host that runs");
     }
 
     /// Ends one host as an operator does: what it had begun, it finishes.
-    pub async fn stop(&mut self, part: usize, copy: usize) {
+    pub(crate) async fn stop(&mut self, part: usize, copy: usize) {
         self.hosts.remove(&(part, copy)).expect("a host that runs").stop().await;
     }
 
     /// Lets one host hang until it is woken, or wakes it.
-    pub fn hang(&self, part: usize, copy: usize, hangs: bool) {
+    pub(crate) fn hang(&self, part: usize, copy: usize, hangs: bool) {
         let host = &self.hosts[&(part, copy)];
         if hangs { host.hang() } else { host.wake() }
     }
 
     /// Clients of both gateways.
-    pub fn gateways(&self) -> Vec<Client> {
+    pub(crate) fn gateways(&self) -> Vec<Client> {
         [0, 1].iter().filter_map(|copy| Some(self.hosts.get(&(0, *copy))?.client())).collect()
     }
 
     /// What all hosts have printed.
-    pub fn logs(&self) -> Vec<String> {
+    pub(crate) fn logs(&self) -> Vec<String> {
         self.hosts.values().flat_map(Host::log).collect()
     }
 }
 
 /// Customers at a steady pace.
-pub struct Load {
+pub(crate) struct Load {
     gateways: Vec<Client>,
     token: String,
     enough: AtomicBool,
@@ -110,7 +110,7 @@ pub struct Load {
 
 impl Load {
     /// Customers of these gateways, with one account; they begin with [`run`](Self::run).
-    pub async fn new(gateways: Vec<Client>) -> Arc<Load> {
+    pub(crate) async fn new(gateways: Vec<Client>) -> Arc<Load> {
         let body = json!({ "name": "Ann", "email": store::fresh_email(), "password": store::PASSWORD });
         let made = store::send(&gateways[0], Method::POST, "/api/auth/register", "", Some(body)).await;
         Arc::new(Load {
@@ -127,7 +127,7 @@ impl Load {
     }
 
     /// Sends `rate` requests a second, whatever becomes of them, until [`end`](Self::end): one in ten is an order.
-    pub async fn run(self: Arc<Self>, rate: u32) {
+    pub(crate) async fn run(self: Arc<Self>, rate: u32) {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
         let mut requests = tokio::task::JoinSet::new();
         while !self.enough.load(Ordering::SeqCst) {
@@ -144,7 +144,7 @@ impl Load {
     }
 
     /// Waits until so many more have been read and ordered.
-    pub async fn more(&self, reads: usize, orders: usize) {
+    pub(crate) async fn more(&self, reads: usize, orders: usize) {
         let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
         let (reads, orders) = (count(&self.read) + reads, count(&self.ordered) + orders);
         eventually("customers are served", || async {
@@ -154,27 +154,27 @@ impl Load {
     }
 
     /// No more requests begin.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.enough.store(true, Ordering::SeqCst);
     }
 
     /// What was read in vain: each a failure that a customer saw.
-    pub fn failures(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> Vec<String> {
         self.failures.lock().unwrap().clone()
     }
 
     /// What the customers log in with.
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         self.token.clone()
     }
 
     /// The orders that were made, by their keys.
-    pub fn orders(&self) -> BTreeMap<String, String> {
+    pub(crate) fn orders(&self) -> BTreeMap<String, String> {
         self.orders.lock().unwrap().clone()
     }
 
     /// Every order that was made is there, once, and there is no other.
-    pub async fn check_orders(&self) {
+    pub(crate) async fn check_orders(&self) {
         let made: BTreeSet<String> = self.orders().into_values().collect();
         assert_eq!(made.len(), self.orders().len(), "two keys have one order");
         let mut seen = BTreeSet::new();

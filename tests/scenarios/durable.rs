@@ -15,7 +15,7 @@ use std::process::Output;
 const OUTBOX: &str = "souk-test:rogue/outbox@1.0.0#send";
 
 /// The queue that holds the messages.
-pub enum QueueKind {
+pub(super) enum QueueKind {
     /// In the state folder.
     File,
     /// On a NATS server of the scenario's own.
@@ -26,17 +26,17 @@ pub enum QueueKind {
 
 impl QueueKind {
     /// In the state folder of the one host.
-    pub fn file() -> QueueKind {
+    pub(super) fn file() -> QueueKind {
         QueueKind::File
     }
 
     /// On JetStream.
-    pub fn jetstream() -> QueueKind {
+    pub(super) fn jetstream() -> QueueKind {
         if spread::wanted() { QueueKind::Cluster } else { QueueKind::Server(Nats::start()) }
     }
 
     /// The application, with its messages there.
-    pub fn app(&self) -> App {
+    pub(super) fn app(&self) -> App {
         match self {
             QueueKind::File => App::alone("durable"),
             QueueKind::Server(nats) => on(nats),
@@ -45,13 +45,13 @@ impl QueueKind {
     }
 
     /// The application, with this limit of the target besides its own.
-    pub fn limited(&self, limit: &str) -> App {
+    pub(super) fn limited(&self, limit: &str) -> App {
         self.app().append(limit)
     }
 }
 
 /// The application on one host, with its messages on these servers.
-pub fn on(nats: &Nats) -> App {
+pub(super) fn on(nats: &Nats) -> App {
     App::alone("durable").on_nats(&nats.url())
 }
 
@@ -91,29 +91,29 @@ on_both! {
     an_unknown_message_is_an_error_with_and_without_a_host,
 }
 
-pub async fn start(app: &App) -> (Host, Client) {
+pub(super) async fn start(app: &App) -> (Host, Client) {
     let host = app.start().await;
     let client = host.client();
     (host, client)
 }
 
-pub async fn send(client: &Client, event: &str) {
+pub(super) async fn send(client: &Client, event: &str) {
     assert_eq!(client.get(&format!("/send/{event}")).await.expect(200), "stored");
 }
 
 /// What the handler has counted under `key`.
-pub async fn counted(client: &Client, key: &str) -> u32 {
+pub(super) async fn counted(client: &Client, key: &str) -> u32 {
     let value = client.get(&format!("/rogue/key-value-get/default/{key}")).await.expect(200);
     value.as_str().map_or(0, |n| n.parse().unwrap())
 }
 
-pub async fn until_done(client: &Client, id: &str) {
+pub(super) async fn until_done(client: &Client, id: &str) {
     let what = format!("{id} is done");
     eventually(&what, || async { (counted(client, &format!("done:{id}")).await >= 1).then_some(()) }).await;
 }
 
 /// `souk events ARGUMENTS`, which must succeed: what it printed.
-pub async fn events(app: &App, arguments: &[&str]) -> String {
+pub(super) async fn events(app: &App, arguments: &[&str]) -> String {
     let (out, err) = texts(&events_output(app, arguments).await);
     assert!(err.is_empty(), "{out}\n{err}");
     out
@@ -127,12 +127,12 @@ async fn events_output(app: &App, arguments: &[&str]) -> Output {
 }
 
 /// The messages that there are.
-pub async fn messages(app: &App) -> Vec<Value> {
+pub(super) async fn messages(app: &App) -> Vec<Value> {
     let list: Value = serde_json::from_str(&events(app, &["list", "--json"]).await).unwrap();
     list.as_array().unwrap().clone()
 }
 
-pub async fn until_no_messages(app: &App) {
+pub(super) async fn until_no_messages(app: &App) {
     eventually("no message is left", || async { messages(app).await.is_empty().then_some(()) }).await;
 }
 
@@ -144,7 +144,7 @@ async fn dead_letter(app: &App) -> Value {
     .await
 }
 
-pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no text in {field}: {value}"))
 }
 

@@ -353,7 +353,7 @@ async fn tables_that_do_not_fit_stop_the_start_with_line_and_fix() {
 }
 
 /// A pattern of the original's products and orders.
-pub fn cmd(name: &str) -> Value {
+pub(super) fn cmd(name: &str) -> Value {
     json!({ "cmd": name })
 }
 
@@ -371,21 +371,21 @@ fn first(nats: &Nats) -> String {
 }
 
 /// Starts `app` on `nats`, and a Nest client that its catalogue answers.
-pub async fn started(app: App, nats: &Nats) -> (Host, Node) {
+pub(super) async fn started(app: App, nats: &Nats) -> (Host, Node) {
     let host = app.argument("--nats").argument(first(nats)).start().await;
     let client = Node::client(nats, cmd("find_one_product")).await;
     (host, client)
 }
 
 /// A program of `tests/nest`, which takes and gives JSON, a line each.
-pub struct Node {
+pub(super) struct Node {
     child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Node {
-    pub async fn start(program: &str, arguments: &[&str]) -> Node {
+    pub(super) async fn start(program: &str, arguments: &[&str]) -> Node {
         static READY: OnceLock<PathBuf> = OnceLock::new();
         let node = READY.get_or_init(prepare);
         let mut command = tokio::process::Command::new(node);
@@ -398,26 +398,26 @@ impl Node {
     }
 
     /// A client, once somebody answers `pattern` about the first product.
-    pub async fn client(nats: &Nats, pattern: Value) -> Node {
+    pub(super) async fn client(nats: &Nats, pattern: Value) -> Node {
         let mut client = Node::start("client.js", &[&first(nats)]).await;
         client.until(pattern, json!({ "id": 1 }), |product| product["id"] == 1).await;
         client
     }
 
     /// The next line that it prints.
-    pub async fn line(&mut self) -> Value {
+    pub(super) async fn line(&mut self) -> Value {
         let line = tokio::time::timeout(WAIT_TIMEOUT, self.output.next_line()).await.expect("the program says nothing");
         let line = line.unwrap().expect("the program has ended");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"))
     }
 
-    pub async fn ask(&mut self, command: Value) -> Value {
+    pub(super) async fn ask(&mut self, command: Value) -> Value {
         self.input.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         self.line().await
     }
 
     /// As `ClientProxy.send`: the one response, or what was thrown.
-    pub async fn send(&mut self, pattern: Value, data: Value) -> Result<Value, Value> {
+    pub(super) async fn send(&mut self, pattern: Value, data: Value) -> Result<Value, Value> {
         let answer = self.ask(json!({ "send": pattern, "data": data })).await;
         match answer["response"].as_array() {
             Some(responses) => {
@@ -428,12 +428,12 @@ impl Node {
         }
     }
 
-    pub async fn emit(&mut self, pattern: &str, data: Value) {
+    pub(super) async fn emit(&mut self, pattern: &str, data: Value) {
         assert_eq!(self.ask(json!({ "emit": pattern, "data": data })).await, json!({ "emitted": true }));
     }
 
     /// Sends until the response is as it should be.
-    pub async fn until(&mut self, pattern: Value, data: Value, good: impl Fn(&Value) -> bool) -> Value {
+    pub(super) async fn until(&mut self, pattern: Value, data: Value, good: impl Fn(&Value) -> bool) -> Value {
         let this = tokio::sync::Mutex::new(self);
         eventually("a Nest client gets the response", async || {
             this.lock().await.send(pattern.clone(), data.clone()).await.ok().filter(|response| good(response))
@@ -442,7 +442,7 @@ impl Node {
     }
 
     /// Closes its input, on which it ends.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         let Node { mut child, input, output } = self;
         drop((input, output));
         let status = tokio::time::timeout(WAIT_TIMEOUT, child.wait()).await.expect("the program did not end").unwrap();

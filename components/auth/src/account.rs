@@ -10,12 +10,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The longest e-mail address in bytes: RFC 3696, erratum 1690.
-pub const MAX_EMAIL: usize = 254;
+pub(crate) const MAX_EMAIL: usize = 254;
 
 /// An account, stored as JSON. It has no `Debug`: the hash of a password belongs in no log.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Account {
+pub(crate) struct Account {
     /// 24 hexadecimal digits, as MongoDB's ObjectId.
     pub id: String,
     /// As the user wrote it.
@@ -42,7 +42,7 @@ enum StoredRole {
 
 impl Account {
     /// An account that somebody makes at `now`.
-    pub fn new(name: String, email: String, password: String, now: u64) -> Result<Self, Error> {
+    pub(crate) fn new(name: String, email: String, password: String, now: u64) -> Result<Self, Error> {
         Ok(Account {
             id: new_id(now)?,
             email,
@@ -55,18 +55,18 @@ impl Account {
     }
 
     /// An account that moves in from another system at `now`, with the number `id` if it had one there.
-    pub fn imported(legacy: LegacyAccount, id: Option<String>, now: u64) -> Result<Self, Error> {
+    pub(crate) fn imported(legacy: LegacyAccount, id: Option<String>, now: u64) -> Result<Self, Error> {
         let account = Account::new(legacy.name, legacy.email, legacy.password_hash, now)?;
         Ok(Account { id: id.unwrap_or(account.id), role: legacy.role, ..account })
     }
 
     /// What others may know.
-    pub fn for_others(self) -> User {
+    pub(crate) fn for_others(self) -> User {
         User { id: self.id, email: self.email, name: self.name, role: self.role }
     }
 
     /// What an operator sees.
-    pub fn for_operator(self) -> administration::Account {
+    pub(crate) fn for_operator(self) -> administration::Account {
         let (disabled, created_at) = (self.disabled, self.created_at.clone());
         administration::Account { user: self.for_others(), disabled, created_at }
     }
@@ -74,11 +74,11 @@ impl Account {
 
 /// The key of an account: an e-mail in lower case, at most [`MAX_EMAIL`] bytes long, which every key-value store takes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(String);
+pub(crate) struct Key(String);
 
 impl Key {
     /// The key for an e-mail; `None` for a text so long that no account can have it.
-    pub fn of(email: &str) -> Option<Self> {
+    pub(crate) fn of(email: &str) -> Option<Self> {
         // Lower case can be longer than the text was, so it is measured afterwards too.
         Some(email)
             .filter(|text| text.len() <= MAX_EMAIL)
@@ -88,7 +88,7 @@ impl Key {
     }
 
     /// The key as the store has it.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

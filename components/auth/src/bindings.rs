@@ -15,9 +15,9 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::store::auth::{accounts, administration};
-pub use store::auth::passwords;
-pub use wasi::keyvalue::{atomics, batch, store as buckets};
+pub(crate) use exports::store::auth::{accounts, administration};
+pub(crate) use store::auth::passwords;
+pub(crate) use wasi::keyvalue::{atomics, batch, store as buckets};
 
 export!(Auth with_types_in self);
 use super::Auth;

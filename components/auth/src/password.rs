@@ -5,10 +5,10 @@ use crate::account::Account;
 use crate::bindings::accounts::Error;
 use crate::bindings::passwords::{self, Error as HashError};
 
-pub use passwords::Outcome;
+pub(crate) use passwords::Outcome;
 
 /// The hash to store for a password.
-pub fn hash(password: &str) -> Result<String, Error> {
+pub(crate) fn hash(password: &str) -> Result<String, Error> {
     passwords::hash(password).map_err(refused)
 }
 
@@ -16,7 +16,7 @@ pub fn hash(password: &str) -> Result<String, Error> {
 ///
 /// # Errors
 /// `internal` when the account's hash is none that can be checked: an import refuses those, so the store is damaged.
-pub fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
+pub(crate) fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
     let hash = account.map(|account| account.password.as_str());
     passwords::check(password, hash).map_err(|error| {
         if let (HashError::Invalid(_), Some(Account { id, .. })) = (&error, account) {
@@ -27,7 +27,7 @@ pub fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error
 }
 
 /// Checks that a text from elsewhere is a hash that can be stored.
-pub fn validate(hash: &str) -> Result<(), Error> {
+pub(crate) fn validate(hash: &str) -> Result<(), Error> {
     passwords::validate(hash).map_err(|error| match error {
         HashError::Invalid(reason) => Error::Invalid(reason),
         error => refused(error),

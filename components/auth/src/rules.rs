@@ -7,15 +7,15 @@ use crate::account::Key;
 use crate::bindings::accounts::Error;
 
 /// The longest name in bytes. With this bound a token stays under 4 KiB (`token::MAX_TOKEN_BYTES`).
-pub const MAX_NAME: usize = 1000;
+pub(crate) const MAX_NAME: usize = 1000;
 /// The longest password in bytes.
-pub const MAX_PASSWORD: usize = 1024;
+pub(crate) const MAX_PASSWORD: usize = 1024;
 
 /// What `isStrongPassword` counts as a symbol.
 const SYMBOLS: &str = "-#!$@£%^&*()_+|~=`{}[]:\";'<>?,./\\ ";
 
 /// Checks a name. Control characters are refused: logs and terminals act on them, and a token needs six bytes for each.
-pub fn name(name: &str) -> Result<(), Error> {
+pub(crate) fn name(name: &str) -> Result<(), Error> {
     if name.len() > MAX_NAME {
         return Err(too_long("name", 0, MAX_NAME));
     }
@@ -26,12 +26,12 @@ pub fn name(name: &str) -> Result<(), Error> {
 }
 
 /// Checks an e-mail address and returns its key.
-pub fn email(email: &str) -> Result<Key, Error> {
+pub(crate) fn email(email: &str) -> Result<Key, Error> {
     Key::of(email).filter(|_| is_address(email)).ok_or_else(|| Error::Invalid("email must be an email".into()))
 }
 
 /// Checks the password of a new account.
-pub fn password(password: &str) -> Result<(), Error> {
+pub(crate) fn password(password: &str) -> Result<(), Error> {
     if password.len() > MAX_PASSWORD {
         return Err(too_long("password", 8, MAX_PASSWORD));
     }
@@ -45,7 +45,7 @@ pub fn password(password: &str) -> Result<(), Error> {
 }
 
 /// Checks the number of a user from elsewhere and returns it as it is stored, in lower case.
-pub fn id(id: &str) -> Result<String, Error> {
+pub(crate) fn id(id: &str) -> Result<String, Error> {
     if id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(id.to_ascii_lowercase())
     } else {

@@ -17,21 +17,21 @@ const LABEL: &str = "auth";
 const MAX_TRIES: usize = 512;
 
 /// The open store.
-pub struct Store(Bucket);
+pub(crate) struct Store(Bucket);
 
 impl Store {
     /// Opens the store.
-    pub fn open() -> Result<Self, Error> {
+    pub(crate) fn open() -> Result<Self, Error> {
         buckets::open(LABEL).map(Store).map_err(refused)
     }
 
     /// The account under a key.
-    pub fn get(&self, key: &Key) -> Result<Option<Account>, Error> {
+    pub(crate) fn get(&self, key: &Key) -> Result<Option<Account>, Error> {
         parse(key.as_str(), self.0.get(key.as_str()).map_err(refused)?)
     }
 
     /// Puts an account under a key that nobody has; `email-taken` otherwise.
-    pub fn add(&self, key: &Key, account: &Account) -> Result<Account, Error> {
+    pub(crate) fn add(&self, key: &Key, account: &Account) -> Result<Account, Error> {
         self.update(key, |found| match found {
             Some(_) => Err(Error::EmailTaken),
             None => Ok(account.clone()),
@@ -40,7 +40,7 @@ impl Store {
 
     /// Replaces what is under a key by what `change` makes of it, and returns that; when somebody else was faster, with
     /// what they left. An error of `change` leaves everything as it is.
-    pub fn update(
+    pub(crate) fn update(
         &self,
         key: &Key,
         change: impl Fn(Option<Account>) -> Result<Account, Error>,
@@ -62,7 +62,7 @@ impl Store {
     /// Page `page` (from 1) of the accounts by e-mail, and how many there are in all.
     ///
     /// A store lists its keys in any order, so all are seen; no more are kept than the page and those before it.
-    pub fn page(&self, page: u32, limit: u32) -> Result<(Vec<Account>, u64), Error> {
+    pub(crate) fn page(&self, page: u32, limit: u32) -> Result<(Vec<Account>, u64), Error> {
         let (limit, mut first) = (limit as usize, Lowest::new(u64::from(page) * u64::from(limit)));
         let mut cursor = None;
         loop {

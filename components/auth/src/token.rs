@@ -29,7 +29,7 @@ const MAX_CLOCK_SKEW_SECONDS: u64 = 60;
 /// How long a token is taken after its end, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
 /// The longest token that is looked at, in bytes; the longest that is made is a little shorter.
-pub const MAX_TOKEN_BYTES: usize = 4096;
+pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
 /// RFC 7518, section 3.2: a key for HS256 has at least the size of its hash.
 const MIN_SECRET_BYTES: usize = 32;
 /// The variable that holds the secret.
@@ -41,7 +41,7 @@ thread_local! {
 }
 
 /// Makes and reads tokens.
-pub struct Signer {
+pub(crate) struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
@@ -49,7 +49,7 @@ pub struct Signer {
 
 /// What a token that was read proves.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// The number of the user.
     pub id: String,
     /// The user's e-mail when the token was made.
@@ -60,7 +60,7 @@ pub struct Proof {
 
 /// Why a token proves nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It is no token of this application, or its time is over.
     Invalid,
     /// It was made here, and begins so many seconds from now.
@@ -95,7 +95,7 @@ struct Claimed {
 
 impl Signer {
     /// The signer with the application's secret.
-    pub fn load() -> Result<Rc<Self>, Error> {
+    pub(crate) fn load() -> Result<Rc<Self>, Error> {
         if let Some(signer) = SIGNER.with(|cell| cell.get().cloned()) {
             return Ok(signer);
         }
@@ -126,7 +126,7 @@ impl Signer {
     }
 
     /// A token for someone who logged in at `auth_time`.
-    pub fn issue(&self, account: &Account, auth_time: u64, now: u64) -> Result<String, Error> {
+    pub(crate) fn issue(&self, account: &Account, auth_time: u64, now: u64) -> Result<String, Error> {
         let claims = Claims {
             id: &account.id,
             email: &account.email,
@@ -145,7 +145,7 @@ impl Signer {
     ///
     /// # Errors
     /// When it proves nothing.
-    pub fn read(&self, token: &str, now: u64) -> Result<Proof, Refusal> {
+    pub(crate) fn read(&self, token: &str, now: u64) -> Result<Proof, Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::Invalid);
         }

@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 /// Who makes a request.
 #[derive(Debug)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// Nobody in particular: access is open.
     Anyone,
     /// A user who proved it.
@@ -27,7 +27,7 @@ pub enum Caller {
 impl Caller {
     /// # Errors
     /// 401 when the request carries no token or a bad one; 503 when the accounts cannot say.
-    pub fn of(request: &Request<'_>) -> Result<Self, Error> {
+    pub(crate) fn of(request: &Request<'_>) -> Result<Self, Error> {
         if open_access() {
             return Ok(Caller::Anyone);
         }
@@ -49,19 +49,19 @@ impl Caller {
 ///
 /// # Errors
 /// As [`Caller::of`], and 403 for everyone else.
-pub fn admin(request: &Request<'_>) -> Result<(), Error> {
+pub(crate) fn admin(request: &Request<'_>) -> Result<(), Error> {
     if Caller::of(request)?.is_admin() { Ok(()) } else { Err(Error::forbidden()) }
 }
 
 /// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`, in these
 /// letters.
-pub fn bearer(header: Option<&str>) -> Option<&str> {
+pub(crate) fn bearer(header: Option<&str>) -> Option<&str> {
     let mut words = header?.split(' ');
     (words.next() == Some("Bearer")).then(|| words.next()).flatten().filter(|token| !token.is_empty())
 }
 
 /// What the accounts say about a token that they do not verify, as HTTP.
-pub fn unproved(error: accounts::Error) -> Error {
+pub(crate) fn unproved(error: accounts::Error) -> Error {
     match error {
         accounts::Error::Unauthorized | accounts::Error::Invalid(_) => Error::unauthorized(),
         accounts::Error::Unavailable(_) => Error::unavailable("The account service"),

@@ -13,9 +13,9 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use store::auth::accounts;
-pub use store::orders::orders;
-pub use store::products::catalog;
+pub(crate) use store::auth::accounts;
+pub(crate) use store::orders::orders;
+pub(crate) use store::products::catalog;
 
 spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);
 use super::Gateway;

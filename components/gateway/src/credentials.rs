@@ -15,7 +15,7 @@ const MAX_USER: usize = 64;
 const MAX_LABEL: usize = 63;
 
 /// Whether `text` is an e-mail address.
-pub fn is_email(text: &str) -> bool {
+pub(crate) fn is_email(text: &str) -> bool {
     let Some((user, domain)) = text.rsplit_once('@') else { return false };
     // Lower case can be longer.
     text.len().max(text.to_lowercase().len()) <= MAX_EMAIL
@@ -25,7 +25,7 @@ pub fn is_email(text: &str) -> bool {
 }
 
 /// Whether `text` has at least eight characters, of them a lower-case and an upper-case letter, a digit and a symbol.
-pub fn is_strong_password(text: &str) -> bool {
+pub(crate) fn is_strong_password(text: &str) -> bool {
     let symbol = |c: char| r##"-#!$@£%^&*()_+|~=`{}[]:";'<>?,./\ "##.contains(c);
     length(text) >= 8
         && text.contains(|c: char| c.is_ascii_lowercase())

@@ -12,7 +12,7 @@ const DECIMALS: i64 = 2;
 
 /// Why a text is no amount.
 #[derive(Debug, PartialEq)]
-pub enum AmountError {
+pub(crate) enum AmountError {
     /// It is no number.
     NotANumber,
     /// It is below zero.
@@ -24,12 +24,12 @@ pub enum AmountError {
 }
 
 /// The cents of a JSON number, from the digits that the client wrote.
-pub fn from_number(text: &str) -> Result<u64, AmountError> {
+pub(crate) fn from_number(text: &str) -> Result<u64, AmountError> {
     cents(number::from_json(text, DECIMALS))
 }
 
 /// The cents of a plain decimal in a string, blanks around it allowed: "9.90", not "", "0x10" or "1e3".
-pub fn from_text(text: &str) -> Result<u64, AmountError> {
+pub(crate) fn from_text(text: &str) -> Result<u64, AmountError> {
     let text = text.trim();
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -63,7 +63,7 @@ fn cents(amount: Scaled) -> Result<u64, AmountError> {
         example = json!(75.25)
     )
 )]
-pub struct Decimal(pub u64);
+pub(crate) struct Decimal(pub u64);
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

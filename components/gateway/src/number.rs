@@ -2,7 +2,7 @@
 
 /// A number times a power of ten, as far as it is whole.
 #[derive(Debug, PartialEq)]
-pub struct Scaled {
+pub(crate) struct Scaled {
     /// Whether it is below zero; zero itself never is.
     pub negative: bool,
     /// Its size, or why it has none.
@@ -11,7 +11,7 @@ pub struct Scaled {
 
 /// Why a number is no whole number of 64 bits.
 #[derive(Debug, PartialEq)]
-pub enum Misfit {
+pub(crate) enum Misfit {
     /// It has decimals that count.
     Fraction,
     /// It is beyond 64 bits.
@@ -19,7 +19,7 @@ pub enum Misfit {
 }
 
 /// The value of a JSON number times ten to the power of `places`, from the digits that the client wrote.
-pub fn from_json(text: &str, places: i64) -> Scaled {
+pub(crate) fn from_json(text: &str, places: i64) -> Scaled {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     // An exponent that overflows is out of range for every mantissa but zero; its sign alone matters then.
     let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
@@ -28,7 +28,7 @@ pub fn from_json(text: &str, places: i64) -> Scaled {
 }
 
 /// The value of `mantissa` (digits with an optional sign and point) times ten to the power of `places`.
-pub fn from_plain(mantissa: &str, places: i64) -> Scaled {
+pub(crate) fn from_plain(mantissa: &str, places: i64) -> Scaled {
     let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
     let (units, decimals) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let all = format!("{units}{decimals}");

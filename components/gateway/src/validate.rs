@@ -11,44 +11,44 @@ use crate::money::{self, AmountError};
 use crate::number::{self, Misfit};
 
 /// What a rule makes of a field: a typed value, or what is wrong with it, in the order in which it is told.
-pub type Checked<T> = Result<T, Vec<String>>;
+pub(crate) type Checked<T> = Result<T, Vec<String>>;
 
 /// The fields of one request while they are checked.
-pub struct Input<'f> {
+pub(crate) struct Input<'f> {
     fields: &'f Fields<'f>,
     messages: Vec<String>,
 }
 
 impl<'f> Input<'f> {
     /// Starts a check; fields that are not `known` are reported.
-    pub fn new(fields: &'f Fields<'f>, known: &[&str]) -> Self {
+    pub(crate) fn new(fields: &'f Fields<'f>, known: &[&str]) -> Self {
         let messages = fields.unknown(known).map(|name| format!("property {name} should not exist")).collect();
         Input { fields, messages }
     }
 
     /// A field that must be there. The rule sees an absent field too, and says what is missing.
-    pub fn required<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
         rule(name, self.fields.get(name)).map_err(|messages| self.messages.extend(messages)).ok()
     }
 
     /// A field that may be absent. `null` is not absent: the rule sees it.
-    pub fn optional<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
+    pub(crate) fn optional<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
         self.fields.get(name).is_some().then(|| self.required(name, rule)).flatten()
     }
 
     /// Ends the check of an object within the request: `value`, or every message.
-    pub fn check<T>(self, value: Option<T>) -> Checked<T> {
+    pub(crate) fn check<T>(self, value: Option<T>) -> Checked<T> {
         value.filter(|_| self.messages.is_empty()).ok_or(self.messages)
     }
 
     /// Ends the check: `value`, or 400 with every message.
-    pub fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         self.check(value).map_err(Error::invalid)
     }
 }
 
 /// A text with at least one character.
-pub fn text(name: &str, value: Option<&Value>) -> Checked<String> {
+pub(crate) fn text(name: &str, value: Option<&Value>) -> Checked<String> {
     let empty = || format!("{name} should not be empty");
     let no_string = || format!("{name} must be a string");
     match value {
@@ -60,7 +60,7 @@ pub fn text(name: &str, value: Option<&Value>) -> Checked<String> {
 }
 
 /// A text, which may be empty.
-pub fn string(name: &str, value: Option<&Value>) -> Checked<String> {
+pub(crate) fn string(name: &str, value: Option<&Value>) -> Checked<String> {
     match value {
         Some(Value::Text(text)) => Ok(text.clone().into_owned()),
         _ => Err(vec![format!("{name} must be a string")]),
@@ -68,7 +68,7 @@ pub fn string(name: &str, value: Option<&Value>) -> Checked<String> {
 }
 
 /// A text that `accept` accepts; otherwise the message is the name and `problem`.
-pub fn string_that(
+pub(crate) fn string_that(
     accept: fn(&str) -> bool,
     problem: &'static str,
 ) -> impl Fn(&str, Option<&Value>) -> Checked<String> {
@@ -80,7 +80,7 @@ pub fn string_that(
 }
 
 /// An amount of money, as a number or as a plain decimal in a string; in cents.
-pub fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
+pub(crate) fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
     let negative = || format!("{name} must not be less than 0");
     let unfit = || format!("{name} must be a number conforming to the specified constraints");
     let cents = match value {
@@ -96,7 +96,7 @@ pub fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
 }
 
 /// An integer from 1 to `most`, as a JSON number.
-pub fn whole(most: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
+pub(crate) fn whole(most: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
     move |name, value| {
         let positive = || format!("{name} must be a positive number");
         let Some(Value::Number(text)) = value else {
@@ -115,7 +115,7 @@ pub fn whole(most: u64) -> impl Fn(&str, Option<&Value>) -> Checked<u64> {
 }
 
 /// An integer from 1 to `most`, from a query string.
-pub fn positive(most: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
+pub(crate) fn positive(most: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u32> {
     move |name, value| {
         let Some(Value::Text(text)) = value else { return Err(vec![format!("{name} must be a positive number")]) };
         let text = text.trim();

@@ -12,8 +12,8 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use self::nest::microservices::requests;
-pub use exports::store::payments::checkout;
+pub(crate) use self::nest::microservices::requests;
+pub(crate) use exports::store::payments::checkout;
 
 export!(Checkout with_types_in self);
 use super::Checkout;

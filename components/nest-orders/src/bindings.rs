@@ -14,8 +14,8 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::nest::microservices::{events, requests};
-pub use store::orders::{orders, payment_events};
+pub(crate) use exports::nest::microservices::{events, requests};
+pub(crate) use store::orders::{orders, payment_events};
 
 export!(Orders with_types_in self);
 use super::Orders;

@@ -22,7 +22,7 @@ struct Payment {
 }
 
 /// Tells the orders of a payment.
-pub fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
+pub(crate) fn payment_succeeded(data: &str) -> Result<(), DeliveryError> {
     let payment: Payment =
         souk_nest::read(data).map_err(|problem| DeliveryError::Reject(format!("the event does not fit: {problem}")))?;
     let Some(order_id) = payment.order_id else {

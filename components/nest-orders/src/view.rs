@@ -61,24 +61,24 @@ struct Pagination {
 }
 
 /// An order with what is bought.
-pub fn whole(order: &Order) -> String {
+pub(crate) fn whole(order: &Order) -> String {
     souk_nest::json(&with_items(order))
 }
 
 /// An order without it.
-pub fn line(order: &Order) -> String {
+pub(crate) fn line(order: &Order) -> String {
     souk_nest::json(&without_items(order))
 }
 
 /// One page of orders, of which there are `total`.
-pub fn list(orders: &[Order], total: u64, paging: &Paging) -> String {
+pub(crate) fn list(orders: &[Order], total: u64, paging: &Paging) -> String {
     let (page, limit) = (Number(paging.page), Number(paging.limit));
     let pagination = Pagination { page, limit, total_records: total, last_page: paging.last_page(total) };
     souk_nest::json(&List { data: orders.iter().map(without_items).collect(), pagination })
 }
 
 /// An order, and where to pay it.
-pub fn checkout(made: &Checkout) -> String {
+pub(crate) fn checkout(made: &Checkout) -> String {
     let session = &made.payment_session;
     let payment_session =
         SessionView { cancel_url: &session.cancel_url, success_url: &session.success_url, url: &session.url };

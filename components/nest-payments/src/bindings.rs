@@ -12,8 +12,8 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::nest::microservices::requests;
-pub use store::payments::checkout;
+pub(crate) use exports::nest::microservices::requests;
+pub(crate) use store::payments::checkout;
 
 export!(Payments with_types_in self);
 use super::Payments;

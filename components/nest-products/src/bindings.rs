@@ -12,8 +12,8 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::nest::microservices::requests;
-pub use store::products::catalog;
+pub(crate) use exports::nest::microservices::requests;
+pub(crate) use store::products::catalog;
 
 export!(Products with_types_in self);
 use super::Products;

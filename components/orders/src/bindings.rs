@@ -15,9 +15,9 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::store::orders::{administration, orders, payment_events};
-pub use store::payments::checkout;
-pub use store::products::catalog;
+pub(crate) use exports::store::orders::{administration, orders, payment_events};
+pub(crate) use store::payments::checkout;
+pub(crate) use store::products::catalog;
 
 export!(Component with_types_in self);
 use super::Component;

@@ -11,7 +11,7 @@ use crate::{currency, draft, quota, session, sql, store};
 use souk_database::Database;
 
 /// Makes an order and opens its page.
-pub fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
+pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     draft::check(&new.items)?;
     let owner = actor.owner();
     if owner == Some("") {
@@ -45,7 +45,7 @@ pub fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
 }
 
 /// The page of a pending order: the last one while it is open, else another.
-pub fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
+pub(crate) fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
     let database = Database::open()?;
     let order = store::get(&database, &id, actor.sees())?;
     page::must_be_pending(order.status)?;
@@ -94,7 +94,7 @@ fn no_page(database: &Database, order_id: OrderId, key: Option<&Key>, why: NoPag
 }
 
 /// Cancels an order whose bill was refused.
-pub fn give_up(database: &Database, order_id: &str, key: Option<&Key>, why: &str) -> Result<(), Error> {
+pub(crate) fn give_up(database: &Database, order_id: &str, key: Option<&Key>, why: &str) -> Result<(), Error> {
     database.transaction(|transaction| {
         transaction.query(sql::LOCK_SESSIONS, &[order_id.into()])?;
         let given_up = transaction.query(sql::GIVE_UP, &[order_id.into()])?.next().is_some();

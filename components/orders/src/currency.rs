@@ -23,7 +23,7 @@ const WITH_HUNDREDTHS: &str = "
 ///
 /// # Errors
 /// `internal` when it is not set, or has no hundredths.
-pub fn of_prices() -> Result<String, Error> {
+pub(crate) fn of_prices() -> Result<String, Error> {
     thread_local! {
         static READ: OnceCell<String> = const { OnceCell::new() };
     }

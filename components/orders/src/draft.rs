@@ -5,19 +5,19 @@ use crate::bindings::orders::{Error, Item, NewItem};
 use std::collections::BTreeMap;
 
 /// The most lines of an order.
-pub const MAX_LINES: usize = 1000;
+pub(crate) const MAX_LINES: usize = 1000;
 /// The most pieces on one line.
-pub const MAX_QUANTITY: u32 = 1_000_000;
+pub(crate) const MAX_QUANTITY: u32 = 1_000_000;
 /// The most characters of a product's name that an order keeps. The catalogue takes more, and an order may repeat a name
 /// a thousand times.
 const MAX_NAME: usize = 255;
 /// The most that an order may cost, in cents: eight digits, the most that Stripe takes in most currencies
 /// (<https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>). Nobody could pay more.
-pub const MAX_TOTAL_CENTS: u64 = 99_999_999;
+pub(crate) const MAX_TOTAL_CENTS: u64 = 99_999_999;
 
 /// An order that may be stored.
 #[derive(Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// Its lines, in the order that they were given.
     pub items: Vec<Item>,
     /// What all of them cost: 1 to [`MAX_TOTAL_CENTS`].
@@ -27,7 +27,7 @@ pub struct Draft {
 }
 
 /// Checks what can be checked without the catalogue.
-pub fn check(items: &[NewItem]) -> Result<(), Error> {
+pub(crate) fn check(items: &[NewItem]) -> Result<(), Error> {
     if !(1..=MAX_LINES).contains(&items.len()) {
         return Err(Error::Invalid(format!("an order must have 1 to {MAX_LINES} items")));
     }
@@ -41,7 +41,7 @@ pub fn check(items: &[NewItem]) -> Result<(), Error> {
 ///
 /// # Errors
 /// `unknown-products` when one of them is not among `products`; `invalid` when the sum is zero or too large.
-pub fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
+pub(crate) fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Error> {
     let products: BTreeMap<u64, &Product> = products.iter().map(|product| (product.id, product)).collect();
     let mut draft = Draft { items: Vec::with_capacity(items.len()), total_cents: 0, total_items: 0 };
     for NewItem { product_id, quantity } in items {

@@ -24,7 +24,7 @@ const MAX_URL: usize = 4096;
 ///
 /// # Errors
 /// `reject` when the event does not fit our own order; `retry` when the database does not answer.
-pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
+pub(crate) fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
         let charge = check(event)?;
         bounded("the order's id", &event.order_id, MAX_ID)?;
@@ -46,7 +46,7 @@ pub fn charge(database: &Database, event: &Event) -> Result<(), DeliveryError> {
 ///
 /// # Errors
 /// `reject` when there is no such order; `retry` when the database does not answer.
-pub fn session_expired(database: &Database, event: &ExpiredSession) -> Result<(), DeliveryError> {
+pub(crate) fn session_expired(database: &Database, event: &ExpiredSession) -> Result<(), DeliveryError> {
     once(database, &event.event_id, |transaction| {
         bounded("the order's id", &event.order_id, MAX_ID)?;
         bounded("the session's id", &event.session_id, MAX_ID)?;
@@ -179,7 +179,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
 }
 
 /// A charge as the database keeps it.
-pub fn known_charge(mut row: Row) -> Result<Charge, souk_database::Error> {
+pub(crate) fn known_charge(mut row: Row) -> Result<Charge, souk_database::Error> {
     Ok(Charge {
         id: row.text()?,
         amount_cents: row.integer()?,

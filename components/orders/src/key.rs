@@ -15,7 +15,7 @@ const MAX_LENGTH: usize = 255;
 
 /// A key and what it is used for.
 #[derive(Debug)]
-pub struct Key {
+pub(crate) struct Key {
     owner: String,
     text: String,
     hash: Vec<u8>,
@@ -23,7 +23,7 @@ pub struct Key {
 
 /// What a key was used for.
 #[derive(Debug)]
-pub struct Used {
+pub(crate) struct Used {
     /// The order that it made.
     pub order_id: String,
     /// Why that order's bill was refused, if it was.
@@ -35,7 +35,7 @@ impl Key {
     ///
     /// # Errors
     /// `invalid` when the text cannot be a key.
-    pub fn new(owner: Option<&str>, text: String, items: &[NewItem]) -> Result<Key, Error> {
+    pub(crate) fn new(owner: Option<&str>, text: String, items: &[NewItem]) -> Result<Key, Error> {
         if !(1..=MAX_LENGTH).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             let text = format!("an idempotency key must be 1 to {MAX_LENGTH} visible ASCII characters");
             return Err(Error::Invalid(text));
@@ -47,14 +47,14 @@ impl Key {
     ///
     /// # Errors
     /// `key-reused` when that was another order.
-    pub fn find(&self, database: &Database) -> Result<Option<Used>, Error> {
+    pub(crate) fn find(&self, database: &Database) -> Result<Option<Used>, Error> {
         let Some(mut row) = database.query(sql::FIND_KEY, &self.place())?.next() else { return Ok(None) };
         let (hash, order_id, refused) = (row.blob()?, row.text()?, row.optional_text()?);
         if hash == self.hash { Ok(Some(Used { order_id, refused })) } else { Err(Error::KeyReused) }
     }
 
     /// Takes the key for an order that the transaction is about to store; false when another has it.
-    pub fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, souk_database::Error> {
+    pub(crate) fn take(&self, transaction: &Transaction<'_>, order_id: &str) -> Result<bool, souk_database::Error> {
         let [owner, text, hash] = self.columns();
         let parameters = [owner, text, hash, order_id.into()];
         if transaction.query(sql::TAKE_KEY, &parameters)?.next().is_none() {
@@ -65,13 +65,18 @@ impl Key {
     }
 
     /// Notes that the order's bill was refused, so that the key gets the same answer again.
-    pub fn refuse(&self, transaction: &Transaction<'_>, order_id: &str, why: &str) -> Result<(), souk_database::Error> {
+    pub(crate) fn refuse(
+        &self,
+        transaction: &Transaction<'_>,
+        order_id: &str,
+        why: &str,
+    ) -> Result<(), souk_database::Error> {
         let [owner, text] = self.place();
         transaction.query(sql::REFUSE_KEY, &[owner, text, order_id.into(), why.into()]).map(drop)
     }
 
     /// Owner, text and hash: what is stored of the key.
-    pub fn columns(&self) -> [Value; 3] {
+    pub(crate) fn columns(&self) -> [Value; 3] {
         let [owner, text] = self.place();
         [owner, text, Value::Blob(self.hash.clone())]
     }

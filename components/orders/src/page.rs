@@ -17,7 +17,7 @@ const MAX_ATTEMPTS: usize = 2;
 
 /// Why there is no page.
 #[derive(Debug)]
-pub enum NoPage {
+pub(crate) enum NoPage {
     /// The provider does not take the bill and never will, as the text says to the end user.
     Refused(String),
     /// There may be one later; the text is for the end user.
@@ -28,7 +28,7 @@ pub enum NoPage {
 
 impl NoPage {
     /// The contract's error for this order.
-    pub fn of(self, order_id: String) -> Error {
+    pub(crate) fn of(self, order_id: String) -> Error {
         match self {
             NoPage::Refused(text) => Error::Invalid(text),
             NoPage::Later(message) => Error::PaymentUnavailable(Unpayable { order_id, message }),
@@ -50,7 +50,7 @@ impl From<souk_database::Error> for NoPage {
 }
 
 /// The page on which a pending order can be paid now.
-pub fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
+pub(crate) fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
     for _ in 0..MAX_ATTEMPTS {
         let (number, open, page) = match session::last(database, &order.id)? {
             Some(Attempt { number, open, page: Some(page) }) => (number, open, page),
@@ -71,13 +71,13 @@ pub fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
 }
 
 /// The first page of an order, which no other call has stored.
-pub fn first(database: &Database, order: Order) -> Result<Checkout, NoPage> {
+pub(crate) fn first(database: &Database, order: Order) -> Result<Checkout, NoPage> {
     let (_, _, page) = opened(database, &order, 1)?;
     Ok(Checkout { order, payment_session: page.links })
 }
 
 /// Refuses an order with another status than pending.
-pub fn must_be_pending(status: Status) -> Result<(), Error> {
+pub(crate) fn must_be_pending(status: Status) -> Result<(), Error> {
     if status == Status::Pending {
         return Ok(());
     }
@@ -86,7 +86,7 @@ pub fn must_be_pending(status: Status) -> Result<(), Error> {
 
 /// Ends the page of an order that was cancelled, as far as the provider does it now. Where it does not, nothing is
 /// lost: what is paid for a cancelled order is kept and flagged for refund.
-pub fn close(database: &Database, order_id: &str) {
+pub(crate) fn close(database: &Database, order_id: &str) {
     match session::last(database, order_id) {
         Ok(Some(Attempt { open: true, page: Some(page), .. })) => {
             end(database, order_id, &page.id);
@@ -97,7 +97,7 @@ pub fn close(database: &Database, order_id: &str) {
 }
 
 /// Ends a page of an order that cannot be paid any more at the provider; whether it did.
-pub fn end(database: &Database, order_id: &str, session_id: &str) -> bool {
+pub(crate) fn end(database: &Database, order_id: &str, session_id: &str) -> bool {
     if let Err(error) = checkout::expire_session(session_id) {
         eprintln!(
             "order {order_id} cannot be paid any more; its payment page {session_id:?} could not be ended: {error:?}"
@@ -159,7 +159,7 @@ fn opened(database: &Database, order: &Order, number: u32) -> Result<(u32, bool,
 
 /// The id of a page of which nobody knows whether it was opened: asked for as the same attempt again, it cannot become
 /// two. `None` when the order cannot be paid any more.
-pub fn reopened(database: &Database, order_id: &str, number: u32) -> Result<Option<String>, NoPage> {
+pub(crate) fn reopened(database: &Database, order_id: &str, number: u32) -> Result<Option<String>, NoPage> {
     let order = store::get(database, order_id, None)?;
     if must_be_pending(order.status).is_err() {
         return Ok(None);
@@ -188,7 +188,7 @@ fn has_ended(database: &Database, order: &Order, session_id: &str) -> Result<boo
 }
 
 /// Stores a payment that the provider told of when it was asked, and says why the order cannot be paid.
-pub fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
+pub(crate) fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
     let looked_at = || Error::Conflict("a payment of this order is being looked at".into());
     match note(database, order, payment) {
         // The log says why it was refused. There is a payment, so there is no other page.
@@ -203,7 +203,7 @@ pub fn paid(database: &Database, order: &Order, payment: Payment) -> Error {
 
 /// Stores a payment that the provider told of when it was asked, as its event will, which may be late or lost. The inner
 /// error says why it does not fit the order.
-pub fn note(database: &Database, order: &Order, payment: Payment) -> Result<Result<(), String>, Error> {
+pub(crate) fn note(database: &Database, order: &Order, payment: Payment) -> Result<Result<(), String>, Error> {
     let event = Charge {
         event_id: format!("checkout:{}", payment.charge_id),
         charge_id: payment.charge_id,

@@ -7,7 +7,7 @@ use crate::bindings::orders::Status;
 
 /// A charge for an order, over the order's whole total.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Charge {
+pub(crate) struct Charge {
     /// The provider's id of it.
     pub id: String,
     /// What was captured.
@@ -28,7 +28,7 @@ impl Charge {
 
 /// The state of an order that follows from its charges.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PaymentState<'a> {
+pub(crate) struct PaymentState<'a> {
     /// Its status.
     pub status: Status,
     /// The charge that pays it: the earliest that was not given back in full, or the earliest when all were; of charges
@@ -43,7 +43,7 @@ pub struct PaymentState<'a> {
 ///
 /// What was set by hand stays: a cancelled order that was paid stays cancelled, and a delivered one delivered. The
 /// others follow the charge that pays them: none, PENDING; one that was given back in full, REFUNDED; else PAID.
-pub fn payment_state(status: Status, charges: &[Charge]) -> PaymentState<'_> {
+pub(crate) fn payment_state(status: Status, charges: &[Charge]) -> PaymentState<'_> {
     let paid_by = charges.iter().min_by_key(|charge| (charge.left() == 0, &charge.at, &charge.id));
     let status = match (status, paid_by) {
         (Status::Cancelled | Status::Delivered, _) => status,

@@ -17,7 +17,7 @@ const MAX: u32 = 1_000_000;
 ///
 /// # Errors
 /// `internal` when it is not set, or no bound.
-pub fn max_open_orders() -> Result<u32, Error> {
+pub(crate) fn max_open_orders() -> Result<u32, Error> {
     thread_local! {
         static READ: Cell<Option<u32>> = const { Cell::new(None) };
     }
@@ -40,7 +40,7 @@ fn bound(text: &str) -> Option<u32> {
 }
 
 /// The error of a customer who has too many.
-pub fn exceeded(max: u32) -> Error {
+pub(crate) fn exceeded(max: u32) -> Error {
     Error::TooManyOpen(format!(
         "no more than {max} orders may wait for their payment, and {} be cancelled within 24 hours: pay or cancel some, or try \
          again later",

@@ -31,7 +31,7 @@ const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
-pub fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
+pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();

@@ -4,11 +4,11 @@ use crate::bindings::orders::{Item, Money, Order, Status};
 use souk_database::{Error, Row, Rows, Value};
 
 /// Every status.
-pub const STATUSES: [Status; 5] =
+pub(crate) const STATUSES: [Status; 5] =
     [Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
 
 /// An order, from the first columns of a row; without its lines.
-pub fn order(row: &mut Row) -> Result<Order, Error> {
+pub(crate) fn order(row: &mut Row) -> Result<Order, Error> {
     let (id, owner, currency, cents) = (row.text()?, row.optional_text()?, row.text()?, row.integer()?);
     Ok(Order {
         id,
@@ -28,12 +28,12 @@ pub fn order(row: &mut Row) -> Result<Order, Error> {
 }
 
 /// The order of a statement that returns at most one.
-pub fn one(mut rows: Rows) -> Result<Option<Order>, Error> {
+pub(crate) fn one(mut rows: Rows) -> Result<Option<Order>, Error> {
     rows.next().map(|mut row| order(&mut row)).transpose()
 }
 
 /// The lines of an order.
-pub fn items(rows: Rows) -> Result<Vec<Item>, Error> {
+pub(crate) fn items(rows: Rows) -> Result<Vec<Item>, Error> {
     rows.map(|mut row| {
         Ok(Item { product_id: row.integer()?, name: row.text()?, unit_cents: row.integer()?, quantity: row.integer()? })
     })
@@ -41,7 +41,7 @@ pub fn items(rows: Rows) -> Result<Vec<Item>, Error> {
 }
 
 /// The lines of an order as the statements take them: a JSON array of product, name, price and quantity of each.
-pub fn lines(items: &[Item]) -> Result<String, Error> {
+pub(crate) fn lines(items: &[Item]) -> Result<String, Error> {
     let fits = |value: u64| i64::try_from(value).map_err(|_| too_large());
     let lines = items.iter().map(|Item { product_id, name, unit_cents, quantity }| {
         Ok((fits(*product_id)?, name.as_str(), fits(*unit_cents)?, *quantity))
@@ -55,7 +55,7 @@ pub fn lines(items: &[Item]) -> Result<String, Error> {
 
 /// A count or an amount as the database keeps it. What the component lets pass fits; a number that does not is a fault
 /// of its own.
-pub fn number(value: u64) -> Result<Value, Error> {
+pub(crate) fn number(value: u64) -> Result<Value, Error> {
     i64::try_from(value).map(Value::Integer).map_err(|_| too_large())
 }
 
@@ -65,7 +65,7 @@ fn too_large() -> Error {
 }
 
 /// The status as the database keeps it and as messages name it.
-pub fn status_name(status: Status) -> &'static str {
+pub(crate) fn status_name(status: Status) -> &'static str {
     match status {
         Status::Pending => "PENDING",
         Status::Paid => "PAID",
@@ -76,7 +76,7 @@ pub fn status_name(status: Status) -> &'static str {
 }
 
 /// The status in the next column.
-pub fn status(row: &mut Row) -> Result<Status, Error> {
+pub(crate) fn status(row: &mut Row) -> Result<Status, Error> {
     let text = row.text()?;
     STATUSES.into_iter().find(|status| status_name(*status) == text).ok_or_else(|| {
         eprintln!("database: an order has an unknown status");

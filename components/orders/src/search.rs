@@ -95,7 +95,7 @@ impl Query {
 ///
 /// # Errors
 /// `invalid` for a limit out of bounds, a time that is none, and an `after` that `seen_by` does not see; the database's.
-pub fn search(database: &Database, search: &Search, seen_by: Option<&str>) -> Result<Found, Error> {
+pub(crate) fn search(database: &Database, search: &Search, seen_by: Option<&str>) -> Result<Found, Error> {
     let limit = search.limit;
     if !(1..=store::MAX_PAGE).contains(&limit) {
         return Err(Error::Invalid(format!("limit must be from 1 to {}", store::MAX_PAGE)));
@@ -126,7 +126,11 @@ pub fn search(database: &Database, search: &Search, seen_by: Option<&str>) -> Re
 }
 
 /// The statement of a search that has been checked, and its parameters.
-pub fn statement(dialect: Dialect, search: &Search, seen_by: Option<&str>) -> Result<(String, Vec<Value>), Error> {
+pub(crate) fn statement(
+    dialect: Dialect,
+    search: &Search,
+    seen_by: Option<&str>,
+) -> Result<(String, Vec<Value>), Error> {
     let mut query = Query { dialect, conditions: Vec::new(), parameters: Vec::new() };
     query.filter(&search.filter)?;
     if let Some(owner) = seen_by {

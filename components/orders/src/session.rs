@@ -8,7 +8,7 @@ use souk_database::{Database, Error, Row, Value};
 
 /// What is known of a page.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Its number, from 1.
     pub number: u32,
     /// Whether it can still be paid on, as far as is known. False also where it was never opened.
@@ -19,7 +19,7 @@ pub struct Attempt {
 
 /// A page that was opened.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// The provider's id of it.
     pub id: String,
     /// Where it is, and where it leads.
@@ -28,13 +28,13 @@ pub struct Page {
 
 /// Stores attempt `number` of a pending order; one that is stored stays as it is. False when nothing was stored: the
 /// attempt was there, or the order is not pending.
-pub fn begin(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
+pub(crate) fn begin(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
     Ok(database.query(sql::BEGIN_SESSION, &[order_id.into(), number.into()])?.next().is_some())
 }
 
 /// What was found when a page was stored.
 #[derive(Debug, PartialEq)]
-pub struct Saved {
+pub(crate) struct Saved {
     /// Whether the page is open by the database's clock.
     pub open: bool,
     /// The status of its order, as of the moment from which others see the page.
@@ -42,7 +42,12 @@ pub struct Saved {
 }
 
 /// Stores the page of attempt `number`. One that is stored stays, and then this is `None`.
-pub fn save(database: &Database, order_id: &str, number: u32, session: &Session) -> Result<Option<Saved>, Error> {
+pub(crate) fn save(
+    database: &Database,
+    order_id: &str,
+    number: u32,
+    session: &Session,
+) -> Result<Option<Saved>, Error> {
     let Session { id, url, success_url, cancel_url, expires_at } = session;
     let text = |text: &String| Value::text(text.as_str());
     let ends = time::is_moment(expires_at).then_some(expires_at.as_str());
@@ -52,28 +57,28 @@ pub fn save(database: &Database, order_id: &str, number: u32, session: &Session)
 }
 
 /// Whether the page of attempt `number` is open, as far as is known.
-pub fn is_open(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
+pub(crate) fn is_open(database: &Database, order_id: &str, number: u32) -> Result<bool, Error> {
     let found = database.query(sql::SESSION, &[order_id.into(), number.into()])?.next().map(attempt).transpose()?;
     Ok(found.is_some_and(|attempt| attempt.open))
 }
 
 /// The order's first attempt.
-pub fn first(database: &Database, order_id: &str) -> Result<Option<Attempt>, Error> {
+pub(crate) fn first(database: &Database, order_id: &str) -> Result<Option<Attempt>, Error> {
     database.query(sql::FIRST_SESSION, &[order_id.into()])?.next().map(attempt).transpose()
 }
 
 /// The order's newest attempt.
-pub fn last(database: &Database, order_id: &str) -> Result<Option<Attempt>, Error> {
+pub(crate) fn last(database: &Database, order_id: &str) -> Result<Option<Attempt>, Error> {
     database.query(sql::LAST_SESSION, &[order_id.into()])?.next().map(attempt).transpose()
 }
 
 /// Notes that a page has ended.
-pub fn end(database: &Database, order_id: &str, session_id: &str) -> Result<(), Error> {
+pub(crate) fn end(database: &Database, order_id: &str, session_id: &str) -> Result<(), Error> {
     database.query(sql::END_SESSION, &[order_id.into(), session_id.into()]).map(drop)
 }
 
 /// Now, in the contract's form.
-pub fn now(database: &Database) -> Result<String, Error> {
+pub(crate) fn now(database: &Database) -> Result<String, Error> {
     database.query(sql::TIME, &[])?.next().map_or(Err(Error::Internal), |mut row| row.text())
 }
 

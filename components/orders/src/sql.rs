@@ -24,7 +24,7 @@
 use souk_database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};
 
 /// The columns of an order.
-pub const COLUMNS: Statement = statement!(
+pub(crate) const COLUMNS: Statement = statement!(
     "id, owner, currency, total_cents, total_items, status, ",
     (time!("paid_at")),
     ", charge_id, receipt_url, refunded_cents, refund_due_cents, ",
@@ -39,7 +39,7 @@ pub const COLUMNS: Statement = statement!(
 /// Parameters: id, owner or null, currency, total in cents, pieces, most orders of the owner that may wait for their payment
 /// (see [`crate::quota`]). The row has what the caller does not know: when it was made; there is none when the owner
 /// has too many orders.
-pub const CREATE: Statement = statement!(
+pub(crate) const CREATE: Statement = statement!(
     "INSERT INTO orders (id, owner, currency, total_cents, total_items) SELECT ?1, ?2, ?3, ",
     (Statement::each("?4, ?5 WHERE ", "?4::bigint, ?5::bigint WHERE ")),
     (Statement::each(
@@ -56,7 +56,7 @@ pub const CREATE: Statement = statement!(
 ///
 /// One statement for all lines: a call a line would be up to a thousand while others wait to write. And the same one for
 /// any number of them, so that it stays in the cache.
-pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
+pub(crate) const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
      SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
 
 /// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: the first five of [`CREATE`], the lines
@@ -66,7 +66,7 @@ pub const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, product
 ///
 /// The turn comes first, then the key, as the order is made from its row: who comes second waits there, and holds nothing
 /// that others wait for. Who may not order takes no key.
-pub const CREATE_AT_ONCE: &str = statement!(
+pub(crate) const CREATE_AT_ONCE: &str = statement!(
     "WITH turn AS MATERIALIZED (SELECT may_order(?2::text, ?10::bigint) AS allowed), \
      taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
      SELECT ?7::text, ?8::text, ?9::bytea, ?1::text FROM turn WHERE allowed AND ?8::text IS NOT NULL",
@@ -86,7 +86,7 @@ pub const CREATE_AT_ONCE: &str = statement!(
 .text(Dialect::Postgres);
 
 /// Parameters: order, the owner that it must have or null.
-pub const GET: Statement = statement!(
+pub(crate) const GET: Statement = statement!(
     "SELECT ",
     COLUMNS,
     " FROM orders WHERE id = ?1 AND (",
@@ -95,14 +95,14 @@ pub const GET: Statement = statement!(
 );
 
 /// Parameters: order. For a transaction that decides about the order by more than one statement.
-pub const LOCK: Statement = statement!("SELECT ", COLUMNS, " FROM orders WHERE id = ?1", LOCKED);
+pub(crate) const LOCK: Statement = statement!("SELECT ", COLUMNS, " FROM orders WHERE id = ?1", LOCKED);
 
 /// Parameters: order.
-pub const ITEMS: Statement =
+pub(crate) const ITEMS: Statement =
     statement!("SELECT product_id, name, unit_cents, quantity FROM order_items WHERE order_id = ?1 ORDER BY line");
 
 /// A list of orders. Its statements take the filter's parameters first.
-pub struct List {
+pub(crate) struct List {
     /// Further parameters: limit, offset. Every row ends with the count, so that the page and its total are of one
     /// moment.
     pub page: Statement<'static>,
@@ -140,17 +140,18 @@ const COUNT: Statement = Statement::each(
 );
 
 /// Filter: none.
-pub const ALL: List = list!("", "''", "seq DESC", "?1", "?2");
+pub(crate) const ALL: List = list!("", "''", "seq DESC", "?1", "?2");
 /// Filter: status.
-pub const OF_STATUS: List = list!(" WHERE status = ?1", "'' AND status = ?1", "created_at DESC, seq DESC", "?2", "?3");
+pub(crate) const OF_STATUS: List =
+    list!(" WHERE status = ?1", "'' AND status = ?1", "created_at DESC, seq DESC", "?2", "?3");
 /// Filter: owner.
-pub const OF_OWNER: List = list!(" WHERE owner = ?1", "?1", "seq DESC", "?2", "?3");
+pub(crate) const OF_OWNER: List = list!(" WHERE owner = ?1", "?1", "seq DESC", "?2", "?3");
 /// Filter: owner, status.
-pub const OF_OWNER_AND_STATUS: List =
+pub(crate) const OF_OWNER_AND_STATUS: List =
     list!(" WHERE owner = ?1 AND status = ?2", "?1 AND status = ?2", "seq DESC", "?3", "?4");
 
 /// Parameters: order, status to set, status that it must have. No row when it has another.
-pub const MOVE: Statement = statement!(
+pub(crate) const MOVE: Statement = statement!(
     "UPDATE orders SET status = ?2, updated_at = ",
     NOW,
     " WHERE id = ?1 AND status = ?3 RETURNING ",
@@ -161,10 +162,10 @@ pub const MOVE: Statement = statement!(
 /// it changes: on PostgreSQL it would not see a page that is being stored. So the attempts are locked first; one whose
 /// page was being stored has it then, and a page that comes later finds the order cancelled when it is
 /// stored (see [`crate::page`]). No further attempt can come in between: it would need a page of the one before.
-pub const LOCK_SESSIONS: Statement = statement!("SELECT 1 FROM payment_sessions WHERE order_id = ?1", LOCKED);
+pub(crate) const LOCK_SESSIONS: Statement = statement!("SELECT 1 FROM payment_sessions WHERE order_id = ?1", LOCKED);
 
 /// Parameters: order. Gives up an order that nobody can have paid: it never had a payment page.
-pub const GIVE_UP: Statement = statement!(
+pub(crate) const GIVE_UP: Statement = statement!(
     "UPDATE orders SET status = 'CANCELLED', updated_at = ",
     NOW,
     " WHERE id = ?1 AND status = 'PENDING' AND NOT EXISTS (SELECT 1 FROM payment_sessions \
@@ -172,7 +173,7 @@ pub const GIVE_UP: Statement = statement!(
 );
 
 /// Parameters: owner, key. A key that is too old is not found.
-pub const FIND_KEY: Statement = statement!(
+pub(crate) const FIND_KEY: Statement = statement!(
     "SELECT request_hash, order_id, refused FROM idempotency_keys WHERE owner = ?1 AND key = ?2 AND created_at > ",
     (ago!("24 hours"))
 );
@@ -186,11 +187,11 @@ const TAKE_OVER: Statement = statement!(
 );
 
 /// Parameters: owner, key, hash, order. No row when the key is taken.
-pub const TAKE_KEY: Statement =
+pub(crate) const TAKE_KEY: Statement =
     statement!("INSERT INTO idempotency_keys (owner, key, request_hash, order_id) VALUES (?1, ?2, ?3, ?4)", TAKE_OVER);
 
 /// Parameters: owner, key, order, why its bill was refused.
-pub const REFUSE_KEY: Statement =
+pub(crate) const REFUSE_KEY: Statement =
     statement!("UPDATE idempotency_keys SET refused = ?4 WHERE owner = ?1 AND key = ?2 AND order_id = ?3");
 
 /// The statement that removes ten old rows of a table. On PostgreSQL it takes those that nobody has locked, and an array
@@ -217,11 +218,11 @@ macro_rules! purge {
 }
 
 /// Removes some keys that are too old: more than one call adds, so that they do not add up.
-pub const PURGE_KEYS: Statement = purge!("idempotency_keys", "owner, key", "created_at", "24 hours");
+pub(crate) const PURGE_KEYS: Statement = purge!("idempotency_keys", "owner, key", "created_at", "24 hours");
 
 /// Parameters: order, attempt. Only a pending order gets another page; an attempt that exists stays as it is. No row
 /// when nothing was stored.
-pub const BEGIN_SESSION: Statement = statement!(
+pub(crate) const BEGIN_SESSION: Statement = statement!(
     "INSERT INTO payment_sessions (order_id, attempt) SELECT id, ?2 FROM orders WHERE id = ?1 AND status = 'PENDING' \
      ON CONFLICT (order_id, attempt) DO NOTHING RETURNING 1"
 );
@@ -239,7 +240,7 @@ const IS_OPEN: Statement = statement!(
 ///
 /// The order is locked, after its page, so that its status is the one of this moment: on PostgreSQL the statement would
 /// else not see that the order was cancelled since it began, and who cancelled it would not see the page.
-pub const SAVE_SESSION: Statement = statement!(
+pub(crate) const SAVE_SESSION: Statement = statement!(
     "UPDATE payment_sessions SET session_id = ?3, url = ?4, success_url = ?5, cancel_url = ?6, expires_at = ",
     (Statement::each("strftime('%Y-%m-%dT%H:%M:%fZ', ?7)", "?7::text::timestamptz")),
     " WHERE order_id = ?1 AND attempt = ?2 AND session_id IS NULL RETURNING ",
@@ -257,14 +258,14 @@ const READ_SESSION: Statement = statement!(
 );
 
 /// Parameters: order, attempt.
-pub const SESSION: Statement = statement!(READ_SESSION, " AND attempt = ?2");
+pub(crate) const SESSION: Statement = statement!(READ_SESSION, " AND attempt = ?2");
 /// Parameters: order.
-pub const FIRST_SESSION: Statement = statement!(READ_SESSION, " AND attempt = 1");
+pub(crate) const FIRST_SESSION: Statement = statement!(READ_SESSION, " AND attempt = 1");
 /// Parameters: order.
-pub const LAST_SESSION: Statement = statement!(READ_SESSION, " ORDER BY attempt DESC LIMIT 1");
+pub(crate) const LAST_SESSION: Statement = statement!(READ_SESSION, " ORDER BY attempt DESC LIMIT 1");
 
 /// Parameters: order, session.
-pub const END_SESSION: Statement =
+pub(crate) const END_SESSION: Statement =
     statement!("UPDATE payment_sessions SET ended = true WHERE order_id = ?1 AND session_id = ?2");
 
 /// Parameters: age of the order in minutes, order after which to go on or null, most orders. The pages that may be open
@@ -274,7 +275,7 @@ pub const END_SESSION: Statement =
 /// again, it is the same page for as long as the provider remembers, which is 24 hours.
 ///
 /// No order is older than a hundred years, and a moment that is too long ago is an error on PostgreSQL.
-pub const OPEN_PAGES: Statement = statement!(
+pub(crate) const OPEN_PAGES: Statement = statement!(
     "WITH candidates AS (\
      SELECT seq, id, status, created_at FROM orders WHERE status IN ('PENDING', 'CANCELLED') AND created_at <= ",
     (Statement::each(
@@ -298,25 +299,25 @@ pub const OPEN_PAGES: Statement = statement!(
 );
 
 /// No parameters.
-pub const TIME: Statement = statement!(
+pub(crate) const TIME: Statement = statement!(
     "SELECT ",
     (Statement::each(NOW.text(Dialect::Sqlite), time!("statement_timestamp()").text(Dialect::Postgres)))
 );
 
 /// Parameters: event.
-pub const FIND_EVENT: Statement = statement!("SELECT 1 FROM events WHERE id = ?1");
+pub(crate) const FIND_EVENT: Statement = statement!("SELECT 1 FROM events WHERE id = ?1");
 
 /// Parameters: event. No row when it was there.
-pub const NOTE_EVENT: Statement =
+pub(crate) const NOTE_EVENT: Statement =
     statement!("INSERT INTO events (id) VALUES (?1) ON CONFLICT (id) DO NOTHING RETURNING 1");
 
 /// Removes some events that are too old.
-pub const PURGE_EVENTS: Statement = purge!("events", "id", "seen_at", "90 days");
+pub(crate) const PURGE_EVENTS: Statement = purge!("events", "id", "seen_at", "90 days");
 
 /// Parameters: charge, order, amount in cents, refunded in cents, receipt or null, time. Events come in any order, so
 /// what is kept does not depend on it: the largest refund, the earliest time. The row has the
 /// refund that is kept; no row when the charge is another order's or has another amount.
-pub const NOTE_CHARGE: Statement = statement!(
+pub(crate) const NOTE_CHARGE: Statement = statement!(
     "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) VALUES (?1, ?2, ?3, ?4, ?5, ",
     (Statement::each("?6", "?6::text::timestamptz")),
     ") ON CONFLICT (id) DO UPDATE SET refunded_cents = ",
@@ -330,7 +331,7 @@ pub const NOTE_CHARGE: Statement = statement!(
 );
 
 /// Parameters: order.
-pub const CHARGES: Statement = statement!(
+pub(crate) const CHARGES: Statement = statement!(
     "SELECT id, amount_cents, refunded_cents, receipt_url, ",
     (time!("at")),
     " FROM charges WHERE order_id = ?1"
@@ -338,7 +339,7 @@ pub const CHARGES: Statement = statement!(
 
 /// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents. The
 /// order must be locked.
-pub const SAVE_PAYMENT_STATE: Statement = statement!(
+pub(crate) const SAVE_PAYMENT_STATE: Statement = statement!(
     "UPDATE orders SET status = ?2, paid_at = ",
     (Statement::each("?3", "?3::text::timestamptz")),
     ", charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, refund_due_cents = ?7, updated_at = ",

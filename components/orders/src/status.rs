@@ -14,7 +14,7 @@ const MAX_TRIES: usize = 3;
 ///
 /// # Errors
 /// `not-found` when the actor does not see the order; what [`check`] says; the database's.
-pub fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Result<Order, Error> {
+pub(crate) fn change(database: &Database, actor: &Actor, id: &str, to: Status) -> Result<Order, Error> {
     for _ in 0..MAX_TRIES {
         let order = store::find(database, id, actor.sees())?;
         if order.status == to {

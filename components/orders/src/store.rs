@@ -8,13 +8,13 @@ use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
 /// The most orders on one page.
-pub const MAX_PAGE: u32 = 1000;
+pub(crate) const MAX_PAGE: u32 = 1000;
 /// How many orders may come before a page that is named by its number: the database reads them all.
 const MAX_OFFSET: u64 = 10_000;
 
 impl Actor {
     /// Whose an order is that the actor makes.
-    pub fn owner(&self) -> Option<&str> {
+    pub(crate) fn owner(&self) -> Option<&str> {
         match self {
             Actor::Customer(user) | Actor::Admin(user) => Some(user),
             Actor::Anyone => None,
@@ -22,7 +22,7 @@ impl Actor {
     }
 
     /// Whose orders alone the actor sees; `None` who sees all.
-    pub fn sees(&self) -> Option<&str> {
+    pub(crate) fn sees(&self) -> Option<&str> {
         match self {
             Actor::Customer(user) => Some(user),
             Actor::Admin(_) | Actor::Anyone => None,
@@ -32,7 +32,7 @@ impl Actor {
 
 /// What came of the wish for an order. Nothing is stored but in the first case.
 #[derive(Debug)]
-pub enum Created {
+pub(crate) enum Created {
     /// It is stored.
     Made(Box<Order>),
     /// Another call took the key first.
@@ -54,7 +54,7 @@ enum Stored {
 ///
 /// # Errors
 /// The database's.
-pub fn create(
+pub(crate) fn create(
     database: &Database,
     owner: Option<&str>,
     currency: &str,
@@ -168,7 +168,7 @@ fn made_at(mut rows: Rows) -> Result<Option<String>, souk_database::Error> {
 ///
 /// # Errors
 /// `not-found`, and the database's.
-pub fn find(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
+pub(crate) fn find(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
     if id.contains('\0') {
         // No order has it, and PostgreSQL takes no such text.
         return Err(Error::NotFound);
@@ -180,7 +180,7 @@ pub fn find(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Orde
 ///
 /// # Errors
 /// As [`find`].
-pub fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Order, Error> {
+pub(crate) fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Order, Error> {
     rows::one(transaction.query(sql::LOCK, &[id.into()])?)?.ok_or(Error::NotFound)
 }
 
@@ -188,7 +188,7 @@ pub fn lock(transaction: &Transaction<'_>, id: &str) -> Result<Order, Error> {
 ///
 /// # Errors
 /// As [`find`].
-pub fn get(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
+pub(crate) fn get(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order, Error> {
     let order = find(database, id, seen_by)?;
     // Lines never change, so a second statement reads what belongs to the first.
     Ok(Order { items: rows::items(database.query(sql::ITEMS, &[id.into()])?)?, ..order })
@@ -198,7 +198,7 @@ pub fn get(database: &Database, id: &str, seen_by: Option<&str>) -> Result<Order
 ///
 /// # Errors
 /// `invalid` for a page or a limit out of bounds, and the database's.
-pub fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result<Page, Error> {
+pub(crate) fn list(database: &Database, query: &Query, seen_by: Option<&str>) -> Result<Page, Error> {
     if query.page == 0 {
         return Err(Error::Invalid("page must be a positive number".into()));
     }
@@ -240,7 +240,7 @@ fn count(mut rows: Rows) -> Result<u64, souk_database::Error> {
 }
 
 /// The order as it was when it was made: what has happened since is left out.
-pub fn as_made(order: Order) -> Order {
+pub(crate) fn as_made(order: Order) -> Order {
     Order {
         status: Status::Pending,
         paid_at: None,

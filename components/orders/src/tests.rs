@@ -9,19 +9,19 @@ use crate::session::Saved;
 use crate::store::Created;
 use crate::{event, page, rows, session, sql, status, store};
 use souk_database::{Database, Dialect, Row, Statement, Value, statement};
-pub use souk_test::postgres;
+pub(crate) use souk_test::postgres;
 
 mod at_once;
 mod lists;
 mod quota;
 
 /// A database of each kind, with nothing in it.
-pub fn both() -> [Database; 2] {
+pub(crate) fn both() -> [Database; 2] {
     [sqlite(), on_postgres().0]
 }
 
 /// A SQLite with nothing in it.
-pub fn sqlite() -> Database {
+pub(crate) fn sqlite() -> Database {
     Database::in_memory(&[
         include_str!("../migrations/sqlite/0001_orders.sql"),
         include_str!("../migrations/sqlite/0002_counts.sql"),
@@ -29,7 +29,7 @@ pub fn sqlite() -> Database {
 }
 
 /// A PostgreSQL with nothing in it, and its URL.
-pub fn on_postgres() -> (Database, String) {
+pub(crate) fn on_postgres() -> (Database, String) {
     let url = postgres::Postgres::shared().database();
     let migrations = [
         include_str!("../migrations/postgres/0001_orders.sql"),
@@ -40,7 +40,7 @@ pub fn on_postgres() -> (Database, String) {
 }
 
 /// Makes an order of an owner who may have as many as they like; `None` when the key is taken.
-pub fn create(
+pub(crate) fn create(
     db: &Database,
     owner: Option<&str>,
     currency: &str,
@@ -55,16 +55,16 @@ pub fn create(
 }
 
 /// An order of `owner` over `cents`.
-pub fn order(db: &Database, owner: Option<&str>, cents: u64) -> Order {
+pub(crate) fn order(db: &Database, owner: Option<&str>, cents: u64) -> Order {
     create(db, owner, "usd", draft(cents), None).unwrap().unwrap()
 }
 
 /// One column of one row.
-pub fn number<'a>(db: &Database, sql: impl Into<Statement<'a>>) -> i64 {
+pub(crate) fn number<'a>(db: &Database, sql: impl Into<Statement<'a>>) -> i64 {
     db.query(sql, &[]).unwrap().next().unwrap().integer().unwrap()
 }
 
-pub fn draft(cents: u64) -> Draft {
+pub(crate) fn draft(cents: u64) -> Draft {
     let item = |product_id, unit_cents| Item { product_id, name: format!("no. {product_id}"), unit_cents, quantity: 1 };
     Draft { items: vec![item(7, cents), item(2, 0)], total_cents: cents, total_items: 2 }
 }
@@ -73,7 +73,7 @@ fn customer(id: &str) -> Actor {
     Actor::Customer(id.into())
 }
 
-pub fn key(owner: Option<&str>, text: &str, quantity: u32) -> Key {
+pub(crate) fn key(owner: Option<&str>, text: &str, quantity: u32) -> Key {
     Key::new(owner, text.into(), &[NewItem { product_id: 1, quantity }]).unwrap()
 }
 
@@ -263,7 +263,7 @@ fn a_refused_bill_cancels_an_order_that_has_no_page_and_the_key_tells_why() {
     }
 }
 
-pub fn provider_page(id: &str, expires_at: &str) -> Session {
+pub(crate) fn provider_page(id: &str, expires_at: &str) -> Session {
     let url = |page: &str| format!("https://pay.example/{id}/{page}");
     let (success_url, cancel_url) = (url("success"), url("cancel"));
     Session { id: id.into(), url: url(""), success_url, cancel_url, expires_at: expires_at.into() }

@@ -6,13 +6,13 @@ const SECOND: &[u8] = b"0000-00-00T00:00:00";
 
 /// Whether a text is a moment in the contract's form, `2024-02-27T15:50:27.545Z`, which makes its order as text its
 /// order in time.
-pub fn is_timestamp(text: &str) -> bool {
+pub(crate) fn is_timestamp(text: &str) -> bool {
     text.len() == "2024-02-27T15:50:27.545Z".len() && is_moment(text)
 }
 
 /// Whether a text is a moment in UTC as RFC 3339 writes it, with or without a fraction of a second. There is no leap
 /// second: neither the payment provider's clock nor the databases have one. Nor is there a year 0.
-pub fn is_moment(text: &str) -> bool {
+pub(crate) fn is_moment(text: &str) -> bool {
     let Some((second, rest)) = text.split_at_checked(SECOND.len()) else { return false };
     let in_form = second.bytes().zip(SECOND).all(|(byte, form)| match form {
         b'0' => byte.is_ascii_digit(),

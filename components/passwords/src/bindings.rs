@@ -8,7 +8,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::store::auth::passwords;
+pub(crate) use exports::store::auth::passwords;
 
 export!(Passwords with_types_in self);
 use super::Passwords;

@@ -23,7 +23,7 @@ const MAX_PASSES: u32 = 10;
 const MAX_COST: u32 = 14;
 
 /// A hash that can be checked. It has no `Debug`: a hash belongs in no log.
-pub enum Hash<'a> {
+pub(crate) enum Hash<'a> {
     /// `$2a$`, `$2b$` or `$2y$`: one function under three names.
     Bcrypt(&'a str),
     /// A PHC string with salt and hash.
@@ -32,7 +32,7 @@ pub enum Hash<'a> {
 
 impl<'a> Hash<'a> {
     /// Reads a hash and refuses one that would be too much work.
-    pub fn parse(text: &'a str) -> Result<Self, Error> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Error> {
         let refused = |reason: &str| Error::Invalid(format!("the password hash {reason}"));
         if ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix)) {
             let parts: HashParts = text.parse().map_err(|_| refused("is malformed bcrypt"))?;
@@ -69,14 +69,14 @@ impl<'a> Hash<'a> {
 }
 
 /// The hash to store for a password, a PHC string with a fresh salt.
-pub fn hash(password: &str) -> Result<String, Error> {
+pub(crate) fn hash(password: &str) -> Result<String, Error> {
     let hash: Result<PasswordHash, _> = Argon2::default().hash_password(password.as_bytes());
     hash.map(|hash| hash.to_string()).map_err(|error| fault(&error))
 }
 
 /// Compares a password with a hash. Without a hash, as there is no user, it does the work of a hash of today and
 /// says `wrong`.
-pub fn check(password: &str, hash: Option<&str>) -> Result<Outcome, Error> {
+pub(crate) fn check(password: &str, hash: Option<&str>) -> Result<Outcome, Error> {
     let is_right = Hash::parse(hash.unwrap_or(NOBODY))?.is_of(password)?;
     Ok(match hash.filter(|_| is_right) {
         None => Outcome::Wrong,

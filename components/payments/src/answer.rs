@@ -44,7 +44,7 @@ struct Charge {
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
-pub fn session(body: &[u8], success_url: &str, cancel_url: &str) -> Result<Session, String> {
+pub(crate) fn session(body: &[u8], success_url: &str, cancel_url: &str) -> Result<Session, String> {
     let session: CheckoutSession = parse(body)?;
     let expires_at = OffsetDateTime::from_unix_timestamp(session.expires_at)
         .ok()
@@ -63,7 +63,7 @@ pub fn session(body: &[u8], success_url: &str, cancel_url: &str) -> Result<Sessi
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
-pub fn state(body: &[u8]) -> Result<SessionState, String> {
+pub(crate) fn state(body: &[u8]) -> Result<SessionState, String> {
     let session: SessionStatus = parse(body)?;
     if session.payment_status == "paid" {
         let charge = session

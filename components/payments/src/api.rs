@@ -57,7 +57,12 @@ enum Fault {
 ///
 /// # Errors
 /// The contract's error for whatever else comes back, and `unavailable` when nothing does.
-pub fn send(api: &Api, purpose: &str, request: RequestBuilder, key: Option<&IdempotencyKey>) -> Result<Vec<u8>, Error> {
+pub(crate) fn send(
+    api: &Api,
+    purpose: &str,
+    request: RequestBuilder,
+    key: Option<&IdempotencyKey>,
+) -> Result<Vec<u8>, Error> {
     let (mut tries, mut key, mut after_failure) = (0, key.cloned(), false);
     loop {
         tries += 1;

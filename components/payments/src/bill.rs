@@ -31,7 +31,7 @@ const NO_NAME: &str = "(no name)";
 const MAX_FORM: usize = 120 * 1024;
 
 /// The key for the same session under which Stripe keeps no failure: see [`crate::api::send`].
-pub fn key_after_failure(key: &IdempotencyKey) -> Option<IdempotencyKey> {
+pub(crate) fn key_after_failure(key: &IdempotencyKey) -> Option<IdempotencyKey> {
     IdempotencyKey::new(format!("{}-again", key.as_str())).ok()
 }
 
@@ -43,7 +43,7 @@ pub fn key_after_failure(key: &IdempotencyKey) -> Option<IdempotencyKey> {
 ///
 /// # Errors
 /// `invalid` when there is no such order or attempt.
-pub fn idempotency_key(request: &SessionRequest) -> Result<IdempotencyKey, Error> {
+pub(crate) fn idempotency_key(request: &SessionRequest) -> Result<IdempotencyKey, Error> {
     let order = &request.order_id;
     let key = match request.attempt {
         0 => return invalid("sessions of an order are counted from 1"),
@@ -63,7 +63,7 @@ pub fn idempotency_key(request: &SessionRequest) -> Result<IdempotencyKey, Error
 ///
 /// # Errors
 /// `invalid` when the bill cannot be one, `internal` when its currency is not one of hundredths.
-pub fn create(request: &SessionRequest, success_url: &str, cancel_url: &str) -> Result<RequestBuilder, Error> {
+pub(crate) fn create(request: &SessionRequest, success_url: &str, cancel_url: &str) -> Result<RequestBuilder, Error> {
     if WITHOUT_HUNDREDTHS.contains(&request.currency.to_ascii_lowercase().as_str()) {
         eprintln!("the currency {} has no hundredths: check the variable `currency`", request.currency);
         return Err(Error::Internal("payments are not configured".into()));
@@ -109,7 +109,7 @@ fn form(
 ///
 /// # Errors
 /// `invalid` when nothing of Stripe's has such an id: it becomes part of a path.
-pub fn retrieve(id: &str) -> Result<RequestBuilder, Error> {
+pub(crate) fn retrieve(id: &str) -> Result<RequestBuilder, Error> {
     let id = session_id(id)?;
     Ok(RetrieveCheckoutSession::new(id).expand(["payment_intent.latest_charge".to_owned()]).build())
 }
@@ -118,7 +118,7 @@ pub fn retrieve(id: &str) -> Result<RequestBuilder, Error> {
 ///
 /// # Errors
 /// As [`retrieve`].
-pub fn expire(id: &str) -> Result<RequestBuilder, Error> {
+pub(crate) fn expire(id: &str) -> Result<RequestBuilder, Error> {
     Ok(ExpireCheckoutSession::new(session_id(id)?).build())
 }
 

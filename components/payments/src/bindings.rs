@@ -8,7 +8,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::store::payments::checkout;
+pub(crate) use exports::store::payments::checkout;
 
 export!(Payments with_types_in self);
 spin_sdk::wasip3::http::service::export!(Payments with_types_in spin_sdk::wasip3);

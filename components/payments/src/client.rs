@@ -17,7 +17,7 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 const MAX_READ_BYTES: u64 = 64 << 10;
 
 /// A request to a URL with a scheme and a host.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The method.
     pub method: &'a Method,
     /// The URL.
@@ -29,7 +29,7 @@ pub struct Request<'a> {
 }
 
 /// An answer.
-pub struct Response {
+pub(crate) struct Response {
     /// The status.
     pub status: u16,
     /// The body.
@@ -41,14 +41,14 @@ pub struct Response {
 
 impl Response {
     /// The value of a header, of its first line; each that is looked at costs a call into the host.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         header(&self.headers, name)
     }
 }
 
 /// Why there is no whole answer.
 #[derive(Debug)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// What the host says.
     Host(ErrorCode),
     /// The time is over.
@@ -70,7 +70,7 @@ impl From<ErrorCode> for SendError {
 /// # Errors
 /// When the host refuses the request or gets no answer, when the time is over, and when the answer's body is too large
 /// or breaks off.
-pub fn send(request: &Request<'_>, timeout: Duration, limit: usize) -> Result<Response, SendError> {
+pub(crate) fn send(request: &Request<'_>, timeout: Duration, limit: usize) -> Result<Response, SendError> {
     let clock = Clock(subscribe_duration(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)));
     let outgoing = outgoing(request)?;
     let body = outgoing.body().map_err(|()| internal("the request has no body"))?;

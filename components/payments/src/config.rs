@@ -19,7 +19,7 @@ const SANDBOX: &str = "http://stripe-sandbox.spin.internal";
 const SANDBOX_KEY: &str = "sk_sandbox";
 
 /// All of it, checked.
-pub struct Config {
+pub(crate) struct Config {
     /// Where and how requests go.
     pub api: Api,
     /// Where the customer goes after paying.
@@ -29,7 +29,7 @@ pub struct Config {
 }
 
 /// An API of Stripe's, real or not.
-pub struct Api {
+pub(crate) struct Api {
     /// `scheme://host[:port]`, without a slash at the end.
     pub base: String,
     /// The `Authorization` header; marked sensitive, so that `Debug` does not show it.
@@ -51,7 +51,7 @@ impl Config {
     ///
     /// # Errors
     /// `internal` when one is missing or cannot work.
-    pub fn load() -> Result<Rc<Self>, Error> {
+    pub(crate) fn load() -> Result<Rc<Self>, Error> {
         thread_local! {
             static READ: OnceCell<Rc<Config>> = const { OnceCell::new() };
         }

@@ -25,7 +25,7 @@ struct NoRoute {
 }
 
 /// Answers a request for `target` (path and query as sent) of a client that has the bodies with these tags.
-pub fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Response<Full<Bytes>> {
+pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Response<Full<Bytes>> {
     let path = target.split('?').next().unwrap_or_default().to_ascii_lowercase();
     let path = path.strip_suffix('/').unwrap_or(&path);
     let read = matches!(*method, Method::GET | Method::HEAD);

@@ -29,7 +29,7 @@ struct Body {
 
 /// A refusal: what the caller gets, and what the log gets.
 #[derive(Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// For the caller.
     pub error: Error,
     /// For the log: no key, nothing about a person.
@@ -37,7 +37,7 @@ pub struct Refusal {
 }
 
 /// The refusal that an answer with this status and body is.
-pub fn of(status: u16, body: &[u8]) -> Refusal {
+pub(crate) fn of(status: u16, body: &[u8]) -> Refusal {
     let error = serde_json::from_slice::<Body>(body).unwrap_or_default().error;
     let code = error.code.as_deref().unwrap_or_default();
     let param = error.param.as_deref().unwrap_or_default();
@@ -97,18 +97,18 @@ fn about(code: &str, param: &str) -> (Error, &'static str) {
 }
 
 /// An answer that is none of Stripe's, with the reason.
-pub fn unreadable(reason: String) -> Error {
+pub(crate) fn unreadable(reason: String) -> Error {
     eprintln!("Stripe's answer cannot be read: {reason}");
     Error::Internal("the payment provider's answer could not be read".into())
 }
 
 /// The provider does not answer, or not now.
-pub fn unavailable() -> Error {
+pub(crate) fn unavailable() -> Error {
     Error::Unavailable("the payment provider does not answer".into())
 }
 
 /// Something that whoever runs the store must mend.
-pub fn misconfigured() -> Error {
+pub(crate) fn misconfigured() -> Error {
     Error::Internal("the payment provider refused the request".into())
 }
 

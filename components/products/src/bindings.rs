@@ -8,7 +8,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use exports::store::products::catalog;
+pub(crate) use exports::store::products::catalog;
 
 export!(Catalog with_types_in self);
 use super::Catalog;

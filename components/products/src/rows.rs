@@ -4,17 +4,17 @@ use crate::bindings::catalog::{Error, Money, Page, Product};
 use souk_database::{Row, Rows};
 
 /// The product of a statement that returns at most one row.
-pub fn one(mut rows: Rows) -> Result<Product, Error> {
+pub(crate) fn one(mut rows: Rows) -> Result<Product, Error> {
     rows.next().map_or(Err(Error::NotFound), |mut row| Ok(product(&mut row)?))
 }
 
 /// The products of a statement.
-pub fn all(rows: Rows) -> Result<Vec<Product>, Error> {
+pub(crate) fn all(rows: Rows) -> Result<Vec<Product>, Error> {
     rows.map(|mut row| Ok(product(&mut row)?)).collect()
 }
 
 /// The page of [`crate::sql::LIST`]; its total is zero when it is empty.
-pub fn page(rows: Rows) -> Result<Page, Error> {
+pub(crate) fn page(rows: Rows) -> Result<Page, Error> {
     let mut page = Page { products: Vec::with_capacity(rows.len()), total: 0 };
     for mut row in rows {
         page.products.push(product(&mut row)?);
@@ -24,18 +24,18 @@ pub fn page(rows: Rows) -> Result<Page, Error> {
 }
 
 /// The number of [`crate::sql::COUNT`].
-pub fn count(mut rows: Rows) -> Result<u64, Error> {
+pub(crate) fn count(mut rows: Rows) -> Result<u64, Error> {
     Ok(rows.next().map_or(Err(souk_database::Error::Internal), |mut row| row.integer())?)
 }
 
 /// The place of [`crate::sql::SEEK`]: the number from which on to list, and how many products come before it.
-pub fn place(mut rows: Rows) -> Result<Option<(i64, i64)>, Error> {
+pub(crate) fn place(mut rows: Rows) -> Result<Option<(i64, i64)>, Error> {
     let place = rows.next().map(|mut row| Ok((row.integer()?, row.integer()?)));
     place.transpose().map_err(|error: souk_database::Error| error.into())
 }
 
 /// One product, from the first columns of a row.
-pub fn product(row: &mut Row) -> Result<Product, souk_database::Error> {
+pub(crate) fn product(row: &mut Row) -> Result<Product, souk_database::Error> {
     Ok(Product {
         id: row.integer()?,
         name: row.text()?,

@@ -16,21 +16,21 @@ const COLUMNS: Statement =
 const AVAILABLE: Statement = Statement::each("available = 1", "available");
 
 /// Parameters: name, price in cents.
-pub const CREATE: Statement =
+pub(crate) const CREATE: Statement =
     statement!("INSERT INTO products (name, price_cents) VALUES (?1, ?2) RETURNING ", COLUMNS);
 
 /// Parameters: number.
-pub const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE id = ?1 AND ", AVAILABLE);
+pub(crate) const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE id = ?1 AND ", AVAILABLE);
 
 /// No parameters: how many products are available, which triggers keep. For a page past the end, where no row carries
 /// the count.
-pub const COUNT: Statement =
+pub(crate) const COUNT: Statement =
     Statement::each("SELECT available FROM product_total", "SELECT sum(available)::bigint FROM product_total");
 
 /// Parameters: limit, offset, number from which on to list. Every row ends with the count, so that the page and its total
 /// are of one moment. (A join of count and page needs no second statement past the end, but takes SQLite twice the time:
 /// it materializes the page.)
-pub const LIST: Statement = statement!(
+pub(crate) const LIST: Statement = statement!(
     "SELECT ",
     COLUMNS,
     ", (",
@@ -41,22 +41,22 @@ pub const LIST: Statement = statement!(
 );
 
 /// How many numbers a block has: [`LIST`] passes over at most that many rows.
-pub const BLOCK: i64 = 1024;
+pub(crate) const BLOCK: i64 = 1024;
 
 /// Parameters: offset. The number with which the block of the row at that offset begins, and how many available products
 /// come before it; no row past the end.
-pub const SEEK: Statement = statement!(
+pub(crate) const SEEK: Statement = statement!(
     "SELECT block * 1024, upto - available FROM (SELECT block, available, ",
     (Statement::each("sum(available) OVER (ORDER BY block)", "(sum(available) OVER (ORDER BY block))::bigint")),
     " AS upto FROM product_blocks) AS blocks WHERE upto > ?1 ORDER BY block LIMIT 1"
 );
 
 /// Parameters: number after which to list, limit.
-pub const LIST_AFTER: Statement =
+pub(crate) const LIST_AFTER: Statement =
     statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", AVAILABLE, " ORDER BY id LIMIT ?2");
 
 /// Parameters: number, name or null, price in cents or null.
-pub const UPDATE: Statement = statement!(
+pub(crate) const UPDATE: Statement = statement!(
     "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), updated_at = ",
     NOW,
     " WHERE id = ?1 AND ",
@@ -66,7 +66,7 @@ pub const UPDATE: Statement = statement!(
 );
 
 /// Parameters: number.
-pub const DELETE: Statement = statement!(
+pub(crate) const DELETE: Statement = statement!(
     "UPDATE products SET available = false, updated_at = ",
     NOW,
     " WHERE id = ?1 AND ",
@@ -77,7 +77,7 @@ pub const DELETE: Statement = statement!(
 
 /// Parameters: the numbers, as a JSON array. PostgreSQL reads it as an array of its own, for which the brackets are
 /// others: it plans for an array, not for a function whose rows it cannot count.
-pub const VALIDATE: Statement = statement!(
+pub(crate) const VALIDATE: Statement = statement!(
     "SELECT ",
     COLUMNS,
     " FROM products WHERE ",

@@ -13,7 +13,7 @@ use spin_sdk::wasip3::http::types::Fields;
 const MAX_KEY: usize = 255;
 
 /// A request of the API, but for its body.
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     pub method: &'a Method,
     pub path: &'a str,
     /// What follows the `?`; empty when there is none.
@@ -22,7 +22,7 @@ pub struct Call<'a> {
 }
 
 /// Answers a request of the API; then sends events that wait, if there are any.
-pub async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
+pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
     let reply = match route(call, body).await {
         Ok(reply) => reply,
         Err(refusal) => refusal.into_reply(),

@@ -14,7 +14,7 @@ use crate::{db, ids, settings};
 use http::Method;
 
 /// Answers a request for a page.
-pub async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
+pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut segments = path.split('/').skip(1);
     let route = (segments.next(), segments.next(), segments.next(), segments.next());
@@ -45,7 +45,7 @@ pub async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
 }
 
 /// The session with this id; one whose time is over has ended, whether or not anybody has noted it.
-pub fn find(id: &str) -> Result<Option<Session>, Fault> {
+pub(crate) fn find(id: &str) -> Result<Option<Session>, Fault> {
     if !ids::plausible(id, "cs_test_") {
         return Ok(None);
     }
@@ -59,7 +59,7 @@ pub fn find(id: &str) -> Result<Option<Session>, Fault> {
 }
 
 /// Ends sessions whose time is over, as Stripe does by the clock.
-pub async fn expire_overdue() {
+pub(crate) async fn expire_overdue() {
     let Ok(overdue) = store::overdue(&mut db::query, ids::now()) else { return };
     for id in overdue {
         // What fails was logged, and is overdue still.
@@ -116,7 +116,7 @@ async fn expire(id: &str) -> Result<Reply, Fault> {
 }
 
 /// Ends an open session; `None` when it is not open.
-pub async fn end(id: &str) -> Result<Option<Session>, Fault> {
+pub(crate) async fn end(id: &str) -> Result<Option<Session>, Fault> {
     change(id, Delivery::Once, store_expire, event::expired).await
 }
 

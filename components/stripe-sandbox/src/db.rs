@@ -14,12 +14,12 @@ thread_local! {
 }
 
 /// Runs one statement, which is atomic by itself.
-pub fn query(statement: &str, parameters: &[Value]) -> Result<Vec<RowResult>, Fault> {
+pub(crate) fn query(statement: &str, parameters: &[Value]) -> Result<Vec<RowResult>, Fault> {
     with(|connection| Ok(connection.execute(statement, parameters)?.rows))
 }
 
 /// Runs `work` in a transaction that has the right to write from its start. If it fails, nothing of it stays.
-pub fn transaction<T>(
+pub(crate) fn transaction<T>(
     work: impl FnOnce(&mut dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault>) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     with(|connection| {

@@ -36,7 +36,7 @@ const PAUSES_MS: [u64; 2] = [200, 800];
 
 /// How much of a request's time sending may take.
 #[derive(Debug, Clone, Copy)]
-pub enum Patience<'a> {
+pub(crate) enum Patience<'a> {
     /// Somebody pays: the webhook should know before they are back in the shop. What it should know is of this session,
     /// so that goes first, whatever else waits.
     Customer(&'a str),
@@ -61,7 +61,7 @@ impl Patience<'_> {
 }
 
 /// Sends what waits. What fails is logged and waits on.
-pub async fn send_waiting(patience: Patience<'_>) {
+pub(crate) async fn send_waiting(patience: Patience<'_>) {
     let sending = async {
         if let Patience::Customer(session) = patience {
             send_all_of(session, patience).await;

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 /// An event, ready to be stored and sent.
 #[derive(Debug)]
-pub struct Event {
+pub(crate) struct Event {
     pub id: String,
     pub payload: String,
 }
 
 /// Of a session that was just paid, in Stripe's order.
-pub fn paid(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
+pub(crate) fn paid(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     let Some(payment) = &session.payment else { return Vec::new() };
     [
         ("payment_intent.succeeded", object::payment_intent(session, payment, public_url, false)),
@@ -25,13 +25,13 @@ pub fn paid(session: &Session, public_url: &str, now: i64, id: impl Fn() -> Stri
 }
 
 /// Of a session whose payment was just given back.
-pub fn refunded(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
+pub(crate) fn refunded(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     let charge = session.payment.as_ref().map(|payment| object::charge(session, payment, public_url));
     charge.map(|charge| event("charge.refunded", charge, now, id())).into_iter().collect()
 }
 
 /// Of a session that just ended without a payment.
-pub fn expired(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
+pub(crate) fn expired(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     vec![event("checkout.session.expired", object::session(session, public_url, Expand::Nothing), now, id())]
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// The most lines, by Stripe's API reference.
 const MAX_LINES: usize = 100;
 /// The most that a payment may be: eight digits.
-pub const MAX_AMOUNT: i64 = 99_999_999;
+pub(crate) const MAX_AMOUNT: i64 = 99_999_999;
 /// The most bytes of a name or an address.
 const MAX_TEXT: usize = 2048;
 /// The most entries of metadata, and the most bytes of a key and of a value.
@@ -21,7 +21,7 @@ const METADATA: (usize, usize, usize) = (50, 40, 500);
 
 /// A checkout session to create.
 #[derive(Debug, PartialEq)]
-pub struct NewSession {
+pub(crate) struct NewSession {
     pub currency: String,
     pub amount: i64,
     pub request: Request,
@@ -42,7 +42,7 @@ struct Draft {
 ///
 /// # Errors
 /// Stripe's refusal of the first parameter that is wrong.
-pub fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
+pub(crate) fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
     let pairs: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
     let mut drafts: BTreeMap<usize, Draft> = BTreeMap::new();
     let (mut mode, mut success_url, mut cancel_url) = (None, None, None);
@@ -194,10 +194,10 @@ fn unknown(param: &str) -> Refusal {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub const FORM: &[(&str, &str)] = &[
+    pub(crate) const FORM: &[(&str, &str)] = &[
         ("mode", "payment"),
         ("line_items[0][price_data][currency]", "usd"),
         ("line_items[0][price_data][unit_amount]", "7525"),
@@ -213,7 +213,7 @@ pub mod tests {
         ("cancel_url", "http://localhost:3000/payments/cancel"),
     ];
 
-    pub fn encode(pairs: &[(&str, &str)]) -> Vec<u8> {
+    pub(crate) fn encode(pairs: &[(&str, &str)]) -> Vec<u8> {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().into_bytes()
     }
 

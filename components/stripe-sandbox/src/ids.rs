@@ -4,18 +4,18 @@ use spin_sdk::wasip3::random::random::get_random_u64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A new identifier with 128 random bits, such as `evt_` and 32 digits.
-pub fn new(prefix: &str) -> String {
+pub(crate) fn new(prefix: &str) -> String {
     format!("{prefix}{:016x}{:016x}", get_random_u64(), get_random_u64())
 }
 
 /// Seconds since 1970.
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs().try_into().unwrap_or(i64::MAX)
 }
 
 /// Whether a text from an address can be one of our identifiers with this prefix; anything else is unknown at once.
-pub fn plausible(id: &str, prefix: &str) -> bool {
+pub(crate) fn plausible(id: &str, prefix: &str) -> bool {
     id.strip_prefix(prefix).is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 

@@ -1,13 +1,13 @@
 //! Amounts for people: `USD 1,234.50`. Amounts are hundredths throughout.
 
 /// An amount with its currency.
-pub fn show(amount: i64, currency: &str) -> String {
+pub(crate) fn show(amount: i64, currency: &str) -> String {
     // A space that does not break: the amount stays on one line.
     format!("{}\u{a0}{}", currency.to_uppercase(), plain(amount))
 }
 
 /// An amount alone, where the currency stands nearby.
-pub fn plain(amount: i64) -> String {
+pub(crate) fn plain(amount: i64) -> String {
     let (sign, cents) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
     let units = (cents / 100).to_string();
     let mut grouped = String::new();

@@ -4,23 +4,23 @@ use crate::session::{Payment, Session, Status};
 use serde_json::{Value, json};
 
 /// The version of Stripe's API that these objects are of.
-pub const VERSION: &str = "2026-09-30.endive";
+pub(crate) const VERSION: &str = "2026-09-30.endive";
 
 /// How much of a session's payment is shown in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub enum Expand {
+pub(crate) enum Expand {
     Nothing,
     PaymentIntent,
     LatestCharge,
 }
 
 /// Where a session is paid.
-pub fn page_url(public_url: &str, session: &Session) -> String {
+pub(crate) fn page_url(public_url: &str, session: &Session) -> String {
     format!("{public_url}/stripe-sandbox/pay/{}", session.id)
 }
 
 /// A `checkout.session`.
-pub fn session(session: &Session, public_url: &str, expand: Expand) -> Value {
+pub(crate) fn session(session: &Session, public_url: &str, expand: Expand) -> Value {
     let payment_intent = session.payment.as_ref().map(|payment| match expand {
         Expand::Nothing => json!(payment.intent),
         _ => self::payment_intent(session, payment, public_url, expand == Expand::LatestCharge),
@@ -54,7 +54,7 @@ pub fn session(session: &Session, public_url: &str, expand: Expand) -> Value {
 }
 
 /// A `payment_intent` that succeeded.
-pub fn payment_intent(session: &Session, payment: &Payment, public_url: &str, with_charge: bool) -> Value {
+pub(crate) fn payment_intent(session: &Session, payment: &Payment, public_url: &str, with_charge: bool) -> Value {
     let latest_charge = if with_charge { charge(session, payment, public_url) } else { json!(payment.charge) };
     json!({
         "id": payment.intent,
@@ -75,7 +75,7 @@ pub fn payment_intent(session: &Session, payment: &Payment, public_url: &str, wi
 }
 
 /// A captured `charge`.
-pub fn charge(session: &Session, payment: &Payment, public_url: &str) -> Value {
+pub(crate) fn charge(session: &Session, payment: &Payment, public_url: &str) -> Value {
     json!({
         "id": payment.charge,
         "object": "charge",

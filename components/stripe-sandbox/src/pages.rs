@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 
 /// The style of all pages. It is ours and has no `<`, so it may stand in the page as it is; the content security policy
 /// names its hash.
-pub const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The page of a session, as far as it has come.
-pub fn checkout(session: &Session) -> Markup {
+pub(crate) fn checkout(session: &Session) -> Markup {
     let amount = money::show(session.amount, &session.currency);
     match (session.status, &session.payment) {
         (Status::Open, _) => page(&format!("Pay {amount}"), open(session, &amount)),
@@ -91,7 +91,7 @@ fn ended(session: &Session) -> Markup {
 }
 
 /// The receipt of a payment.
-pub fn receipt(session: &Session, payment: &Payment) -> Markup {
+pub(crate) fn receipt(session: &Session, payment: &Payment) -> Markup {
     let amount = money::show(session.amount, &session.currency);
     let content = html! {
         h1 { "Receipt" }
@@ -110,7 +110,7 @@ pub fn receipt(session: &Session, payment: &Payment) -> Markup {
 }
 
 /// A page that says what is wrong and no more.
-pub fn problem(title: &str, text: &str) -> Markup {
+pub(crate) fn problem(title: &str, text: &str) -> Markup {
     page(title, html! { h1.large { (title) } p { (text) } })
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Why a request of the API was refused.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     #[serde(skip)]
     pub status: u16,
     #[serde(rename = "type")]
@@ -24,24 +24,24 @@ struct Body<'a> {
 
 impl Refusal {
     /// A parameter is wrong; `code` may be empty.
-    pub fn invalid(code: &'static str, param: Option<&str>, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(code: &'static str, param: Option<&str>, message: impl Into<String>) -> Self {
         let param = param.map(str::to_owned);
         Refusal { status: 400, kind: "invalid_request_error", code, param, message: message.into() }
     }
 
     /// The request has no key. The sandbox takes any; Stripe asks for one, so it does too.
-    pub fn no_key() -> Self {
+    pub(crate) fn no_key() -> Self {
         let message = "You did not provide an API key. Use bearer authentication: 'Authorization: Bearer YOUR_KEY'.";
         Refusal { status: 401, ..Self::invalid("", None, message) }
     }
 
     /// No such thing, or no such address.
-    pub fn missing(code: &'static str, param: Option<&str>, message: impl Into<String>) -> Self {
+    pub(crate) fn missing(code: &'static str, param: Option<&str>, message: impl Into<String>) -> Self {
         Refusal { status: 404, ..Self::invalid(code, param, message) }
     }
 
     /// An idempotency key was used with other parameters before.
-    pub fn key_reused(key: &str) -> Self {
+    pub(crate) fn key_reused(key: &str) -> Self {
         let message = format!(
             "Keys for idempotent requests can only be used with the same parameters they were first used with. \
              Try using a key other than '{key}' if you meant to execute a different request."
@@ -50,13 +50,13 @@ impl Refusal {
     }
 
     /// The sandbox is at fault; the log says how.
-    pub fn ours() -> Self {
+    pub(crate) fn ours() -> Self {
         let message = "The sandbox could not do this; its log says why.";
         Refusal { status: 500, kind: "api_error", ..Self::invalid("", None, message) }
     }
 
     /// The response.
-    pub fn into_reply(self) -> Reply {
+    pub(crate) fn into_reply(self) -> Reply {
         Reply::json(self.status, &Body { error: &self })
     }
 }

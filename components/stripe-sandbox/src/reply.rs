@@ -23,7 +23,7 @@ type Headers = Vec<(String, Vec<u8>)>;
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The status.
     pub status: u16,
     /// The body.
@@ -33,19 +33,19 @@ pub struct Reply {
 
 impl Reply {
     /// JSON.
-    pub fn json(status: u16, value: &impl Serialize) -> Self {
+    pub(crate) fn json(status: u16, value: &impl Serialize) -> Self {
         // Strings, numbers and maps with string keys cannot fail to become JSON.
         let body = serde_json::to_vec(value).unwrap_or_default();
         Reply { status, body, headers: vec![("content-type", "application/json".to_owned())] }
     }
 
     /// A page without forms that lead to other sites.
-    pub fn page(status: u16, page: Markup) -> Self {
+    pub(crate) fn page(status: u16, page: Markup) -> Self {
         Self::page_leading_to(status, page, &[])
     }
 
     /// A page whose forms redirect to these addresses in the end: browsers hold a form's redirects to its policy too.
-    pub fn page_leading_to(status: u16, page: Markup, addresses: &[&str]) -> Self {
+    pub(crate) fn page_leading_to(status: u16, page: Markup, addresses: &[&str]) -> Self {
         let targets: BTreeSet<String> = addresses.iter().filter_map(|url| origin(url)).collect();
         let targets: String = targets.iter().map(|origin| format!(" {origin}")).collect();
         let style = STANDARD.encode(Sha256::digest(crate::pages::STYLE));
@@ -60,14 +60,14 @@ impl Reply {
     }
 
     /// Sends a browser elsewhere with GET, so that reloading repeats no payment.
-    pub fn see_other(url: &str) -> Self {
+    pub(crate) fn see_other(url: &str) -> Self {
         let mut headers = vec![("location", url.to_owned())];
         headers.extend(PAGE_HEADERS.map(|(name, value)| (name, value.to_owned())));
         Reply { status: 303, body: Vec::new(), headers }
     }
 
     /// The same with one header more.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -76,7 +76,7 @@ impl Reply {
     ///
     /// # Errors
     /// When the host refuses it, which is a mistake in this module.
-    pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
+    pub(crate) fn send(self, method: &Method) -> Result<Response, ErrorCode> {
         let (status, headers, body) = self.parts(method);
         souk_web::respond(status, headers, body)
     }

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How long a customer may pay, in seconds: Stripe's default.
-pub const LIFETIME_SECONDS: i64 = 24 * 60 * 60;
+pub(crate) const LIFETIME_SECONDS: i64 = 24 * 60 * 60;
 
 /// One line of the bill; amounts are hundredths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     pub name: String,
     pub unit_amount: i64,
     pub quantity: i64,
@@ -16,14 +16,14 @@ pub struct Line {
 
 impl Line {
     /// What the line costs.
-    pub fn amount(&self) -> i64 {
+    pub(crate) fn amount(&self) -> i64 {
         self.unit_amount.saturating_mul(self.quantity)
     }
 }
 
 /// What was asked for, beside what has a column of its own. The database keeps it as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Request {
+pub(crate) struct Request {
     pub lines: Vec<Line>,
     pub success_url: String,
     pub cancel_url: Option<String>,
@@ -35,7 +35,7 @@ pub struct Request {
 
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     Open,
     Complete,
     Expired,
@@ -43,7 +43,7 @@ pub enum Status {
 
 impl Status {
     /// Stripe's word, and the database's.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Status::Open => "open",
             Status::Complete => "complete",
@@ -54,7 +54,7 @@ impl Status {
 
 /// The payment of a complete session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Payment {
+pub(crate) struct Payment {
     /// The payment intent's id.
     pub intent: String,
     /// The charge's id.
@@ -67,7 +67,7 @@ pub struct Payment {
 
 /// A session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Session {
+pub(crate) struct Session {
     pub id: String,
     /// Seconds since 1970.
     pub created: i64,
@@ -85,12 +85,12 @@ pub struct Session {
 
 impl Session {
     /// Where a customer goes who has paid.
-    pub fn success_url(&self) -> String {
+    pub(crate) fn success_url(&self) -> String {
         self.request.success_url.replace("{CHECKOUT_SESSION_ID}", &self.id)
     }
 
     /// As it was when it was made: what an idempotent replay answers.
-    pub fn when_made(mut self) -> Self {
+    pub(crate) fn when_made(mut self) -> Self {
         self.status = Status::Open;
         self.payment = None;
         self.expires_at = self.created + LIFETIME_SECONDS;

@@ -4,7 +4,7 @@ use souk_variables as variables;
 use std::cell::OnceCell;
 
 /// Where browsers reach the application, without a slash at the end. Read once in an instance's life.
-pub fn public_url() -> Option<String> {
+pub(crate) fn public_url() -> Option<String> {
     thread_local! {
         static READ: OnceCell<String> = const { OnceCell::new() };
     }
@@ -17,7 +17,7 @@ pub fn public_url() -> Option<String> {
 }
 
 /// The secret that the webhook checks signatures with.
-pub fn endpoint_secret() -> Option<String> {
+pub(crate) fn endpoint_secret() -> Option<String> {
     read("stripe_endpoint_secret").map(|secret| secret.trim().to_owned())
 }
 

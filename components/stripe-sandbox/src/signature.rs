@@ -5,7 +5,7 @@ use sha2::Sha256;
 use std::fmt::Write as _;
 
 /// The header for a body that is sent at `time` (seconds since 1970); `None` when the secret cannot be a key.
-pub fn header(secret: &str, time: i64, body: &str) -> Option<String> {
+pub(crate) fn header(secret: &str, time: i64, body: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
     mac.update(format!("{time}.{body}").as_bytes());
     let mut header = format!("t={time},v1=");

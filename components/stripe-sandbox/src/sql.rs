@@ -10,44 +10,44 @@ macro_rules! columns {
 
 /// Parameters: id, idempotency key or null, digest, created, expires at, currency, amount, request. No row when the
 /// key is taken.
-pub const CREATE: &str = concat!(
+pub(crate) const CREATE: &str = concat!(
     "INSERT INTO sessions (id, idempotency_key, parameters, created, expires_at, currency, amount, request) ",
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (idempotency_key) DO NOTHING RETURNING ",
     columns!()
 );
 
 /// Parameters: idempotency key, digest. No row when the key was used with other parameters.
-pub const REPLAY: &str =
+pub(crate) const REPLAY: &str =
     concat!("SELECT ", columns!(), " FROM sessions WHERE idempotency_key = ?1 AND parameters = ?2");
 
 /// Parameters: id.
-pub const GET: &str = concat!("SELECT ", columns!(), " FROM sessions WHERE id = ?1");
+pub(crate) const GET: &str = concat!("SELECT ", columns!(), " FROM sessions WHERE id = ?1");
 
 /// Parameters: the charge's id.
-pub const BY_CHARGE: &str = concat!("SELECT ", columns!(), " FROM sessions WHERE charge = ?1");
+pub(crate) const BY_CHARGE: &str = concat!("SELECT ", columns!(), " FROM sessions WHERE charge = ?1");
 
 /// Parameters: id, now, payment intent, charge.
-pub const PAY: &str = concat!(
+pub(crate) const PAY: &str = concat!(
     "UPDATE sessions SET status = 'complete', paid_at = ?2, payment_intent = ?3, charge = ?4 ",
     "WHERE id = ?1 AND status = 'open' AND expires_at > ?2 RETURNING ",
     columns!()
 );
 
 /// Parameters: id, now.
-pub const EXPIRE: &str = concat!(
+pub(crate) const EXPIRE: &str = concat!(
     "UPDATE sessions SET status = 'expired', expires_at = min(expires_at, ?2) ",
     "WHERE id = ?1 AND status = 'open' RETURNING ",
     columns!()
 );
 
 /// Parameters: id. All of it, once.
-pub const REFUND: &str = concat!(
+pub(crate) const REFUND: &str = concat!(
     "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded = 0 RETURNING ",
     columns!()
 );
 
 /// Parameters: now. Sessions whose time is over and of which nobody has been told.
-pub const OVERDUE: &str =
+pub(crate) const OVERDUE: &str =
     "SELECT id FROM sessions WHERE status = 'open' AND expires_at <= ?1 ORDER BY expires_at LIMIT 10";
 
 /// The condition under which a session is removed.
@@ -59,33 +59,33 @@ macro_rules! old {
 
 /// Parameters: created before, how many to keep. Sessions are numbered as they are made, so the first says whether there
 /// is an old one. A read, so that the usual case, nothing, takes no lock.
-pub const ANY_OLD: &str =
+pub(crate) const ANY_OLD: &str =
     concat!("SELECT 1 FROM sessions WHERE number = (SELECT min(number) FROM sessions) AND ", old!());
 
 /// Parameters: as for [`ANY_OLD`]. Some at a time: more than are made meanwhile. Events go with their sessions.
-pub const PURGE: &str =
+pub(crate) const PURGE: &str =
     concat!("DELETE FROM sessions WHERE number < (SELECT min(number) + 100 FROM sessions) AND ", old!());
 
 /// Parameters: id, session, payload, copies.
-pub const ADD_EVENT: &str = "INSERT INTO events (id, session, payload, copies) VALUES (?1, ?2, ?3, ?4)";
+pub(crate) const ADD_EVENT: &str = "INSERT INTO events (id, session, payload, copies) VALUES (?1, ?2, ?3, ?4)";
 
 /// Parameters: now. A read, so that the usual case, nothing, takes no lock.
-pub const ANY_WAITING: &str = "SELECT 1 FROM events WHERE next_try <= ?1 LIMIT 1";
+pub(crate) const ANY_WAITING: &str = "SELECT 1 FROM events WHERE next_try <= ?1 LIMIT 1";
 
 /// Parameters: session.
-pub const WAITS: &str = "SELECT 1 FROM events WHERE session = ?1 LIMIT 1";
+pub(crate) const WAITS: &str = "SELECT 1 FROM events WHERE session = ?1 LIMIT 1";
 
 /// Parameters: now, until when they are ours alone. The rows come in any order.
-pub const CLAIM: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
+pub(crate) const CLAIM: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
     WHERE number IN (SELECT number FROM events WHERE next_try <= ?1 ORDER BY number LIMIT 10) \
     RETURNING number, id, payload, copies, attempts";
 
 /// Parameters: now, until when they are ours alone, session.
-pub const CLAIM_OF: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
+pub(crate) const CLAIM_OF: &str = "UPDATE events SET attempts = attempts + 1, next_try = ?2 \
     WHERE session = ?3 AND next_try <= ?1 RETURNING number, id, payload, copies, attempts";
 
 /// Parameters: number.
-pub const SENT: &str = "DELETE FROM events WHERE number = ?1";
+pub(crate) const SENT: &str = "DELETE FROM events WHERE number = ?1";
 
 /// Parameters: number, not before.
-pub const LATER: &str = "UPDATE events SET next_try = ?2 WHERE number = ?1";
+pub(crate) const LATER: &str = "UPDATE events SET next_try = ?2 WHERE number = ?1";

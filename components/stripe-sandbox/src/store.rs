@@ -14,7 +14,7 @@ const MAX_SESSIONS: i64 = 100_000;
 
 /// The database does not do its work; for the log alone.
 #[derive(Debug)]
-pub struct Fault(pub String);
+pub(crate) struct Fault(pub String);
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
@@ -23,11 +23,11 @@ impl From<Error> for Fault {
 }
 
 /// Runs one statement.
-pub type Run<'a> = dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault> + 'a;
+pub(crate) type Run<'a> = dyn FnMut(&str, &[Value]) -> Result<Vec<RowResult>, Fault> + 'a;
 
 /// What came of a wish for a session.
 #[derive(Debug, PartialEq)]
-pub enum Created {
+pub(crate) enum Created {
     /// A new one.
     New(Session),
     /// The key is known, and so are its parameters: the session as it was made then.
@@ -38,7 +38,7 @@ pub enum Created {
 
 /// How often and in which order a payment's events are sent: for testers of what receives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     Once,
     /// Each one twice.
     Duplicate,
@@ -48,7 +48,7 @@ pub enum Delivery {
 
 /// An event that waits to be sent, and is the caller's to send for now.
 #[derive(Debug, PartialEq)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     pub number: i64,
     pub id: String,
     pub payload: String,
@@ -61,7 +61,7 @@ pub struct Waiting {
 ///
 /// No transaction: each statement is right by itself, and mostly one of them writes. (A key of seven days ago may be
 /// told to be in use while its session is removed.)
-pub fn create(
+pub(crate) fn create(
     run: &mut Run,
     id: &str,
     key: Option<&str>,
@@ -91,32 +91,32 @@ pub fn create(
 }
 
 /// The session with this id.
-pub fn get(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
+pub(crate) fn get(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::GET, &[text(id)])?)
 }
 
 /// The session that this charge paid.
-pub fn by_charge(run: &mut Run, charge: &str) -> Result<Option<Session>, Fault> {
+pub(crate) fn by_charge(run: &mut Run, charge: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::BY_CHARGE, &[text(charge)])?)
 }
 
 /// Marks an open session as paid by this payment; `None` when it was not open.
-pub fn pay(run: &mut Run, id: &str, intent: &str, charge: &str, now: i64) -> Result<Option<Session>, Fault> {
+pub(crate) fn pay(run: &mut Run, id: &str, intent: &str, charge: &str, now: i64) -> Result<Option<Session>, Fault> {
     one(run(sql::PAY, &[text(id), Value::Integer(now), text(intent), text(charge)])?)
 }
 
 /// Ends an open session; `None` when it was not open.
-pub fn expire(run: &mut Run, id: &str, now: i64) -> Result<Option<Session>, Fault> {
+pub(crate) fn expire(run: &mut Run, id: &str, now: i64) -> Result<Option<Session>, Fault> {
     one(run(sql::EXPIRE, &[text(id), Value::Integer(now)])?)
 }
 
 /// Gives a payment back; `None` when there is none, or it was given back.
-pub fn refund(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
+pub(crate) fn refund(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::REFUND, &[text(id)])?)
 }
 
 /// The ids of some sessions whose time is over.
-pub fn overdue(run: &mut Run, now: i64) -> Result<Vec<String>, Fault> {
+pub(crate) fn overdue(run: &mut Run, now: i64) -> Result<Vec<String>, Fault> {
     let rows = run(sql::OVERDUE, &[Value::Integer(now)])?;
     rows.into_iter()
         .map(|row| match row.values.into_iter().next() {
@@ -127,7 +127,12 @@ pub fn overdue(run: &mut Run, now: i64) -> Result<Vec<String>, Fault> {
 }
 
 /// Stores events for sending.
-pub fn add_events(run: &mut Run, session: &str, mut events: Vec<Event>, delivery: Delivery) -> Result<(), Fault> {
+pub(crate) fn add_events(
+    run: &mut Run,
+    session: &str,
+    mut events: Vec<Event>,
+    delivery: Delivery,
+) -> Result<(), Fault> {
     if delivery == Delivery::Shuffled {
         events.reverse();
     }
@@ -139,12 +144,12 @@ pub fn add_events(run: &mut Run, session: &str, mut events: Vec<Event>, delivery
 }
 
 /// Whether an event of this session is still to be sent, be it by another request.
-pub fn waits(run: &mut Run, session: &str) -> Result<bool, Fault> {
+pub(crate) fn waits(run: &mut Run, session: &str) -> Result<bool, Fault> {
     Ok(!run(sql::WAITS, &[text(session)])?.is_empty())
 }
 
 /// Takes some waiting events, of one session or of all, the oldest first; nobody else gets them before `until`.
-pub fn claim(run: &mut Run, session: Option<&str>, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
+pub(crate) fn claim(run: &mut Run, session: Option<&str>, now: i64, until: i64) -> Result<Vec<Waiting>, Fault> {
     if run(sql::ANY_WAITING, &[Value::Integer(now)])?.is_empty() {
         return Ok(Vec::new());
     }

@@ -15,7 +15,7 @@ fn new_session() -> NewSession {
 }
 
 /// A session that can be paid.
-pub fn open() -> Session {
+pub(crate) fn open() -> Session {
     let new_session = new_session();
     Session {
         id: ID.into(),
@@ -30,7 +30,7 @@ pub fn open() -> Session {
 }
 
 /// The same one, paid.
-pub fn paid() -> Session {
+pub(crate) fn paid() -> Session {
     let payment = Payment { intent: "pi_1".into(), charge: "ch_1".into(), paid_at: CREATED + 60, refunded: 0 };
     Session { status: Status::Complete, payment: Some(payment), ..open() }
 }

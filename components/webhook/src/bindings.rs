@@ -9,8 +9,8 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use store::orders::orders::Money;
-pub use store::orders::payment_events;
+pub(crate) use store::orders::orders::Money;
+pub(crate) use store::orders::payment_events;
 
 spin_sdk::wasip3::http::service::export!(Webhook with_types_in spin_sdk::wasip3);
 use super::Webhook;

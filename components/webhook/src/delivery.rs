@@ -21,7 +21,7 @@ const PARKED: &str = "PAYMENT EVENT NOT APPLIED, someone must look at it";
 ///
 /// # Errors
 /// 503 when it must come again.
-pub fn deliver(event: &Event<'_>) -> Result<(), Reply> {
+pub(crate) fn deliver(event: &Event<'_>) -> Result<(), Reply> {
     let notice = match event.notice() {
         Ok(notice) => notice,
         Err(Unmapped::NotOurs(why)) => {

@@ -15,11 +15,11 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 /// What the recorded system said of a text that ends too early.
-pub const UNEXPECTED_END: &str = "Unexpected end of JSON input";
+pub(crate) const UNEXPECTED_END: &str = "Unexpected end of JSON input";
 
 /// Something that happened at the provider.
 #[derive(Debug, Deserialize)]
-pub struct Event<'a> {
+pub(crate) struct Event<'a> {
     /// Its id: the same id is the same event.
     pub id: String,
     /// What kind it is: `charge.succeeded`.
@@ -33,7 +33,7 @@ pub struct Event<'a> {
 
 /// Why a body is no event.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// There is nothing in it.
     Empty,
     /// It is not what the text says.
@@ -42,7 +42,7 @@ pub enum Malformed {
 
 /// What an event means to the orders.
 #[derive(Debug, PartialEq)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// A charge was captured.
     Succeeded(Charge),
     /// Some or all of a charge was given back.
@@ -53,7 +53,7 @@ pub enum Notice {
 
 /// Why an event means nothing to the orders.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Unmapped {
+pub(crate) enum Unmapped {
     /// It is not about our orders, or not about money that came or went, as the text says.
     NotOurs(&'static str),
     /// It is, or could be, and cannot be read.
@@ -65,7 +65,7 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     /// When it is no JSON object with an id and a type.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         if body.is_empty() {
             return Err(Malformed::Empty);
         }
@@ -86,7 +86,7 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     /// When it means nothing to them.
-    pub fn notice(&self) -> Result<Notice, Unmapped> {
+    pub(crate) fn notice(&self) -> Result<Notice, Unmapped> {
         match self.kind.as_str() {
             "charge.succeeded" => self.charge(None).map(Notice::Succeeded),
             "charge.refunded" => self.refund().map(Notice::Refunded),

@@ -15,11 +15,11 @@ use sha2::Sha256;
 const TOLERANCE_SECONDS: u64 = 300;
 
 /// The endpoint's secret: never empty, and never shown.
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// Blanks around it are a slip of copying: the provider's secrets have none. `None` when nothing else is in it.
-    pub fn new(text: &str) -> Option<Self> {
+    pub(crate) fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Secret(text.to_owned()))
     }
@@ -27,7 +27,7 @@ impl Secret {
 
 /// A header, taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Signature<'a> {
+pub(crate) struct Signature<'a> {
     /// Unix seconds.
     time: u64,
     /// The same as it was written, for that is what was signed.
@@ -38,7 +38,7 @@ pub struct Signature<'a> {
 
 /// Why a message is not the provider's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// There is no header, or nothing in it.
     Missing,
     /// The header has no time, several, or one that is no number.
@@ -53,7 +53,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// What the provider's library said in the recorded system.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Refusal::Missing => "No stripe-signature header value was provided.",
             Refusal::NoTime => "Unable to extract timestamp and signatures from header",
@@ -75,7 +75,7 @@ impl<'a> Signature<'a> {
     ///
     /// # Errors
     /// When there is none, or it says too little or too much.
-    pub fn parse(header: &'a str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(header: &'a str) -> Result<Self, Refusal> {
         if header.is_empty() {
             return Err(Refusal::Missing);
         }
@@ -100,7 +100,7 @@ impl<'a> Signature<'a> {
     ///
     /// # Errors
     /// [`Refusal::Mismatch`] and [`Refusal::OutsideTolerance`].
-    pub fn verify(&self, body: &[u8], secret: &Secret, now: u64) -> Result<(), Refusal> {
+    pub(crate) fn verify(&self, body: &[u8], secret: &Secret, now: u64) -> Result<(), Refusal> {
         // HMAC takes a key of any length, so this cannot fail; if it could, nothing would fit.
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.0.as_bytes()).map_err(|_| Refusal::Mismatch)?;
         mac.update(self.stamp.as_bytes());

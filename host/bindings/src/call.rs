@@ -4,7 +4,8 @@
 //! `*.spin.internal` request, so a whole tree of calls shares one deadline and one trace id.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of calls.

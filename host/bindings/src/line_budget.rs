@@ -3,7 +3,8 @@
 //! What does not fit is counted and dropped, and the count is reported once when the second is over, also when nothing
 //! more comes. A second begins with the first line after the last one has ended, so that a quiet log costs nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -65,8 +66,8 @@ impl LineBudget {
         false
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
     }
 }
 

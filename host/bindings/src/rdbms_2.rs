@@ -4,6 +4,7 @@
 use crate::Ctx;
 use wasmtime::component::{HasSelf, Linker};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/fermyon-spin@2.0.0",

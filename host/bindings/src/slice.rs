@@ -5,7 +5,8 @@
 //! not keep the permit from others, its callee among them, meanwhile.
 
 use crate::boundary::{Running, Usage};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The permit of one instance, while it has one; cheap to clone.
@@ -23,12 +24,12 @@ impl Slice {
 
     /// Keeps `permit` until it is given back.
     pub fn hold(&self, permit: OwnedSemaphorePermit) {
-        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+        *self.permit.lock() = Some(permit);
     }
 
     /// Gives the permit back: at the end of a call, and whenever the guest waits for something.
     pub fn release(&self) {
-        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.permit.lock().take();
     }
 
     /// The instance computes on this thread until what is returned is dropped.

@@ -10,10 +10,11 @@
 //! processor time and loses lines, while the host's memory, its disk and the lines of others stay as they are.
 
 use super::line_budget::LineBudget;
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt::Write as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -99,7 +100,7 @@ impl State {
 
 impl Output {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn write(&self, bytes: &[u8]) {

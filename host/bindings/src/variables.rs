@@ -12,6 +12,7 @@ use souk_manifest::Component;
 use std::collections::BTreeMap;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/spin-variables@3.0.0",
@@ -22,6 +23,7 @@ mod generated {
 }
 use generated::spin::variables::variables as wit;
 
+#[allow(unreachable_pub, reason = "generated")]
 mod spin_2 {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/fermyon-spin@2.0.0",
@@ -32,6 +34,7 @@ mod spin_2 {
 }
 use spin_2::fermyon::spin::variables as wit_2;
 
+#[allow(unreachable_pub, reason = "generated")]
 mod config {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/wasi-config@0.2.0-draft-2024-09-27",

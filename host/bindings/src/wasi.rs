@@ -19,7 +19,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// The binding. What the manifest grants of WASI are files.
-pub const BINDING: Binding = Binding {
+pub(crate) const BINDING: Binding = Binding {
     name: "files",
     interfaces: &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"],
     key: "files",

@@ -72,7 +72,7 @@ pub(super) struct TypePath {
 }
 
 impl TypePath {
-    pub fn root(text: &str) -> Self {
+    pub(crate) fn root(text: &str) -> Self {
         TypePath { text: text.to_owned(), depth: 0 }
     }
 
@@ -90,7 +90,7 @@ impl Shape {
     ///
     /// # Errors
     /// At the first handle, at two names that are the same in camel case, and at a type that nests too deep.
-    pub fn of(ty: &Type, at: &TypePath) -> Result<Shape, CodecError> {
+    pub(crate) fn of(ty: &Type, at: &TypePath) -> Result<Shape, CodecError> {
         if at.depth > MAX_DEPTH {
             return Err(at.error(format!("its JSON nests more than {MAX_DEPTH} levels deep")));
         }
@@ -153,12 +153,12 @@ impl Shape {
     }
 
     /// The shape of a function's parameters.
-    pub fn params<'a>(params: impl Iterator<Item = (&'a str, Type)>) -> Result<Shape, CodecError> {
+    pub(crate) fn params<'a>(params: impl Iterator<Item = (&'a str, Type)>) -> Result<Shape, CodecError> {
         Ok(Shape::Params(fields(params, &TypePath::root("parameters"))?))
     }
 
     /// What JSON is expected, for errors.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Shape::Bool => "bool".to_owned(),
             Shape::S8 => "s8".to_owned(),

@@ -42,19 +42,19 @@ pub(super) struct Trail<'a> {
 
 impl<'a> Trail<'a> {
     /// A trail with this much memory, in bytes.
-    pub fn with_memory(bytes: usize) -> Self {
+    pub(crate) fn with_memory(bytes: usize) -> Self {
         Trail { left: bytes.into(), ..Trail::default() }
     }
 
     /// A trail whose memory `more` gives: see [`decode_params_in`](super::FunctionCodec::decode_params_in).
-    pub fn with_memory_from(more: &'a dyn Fn(usize) -> bool) -> Self {
+    pub(crate) fn with_memory_from(more: &'a dyn Fn(usize) -> bool) -> Self {
         Trail { more: Some(more), ..Trail::default() }
     }
 }
 
 impl Trail<'_> {
     /// Takes memory; says whether there was so much.
-    pub fn spend(&self, bytes: usize) -> bool {
+    pub(crate) fn spend(&self, bytes: usize) -> bool {
         let missing = bytes.saturating_sub(self.left.get());
         let asked = missing.max(RESERVE_STEP_BYTES);
         if missing > 0 {
@@ -68,12 +68,12 @@ impl Trail<'_> {
     }
 
     /// Notes what is wrong. Returns a text for serde's error, which [`Trail::error`] drops.
-    pub fn fail(&self, message: impl Into<String>) -> &'static str {
+    pub(crate) fn fail(&self, message: impl Into<String>) -> &'static str {
         self.message.replace(Some(message.into()));
         "see the trail"
     }
 
-    pub fn passed(&self, step: Step<'_>) {
+    pub(crate) fn passed(&self, step: Step<'_>) {
         let text = match step {
             Step::Root => return,
             Step::Key(key) => format!(".{key}"),
@@ -85,7 +85,7 @@ impl Trail<'_> {
 
     /// The error to report: what [`Trail::fail`] noted, or serde_json's own complaint about the text. What serde says
     /// about a value of the wrong kind is left out, because it quotes the value.
-    pub fn error(&self, error: &serde_json::Error) -> CodecError {
+    pub(crate) fn error(&self, error: &serde_json::Error) -> CodecError {
         let mut path = "$".to_owned();
         path.extend(self.steps.borrow().iter().rev().map(String::as_str));
         let message = self.message.take().unwrap_or_else(|| match error.is_data() {

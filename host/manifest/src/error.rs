@@ -99,13 +99,13 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub fn new(path: impl Into<PathBuf>, text: &str) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>, text: &str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Source { path: path.into(), line_starts: std::iter::once(0).chain(ends).collect() }
     }
 
     /// The line in which a span begins, from 1.
-    pub fn line(&self, span: &Range<usize>) -> usize {
+    pub(crate) fn line(&self, span: &Range<usize>) -> usize {
         self.line_starts.partition_point(|start| *start <= span.start)
     }
 }
@@ -118,20 +118,20 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub fn error(&self, diagnostic: Diagnostic) {
+    pub(crate) fn error(&self, diagnostic: Diagnostic) {
         self.errors.borrow_mut().push(diagnostic);
     }
 
-    pub fn warning(&self, diagnostic: Diagnostic) {
+    pub(crate) fn warning(&self, diagnostic: Diagnostic) {
         self.warnings.borrow_mut().push(diagnostic);
     }
 
-    pub fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         !self.errors.borrow().is_empty()
     }
 
     /// The warnings, or the errors when there are any.
-    pub fn finish(self) -> Result<Vec<Diagnostic>, ManifestErrors> {
+    pub(crate) fn finish(self) -> Result<Vec<Diagnostic>, ManifestErrors> {
         let mut errors = self.errors.into_inner();
         if errors.is_empty() {
             let mut warnings = self.warnings.into_inner();

@@ -27,6 +27,7 @@ mod application;
 pub mod budget;
 mod build;
 mod check;
+pub mod clock;
 mod component;
 mod database;
 mod declared;

@@ -37,12 +37,12 @@ pub(super) struct Reserved(Vec<At<String>>);
 
 impl Reserved {
     /// Reads `reserved_routes`.
-    pub fn read(table: &mut Table<'_, '_>) -> Self {
+    pub(crate) fn read(table: &mut Table<'_, '_>) -> Self {
         Reserved(table.strings("reserved_routes"))
     }
 
     /// Marks the routes that are named, each as its trigger writes it.
-    pub fn mark(&self, routes: &mut [Route], file: File<'_>) {
+    pub(crate) fn mark(&self, routes: &mut [Route], file: File<'_>) {
         for At { value, line } in &self.0 {
             let mut found = false;
             for route in routes.iter_mut() {

@@ -122,8 +122,8 @@ impl Secrets {
 /// When the system gives no random bytes.
 pub fn random() -> Result<String, SecretError> {
     let mut bytes = [0; SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(SecretError::NoRandomness)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    crate::clock::fill_random(&mut bytes).map_err(SecretError::NoRandomness)?;
+    Ok(hex::encode(bytes))
 }
 
 /// Writes a file that its owner alone can read: under its name stands nothing, or all of it.

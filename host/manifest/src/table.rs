@@ -26,7 +26,7 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    pub fn diagnostic(
+    pub(crate) fn diagnostic(
         &self,
         line: Option<usize>,
         component: Option<&str>,
@@ -43,7 +43,7 @@ impl File<'_> {
     }
 
     /// Parses the file's text; a syntax error is reported and gives `None`.
-    pub fn parse<'i>(&self, text: &'i str) -> Option<Spanned<DeTable<'i>>> {
+    pub(crate) fn parse<'i>(&self, text: &'i str) -> Option<Spanned<DeTable<'i>>> {
         match DeTable::parse(text) {
             Ok(root) => Some(root),
             Err(error) => {
@@ -77,19 +77,19 @@ pub(super) struct Table<'a, 'i> {
 }
 
 impl<'a, 'i> Table<'a, 'i> {
-    pub fn new(file: File<'a>, place: impl Into<String>, line: usize, entries: &'a DeTable<'i>) -> Self {
+    pub(crate) fn new(file: File<'a>, place: impl Into<String>, line: usize, entries: &'a DeTable<'i>) -> Self {
         Table { file, place: place.into(), component: None, line, entries, asked: Vec::new(), refused: Vec::new() }
     }
 
-    pub fn error(&self, line: usize, message: impl Into<String>, fix: impl Into<String>) {
+    pub(crate) fn error(&self, line: usize, message: impl Into<String>, fix: impl Into<String>) {
         self.file.report.error(self.file.diagnostic(Some(line), self.component, message, fix));
     }
 
-    pub fn warning(&self, line: usize, message: impl Into<String>, fix: impl Into<String>) {
+    pub(crate) fn warning(&self, line: usize, message: impl Into<String>, fix: impl Into<String>) {
         self.file.report.warning(self.file.diagnostic(Some(line), self.component, message, fix));
     }
 
-    pub fn line_of(&self, span: &Range<usize>) -> usize {
+    pub(crate) fn line_of(&self, span: &Range<usize>) -> usize {
         self.file.source.line(span)
     }
 
@@ -114,13 +114,13 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// The value of `key`, whatever its type, with the line of the key.
-    pub fn value(&mut self, key: &'static str) -> Option<(usize, &'a Spanned<DeValue<'i>>)> {
+    pub(crate) fn value(&mut self, key: &'static str) -> Option<(usize, &'a Spanned<DeValue<'i>>)> {
         self.asked.push(key);
         self.find(key)
     }
 
     /// Reports that the value of `key` has the wrong type.
-    pub fn mismatch(&self, key: &str, line: usize, wanted: &str, found: &DeValue<'_>) {
+    pub(crate) fn mismatch(&self, key: &str, line: usize, wanted: &str, found: &DeValue<'_>) {
         let fix = match (wanted, found) {
             ("a string", DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {
                 format!("put the value of `{key}` in quotes")
@@ -132,7 +132,7 @@ impl<'a, 'i> Table<'a, 'i> {
         self.error(line, format!("`{key}` must be {wanted}, and is of type {}", found.type_str()), fix);
     }
 
-    pub fn string(&mut self, key: &'static str) -> Option<At<String>> {
+    pub(crate) fn string(&mut self, key: &'static str) -> Option<At<String>> {
         let (line, value) = self.value(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(At { value: text.to_string(), line }),
@@ -144,7 +144,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// As [`Table::string`], and an error when the key is missing.
-    pub fn required_string(&mut self, key: &'static str, fix: &str) -> Option<At<String>> {
+    pub(crate) fn required_string(&mut self, key: &'static str, fix: &str) -> Option<At<String>> {
         if self.find(key).is_none() {
             if !self.misspelt(key) {
                 self.asked.push(key);
@@ -156,7 +156,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// Whether another key is most likely meant for `key`; it is reported, once.
-    pub fn misspelt(&mut self, key: &'static str) -> bool {
+    pub(crate) fn misspelt(&mut self, key: &'static str) -> bool {
         let mut names = self.entries().into_iter().map(|(name, _)| name);
         let Some(name) = names.find(|name| name.value != key && nearest(name.value, [key]).is_some()) else {
             return false;
@@ -170,7 +170,7 @@ impl<'a, 'i> Table<'a, 'i> {
         format!("unknown key `{key}` in {}", self.place)
     }
 
-    pub fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
+    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
         let (line, value) = self.value(key)?;
         match value.get_ref() {
             DeValue::Boolean(value) => Some(At { value: *value, line }),
@@ -182,7 +182,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// A list of strings; empty when the key is missing.
-    pub fn strings(&mut self, key: &'static str) -> Vec<At<String>> {
+    pub(crate) fn strings(&mut self, key: &'static str) -> Vec<At<String>> {
         let Some((line, value)) = self.value(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
             self.mismatch(key, line, "a list of strings", value.get_ref());
@@ -200,7 +200,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// A table under `key`.
-    pub fn table(&mut self, key: &'static str) -> Option<Table<'a, 'i>> {
+    pub(crate) fn table(&mut self, key: &'static str) -> Option<Table<'a, 'i>> {
         let (line, value) = self.value(key)?;
         match value.get_ref() {
             DeValue::Table(entries) => Some(self.inner(self.place_of(key), line, entries)),
@@ -212,7 +212,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// The tables of an array of tables.
-    pub fn tables(&mut self, key: &'static str) -> Vec<Table<'a, 'i>> {
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Table<'a, 'i>> {
         let Some((line, value)) = self.value(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
             self.mismatch(key, line, "an array of tables", value.get_ref());
@@ -232,7 +232,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// Every entry of a table whose keys are names that the author chose.
-    pub fn entries(&self) -> Vec<(At<&'a str>, &'a Spanned<DeValue<'i>>)> {
+    pub(crate) fn entries(&self) -> Vec<(At<&'a str>, &'a Spanned<DeValue<'i>>)> {
         let entries: &'a DeTable<'i> = self.entries;
         let named = |(name, value): (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)| {
             (At { value: name.get_ref().as_ref(), line: self.line_of(&name.span()) }, value)
@@ -241,7 +241,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// Every entry as a string: `environment`, `variables`.
-    pub fn string_entries(&self) -> Vec<(At<&'a str>, String)> {
+    pub(crate) fn string_entries(&self) -> Vec<(At<&'a str>, String)> {
         let mut strings = Vec::new();
         for (name, value) in self.entries() {
             match value.get_ref() {
@@ -253,7 +253,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// `value` as a table inside this one, under a name that the author chose.
-    pub fn entry(&self, name: &At<&'a str>, value: &'a Spanned<DeValue<'i>>) -> Option<Table<'a, 'i>> {
+    pub(crate) fn entry(&self, name: &At<&'a str>, value: &'a Spanned<DeValue<'i>>) -> Option<Table<'a, 'i>> {
         match value.get_ref() {
             DeValue::Table(entries) => Some(self.inner(self.place_of(name.value), name.line, entries)),
             other => {
@@ -264,12 +264,12 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// Keeps a key that is read only to be refused out of the list of known ones.
-    pub fn hide(&mut self, key: &'static str) {
+    pub(crate) fn hide(&mut self, key: &'static str) {
         self.refused.push(key);
     }
 
     /// Refuses a key that Spin knows and Souk does not support.
-    pub fn refuse(&mut self, key: &'static str, message: &str, fix: &str) {
+    pub(crate) fn refuse(&mut self, key: &'static str, message: &str, fix: &str) {
         self.hide(key);
         if let Some((line, _)) = self.find(key) {
             self.error(line, message, fix);
@@ -277,7 +277,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// Reports every key that nobody asked for. Call it last.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         let mut known: Vec<_> = self.asked.iter().copied().filter(|key| !self.refused.contains(key)).collect();
         known.sort_unstable();
         known.dedup();

@@ -21,7 +21,7 @@ enum Part {
 
 impl Template {
     /// Reads a template; `None` when a `{{` has no `}}`. A lone `}}` is text, as in Spin.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((literal, opened)) = rest.split_once("{{") {
@@ -39,7 +39,7 @@ impl Template {
     }
 
     /// The variables that the template names.
-    pub fn variables(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Variable(name) => Some(name.as_str()),
             Part::Literal(_) => None,
@@ -47,7 +47,7 @@ impl Template {
     }
 
     /// The text with every variable's value in place; secret when one of them is. `None` when one has no value.
-    pub fn resolve(&self, values: &BTreeMap<String, Value>) -> Option<Value> {
+    pub(crate) fn resolve(&self, values: &BTreeMap<String, Value>) -> Option<Value> {
         let mut text = String::new();
         let mut secret = false;
         for part in &self.parts {

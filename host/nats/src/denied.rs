@@ -3,9 +3,9 @@
 //! The server answers such a message with an error of its own, and who waits for a reply to it waits in vain. So what was
 //! refused is kept here, for those who would otherwise say that nobody answers.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of refusals.
@@ -31,7 +31,7 @@ impl Denied {
         let Some((_, what)) = said.split_once("Permissions Violation for ") else { return };
         let Some(subject) = what.split('"').nth(1) else { return };
         let refusal = Refusal { at: Instant::now(), publish: what.starts_with("Publish"), subject: subject.to_owned() };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|one| one.publish != refusal.publish || one.subject != refusal.subject);
         all.push_back(refusal);
         if all.len() > MAX_REMEMBERED {
@@ -41,13 +41,13 @@ impl Denied {
 
     /// Whether publishing to `subject` was refused since `since`.
     pub(super) fn publish(&self, subject: &str, since: Instant) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.iter().any(|one| one.publish && one.subject == subject && one.at >= since)
     }
 
     /// What was refused since `since` of the subjects that are `meant`, for a sentence: `publish to X, subscribe to Y`.
     pub(super) fn since(&self, since: Instant, meant: impl Fn(&str) -> bool) -> Option<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let said = all.iter().filter(|one| one.at >= since && meant(&one.subject)).map(
             |Refusal { publish, subject, .. }| {
                 let verb = if *publish { "publish" } else { "subscribe" };

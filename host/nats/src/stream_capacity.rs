@@ -8,8 +8,9 @@
 //! the stream is when a second has passed, and when it has sent a [share](MAX_FILLING_HOSTS) of what is kept free.
 
 use async_nats::jetstream::stream::{Info, Stream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use parking_lot::{Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio::time::timeout;
 
 souk_manifest::fixed_limits! {
@@ -156,7 +157,7 @@ impl StreamCapacity {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

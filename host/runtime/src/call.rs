@@ -63,7 +63,7 @@ impl Pool {
         results: &mut [Val],
         context: CallContext,
     ) -> Result<(), CallError> {
-        let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
+        let (deadline, trace) = (context.deadline, context.trace.clone());
         let mut run = pin!(self.run(function, params, results, context));
         let returned = match tokio::time::timeout_at(deadline, run.as_mut()).await {
             Ok(returned) => returned?,

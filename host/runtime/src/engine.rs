@@ -1,12 +1,13 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
 use super::vital::vital_thread;
+use parking_lot::Mutex;
 use souk_bindings::boundary::Usage;
 use souk_bindings::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use souk_manifest::limits::ComponentLimits;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
@@ -76,7 +77,7 @@ impl Engine {
                     vital_thread("the clock of fairness", || {
                         while !stop.load(Ordering::Relaxed) {
                             std::thread::sleep(CPU_SLICE);
-                            let sampled = sampled.lock().unwrap_or_else(PoisonError::into_inner);
+                            let sampled = sampled.lock();
                             sampled.iter().for_each(|usage| usage.tick());
                             drop(sampled);
                             engine.increment_epoch();
@@ -90,7 +91,7 @@ impl Engine {
 
     /// Counts processor time for `usage` from now on, as long as the engine runs.
     pub fn sample(&self, usage: &Arc<Usage>) {
-        self.sampled.lock().unwrap_or_else(PoisonError::into_inner).push(usage.clone());
+        self.sampled.lock().push(usage.clone());
     }
 
     /// How much processor time a tick stands for.

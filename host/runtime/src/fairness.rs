@@ -7,8 +7,8 @@
 
 use souk_bindings::Ctx;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 
 /// The permits for guests that have used up a slice.

@@ -181,7 +181,7 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let (deadline, trace) = (tokio::time::Instant::from_std(context.deadline), context.trace.clone());
+        let (deadline, trace) = (context.deadline, context.trace.clone());
         let mut serving = pin!(self.serve(request, context, head, &progress));
         let result = match tokio::time::timeout_at(deadline, serving.as_mut()).await {
             Ok(result) => result,

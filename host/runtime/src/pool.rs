@@ -5,15 +5,17 @@ use super::error::{CallError, Failure};
 use super::fairness::Fairness;
 use super::handler::Handler;
 use super::panic;
+use parking_lot::Mutex;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::Func;
 
@@ -178,8 +180,8 @@ impl Pool {
         drop(old);
     }
 
-    fn instances(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn instances(&self) -> parking_lot::MutexGuard<'_, Vec<Instance>> {
+        self.idle.lock()
     }
 
     pub(super) fn error(&self, failure: Failure, detail: impl std::fmt::Display) -> CallError {

@@ -13,7 +13,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// Raises the bound on open descriptors to what the system allows, and warns when that is less than `limits` need.
-pub fn raise(limits: &EdgeLimits) {
+pub(crate) fn raise(limits: &EdgeLimits) {
     let now = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: now.maximum, maximum: now.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Warns when the application may take more memory than there is.
-pub fn check_memory(limits: &EdgeLimits) {
+pub(crate) fn check_memory(limits: &EdgeLimits) {
     let Some(memory) = memory(Path::new("/")) else { return };
     let most = limits.application_memory.as_u64().saturating_add(limits.request_memory.as_u64());
     if most > memory {

@@ -68,21 +68,21 @@ fn is_spins(name: &HeaderName) -> bool {
 }
 
 /// The route of requests that components make to each other.
-pub struct InternalRoute(Router<RouteHeaders>);
+pub(crate) struct InternalRoute(Router<RouteHeaders>);
 
 impl InternalRoute {
     /// The client of a request that a component has made.
-    pub const NO_CLIENT: HeaderValue = HeaderValue::from_static("0.0.0.0:0");
+    pub(crate) const NO_CLIENT: HeaderValue = HeaderValue::from_static("0.0.0.0:0");
 
     /// The route `/...`.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pattern = RoutePattern::everything();
         let headers = RouteHeaders::of(&pattern, "/");
         InternalRoute(Router::new([(pattern, headers)]))
     }
 
     /// Sets the headers of a request to `url`, which is absolute.
-    pub fn set(&self, headers: &mut HeaderMap, url: &Uri) {
+    pub(crate) fn set(&self, headers: &mut HeaderMap, url: &Uri) {
         if let Some(found) = self.0.route(url.path()) {
             found.target.set(headers, url, &found, &Self::NO_CLIENT);
         }

@@ -42,6 +42,6 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// The use of each budget of `app`.
-pub fn of(app: &App) -> Vec<Used> {
+pub(crate) fn of(app: &App) -> Vec<Used> {
     app.uses().into_iter().map(Used::from).collect()
 }

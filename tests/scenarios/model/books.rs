@@ -15,7 +15,7 @@ const MAX_ORDER_CENTS: u64 = 99_999_999;
 const NO_ORDER: &str = "06c2f957-e9ca-41b2-bcae-4cb7c7a730f2";
 
 /// One sequence's customer, products, orders and events.
-pub struct Books<'a> {
+pub(super) struct Books<'a> {
     shop: &'a Shop,
     admin: &'a str,
     stranger: &'a str,
@@ -47,7 +47,7 @@ struct Charge {
 
 impl<'a> Books<'a> {
     /// A customer and three products that are new.
-    pub async fn open(shop: &'a Shop, admin: &'a str, stranger: &'a str) -> Books<'a> {
+    pub(super) async fn open(shop: &'a Shop, admin: &'a str, stranger: &'a str) -> Books<'a> {
         let mut products = Vec::new();
         for price in [50, 1999, 750_001] {
             let body = json!({ "name": format!("product of {price} cents"), "price": price as f64 / 100.0 });
@@ -59,7 +59,7 @@ impl<'a> Books<'a> {
     }
 
     /// Does a step, and checks the answer.
-    pub async fn play(&mut self, step: &Step) {
+    pub(super) async fn play(&mut self, step: &Step) {
         let at = |order: &proptest::sample::Index, orders: &[Order]| match orders.len() {
             0 => None,
             count => Some(order.index(count)),
@@ -237,7 +237,7 @@ impl<'a> Books<'a> {
     }
 
     /// Compares everything with the store.
-    pub async fn compare(&self) {
+    pub(super) async fn compare(&self) {
         for status in STATUSES.into_iter().map(Some).chain([None]) {
             self.list(status).await;
         }

@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 
 /// Something that somebody does. An [`Index`] picks one of what is there by then.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(super) enum Step {
     /// The customer orders pieces of each product; no pieces, no line.
     Order { key: Option<u8>, pieces: [u32; 3] },
     /// The administrator changes a price.
@@ -29,7 +29,7 @@ pub enum Step {
 
 /// Who sets a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub(super) enum Who {
     Owner,
     Admin,
     Stranger,
@@ -37,7 +37,7 @@ pub enum Who {
 
 /// What is told of one of an order's charges, `at` so many seconds.
 #[derive(Clone, Debug)]
-pub struct News {
+pub(super) struct News {
     pub charge: usize,
     pub at: u64,
     /// How much was given back, in hundredths of the whole; none where it tells of the payment.
@@ -46,17 +46,17 @@ pub struct News {
 
 /// Why an event does not fit.
 #[derive(Clone, Copy, Debug)]
-pub enum Flaw {
+pub(super) enum Flaw {
     Amount(i64),
     Currency,
     NoOrder,
 }
 
 /// Every status, as the API writes it.
-pub const STATUSES: [&str; 5] = ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"];
+pub(super) const STATUSES: [&str; 5] = ["PENDING", "PAID", "DELIVERED", "CANCELLED", "REFUNDED"];
 
 /// Any sequence.
-pub fn sequence() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn sequence() -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..25)
 }
 

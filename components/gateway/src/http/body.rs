@@ -94,7 +94,7 @@ fn too_large() -> Error {
 }
 
 /// The body of `request` as JSON text; empty when it has none that is parsed.
-pub async fn read(request: Request, headers: &Headers) -> Result<String, Error> {
+pub(crate) async fn read(request: Request, headers: &Headers) -> Result<String, Error> {
     let Some(content_type) = header(headers, "content-type") else { return Ok(String::new()) };
     let Some(format) = Format::of(&content_type, header(headers, "content-encoding").as_deref())? else {
         return Ok(String::new());

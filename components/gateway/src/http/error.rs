@@ -9,7 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 /// A refusal, ready to be sent.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     status: u16,
     shape: Shape,
     message: Message,
@@ -46,47 +46,47 @@ impl Error {
     }
 
     /// The request is malformed in one way.
-    pub fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, Shape::Http, message)
     }
 
     /// Fields are wrong: one message each.
-    pub fn invalid(messages: Vec<String>) -> Self {
+    pub(crate) fn invalid(messages: Vec<String>) -> Self {
         Error { status: 400, shape: Shape::Http, message: Message::Many(messages), detail: None }
     }
 
     /// No route takes this method and path.
-    pub fn no_route(method: &str, target: &str) -> Self {
+    pub(crate) fn no_route(method: &str, target: &str) -> Self {
         Self::new(404, Shape::Http, format!("Cannot {method} {target}"))
     }
 
     /// The request says not who makes it.
-    pub fn no_token() -> Self {
+    pub(crate) fn no_token() -> Self {
         Self::new(401, Shape::Http, "Token not found")
     }
 
     /// The request does not prove who makes it.
-    pub fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         Self::new(401, Shape::Bare, "Unauthorized")
     }
 
     /// Whoever makes the request may not.
-    pub fn forbidden() -> Self {
+    pub(crate) fn forbidden() -> Self {
         Self::new(403, Shape::Http, "Forbidden resource")
     }
 
     /// The body cannot be read as HTTP has it.
-    pub fn protocol(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn protocol(status: u16, message: impl Into<String>) -> Self {
         Self::new(status, Shape::Protocol, message)
     }
 
     /// A service refuses, with a message for the client.
-    pub fn service(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn service(status: u16, message: impl Into<String>) -> Self {
         Self::new(status, Shape::Service, message)
     }
 
     /// The service of accounts refuses, or any service cannot answer now: their bodies were always the other way round.
-    pub fn remote(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn remote(status: u16, message: impl Into<String>) -> Self {
         Self::new(status, Shape::Remote, message)
     }
 
@@ -94,24 +94,24 @@ impl Error {
     ///
     /// Nothing is logged here: whoever met the cause has logged it, the service or, where a call failed, the host. An
     /// overload has no cause but the requests themselves, and is one status of each of them in the log of requests.
-    pub fn unavailable(what: &str) -> Self {
+    pub(crate) fn unavailable(what: &str) -> Self {
         Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
     /// Something is wrong here or in a service; `detail` goes to the log, nothing of it to the client.
-    pub fn internal(detail: &str) -> Self {
+    pub(crate) fn internal(detail: &str) -> Self {
         eprintln!("internal error: {detail}");
         Self::protocol(500, "Internal server error")
     }
 
     /// Adds a key to the body, for programs that act on the error.
-    pub fn with(mut self, key: &'static str, value: String) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, value: String) -> Self {
         self.detail = Some((key, value));
         self
     }
 
     /// The response.
-    pub fn into_reply(self) -> Reply {
+    pub(crate) fn into_reply(self) -> Reply {
         // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
         Reply {
             status: self.status,

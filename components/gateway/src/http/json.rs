@@ -13,7 +13,7 @@ use std::fmt;
 
 /// A value of JSON, decoded as far as rules need.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     Null,
     Bool,
     /// A number, as it was written.
@@ -25,14 +25,14 @@ pub enum Value<'a> {
 
 /// The fields of an object. An array counts as an object whose keys are its positions, and no body as an empty object.
 #[derive(Debug, Default)]
-pub struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Fields<'a> {
     /// Parses the text of an object or an array; an empty text has no fields.
     ///
     /// # Errors
     /// 400 when the text is anything else.
-    pub fn parse(text: &'a str) -> Result<Self, Error> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Error> {
         let malformed = |e: serde_json::Error| Error::bad_request(format!("Malformed JSON: {e}"));
         if text.is_empty() {
             return Ok(Fields::default());
@@ -43,17 +43,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a field; of a repeated one the last, as JSON.parse has it.
-    pub fn get(&self, name: &str) -> Option<&Value<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value<'a>> {
         self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// All values in their order: an array's elements.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = &Value<'a>> {
+    pub(crate) fn values(&self) -> impl ExactSizeIterator<Item = &Value<'a>> {
         self.0.iter().map(|(_, value)| value)
     }
 
     /// The fields that are not among `known`, once each. `__proto__` is passed over, as it always was.
-    pub fn unknown(&self, known: &[&str]) -> impl Iterator<Item = &str> {
+    pub(crate) fn unknown(&self, known: &[&str]) -> impl Iterator<Item = &str> {
         let mut seen = HashSet::new();
         self.0
             .iter()

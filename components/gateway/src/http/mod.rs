@@ -1,11 +1,11 @@
 //! HTTP as Express did it: bodies, query strings, entity tags and error shapes. It names no route and no service.
 
-pub mod body;
-pub mod error;
-pub mod json;
-pub mod path;
-pub mod query;
-pub mod reply;
+pub(crate) mod body;
+pub(crate) mod error;
+pub(crate) mod json;
+pub(crate) mod path;
+pub(crate) mod query;
+pub(crate) mod reply;
 
 use error::Error;
 use json::Fields;
@@ -13,7 +13,7 @@ use reply::Reply;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Request as WasiRequest, Response};
 
 /// A request, as far as a route needs it.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The method.
     pub method: &'a Method,
     /// Path and query as the client sent them, for messages.
@@ -29,7 +29,7 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// The value of a header. Each costs a call into the host, so a route asks for what it needs.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         souk_web::header(self.headers, name)
     }
 }
@@ -40,7 +40,7 @@ impl Request<'_> {
 ///
 /// # Errors
 /// When the host refuses the response, which is a mistake in [`reply`].
-pub async fn serve(
+pub(crate) async fn serve(
     request: WasiRequest,
     dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>,
 ) -> Result<Response, ErrorCode> {

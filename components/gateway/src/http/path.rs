@@ -5,7 +5,7 @@ use super::error::Error;
 use std::borrow::Cow;
 
 /// The segments of a path. Empty ones stay, so that `//` matches nothing.
-pub fn segments(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.strip_suffix('/').unwrap_or(path).split('/').skip(1)
 }
 
@@ -13,7 +13,7 @@ pub fn segments(path: &str) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 /// 400 when it is not the percent-encoding of UTF-8.
-pub fn parameter(segment: &str) -> Result<Cow<'_, str>, Error> {
+pub(crate) fn parameter(segment: &str) -> Result<Cow<'_, str>, Error> {
     if !segment.contains('%') {
         return Ok(Cow::Borrowed(segment));
     }

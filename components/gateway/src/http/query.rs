@@ -21,7 +21,7 @@ enum Node {
 ///
 /// # Errors
 /// 413 when it has more than 1000 parameters.
-pub fn to_json(query: &str) -> Result<String, Error> {
+pub(crate) fn to_json(query: &str) -> Result<String, Error> {
     if query.is_empty() {
         return Ok(String::new());
     }

@@ -11,7 +11,7 @@ const RETRY_AFTER: &[u8] = b"1";
 
 /// An answer, before HTTP's own rules are applied to it.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The status.
     pub status: u16,
     /// The body.
@@ -24,7 +24,7 @@ pub struct Reply {
 
 /// What a body is.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub(crate) enum Kind {
     Json,
     /// A page, with the `Content-Security-Policy` that it needs.
     Page(&'static str),
@@ -32,13 +32,13 @@ pub enum Kind {
 
 impl Reply {
     /// An answer that carries `value`, for the one who asked.
-    pub fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
+    pub(crate) fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
         Ok(Reply { status, body, kind: Kind::Json, public: false })
     }
 
     /// The same answer, for anyone: it depends on no token and tells nothing about a user.
-    pub fn public(self) -> Self {
+    pub(crate) fn public(self) -> Self {
         Reply { public: true, ..self }
     }
 
@@ -46,7 +46,7 @@ impl Reply {
     ///
     /// # Errors
     /// When the host refuses a header, which none of these gives it a reason to.
-    pub fn send(self, method: &Method, request: &Headers) -> Result<Response, ErrorCode> {
+    pub(crate) fn send(self, method: &Method, request: &Headers) -> Result<Response, ErrorCode> {
         let tag = etag::of(&self.body);
         let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
         // A 304 has them too: RFC 9110, section 15.4.5.

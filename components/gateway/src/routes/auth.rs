@@ -18,7 +18,7 @@ use spin_sdk::wasip3::http::types::Method;
 use super::openapi::bodies::{BodyErrors, CredentialsBody, Failures, LoginErrors, NewAccountBody};
 
 /// Answers a request for `/api/auth/...`.
-pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Post, [action]) => match action.to_ascii_lowercase().as_str() {
             "register" => register(request.body),
@@ -133,7 +133,7 @@ impl<'a> View<'a> {
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(register, login, verify))]
-pub struct Api;
+pub(super) struct Api;
 
 #[cfg(test)]
 mod tests;

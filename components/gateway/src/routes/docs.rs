@@ -10,16 +10,16 @@ use crate::http::reply::{Kind, Reply};
 use spin_sdk::wasip3::http::types::Method;
 
 /// The description, as OpenAPI 3.1.
-pub const DOCUMENT: &str = include_str!("../../openapi.json");
+pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
 /// The same as a page.
-pub const PAGE: &str = include_str!("../../docs.html");
+pub(super) const PAGE: &str = include_str!("../../docs.html");
 /// What the page may do: be shown, with the one style sheet and the icon that it carries. A test compares the hash.
-pub const POLICY: &str = "default-src 'none'; img-src data:; \
+pub(super) const POLICY: &str = "default-src 'none'; img-src data:; \
                           style-src 'sha256-AyEWtEmUmXNEBFbAhJ5J6zsHtG0Fab667v3Mt/K3ZK4='; \
                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers a request for `/api/openapi.json` or `/api/docs`.
-pub fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Result<Reply, Error> {
+pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Result<Reply, Error> {
     let (body, kind) = match (request.method, rest, resource) {
         (Method::Get | Method::Head, [], "docs") => (PAGE, Kind::Page(POLICY)),
         (Method::Get | Method::Head, [], _) => (DOCUMENT, Kind::Json),

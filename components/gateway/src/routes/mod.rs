@@ -15,7 +15,7 @@ use crate::http::reply::Reply;
 use crate::http::{Request, path};
 
 /// Finds the route of a request and runs it.
-pub fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
+pub(crate) fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
     let mut segments = path::segments(request.path);
     if !segments.next().is_some_and(|prefix| prefix.eq_ignore_ascii_case("api")) {
         return Err(no_route(request));

@@ -26,7 +26,7 @@ use super::openapi::bodies::{
 };
 
 /// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
-pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => {
             let actor = actor(request)?;
@@ -225,7 +225,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(list, list_by_status, create, get, change_status, pay))]
-pub struct Api;
+pub(super) struct Api;
 
 #[cfg(test)]
 mod tests;

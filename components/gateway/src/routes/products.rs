@@ -23,7 +23,7 @@ const MAX_LIMIT: u32 = 1000;
 const DEFAULT_PAGE: (u32, u32) = (1, 10);
 
 /// Answers a request for `/api/products` (`rest` is empty) or `/api/products/:id`.
-pub fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
+pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => list(request.query),
         (Method::Post, []) => {
@@ -288,7 +288,7 @@ struct Pagination {
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(list, create, get, update, delete))]
-pub struct Api;
+pub(super) struct Api;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use crate::http::error::Error;
 use serde_json::Value;
 
 /// The cases of these groups, with the intended differences in place.
-pub fn cases(groups: &[&str]) -> Vec<Value> {
+pub(super) fn cases(groups: &[&str]) -> Vec<Value> {
     let read = |text: &str| serde_json::from_str::<Vec<Value>>(text).unwrap();
     let differences = read(include_str!("../../../../tests/golden-differences.json"));
     let mut cases = read(include_str!("../../../../tests/golden.json"));
@@ -20,17 +20,17 @@ pub fn cases(groups: &[&str]) -> Vec<Value> {
 }
 
 /// A case's own text for messages of failures.
-pub fn title(case: &Value) -> String {
+pub(super) fn title(case: &Value) -> String {
     format!("{} / {}", case["group"], case["name"])
 }
 
 /// The status and body of a refusal.
-pub fn sent(error: Error) -> (u16, Value) {
+pub(super) fn sent(error: Error) -> (u16, Value) {
     let reply = error.into_reply();
     (reply.status, serde_json::from_slice(&reply.body).unwrap())
 }
 
 /// The status and body that were recorded.
-pub fn expected(case: &Value) -> (u16, Value) {
+pub(super) fn expected(case: &Value) -> (u16, Value) {
     (u16::try_from(case["status"].as_u64().unwrap()).unwrap(), case["response_normalised"].clone())
 }

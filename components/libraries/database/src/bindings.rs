@@ -12,4 +12,4 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use spin::postgres::postgres;
+pub(crate) use spin::postgres::postgres;

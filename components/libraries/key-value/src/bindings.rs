@@ -11,4 +11,4 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub use wasi::keyvalue::{atomics, store};
+pub(crate) use wasi::keyvalue::{atomics, store};

@@ -1,6 +1,14 @@
 //! What `wit/deps` generates for `fermyon:spin/variables`. Generated code needs `unsafe`; it is allowed here and nowhere
 //! else.
-#![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    unsafe_code,
+    unreachable_pub,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 spin_sdk::wit_bindgen::generate!({
     inline: "package souk:variables; world imports { import fermyon:spin/variables@2.0.0; }",

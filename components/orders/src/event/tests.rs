@@ -11,7 +11,7 @@ use souk_database::{Database, Statement, statement};
 const TOTAL: u64 = 7525;
 
 /// An event: what is left of `charge` captured at `second`, when `refunded` cents of it were given back.
-pub fn charge(event: &str, order: &Order, charge: &str, refunded: u64, second: u8) -> Charge {
+pub(super) fn charge(event: &str, order: &Order, charge: &str, refunded: u64, second: u8) -> Charge {
     Charge {
         event_id: event.into(),
         charge_id: charge.into(),

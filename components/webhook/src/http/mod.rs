@@ -1,10 +1,10 @@
 //! HTTP, as far as one route needs it: the path, the answers.
 
-pub mod reply;
+pub(crate) mod reply;
 
 /// Whether a path, with or without a query, is the webhook's: without regard to case or to one slash at the end, as
 /// Express matches.
-pub fn is_webhook(target: &str) -> bool {
+pub(crate) fn is_webhook(target: &str) -> bool {
     let path = target.split('?').next().unwrap_or_default();
     path.strip_suffix('/').unwrap_or(path).eq_ignore_ascii_case("/payments/webhook")
 }

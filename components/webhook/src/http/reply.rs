@@ -13,7 +13,7 @@ const RETRY_AFTER: &str = "1";
 
 /// An answer, ready to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     status: u16,
     content_type: &'static str,
     body: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct Reply {
 
 impl Reply {
     /// 200: the event will not be sent again. The provider's signature goes back, as it always did.
-    pub fn acknowledged(signature: &str) -> Self {
+    pub(crate) fn acknowledged(signature: &str) -> Self {
         #[derive(Serialize)]
         struct Body<'a> {
             sig: &'a str,
@@ -31,24 +31,24 @@ impl Reply {
     }
 
     /// 400 as the webhook itself refuses: the provider's library raised `text`.
-    pub fn webhook_error(text: &'static str) -> Self {
+    pub(crate) fn webhook_error(text: &'static str) -> Self {
         let body = format!("Webhook Error: {text}").into_bytes();
         Reply { status: 400, content_type: HTML, body, retry_after: false }
     }
 
     /// 400 for a body that cannot be used.
-    pub fn bad_request(message: &str) -> Self {
+    pub(crate) fn bad_request(message: &str) -> Self {
         Reply::json(400, &Http { message, error: "Bad Request", status_code: 400 })
     }
 
     /// 404 for a method and path that no route takes.
-    pub fn no_route(method: &str, target: &str) -> Self {
+    pub(crate) fn no_route(method: &str, target: &str) -> Self {
         let message = format!("Cannot {method} {target}");
         Reply::json(404, &Http { message: &message, error: "Not Found", status_code: 404 })
     }
 
     /// A body that cannot be read as HTTP has it.
-    pub fn protocol(status: u16, message: &str) -> Self {
+    pub(crate) fn protocol(status: u16, message: &str) -> Self {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'a> {
@@ -59,12 +59,12 @@ impl Reply {
     }
 
     /// 500: something is wrong here, and the log says what.
-    pub fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Reply::protocol(500, "Internal server error")
     }
 
     /// 503: the event was not stored and should come again.
-    pub fn unavailable() -> Self {
+    pub(crate) fn unavailable() -> Self {
         #[derive(Serialize)]
         struct Body {
             status: u16,
@@ -84,7 +84,7 @@ impl Reply {
     ///
     /// # Errors
     /// When the host refuses a header or the status, which none of these gives it a reason to.
-    pub fn send(self, method: &Method) -> Result<Response, ErrorCode> {
+    pub(crate) fn send(self, method: &Method) -> Result<Response, ErrorCode> {
         let mut headers = vec![
             ("content-type".to_owned(), self.content_type.into()),
             // With its length the body goes out in one write with the headers, not in chunks.

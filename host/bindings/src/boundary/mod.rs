@@ -22,7 +22,7 @@ use families::{Families, Family, Place};
 use http::{Method, StatusCode};
 use prometheus::IntCounterVec;
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 pub use usage::{Running, Usage};
 
 /// What a value is that is not one of those that are told apart.

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 /// Where a request inside the application goes.
@@ -97,7 +97,7 @@ impl Client {
         let Some(next) = call.next(call.remaining()) else { return Err(self.looped(&target, call)) };
         let request = self.framed(request, &target, call)?;
         let sent = self.dispatch(Destination::Next(component), &target, request, options, CallContext { rest, ..next });
-        timeout_at(Instant::from_std(call.deadline), sent).await.unwrap_or(Err(Error::HttpResponseTimeout))
+        timeout_at(call.deadline, sent).await.unwrap_or(Err(Error::HttpResponseTimeout))
     }
 
     async fn dispatch(
@@ -115,7 +115,7 @@ impl Client {
         if let (false, Ok(id)) = (headers.contains_key(REQUEST_ID), HeaderValue::try_from(&*call.trace)) {
             headers.insert(REQUEST_ID, id);
         }
-        let deadline = Instant::from_std(call.deadline);
+        let deadline = call.deadline;
         let response =
             timeout(options.first_byte_timeout.unwrap_or(Duration::MAX), dispatch(destination, request, call));
         let response = response.await.unwrap_or(Err(Error::ConnectionReadTimeout))?;

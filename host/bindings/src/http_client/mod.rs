@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use target::{INTERNAL, Target};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 souk_manifest::fixed_limits! {
@@ -137,7 +137,7 @@ impl Client {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let request = self.framed(request, &target, call)?;
-        let deadline = Instant::from_std(call.deadline);
+        let deadline = call.deadline;
         let boundary = if target.host.ends_with(INTERNAL) { &self.inside } else { &self.outside };
         let (crossing, method) = (boundary.open(), request.method().clone());
         let sent = async {
@@ -224,7 +224,7 @@ impl Client {
         let response = response
             .map_err(|_| self.failed(target, call, "no response in time", Error::ConnectionReadTimeout))?
             .map_err(|error| self.failed(target, call, &error::chain(&error), error::of_request(&error)))?;
-        let deadline = Instant::from_std(call.deadline);
+        let deadline = call.deadline;
         let limit = |body| Limited::new(body, options.between_bytes_timeout, deadline, Some(permit)).boxed_unsync();
         Ok(response.map(limit))
     }

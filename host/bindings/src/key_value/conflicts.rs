@@ -38,7 +38,7 @@ impl Conflicts {
         }
         if let Some(max_pause) = max_pause(self.0) {
             // Without randomness there is no jitter, which is no reason to stop.
-            let part = getrandom::u32().unwrap_or(u32::MAX / 2);
+            let part = souk_manifest::clock::jitter().map_or(u32::MAX / 2, |random| (random >> 32) as u32);
             sleep(max_pause.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
         }
         Ok(())

@@ -15,10 +15,11 @@ use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Versi
 use crate::full::{Full, what_is_full};
 use crate::sqlite::wal::{self, Wal, WalFull};
 use anyhow::Context as _;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -62,7 +63,7 @@ impl File {
     ///
     /// # Errors
     /// When the file cannot be opened or is no store; the message names the label and the path.
-    pub fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, label: &str) -> anyhow::Result<Self> {
         Self::open_bounded(path, label, MAX_FILE_BYTES / PAGE_SIZE)
     }
 
@@ -99,18 +100,18 @@ impl File {
     }
 
     /// The value of `key` and its version.
-    pub fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+    pub(super) fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         lookup(&self.read(), key)
     }
 
     /// The version of `key` alone; `None` when there is no such key.
-    pub fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
+    pub(super) fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         version(&self.read(), key)
     }
 
     /// A page of keys in order, beginning after the key `after`: the cursor is the last key of the page before, so it
     /// needs no state and cannot go stale.
-    pub fn keys(&self, after: Option<&str>) -> Result<Page, StoreError> {
+    pub(super) fn keys(&self, after: Option<&str>) -> Result<Page, StoreError> {
         let reader = self.read();
         // Two statements, so that each is one range of the index; the empty string is a key like any other.
         let (sql, after) = match after {
@@ -125,7 +126,7 @@ impl File {
     }
 
     /// The values of `keys`, in their order.
-    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         let reader = self.reader.clone();
         // A thousand lookups are too many for an async thread. The lock is taken a key at a time, so the inline
         // readers wait for one lookup at most.
@@ -146,7 +147,7 @@ impl File {
     }
 
     /// Sets all `entries`, or none.
-    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+    pub(super) async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         self.write(move |tx| {
             let mut upsert = tx.prepare_cached(UPSERT)?;
             for (key, value) in &entries {
@@ -158,7 +159,7 @@ impl File {
     }
 
     /// Deletes `keys`, all or none; one that is not there is no error.
-    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         self.write(move |tx| {
             let mut delete = tx.prepare_cached("DELETE FROM entry WHERE key = ?1")?;
             for key in &keys {
@@ -170,7 +171,7 @@ impl File {
     }
 
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
-    pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
+    pub(super) async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         self.write(move |tx| {
             let sum = add(lookup(tx, &key)?.map(|(value, _)| value), delta)?;
             tx.prepare_cached(UPSERT)?.execute(params![key, sum.to_le_bytes()])?;
@@ -180,7 +181,12 @@ impl File {
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
-    pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
+    pub(super) async fn swap(
+        &self,
+        key: String,
+        expected: Option<Version>,
+        value: Vec<u8>,
+    ) -> Result<Swap, StoreError> {
         self.write(move |tx| {
             let now = version(tx, &key)?;
             if now != expected {
@@ -245,7 +251,7 @@ impl FromSql for Version {
 
 /// A panic while the lock was held leaves a connection that SQLite keeps consistent, so poison means nothing here.
 fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+    connection.lock()
 }
 
 async fn blocking<T: Send + 'static>(

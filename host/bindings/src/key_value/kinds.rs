@@ -11,21 +11,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub(super) enum Kind {
     File,
     Nats,
     Redis,
 }
 
 /// Where a test keeps its store.
-pub enum TestStore {
+pub(super) enum TestStore {
     File(TempDir),
     Nats(String),
     Redis(Box<RedisUrl>),
 }
 
 impl TestStore {
-    pub async fn new(kind: Kind) -> TestStore {
+    pub(super) async fn new(kind: Kind) -> TestStore {
         match kind {
             Kind::File => TestStore::File(tempfile::tempdir().unwrap()),
             Kind::Nats => {
@@ -44,7 +44,7 @@ impl TestStore {
     }
 
     /// Opens the store, as another host would.
-    pub async fn open(&self) -> Store {
+    pub(super) async fn open(&self) -> Store {
         match self {
             TestStore::File(dir) => Store::open(&dir.path().join("default.db"), "default").unwrap(),
             TestStore::Nats(bucket) => {
@@ -62,7 +62,7 @@ fn shared_nats() -> &'static nats_server::Nats {
 }
 
 /// A connection, as a host has one.
-pub async fn nats(urls: &str) -> Nats {
+pub(super) async fn nats(urls: &str) -> Nats {
     let servers = urls.split(',').map(|url| url.parse().unwrap()).collect();
     Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "test").await.unwrap()
 }

@@ -97,7 +97,7 @@ impl Bucket {
     ///
     /// # Errors
     /// When NATS has no JetStream or cannot keep such a bucket, and when the bucket is no fit; the message has the fix.
-    pub async fn open(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
+    pub(super) async fn open(nats: &Nats, bucket: Option<&str>, label: &str) -> anyhow::Result<Self> {
         let name = bucket.map_or_else(|| nats.subjects().bucket(label), str::to_owned);
         let bucket = bucket::open(nats, &name).await?;
         let replicated = bucket.stream.cached_info().config.num_replicas > 1;
@@ -113,19 +113,19 @@ impl Bucket {
     }
 
     /// The largest value that fits into a message, in bytes.
-    pub fn max_value(&self) -> usize {
+    pub(super) fn max_value(&self) -> usize {
         self.nats.client().max_payload().saturating_sub(HEADERS_HEADROOM_BYTES)
     }
 
     /// The value of `key` and its version.
-    pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+    pub(super) async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         let entry = self.within(self.entry(key)).await?;
         let version = entry.version();
         Ok(entry.value.zip(version))
     }
 
     /// The values of `keys`, in their order.
-    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         let gets = keys.into_iter().map(|key| async move {
             let value = self.entry(&key).await?.value;
             Ok::<_, StoreError>((key, value))
@@ -146,7 +146,7 @@ impl Bucket {
     }
 
     /// Sets all `entries`, one after the other: an error may come after some of them.
-    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+    pub(super) async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         // Several are under way at one time, so one key must not come twice.
         let entries: BTreeMap<String, Vec<u8>> = entries.into_iter().collect();
         let puts = entries.into_iter().map(|(key, value)| async move {
@@ -162,7 +162,7 @@ impl Bucket {
     }
 
     /// Deletes `keys`, one after the other: an error may come after some of them.
-    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         let deletes = keys.into_iter().map(|key| async move {
             let purge = self.bucket.stream.purge().filter(self.subject(&key));
             if !self.replicated {
@@ -189,7 +189,7 @@ impl Bucket {
     }
 
     /// Adds `delta` to the number under `key`, and returns the sum.
-    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+    pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
         self.within(async {
             let _turn = self.turns.lock().await;
             let mut conflicts = Conflicts::default();
@@ -206,7 +206,7 @@ impl Bucket {
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
-    pub async fn swap(&self, key: &str, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
+    pub(super) async fn swap(&self, key: &str, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         let value = Bytes::from(value);
         self.within(async {
             // Where nothing is expected there is most often no message at all.
@@ -228,7 +228,7 @@ impl Bucket {
     /// A page of keys in the order of their writing, from the message whose number is `from`.
     ///
     /// A consumer of the stream sends what it has from there on, without the values, and is gone afterwards.
-    pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+    pub(super) async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
         let mut next = Some(from.map_or(Ok(1), str::parse).map_err(|_| StoreError::Cursor)?);
         self.within(async {
             let mut keys = Vec::new();

@@ -25,9 +25,10 @@ use super::types::{
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Value, cmd};
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use souk_manifest::RedisUrl;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -82,18 +83,18 @@ impl Database {
     ///
     /// # Errors
     /// When it cannot be reached, or refuses; the message has no password.
-    pub async fn open(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
+    pub(super) async fn open(url: &RedisUrl, label: &str) -> anyhow::Result<Self> {
         let client = Client::open(url.connection_info().clone())?;
         let connection = lazily(&client)?;
         // A server that is not there, wants a password, or has no such database, says so now.
         timeout(SERVER_TIMEOUT, cmd("PING").exec_async(&mut connection.clone())).await.context("no answer")??;
         let mut salt = [0; 16];
-        getrandom::fill(&mut salt).context("the system gives no random bytes")?;
+        souk_manifest::clock::fill_random(&mut salt).context("the system gives no random bytes")?;
         Ok(Database { label: label.into(), client, current: Mutex::new((0, connection)), salt })
     }
 
     /// The value of `key`.
-    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match self.again(script(READ, &[key]).arg(MAX_VALUE_BYTES)).await? {
             Value::Array(values) => Ok(values.into_iter().next().and_then(bytes)),
             other => Err(self.too_large(&other)),
@@ -101,7 +102,7 @@ impl Database {
     }
 
     /// The value of `key` and its version.
-    pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+    pub(super) async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         match self.again(script(VERSION, &[key]).arg(&self.salt).arg(MAX_VALUE_BYTES)).await? {
             Value::Nil => Ok(None),
             Value::Array(found) => {
@@ -114,18 +115,18 @@ impl Database {
     }
 
     /// The version of `key` alone.
-    pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
+    pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         let digest = self.again(script(VERSION, &[key]).arg(&self.salt)).await?;
         self.digest(digest)
     }
 
     /// Whether there is such a key.
-    pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+    pub(super) async fn exists(&self, key: &str) -> Result<bool, StoreError> {
         self.again(cmd("EXISTS").arg(key)).await
     }
 
     /// The values of `keys`, in their order.
-    pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         match self.again(script(READ, &keys).arg(MAX_BATCH_BYTES)).await? {
             Value::Array(values) => Ok(keys.into_iter().zip(values.into_iter().map(bytes)).collect()),
             _ => Err(StoreError::BatchTooLarge),
@@ -133,7 +134,7 @@ impl Database {
     }
 
     /// Sets all `entries`, or none.
-    pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+    pub(super) async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -145,7 +146,7 @@ impl Database {
     }
 
     /// Deletes `keys`, all or none; one that is not there is no error.
-    pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -153,12 +154,12 @@ impl Database {
     }
 
     /// Adds `delta` to the number under `key`, and returns the sum.
-    pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+    pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
         self.once(cmd("INCRBY").arg(key).arg(delta)).await
     }
 
     /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
-    pub async fn swap(&self, key: &str, expected: Option<Version>, value: &[u8]) -> Result<Swap, StoreError> {
+    pub(super) async fn swap(&self, key: &str, expected: Option<Version>, value: &[u8]) -> Result<Swap, StoreError> {
         let expected = expected.map_or_else(String::new, |Version(digest)| format!("{digest:032x}"));
         match self.once(script(SWAP, &[key]).arg(&self.salt).arg(expected).arg(value)).await? {
             Value::Int(_) => Ok(Swap::Done),
@@ -167,7 +168,7 @@ impl Database {
     }
 
     /// Some keys, from SCAN's cursor `from` on; those that no guest could name are left out.
-    pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+    pub(super) async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
         let mut cursor: u64 = from.map_or(Ok(0), str::parse).map_err(|_| StoreError::Cursor)?;
         loop {
             let scan: (u64, Vec<Vec<u8>>) = self.again(cmd("SCAN").arg(cursor).arg("COUNT").arg(KEYS_PAGE)).await?;
@@ -195,7 +196,7 @@ impl Database {
     }
 
     async fn attempt<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
-        let (number, mut connection) = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (number, mut connection) = self.current.lock().clone();
         let failure = match timeout(SERVER_TIMEOUT, command.query_async(&mut connection)).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) if error.is_timeout() => Failure::Silent,
@@ -209,7 +210,7 @@ impl Database {
 
     /// Lets the next operation connect, unless one has done so since connection `number`.
     fn renew(&self, number: u64) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         // To make one without connecting it does not fail.
         if let (true, Ok(fresh)) = (current.0 == number, lazily(&self.client)) {
             *current = (number + 1, fresh);

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Linker, Resource, StreamReader};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/spin-key-value@3.0.0",

@@ -8,6 +8,7 @@ use super::{Handle, Refusal, StoreError};
 use crate::Ctx;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/fermyon-spin@2.0.0",

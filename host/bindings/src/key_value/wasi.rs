@@ -7,6 +7,7 @@ use super::{Cas, Handle, MAX_OPEN_HANDLES, Refusal, StoreError, Swap};
 use crate::Ctx;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/wasi-keyvalue-2024-10-17",

@@ -23,7 +23,7 @@ impl Kind {
 
 /// One migration, as read from its file.
 #[derive(Debug, Clone)]
-pub struct Migration {
+pub(super) struct Migration {
     /// The number in the file's name; migrations run in the order of it.
     pub version: i32,
     /// The name in the file's name.

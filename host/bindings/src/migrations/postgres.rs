@@ -171,7 +171,7 @@ impl Context<'_> {
         migrations: &[Migration],
     ) -> Result<Vec<Status>, MigrationError> {
         let ran = history(connection, table).await.map_err(|e| self.unreadable(&e))?;
-        Ok(standing::compare(migrations, migrations.iter().map(|one| hex(&for_sqlx(one).checksum)), ran))
+        Ok(standing::compare(migrations, migrations.iter().map(|one| hex::encode(&for_sqlx(one).checksum)), ran))
     }
 
     /// Takes the lock, and waits for it while another host has it.
@@ -298,13 +298,9 @@ async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTr
     rows.iter()
         .map(|row| {
             let checksum: Vec<u8> = row.try_get(2)?;
-            Ok((row.try_get(0)?, Ran { name: row.try_get(1)?, at: row.try_get(3)?, checksum: hex(&checksum) }))
+            Ok((row.try_get(0)?, Ran { name: row.try_get(1)?, at: row.try_get(3)?, checksum: hex::encode(checksum) }))
         })
         .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::binding::Binding;
 use wasmtime::component::{HasSelf, Linker};
 
 /// The Rust side of the WIT interface.
+#[allow(unreachable_pub, reason = "generated")]
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/spin-mqtt@3.0.0",

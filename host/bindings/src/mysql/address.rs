@@ -18,7 +18,7 @@ impl Address {
     ///
     /// # Errors
     /// What is wrong with it, without a word of it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let url = ServerUrl::parse(text, &[("mysql", 3306)]);
         let url = url.ok_or("the address is not `mysql://USER:PASSWORD@HOST:PORT/DATABASE`")?;
         let mut mode = MySqlSslMode::Preferred;

@@ -35,6 +35,7 @@ use std::time::Duration;
 use wasmtime::component::{HasSelf, Linker};
 
 /// The Rust side of the WIT interface.
+#[allow(unreachable_pub, reason = "generated")]
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/spin-mysql@3.0.0",

@@ -23,13 +23,14 @@ pub(crate) use url::ServerUrl;
 
 use futures::future::BoxFuture;
 use hyper_rustls::ConfigBuilderExt as _;
+use parking_lot::Mutex;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{AllowedHost, default_port};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::{self, ClientConfig};
 
@@ -94,7 +95,7 @@ impl AllowedHosts {
     /// hosts, so it is warned of each once, and of a bounded number.
     pub(crate) fn denied(&self, what: &str, server: &Server<'_>, trace: &str) {
         let (component, entry) = (&self.0.component, server.to_string());
-        let mut reported = self.0.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.0.reported.lock();
         if reported.len() < MAX_REPORTED_HOSTS && reported.insert(entry.clone()) {
             tracing::warn!(
                 %component, %trace,
@@ -143,7 +144,11 @@ impl Server<'_> {
     ///
     /// # Errors
     /// When the name has no address, or none that the component may reach.
-    pub async fn addresses(&self, allowed: &AllowedHosts, resolve: &Resolve) -> Result<Vec<IpAddr>, Unreachable> {
+    pub(crate) async fn addresses(
+        &self,
+        allowed: &AllowedHosts,
+        resolve: &Resolve,
+    ) -> Result<Vec<IpAddr>, Unreachable> {
         let found = match self.host.parse() {
             Ok(ip) => vec![ip],
             Err(_) => resolve(self.host.to_owned()).await.map_err(Unreachable::Unresolved)?,

@@ -20,7 +20,7 @@ pub(crate) struct ServerUrl {
 
 impl ServerUrl {
     /// Reads `text`, whose scheme is one of `schemes`, each with its port.
-    pub fn parse(text: &str, schemes: &[(&'static str, u16)]) -> Option<Self> {
+    pub(crate) fn parse(text: &str, schemes: &[(&'static str, u16)]) -> Option<Self> {
         let url = url::Url::parse(text).ok().filter(|_| text.len() <= MAX_ADDRESS_BYTES)?;
         let (scheme, port) = *schemes.iter().find(|(scheme, _)| *scheme == url.scheme())?;
         let host = url.host_str().filter(|host| !host.is_empty())?;
@@ -39,7 +39,7 @@ impl ServerUrl {
     }
 
     /// As `allowed_outbound_hosts` is asked about it.
-    pub fn server(&self) -> Server<'_> {
+    pub(crate) fn server(&self) -> Server<'_> {
         Server { scheme: self.scheme, host: &self.host, port: self.port }
     }
 }

@@ -43,7 +43,7 @@ static SET_LIBPQ_VARIABLE: LazyLock<Option<&str>> =
 ///
 /// # Errors
 /// When the host's environment has a variable that sqlx would give to every server.
-pub fn connect_options(address: &Address) -> Result<PgConnectOptions, AddressError> {
+pub(crate) fn connect_options(address: &Address) -> Result<PgConnectOptions, AddressError> {
     if let Some(name) = *SET_LIBPQ_VARIABLE {
         let message = format!("cannot be used: {name} in the host's environment would apply to every component");
         return Err(AddressError { message, fix: "unset it where the host is started" });
@@ -71,7 +71,7 @@ pub fn connect_options(address: &Address) -> Result<PgConnectOptions, AddressErr
 ///
 /// # Errors
 /// When `pem` has no certificate or one that cannot be read, or the address switches TLS off.
-pub fn set_ca_root(address: &mut Address, pem: &str) -> Result<(), AddressError> {
+pub(super) fn set_ca_root(address: &mut Address, pem: &str) -> Result<(), AddressError> {
     let wrong = |message: &str, fix| Err(AddressError { message: message.to_owned(), fix });
     if pem.len() > MAX_CA_ROOT_BYTES {
         return wrong("has a CA root that is too long", "give the root certificates that the server needs alone");

@@ -24,7 +24,7 @@ pub(super) struct Parameter {
 
 impl Parameter {
     /// The value for a parameter of type `ty`; `Err` says why it does not fit.
-    pub fn new(value: &ParameterValue, ty: &PgTypeInfo) -> Result<Self, String> {
+    pub(super) fn new(value: &ParameterValue, ty: &PgTypeInfo) -> Result<Self, String> {
         let bytes = match value {
             ParameterValue::DbNull => None,
             value => {

@@ -9,14 +9,16 @@ use super::address::server;
 use super::error::{Failure, not_connected};
 use super::{Address, Error, connect_options};
 use crate::outbound::{AllowedHosts, Resolve, Unreachable, system_resolver};
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio::time::{timeout, timeout_at};
 
 souk_manifest::fixed_limits! {
@@ -117,7 +119,7 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 /// How many connections one pool has.
@@ -161,12 +163,12 @@ struct Live {
 
 impl Pool {
     /// Whose connections these are.
-    pub fn address(&self) -> &Address {
+    pub(super) fn address(&self) -> &Address {
         &self.address
     }
 
     /// Whether no connection is open, so that nothing is known of the server yet.
-    pub fn is_cold(&self) -> bool {
+    pub(super) fn is_cold(&self) -> bool {
         self.slots.available_permits() == super::MAX_POOL_CONNECTIONS && lock(&self.idle).is_empty()
     }
 
@@ -174,7 +176,7 @@ impl Pool {
     ///
     /// # Errors
     /// When all are in use for too long, or no new one can be made.
-    pub async fn lease(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Lease, Error> {
+    pub(super) async fn lease(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Lease, Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         let slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => slot,
@@ -191,7 +193,7 @@ impl Pool {
     ///
     /// # Errors
     /// Why no statement can be sent.
-    pub async fn probe(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<(), Error> {
+    pub(super) async fn probe(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
         match self.slots.clone().try_acquire_owned() {
             Ok(slot) => {
@@ -235,12 +237,12 @@ impl Pool {
 
     /// How many connections are idle.
     #[cfg(test)]
-    pub fn idle_connections(&self) -> usize {
+    pub(super) fn idle_connections(&self) -> usize {
         lock(&self.idle).len()
     }
 
     /// Closes all idle connections: one of them turned out to be dead.
-    pub fn close_idle(&self) {
+    pub(super) fn close_idle(&self) {
         let idle = std::mem::take(&mut *lock(&self.idle));
         drop(idle);
     }
@@ -339,17 +341,17 @@ pub(super) struct Lease {
 
 impl Lease {
     /// The session.
-    pub fn session(&mut self) -> &mut PgConnection {
+    pub(super) fn session(&mut self) -> &mut PgConnection {
         &mut self.live.session
     }
 
     /// After this the session is not for others.
-    pub fn leaves_traces(&mut self) {
+    pub(super) fn leaves_traces(&mut self) {
         self.traces = true;
     }
 
     /// Gives the connection back. It must be outside a transaction and have nothing under way.
-    pub fn release(self) {
+    pub(super) fn release(self) {
         let Lease { live, pool, traces, _slot } = self;
         let now = Instant::now();
         *lock(&pool.released) = now;
@@ -360,7 +362,7 @@ impl Lease {
 
     /// Rolls the open transaction back, in a task of its own, and gives the connection back. What cannot be rolled back
     /// at once is closed, which rolls back as well.
-    pub fn roll_back(mut self) {
+    pub(super) fn roll_back(mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             if matches!(timeout(super::PING_TIMEOUT, self.session().execute("ROLLBACK")).await, Ok(Ok(_))) {
@@ -370,7 +372,7 @@ impl Lease {
     }
 
     /// The connection turned out to be dead: those that are idle may be, too.
-    pub fn died(self) {
+    pub(super) fn died(self) {
         self.pool.close_idle();
     }
 
@@ -378,7 +380,7 @@ impl Lease {
     ///
     /// # Errors
     /// When the session is gone.
-    pub async fn is_aborted(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn is_aborted(&mut self) -> Result<bool, Failure> {
         match self.session().execute("SELECT 1").await {
             Ok(_) => Ok(false),
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("25P02") => Ok(true),

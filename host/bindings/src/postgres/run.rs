@@ -104,7 +104,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Whether there were more rows than can be kept.
-    pub fn is_too_large(&self) -> bool {
+    pub(super) fn is_too_large(&self) -> bool {
         self.bytes > MAX_RESULT_BYTES
     }
 }

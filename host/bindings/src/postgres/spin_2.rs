@@ -9,6 +9,7 @@ use crate::Ctx;
 use crate::rdbms_2::types as rdbms;
 use wasmtime::component::{Linker, Resource};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/fermyon-spin@2.0.0",

@@ -7,6 +7,7 @@ use super::{Column, DbDataType, DbValue, Error, ParameterValue, RowSet};
 use crate::Ctx;
 use wasmtime::component::{Linker, Resource};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/spin-postgres@3.0.0",

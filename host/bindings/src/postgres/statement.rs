@@ -62,7 +62,7 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    pub fn of(sql: &str) -> Self {
+    pub(super) fn of(sql: &str) -> Self {
         let mut words = Words(sql).map(str::to_ascii_uppercase);
         let mut next = || words.next().unwrap_or_default();
         let first = next();
@@ -95,12 +95,12 @@ impl Statement {
     }
 
     /// Whether it ends a transaction, if it succeeds.
-    pub fn ends(self) -> bool {
+    pub(super) fn ends(self) -> bool {
         matches!(self.effect, Effect::Ends | Effect::RollsBack)
     }
 
     /// Whether a transaction may be over when it has failed. A `COMMIT AND CHAIN` that fails begins no other one.
-    pub fn may_end(self) -> bool {
+    pub(super) fn may_end(self) -> bool {
         self.ends() || self.effect == Effect::Stays
     }
 }

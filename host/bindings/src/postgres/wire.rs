@@ -14,7 +14,7 @@ impl MemoryBudget {
     ///
     /// # Errors
     /// When less is left.
-    pub fn spend(&mut self, bytes: usize) -> Result<(), Malformed> {
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.0 = self.0.checked_sub(bytes).ok_or(TOO_LARGE)?;
         Ok(())
     }
@@ -28,7 +28,7 @@ pub(super) struct Reader<'a>(&'a [u8]);
 
 macro_rules! numbers {
     ($($name:ident)*) => {
-        $(pub fn $name(&mut self) -> Result<$name, Malformed> {
+        $(pub(super) fn $name(&mut self) -> Result<$name, Malformed> {
             let (head, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
             self.0 = rest;
             Ok($name::from_be_bytes(*head))
@@ -39,14 +39,14 @@ macro_rules! numbers {
 const SHORT: Malformed = Malformed("the value ends early");
 
 impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Reader(bytes)
     }
 
     numbers!(i8 i16 u16 i32 u32 i64 f32 f64);
 
     /// A piece with its length before it; `None` for NULL, whose length is -1.
-    pub fn piece(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(super) fn piece(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         let Ok(length) = usize::try_from(self.i32()?) else { return Ok(None) };
         let (head, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
         self.0 = rest;
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value, if that was all of it.
-    pub fn end<T>(self, value: T) -> Result<T, Malformed> {
+    pub(super) fn end<T>(self, value: T) -> Result<T, Malformed> {
         if self.0.is_empty() { Ok(value) } else { Err(Malformed("the value is longer than its type")) }
     }
 }

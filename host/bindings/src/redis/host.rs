@@ -9,6 +9,7 @@ use std::sync::Arc;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
 /// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+#[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 
 /// Answers a guest, or traps.

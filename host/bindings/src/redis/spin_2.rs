@@ -7,6 +7,7 @@ use crate::Ctx;
 use std::sync::Arc;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/fermyon-spin@2.0.0",

@@ -8,13 +8,15 @@ use super::reads::{Reading, Reads};
 use super::spill::SpillBudget;
 use super::wal::{MAX_WAL_BYTES, Wal, WalFull};
 use super::{Error, Value};
+use parking_lot::Mutex;
 use rusqlite::Error as SqliteError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A database, shared by every component that is granted its label.
@@ -147,7 +149,7 @@ impl Database {
     async fn reader(self: &Arc<Self>) -> Result<Reader, Error> {
         let closed = |e| internal(&self.label, "its readers are closed", e);
         let permit = self.readers.clone().acquire_owned().await.map_err(closed)?;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().pop();
         let engine = match idle {
             Some(engine) => engine,
             None => {
@@ -309,7 +311,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(engine) = self.engine.take() {
-            self.database.idle.lock().unwrap_or_else(PoisonError::into_inner).push(engine);
+            self.database.idle.lock().push(engine);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What the hooks of one connection and its users tell each other: when its run must end, and why.
 
 use super::spill::{Spill, SpillBudget};
+use parking_lot::Mutex;
 use rusqlite::ErrorCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What one connection's hooks and its users tell each other.
 #[derive(Debug)]
@@ -60,11 +62,11 @@ impl Gauge {
 
 impl Gauge {
     pub(crate) fn note_denied(&self, why: String) {
-        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        *self.denied.lock() = Some(why);
     }
 
     pub(super) fn take_denied(&self) -> Option<String> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.denied.lock().take()
     }
 
     pub(super) fn is_trusted(&self) -> bool {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
 /// What stands for a guest's `connection` in the table of resources; shared with its calls under way.
+#[allow(unreachable_pub, reason = "generated code names it in public items")]
 pub type Handle = Arc<Connection>;
 
 /// Names the binding to wasmtime.

@@ -94,6 +94,7 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 
 /// The Rust side of the WIT interface.
+#[allow(unreachable_pub, reason = "generated")]
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/spin-sqlite@3.1.0",

@@ -1,8 +1,9 @@
 //! The long reads of a database that are under way, in the order in which they began, so that the oldest can be ended.
 
 use super::gauge::Stopper;
+use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +37,8 @@ pub(super) struct Reading {
 }
 
 impl Reads {
-    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> parking_lot::MutexGuard<'_, Running> {
+        self.running.lock()
     }
 
     /// Notes a read that `stopper` ends.
@@ -51,15 +52,15 @@ impl Reads {
 
     /// Ends the oldest read and waits for its end; `false` when there is none, or it does not end. Blocks.
     pub(super) fn end_oldest(&self) -> bool {
-        let running = self.running();
+        let mut running = self.running();
         let Some((number, (stopper, evicted))) = running.reads.first_key_value() else {
             return false;
         };
         let number = *number;
         evicted.cancel();
         stopper.stop();
-        let waited = self.ended.wait_timeout_while(running, END_WAIT, |running| running.reads.contains_key(&number));
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let waited = self.ended.wait_while_for(&mut running, |running| running.reads.contains_key(&number), END_WAIT);
+        !waited.timed_out()
     }
 }
 

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Calls of the progress handler between two looks at the clock: some 160 steps of the virtual machine.
 const CALLS: u64 = 16;

@@ -6,6 +6,7 @@ use super::{Error, QueryResult, Value};
 use crate::Ctx;
 use wasmtime::component::{Linker, Resource};
 
+#[allow(unreachable_pub, reason = "generated")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/deps/fermyon-spin@2.0.0",

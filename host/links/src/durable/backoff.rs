@@ -21,7 +21,7 @@ impl Backoff {
     /// The pause after delivery number `attempt`, counted from 1.
     pub(super) fn pause(&self, attempt: u32) -> Duration {
         // Without randomness there is no jitter, which is no reason to stop.
-        self.pause_with(attempt, getrandom::u64().unwrap_or(0))
+        self.pause_with(attempt, souk_manifest::clock::jitter().unwrap_or(0))
     }
 
     /// The longest pause.

@@ -11,7 +11,8 @@ use souk_bindings::call::CallContext;
 use souk_codec::FunctionCodec;
 use souk_runtime::{Failure, Pool, vital};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -1,8 +1,9 @@
 //! Log lines about a failure that repeats: at most one every ten seconds, since there may be thousands of calls a
 //! second.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the log.
@@ -22,7 +23,7 @@ pub(crate) struct LogThrottle {
 impl LogThrottle {
     /// The failure has happened. Calls `log` when a line is due, with the number of failures since the last line.
     pub(crate) fn failed(&self, log: impl FnOnce(u64)) {
-        let mut last = self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_logged.lock();
         let more = match last.as_mut() {
             Some((at, more)) if at.elapsed() < LOG_INTERVAL => {
                 *more += 1;
@@ -37,7 +38,7 @@ impl LogThrottle {
 
     /// The operation has succeeded. Calls `log` when it had failed before.
     pub(crate) fn recovered(&self, log: impl FnOnce()) {
-        if self.last_logged.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        if self.last_logged.lock().take().is_some() {
             log();
         }
     }

@@ -58,7 +58,7 @@ pub use queue::{Queue, QueueError, Stats};
 
 use souk_manifest::limits::FixedLimit;
 use souk_runtime::Exported;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of messages.
@@ -88,7 +88,7 @@ pub fn receives(exported: &Exported) -> bool {
 
 /// Milliseconds since 1970, as the queue counts time: its times must mean the same to the next process.
 fn now() -> i64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    millis(souk_manifest::clock::since_epoch())
 }
 
 /// A duration in the unit in which messages say when they are due.

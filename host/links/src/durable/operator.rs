@@ -5,7 +5,7 @@ use super::queue::{Queue, QueueError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use souk_nats::ALLOW;
-use std::time::Instant;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 souk_manifest::fixed_limits! {

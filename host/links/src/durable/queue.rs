@@ -8,7 +8,7 @@ use super::operator::{Event, Found, Which};
 use super::{MAX_REASON_BYTES, jetstream};
 use souk_bindings::printable;
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// The queue failed; the cause is for the log.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -203,7 +203,7 @@ impl Link {
             }
         };
         tokio::select! {
-            answer = tokio::time::timeout_at(context.deadline.into(), answer) => match answer {
+            answer = tokio::time::timeout_at(context.deadline, answer) => match answer {
                 Ok(answer) => answer,
                 Err(_) => Err(Silence::new("did not answer in time", "the deadline of the call has passed")),
             },

@@ -31,7 +31,7 @@ struct Entry {
 
 impl Errors {
     /// Takes the entries that are for a function with this error; `Err` says what is wrong with them, and the fix.
-    pub fn of(
+    pub(super) fn of(
         pattern: &NestPattern,
         fallible: bool,
         error: Option<&Type>,
@@ -93,7 +93,7 @@ impl Errors {
     }
 
     /// What a case is in Nest.
-    pub fn packet_of(&self, name: &str, payload: Option<&str>) -> String {
+    pub(super) fn packet_of(&self, name: &str, payload: Option<&str>) -> String {
         match self.0.iter().find(|entry| entry.name == name) {
             Some(entry) => packet(&entry.status, &entry.message.replacen(PAYLOAD, payload.unwrap_or_default(), 1)),
             None => internal(),
@@ -102,7 +102,7 @@ impl Errors {
 
     /// The case that an error of Nest is, as JSON; `None` when the table has none of its status. Of several the one
     /// whose message is the same, else one that carries the text, else the first.
-    pub fn case_of(&self, json: &str) -> Option<String> {
+    pub(super) fn case_of(&self, json: &str) -> Option<String> {
         let error: Value = serde_json::from_str(json).ok()?;
         let status = error.get("status").or_else(|| error.get("statusCode"))?;
         let text = match error.get("message") {

@@ -65,7 +65,7 @@ impl Function {
     ///
     /// # Errors
     /// When the type has what packets cannot carry, or the table does not fit it.
-    pub fn of(pattern: &NestPattern, ty: &ComponentFunc, direction: Direction) -> Result<Self, LinkTypeError> {
+    pub(super) fn of(pattern: &NestPattern, ty: &ComponentFunc, direction: Direction) -> Result<Self, LinkTypeError> {
         let interface = pattern.interface.to_string();
         let wrong = |mismatch: Mismatch| LinkTypeError::new(&interface, &pattern.function, mismatch);
         let not_json = |error| LinkTypeError::not_json(&interface, &pattern.function, &error);
@@ -119,7 +119,7 @@ impl Function {
     }
 
     /// The arguments that `data` stands for, as the codec's JSON.
-    pub fn arguments(&self, pattern: &str, data: &str) -> String {
+    pub(super) fn arguments(&self, pattern: &str, data: &str) -> String {
         match &self.form {
             Form::Json => {
                 format!(r#"{{"pattern":{},"data":{}}}"#, super::packet::text(pattern), super::packet::text(data))
@@ -135,7 +135,7 @@ impl Function {
     ///
     /// # Errors
     /// When the values do not fit, or the component's JSON is none.
-    pub fn outcome(&self, results: &[Val]) -> Result<Answer, CodecError> {
+    pub(super) fn outcome(&self, results: &[Val]) -> Result<Answer, CodecError> {
         let json = String::from_utf8(self.codec.encode_results(results)?).unwrap_or_default();
         if !self.fallible {
             return self.leave_out.apply(json).map(Answer::Response);
@@ -162,7 +162,7 @@ impl Function {
     ///
     /// # Errors
     /// When a value has no JSON, or what should be JSON is none.
-    pub fn message(&self, params: &[Val]) -> Result<(Option<String>, String), CodecError> {
+    pub(super) fn message(&self, params: &[Val]) -> Result<(Option<String>, String), CodecError> {
         if let (Form::Json, [Val::String(pattern), Val::String(data)]) = (&self.form, params) {
             return Ok((Some(pattern.clone()), own_text(data)?));
         }
@@ -181,7 +181,7 @@ impl Function {
     ///
     /// # Errors
     /// When the response does not fit the function's type.
-    pub fn results(&self, outcome: &Outcome<'_>) -> Result<Option<Vec<Val>>, CodecError> {
+    pub(super) fn results(&self, outcome: &Outcome<'_>) -> Result<Option<Vec<Val>>, CodecError> {
         let json = match (&self.form, outcome) {
             (Form::Json, Outcome::Response(json)) => format!(r#"{{"ok":{}}}"#, super::packet::text(json)),
             (Form::Json, Outcome::Error(json)) => {
@@ -201,7 +201,7 @@ impl Function {
     }
 
     /// Whether one function may stand for several patterns: it is told which.
-    pub fn takes_any_pattern(&self) -> bool {
+    pub(super) fn takes_any_pattern(&self) -> bool {
         matches!(self.form, Form::Json)
     }
 }

@@ -21,7 +21,7 @@ impl LeaveOut {
     ///
     /// # Errors
     /// When the answer has no such member.
-    pub fn of(pattern: &NestPattern, ok: Option<&Type>) -> Result<Self, Mismatch> {
+    pub(super) fn of(pattern: &NestPattern, ok: Option<&Type>) -> Result<Self, Mismatch> {
         let mut paths = Vec::new();
         for text in &pattern.leave_out {
             let path: Vec<String> = text.split('.').map(str::to_owned).collect();
@@ -40,7 +40,7 @@ impl LeaveOut {
     ///
     /// # Errors
     /// When it is no such answer.
-    pub fn apply(&self, json: String) -> Result<String, CodecError> {
+    pub(super) fn apply(&self, json: String) -> Result<String, CodecError> {
         self.0.iter().try_fold(json, |json, path| {
             without(&json, path).map_err(|error| CodecError { path: path.join("."), message: error.to_string() })
         })

@@ -87,7 +87,7 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(input: D) -> Result<Option<
 
 impl<'a> Incoming<'a> {
     /// Reads a message to a server; `None` when it is no JSON.
-    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let whole = whole(bytes)?;
         let external = Some(Incoming { data: whole, id: None });
         if !whole.starts_with('{') {
@@ -103,7 +103,7 @@ impl<'a> Incoming<'a> {
 
 impl<'a> Reply<'a> {
     /// Reads a message to a client; `None` when it is no JSON.
-    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let whole = whole(bytes)?;
         let external = || Some(Reply { id: None, outcome: Some(Outcome::Response(whole)), last: true });
         if !whole.starts_with('{') {

@@ -20,8 +20,9 @@ use souk_manifest::limits::ComponentLimits;
 use souk_nats::Nats;
 use souk_runtime::{Exported, Failure, Pool};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use uuid::Uuid;
 use wasmtime::component::Val;
 
@@ -72,7 +73,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(status: u16, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
         Refusal { status, message: message.into() }
     }
 }
@@ -131,17 +132,17 @@ impl Service {
 
 impl Served {
     /// The component, whose name is that of the queue group.
-    pub fn component(&self) -> &Arc<str> {
+    pub(super) fn component(&self) -> &Arc<str> {
         self.pool.component()
     }
 
     /// Whether its messages are stored, and nothing more.
-    pub fn is_stored(&self) -> bool {
+    pub(super) fn is_stored(&self) -> bool {
         self.stored.is_some()
     }
 
     /// Answers a request.
-    pub async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &MemoryBudget) {
+    pub(super) async fn request(&self, nats: &Nats, reply: &Subject, payload: &[u8], values: &MemoryBudget) {
         let trace = trace();
         let outcome = match (self.arguments(payload, values), &self.stored) {
             (Ok((arguments, params)), Some(stored)) => {
@@ -159,7 +160,7 @@ impl Served {
     }
 
     /// Takes an event. One that is to be stored is kept until it is, or is seen to be one that never can be.
-    pub async fn event(&self, payload: Bytes, values: &MemoryBudget) {
+    pub(super) async fn event(&self, payload: Bytes, values: &MemoryBudget) {
         let trace = trace();
         let read = self.arguments(&payload, values);
         drop(payload);
@@ -183,7 +184,7 @@ impl Served {
     }
 
     /// Tells the log of an event that nobody will have.
-    pub fn lost(&self, refusal: &Refusal) {
+    pub(super) fn lost(&self, refusal: &Refusal) {
         self.loss_throttle.failed(|more| {
             tracing::error!(
                 component = %self.component(),
@@ -266,12 +267,12 @@ impl Served {
     }
 
     /// What a request is told that cannot be taken now.
-    pub fn overloaded(&self) -> Refusal {
+    pub(super) fn overloaded(&self) -> Refusal {
         self.unavailable("is overloaded; try again shortly")
     }
 
     /// Sends the reply to the request that `payload` is.
-    pub async fn reply(&self, nats: &Nats, to: &Subject, payload: &[u8], outcome: Result<Answer, Refusal>) {
+    pub(super) async fn reply(&self, nats: &Nats, to: &Subject, payload: &[u8], outcome: Result<Answer, Refusal>) {
         let id = Incoming::parse(payload).and_then(|packet| packet.id);
         let packet = match &outcome {
             Ok(Answer::Response(json)) => packet::reply(&Outcome::Response(json), id),

@@ -8,13 +8,15 @@ use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, Message, StatusCode, Subject};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use souk_bindings::call::CallContext;
 use souk_nats::{ALLOW, Nats, NatsError, Outage};
 use souk_runtime::{CallError, Failure};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 souk_manifest::fixed_limits! {
@@ -82,7 +84,7 @@ impl Target {
 
     fn of(remote: &Remote, component: &Arc<str>, subject: Subject, idempotent: bool) -> Self {
         let cancel = remote.nats().subjects().cancel(component).into();
-        let mut all = remote.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = remote.0.hosts.lock();
         let hosts = all.entry(component.clone()).or_default().clone();
         Target { component: component.clone(), subject, cancel, function: None, idempotent, hosts }
     }
@@ -216,7 +218,7 @@ impl Remote {
             *other = Some((Instant::now(), there.clone()));
             there
         };
-        match tokio::time::timeout_at(context.deadline.into(), asked).await.ok().flatten() {
+        match tokio::time::timeout_at(context.deadline, asked).await.ok().flatten() {
             Some(there) => {
                 CallError::new(component, Failure::Mismatch, expected.function.complaint(caller, component, &there))
             }
@@ -230,7 +232,7 @@ impl Remote {
             return None;
         }
         let host = target.hosts.choose(&self.0.nats, &target.component);
-        tokio::time::timeout_at(context.deadline.into(), host).await.ok().flatten()
+        tokio::time::timeout_at(context.deadline, host).await.ok().flatten()
     }
 
     /// Whether there is a connection, or there may be one soon.
@@ -248,7 +250,7 @@ impl Remote {
         let Outage::Since(since) = *outage.borrow_and_update() else { return false };
         let end = (since + OUTAGE_GRACE).min(context.deadline);
         // Where it has not come back by then, the attempt finds that out.
-        let _ = tokio::time::timeout_at(end.into(), outage.wait_for(|outage| *outage == Outage::None)).await;
+        let _ = tokio::time::timeout_at(end, outage.wait_for(|outage| *outage == Outage::None)).await;
         true
     }
 
@@ -289,7 +291,7 @@ impl Remote {
                 answer = answer => answer,
                 _ = outage.changed() => Err(Broken::Lost { how: "the connection to NATS broke during the call", silent: false }),
                 // A connection that has stalled takes nothing, and nobody hears of it before its pings fail.
-                () = tokio::time::sleep_until(context.deadline.into()) => Err(fail(Failure::Deadline, "on another host")),
+                () = tokio::time::sleep_until(context.deadline) => Err(fail(Failure::Deadline, "on another host")),
             }
         };
         let answer = match answer {
@@ -331,7 +333,7 @@ async fn wait(expected: &mut PendingAnswer, context: &CallContext) -> Result<Mes
     loop {
         let lost = expected.heard().max(awake) + LOST_AFTER;
         let until = lost.min(context.deadline);
-        match tokio::time::timeout_at(until.into(), &mut expected.answered).await {
+        match tokio::time::timeout_at(until, &mut expected.answered).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(_)) => return Err(Ended::Lost),
             Err(_) if context.deadline <= lost => return Err(Ended::Late),

@@ -12,9 +12,11 @@
 //! begins the calls that it has when it wakes, unless their deadline has passed or it hears that they are cancelled.
 
 use super::{OUTAGE_GRACE, micro};
+use parking_lot::Mutex;
 use souk_nats::Nats;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of probes.
@@ -36,7 +38,7 @@ pub(super) struct Last(Mutex<Option<Instant>>);
 
 impl Last {
     pub(super) fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.0.lock() = Some(Instant::now());
     }
 
     /// Whether that is less than [`OUTAGE_GRACE`] ago.
@@ -45,7 +47,7 @@ impl Last {
     }
 
     fn is_within(&self, time: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < time)
+        self.0.lock().is_some_and(|last| last.elapsed() < time)
     }
 }
 

@@ -8,11 +8,13 @@
 use super::wire;
 use async_nats::{Client, Message, SubscribeError};
 use futures::StreamExt as _;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// The answers that are waited for.
@@ -66,7 +68,7 @@ impl Inbox {
 
 impl Waiting {
     fn calls(&self) -> MutexGuard<'_, HashMap<String, Call>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock()
     }
 
     fn now(&self) -> u64 {

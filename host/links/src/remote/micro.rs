@@ -18,13 +18,15 @@ use async_nats::{Client, Message, SubscribeError, Subscriber, datetime};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
+use parking_lot::Mutex;
 use souk_manifest::subject::is_reserved;
 use souk_manifest::subject::{Subjects, token};
 use souk_nats::Nats;
 use souk_runtime::Failure;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -86,7 +88,7 @@ struct Counts {
 impl Stats {
     /// Counts one call.
     pub(super) fn note(&self, took: Duration, failure: Option<Failure>) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         counts.calls += 1;
         counts.took += took;
         if failure.is_some() {
@@ -96,7 +98,7 @@ impl Stats {
     }
 
     fn counts(&self) -> Counts {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

@@ -5,10 +5,12 @@
 //! component hears of every cancellation, so most of those kept are of calls that other hosts have; beyond
 //! [`MAX_PREMATURE_CANCELS`] the oldest is forgotten, and its call then runs to its deadline.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of cancelled calls.
@@ -67,7 +69,7 @@ impl Running {
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

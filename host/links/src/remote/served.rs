@@ -7,7 +7,8 @@ use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use souk_nats::Nats;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of who serves what.

@@ -284,7 +284,7 @@ async fn calls_fail_when_nats_goes_and_work_again_when_it_is_back() {
             answer(&client, taken, None, "[4]").await;
         }
     });
-    let start = std::time::Instant::now();
+    let start = tokio::time::Instant::now();
     while let Err(error) = call(&remote, &once).await {
         assert_eq!(error.failure, Failure::Unreachable, "{error}");
         assert!(start.elapsed() < Duration::from_secs(60), "NATS is back, and nobody notices");

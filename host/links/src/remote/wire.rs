@@ -9,7 +9,7 @@ use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use souk_bindings::call::{CallContext, MAX_HOPS};
 use souk_runtime::Failure;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use uuid::Uuid;
 
 const CALL: HeaderName = HeaderName::from_static("Souk-Call");
@@ -41,7 +41,7 @@ pub(super) struct Envelope {
 
 /// Milliseconds since 1970.
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = souk_manifest::clock::since_epoch();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

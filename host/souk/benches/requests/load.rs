@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 
 /// What one slot showed.
-pub struct Sample {
+pub(crate) struct Sample {
     /// Requests a second.
     pub rate: f64,
     /// Median latency, us.
@@ -25,7 +25,7 @@ pub struct Sample {
 
 impl Sample {
     /// The median of each figure.
-    pub fn median(samples: &[Sample]) -> Sample {
+    pub(crate) fn median(samples: &[Sample]) -> Sample {
         let of = |figure: fn(&Sample) -> f64| crate::median(&mut samples.iter().map(figure).collect::<Vec<_>>());
         Sample { rate: of(|s| s.rate), p50: of(|s| s.p50), p99: of(|s| s.p99), cpu: of(|s| s.cpu) }
     }
@@ -33,7 +33,7 @@ impl Sample {
 
 /// What is sent, again and again.
 #[derive(Clone)]
-pub struct Call {
+pub(crate) struct Call {
     pub method: http::Method,
     pub path: String,
     /// JSON; empty for none.
@@ -48,7 +48,7 @@ pub struct Call {
 
 /// An event of the payment provider: a page that has ended.
 #[derive(Clone)]
-pub struct Event {
+pub(crate) struct Event {
     /// What it is signed with.
     pub secret: String,
     /// The order that it names.
@@ -74,7 +74,7 @@ impl Event {
 
 impl Call {
     /// `GET path`, by nobody in particular.
-    pub fn get(path: &str) -> Self {
+    pub(crate) fn get(path: &str) -> Self {
         Call {
             method: http::Method::GET,
             path: path.into(),
@@ -86,25 +86,25 @@ impl Call {
     }
 
     /// `POST path`, which makes something.
-    pub fn post(path: &str, body: &str) -> Self {
+    pub(crate) fn post(path: &str, body: &str) -> Self {
         Call { method: http::Method::POST, path: path.into(), body: body.into(), token: None, status: 201, event: None }
     }
 
     /// Events to the webhook.
-    pub fn events(secret: &str, order: &str) -> Self {
+    pub(crate) fn events(secret: &str, order: &str) -> Self {
         let event = Event { secret: secret.into(), order: order.into() };
         Call { method: http::Method::POST, event: Some(event), ..Call::get("/payments/webhook") }
     }
 
     /// The same call by the one whose token this is.
-    pub fn by(mut self, token: &str) -> Self {
+    pub(crate) fn by(mut self, token: &str) -> Self {
         self.token = Some(token.into());
         self
     }
 }
 
 /// Loads `server` with `call` for `slot`, after a short warm-up.
-pub fn run(server: &Server, call: &Call, connections: usize, slot: Duration) -> Sample {
+pub(crate) fn run(server: &Server, call: &Call, connections: usize, slot: Duration) -> Sample {
     runtime().block_on(async {
         requests(server, call, connections, slot / 10).await;
         let (cpu, start) = (server.cpu(), Instant::now());
@@ -122,7 +122,7 @@ pub fn run(server: &Server, call: &Call, connections: usize, slot: Duration) -> 
 }
 
 /// Latencies of `call` by one client, in order, while `others` connections make the call `other` without pause.
-pub fn beside(server: &Server, call: &Call, other: &Call, others: usize, slot: Duration) -> Vec<Duration> {
+pub(crate) fn beside(server: &Server, call: &Call, other: &Call, others: usize, slot: Duration) -> Vec<Duration> {
     runtime().block_on(async {
         let (mut latencies, _) = futures::join!(requests(server, call, 1, slot), requests(server, other, others, slot));
         latencies.sort_unstable();
@@ -131,7 +131,7 @@ pub fn beside(server: &Server, call: &Call, other: &Call, others: usize, slot: D
 }
 
 /// One request; its response's body.
-pub fn once(server: &Server, call: &Call) -> Bytes {
+pub(crate) fn once(server: &Server, call: &Call) -> Bytes {
     runtime().block_on(async { send(&mut connect(&server.address).await, &server.address, call).await })
 }
 

@@ -6,6 +6,7 @@
 //! asked. CPU is what the server's process used (user and system), by request; that of the load, of PostgreSQL and of the
 //! provider is not in it. Ratios travel to other machines, absolute figures do not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
+#![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 
 mod load;
 mod native;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const PAYLOAD: &str = r#"{"ok":{"answer":7}}"#;
 
 /// Measures and prints the rows.
-pub fn rows(state: &Path) {
+pub(crate) fn rows(state: &Path) {
     let nats = Nats::start();
     let part = |only: &str, folder: &str| {
         let mut command = souk("probe", &state.join(folder));

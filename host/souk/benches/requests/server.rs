@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const TICKS: f64 = 100.0;
 
 /// A server's process; it is ended when the value is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub address: String,
 }
@@ -26,7 +26,7 @@ fn manifest(app: &str) -> PathBuf {
 }
 
 /// Builds the components that are measured.
-pub fn build() {
+pub(crate) fn build() {
     for app in ["store", "probe"] {
         let status =
             Command::new(env!("CARGO_BIN_EXE_souk")).arg("build").arg("-f").arg(manifest(app)).status().unwrap();
@@ -35,7 +35,7 @@ pub fn build() {
 }
 
 /// `souk up` for `app`.
-pub fn souk(app: &str, state: &Path) -> Command {
+pub(crate) fn souk(app: &str, state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_souk"));
     command
         .env("RUST_LOG", "warn")
@@ -48,7 +48,7 @@ pub fn souk(app: &str, state: &Path) -> Command {
 
 impl Server {
     /// Starts the process and waits for the address that it prints.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// Starts the process; how long it took to the first answer to `path`.
-    pub fn timed(command: Command, path: &str) -> (Duration, Self) {
+    pub(crate) fn timed(command: Command, path: &str) -> (Duration, Self) {
         let start = Instant::now();
         let server = Server::start(command);
         crate::load::once(&server, &crate::load::Call::get(path));
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Seconds of CPU that the process has used.
-    pub fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // After the name in parentheses; utime and stime are fields 14 and 15 of all.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// Resident memory in MiB.
-    pub fn rss_mib(&self) -> f64 {
+    pub(crate) fn rss_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0

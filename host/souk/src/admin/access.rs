@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What somebody may do; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
+pub(crate) enum Right {
     /// What names components and never data.
     Nothing,
     /// Look, but not at arguments and other data.
@@ -34,7 +34,7 @@ pub enum Right {
 
 /// Where a connection came in.
 #[derive(Debug, Clone)]
-pub enum Door {
+pub(crate) enum Door {
     /// The control socket; the system's number of the user at its other end, where it says so.
     Socket(Option<u32>),
     /// The listener.
@@ -50,7 +50,7 @@ pub enum Door {
 
 /// Who asks.
 #[derive(Debug)]
-pub struct Asker {
+pub(crate) struct Asker {
     /// What they may do.
     pub right: Right,
     /// For the log: how they are known, and never by what secret.
@@ -71,7 +71,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// # Errors
 /// When the request is one that a stranger's page makes.
-pub fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, Problem> {
+pub(crate) fn asker(head: &Parts, door: &Door, admin: &Admin) -> Result<Asker, Problem> {
     let (peer, local, secure) = match door {
         Door::Socket(uid) => {
             let user = uid.map(|uid| format!(", user {uid}")).unwrap_or_default();

@@ -53,7 +53,7 @@ struct TokenValues {
 }
 
 /// Answers `request`, which came in at `door`. Never fails: what goes wrong becomes an answer.
-pub async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(admin: &Arc<Admin>, door: &Door, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     let mut answer = match access::asker(&head, door, admin) {
         Ok(asker) => {

@@ -11,7 +11,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// A file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum File {
+pub(crate) enum File {
     Page,
     Script,
     Style,

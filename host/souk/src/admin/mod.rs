@@ -37,8 +37,8 @@ pub use problem::Problem;
 use sessions::Sessions;
 use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
-use std::time::Instant;
 pub(crate) use tokens::Tokens;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// Every fixed limit of this module.

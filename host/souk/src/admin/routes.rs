@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     Console(File),
     Live,
     Ready,
@@ -35,7 +35,7 @@ pub enum Action {
 
 /// A route.
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     pub method: Method,
     /// A segment `{id}` stands for any one.
     pub path: &'static str,
@@ -56,7 +56,7 @@ const fn delete(path: &'static str, needs: Right, action: Action) -> Route {
 }
 
 /// All of them; `docs/administration-api.md` has each.
-pub static ROUTES: &[Route] = &[
+pub(crate) static ROUTES: &[Route] = &[
     get("/", Right::Nothing, Action::Console(File::Page)),
     get("/console.js", Right::Nothing, Action::Console(File::Script)),
     get("/console.css", Right::Nothing, Action::Console(File::Style)),
@@ -85,7 +85,7 @@ pub static ROUTES: &[Route] = &[
 
 impl Action {
     /// Whether it changes something: such a request is a line in the log, and none begins while the host drains.
-    pub fn changes(self) -> bool {
+    pub(crate) fn changes(self) -> bool {
         match self {
             Action::Call
             | Action::RetryMessage
@@ -117,7 +117,7 @@ impl Action {
 ///
 /// # Errors
 /// 404 where no route has the path, 405 where none of those has the method.
-pub fn find(method: &Method, path: &str) -> Result<(&'static Route, String), Problem> {
+pub(crate) fn find(method: &Method, path: &str) -> Result<(&'static Route, String), Problem> {
     // What answers GET answers HEAD; hyper leaves the body out.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
@@ -152,7 +152,7 @@ fn matches(pattern: &str, path: &str) -> Option<String> {
 }
 
 /// The value of `key` in a query.
-pub fn parameter(query: Option<&str>, key: &str) -> Option<String> {
+pub(crate) fn parameter(query: Option<&str>, key: &str) -> Option<String> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.filter(|(name, _)| *name == key).map(|(_, value)| value).next()?;
     percent_decode_str(value).decode_utf8().ok().map(Into::into)

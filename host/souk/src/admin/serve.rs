@@ -45,7 +45,7 @@ souk_manifest::fixed_limits! {
 
 /// A listener of the API cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     /// The control socket.
     #[error("control socket {}: {cause}\n  fix: choose a shorter or a writable folder with --state-dir", path.display())]
     Socket {
@@ -76,7 +76,7 @@ pub enum AdminError {
 ///
 /// # Errors
 /// When it cannot be made: the folder cannot be written, or its path is longer than a socket's may be (107 bytes).
-pub fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
+pub(crate) fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
     let error = |cause| AdminError::Socket { path: path.into(), cause };
     // The state folder is held by this process, so a socket that is there was left by one that is gone.
     match std::fs::remove_file(path) {
@@ -90,7 +90,7 @@ pub fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
 }
 
 /// The listener of `--admin`.
-pub struct Listener {
+pub(crate) struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Tls>,
@@ -101,7 +101,7 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be bound, or is not safe.
-    pub async fn bind(address: &str, tls: Option<Tls>, insecure: bool) -> Result<Self, AdminError> {
+    pub(crate) async fn bind(address: &str, tls: Option<Tls>, insecure: bool) -> Result<Self, AdminError> {
         let error = |cause| AdminError::Bind { address: address.to_owned(), cause };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let bound = listener.local_addr().map_err(error)?;
@@ -112,13 +112,13 @@ impl Listener {
     }
 
     /// Where it is served.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 }
 
 /// Serves the control socket until `stop`.
-pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop: CancellationToken) {
+pub(crate) async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop: CancellationToken) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let accept = async {
         loop {
@@ -141,7 +141,7 @@ pub async fn serve_socket(admin: Arc<Admin>, listener: UnixListener, stop: Cance
 }
 
 /// Serves the listener of `--admin` until `stop`.
-pub async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: CancellationToken) {
+pub(crate) async fn serve_tcp(admin: Arc<Admin>, listener: Listener, stop: CancellationToken) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let Listener { listener, tls, .. } = listener;
     let accept = async {

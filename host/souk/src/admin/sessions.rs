@@ -5,11 +5,12 @@
 //! is read from the host's memory or log lets anybody in, and to compare them takes no time that tells anything.
 
 use super::access::Right;
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use souk_manifest::secrets::{self, SecretError};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of sessions.
@@ -41,7 +42,7 @@ struct Session {
 
 /// Everything that is open.
 #[derive(Default)]
-pub struct Sessions(Mutex<Open>);
+pub(crate) struct Sessions(Mutex<Open>);
 
 #[derive(Default)]
 struct Open {
@@ -59,14 +60,14 @@ impl Open {
 
 impl Sessions {
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A new code.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn code(&self) -> Result<String, SecretError> {
+    pub(crate) fn code(&self) -> Result<String, SecretError> {
         let code = secrets::random()?;
         let mut open = self.open();
         open.forget_old();
@@ -82,7 +83,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn exchange(&self, code: &str) -> Result<Option<String>, SecretError> {
+    pub(crate) fn exchange(&self, code: &str) -> Result<Option<String>, SecretError> {
         let cookie = secrets::random()?;
         let mut open = self.open();
         open.forget_old();
@@ -100,19 +101,19 @@ impl Sessions {
     }
 
     /// The number of the session whose cookie this is, and its right.
-    pub fn find(&self, cookie: &str) -> Option<(u64, Right)> {
+    pub(crate) fn find(&self, cookie: &str) -> Option<(u64, Right)> {
         let open = self.open();
         let session = open.sessions.get(&digest(cookie)).filter(|session| session.since.elapsed() < SESSION_TTL)?;
         Some((session.number, session.right))
     }
 
     /// Ends the session whose cookie this is.
-    pub fn end(&self, cookie: &str) {
+    pub(crate) fn end(&self, cookie: &str) {
         self.open().sessions.remove(&digest(cookie));
     }
 
     /// Ends all of them, and voids all codes.
-    pub fn end_all(&self) {
+    pub(crate) fn end_all(&self) {
         let mut open = self.open();
         open.codes.clear();
         open.sessions.clear();

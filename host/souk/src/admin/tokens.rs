@@ -4,8 +4,8 @@
 //! time, and no log has one.
 
 use super::access::Right;
+use parking_lot::RwLock;
 use souk_manifest::secrets::{SecretError, Secrets};
-use std::sync::{PoisonError, RwLock};
 use subtle::ConstantTimeEq as _;
 
 /// The files' names.
@@ -26,7 +26,7 @@ impl Values {
 }
 
 /// The tokens.
-pub struct Tokens {
+pub(crate) struct Tokens {
     secrets: Secrets,
     values: RwLock<Values>,
 }
@@ -36,14 +36,14 @@ impl Tokens {
     ///
     /// # Errors
     /// When a file cannot be read or made.
-    pub fn load(secrets: Secrets) -> Result<Self, SecretError> {
+    pub(crate) fn load(secrets: Secrets) -> Result<Self, SecretError> {
         let values = Values::of(&secrets, Secrets::get)?;
         Ok(Tokens { secrets, values: RwLock::new(values) })
     }
 
     /// Both, the one that reads first.
-    pub fn values(&self) -> (String, String) {
-        let Values { read, full } = self.values.read().unwrap_or_else(PoisonError::into_inner).clone();
+    pub(crate) fn values(&self) -> (String, String) {
+        let Values { read, full } = self.values.read().clone();
         (read, full)
     }
 
@@ -51,20 +51,20 @@ impl Tokens {
     ///
     /// # Errors
     /// When a file cannot be written: then both are as they were, or one of them.
-    pub fn renew(&self) -> Result<(String, String), SecretError> {
+    pub(crate) fn renew(&self) -> Result<(String, String), SecretError> {
         let renewed = Values::of(&self.secrets, Secrets::renew);
         // Whatever is in the files now is what counts.
         let values = match &renewed {
             Ok(values) => values.clone(),
             Err(_) => Values::of(&self.secrets, Secrets::get)?,
         };
-        *self.values.write().unwrap_or_else(PoisonError::into_inner) = values;
+        *self.values.write() = values;
         renewed.map(|Values { read, full }| (read, full))
     }
 
     /// What whoever has `token` may do; `None` when it is neither.
-    pub fn right(&self, token: &str) -> Option<Right> {
-        let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn right(&self, token: &str) -> Option<Right> {
+        let values = self.values.read();
         // Both, whichever it is: the time tells nothing.
         let full = values.full.as_bytes().ct_eq(token.as_bytes());
         let read = values.read.as_bytes().ct_eq(token.as_bytes());

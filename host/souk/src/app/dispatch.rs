@@ -13,7 +13,7 @@ use souk_links::remote::whole::{Trailers, whole};
 use souk_manifest::StaticResponse;
 use souk_runtime::Failure;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// What a request leads to.

@@ -15,7 +15,8 @@ use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, Poo
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, Linker};
 

@@ -10,7 +10,6 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of copying.
@@ -83,7 +82,7 @@ pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<Li
         return Err(BackupError::NotEmpty { path: folder.to_owned() });
     }
     let snapshots = snapshot::take(&sources)?;
-    let taken = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let taken = souk_manifest::clock::since_epoch().as_secs();
     let mut entries = Vec::new();
     for snapshot in snapshots {
         entries.push(copy(&snapshot, folder)?);

@@ -140,7 +140,7 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
         hash.update(chunk);
         bytes += read as u64;
     }
-    Ok((bytes, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok((bytes, hex::encode(hash.finalize())))
 }
 
 /// Lets what was renamed or made in `folder` outlive a crash.

@@ -11,7 +11,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of the moment of a backup.
@@ -46,7 +47,7 @@ pub enum SnapshotError {
 }
 
 /// A file as it was at the moment, for as long as this lives.
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// Its places in a state folder: several when they name one file.
     pub places: Vec<String>,
     /// The file.
@@ -59,7 +60,7 @@ pub struct Snapshot {
 ///
 /// # Errors
 /// When one cannot be opened, or the moment does not come in time.
-pub fn take(files: &BTreeMap<String, PathBuf>) -> Result<Vec<Snapshot>, SnapshotError> {
+pub(super) fn take(files: &BTreeMap<String, PathBuf>) -> Result<Vec<Snapshot>, SnapshotError> {
     let mut snapshots: Vec<Snapshot> = Vec::new();
     let mut known: BTreeMap<(u64, u64), usize> = BTreeMap::new();
     for (place, path) in files {

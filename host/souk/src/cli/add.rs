@@ -14,7 +14,7 @@ use std::process::ExitCode;
     after_help = "Examples:\n  souk add web --http /...\n  souk add store --exports acme:links/store@0.1.0 --sqlite\n  \
                         souk add --link web store"
 )]
-pub struct Add {
+pub(super) struct Add {
     #[command(flatten)]
     manifest: ManifestArg,
     /// The component

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 /// The arguments of `souk admin`.
 #[derive(Debug, Args)]
-pub struct AdminCommand {
+pub(super) struct AdminCommand {
     #[command(flatten)]
     app: AppArgs,
     #[command(subcommand)]

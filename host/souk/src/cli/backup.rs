@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
     after_help = "The host may run meanwhile: writers wait for a moment, a second at most. Left out are secrets, and \
                         what is in\nPostgreSQL, NATS or Redis, which is named."
 )]
-pub struct Backup {
+pub(super) struct Backup {
     #[command(flatten)]
     app: AppArgs,
     /// The folder of the backup; it is made, or empty
@@ -25,7 +25,7 @@ pub struct Backup {
 /// The arguments of `souk restore`.
 #[derive(Debug, Args)]
 #[command(after_help = "The state folder must have no data, and no host may run on it.")]
-pub struct Restore {
+pub(super) struct Restore {
     #[command(flatten)]
     app: AppArgs,
     /// The folder that `souk backup` made

@@ -16,17 +16,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// The target that components are built for.
-pub const TARGET: &str = "wasm32-wasip2";
+pub(super) const TARGET: &str = "wasm32-wasip2";
 
 /// The arguments of `souk build`.
 #[derive(Debug, Args)]
-pub struct Build {
+pub(super) struct Build {
     #[command(flatten)]
     manifest: ManifestArg,
     /// The component to build; may be given more than once [default: all]
@@ -81,7 +82,7 @@ pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
     let wanted: Vec<Wanted> = wanted.collect();
     let fetches = !wanted.is_empty();
     fetch::fetch(wanted, manifest, state, note).await?;
-    let (start, time) = (Instant::now(), SystemTime::now());
+    let (start, time) = (Instant::now(), souk_manifest::clock::now());
     let (mut built, mut files) = (Vec::new(), Vec::new());
     let mut folders: BTreeMap<PathBuf, Vec<Step>> = BTreeMap::new();
     for (component, step) in plan.components {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// The arguments of `souk call`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: souk call products store:products/catalog#get '{\"id\":1}'")]
-pub struct Call {
+pub(super) struct Call {
     #[command(flatten)]
     app: AppArgs,
     /// Print every component's functions with their signatures

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 /// The arguments of `souk doctor`.
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub(super) struct Doctor {
     #[command(flatten)]
     app: AppArgs,
 }

@@ -14,13 +14,12 @@ use souk_nats::Nats;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 /// The arguments of `souk events`.
 #[derive(Debug, Args)]
 #[command(after_help = "A message is pending, delivering, dead (set aside after too many attempts, or rejected), or \
                         stranded\n(its function is not in the application); one that is delivered is gone.")]
-pub struct Events {
+pub(super) struct Events {
     #[command(flatten)]
     app: AppArgs,
     #[command(subcommand)]
@@ -118,7 +117,7 @@ impl Action {
                 } else {
                     // Ids are cut so that they tell a message from all others.
                     let all = if dead { messages.ask(Request::List { dead: false }).await? } else { Found::default() };
-                    let (width, now) = (event_table::width(), SystemTime::now());
+                    let (width, now) = (event_table::width(), souk_manifest::clock::now());
                     output::text(&event_table::table(&found.events, &all.events, width, now));
                 }
                 note_more(&found);

@@ -28,7 +28,7 @@ const HEALTH: &str = "/.well-known/spin/health";
 /// The arguments of `souk health`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 0 when the host answers that it is ready, and with 1 otherwise.")]
-pub struct Health {
+pub(super) struct Health {
     /// Where the host serves, without TLS
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
     listen: String,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 /// The arguments of `souk limits`.
 #[derive(Debug, Args)]
 #[command(after_help = "`souk doctor` prints every limit, with its reason.")]
-pub struct Limits {
+pub(super) struct Limits {
     #[command(flatten)]
     app: AppArgs,
     /// Print a JSON array

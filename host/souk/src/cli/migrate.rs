@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// The arguments of `souk migrate`.
 #[derive(Debug, Args)]
-pub struct Migrate {
+pub(super) struct Migrate {
     #[command(flatten)]
     app: AppArgs,
     /// Only show which migrations are applied, pending or changed

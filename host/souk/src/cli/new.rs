@@ -9,7 +9,7 @@ use std::process::ExitCode;
 /// The arguments of `souk new`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: souk new shop && cd shop && souk add web --http /... && souk test")]
-pub struct New {
+pub(super) struct New {
     /// The application: the name of its folder, which is made
     name: PathBuf,
 }

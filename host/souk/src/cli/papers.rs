@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 /// The arguments of `souk completions`.
 #[derive(Debug, Args)]
-pub struct Completions {
+pub(super) struct Completions {
     /// The shell
     shell: Shell,
 }
@@ -25,7 +25,7 @@ impl Completions {
 
 /// The arguments of `souk man`.
 #[derive(Debug, Args)]
-pub struct Man {
+pub(super) struct Man {
     /// Where the pages go, one a command: souk.1, souk-up.1, ...
     folder: PathBuf,
 }

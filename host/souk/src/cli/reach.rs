@@ -3,7 +3,8 @@
 use crate::admin::RunningHost;
 use souk_manifest::state::{self, StateError, StateFolder};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of reaching the state.

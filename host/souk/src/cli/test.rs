@@ -13,8 +13,9 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of `souk test`.
@@ -33,7 +34,7 @@ souk_manifest::fixed_limits! {
                         application answers), SOUK_STATE_DIR, SOUK_MANIFEST and SOUK_PROGRAM (for `souk call` and\n\
                         `souk events`). Variables of the application are those of this environment and of .env."
 )]
-pub struct Test {
+pub(super) struct Test {
     #[command(flatten)]
     manifest: ManifestArg,
     /// Runs this in place of the manifest's command

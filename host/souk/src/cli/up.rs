@@ -22,13 +22,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The arguments of `souk up`.
 #[derive(Debug, Args)]
-pub struct Up {
+pub(super) struct Up {
     #[command(flatten)]
     app: AppArgs,
     /// Build the components first [also: SPIN_ALWAYS_BUILD]

@@ -5,7 +5,8 @@ use super::output;
 use clap::Args;
 use souk_links::durable::operator::Request;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of `souk events wait`.
@@ -17,7 +18,7 @@ souk_manifest::fixed_limits! {
 
 /// The arguments of `souk events wait`.
 #[derive(Debug, Args)]
-pub struct Wait {
+pub(super) struct Wait {
     /// How long to wait: `500ms`, `2m`
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     timeout: Duration,

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_help = "A component's file is written into the folder in which it is built (`workdir` under \
                         [component.NAME.build]),\nfrom its dependencies, what others depend on, and its `exports`.")]
-pub struct Wit {
+pub(super) struct Wit {
     #[command(flatten)]
     manifest: ManifestArg,
 }

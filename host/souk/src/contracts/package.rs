@@ -92,7 +92,7 @@ impl Package {
     }
 
     /// Whether `name` is of this package.
-    pub fn is(&self, name: &DependencyName) -> bool {
+    pub(super) fn is(&self, name: &DependencyName) -> bool {
         match self.name.split_once('@') {
             Some((package, version)) => {
                 package == name.package && name.version.as_ref().is_none_or(|wanted| wanted.to_string() == version)
@@ -102,7 +102,7 @@ impl Package {
     }
 
     /// `namespace:package/interface@version`.
-    pub fn full_name(&self, interface: &str) -> String {
+    pub(super) fn full_name(&self, interface: &str) -> String {
         match self.name.split_once('@') {
             Some((package, version)) => format!("{package}/{interface}@{version}"),
             None => format!("{}/{interface}", self.name),
@@ -110,12 +110,12 @@ impl Package {
     }
 
     /// Its files with their text.
-    pub fn sources(&self) -> impl Iterator<Item = (&Path, &str)> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.files.iter().map(|(path, text)| (path.as_path(), text.as_str()))
     }
 
     /// Its text as a package inside another file.
-    pub fn nested(&self) -> String {
+    pub(super) fn nested(&self) -> String {
         let mut text = format!("package {} {{\n", self.name);
         for (_, file) in &self.files {
             let range = declaration(file).unwrap_or(0..0);

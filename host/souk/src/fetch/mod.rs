@@ -13,7 +13,7 @@ use souk_manifest::state::{self, StateError};
 use souk_manifest::{Application, Download};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
@@ -148,7 +148,7 @@ async fn get(client: &Client, download: &Download, folder: &Path, path: &Path) -
 }
 
 fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest)
 }
 
 #[cfg(test)]

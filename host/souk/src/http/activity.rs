@@ -9,14 +9,16 @@
 //! others.
 
 use super::budget::{Account, EdgeBudget, End, Full, Owner, Stream};
+use parking_lot::{Mutex, MutexGuard};
 use souk_manifest::limits::EdgeLimits;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
@@ -83,7 +85,7 @@ impl Activity {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock()
     }
 
     /// Notes a request whose headers are complete; it is under way until the guard is dropped.
@@ -185,7 +187,7 @@ impl Activity {
             }
             // What begins meanwhile may be due sooner, but not sooner than the shorter of the two limits from then on.
             let look_again = now + self.header_read.min(self.idle);
-            tokio::time::sleep_until(deadline.min(look_again).into()).await;
+            tokio::time::sleep_until(deadline.min(look_again)).await;
         }
     }
 }
@@ -241,7 +243,7 @@ impl Drop for UnderWay {
 }
 
 /// A connection's stream that notes the bytes which arrive.
-pub struct Watched<S> {
+pub(super) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
     budget: Arc<EdgeBudget>,
@@ -250,7 +252,7 @@ pub struct Watched<S> {
 
 impl<S> Watched<S> {
     /// Watches `stream`; what arrives of a head is `owner`'s.
-    pub fn new(stream: S, activity: Arc<Activity>, budget: Arc<EdgeBudget>, owner: Owner) -> Self {
+    pub(super) fn new(stream: S, activity: Arc<Activity>, budget: Arc<EdgeBudget>, owner: Owner) -> Self {
         Watched { stream, activity, budget, owner }
     }
 }

@@ -34,7 +34,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// A file's content.
-pub type FileBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error> + Send>>;
+pub(super) type FileBody = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error> + Send>>;
 
 /// A response's body on its way to the client.
 #[derive(Default)]
@@ -152,7 +152,10 @@ impl Body for EdgeBody {
 ///
 /// # Errors
 /// When the body broke off. The log has the reason.
-pub async fn buffer_small_body(response: Response<ResponseBody>, to_head: bool) -> Result<Response<EdgeBody>, Error> {
+pub(super) async fn buffer_small_body(
+    response: Response<ResponseBody>,
+    to_head: bool,
+) -> Result<Response<EdgeBody>, Error> {
     let (head, mut body) = response.into_parts();
     let mut read = Read::default();
     if may_buffer(&head, to_head) {
@@ -193,7 +196,7 @@ fn with_trailers(mut head: Parts, ready: Bytes, trailers: HeaderMap) -> Response
 }
 
 /// A response that is there as a whole, with its length.
-pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
+pub(super) fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
     let (mut head, bytes) = response.into_parts();
     let trailers = Trailers::take(&mut head.extensions);
     if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
@@ -209,7 +212,7 @@ pub fn whole(response: Response<Bytes>, to_head: bool) -> Response<EdgeBody> {
 }
 
 /// The response that the manifest has of a route.
-pub fn of_manifest(answer: &StaticResponse) -> Response<EdgeBody> {
+pub(super) fn of_manifest(answer: &StaticResponse) -> Response<EdgeBody> {
     let mut response = Response::new(Bytes::from(answer.body.clone()));
     *response.status_mut() = answer.status;
     response.headers_mut().clone_from(&answer.headers);
@@ -260,7 +263,7 @@ fn may_buffer(head: &Parts, to_head: bool) -> bool {
 }
 
 /// Takes away the content that a response to HEAD and some statuses must not have: hyper does so for HTTP/1.1 only.
-pub fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
+pub(super) fn fit(response: &mut Response<EdgeBody>, to_head: bool) {
     let status = response.status();
     if !to_head && !has_no_content(status) {
         return;

@@ -40,7 +40,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// hyper's settings, made once for all connections, by what a connection may speak, and how many its peer has.
-pub struct Builders {
+pub(super) struct Builders {
     /// For the first connections of a peer.
     first: Protocols,
     /// For its further ones.
@@ -56,7 +56,7 @@ struct Protocols {
 
 impl Builders {
     /// The settings of `edge`.
-    pub fn new(edge: &Edge) -> Self {
+    pub(super) fn new(edge: &Edge) -> Self {
         Builders {
             first: Protocols::new(edge, MAX_HTTP2_STREAMS),
             further: Protocols::new(edge, MAX_FURTHER_HTTP2_STREAMS),
@@ -65,7 +65,7 @@ impl Builders {
 
     /// Those for a connection whose protocol was agreed on in its TLS handshake: it is that one or none (RFC 9113,
     /// section 3.2). Without an agreement it is the client's to choose. Its peer has `of_peer` connections.
-    pub fn agreed(&self, protocol: Option<&[u8]>, of_peer: usize) -> &Builder<StreamExecutor> {
+    pub(super) fn agreed(&self, protocol: Option<&[u8]>, of_peer: usize) -> &Builder<StreamExecutor> {
         let many = of_peer > MAX_CONNECTIONS_OF_MANY_STREAMS;
         let protocols = if many { &self.further } else { &self.first };
         match protocol {
@@ -104,14 +104,14 @@ fn builder(edge: &Edge, streams: u32) -> Builder<StreamExecutor> {
 }
 
 /// Returns once `shutdown` has been cancelled and requests that were on their way have had time to arrive.
-pub async fn lingered(shutdown: &CancellationToken) {
+pub(super) async fn lingered(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(LINGER_TIME).await;
 }
 
 /// Serves `stream` until it ends, stands still for too long, must make room for another, or `shutdown` is cancelled and
 /// its requests are done.
-pub async fn serve<S>(
+pub(super) async fn serve<S>(
     stream: S,
     place: &Connection,
     caller: Caller,

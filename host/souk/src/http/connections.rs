@@ -9,11 +9,13 @@
 
 use super::activity::Activity;
 use super::peer::Share;
+use parking_lot::{Mutex, MutexGuard};
 use souk_manifest::budget::Use;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
@@ -81,7 +83,7 @@ impl Connections {
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     /// Makes room for a connection that takes `share` and whose notes are `activity`.
@@ -315,7 +317,7 @@ mod tests {
         let requests = greedy.each_ref().map(|c| c.activity.request(&http::Request::new(())));
         let other = modest.activity.request(&http::Request::new(()));
         assert!(matches!(admit(&all, "10.0.0.3"), Admission::AllAreBusy));
-        let due = std::time::Instant::now();
+        let due = tokio::time::Instant::now();
         other.waits_until(due);
         requests[1].waits_until(due);
         requests[2].waits_until(due);

@@ -27,7 +27,7 @@ use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Answers while the host serves; the path is Spin's.
 const HEALTH: &str = "/.well-known/spin/health";

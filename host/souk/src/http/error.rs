@@ -13,7 +13,7 @@ struct Problem<'a> {
 }
 
 /// `{"status": .., "message": ..}` with `status`.
-pub fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
+pub(super) fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
     // Numbers and strings cannot fail to become JSON; an empty body would still carry the status.
     let body = serde_json::to_vec(&Problem { status: status.as_u16(), message }).unwrap_or_default();
     let mut response = Response::new(EdgeBody::full(body.into()));
@@ -27,7 +27,7 @@ pub fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
 }
 
 /// The response for a call into a component that failed.
-pub fn from_call(error: &CallError) -> Response<EdgeBody> {
+pub(super) fn from_call(error: &CallError) -> Response<EdgeBody> {
     response(status(error.failure), &error.message())
 }
 

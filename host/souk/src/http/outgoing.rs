@@ -8,8 +8,10 @@ use super::activity::UnderWay;
 use super::budget::{Account, End};
 use super::pace::Pace;
 use bytes::{Buf, Bytes};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A response that is sent.
 pub struct Outgoing {
@@ -40,7 +42,7 @@ impl Outgoing {
     }
 
     fn sending(&self) -> MutexGuard<'_, Sending> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sending.lock()
     }
 
     /// Charges `bytes` that the response holds, or is about to hand over.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use uuid::Uuid;
 
 /// The header of the request id.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of request ids.
@@ -40,7 +40,7 @@ impl Caller {
 }
 
 /// What a request's head takes of the host's memory.
-pub fn head_bytes(head: &Parts) -> u64 {
+pub(super) fn head_bytes(head: &Parts) -> u64 {
     const ENTRY: usize = 64;
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY);
@@ -48,7 +48,7 @@ pub fn head_bytes(head: &Parts) -> u64 {
 }
 
 /// The client's request id where it is one (letters, digits and `-_.:+/=`, so that it cannot forge a log line), or a new one.
-pub fn id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=MAX_ID_BYTES).contains(&bytes.len())
@@ -66,7 +66,7 @@ pub fn id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// The host that a request is for, by RFC 9112, section 3.2, and RFC 9113, section 8.3.1; `Err` says what is wrong with it.
-pub fn authority(head: &Parts) -> Result<Authority, &'static str> {
+pub(super) fn authority(head: &Parts) -> Result<Authority, &'static str> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let authority = match (head.uri.authority(), hosts.next(), hosts.next()) {
         (_, _, Some(_)) => return Err("the request has more than one host header"),
@@ -93,7 +93,7 @@ fn is_same(authority: &Authority, host: &HeaderValue) -> bool {
 }
 
 /// The request's target in absolute form: `wasi:http` has scheme and authority apart from the `host` header.
-pub fn target(uri: &Uri, authority: Authority, caller: &Caller) -> Option<Uri> {
+pub(super) fn target(uri: &Uri, authority: Authority, caller: &Caller) -> Option<Uri> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(caller.scheme.clone());
     parts.authority = Some(authority);

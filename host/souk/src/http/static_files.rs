@@ -43,7 +43,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// The files of one route.
-pub struct StaticFiles {
+pub(super) struct StaticFiles {
     serve: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Folder>,
     fallback: Option<String>,
     /// The route's path without a slash at its end; empty for `/...`.
@@ -52,7 +52,7 @@ pub struct StaticFiles {
 
 impl StaticFiles {
     /// The files of `folder`; those that are open count in `budget`.
-    pub fn new(folder: &StaticFolder, budget: &Arc<ApplicationBudget>) -> Self {
+    pub(super) fn new(folder: &StaticFolder, budget: &Arc<ApplicationBudget>) -> Self {
         let opener = Folder { root: folder.folder.as_path().into(), budget: budget.clone() };
         let serve = ServeDir::with_backend("", opener)
             .redirect_path_prefix(folder.pattern.prefix())
@@ -65,7 +65,13 @@ impl StaticFiles {
     }
 
     /// Answers a request for `path`, which is what the route's wildcard stands for.
-    pub async fn answer(&self, head: &Parts, path: &str, query: Option<&str>, trace: &str) -> Response<EdgeBody> {
+    pub(super) async fn answer(
+        &self,
+        head: &Parts,
+        path: &str,
+        query: Option<&str>,
+        trace: &str,
+    ) -> Response<EdgeBody> {
         if head.method != Method::GET && head.method != Method::HEAD {
             let mut response = error::response(StatusCode::METHOD_NOT_ALLOWED, "a file is read with GET");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

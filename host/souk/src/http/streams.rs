@@ -15,7 +15,7 @@ tokio::task_local! {
 
 /// Spawns hyper's tasks.
 #[derive(Clone)]
-pub struct StreamExecutor;
+pub(super) struct StreamExecutor;
 
 impl<F> Executor<F> for StreamExecutor
 where
@@ -35,6 +35,6 @@ where
 }
 
 /// The stream that this task serves; `None` in the task of an HTTP/1.1 connection.
-pub fn current() -> Option<Stream> {
+pub(super) fn current() -> Option<Stream> {
     STREAM.try_with(Stream::clone).ok()
 }

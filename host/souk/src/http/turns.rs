@@ -6,8 +6,9 @@
 //! before. A connection that had nothing waiting is next, since it has asked for less than the others.
 
 use super::peer::Share;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 souk_manifest::fixed_limits! {
@@ -20,7 +21,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// The turns of all peers.
-pub struct Turns {
+pub(super) struct Turns {
     peers: Mutex<HashMap<Share, Peer>>,
     most: usize,
 }
@@ -34,7 +35,7 @@ struct Peer {
 }
 
 /// A turn; the next begins when this is dropped.
-pub struct Turn {
+pub(super) struct Turn {
     /// `None` once it has been passed on.
     turns: Option<Arc<Turns>>,
     share: Share,
@@ -42,16 +43,16 @@ pub struct Turn {
 
 impl Turns {
     /// As many turns as `most` for each peer.
-    pub fn new(most: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Turns { peers: Mutex::default(), most: most.max(1) })
     }
 
     fn peers(&self) -> MutexGuard<'_, HashMap<Share, Peer>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.peers.lock()
     }
 
     /// Waits for a turn of `share`, for a request of `connection`.
-    pub async fn take(self: &Arc<Self>, share: Share, connection: u64) -> Turn {
+    pub(super) async fn take(self: &Arc<Self>, share: Share, connection: u64) -> Turn {
         let turn = || Turn { turns: Some(self.clone()), share };
         let waiting = {
             let mut peers = self.peers();

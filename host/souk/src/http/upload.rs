@@ -25,7 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
 
 souk_manifest::fixed_limits! {
@@ -43,7 +44,7 @@ souk_manifest::fixed_limits! {
 }
 
 /// Why a body did not become an upload.
-pub enum Refused {
+pub(super) enum Refused {
     /// It is larger than the limit.
     TooLarge,
     /// It took too long.
@@ -61,7 +62,7 @@ impl From<Full> for Refused {
 }
 
 /// What a body is read with.
-pub struct Reading<'a> {
+pub(super) struct Reading<'a> {
     /// The most bytes that it may have.
     pub limit: u64,
     /// Whether it is read to its end.
@@ -78,7 +79,7 @@ pub struct Reading<'a> {
 
 /// A request's body.
 #[derive(Default)]
-pub struct Upload {
+pub(super) struct Upload {
     ready: Bytes,
     /// The memory that `ready` takes.
     held: Option<Charge>,
@@ -87,7 +88,7 @@ pub struct Upload {
 }
 
 /// Bytes of an account, given back when this is dropped.
-pub struct Charge {
+pub(super) struct Charge {
     account: Arc<Account>,
     bytes: u64,
 }
@@ -115,7 +116,7 @@ impl Upload {
     ///
     /// # Errors
     /// When the body is too large, too slow or broken, or there is no memory for it.
-    pub async fn read(body: Incoming, reading: Reading<'_>) -> Result<Self, Refused> {
+    pub(super) async fn read(body: Incoming, reading: Reading<'_>) -> Result<Self, Refused> {
         if body.is_end_stream() {
             return Ok(Upload::default());
         }
@@ -196,12 +197,12 @@ impl Upload {
     }
 
     /// What has been read, with its trailers and the memory that it takes.
-    pub fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<Charge>) {
+    pub(super) fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<Charge>) {
         (self.ready, self.trailers, self.held)
     }
 
     /// Says, once the body has been handed over, whether it turned out to be larger than the limit.
-    pub fn exceeded(&self) -> Option<Arc<AtomicBool>> {
+    pub(super) fn exceeded(&self) -> Option<Arc<AtomicBool>> {
         self.rest.as_ref().map(|rest| rest.exceeded.clone())
     }
 }
@@ -294,7 +295,7 @@ impl Body for Bounded {
 
 /// Reads and drops a body that is refused, `most` bytes of it: a client that still writes when the connection closes
 /// may never see why.
-pub async fn discard(mut body: Incoming, most: u64) {
+pub(super) async fn discard(mut body: Incoming, most: u64) {
     let mut left = Some(most);
     let reading = async {
         while let (Some(now), Some(Ok(frame))) = (left, body.frame().await) {

@@ -9,9 +9,10 @@ mod state;
 use crate::app::App;
 use crate::readiness::Readiness;
 use crate::telemetry::LogLosses;
+use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use souk_links::durable::Stats;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -53,7 +54,7 @@ impl Metrics {
     /// # Errors
     /// When two measures have one name, which is a mistake in the host.
     pub fn text(&self) -> Result<String, prometheus::Error> {
-        let messages = *self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let messages = *self.messages.lock();
         let mut families = self.app.boundaries().registry().map(prometheus::Registry::gather).unwrap_or_default();
         families.extend(state::gather(&self.app, &self.readiness, messages, self.losses.lines())?);
         TextEncoder::new().encode_to_string(&families)
@@ -65,7 +66,7 @@ async fn ask(app: Arc<App>, messages: Arc<Mutex<Option<Stats>>>) {
     let Some(queue) = app.queue() else { return };
     loop {
         let stats = tokio::time::timeout(STATS_TIMEOUT, queue.stats()).await;
-        *messages.lock().unwrap_or_else(PoisonError::into_inner) = stats.ok().and_then(Result::ok);
+        *messages.lock() = stats.ok().and_then(Result::ok);
         tokio::time::sleep(STATS_INTERVAL).await;
     }
 }

@@ -10,7 +10,6 @@ use souk_links::remote::Remote;
 use souk_manifest::limits::ByteSize;
 use souk_nats::Outage;
 use souk_runtime::{Engine, PoolUse};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Measures for one answer.
 struct Measures(Registry);
@@ -141,7 +140,7 @@ fn durable(measures: &Measures, stats: Stats) -> Result<(), Error> {
         &["souk_message_state"],
         states.into(),
     )?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = souk_manifest::clock::since_epoch().as_millis();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let age = stats.oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(0));
     let age = count(age.unsigned_abs()) / 1000.0;

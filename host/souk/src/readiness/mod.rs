@@ -14,11 +14,12 @@ pub(crate) mod checks;
 mod needs;
 
 use crate::app::App;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::StateFolder;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -54,7 +55,7 @@ struct Notes {
 
 impl Notes {
     fn all(&self) -> MutexGuard<'_, Vec<Noted>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     /// Notes the answer for the need `number`, and logs what has changed.
@@ -75,7 +76,7 @@ impl Notes {
             }
             (Err(why), _) => {
                 tracing::warn!("`{components}` cannot serve, and this host is not ready: it lacks {what}: {why}");
-                noted.answer = Answer::Bad { since: SystemTime::now(), why };
+                noted.answer = Answer::Bad { since: souk_manifest::clock::now(), why };
             }
         }
         self.good.store(all.iter().all(|noted| matches!(noted.answer, Answer::Good)), Ordering::Release);
@@ -114,7 +115,7 @@ pub struct Lack {
 impl Readiness {
     /// Begins to look after `app`, which drains from `draining` on.
     pub fn start(app: &Arc<App>, state: &StateFolder, draining: CancellationToken) -> Arc<Self> {
-        let now = SystemTime::now();
+        let now = souk_manifest::clock::now();
         let needs = needs::of(app, state);
         let noted = needs.iter().map(|need| Noted {
             what: need.what.clone(),
@@ -170,7 +171,7 @@ mod tests {
         let noted = |number| Noted {
             what: format!("need {number}"),
             components: vec!["a".to_owned(), "b".to_owned()],
-            answer: Answer::Unknown(SystemTime::now()),
+            answer: Answer::Unknown(souk_manifest::clock::now()),
         };
         let all = Mutex::new((0..needs).map(noted).collect());
         let notes = Arc::new(Notes { all, good: AtomicBool::new(needs == 0) });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Why nothing is written.
 #[derive(Debug)]
-pub struct ScaffoldError {
+pub(crate) struct ScaffoldError {
     message: String,
     fix: String,
 }
@@ -28,7 +28,7 @@ impl std::error::Error for ScaffoldError {}
 
 /// Files to write in one folder.
 #[derive(Debug)]
-pub struct Changes {
+pub(crate) struct Changes {
     folder: PathBuf,
     /// By path in the folder.
     files: BTreeMap<PathBuf, String>,
@@ -79,12 +79,12 @@ impl Changes {
     }
 
     /// What the user must know.
-    pub fn notes(&self) -> &[String] {
+    pub(crate) fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// The paths of the files, each in the folder.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(PathBuf::as_path)
     }
 
@@ -92,7 +92,7 @@ impl Changes {
     ///
     /// # Errors
     /// When one cannot be written.
-    pub fn write(&self) -> std::io::Result<()> {
+    pub(crate) fn write(&self) -> std::io::Result<()> {
         for (path, text) in &self.files {
             let path = self.folder.join(path);
             if let Some(folder) = path.parent() {

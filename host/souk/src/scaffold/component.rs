@@ -12,7 +12,7 @@ use toml_edit::InlineTable;
 
 /// A component to add.
 #[derive(Debug, Clone)]
-pub struct NewComponent {
+pub(crate) struct NewComponent {
     /// Its name.
     pub name: String,
     /// What it is for.
@@ -27,7 +27,7 @@ pub struct NewComponent {
 
 /// What a component is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It answers requests.
     Http {
         /// The route, which ends in `/...`.
@@ -44,7 +44,7 @@ pub enum Kind {
 
 /// Where a component keeps things.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Storage {
+pub(crate) struct Storage {
     /// In SQLite.
     pub sqlite: bool,
     /// In SQLite, or in PostgreSQL when a variable says so.
@@ -55,7 +55,7 @@ pub struct Storage {
 
 /// What a component is written in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Language {
+pub(crate) enum Language {
     /// Rust, with spin-sdk.
     #[default]
     Rust,
@@ -166,7 +166,7 @@ pub(super) struct ContractNames {
 }
 
 impl ContractNames {
-    pub fn of(name: &DependencyName) -> ContractNames {
+    pub(super) fn of(name: &DependencyName) -> ContractNames {
         let interface = name.interface.clone().unwrap_or_default();
         let version = name.version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
         let rust = |text: &str| text.replace('-', "_").replace(':', "::");
@@ -185,7 +185,7 @@ impl ContractNames {
         }
     }
 
-    pub fn values(&self) -> [(&str, &str); 8] {
+    pub(super) fn values(&self) -> [(&str, &str); 8] {
         [
             ("package", &self.package),
             ("contract", &self.contract),
@@ -217,7 +217,7 @@ const KEYWORDS: [&str; 43] = [
 ///
 /// # Errors
 /// When it cannot be added as it is described, or something of it is there already.
-pub fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) -> Result<Changes, ScaffoldError> {
+pub(crate) fn add(folder: &std::path::Path, manifest: &str, new: &NewComponent) -> Result<Changes, ScaffoldError> {
     let name = new.name.as_str();
     souk_manifest::check_component(name).map_err(|why| {
         let fix = "name it with words of letters and digits, joined by `-`: `order-history`";

@@ -27,10 +27,10 @@ macro_rules! files {
 
 impl Library {
     #[cfg(test)]
-    pub const ALL: [Library; 4] = [Library::Database, Library::KeyValue, Library::Variables, Library::Test];
+    pub(super) const ALL: [Library; 4] = [Library::Database, Library::KeyValue, Library::Variables, Library::Test];
 
     /// What it is called.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Library::Database => "souk-database",
             Library::KeyValue => "souk-key-value",
@@ -40,7 +40,7 @@ impl Library {
     }
 
     /// Where it is in a checkout of Souk.
-    pub fn place(self) -> &'static str {
+    pub(super) fn place(self) -> &'static str {
         match self {
             Library::Database => "components/libraries/database",
             Library::KeyValue => "components/libraries/key-value",
@@ -50,7 +50,7 @@ impl Library {
     }
 
     /// Its files, without those for its own tests.
-    pub fn files(self) -> &'static [(&'static str, &'static str)] {
+    pub(super) fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Library::Database => files!("components/libraries/database":
                 "Cargo.toml", "src/bindings.rs", "src/compose.rs", "src/connection.rs", "src/lib.rs", "src/native/mod.rs",

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// A link to add.
 #[derive(Debug, Clone)]
-pub struct NewLink {
+pub(crate) struct NewLink {
     /// The component that calls.
     pub caller: String,
     /// The component that is called.
@@ -24,7 +24,7 @@ pub struct NewLink {
 ///
 /// # Errors
 /// When one of the two components is missing, or it is not known what the callee exports.
-pub fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<Changes, ScaffoldError> {
+pub(crate) fn add_link(folder: &Path, manifest: &str, link: &NewLink) -> Result<Changes, ScaffoldError> {
     let NewLink { caller, callee, interface } = link;
     let mut changes = Changes::new(folder);
     let mut edit = ManifestEdit::open(&changes, manifest)?;

@@ -12,7 +12,7 @@ pub(super) struct ManifestEdit {
 
 impl ManifestEdit {
     /// The manifest called `name` in the changes' folder.
-    pub fn open(changes: &Changes, name: &str) -> Result<ManifestEdit, ScaffoldError> {
+    pub(super) fn open(changes: &Changes, name: &str) -> Result<ManifestEdit, ScaffoldError> {
         let path = changes.folder().join(name);
         let text = changes.read(name).ok_or_else(|| {
             let fix = "make an application with `souk new NAME`, or name its manifest with -f";
@@ -25,7 +25,7 @@ impl ManifestEdit {
     }
 
     /// The application's name.
-    pub fn application(&self) -> &str {
+    pub(super) fn application(&self) -> &str {
         self.document
             .get("application")
             .and_then(|table| table.get("name"))
@@ -34,39 +34,39 @@ impl ManifestEdit {
     }
 
     /// The table of a component.
-    pub fn component(&self, name: &str) -> Option<&Item> {
+    pub(super) fn component(&self, name: &str) -> Option<&Item> {
         self.document.get("component")?.get(name)
     }
 
     /// The names of all components.
-    pub fn components(&self) -> Vec<String> {
+    pub(super) fn components(&self) -> Vec<String> {
         let table = self.document.get("component").and_then(Item::as_table_like);
         table.map(|table| table.iter().map(|(name, _)| name.to_owned()).collect()).unwrap_or_default()
     }
 
     /// The route of a component, when a trigger has one.
-    pub fn route(&self, component: &str) -> Option<&str> {
+    pub(super) fn route(&self, component: &str) -> Option<&str> {
         let triggers = self.document.get("trigger")?.get("http")?.as_array_of_tables()?;
         let own = triggers.iter().find(|table| table.get("component").and_then(Item::as_str) == Some(component));
         own?.get("route")?.as_str()
     }
 
     /// The component with this route.
-    pub fn at_route(&self, route: &str) -> Option<&str> {
+    pub(super) fn at_route(&self, route: &str) -> Option<&str> {
         let triggers = self.document.get("trigger")?.get("http")?.as_array_of_tables()?;
         let there = triggers.iter().find(|table| table.get("route").and_then(Item::as_str) == Some(route));
         there?.get("component")?.as_str()
     }
 
     /// The interfaces that a component's own table says it exports.
-    pub fn exports(&self, component: &str) -> Vec<String> {
+    pub(super) fn exports(&self, component: &str) -> Vec<String> {
         let exports = self.component(component).and_then(|table| table.get("tool")?.get("souk")?.get("exports"));
         let exports = exports.and_then(Item::as_array).into_iter().flatten();
         exports.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     /// Adds tables at the end.
-    pub fn append(&mut self, tables: &str) -> Result<(), ScaffoldError> {
+    pub(super) fn append(&mut self, tables: &str) -> Result<(), ScaffoldError> {
         let mut text = self.document.to_string();
         if !text.ends_with("\n\n") {
             text.push('\n');
@@ -80,7 +80,7 @@ impl ManifestEdit {
     }
 
     /// Declares a variable with this value, where none of this name is declared.
-    pub fn variable(&mut self, name: &str, value: InlineTable) {
+    pub(super) fn variable(&mut self, name: &str, value: InlineTable) {
         let variables = self.document.entry("variables").or_insert_with(|| Item::Table(Table::new()));
         if let Some(table) = variables.as_table_like_mut()
             && !table.contains_key(name)
@@ -90,14 +90,14 @@ impl ManifestEdit {
     }
 
     /// Whether the command that tests the application is one of `tool`.
-    pub fn tests_with(&self, tool: &str) -> bool {
+    pub(super) fn tests_with(&self, tool: &str) -> bool {
         let table = self.document.get("application").and_then(|table| table.get("tool")?.get("souk")?.get("test"));
         let command = table.and_then(|table| table.get("command")?.as_str());
         command.is_some_and(|command| command.starts_with(tool))
     }
 
     /// Sets the command that tests the application, where it has none.
-    pub fn test_command(&mut self, command: &str) -> Result<(), ScaffoldError> {
+    pub(super) fn test_command(&mut self, command: &str) -> Result<(), ScaffoldError> {
         let tool = self.document.get("application").and_then(|table| table.get("tool"));
         if tool.and_then(|tool| tool.get("souk")?.get("test")).is_some() {
             return Ok(());
@@ -109,7 +109,7 @@ impl ManifestEdit {
     }
 
     /// Lets `caller` depend on these interfaces of `callee`; `durable` says which of them are durable links.
-    pub fn link(&mut self, caller: &str, callee: &str, interfaces: &[String], durable: &[String]) {
+    pub(super) fn link(&mut self, caller: &str, callee: &str, interfaces: &[String], durable: &[String]) {
         let Some(component) = self.document.get_mut("component").and_then(|table| table.get_mut(caller)) else {
             return;
         };
@@ -139,7 +139,7 @@ impl ManifestEdit {
     }
 
     /// Hands the edited manifest to the changes.
-    pub fn close(self, changes: &mut Changes) {
+    pub(super) fn close(self, changes: &mut Changes) {
         changes.replace(self.name, self.document.to_string());
     }
 }

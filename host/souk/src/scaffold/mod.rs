@@ -26,9 +26,9 @@ mod template;
 mod tests;
 mod workspace;
 
-pub use changes::{Changes, ScaffoldError};
-pub use component::{Kind, Language, NewComponent, Storage, add};
-pub use link::{NewLink, add_link};
+pub(crate) use changes::{Changes, ScaffoldError};
+pub(crate) use component::{Kind, Language, NewComponent, Storage, add};
+pub(crate) use link::{NewLink, add_link};
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// When the name cannot be one, or there is something in the folder already.
-pub fn new(folder: &Path, name: &str) -> Result<Changes, ScaffoldError> {
+pub(crate) fn new(folder: &Path, name: &str) -> Result<Changes, ScaffoldError> {
     souk_manifest::check_component(name).map_err(|why| {
         ScaffoldError::new(
             format!("`{name}` cannot be an application's name: {why}"),

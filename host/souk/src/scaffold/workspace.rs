@@ -18,7 +18,7 @@ pub(super) struct WorkspaceEdit {
 
 impl WorkspaceEdit {
     /// The application's workspace, or a new one.
-    pub fn open(changes: &mut Changes, application: &str) -> Result<WorkspaceEdit, ScaffoldError> {
+    pub(super) fn open(changes: &mut Changes, application: &str) -> Result<WorkspaceEdit, ScaffoldError> {
         let text = match changes.read(FILE) {
             Some(text) => text,
             None => {
@@ -37,7 +37,7 @@ impl WorkspaceEdit {
     }
 
     /// Adds a member, with its `Cargo.toml`. `features` are those of spin-sdk.
-    pub fn member(
+    pub(super) fn member(
         &mut self,
         changes: &mut Changes,
         name: &str,
@@ -70,7 +70,7 @@ impl WorkspaceEdit {
     }
 
     /// Lets the members, or the tests, depend on a library. `souk` is a checkout of Souk that has it.
-    pub fn library(
+    pub(super) fn library(
         &mut self,
         changes: &mut Changes,
         library: Library,
@@ -99,13 +99,13 @@ impl WorkspaceEdit {
     }
 
     /// The checkout of Souk that the application's libraries are in, when they are in one.
-    pub fn checkout(&self) -> Option<String> {
+    pub(super) fn checkout(&self) -> Option<String> {
         let path = self.document.get("dev-dependencies")?.get(Library::Test.name())?.get("path")?.as_str()?;
         Some(path.strip_suffix(Library::Test.place())?.trim_end_matches('/').to_owned())
     }
 
     /// Hands the edited workspace to the changes.
-    pub fn close(self, changes: &mut Changes) {
+    pub(super) fn close(self, changes: &mut Changes) {
         changes.replace(FILE, self.document.to_string());
     }
 }

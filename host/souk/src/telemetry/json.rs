@@ -5,7 +5,6 @@ use serde::Serializer as _;
 use serde::ser::SerializeMap as _;
 use serde_json::Value;
 use std::fmt;
-use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -31,7 +30,8 @@ where
         let mut json = serde_json::Serializer::new(&mut line);
         let written = (|| {
             let mut object = json.serialize_map(None)?;
-            object.serialize_entry("time", &humantime::format_rfc3339_micros(SystemTime::now()).to_string())?;
+            object
+                .serialize_entry("time", &humantime::format_rfc3339_micros(souk_manifest::clock::now()).to_string())?;
             object.serialize_entry("level", metadata.level().as_str())?;
             for first in FIRST {
                 if let Some((_, value)) = fields.0.iter().find(|(name, _)| *name == first) {

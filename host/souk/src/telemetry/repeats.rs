@@ -4,10 +4,11 @@
 //! place in the code and one component, so that a busy kind hides no other. Information (the access log) and what guests
 //! print are left alone: the one grows with the requests that are served, the other has a budget of its own.
 
+use parking_lot::Mutex;
 use souk_bindings::LineBudget;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -49,7 +50,7 @@ impl<F> Throttled<F> {
     }
 
     fn budget(&self, place: Identifier, component: &str) -> Arc<LineBudget> {
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budgets = self.budgets.lock();
         let full = budgets.len() >= MAX_KINDS;
         let mut kind = (place, component.to_owned());
         if full && !budgets.contains_key(&kind) {
@@ -108,7 +109,7 @@ mod tests {
 
     impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -134,7 +135,7 @@ mod tests {
             }
             tracing::error!(component = "web", "of another kind");
             tokio::time::sleep(Duration::from_millis(1500)).await;
-            let text = String::from_utf8(std::mem::take(&mut *buffer.0.lock().unwrap())).unwrap();
+            let text = String::from_utf8(std::mem::take(&mut *buffer.0.lock())).unwrap();
             let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
             assert_eq!((count("served"), count("printed"), count("of another kind")), (200, 200, 1));
             assert_eq!(count("denied"), 2 * MAX_REPEATS);

@@ -3,9 +3,10 @@
 //! What is written to stderr is copied here line by line, into room that is used again, so a line costs a copy and no
 //! allocation. The lines are as stderr has them, without colours.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tracing_subscriber::fmt::MakeWriter;
 
 souk_manifest::fixed_limits! {
@@ -31,7 +32,7 @@ struct Kept {
 
 impl LogTail {
     fn push(&self, record: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let mut room = Vec::new();
         if kept.lines.len() >= MAX_KEPT_LINES {
             room = kept.lines.pop_front().unwrap_or_default();
@@ -45,7 +46,7 @@ impl LogTail {
 
     /// The last `most` lines of those after number `after`, and the number of the last line of all.
     pub fn lines(&self, after: Option<u64>, most: usize) -> (Vec<String>, u64) {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         let all = kept.lines.len();
         let known = after.map_or(0, |after| usize::try_from(after.saturating_sub(kept.before)).unwrap_or(usize::MAX));
         let from = known.min(all).max(all.saturating_sub(most));

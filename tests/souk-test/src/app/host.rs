@@ -24,7 +24,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub fn start(setup: &Builder, state: &Path) -> Host {
+    pub(super) fn start(setup: &Builder, state: &Path) -> Host {
         let port_file = state.join("port");
         let _ = std::fs::remove_file(&port_file);
         let mut child = setup
@@ -66,16 +66,16 @@ impl Host {
         }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Ends the host as an operator does, and waits for it.
-    pub fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         // `kill` is the safe way to send SIGTERM.
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(asked.is_ok_and(|status| status.success()), "the host cannot be stopped");

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 /// Who registers.
 #[derive(ToSchema)]
 #[schema(as = NewAccount, example = json!({"name": "Ann", "email": "ann@example.com", "password": "Abc123!x"}))]
-pub struct NewAccountBody {
+pub(crate) struct NewAccountBody {
     /// What to call them; may be empty. At most 1000 bytes in UTF-8, and no control characters.
     #[schema(max_length = 1000)]
     name: String,
@@ -25,7 +25,7 @@ pub struct NewAccountBody {
 /// Who logs in.
 #[derive(ToSchema)]
 #[schema(as = Credentials, example = json!({"email": "ann@example.com", "password": "Abc123!x"}))]
-pub struct CredentialsBody {
+pub(crate) struct CredentialsBody {
     /// In letters of whichever case; at most 254 bytes in UTF-8.
     #[schema(format = Email, max_length = 254)]
     email: String,
@@ -37,7 +37,7 @@ pub struct CredentialsBody {
 /// What to sell.
 #[derive(ToSchema)]
 #[schema(as = NewProduct, example = json!({"name": "Teclado", "price": 75.25}))]
-pub struct NewProductBody {
+pub(crate) struct NewProductBody {
     #[schema(min_length = 1)]
     name: String,
     /// At most two decimals; a string with a plain decimal in it is taken too.
@@ -48,7 +48,7 @@ pub struct NewProductBody {
 /// What to change of a product; what is absent stays as it is. At least one of the two must be there.
 #[derive(ToSchema)]
 #[schema(as = ProductChanges, min_properties = 1, example = json!({"price": 79.9}))]
-pub struct ProductChangesBody {
+pub(crate) struct ProductChangesBody {
     #[schema(min_length = 1, nullable = false)]
     name: Option<String>,
     /// At most two decimals; a string with a plain decimal in it is taken too.
@@ -59,7 +59,7 @@ pub struct ProductChangesBody {
 /// What to buy.
 #[derive(ToSchema)]
 #[schema(as = NewOrder, example = json!({"items": [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 1}]}))]
-pub struct NewOrderBody {
+pub(crate) struct NewOrderBody {
     #[schema(min_items = 1, max_items = 1000)]
     items: Vec<NewOrderItemBody>,
 }
@@ -78,14 +78,14 @@ struct NewOrderItemBody {
 /// What becomes of an order.
 #[derive(ToSchema)]
 #[schema(as = NewStatus, example = json!({"status": "DELIVERED"}))]
-pub struct NewStatusBody {
+pub(crate) struct NewStatusBody {
     status: SettableStatus,
 }
 
 /// How far an order has come: PENDING to PAID to DELIVERED, PENDING to CANCELLED, or PAID to REFUNDED.
 #[derive(ToSchema)]
 #[schema(as = Status, rename_all = "UPPERCASE")]
-pub enum StatusName {
+pub(crate) enum StatusName {
     Pending,
     Paid,
     Delivered,
@@ -105,7 +105,7 @@ enum SettableStatus {
 /// Which page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct PageQuery {
+pub(crate) struct PageQuery {
     /// From 1.
     #[param(minimum = 1, default = 1)]
     page: Option<u32>,
@@ -117,7 +117,7 @@ pub struct PageQuery {
 /// Which products to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct ProductQuery {
+pub(crate) struct ProductQuery {
     /// From 1; not with `after`.
     #[param(minimum = 1, default = 1)]
     page: Option<u32>,
@@ -132,7 +132,7 @@ pub struct ProductQuery {
 /// Which orders to list. With any of the members from `after` on, the answer has `next` in place of totals.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
-pub struct OrderQuery {
+pub(crate) struct OrderQuery {
     /// Only orders that have come so far.
     #[param(inline)]
     status: Option<StatusName>,
@@ -177,7 +177,7 @@ enum SortName {
 /// How a client names an order that it may ask for again.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-pub struct KeyHeader {
+pub(crate) struct KeyHeader {
     /// Names this order for repeats of the request: 1 to 255 visible ASCII characters.
     #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     key: Option<String>,
@@ -188,7 +188,7 @@ pub struct KeyHeader {
 #[schema(rename_all = "camelCase", example = json!({
     "message": ["items.0.quantity must be a positive number"], "error": "Bad Request", "statusCode": 400
 }))]
-pub struct RequestError {
+pub(crate) struct RequestError {
     message: Messages,
     /// The status in words.
     error: String,
@@ -198,7 +198,7 @@ pub struct RequestError {
 /// One message, or one for each wrong field.
 #[derive(ToSchema, serde::Serialize)]
 #[serde(untagged)]
-pub enum Messages {
+pub(crate) enum Messages {
     One(String),
     Many(Vec<String>),
 }
@@ -206,7 +206,7 @@ pub enum Messages {
 /// The request cannot be served; that is all there is to say.
 #[derive(ToSchema, serde::Serialize)]
 #[schema(rename_all = "camelCase", example = json!({"statusCode": 401, "message": "Unauthorized"}))]
-pub struct PlainError {
+pub(crate) struct PlainError {
     message: String,
     status_code: u16,
 }
@@ -214,7 +214,7 @@ pub struct PlainError {
 /// A service refuses or cannot answer now, or the server gives up on a request.
 #[derive(ToSchema, serde::Serialize)]
 #[schema(rename_all = "camelCase", example = json!({"message": "Some products were not found", "status": 400}))]
-pub struct ServiceError {
+pub(crate) struct ServiceError {
     message: String,
     status: u16,
     /// The order that is stored and cannot be paid yet.
@@ -225,7 +225,7 @@ pub struct ServiceError {
 /// One of three shapes: the request is wrong, its body cannot be read, or a service refuses it.
 #[derive(ToSchema, serde::Serialize)]
 #[serde(untagged)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     Request(RequestError),
     Plain(PlainError),
     Service(ServiceError),
@@ -234,7 +234,7 @@ pub enum Refusal {
 /// One of two shapes, by whether the gateway or the server in front of it gives up on a request.
 #[derive(ToSchema, serde::Serialize)]
 #[serde(untagged)]
-pub enum Failure {
+pub(crate) enum Failure {
     Plain(PlainError),
     Service(ServiceError),
 }
@@ -242,14 +242,14 @@ pub enum Failure {
 /// One of two shapes: no token, or one that proves nothing.
 #[derive(ToSchema, serde::Serialize)]
 #[serde(untagged)]
-pub enum NoProof {
+pub(crate) enum NoProof {
     Request(RequestError),
     Plain(PlainError),
 }
 
 /// What can go wrong with every request.
 #[derive(IntoResponses)]
-pub enum Failures {
+pub(crate) enum Failures {
     /// The request line and the headers are too large; the answer has no body
     #[response(status = 431)]
     HeadersTooLarge,
@@ -266,7 +266,7 @@ pub enum Failures {
 
 /// What can go wrong with every request that asks for a payment page.
 #[derive(IntoResponses)]
-pub enum PaymentErrors {
+pub(crate) enum PaymentErrors {
     /// The request line and the headers are too large; the answer has no body
     #[response(status = 431)]
     HeadersTooLarge,
@@ -284,7 +284,7 @@ pub enum PaymentErrors {
 
 /// What can go wrong with a query.
 #[derive(IntoResponses)]
-pub enum QueryErrors {
+pub(crate) enum QueryErrors {
     /// The query is wrong
     #[response(status = 400)]
     Invalid(RequestError),
@@ -295,7 +295,7 @@ pub enum QueryErrors {
 
 /// What can go wrong with a body, also where one is read and not used.
 #[derive(IntoResponses)]
-pub enum BodyErrors {
+pub(crate) enum BodyErrors {
     /// The body is wrong, or a service refuses it
     #[response(status = 400)]
     Invalid(Refusal),
@@ -312,7 +312,7 @@ pub enum BodyErrors {
 
 /// What can go wrong where a login is needed.
 #[derive(IntoResponses)]
-pub enum LoginErrors {
+pub(crate) enum LoginErrors {
     /// No token, or one that proves nothing
     #[response(status = 401, headers(("WWW-Authenticate" = String, description = "Bearer")))]
     Unauthorized(NoProof),
@@ -320,7 +320,7 @@ pub enum LoginErrors {
 
 /// What can go wrong where an administrator is needed.
 #[derive(IntoResponses)]
-pub enum AdminErrors {
+pub(crate) enum AdminErrors {
     /// No token, or one that proves nothing
     #[response(status = 401, headers(("WWW-Authenticate" = String, description = "Bearer")))]
     Unauthorized(NoProof),
@@ -331,7 +331,7 @@ pub enum AdminErrors {
 
 /// What can go wrong where one thing is named.
 #[derive(IntoResponses)]
-pub enum MissingErrors {
+pub(crate) enum MissingErrors {
     /// The number in the path is none, or the request is wrong in another way
     #[response(status = 400)]
     Invalid(Refusal),
@@ -342,7 +342,7 @@ pub enum MissingErrors {
 
 /// What can go wrong where an order changes.
 #[derive(IntoResponses)]
-pub enum ConflictErrors {
+pub(crate) enum ConflictErrors {
     /// The caller may see the order, but not do this to it
     #[response(status = 403)]
     Forbidden(ServiceError),

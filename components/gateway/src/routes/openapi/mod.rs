@@ -3,7 +3,7 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test -p gateway` writes them anew.
 
-pub mod bodies;
+pub(super) mod bodies;
 mod page;
 
 use super::{auth, docs, orders, products};
@@ -153,7 +153,7 @@ fn collect(value: &Value, references: &mut BTreeSet<String>) {
 }
 
 /// The example of a body as the document gives it, for the tests of the routes.
-pub fn example(schema: &str) -> String {
+pub(super) fn example(schema: &str) -> String {
     let document: Value = serde_json::from_str(docs::DOCUMENT).unwrap();
     document["components"]["schemas"][schema]["example"].to_string()
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// The page's style sheet; `docs::POLICY` names its hash.
-pub const STYLE: &str = "
+pub(super) const STYLE: &str = "
 :root { color-scheme: light dark; }
 body { background: Canvas; color: CanvasText; font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
 h1, h2, h3 { line-height: 1.2; }
@@ -26,10 +26,10 @@ nav ul { padding-left: 1.2rem; }
 ";
 
 /// An empty icon: browsers ask for `/favicon.ico` where a page has none.
-pub const ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
+pub(super) const ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
 
 /// The whole page.
-pub fn render(document: &Value) -> String {
+pub(super) fn render(document: &Value) -> String {
     let mut page = String::new();
     let info = &document["info"];
     let title = format!("{} API {}", text(&info["title"]), text(&info["version"]));

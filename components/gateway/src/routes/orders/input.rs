@@ -31,7 +31,7 @@ const SETTABLE: &[Status] = &[Status::Pending, Status::Delivered, Status::Cancel
 const ALL: &[Status] = &[Status::Pending, Status::Paid, Status::Delivered, Status::Cancelled, Status::Refunded];
 
 /// A status as the API writes it.
-pub fn name(status: Status) -> &'static str {
+pub(super) fn name(status: Status) -> &'static str {
     match status {
         Status::Pending => "PENDING",
         Status::Paid => "PAID",
@@ -42,7 +42,7 @@ pub fn name(status: Status) -> &'static str {
 }
 
 /// The body of a new order.
-pub fn new_order(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewOrder, Error> {
+pub(super) fn new_order(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewOrder, Error> {
     let mut input = Input::new(body, &["items"]);
     let items = input.required("items", items);
     let items = input.finish(items)?;
@@ -115,7 +115,7 @@ fn item(place: &str, text: &str) -> Checked<NewItem> {
 }
 
 /// The body of a change of status.
-pub fn new_status(body: &Fields<'_>) -> Result<Status, Error> {
+pub(super) fn new_status(body: &Fields<'_>) -> Result<Status, Error> {
     let mut input = Input::new(body, &["status"]);
     let status = input.required("status", one_of(SETTABLE));
     input.finish(status)
@@ -123,7 +123,7 @@ pub fn new_status(body: &Fields<'_>) -> Result<Status, Error> {
 
 /// What a list asks for.
 #[derive(Debug)]
-pub enum ListQuery {
+pub(super) enum ListQuery {
     /// The page with a number, and totals: as clients have always asked.
     Page(Query),
     /// Any of the members that came later.
@@ -134,7 +134,7 @@ pub enum ListQuery {
 const SEARCH: [&str; 8] = ["after", "customer", "from", "to", "minTotal", "maxTotal", "refundDue", "sort"];
 
 /// The query of a list.
-pub fn query(query: &str) -> Result<ListQuery, Error> {
+pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
     let mut known = vec!["status", "page", "limit"];
@@ -215,7 +215,7 @@ fn sort(name: &str, value: Option<&Value>) -> Checked<Sort> {
 }
 
 /// `page` and `limit` of a list of the orders with one status, which stands in the path and is checked last.
-pub fn query_by_status(query: &str, status: &str) -> Result<Query, Error> {
+pub(super) fn query_by_status(query: &str, status: &str) -> Result<Query, Error> {
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
     let mut input = Input::new(&fields, &["page", "limit"]);

@@ -13,7 +13,7 @@ use crate::routes::openapi::bodies::StatusName;
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Order))]
 #[serde(rename_all = "camelCase")]
-pub struct OrderView<'a> {
+pub(super) struct OrderView<'a> {
     id: &'a str,
     total_amount: Decimal,
     /// How many pieces.
@@ -64,7 +64,7 @@ struct ItemView<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Checkout))]
 #[serde(rename_all = "camelCase")]
-pub struct CheckoutView<'a> {
+pub(super) struct CheckoutView<'a> {
     order: OrderView<'a>,
     payment_session: SessionView<'a>,
 }
@@ -82,7 +82,7 @@ struct SessionView<'a> {
 /// One page of orders, the newest first.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderList))]
-pub struct List<'a> {
+pub(super) struct List<'a> {
     data: Vec<OrderView<'a>>,
     pagination: Pagination,
 }
@@ -90,7 +90,7 @@ pub struct List<'a> {
 /// What a search has found: one page, without totals.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FoundOrders))]
-pub struct FoundView<'a> {
+pub(super) struct FoundView<'a> {
     data: Vec<OrderView<'a>>,
     /// What to give as `after` for the next page; null on the last.
     #[cfg_attr(test, schema(required = true))]
@@ -103,7 +103,7 @@ pub struct FoundView<'a> {
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 #[schema(as = OrderLists)]
-pub enum Listed<'a> {
+pub(super) enum Listed<'a> {
     Page(List<'a>),
     Found(FoundView<'a>),
 }
@@ -122,7 +122,7 @@ struct Pagination {
 
 impl<'a> OrderView<'a> {
     /// All of an order.
-    pub fn whole(order: &'a Order) -> Self {
+    pub(super) fn whole(order: &'a Order) -> Self {
         let unless_zero = |cents| Some(Decimal(cents)).filter(|_| cents > 0);
         OrderView {
             receipt_url: order.receipt_url.as_deref(),
@@ -134,7 +134,7 @@ impl<'a> OrderView<'a> {
     }
 
     /// An order in a list.
-    pub fn line(order: &'a Order) -> Self {
+    pub(super) fn line(order: &'a Order) -> Self {
         OrderView {
             id: &order.id,
             total_amount: Decimal(order.total.cents),
@@ -165,7 +165,7 @@ impl<'a> ItemView<'a> {
 }
 
 impl<'a> CheckoutView<'a> {
-    pub fn of(checkout: &'a Checkout) -> Self {
+    pub(super) fn of(checkout: &'a Checkout) -> Self {
         let PaymentSession { url, success_url, cancel_url } = &checkout.payment_session;
         CheckoutView {
             order: OrderView::whole(&checkout.order),
@@ -176,14 +176,14 @@ impl<'a> CheckoutView<'a> {
 
 impl<'a> FoundView<'a> {
     /// The page that was found.
-    pub fn of(found: &'a Found) -> Self {
+    pub(super) fn of(found: &'a Found) -> Self {
         FoundView { data: found.orders.iter().map(OrderView::line).collect(), next: found.next.as_deref() }
     }
 }
 
 impl<'a> List<'a> {
     /// The page that `query` asked for.
-    pub fn of(found: &'a Page, query: &Query) -> Self {
+    pub(super) fn of(found: &'a Page, query: &Query) -> Self {
         List {
             data: found.orders.iter().map(OrderView::line).collect(),
             pagination: Pagination {

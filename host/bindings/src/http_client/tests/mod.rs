@@ -22,6 +22,7 @@ use std::task::Poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_rustls::rustls;
 
 pub(super) const SHORT_TIMEOUT: Duration = Duration::from_millis(20);

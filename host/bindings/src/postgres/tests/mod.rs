@@ -4,8 +4,8 @@ use super::*;
 use crate::outbound::tests::allow;
 use crate::tests::{ctx, store};
 use proptest::prelude::*;
-use std::time::Instant;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 mod sessions;
 mod values;
@@ -30,17 +30,17 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Fixture { url: Postgres::shared().database(), granted: granted(), transactions: Arc::default() }
     }
 
-    pub async fn with(sql: &str) -> Self {
+    pub(super) async fn with(sql: &str) -> Self {
         let fixture = Fixture::new();
         ok(&fixture.connect(), sql).await;
         fixture
     }
 
-    pub fn connect(&self) -> Connection {
+    pub(super) fn connect(&self) -> Connection {
         connect(&self.granted, &self.url, &self.transactions)
     }
 

@@ -24,13 +24,14 @@ use super::now;
 use super::operator::{Event, Found, Which};
 use super::queue::{Key, Message, NewMessage, Published, QueueError, Stats, kept};
 use commit::{Outlives, Writer};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use souk_bindings::sqlite::wal::{self, Wal};
 use souk_manifest::limits::FixedLimit;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -204,7 +205,7 @@ impl FileQueue {
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         let all = self.arrivals.clone();
         let wake = move |_: &Found| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|arrivals| arrivals.notify_one());
+            all.lock().values().for_each(|arrivals| arrivals.notify_one());
         };
         self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
     }
@@ -225,13 +226,13 @@ impl FileQueue {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, QueueError> {
         let reader = self.reader.clone();
-        let read = move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner));
+        let read = move || work(&reader.lock());
         tokio::task::spawn_blocking(read).await.map_err(|_| QueueError::Stopped)?.map_err(QueueError::from)
     }
 }
 
 fn arrivals(all: &Mutex<BTreeMap<Arc<str>, Arc<Notify>>>, target: &str) -> Arc<Notify> {
-    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = all.lock();
     match all.get(target) {
         Some(notify) => notify.clone(),
         None => all.entry(target.into()).or_default().clone(),

@@ -50,7 +50,8 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How an operator fixes it.
@@ -200,7 +201,7 @@ impl JetStreamQueue {
         }
         let size = header_bytes(&headers);
         let reservation = self.shared.capacity.reserve(&self.shared.durable, &subject, size, arguments.len());
-        let reservation = tokio::time::timeout_at(until.into(), reservation).await;
+        let reservation = tokio::time::timeout_at(until, reservation).await;
         let Some(_reservation) = reservation.map_err(|_| failed("JetStream gives no answer"))? else {
             return Ok(Published::Full);
         };
@@ -228,7 +229,7 @@ impl JetStreamQueue {
                 Outage::Since(since) => {
                     // It may be back in a moment.
                     let end = until.min(since + OUTAGE_TIMEOUT);
-                    let _ = tokio::time::timeout_at(end.into(), outage.wait_for(|now| *now == Outage::None)).await;
+                    let _ = tokio::time::timeout_at(end, outage.wait_for(|now| *now == Outage::None)).await;
                     failed("NATS is gone")
                 }
                 Outage::None => {

@@ -26,7 +26,7 @@ use souk_manifest::subject;
 use souk_nats::stream_capacity::header_bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 souk_manifest::fixed_limits! {

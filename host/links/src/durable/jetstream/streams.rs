@@ -13,7 +13,8 @@ use async_nats::jetstream::{Error as Refusal, ErrorCode};
 use souk_manifest::subject;
 use souk_nats::{ALLOW, stream_capacity::SLACK_BYTES};
 use std::fmt::Display;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What the streams are called, after the application.
 pub(super) const DURABLE: &str = "durable";

@@ -19,7 +19,8 @@ use crate::durable::queue::QueueError;
 use souk_manifest::subject;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {

@@ -13,7 +13,8 @@ use souk_manifest::NatsConfig;
 use souk_nats::Nats;
 use souk_test::nats::Nats as Server;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const LIMIT_BYTES: u64 = 64 << 20;
 

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECRET: &[u8] = b"a secret of thirty-two bytes, or more";
 
-pub struct Accounts {
+pub(super) struct Accounts {
     database: Mutex<Connection>,
 }
 
@@ -32,7 +32,7 @@ struct Credentials {
 }
 
 impl Accounts {
-    pub fn new(folder: &str) -> Arc<Self> {
+    pub(super) fn new(folder: &str) -> Arc<Self> {
         let schema = "CREATE TABLE users (email TEXT PRIMARY KEY, hash TEXT NOT NULL) STRICT, WITHOUT ROWID";
         Arc::new(Accounts { database: Mutex::new(writable(folder, "accounts.db", schema)) })
     }
@@ -44,7 +44,7 @@ impl Accounts {
     }
 
     /// Whose token this is.
-    pub fn verify(&self, headers: &HeaderMap) -> Result<String, StatusCode> {
+    pub(super) fn verify(&self, headers: &HeaderMap) -> Result<String, StatusCode> {
         let header = headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         let token = header.ok_or(StatusCode::UNAUTHORIZED)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(SECRET), &Validation::default())
@@ -61,7 +61,7 @@ fn session(email: &str) -> (StatusCode, Json<Value>) {
     (StatusCode::CREATED, Json(json!({ "user": { "email": email }, "token": token })))
 }
 
-pub fn routes(accounts: Arc<Accounts>) -> Router {
+pub(super) fn routes(accounts: Arc<Accounts>) -> Router {
     Router::new()
         .route("/api/auth/register", post(register))
         .route("/api/auth/login", post(login))

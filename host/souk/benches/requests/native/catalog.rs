@@ -43,7 +43,7 @@ struct PageQuery {
 type Database = Arc<Vec<Mutex<Connection>>>;
 
 /// The catalogue's routes over the database that the store has made.
-pub fn routes(database: &str) -> Router {
+pub(super) fn routes(database: &str) -> Router {
     let open = || Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let connections: Database = Arc::new((0..4).map(|_| Mutex::new(open())).collect());
     Router::new().route("/api/products/{id}", get(product)).route("/api/products", get(page)).with_state(connections)

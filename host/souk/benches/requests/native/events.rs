@@ -15,14 +15,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 /// What events are signed with.
-pub const SECRET: &str = "whsec_benchmark";
+pub(crate) const SECRET: &str = "whsec_benchmark";
 
 struct Events {
     queue: Mutex<Connection>,
     stored: Mutex<Sender<()>>,
 }
 
-pub fn routes(folder: &str) -> Router {
+pub(super) fn routes(folder: &str) -> Router {
     let schema = "CREATE TABLE IF NOT EXISTS queue (id INTEGER PRIMARY KEY, event TEXT NOT NULL) STRICT";
     let inbox = "CREATE TABLE seen (id TEXT PRIMARY KEY, order_id TEXT) STRICT, WITHOUT ROWID";
     let (reader, inbox) = (writable(folder, "queue.db", schema), writable(folder, "inbox.db", inbox));

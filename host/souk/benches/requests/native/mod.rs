@@ -5,9 +5,9 @@ mod catalog;
 mod events;
 mod orders;
 mod postgres;
-pub mod provider;
+pub(crate) mod provider;
 
-pub use events::SECRET;
+pub(crate) use events::SECRET;
 
 use axum::extract::Path;
 use axum::routing::get;
@@ -16,7 +16,7 @@ use axum::{Json, Router};
 
 /// The command that starts this benchmark's own binary as the native server; it reads the products of `database` and
 /// keeps what it writes in `folder`, reads and writes in PostgreSQL what is at `url`, and asks the `provider`.
-pub fn command(
+pub(crate) fn command(
     database: &std::path::Path,
     folder: &std::path::Path,
     url: &str,
@@ -28,7 +28,7 @@ pub fn command(
 }
 
 /// Serves until it is killed.
-pub fn serve(database: &str, folder: &str, url: &str, provider: &str) {
+pub(crate) fn serve(database: &str, folder: &str, url: &str, provider: &str) {
     std::fs::create_dir_all(folder).unwrap();
     run(async {
         let (accounts, provider) = (accounts::Accounts::new(folder), provider::Client::new(provider));

@@ -62,7 +62,7 @@ struct PageQuery {
     limit: i64,
 }
 
-pub fn routes(products: &str, folder: &str, accounts: Arc<Accounts>, provider: Client) -> Router {
+pub(super) fn routes(products: &str, folder: &str, accounts: Arc<Accounts>, provider: Client) -> Router {
     let orders = Orders {
         products: Mutex::new(Connection::open_with_flags(products, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()),
         orders: Mutex::new(writable(folder, "orders.db", SCHEMA)),

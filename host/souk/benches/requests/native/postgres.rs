@@ -55,7 +55,7 @@ struct NewItem {
     quantity: i64,
 }
 
-pub async fn routes(url: &str, accounts: Arc<Accounts>, provider: Client) -> Router {
+pub(super) async fn routes(url: &str, accounts: Arc<Accounts>, provider: Client) -> Router {
     let pool = PgPoolOptions::new().max_connections(32).test_before_acquire(false).connect(url).await.unwrap();
     for statement in SCHEMA {
         sqlx::query(statement).execute(&pool).await.unwrap();

@@ -30,7 +30,7 @@ const LIFETIME: i64 = 24 * 60 * 60;
 type Sessions = Arc<Mutex<Connection>>;
 
 /// One line of a bill: name, price in cents, quantity.
-pub type Line<'a> = (&'a str, i64, i64);
+pub(crate) type Line<'a> = (&'a str, i64, i64);
 
 /// The provider's route.
 fn routes(folder: &str) -> Router {
@@ -39,14 +39,14 @@ fn routes(folder: &str) -> Router {
 }
 
 /// The command that starts this benchmark's own binary as the provider, which keeps its sessions in `folder`.
-pub fn command(folder: &std::path::Path) -> std::process::Command {
+pub(crate) fn command(folder: &std::path::Path) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.arg("provider").arg(folder);
     command
 }
 
 /// Serves until it is killed.
-pub fn serve(folder: &str) {
+pub(crate) fn serve(folder: &str) {
     std::fs::create_dir_all(folder).unwrap();
     super::run(async { routes(folder) });
 }
@@ -96,14 +96,14 @@ async fn create(State(sessions): State<Sessions>, headers: HeaderMap, body: Stri
 
 /// Who asks the provider.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
 }
 
 /// What is read of the provider's answer.
 #[derive(Deserialize)]
-pub struct Session {
+pub(crate) struct Session {
     pub id: String,
     pub url: String,
     pub success_url: String,
@@ -113,12 +113,12 @@ pub struct Session {
 
 impl Client {
     /// A client of the provider that listens at `address`.
-    pub fn new(address: &str) -> Client {
+    pub(crate) fn new(address: &str) -> Client {
         Client { http: reqwest::Client::new(), url: format!("http://{address}/v1/checkout/sessions") }
     }
 
     /// Opens the page on which `order` is paid.
-    pub async fn open(&self, order: &str, lines: Vec<Line<'_>>) -> Session {
+    pub(crate) async fn open(&self, order: &str, lines: Vec<Line<'_>>) -> Session {
         let request = self
             .http
             .post(&self.url)

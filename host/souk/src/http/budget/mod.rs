@@ -21,11 +21,13 @@ use super::request::Caller;
 use super::server::Report;
 use futures::future::AbortHandle;
 use owners::{Group, Owners};
+use parking_lot::{Mutex, MutexGuard};
 use souk_manifest::budget::Use;
 use souk_manifest::limits::EdgeLimits;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 souk_manifest::fixed_limits! {
@@ -124,7 +126,7 @@ impl EdgeBudget {
     }
 
     fn owners(&self) -> MutexGuard<'_, Owners> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.owners.lock()
     }
 
     /// Opens the account of a request that holds `bytes` already.
@@ -186,7 +188,7 @@ impl EdgeBudget {
     }
 
     fn report(&self, count: usize) {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).happened(|more| {
+        self.report.lock().happened(|more| {
             tracing::warn!(
                 "{count} requests were ended that waited for their clients: these have their share of the memory for \
                  requests, and ask for more (limits `connection_memory`, `peer_memory`, `request_memory`); {more} times more \

@@ -4,7 +4,7 @@ use super::{End, Owner};
 use crate::http::peer::Share;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Those who share something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ pub(super) struct Owners {
 
 impl Owners {
     /// A new account.
-    pub fn open(&mut self, owner: Owner) -> u64 {
+    pub(super) fn open(&mut self, owner: Owner) -> u64 {
         self.last += 1;
         let id = self.last;
         let share = owner.share;
@@ -64,7 +64,7 @@ impl Owners {
     }
 
     /// Counts the account for `group` too.
-    pub fn join(&mut self, id: u64, group: Group) {
+    pub(super) fn join(&mut self, id: u64, group: Group) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         if entry.groups.contains(&group) {
             return;
@@ -77,12 +77,12 @@ impl Owners {
     }
 
     /// What all hold.
-    pub fn taken(&self) -> u64 {
+    pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
     /// What the peer holds that holds most, of those with a bound.
-    pub fn largest_peer(&self) -> u64 {
+    pub(super) fn largest_peer(&self) -> u64 {
         self.peers().filter(|(share, _)| share.is_bounded()).map(|(_, bytes)| bytes).max().unwrap_or(0)
     }
 
@@ -102,7 +102,13 @@ impl Owners {
 
     /// The share of account `id` in which there is no place for `bytes` more, if there is one: the smallest first, and none
     /// of `but`.
-    pub fn full(&self, id: u64, bytes: u64, but: &[Group], bound: impl Fn(&Group, bool) -> u64) -> Option<Group> {
+    pub(super) fn full(
+        &self,
+        id: u64,
+        bytes: u64,
+        but: &[Group],
+        bound: impl Fn(&Group, bool) -> u64,
+    ) -> Option<Group> {
         let entry = self.accounts.get(&id)?;
         let full = |group: &&Group| {
             !but.contains(group) && self.bytes(group).saturating_add(bytes) > bound(group, entry.reserved)
@@ -111,7 +117,7 @@ impl Owners {
     }
 
     /// Adds `bytes` to an account that is open.
-    pub fn add(&mut self, id: u64, bytes: u64) {
+    pub(super) fn add(&mut self, id: u64, bytes: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         entry.bytes += bytes;
         self.taken += bytes;
@@ -123,7 +129,7 @@ impl Owners {
     }
 
     /// Takes `bytes` off an account. One that has been ended holds nothing any more.
-    pub fn give_back(&mut self, id: u64, bytes: u64) {
+    pub(super) fn give_back(&mut self, id: u64, bytes: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let bytes = bytes.min(entry.bytes);
         entry.bytes -= bytes;
@@ -137,7 +143,7 @@ impl Owners {
 
     /// The account waits for its client since `now`; `end` says how to end it, where that has changed. Without one it is
     /// not waited for.
-    pub fn waits(&mut self, id: u64, now: Instant, end: Option<End>) {
+    pub(super) fn waits(&mut self, id: u64, now: Instant, end: Option<End>) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         if end.is_some() {
             entry.end = end;
@@ -154,7 +160,7 @@ impl Owners {
     }
 
     /// The account waits for the host.
-    pub fn works(&mut self, id: u64) {
+    pub(super) fn works(&mut self, id: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let Some(before) = entry.still.take() else { return };
         for group in &entry.groups {
@@ -166,7 +172,7 @@ impl Owners {
 
     /// Closes the account of `group` that has stood still for longest, but not `but`, nor one that has moved since
     /// `before`. What is returned ends it. For the application's share, it is one of the peer that holds most.
-    pub fn end_stillest(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
+    pub(super) fn end_stillest(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
         let group = match group {
             Group::All => {
                 let own = self.accounts.get(&but).map_or(0, |entry| self.bytes(&Group::Peer(entry.share)));
@@ -193,7 +199,7 @@ impl Owners {
     }
 
     /// Forgets an account.
-    pub fn close(&mut self, id: u64) {
+    pub(super) fn close(&mut self, id: u64) {
         let Some(entry) = self.accounts.remove(&id) else { return };
         self.taken -= entry.bytes;
         for group in entry.groups {
@@ -211,7 +217,7 @@ impl Owners {
 
     /// Whether nobody holds anything.
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.taken == 0 && self.accounts.is_empty() && self.groups.is_empty()
     }
 }

@@ -11,7 +11,7 @@
 //! peer without a bound.
 
 mod forwarded;
-pub mod proxy_protocol;
+pub(super) mod proxy_protocol;
 #[cfg(test)]
 mod tests;
 

@@ -30,7 +30,7 @@ const BINARY_HEAD: usize = 16;
 ///
 /// # Errors
 /// When the header is wrong, or the connection ends within it.
-pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<SocketAddr>, Bytes)> {
     let mut read = BytesMut::with_capacity(512);
     loop {
         match length(&read)? {
