@@ -27,13 +27,17 @@ impl Api {
     pub(crate) fn of(host: &Host) -> Api {
         let log = host.log();
         let url = log.iter().find_map(|line| line.strip_prefix("Administration: ")).expect("an administration");
-        Api { http: client().build().unwrap(), base: url.to_owned(), token: None }
+        Api { http: super::client::builder().build().unwrap(), base: url.to_owned(), token: None }
     }
 
     /// The API on the control socket of the host of `app`.
     pub(crate) fn on_socket(app: &App) -> Api {
         let socket = app.state().join("run/control.sock");
-        Api { http: client().unix_socket(socket).build().unwrap(), base: "http://souk".to_owned(), token: None }
+        Api {
+            http: super::client::builder().unix_socket(socket).build().unwrap(),
+            base: "http://souk".to_owned(),
+            token: None,
+        }
     }
 
     /// The same with this token.
@@ -84,8 +88,4 @@ pub(crate) async fn tokens(app: &App, arguments: &[&str]) -> (String, String) {
     let token =
         |name: &str| out.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{out}{err}"));
     (token("read ").to_owned(), token("full ").to_owned())
-}
-
-fn client() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120))
 }

@@ -16,6 +16,9 @@ pub(crate) const PAGE: &str = "page/page.wasm";
 /// The one in Python: a catalogue, as the store's `products`.
 pub(crate) const CATALOGUE: &str = "catalogue/catalogue.wasm";
 
+/// The generator of bindings for C.
+const WIT_BINDGEN: &str = "0.63.0";
+
 /// Builds `examples/polyglot`; returns the folder with its components in JavaScript and Python.
 pub(crate) fn polyglot() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -52,6 +55,39 @@ pub(crate) fn javascript() -> &'static Path {
         }
         kept
     })
+}
+
+/// Builds the components of `tests/c`; returns the folder with `web.wasm` and `greeter.wasm`.
+pub(crate) fn c() -> PathBuf {
+    let folder = build::root().join("tests/c");
+    let examples = build::root().join("examples");
+    let kept = kept("c", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
+    if !["web.wasm", "greeter.wasm"].iter().all(|file| kept.join(file).exists()) {
+        debian::found_or_installed(&["clang"], "clang");
+        debian::found_or_installed(&["wasm-ld"], "lld");
+        if !Path::new("/usr/lib/wasm32-wasi/libc.a").exists() {
+            debian::install("the C library of wasm32-wasi", "wasi-libc");
+        }
+        // What the compiler itself adds, of clang's version in Debian 12.
+        if !Path::new("/usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi").exists() {
+            debian::install("clang's runtime for wasm32", "libclang-rt-14-dev-wasm32");
+        }
+        let tools = build::target().join("tools");
+        let mut cargo = Command::new("cargo");
+        cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
+        cargo.args(["install", "--quiet", "--locked", "wit-bindgen-cli", "--version", WIT_BINDGEN]);
+        cargo.args(["--no-default-features", "--features", "c", "--root"]).arg(&tools);
+        debian::run(cargo);
+        let work = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "PATH=\"$0:$PATH\" ./build \"$1\""]).arg(tools.join("bin")).arg(work.path());
+        shell.current_dir(&folder);
+        debian::run(shell);
+        for file in ["web.wasm", "greeter.wasm"] {
+            keep(&work.path().join(file), &kept.join(file));
+        }
+    }
+    kept
 }
 
 /// Builds the component of `tests/python/VERSION` by Spin's SDK for Python of that version; returns its file.

@@ -133,6 +133,52 @@ async fn components_of_spins_tools_for_javascript_and_python_run_unchanged() {
 }
 
 #[tokio::test]
+async fn components_in_c_are_linked_with_those_in_rust_both_ways() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "c", version = "1.0.0" }
+        [component.c-web]
+        source = "{c}/web.wasm"
+        dependencies = { "example:greetings/greetings@1.0.0" = { component = "rust-greeter" } }
+        [component.rust-greeter]
+        source = "{greeter}"
+        [component.rust-web]
+        source = "{web}"
+        dependencies = { "example:greetings/greetings@1.0.0" = { component = "c-greeter" } }
+        [component.c-greeter]
+        source = "{c}/greeter.wasm"
+        [[trigger.http]]
+        route = "/c/..."
+        component = "c-web"
+        [[trigger.http]]
+        route = "/..."
+        component = "rust-web"
+    "#;
+    let parts = [
+        ("{c}", languages::c()),
+        ("{greeter}", build::component("example-greeter")),
+        ("{web}", build::component("example-linked-web")),
+    ];
+    let manifest =
+        parts.iter().fold(manifest.to_owned(), |text, (name, path)| text.replace(name, path.to_str().unwrap()));
+    let host = App::inline(&manifest).compiled().start().await;
+    let client = host.client();
+    for (path, status, answer) in [
+        ("/c/en/Ada", 200, "Hello, Ada!"),
+        ("/c/es/Ada", 200, "¡Hola, Ada!"),
+        ("/c/fr/Ada", 404, "fr"),
+        ("/en/Ada", 200, "Hello, Ada!\n"),
+        ("/es/Ada", 200, "¡Hola, Ada!\n"),
+        ("/fr/Ada", 404, "there is no greeting in \"fr\"\n"),
+    ] {
+        assert_eq!(ask(&client, Method::GET, path).await, (status, answer.to_owned()), "{path}");
+    }
+    let body = "ä".repeat(100_000);
+    let answer = client.open(Method::POST, "/c/").body(body.clone()).send().await.unwrap().text().await.unwrap();
+    assert!(answer == body, "{} bytes came back", answer.len());
+}
+
+#[tokio::test]
 async fn what_pythons_sdk_imports_and_nobody_has_is_one_warning_and_a_call_to_it_one_failure() {
     let host = spins().start().await;
     let client = host.client();

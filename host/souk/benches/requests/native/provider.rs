@@ -114,6 +114,8 @@ pub(crate) struct Session {
 impl Client {
     /// A client of the provider that listens at `address`.
     pub(crate) fn new(address: &str) -> Client {
+        // reqwest has no provider of TLS of its own; that one is there already is no fault.
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
         Client { http: reqwest::Client::new(), url: format!("http://{address}/v1/checkout/sessions") }
     }
 
