@@ -56,6 +56,8 @@ pub struct Application {
     pub only: Option<BTreeSet<String>>,
     /// Names by which the administration listener may be called, besides its address.
     pub admin_hosts: Vec<String>,
+    /// The servers that answer in place of components, by the component's name; for tests of others.
+    pub stand_ins: BTreeMap<String, String>,
 }
 
 impl Application {

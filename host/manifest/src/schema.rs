@@ -45,6 +45,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         nats: None,
         only: None,
         admin_hosts: Vec::new(),
+        stand_ins: BTreeMap::new(),
     };
     // Whatever names a component or variable would be wrong too, and say nothing new.
     if root.misspelt("component") || root.misspelt("variables") {

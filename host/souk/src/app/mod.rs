@@ -17,6 +17,7 @@ mod redis;
 mod remote_parts;
 mod routes;
 mod seed;
+mod stand_ins;
 mod start;
 mod summary;
 
@@ -47,6 +48,7 @@ pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use routes::{Answer, PublicRoute};
 pub use seed::Seeds;
+pub(crate) use stand_ins::FIXED_LIMITS as STAND_IN_LIMITS;
 pub(crate) use start::FIXED_LIMITS;
 pub use start::Progress;
 pub use summary::describe;

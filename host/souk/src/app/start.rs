@@ -5,11 +5,12 @@ use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
-use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
+use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, stand_ins};
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
+use souk_links::stand_in;
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
@@ -140,6 +141,7 @@ impl App {
             codes,
             pools: BTreeMap::new(),
             ids: chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect(),
+            stand_ins: stand_ins::answers(&application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes,
@@ -258,6 +260,8 @@ pub(super) struct Wiring<'a> {
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// Which version of each component it is.
     pub(super) ids: BTreeMap<String, VersionId>,
+    /// What answers for components that have a stand-in.
+    pub(super) stand_ins: BTreeMap<String, stand_in::Answer>,
     /// What is called at other hosts.
     pub(super) expected: Vec<ExpectedType>,
     /// The components that were wired, or could not be.
@@ -359,6 +363,11 @@ impl Wiring<'_> {
             let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
             let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
             let linked = match (target, self.remote) {
+                _ if let Some(answer) = self.stand_ins.get(&dependency.component) => {
+                    let target = self.application.components.get(&dependency.component);
+                    let most = target.map_or(declared.limits.call_deadline, |target| target.limits.call_deadline);
+                    stand_in::link(linker, &import, most, answer).map(|()| Vec::new())
+                }
                 _ if durable.is_some()
                     && let Some(queue) = self.queue =>
                 {

@@ -18,6 +18,7 @@ use clap::Args;
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, HostValues, LoadOptions, Manifest};
 use souk_runtime::{lost, vital};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ pub(super) struct Up {
     /// Statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
     #[arg(long, value_name = "SQL")]
     sqlite: Vec<String>,
+    /// In a test, let the server at this loopback URL answer the calls of a component's callers
+    #[arg(long, value_name = "COMPONENT=URL")]
+    stand_in: Vec<String>,
     /// Serve HTTPS with this PEM certificate chain
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -150,6 +154,7 @@ impl Up {
             tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
         self.fetch(&mut application, state.path()).await?;
+        application.stand_ins = self.stand_ins(&application)?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
         stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
@@ -252,6 +257,33 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Tl
 }
 
 impl Up {
+    /// The servers of `--stand-in`.
+    fn stand_ins(&self, application: &Application) -> anyhow::Result<BTreeMap<String, String>> {
+        let stand_ins: BTreeMap<String, String> = given::pairs("--stand-in", &self.stand_in)?.into_iter().collect();
+        for (component, url) in &stand_ins {
+            if !application.components.contains_key(component) {
+                let known: Vec<&str> = application.components.keys().map(String::as_str).collect();
+                anyhow::bail!(
+                    "--stand-in: there is no component `{component}`\n  fix: name one of {}",
+                    known.join(", ")
+                );
+            }
+            let loopback =
+                url.parse::<http::Uri>().ok().filter(|uri| uri.scheme_str() == Some("http")).is_some_and(|uri| {
+                    uri.host().is_some_and(|host| {
+                        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+                    })
+                });
+            if !loopback {
+                anyhow::bail!(
+                    "--stand-in: {url:?} is no address of this machine\n  fix: write `{component}=http://127.0.0.1:PORT`"
+                );
+            }
+            output::note(&format!("warning: the calls of `{component}` go to the stand-in at {url}"));
+        }
+        Ok(stand_ins)
+    }
+
     /// How the manifest is read again.
     fn reload(&self, options: &LoadOptions, state: &StateFolder, url: String, certificates: &[Tls]) -> Reload {
         let (options, state) = (options.clone(), state.clone());

@@ -5,6 +5,7 @@
 //! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
 
 use super::super::App;
+use super::super::stand_ins;
 use super::super::start::Wiring;
 use super::{DeployError, drained};
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,7 @@ impl App {
                 codes: BTreeMap::from([(new.name.clone(), active.compiled().code.clone())]),
                 pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
                 ids: BTreeMap::new(),
+                stand_ins: stand_ins::answers(&self.application.stand_ins),
                 expected: Vec::new(),
                 tried: BTreeSet::new(),
                 mistakes: Vec::new(),
