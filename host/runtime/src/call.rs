@@ -7,7 +7,6 @@ use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{Lease, Pool};
 use souk_bindings::Ctx;
-use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
 use std::pin::pin;
 use std::sync::Arc;
@@ -45,12 +44,18 @@ impl Pool {
         function: usize,
         params: &[Val],
         results: &mut [Val],
-        context: CallContext,
+        mut context: CallContext,
     ) -> Result<(), CallError> {
-        let crossing = self.calls.get(function).map(Boundary::open);
+        let mut crossing = self.calls.get(function).map(|calls| calls.open(&context.span));
+        if let Some(crossing) = &crossing {
+            crossing.enter(&mut context);
+        }
         let mut call = pin!(self.call_crossing(function, params, results, context));
         let called = call.as_mut().await;
-        if let Some(crossing) = crossing {
+        if let Some(mut crossing) = crossing.take() {
+            if let Err(error) = &called {
+                crossing.fails(|| error.to_string());
+            }
             crossing.close_with(&called, |error| error.failure.key());
         }
         called

@@ -111,17 +111,23 @@ impl Pool {
     /// Drives the call, as `run` runs it, until its response's head is there.
     async fn answer<B>(
         self: &Arc<Self>,
-        request: http::Request<B>,
-        context: CallContext,
+        mut request: http::Request<B>,
+        mut context: CallContext,
         run: fn(Call) -> Call,
     ) -> Result<http::Response<ResponseBody>, CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let crossing = self.requests.open();
+        let mut crossing = self.requests.open(&context.span);
+        crossing.enter(&mut context);
+        // For spans that the guest makes of its own.
+        context.span.write(request.headers_mut());
         let mut answer = pin!(self.answer_crossing(request, context, run));
         let answered = answer.as_mut().await;
+        if let Err(error) = &answered {
+            crossing.fails(|| error.to_string());
+        }
         crossing.close_with(&answered, |error| error.failure.key());
         answered
     }

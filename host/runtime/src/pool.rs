@@ -8,6 +8,7 @@ use super::panic;
 use parking_lot::Mutex;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Tracer;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
 use std::pin::pin;
@@ -87,6 +88,7 @@ pub struct Pool {
     /// Deliveries of messages to it.
     deliveries: Boundary,
     failures: Failures,
+    tracer: Tracer,
     pressure: OnceLock<Pressure>,
 }
 
@@ -102,6 +104,7 @@ impl Pool {
             requests: boundaries.calls(name, &config.version, "wasi:http/handler#handle"),
             deliveries: boundaries.deliveries(name),
             failures: boundaries.failures(name),
+            tracer: boundaries.tracer().clone(),
             compiled: config.compiled,
             limits: config.limits,
             grants: config.grants,
@@ -147,6 +150,11 @@ impl Pool {
     /// What deliveries of messages to it cross.
     pub fn deliveries(&self) -> &Boundary {
         &self.deliveries
+    }
+
+    /// Whether and where traces are recorded.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// How long one call may take.

@@ -11,9 +11,9 @@ fn text(boundaries: &Boundaries) -> String {
 fn a_crossing_is_measured_by_what_became_of_it() {
     let boundaries = Boundaries::measured().unwrap();
     let calls = boundaries.calls("orders", "", "a:b/c@1.0.0#d");
-    calls.open().close(None);
-    calls.open().close_with(&Err::<(), _>(7), |_| "trapped");
-    drop(calls.open());
+    calls.open(&Span::default()).close(None);
+    calls.open(&Span::default()).close_with(&Err::<(), _>(7), |_| "trapped");
+    drop(calls.open(&Span::default()));
     let text = text(&boundaries);
     for (error, count) in [("", 1), ("trapped", 1), ("cancelled", 1)] {
         let line = format!(
@@ -33,7 +33,7 @@ fn requests_of_all_kinds_make_a_bounded_number_of_measures() {
     for round in 0..2 {
         for n in 0..1000_u16 {
             let method = Method::from_bytes(format!("M{n}").as_bytes()).unwrap();
-            let mut crossing = route.open();
+            let mut crossing = route.open(&Span::default());
             crossing.at(&unknown);
             crossing.close_request(&method, StatusCode::from_u16(100 + n % 900).map_err(|_| "never"));
         }
@@ -47,7 +47,7 @@ fn requests_of_all_kinds_make_a_bounded_number_of_measures() {
 #[test]
 fn switched_off_nothing_is_kept() {
     let boundaries = Boundaries::off();
-    boundaries.calls("orders", "", "f").open().close(Some("trapped"));
+    boundaries.calls("orders", "", "f").open(&Span::default()).close(Some("trapped"));
     boundaries.failures("orders").count("trapped");
     assert!(boundaries.registry().is_none());
 }

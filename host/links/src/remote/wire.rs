@@ -7,6 +7,7 @@ use super::MAX_CLOCK_SKEW;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use souk_bindings::call::{CallContext, MAX_HOPS};
+use souk_bindings::trace::Parent;
 use souk_runtime::Failure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ const DEADLINE: HeaderName = HeaderName::from_static("Souk-Deadline");
 const TRACE: HeaderName = HeaderName::from_static("Souk-Trace");
 const HOPS: HeaderName = HeaderName::from_static("Souk-Hops");
 const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
 souk_manifest::fixed_limits! {
@@ -37,6 +40,8 @@ pub(super) struct Envelope {
     pub caller: String,
     /// Its deadline, trace and hops, as they count here.
     pub context: CallContext,
+    /// Its place in the trace of requests.
+    pub parent: Option<Parent>,
 }
 
 /// Milliseconds since 1970.
@@ -64,6 +69,12 @@ pub(super) fn call(id: &str, caller: &str, context: &CallContext) -> HeaderMap {
     headers.insert(TRACE, value(&context.trace));
     headers.insert(HOPS, HeaderValue::from(u64::from(context.hops)));
     headers.insert(CALLER, value(caller));
+    if let Some(parent) = context.span.traceparent() {
+        headers.insert(TRACEPARENT, value(&parent));
+        if let Some(state) = context.span.tracestate() {
+            headers.insert(TRACESTATE, value(state));
+        }
+    }
     headers
 }
 
@@ -93,6 +104,7 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
         id: text(CALL).filter(|id| is_plain(id)).map(str::to_owned),
         caller: text(CALLER).filter(|name| is_plain(name)).unwrap_or("-").to_owned(),
         context: CallContext { hops, ..CallContext::new(trace, timeout) },
+        parent: text(TRACEPARENT).and_then(|parent| Parent::parse(parent, text(TRACESTATE))),
     })
 }
 
