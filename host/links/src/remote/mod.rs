@@ -22,6 +22,7 @@
 //! | `Souk-Trace` | the trace id; a new one |
 //! | `traceparent`, `tracestate` | the call's place in the trace of requests; none |
 //! | `Souk-Hops` | links crossed so far, at most [`MAX_HOPS`](souk_bindings::call::MAX_HOPS); 1 |
+//! | `Souk-Draw` | which version of each component the tree of calls sees while one is tried out, below 10,000; drawn anew |
 //! | `Souk-Caller` | the component that calls, for logs; `-` |
 //!
 //! | header of an answer | meaning |

@@ -33,6 +33,10 @@ pub(crate) enum Action {
     Budgets,
     Limits,
     Log,
+    Versions,
+    Deploy,
+    RollBack,
+    Promote,
 }
 
 /// A route.
@@ -85,6 +89,10 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/budgets", Right::Read, Action::Budgets),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
+    get("/v1/versions", Right::Read, Action::Versions),
+    post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
+    post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
+    post("/v1/components/{id}/promote", Right::Full, Action::Promote),
 ];
 
 impl Action {
@@ -96,6 +104,9 @@ impl Action {
             | Action::DropMessage
             | Action::RetryDead
             | Action::DropDead
+            | Action::Deploy
+            | Action::RollBack
+            | Action::Promote
             | Action::RenewTokens => true,
             Action::Console(_)
             | Action::Live
@@ -114,6 +125,7 @@ impl Action {
             | Action::ShowTrace
             | Action::Budgets
             | Action::Limits
+            | Action::Versions
             | Action::Log => false,
         }
     }

@@ -3,7 +3,7 @@
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals, stale};
+use super::{build, given, output, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Tokens};
@@ -34,6 +34,9 @@ pub(super) struct Up {
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
+    /// Build a component anew whose sources change (`watch` under [component.NAME.build]), and let it serve
+    #[arg(long)]
+    watch: bool,
     /// Where to serve HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -93,6 +96,11 @@ impl Up {
         Ok(())
     }
 
+    /// What `souk watch` does.
+    pub(super) fn watching(self) -> Self {
+        Up { build: true, watch: true, ..self }
+    }
+
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // Read before anything is done: a build takes time.
         let seeds = self.seeds()?;
@@ -147,6 +155,9 @@ impl Up {
         })
         .await?;
         app.seed(seeds).await?;
+        for line in app.keep_versions()? {
+            output::note(&format!("  version {line}"));
+        }
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.
@@ -183,6 +194,14 @@ impl Up {
                 output::text(&format!("Administration: {url}\n"));
             }
             output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
+        }
+        if self.watch {
+            let (manifest, runtime_config) = (self.app.manifest(), self.app.runtime_config_file.clone());
+            let places = watch::Places { manifest, runtime_config, state: state.path().to_path_buf() };
+            let count = watch::start(&app, places, quiet, shutdown.clone())?;
+            if !quiet {
+                output::note(&format!(" watching the sources of {count} components"));
+            }
         }
         service_manager::ready(&admin.url);
         let lost = tokio::select! {
