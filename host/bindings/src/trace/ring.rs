@@ -18,7 +18,7 @@ souk_manifest::fixed_limits! {
     /// The most spans of one trace that are kept there: a client can give all of its requests the id of one.
     pub(super) const MAX_TRACE_SPANS: usize = 1_000, "spans";
     /// The most memory that all traces take there.
-    const MAX_TRACES_BYTES: usize = 16 << 20, bytes;
+    const MAX_TRACE_MEMORY_BYTES: usize = 16 << 20, bytes;
     /// The most that is kept of one text of a span: a statement, an argument, why it failed.
     pub(super) const MAX_ATTRIBUTE_BYTES: usize = 4 << 10, bytes;
 }
@@ -102,7 +102,7 @@ impl Ring {
         spans.records.push(record);
         spans.bytes += bytes;
         *all += bytes;
-        while (*all > MAX_TRACES_BYTES || order.len() > MAX_TRACES) && order.len() > 1 {
+        while (*all > MAX_TRACE_MEMORY_BYTES || order.len() > MAX_TRACES) && order.len() > 1 {
             let Some(oldest) = order.pop_front().and_then(|trace| traces.remove(&trace)) else { break };
             *all -= oldest.bytes;
             dropped.push(oldest);

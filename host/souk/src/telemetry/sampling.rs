@@ -31,7 +31,6 @@ fn from(variable: impl Fn(&str) -> Option<String>, watched: bool) -> anyhow::Res
         return Ok(if watched { Tracer::sampled(1.0, true) } else { Tracer::off() });
     };
     Ok(match sampler.as_str() {
-        // What others decided is still handed on.
         "always_off" => Tracer::off(),
         "always_on" => Tracer::sampled(1.0, false),
         "traceidratio" => Tracer::sampled(ratio()?, false),
