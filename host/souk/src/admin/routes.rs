@@ -37,6 +37,7 @@ pub(crate) enum Action {
     Deploy,
     RollBack,
     Promote,
+    Reload,
 }
 
 /// A route.
@@ -93,6 +94,7 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
     post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
     post("/v1/components/{id}/promote", Right::Full, Action::Promote),
+    post("/v1/reload", Right::Full, Action::Reload),
 ];
 
 impl Action {
@@ -107,6 +109,7 @@ impl Action {
             | Action::Deploy
             | Action::RollBack
             | Action::Promote
+            | Action::Reload
             | Action::RenewTokens => true,
             Action::Console(_)
             | Action::Live
