@@ -199,6 +199,17 @@ mod tests {
     }
 
     #[test]
+    fn a_call_brings_its_place_in_the_trace_and_what_is_none_is_left_out() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let known = Parent::parse(parent, Some("vendor=1"));
+        let span = souk_bindings::trace::Tracer::sampled(1.0, true).joined(known.clone());
+        let context = CallContext { span, ..CallContext::new("t", MOST) };
+        assert_eq!(read(Some(&call("c", "caller", &context)), MOST).unwrap().parent, known);
+        assert!(read(Some(&call("c", "caller", &CallContext::new("t", MOST))), MOST).unwrap().parent.is_none());
+        assert!(read(Some(&with(&[("traceparent", "00-nonsense")])), MOST).unwrap().parent.is_none());
+    }
+
+    #[test]
     fn a_header_that_is_wrong_is_named_and_starts_nothing() {
         let hops = (u64::from(MAX_HOPS) + 1).to_string();
         for (name, text, failure) in [
