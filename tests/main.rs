@@ -67,6 +67,7 @@ mod scenarios {
     mod streams;
     mod stripe;
     mod tokens;
+    mod traces;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

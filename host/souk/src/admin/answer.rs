@@ -6,7 +6,7 @@ use super::problem::Problem;
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
-use super::{Admin, console, deployments, facts, messages};
+use super::{Admin, console, deployments, facts, messages, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
 use crate::http::ADMIN_COOKIE as COOKIE;
 use crate::usage;
@@ -173,6 +173,11 @@ impl Asked<'_> {
                     event.arguments = None;
                 }
                 json(&event)
+            }
+            Action::ListTraces => json(&traces::list(admin.app.boundaries().tracer(), head.uri.query())?),
+            Action::ShowTrace => {
+                let with_values = asker.right >= Right::Full;
+                json(&traces::one(admin.app.boundaries().tracer(), &id, with_values)?)
             }
             Action::Budgets => json(&usage::of(&admin.app)),
             Action::Limits => json(&facts::limits(admin)),

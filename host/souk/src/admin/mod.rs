@@ -12,6 +12,7 @@
 //! | [`serve`] | the two listeners and their bounds |
 //! | [`answer`] | a request, from its right to its answer |
 //! | [`call`], [`messages`], [`facts`] | what the routes do |
+//! | [`traces`] | what requests did |
 //! | [`console`] | the page in a browser |
 //! | [`client`] | the other side, for commands |
 
@@ -28,6 +29,7 @@ pub(crate) mod routes;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
+pub mod traces;
 
 use crate::app::App;
 use crate::app::deploy::Reloaded;
@@ -48,7 +50,8 @@ use tokio_util::task::TaskTracker;
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS].concat()
+    let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
+    [parts.concat(), traces::FIXED_LIMITS.to_vec()].concat()
 }
 
 /// The manifest as it is now, and the listeners' certificates.

@@ -28,6 +28,8 @@ pub(crate) enum Action {
     RetryDead,
     DropDead,
     Readiness,
+    ListTraces,
+    ShowTrace,
     Budgets,
     Limits,
     Log,
@@ -83,6 +85,8 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/dead-letters/retry", Right::Full, Action::RetryDead),
     delete("/v1/dead-letters", Right::Full, Action::DropDead),
     get("/v1/readiness", Right::Read, Action::Readiness),
+    get("/v1/traces", Right::Read, Action::ListTraces),
+    get("/v1/traces/{id}", Right::Read, Action::ShowTrace),
     get("/v1/budgets", Right::Read, Action::Budgets),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
@@ -120,6 +124,8 @@ impl Action {
             | Action::ListMessages
             | Action::ShowMessage
             | Action::Readiness
+            | Action::ListTraces
+            | Action::ShowTrace
             | Action::Budgets
             | Action::Limits
             | Action::Versions

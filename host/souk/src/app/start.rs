@@ -7,6 +7,7 @@ use super::error::StartError;
 use super::grants::Shared;
 use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, stand_ins};
 use souk_bindings::boundary::Boundaries;
+use souk_bindings::trace::Tracer;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
@@ -64,16 +65,17 @@ pub enum Progress {
 }
 
 impl App {
-    /// Starts `application` with its state in `state`.
+    /// Starts `application` with its state in `state`; `tracer` says which requests have a trace.
     ///
     /// # Errors
     /// When anything is missing, wrong, or not as the manifest says.
     pub async fn start(
         application: Application,
         state: &StateFolder,
+        tracer: Tracer,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, progress, false).await
+        App::start_with(application, state, tracer, progress, false).await
     }
 
     /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
@@ -82,12 +84,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
-        App::start_with(application, state, |_| {}, true).await.map(|_| ())
+        App::start_with(application, state, Tracer::off(), |_| {}, true).await.map(|_| ())
     }
 
     async fn start_with(
         application: Application,
         state: &StateFolder,
+        tracer: Tracer,
         progress: impl Fn(Progress),
         trial: bool,
     ) -> Result<Arc<Self>, StartError> {
@@ -122,7 +125,7 @@ impl App {
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
         let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
         mistakes.extend(wrong);
-        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()? };
+        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);

@@ -25,6 +25,7 @@ mod service_manager;
 mod signals;
 mod stale;
 mod test;
+mod traces;
 mod up;
 mod wait;
 mod watch;
@@ -83,6 +84,10 @@ enum Command {
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
+    /// Print the last traces of the running host: what requests did
+    Traces(traces::Traces),
+    /// Print one trace, as a waterfall
+    Trace(traces::Trace),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
@@ -268,6 +273,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Watch(up) => up.watching().run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
+                Command::Traces(traces) => traces.run().await,
+                Command::Trace(trace) => trace.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Deploy(deploy) => deploy.run().await,

@@ -161,7 +161,8 @@ impl Up {
         let socket = serve::bind_socket(&state::control_socket(state.path()))?;
         let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;
-        let app = App::start(application, &state, move |progress| {
+        let tracer = telemetry::tracer(listener.is_some())?;
+        let app = App::start(application, &state, tracer, move |progress| {
             if !quiet {
                 show(&progress);
             }
