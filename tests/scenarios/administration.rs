@@ -23,7 +23,9 @@ async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
             assert!([200, 503].contains(&answer.status), "{path}: {answer:?}");
         }
     }
-    for path in ["/v1/application", "/v1/components", "/v1/functions", "/v1/messages", "/v1/readiness", "/v1/limits"] {
+    for path in
+        ["/v1/application", "/v1/map", "/v1/components", "/v1/functions", "/v1/messages", "/v1/readiness", "/v1/limits"]
+    {
         for api in [&nobody, &wrong] {
             let refused = api.get(path).await;
             refused.expect(401);
@@ -195,6 +197,8 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
     let memory = of_rogue["limits"].as_array().unwrap().iter().find(|l| l["key"] == "memory").unwrap();
     assert_eq!(memory["value"], "32 MiB");
     assert!(limits["fixed"].as_array().unwrap().len() > 100);
+    let memory = limits["budgets"].as_array().unwrap().iter().find(|b| b["name"] == "application_memory").unwrap();
+    assert!(memory["taken"].as_u64() < memory["most"].as_u64(), "{memory}");
     let line = host.wait_for_log("asks to call souk-test:rogue/deeds#boom of rogue").await;
     assert!(line.contains("control socket, user "), "{line}");
 }

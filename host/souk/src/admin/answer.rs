@@ -3,12 +3,12 @@
 use super::access::{self, Asker, Door, Right};
 use super::call::{CallRequest, call, list};
 use super::problem::Problem;
+use super::request::{self, RequestOfOwn};
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
-use super::{Admin, console, facts, messages};
+use super::{Admin, console, facts, map, messages};
 use crate::http::ADMIN_COOKIE as COOKIE;
-use crate::usage;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -122,7 +122,7 @@ impl Asked<'_> {
         let Asked { admin, door, asker, head, body } = self;
         let query = |key| parameter(head.uri.query(), key);
         match action {
-            Action::Console(file) => Ok(console::answer(file)),
+            Action::Console => console::answer(&id),
             Action::Live => Ok(text("ok\n")),
             Action::Ready => {
                 let report = admin.readiness.report(false);
@@ -159,6 +159,7 @@ impl Asked<'_> {
                 json(&serde_json::json!({ "code": code, "url": url }))
             }
             Action::Application => json(&facts::application(admin)),
+            Action::Map => json(&map::map(admin)),
             Action::Components => json(&facts::components(admin)),
             Action::Functions => json(&list(&admin.app).await),
             Action::ListMessages => {
@@ -173,13 +174,13 @@ impl Asked<'_> {
                 }
                 json(&event)
             }
-            Action::Budgets => json(&usage::of(&admin.app)),
             Action::Limits => json(&facts::limits(admin)),
             Action::Log => {
                 let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());
                 json(&facts::log(admin, number("after"), number("lines")))
             }
             Action::Call
+            | Action::Request
             | Action::RetryMessage
             | Action::DropMessage
             | Action::RetryDead
@@ -197,6 +198,11 @@ impl Asked<'_> {
                 let request: CallRequest = read(body, MAX_MESSAGE_BYTES).await?;
                 note(&format!("call {} of {}", logged(&request.function), logged(&request.component)));
                 json(&call(&admin.app, request).await?)
+            }
+            Action::Request => {
+                let request: RequestOfOwn = read(body, MAX_MESSAGE_BYTES).await?;
+                note(&format!("request {} {}", logged(&request.method), logged(request.path_alone())));
+                json(&request::send(admin, request).await?)
             }
             Action::RenewTokens => {
                 note("renew the tokens");

@@ -30,6 +30,11 @@ pub struct TokenValues {
 }
 
 #[derive(Deserialize)]
+struct Budgets {
+    budgets: Vec<Used>,
+}
+
+#[derive(Deserialize)]
 struct Code {
     url: Option<String>,
 }
@@ -93,7 +98,8 @@ impl RunningHost {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn budgets(&mut self) -> anyhow::Result<Vec<Used>> {
-        self.ask(Method::GET, "/v1/budgets", Vec::new()).await
+        let Budgets { budgets } = self.ask(Method::GET, "/v1/limits", Vec::new()).await?;
+        Ok(budgets)
     }
 
     /// Lets the host make new tokens.
