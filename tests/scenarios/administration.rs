@@ -236,3 +236,40 @@ async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
     let none: Value = full.get("/v1/messages").await.expect(200);
     assert_eq!(none["total"], 0);
 }
+
+/// Becomes its arguments, with a terminal as standard output; a child copies what is written there.
+const ON_A_TERMINAL: &str = r#"
+import os, sys
+here, there = os.openpty()
+if os.fork() == 0:
+    os.close(there)
+    try:
+        while text := os.read(here, 4096):
+            os.write(1, text.replace(b"\r", b""))
+    except OSError:
+        pass
+else:
+    os.close(here)
+    os.dup2(there, 1)
+    os.close(there)
+    os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[tokio::test]
+async fn a_host_on_a_terminal_prints_the_consoles_address_and_no_other_has_one() {
+    let app = App::alone("rogue");
+    let script = app.start().await;
+    assert_eq!(script.log_count("Administration: ") + script.log_count("Console: "), 0, "{:?}", script.log());
+    script.stop().await;
+    let app = app.inside(["python3", "-c", ON_A_TERMINAL].map(str::to_owned).to_vec());
+    let host = app.start().await;
+    let line = host.wait_for_log("Console: ").await;
+    let (url, code) = line.split_whitespace().nth(1).unwrap().split_once("/#code=").unwrap();
+    let api = Api::of(&host);
+    assert!(url == api.url() && url.starts_with("http://127.0.0.1:"), "{line}");
+    let code = json!({ "code": code }).to_string();
+    let cookie = api.send(Method::POST, "/v1/session", &[], &code).await;
+    assert_eq!(cookie.status, 204, "{cookie:?}");
+    assert_eq!(api.send(Method::POST, "/v1/session", &[], &code).await.status, 401, "the code works once");
+    host.stop().await;
+}

@@ -62,3 +62,34 @@ fn names(names: &[Name]) -> Vec<&str> {
 fn side(side: &Side) -> Option<Value> {
     side.as_deref().map(of)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::FunctionCodec;
+    use serde_json::json;
+    use wit_types::{STRING, Ty, U64, func, list, option, record, result, variant};
+
+    #[test]
+    fn a_form_has_every_part_of_a_type_under_the_names_of_json() {
+        let order = record([("order-id", U64), ("tags", list(STRING)), ("note", option(option(STRING)))]);
+        let error = variant([("not-found", None), ("invalid", Some(STRING))]);
+        let function =
+            func(&[("new-order", order), ("size", Ty::Enum(vec!["big-one"]))], Some(&result(None, Some(error))));
+        let fields = json!([
+            { "name": "orderId", "type": { "kind": "u64" } },
+            { "name": "tags", "type": { "kind": "list", "of": { "kind": "string" } } },
+            { "name": "note", "type": { "kind": "option", "nested": true, "of":
+                { "kind": "option", "nested": false, "of": { "kind": "string" } } } },
+        ]);
+        let error = json!({ "kind": "variant", "cases":
+            [{ "name": "notFound", "type": null }, { "name": "invalid", "type": { "kind": "string" } }] });
+        let expected = json!({
+            "params": [
+                { "name": "newOrder", "type": { "kind": "record", "fields": fields } },
+                { "name": "size", "type": { "kind": "enum", "names": ["bigOne"] } },
+            ],
+            "result": { "kind": "result", "ok": null, "err": error },
+        });
+        assert_eq!(FunctionCodec::of(&function).unwrap().form(), expected);
+    }
+}

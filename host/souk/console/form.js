@@ -123,7 +123,7 @@ function list(type, label) {
   for (let count = 0; count < Math.min(type.length ?? 0, 100); count += 1) add();
   const buttons = type.length ? [] : [
     make("button", { type: "button", "aria-label": `Add to ${label}`, onclick: add }, "Add"), " ",
-    make("button", { type: "button", "aria-label": `Remove the last of ${label}`, onclick: () => items.pop()?.element.remove() }, "Remove last")];
+    make("button", { type: "button", "aria-label": `Remove last of ${label}`, onclick: () => items.pop()?.element.remove() }, "Remove last")];
   return {
     element: make("fieldset", {}, make("legend", {}, `${label} (list)`), place, buttons),
     value: () => items.map((item) => item.value()),

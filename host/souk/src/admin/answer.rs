@@ -159,6 +159,7 @@ impl Asked<'_> {
                 json(&serde_json::json!({ "code": code, "url": url }))
             }
             Action::Application => json(&facts::application(admin)),
+            Action::Hosts => json(&facts::hosts(admin).await),
             Action::Map => json(&map::map(admin)),
             Action::Components => json(&facts::components(admin)),
             Action::Functions => json(&list(&admin.app).await),

@@ -4,6 +4,7 @@ use super::Admin;
 use crate::limits::fixed_limits;
 use crate::usage::{self, Used};
 use serde::Serialize;
+use souk_links::remote::{ListedHost, listed_hosts};
 use souk_manifest::Component;
 use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_runtime::PoolUse;
@@ -128,6 +129,14 @@ fn of(admin: &Admin, component: &Component) -> ComponentFacts {
             let PoolUse { busy, idle, waiting } = pool.in_use();
             Instances { busy, idle, limit: pool.limits().instances, waiting }
         }),
+    }
+}
+
+/// The hosts of the application that answer; none without NATS.
+pub(super) async fn hosts(admin: &Admin) -> Vec<ListedHost> {
+    match admin.app.remote() {
+        Some(remote) => listed_hosts(remote.nats()).await,
+        None => Vec::new(),
     }
 }
 

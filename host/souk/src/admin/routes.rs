@@ -16,6 +16,7 @@ pub(crate) enum Action {
     SignOut,
     Code,
     RenewTokens,
+    Hosts,
     Map,
     Application,
     Components,
@@ -68,6 +69,7 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/tokens/renew", Right::Owner, Action::RenewTokens),
     get("/v1/application", Right::Read, Action::Application),
     get("/v1/components", Right::Read, Action::Components),
+    get("/v1/hosts", Right::Read, Action::Hosts),
     get("/v1/map", Right::Read, Action::Map),
     get("/v1/functions", Right::Read, Action::Functions),
     post("/v1/call", Right::Full, Action::Call),
@@ -101,6 +103,7 @@ impl Action {
             | Action::SignIn
             | Action::SignOut
             | Action::Code
+            | Action::Hosts
             | Action::Map
             | Action::Application
             | Action::Components
