@@ -38,7 +38,7 @@ pub fn link(
             functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         // It is there: its type has just been compared.
-        let Some(position) = target.compiled().exported.position(import.export, &function.name) else { continue };
+        let Some(position) = target.position(import.export, &function.name) else { continue };
         let own_task = function.ty.async_();
         let name = format!("{}#{}", import.export, function.name);
         let boundary = boundaries.links(caller, target.component(), &name);

@@ -32,6 +32,10 @@ pub(crate) enum Action {
     Readiness,
     Limits,
     Log,
+    Versions,
+    Deploy,
+    RollBack,
+    Promote,
 }
 
 /// A route.
@@ -83,6 +87,10 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/readiness", Right::Read, Action::Readiness),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
+    get("/v1/versions", Right::Read, Action::Versions),
+    post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
+    post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
+    post("/v1/components/{id}/promote", Right::Full, Action::Promote),
 ];
 
 impl Action {
@@ -95,6 +103,9 @@ impl Action {
             | Action::DropMessage
             | Action::RetryDead
             | Action::DropDead
+            | Action::Deploy
+            | Action::RollBack
+            | Action::Promote
             | Action::RenewTokens => true,
             Action::Console
             | Action::Live
@@ -112,6 +123,7 @@ impl Action {
             | Action::ShowMessage
             | Action::Readiness
             | Action::Limits
+            | Action::Versions
             | Action::Log => false,
         }
     }
