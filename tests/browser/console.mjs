@@ -41,7 +41,7 @@ await browse(async (page) => {
     forms.push(name);
   }
 
-  for (const view of ["Limits", "Readiness", "Log"]) {
+  for (const view of ["Limits", "Readiness", "Versions", "Log"]) {
     await page.getByRole("link", { name: view }).click();
     await page.locator(view === "Log" ? "#log:not(:empty)" : "#view table").first().waitFor();
     faults.push(...(await inspect(page, `console-${view.toLowerCase()}`, VIEWS)));

@@ -9,9 +9,10 @@ import * as log from "./log.js";
 import * as map from "./map.js";
 import * as messages from "./messages.js";
 import * as readiness from "./readiness.js";
+import * as versions from "./versions.js";
 
 const REFRESH_MS = 2000;
-const VIEWS = { map, messages, explorer, limits, log, readiness };
+const VIEWS = { map, messages, explorer, limits, log, readiness, versions };
 const element = (id) => document.getElementById(id);
 let current = null;
 

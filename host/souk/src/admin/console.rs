@@ -34,6 +34,7 @@ static FILES: &[File] = files![
     "openapi.js",
     "rates.js",
     "readiness.js",
+    "versions.js",
 ];
 
 /// The answer with the file `name`; with the page where it is empty.
