@@ -364,6 +364,36 @@ async fn a_version_that_its_callers_cannot_call_is_refused_with_both_signatures(
     assert_eq!(number().await.trim(), "2");
 }
 
+#[tokio::test]
+async fn a_component_whose_sources_change_is_built_and_served_while_the_host_runs() {
+    let manifest = MANIFEST.to_owned()
+        + r#"
+    [component.web.build]
+    command = "cp source.wasm web.wasm && ! test -e fail"
+    watch = ["*.wasm.txt", "source.wasm"]
+    "#;
+    let app = App::inline(&manifest).file("source.wasm", version("good-1")).argument("--watch").argument("--build");
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
+    let crowd = Crowd::of(&host);
+    let app = app.file("source.wasm", version("good-2"));
+    host.wait_for_log("served web: version 2 serves").await;
+    assert_eq!(body(&client, "/").await, (200, "good-2".to_owned()));
+    // Neither a build that fails nor a version that does not fit changes anything.
+    let app = app.file("source.wasm", "no component");
+    host.wait_for_log("`web` serves as before").await;
+    let app = app.file("fail", "").file("source.wasm", version("good-3"));
+    eventually("the second failure is told", async || (host.log_count("`web` serves as before") >= 2).then_some(()))
+        .await;
+    assert_eq!(body(&client, "/").await, (200, "good-2".to_owned()));
+    std::fs::remove_file(app.path("fail")).unwrap();
+    let _app = app.file("source.wasm", version("good-4"));
+    host.wait_for_log("served web: version 3 serves").await;
+    assert_eq!(body(&client, "/").await, (200, "good-4".to_owned()));
+    assert_eq!(crowd.leaves().await, 0);
+}
+
 /// What is written down of the component's versions.
 fn book(app: &App) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()

@@ -27,6 +27,7 @@ mod stale;
 mod test;
 mod up;
 mod wait;
+mod watch;
 mod wit;
 
 use clap::{Args, Parser, Subcommand};
@@ -50,7 +51,7 @@ souk_manifest::fixed_limits! {
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, stale::FIXED_LIMITS];
-    [parts.concat(), test::FIXED_LIMITS.to_vec(), wait::FIXED_LIMITS.to_vec()].concat()
+    [parts.concat(), [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS].concat()].concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -73,6 +74,8 @@ enum Command {
     Wit(wit::Wit),
     /// Start the application and serve it over HTTP
     Up(up::Up),
+    /// Build and serve the application, and build and serve each component anew whose sources change
+    Watch(up::Up),
     /// Build and start the application, and run the command that tests it
     Test(test::Test),
     /// Call one function of a component, in the running host or, when none runs, in one started for the call
@@ -259,6 +262,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Wit(wit) => wit.run(),
                 Command::Test(test) => test.run().await,
                 Command::Up(up) => up.run().await,
+                Command::Watch(up) => up.watching().run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
                 Command::Admin(admin) => admin.run().await,

@@ -3,7 +3,7 @@
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals, stale};
+use super::{build, given, output, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Tokens};
@@ -35,6 +35,9 @@ pub(super) struct Up {
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
+    /// Build a component anew whose sources change (`watch` under [component.NAME.build]), and let it serve
+    #[arg(long)]
+    watch: bool,
     /// Where to serve HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -92,6 +95,11 @@ impl Up {
     pub(super) fn inherit(&mut self) -> anyhow::Result<()> {
         self.inherited = Inherited::take()?;
         Ok(())
+    }
+
+    /// What `souk watch` does.
+    pub(super) fn watching(self) -> Self {
+        Up { build: true, watch: true, ..self }
     }
 
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
@@ -189,6 +197,14 @@ impl Up {
                 output::text(&format!("Console: {address} (once, within a minute; then `souk admin code`)\n"));
             }
             output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
+        }
+        if self.watch {
+            let (manifest, runtime_config) = (self.app.manifest(), self.app.runtime_config_file.clone());
+            let places = watch::Places { manifest, runtime_config, state: state.path().to_path_buf() };
+            let count = watch::start(&app, places, quiet, shutdown.clone())?;
+            if !quiet {
+                output::note(&format!(" watching the sources of {count} components"));
+            }
         }
         service_manager::ready(&admin.url);
         let lost = tokio::select! {

@@ -68,12 +68,13 @@ pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts
 fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
     let more = |of_new: u64, of_old: u64| rate(of_new, new.calls.max(1)) > rate(of_old, old.calls.max(1));
     let calls = new.calls;
+    // First, because the trap that follows is its effect.
+    if new.memory > 0 && more(new.memory, old.memory) {
+        return Some(format!("it met its limit of memory {} times in {calls} calls", new.memory));
+    }
     if new.trapped > 0 && more(new.trapped, old.trapped) {
         let (of_new, of_old) = (new.trapped, old.trapped);
         return Some(format!("{of_new} of {calls} calls trapped; of the old version's {} it were {of_old}", old.calls));
-    }
-    if new.memory > 0 && more(new.memory, old.memory) {
-        return Some(format!("it met its limit of memory {} times in {calls} calls", new.memory));
     }
     let (failed, failed_before) = (rate(new.failed(), calls), rate(old.failed(), old.calls));
     if failed > terms.max_errors && failed > failed_before {
