@@ -394,6 +394,40 @@ async fn a_component_whose_sources_change_is_built_and_served_while_the_host_run
     assert_eq!(crowd.leaves().await, 0);
 }
 
+#[tokio::test]
+async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_by_halves() {
+    build::application("tests/apps/sdks/spin.toml");
+    let app = App::alone("sdks");
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "hello".to_owned()));
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    assert_eq!(out.trim(), "nothing has changed", "{err}");
+
+    let app = app.replace(r#"greeting = { default = "hello" }"#, r#"greeting = { default = "welcome" }"#);
+    let app = app.replace(r#"key_value_stores = ["default"]"#, r#"key_value_stores = []"#);
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    for line in ["applied: component `spin-6`: variables", "left:    component `spin-6`: key_value_stores"] {
+        assert!(out.contains(line), "{line} is missing: {out}{err}");
+    }
+    assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "welcome".to_owned()));
+    assert_eq!(body(&client, "/spin-6/key-value").await.0, 200, "what is left is as it was");
+
+    // One mistake, and nothing of it is applied; a signal asks for the same.
+    let app = app.replace(r#"default = "welcome""#, r#"default = "bye""#).append("[component.broken]\n");
+    host.signal("HUP");
+    let error = host.wait_for_log("nothing was applied").await;
+    assert!(error.contains("broken"), "{error}");
+    assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "welcome".to_owned()));
+    let _app = app.replace("[component.broken]\n", "");
+    host.signal("HUP");
+    host.wait_for_log("component `spin-6`: variables applied").await;
+    eventually("the new value is there", async || {
+        (body(&client, "/spin-6/variable?greeting").await == (200, "bye".to_owned())).then_some(())
+    })
+    .await;
+}
+
 /// What is written down of the component's versions.
 fn book(app: &App) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()

@@ -191,6 +191,7 @@ impl Asked<'_> {
             | Action::Deploy
             | Action::RollBack
             | Action::Promote
+            | Action::Reload
             | Action::RenewTokens => Err(Problem::bad("this changes something")),
         }
     }
@@ -223,6 +224,10 @@ impl Asked<'_> {
             Action::Promote => {
                 note(&format!("let the version of {} serve that is tried out", logged(&id)));
                 json(&deployments::promote(&admin.app, &id, &asker.to_string()).await?)
+            }
+            Action::Reload => {
+                note("apply the manifest as it is now");
+                json(&admin.reload().await?)
             }
             Action::RenewTokens => {
                 note("renew the tokens");

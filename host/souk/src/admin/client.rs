@@ -3,7 +3,7 @@
 use super::call::{CallReply, CallRequest, Listed};
 use super::problem::Problem;
 use super::serve::MAX_MESSAGE_BYTES;
-use crate::app::deploy::{Deployed, VersionFacts};
+use crate::app::deploy::{Deployed, Reloaded, VersionFacts};
 use crate::usage::Used;
 use bytes::Bytes;
 use http::{Method, Request};
@@ -147,6 +147,14 @@ impl RunningHost {
     /// As [`call`](Self::call).
     pub async fn promote(&mut self, component: &str) -> anyhow::Result<Deployed> {
         self.ask(Method::POST, &format!("{}/promote", of_component(component)), Vec::new()).await
+    }
+
+    /// Lets the host apply its manifest as it is now.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn reload(&mut self) -> anyhow::Result<Reloaded> {
+        self.ask(Method::POST, "/v1/reload", Vec::new()).await
     }
 
     /// The versions of a component, or of all.

@@ -36,6 +36,7 @@ pub(crate) enum Action {
     Deploy,
     RollBack,
     Promote,
+    Reload,
 }
 
 /// A route.
@@ -91,6 +92,7 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
     post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
     post("/v1/components/{id}/promote", Right::Full, Action::Promote),
+    post("/v1/reload", Right::Full, Action::Reload),
 ];
 
 impl Action {
@@ -106,6 +108,7 @@ impl Action {
             | Action::Deploy
             | Action::RollBack
             | Action::Promote
+            | Action::Reload
             | Action::RenewTokens => true,
             Action::Console
             | Action::Live

@@ -1,4 +1,5 @@
-//! `souk deploy`, `souk versions` and `souk rollback`: new versions of components in the running host.
+//! `souk deploy`, `souk versions`, `souk rollback` and `souk reload`: new versions of components in the running host, and a
+//! changed manifest.
 
 use super::{AppArgs, output};
 use crate::admin::RunningHost;
@@ -59,6 +60,25 @@ pub(super) struct Rollback {
     component: String,
     /// The number of the version [default: the one before]
     version: Option<u64>,
+}
+
+/// The arguments of `souk reload`.
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl Reload {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let done = host(&self.app).await?.reload().await?;
+        done.applied.iter().for_each(|line| output::line(&format!("applied: {line}")));
+        done.left.iter().for_each(|line| output::line(&format!("left:    {line}")));
+        if done.applied.is_empty() && done.left.is_empty() {
+            output::line("nothing has changed");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// The host that runs the application.

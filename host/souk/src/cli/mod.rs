@@ -51,7 +51,8 @@ souk_manifest::fixed_limits! {
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, stale::FIXED_LIMITS];
-    [parts.concat(), [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS].concat()].concat()
+    [parts.concat(), [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS, signals::FIXED_LIMITS].concat()]
+        .concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -92,6 +93,8 @@ enum Command {
     Versions(deploy::Versions),
     /// Go back to the version of a component that served before
     Rollback(deploy::Rollback),
+    /// Let the running host apply its manifest as it is now, as far as that needs no restart
+    Reload(deploy::Reload),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
     /// Show how much of each budget the running host uses
@@ -270,6 +273,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Deploy(deploy) => deploy.run().await,
                 Command::Versions(versions) => versions.run().await,
                 Command::Rollback(rollback) => rollback.run().await,
+                Command::Reload(reload) => reload.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
                 Command::Limits(limits) => limits.run().await,
                 Command::Backup(backup) => backup.run().await,

@@ -6,7 +6,7 @@ use super::{AppArgs, DEFAULT_LISTEN, fill_in};
 use super::{build, given, output, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
-use crate::admin::{Admin, Tokens};
+use crate::admin::{Admin, Reload, Tokens};
 use crate::app::{App, Progress, Seeds};
 use crate::fetch::{self, Wanted};
 use crate::http::{Edge, Tls, TlsError};
@@ -16,7 +16,7 @@ use crate::telemetry::{self, Format, Log};
 use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
-use souk_manifest::{Application, Manifest};
+use souk_manifest::{Application, HostValues, LoadOptions, Manifest};
 use souk_runtime::{lost, vital};
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -121,16 +121,23 @@ impl Up {
         let manifest = souk_manifest::read(&options)?;
         let log = telemetry::start(if self.quiet { "warn" } else { "info" }, self.log_format)?;
         if self.log_format == Format::Text {
-            return self.serve(manifest, seeds, &log, start).await;
+            return self.serve(manifest, options, seeds, &log, start).await;
         }
         output::log_notes();
-        Ok(self.serve(manifest, seeds, &log, start).await.unwrap_or_else(|error| {
+        Ok(self.serve(manifest, options, seeds, &log, start).await.unwrap_or_else(|error| {
             output::note(&format!("error: {}", super::whole(&error)));
             ExitCode::FAILURE
         }))
     }
 
-    async fn serve(self, manifest: Manifest, seeds: Seeds, log: &Log, start: Instant) -> anyhow::Result<ExitCode> {
+    async fn serve(
+        self,
+        manifest: Manifest,
+        options: LoadOptions,
+        seeds: Seeds,
+        log: &Log,
+        start: Instant,
+    ) -> anyhow::Result<ExitCode> {
         signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
@@ -140,6 +147,8 @@ impl Up {
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
         let (listener, by_hand) = (self.listen_for_admin().await?, self.is_by_hand());
+        let certificates: Vec<Tls> =
+            tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
         self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
@@ -177,8 +186,10 @@ impl Up {
             url: format!("{scheme}://{address}"),
             listener: listener.as_ref().map(Listener::url),
             started: start,
+            reload: self.reload(&options, &state, url(scheme, address), &certificates),
             changes: TaskTracker::new(),
         });
+        signals::reload(admin.clone(), certificates)?;
         // The administration is there until all has drained, so that a probe sees it.
         let stop = CancellationToken::new();
         let _stopped = stop.clone().drop_guard();
@@ -245,6 +256,18 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Tl
 }
 
 impl Up {
+    /// How the manifest is read again.
+    fn reload(&self, options: &LoadOptions, state: &StateFolder, url: String, certificates: &[Tls]) -> Reload {
+        let (options, state) = (options.clone(), state.clone());
+        let manifest = move || {
+            let host = HostValues { url: url.clone(), secrets: state.secrets() };
+            let mut application = souk_manifest::read(&options)?.fill_in(&host)?.application;
+            fetch::locate(&mut application, state.path());
+            Ok(application)
+        };
+        Reload { manifest: Box::new(manifest), certificates: certificates.to_vec() }
+    }
+
     /// The listener of `--admin`; bound before anything is compiled, as the public one.
     async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
         let Some(address) = &self.admin else { return Ok(self.listen_for_console().await) };

@@ -12,6 +12,7 @@ mod check;
 pub(crate) mod chosen;
 mod judge;
 pub(crate) mod kept;
+mod reload;
 
 use super::{App, migrations};
 use check::Checked;
@@ -32,6 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use chosen::Why;
 pub(crate) use judge::Terms;
+pub(crate) use reload::Reloaded;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of deployments.
@@ -140,6 +142,8 @@ pub(super) struct Deployments {
     /// What the start has loaded, until it is written down.
     chosen: Mutex<BTreeMap<String, Chosen>>,
     trials: Mutex<BTreeMap<String, Trial>>,
+    /// What components were declared to be when a reload last changed what they are given.
+    reloaded: Mutex<BTreeMap<String, Declared>>,
     /// Held by the one deployment that runs.
     turn: tokio::sync::Mutex<()>,
 }
@@ -160,6 +164,7 @@ impl Deployments {
             books: Mutex::new(books),
             chosen: Mutex::new(chosen),
             trials: Mutex::default(),
+            reloaded: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
