@@ -46,6 +46,8 @@ pub struct Application {
     pub state_dir: Option<PathBuf>,
     /// The command that tests the application, for `souk test`.
     pub test: Option<String>,
+    /// The path of the application's OpenAPI document, for the console.
+    pub openapi: Option<String>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
     /// Components that take no part while a variable is set, each with the variable: those that are off, and others.

@@ -52,6 +52,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         APPLICATION,
+        "openapi",
+        "a path of the application",
+        "the console shows no HTTP operations",
+        "openapi = \"/api/openapi.json\"",
+        "Where the application serves its OpenAPI document in JSON, for the explorer of the console.",
+    ),
+    key(
+        APPLICATION,
         "reserved_routes",
         "a list of routes",
         "none",

@@ -46,6 +46,7 @@ pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) requests: Family,
     pub(super) calls: Family,
+    pub(super) links: Family,
     pub(super) operations: Family,
     pub(super) outgoing: Family,
     pub(super) stored: Family,
@@ -87,6 +88,13 @@ impl Families {
                 CALL_BUCKETS,
                 Crosses::Calls,
                 ["souk_component", "souk_version", "rpc_method"],
+            )?,
+            links: family(
+                "rpc_client_call_duration_seconds",
+                "Duration of calls over links, as the component that calls sees them.",
+                CALL_BUCKETS,
+                false,
+                ["souk_component", "souk_target", "rpc_method"],
             )?,
             operations: family(
                 "db_client_operation_duration_seconds",

@@ -80,6 +80,11 @@ impl Boundaries {
         self.boundary(|families| &families.calls, [component, version, function])
     }
 
+    /// Calls of `component` to a function of `target` over a link, here or on another host.
+    pub fn links(&self, component: &str, target: &str, function: &str) -> Boundary {
+        self.boundary(|families| &families.links, [component, target, function])
+    }
+
     /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`).
     pub fn statements(&self, component: &str, system: &str) -> Boundary {
         self.boundary(|families| &families.operations, [component, system, ""])

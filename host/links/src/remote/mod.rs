@@ -67,6 +67,7 @@ mod hosts;
 pub mod http;
 mod inbox;
 mod link;
+mod listing;
 pub(crate) mod memory_budget;
 mod micro;
 mod peers;
@@ -82,6 +83,7 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
+pub use listing::{ListedHost, hosts as listed_hosts};
 pub use micro::is_served;
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
@@ -127,6 +129,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         wire::FIXED_LIMITS,
         http::FIXED_LIMITS,
         peers::FIXED_LIMITS,
+        listing::FIXED_LIMITS,
         micro::FIXED_LIMITS,
         served::FIXED_LIMITS,
     ]

@@ -54,6 +54,9 @@ pub struct Listed {
     /// The release of WASI that the component speaks, where that is known.
     #[serde(default)]
     pub wasi: Option<String>,
+    /// The types of its parameters and result, for a form; of functions on this host that can be called by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<serde_json::Value>,
 }
 
 /// Makes the call in this process.
@@ -205,15 +208,17 @@ fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
 /// What is listed of a component of this host.
 fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
     let wasi = compiled.wasi.map(str::to_owned);
-    let listed = |interface: &str, signature: String| Listed {
+    let listed = |interface: &str, signature: String, form| Listed {
         component: component.to_owned(),
         interface: interface.to_owned(),
         signature,
         remote: false,
         wasi: wasi.clone(),
+        form,
     };
-    let http = compiled.exported.http().then(|| listed("", "answers HTTP requests".to_owned()));
-    let functions = callable(&compiled.exported.functions).map(|f| listed(&f.interface, line(f)));
+    let http = compiled.exported.http().then(|| listed("", "answers HTTP requests".to_owned(), None));
+    let form = |f: &Function| FunctionCodec::of(&f.ty).ok().map(|codec| codec.form());
+    let functions = callable(&compiled.exported.functions).map(|f| listed(&f.interface, line(f), form(f)));
     http.into_iter().chain(functions).collect()
 }
 
@@ -249,6 +254,7 @@ async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
         signature: f.signature.clone(),
         remote: true,
         wasi: None,
+        form: None,
     });
     listed.collect()
 }
@@ -261,5 +267,6 @@ fn nobody(component: &str) -> Listed {
         signature: "no host that runs it answers now".to_owned(),
         remote: true,
         wasi: None,
+        form: None,
     }
 }

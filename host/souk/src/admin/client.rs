@@ -36,6 +36,11 @@ fn of_component(component: &str) -> String {
 }
 
 #[derive(Deserialize)]
+struct Budgets {
+    budgets: Vec<Used>,
+}
+
+#[derive(Deserialize)]
 struct Code {
     url: Option<String>,
 }
@@ -99,7 +104,8 @@ impl RunningHost {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn budgets(&mut self) -> anyhow::Result<Vec<Used>> {
-        self.ask(Method::GET, "/v1/budgets", Vec::new()).await
+        let Budgets { budgets } = self.ask(Method::GET, "/v1/limits", Vec::new()).await?;
+        Ok(budgets)
     }
 
     /// The traces that the host has, of those that `query` asks for.

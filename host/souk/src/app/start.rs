@@ -377,7 +377,9 @@ impl Wiring<'_> {
                     let caller = declared.name.as_str().into();
                     durable::link(linker, &import, &caller, queue, self.shared.boundaries()).map(|()| Vec::new())
                 }
-                (Target::Local(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
+                (Target::Local(pool), remote) if !forced || remote.is_none() => {
+                    local::link(linker, &import, &declared.name, pool, self.shared.boundaries())
+                }
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
                 // Without NATS there is no remote target: that has been checked.
                 (_, None) => continue,
@@ -412,6 +414,7 @@ impl Wiring<'_> {
             call_deadline: target.limits.call_deadline,
             call_bytes: declared.limits.call_bytes,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
+            boundaries: self.shared.boundaries(),
         };
         self.expected.extend(remote::expected_types(import, &declared.name)?);
         remote::link(linker, import, &linked)

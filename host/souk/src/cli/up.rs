@@ -19,6 +19,7 @@ use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, HostValues, LoadOptions, Manifest};
 use souk_runtime::{lost, vital};
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -149,7 +150,7 @@ impl Up {
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
-        let listener = self.listen_for_admin().await?;
+        let (listener, by_hand) = (self.listen_for_admin().await?, self.is_by_hand());
         let certificates: Vec<Tls> =
             tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
@@ -208,6 +209,9 @@ impl Up {
         if !quiet {
             if let Some(url) = &admin.listener {
                 output::text(&format!("Administration: {url}\n"));
+            }
+            if by_hand && let Some(address) = admin.console_address() {
+                output::text(&format!("Console: {address} (once, within a minute; then `souk admin code`)\n"));
             }
             output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
         }
@@ -299,9 +303,23 @@ impl Up {
 
     /// The listener of `--admin`; bound before anything is compiled, as the public one.
     async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
-        let Some(address) = &self.admin else { return Ok(None) };
+        let Some(address) = &self.admin else { return Ok(self.listen_for_console().await) };
         let tls = tls(self.admin_tls_cert.as_deref(), self.admin_tls_key.as_deref())?;
         Ok(Some(Listener::bind(address, tls, self.admin_insecure).await?))
+    }
+
+    /// Whether a person at a terminal has started the host: then the console is there without being asked for.
+    fn is_by_hand(&self) -> bool {
+        self.admin.is_none() && !self.quiet && self.log_format == Format::Text && std::io::stdout().is_terminal()
+    }
+
+    /// A listener on this machine alone, at a free port. One that cannot be had is no reason not to start.
+    async fn listen_for_console(&self) -> Option<Listener> {
+        if !self.is_by_hand() {
+            return None;
+        }
+        let listener = Listener::bind("127.0.0.1:0", None, false).await;
+        listener.inspect_err(|error| output::note(&format!("warning: no console: {error}"))).ok()
     }
 
     /// Where to serve.
