@@ -56,6 +56,7 @@ mod scenarios {
     mod readiness;
     mod reconcile;
     mod redis_triggers;
+    mod refunds;
     mod remote;
     mod sandbox;
     mod sdks;
