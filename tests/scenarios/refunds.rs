@@ -95,7 +95,7 @@ async fn a_refund_that_the_provider_could_not_be_asked_for_is_made_once_later() 
     let waits = give_back(&shop, &admin, &id, "k", json!({ "amount": 20 })).await.expect(201);
     assert_eq!(waits["data"][0]["state"], "REQUESTED");
     let shop = shop.restart(stripe_up_again).await;
-    let report = shop.call("orders", "store:orders/administration#reconcile", json!({ "older-than-minutes": 0 })).await;
+    let report = shop.call("orders", "store:orders/administration#reconcile", json!({ "olderThanMinutes": 0 })).await;
     assert_eq!(report["problems"], json!([]), "{report}");
     give_back(&shop, &admin, &id, "k", json!({ "amount": 20 })).await.expect(201);
     eventually("the refund has succeeded once", || async {
