@@ -57,6 +57,7 @@ mod scenarios {
     mod readiness;
     mod reconcile;
     mod redis_triggers;
+    mod refunds;
     mod remote;
     mod sandbox;
     mod sdks;

@@ -142,9 +142,17 @@ pub const MANIFEST: &[Key] = &[
         VARIABLES,
         "generate",
         "`secret` or `url`",
-        "required in its entry",
+        "required in its entry, unless it has `one_of`",
         "jwt_secret = { generate = \"secret\" }",
         "`secret`: 256 random bits in hexadecimal, kept in the state folder. `url`: where the application answers.",
+    ),
+    key(
+        VARIABLES,
+        "one_of",
+        "a list of texts",
+        "any value",
+        "currency = { one_of = [\"usd\", \"eur\"] }",
+        "The values that the variable may have; with another one the application does not start.",
     ),
     key(
         VARIABLES,

@@ -46,6 +46,7 @@ pub mod limits;
 mod names;
 mod nats;
 mod nest;
+mod one_of;
 mod outbound;
 mod peers;
 mod postgres;
@@ -221,6 +222,7 @@ impl Manifest {
         let here = fill_in::variables_here(&draft);
         let shared = here.is_some() || draft.application.nats.is_some();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
+        one_of::check(&draft.declared, &values, file);
         warnings::report(&draft.declared, &values, file);
         fill_in::turn_off(&mut draft, &values, file);
         fill_in::fill_in(&mut draft, &values, file);

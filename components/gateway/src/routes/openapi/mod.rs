@@ -134,7 +134,7 @@ fn every_reference_leads_somewhere_and_every_operation_says_enough() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 14);
+    assert_eq!(operations, 16);
 }
 
 fn unnamed(path: &str) -> String {
