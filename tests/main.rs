@@ -27,6 +27,7 @@ mod scenarios {
     mod given;
     mod golden;
     mod grants;
+    mod guesses;
     mod hosts;
     mod isolation;
     mod jetstream;
@@ -59,6 +60,7 @@ mod scenarios {
     mod remote;
     mod sandbox;
     mod sdks;
+    mod self_service;
     mod service_manager;
     mod shared_state;
     mod startup;

@@ -15,6 +15,8 @@ pub(crate) struct Error {
     message: Message,
     /// One more key of the body, after the others.
     detail: Option<(&'static str, String)>,
+    /// In how many seconds the request can be made again, where that is known.
+    retry_after: Option<u32>,
 }
 
 /// Which keys stand in the body, in which order.
@@ -42,7 +44,7 @@ enum Message {
 
 impl Error {
     fn new(status: u16, shape: Shape, message: impl Into<String>) -> Self {
-        Error { status, shape, message: Message::One(message.into()), detail: None }
+        Error { status, shape, message: Message::One(message.into()), detail: None, retry_after: None }
     }
 
     /// The request is malformed in one way.
@@ -52,7 +54,7 @@ impl Error {
 
     /// Fields are wrong: one message each.
     pub(crate) fn invalid(messages: Vec<String>) -> Self {
-        Error { status: 400, shape: Shape::Http, message: Message::Many(messages), detail: None }
+        Error { status: 400, shape: Shape::Http, message: Message::Many(messages), detail: None, retry_after: None }
     }
 
     /// No route takes this method and path.
@@ -98,6 +100,12 @@ impl Error {
         Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
+    /// There were too many attempts; in so many seconds one is looked at.
+    pub(crate) fn too_many(seconds: u32) -> Self {
+        let error = Self::remote(429, format!("Too many attempts, please try again in {seconds} seconds"));
+        Error { retry_after: Some(seconds), ..error }
+    }
+
     /// Something is wrong here or in a service; `detail` goes to the log, nothing of it to the client.
     pub(crate) fn internal(detail: &str) -> Self {
         eprintln!("internal error: {detail}");
@@ -118,6 +126,7 @@ impl Error {
             body: serde_json::to_vec(&self).unwrap_or_default(),
             kind: Kind::Json,
             public: false,
+            retry_after: self.retry_after,
         }
     }
 }
