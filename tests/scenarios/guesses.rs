@@ -43,7 +43,7 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
     login_from(&shop, "2001:db8:1:2::1", &email, PASSWORD).await.expect(201);
 
     let unknown = fresh_email();
-    for account in [&email, &unknown] {
+    for account in [&unknown, &email] {
         let mut wrong = 0;
         for guess in 0..200 {
             let answer = login_from(&shop, &format!("203.0.113.{}", guess % 50), account, "Abc123!y").await;
@@ -60,9 +60,14 @@ async fn guesses_from_everywhere_slow_strangers_and_not_the_owner() {
         let session = login_from(&shop, known, &email, PASSWORD).await.expect(201);
         assert_eq!(session["user"]["id"], made["user"]["id"]);
     }
-    // A stranger with the right password waits as long as they are told, and is no stranger then.
+    // A stranger waits as long as they are told, and who has the right password then is none any more.
+    let first = loop {
+        let answer = login_from(&shop, "192.0.2.9", &email, "Abc123!y").await;
+        if answer.status != 400 {
+            break retry_after(&answer);
+        }
+    };
     let stranger = || login_from(&shop, "192.0.2.9", &email, PASSWORD);
-    let first = retry_after(&stranger().await);
     let then = eventually("the stranger's wait is over", async || {
         let answer = stranger().await;
         if answer.status == 429 {

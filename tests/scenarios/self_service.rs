@@ -52,12 +52,14 @@ async fn a_user_changes_the_e_mail_and_the_old_one_is_free() {
     let change = |password: &str, email: &str| json!({ "password": password, "email": email });
     let to =
         async |password: &str, email: &str| shop.post("/api/auth/change-email", &mine, change(password, email)).await;
-    to("Abc123!y", &new).await.expect(400);
-    assert_eq!(to(PASSWORD, &taken).await.expect(400)["message"], "User already exists");
-    assert_eq!(to(PASSWORD, &new.to_uppercase()).await.expect(201)["user"]["id"], id);
+    to(&first, "Abc123!y", &new).await.expect(400);
+    assert_eq!(to(&first, PASSWORD, &taken).await.expect(400)["message"], "User already exists");
+    let second = token(&to(&first, PASSWORD, &new.to_uppercase()).await);
+    shop.verify(&first).await.expect(401);
     // The same address in other letters is no other address.
-    assert_eq!(to(PASSWORD, &new).await.expect(201)["user"]["email"], *new);
-    assert_eq!(shop.verify(&mine).await.expect(201)["user"]["email"], *new);
+    let changed = to(&second, PASSWORD, &new).await;
+    assert_eq!((&changed.json()["user"]["id"], &changed.json()["user"]["email"]), (&id, &json!(new)));
+    assert_eq!(shop.verify(&token(&changed)).await.expect(201)["user"]["email"], *new);
     shop.login(&old, PASSWORD).await.expect(400);
     assert_eq!(shop.login(&new, PASSWORD).await.expect(201)["user"]["id"], id);
     let other = shop.register(&old).await.expect(201);

@@ -148,7 +148,7 @@ async fn forged_tokens_open_nothing() {
         }
     }
     let missing = r#"{"message":"Token not found","error":"Unauthorized","statusCode":401}"#;
-    for header in ["", "Bearer", "Bearer ", &format!("bearer {good}"), &format!("Basic {good}"), &good] {
+    for header in ["", "Bearer", "Bearer ", &format!("Basic {good}"), &good] {
         for answer in attempts(&shop, header).await {
             assert_eq!((answer.status, answer.text().as_str()), (401, missing), "{header:?}");
         }

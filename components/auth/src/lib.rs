@@ -92,11 +92,15 @@ fn who(signer: &Signer, store: &Store, token: &str, now: u64) -> Result<(Account
     let proof = signer.read(token, now).map_err(refused)?;
     // Numbers alone are keys.
     let id = rules::id(&proof.id).map_err(|_| Error::Unauthorized)?;
-    let found = match (store.by_id(&id)?, Key::of(&proof.email)) {
-        (None, Some(key)) => store.by_email(&key)?.filter(|account| account.id == id),
-        (found, _) => found,
+    let email = Key::of(&proof.email).ok_or(Error::Unauthorized)?;
+    let found = match store.by_id(&id)? {
+        // An account of release 0.1.0 is found by its e-mail.
+        None => store.by_email(&email)?.filter(|account| account.id == id),
+        found => found,
     };
-    let account = found.filter(|account| account.is_open() && account.generation == proof.generation);
+    let account = found.filter(|account| {
+        account.is_open() && account.generation == proof.generation && Key::of(&account.email).as_ref() == Some(&email)
+    });
     Ok((account.ok_or(Error::Unauthorized)?, proof))
 }
 

@@ -43,9 +43,9 @@ impl Guest for Auth {
         let (account, proof) = who(&signer, &store, &token, now)?;
         let key = rules::new_email(&email)?;
         prove(&account, &password)?;
-        // A reset token went to the old address.
+        // Tokens name the old address, and a reset token went there.
         let changed = store.move_to(&account, &key, now, |found| match found.generation == proof.generation {
-            true => Ok(Account { email: email.clone(), reset: None, ..found }),
+            true => Ok(Account { email: email.clone(), ..found.without_tokens() }),
             false => Err(Error::Unauthorized),
         })?;
         session(&signer, changed, proof.auth_time, now)

@@ -8,11 +8,11 @@ mod own;
 use super::no_route;
 use crate::authorize::{bearer, unproved};
 use crate::bindings::accounts::{self, NewAccount, Role, Session, User};
-use crate::credentials::{is_email, is_strong_password};
+use crate::credentials::{is_email, is_strong_password, weakness};
 use crate::guesses::{Guess, try_once};
 use crate::http::Request;
 use crate::http::error::Error;
-use crate::http::json::Fields;
+use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::validate::{Input, string, string_that};
 use serde::Serialize;
@@ -118,8 +118,16 @@ fn credentials(body: &Fields<'_>) -> Result<(String, String), Error> {
 /// What proves who someone is, at registration and at every login alike.
 fn proof(input: &mut Input<'_>) -> (Option<String>, Option<String>) {
     let email = input.required("email", string_that(is_email, "must be an email"));
-    let password = input.required("password", string_that(is_strong_password, "is not strong enough"));
-    (email, password)
+    (email, strong_password(input, "password"))
+}
+
+/// A password that can be registered; a hint says what another one lacks.
+fn strong_password(input: &mut Input<'_>, name: &str) -> Option<String> {
+    let password = input.required(name, string_that(is_strong_password, "is not strong enough"));
+    input.explain(name, password, |value| match value {
+        Value::Text(text) => weakness(text),
+        _ => None,
+    })
 }
 
 /// A user who has proved who they are.

@@ -1,11 +1,11 @@
 //! What users do to their own accounts: password, e-mail, all tokens, the account itself. And a password that is set by a
 //! reset token, which an operator has handed out.
 
-use super::{UserView, View};
+use super::{UserView, View, strong_password};
 use crate::authorize::{bearer, unproved};
 use crate::bindings::accounts::{self, Session};
 use crate::bindings::self_service;
-use crate::credentials::{is_email, is_strong_password};
+use crate::credentials::is_email;
 use crate::guesses::{Guess, try_once};
 use crate::http::Request;
 use crate::http::error::Error;
@@ -52,6 +52,8 @@ pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
 }
 
 /// Gives the user another e-mail address.
+///
+/// All tokens end, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-email", operation_id = "changeEmail", tag = "auth", security(("bearer" = [])),
     request_body = EmailChangeBody,
@@ -134,7 +136,7 @@ fn token(request: &Request<'_>) -> Result<String, Error> {
 fn password_change(body: &Fields<'_>) -> Result<(String, String), Error> {
     let mut input = Input::new(body, &["password", "newPassword"]);
     let current = input.required("password", text);
-    let new = input.required("newPassword", string_that(is_strong_password, "is not strong enough"));
+    let new = strong_password(&mut input, "newPassword");
     input.finish(current.zip(new))
 }
 
@@ -154,7 +156,7 @@ fn password_alone(body: &Fields<'_>) -> Result<String, Error> {
 fn password_reset(body: &Fields<'_>) -> Result<(String, String), Error> {
     let mut input = Input::new(body, &["token", "password"]);
     let token = input.required("token", text);
-    let password = input.required("password", string_that(is_strong_password, "is not strong enough"));
+    let password = strong_password(&mut input, "password");
     input.finish(token.zip(password))
 }
 
