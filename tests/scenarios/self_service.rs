@@ -49,10 +49,11 @@ async fn a_user_changes_the_e_mail_and_the_old_one_is_free() {
     let (old, new, taken) = (fresh_email(), fresh_email(), fresh_email());
     let made = shop.register(&old).await;
     shop.register(&taken).await.expect(201);
-    let (mine, id) = (token(&made), made.json()["user"]["id"].clone());
+    let (first, id) = (token(&made), made.json()["user"]["id"].clone());
     let change = |password: &str, email: &str| json!({ "password": password, "email": email });
-    let to =
-        async |password: &str, email: &str| shop.post("/api/auth/change-email", &mine, change(password, email)).await;
+    let to = async |token: &str, password: &str, email: &str| {
+        shop.post("/api/auth/change-email", token, change(password, email)).await
+    };
     to(&first, "Abc123!y", &new).await.expect(400);
     assert_eq!(to(&first, PASSWORD, &taken).await.expect(400)["message"], "User already exists");
     let second = token(&to(&first, PASSWORD, &new.to_uppercase()).await);
