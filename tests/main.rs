@@ -28,6 +28,7 @@ mod scenarios {
     mod given;
     mod golden;
     mod grants;
+    mod guesses;
     mod hosts;
     mod isolation;
     mod jetstream;
@@ -61,6 +62,7 @@ mod scenarios {
     mod remote;
     mod sandbox;
     mod sdks;
+    mod self_service;
     mod service_manager;
     mod shared_state;
     mod startup;

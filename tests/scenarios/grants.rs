@@ -15,6 +15,8 @@ const GRANTS: &str = "  auth
     variables jwt_secret
   gateway
     link      store:auth/accounts@1.0.0 -> auth
+    link      store:auth/guesses@1.0.0 -> auth
+    link      store:auth/self-service@1.0.0 -> auth
     link      store:orders/orders@1.0.0 -> orders
     link      store:orders/refunds@1.0.0 -> orders
     link      store:products/catalog@1.0.0 -> products

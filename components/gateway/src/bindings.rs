@@ -5,6 +5,8 @@ spin_sdk::wit_bindgen::generate!({
     inline: "package store:gateway;
         world component {
             import store:auth/accounts@1.0.0;
+            import store:auth/guesses@1.0.0;
+            import store:auth/self-service@1.0.0;
             import store:orders/orders@1.0.0;
             import store:orders/refunds@1.0.0;
             import store:products/catalog@1.0.0;
@@ -14,7 +16,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub(crate) use store::auth::accounts;
+pub(crate) use store::auth::{accounts, guesses, self_service};
 pub(crate) use store::orders::{orders, refunds};
 pub(crate) use store::products::catalog;
 

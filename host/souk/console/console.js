@@ -9,10 +9,11 @@ import * as log from "./log.js";
 import * as map from "./map.js";
 import * as messages from "./messages.js";
 import * as readiness from "./readiness.js";
+import * as traces from "./traces.js";
 import * as versions from "./versions.js";
 
 const REFRESH_MS = 2000;
-const VIEWS = { map, messages, explorer, limits, log, readiness, versions };
+const VIEWS = { map, traces, messages, explorer, limits, log, readiness, versions };
 const element = (id) => document.getElementById(id);
 let current = null;
 

@@ -223,6 +223,9 @@ pub(crate) struct RequestError {
     /// The status in words.
     error: String,
     status_code: u16,
+    /// What would do instead, where the message alone does not say it.
+    #[schema(nullable = false)]
+    hint: Option<String>,
 }
 
 /// One message, or one for each wrong field.
@@ -239,6 +242,9 @@ pub(crate) enum Messages {
 pub(crate) struct PlainError {
     message: String,
     status_code: u16,
+    /// What would do instead, where the message alone does not say it.
+    #[schema(nullable = false)]
+    hint: Option<String>,
 }
 
 /// A service refuses or cannot answer now, or the server gives up on a request.
