@@ -46,7 +46,8 @@ pub fn link(
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
-                let crossing = link.boundary.open();
+                let (crossing, mut context) = (link.boundary.open(&context.span), context);
+                crossing.enter(&mut context);
                 let outcome = link.call(&context, params, results).await;
                 crossing.close_with(&outcome, |error| error.failure.key());
                 write_outcome(outcome, link.unavailable.as_ref(), results, &context)

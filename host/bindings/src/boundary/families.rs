@@ -35,6 +35,7 @@ pub(super) struct Family {
 enum Crosses {
     Requests,
     Calls,
+    Links,
     Operations,
     Outgoing,
     Stored,
@@ -93,7 +94,7 @@ impl Families {
                 "rpc_client_call_duration_seconds",
                 "Duration of calls over links, as the component that calls sees them.",
                 CALL_BUCKETS,
-                false,
+                Crosses::Links,
                 ["souk_component", "souk_target", "rpc_method"],
             )?,
             operations: family(
@@ -153,7 +154,7 @@ impl Place {
         match self.crosses {
             Crosses::Requests => Kind::Server,
             Crosses::Calls => Kind::Internal,
-            Crosses::Operations | Crosses::Outgoing => Kind::Client,
+            Crosses::Links | Crosses::Operations | Crosses::Outgoing => Kind::Client,
             Crosses::Stored => Kind::Producer,
             Crosses::Deliveries => Kind::Consumer,
         }
@@ -170,7 +171,7 @@ impl Place {
         let [_, two, three] = &self.labels;
         match self.crosses {
             Crosses::Requests | Crosses::Outgoing => "HTTP".into(),
-            Crosses::Calls => three.as_str().into(),
+            Crosses::Calls | Crosses::Links => three.as_str().into(),
             Crosses::Operations => two.as_str().into(),
             Crosses::Stored => format!("store {three}").into(),
             Crosses::Deliveries => "deliver".into(),

@@ -9,6 +9,7 @@ use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Span;
 use souk_codec::FunctionCodec;
 use souk_manifest::limits::ByteSize;
 use souk_runtime::{CallError, Failure};
@@ -67,7 +68,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
-                let crossing = link.boundary.open();
+                let crossing = link.boundary.open(&Span::default());
                 let outcome = link.call(&context, params).await;
                 crossing.close_with(&outcome, |error| error.failure.key());
                 write_results(outcome, link.unavailable.as_ref(), results, &context)

@@ -222,10 +222,10 @@ mod tests {
     #[test]
     fn calls_of_all_functions_between_two_components_are_one_edge() {
         let boundaries = Boundaries::measured().unwrap();
-        boundaries.links("a", "b", "x#one").open().close(None);
-        boundaries.links("a", "b", "x#two").open().close(Some("trapped"));
-        boundaries.statements("b", "sqlite").open().close(None);
-        boundaries.key_value("default", "sqlite").open().close(None);
+        boundaries.links("a", "b", "x#one").open(&Default::default()).close(None);
+        boundaries.links("a", "b", "x#two").open(&Default::default()).close(Some("trapped"));
+        boundaries.statements("b", "sqlite").open(&Default::default()).close(None);
+        boundaries.key_value("default", "sqlite").open(&Default::default()).close(None);
         let mut edges = Edges::new();
         measured(&boundaries.registry().unwrap().gather(), &mut edges);
         let found: Vec<_> =

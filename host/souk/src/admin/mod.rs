@@ -53,7 +53,7 @@ use tokio_util::task::TaskTracker;
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
-    [parts.concat(), [traces::FIXED_LIMITS, request::FIXED_LIMITS].concat()].concat()
+    [parts.concat(), [traces::FIXED_LIMITS, request::FIXED_LIMITS, deployments::FIXED_LIMITS].concat()].concat()
 }
 
 /// The manifest as it is now, and the listeners' certificates.
