@@ -59,6 +59,7 @@ mod scenarios {
     mod remote;
     mod sandbox;
     mod sdks;
+    mod seed;
     mod service_manager;
     mod shared_state;
     mod startup;

@@ -13,15 +13,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations. Blocks on the disk.
+/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone. Blocks
+/// on the disk.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
-pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, MigrationError> {
-    let context = Context { database, component };
-    let migrations = files::read(component, dir, Kind::Sqlite)?;
+pub fn run(database: &Database, component: &str, dir: &Path, retired: &[i32]) -> Result<Report, MigrationError> {
+    let context = Context { database, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
     if migrations.is_empty() {
-        return Ok(Report { applied: Vec::new(), before: 0 });
+        return Ok(Report { applied: Vec::new(), before: 0, was_new: false });
     }
     let all = context.parse(&migrations)?;
     let mut connection = context.connect()?;
@@ -33,6 +34,8 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
     let mut applied = Vec::new();
     for migration in pending {
         let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
+        // What is missing was looked at above; retired migrations are, and are no fault.
+        runner = runner.set_abort_missing(false);
         runner.set_migration_table_name(quoted(&history_table(component)));
         runner.run(&mut connection).map_err(|e| context.failed(migration, &e, &gauge))?;
         tracing::debug!(component, database = database.label(), file = %migration.file, "migration applied");
@@ -43,16 +46,21 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
             .and_then(|()| database.look_for_virtual_tables(&connection))
             .map_err(|e| context.unreadable(&e))?;
     }
-    Ok(Report { before: migrations.len() - applied.len(), applied })
+    Ok(Report { before: migrations.len() - applied.len(), applied, was_new: standing::is_new(&status) })
 }
 
 /// Where each migration of `dir` stands, and each that ran. Blocks on the disk; changes nothing.
 ///
 /// # Errors
 /// When the files or the database cannot be read.
-pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
-    let context = Context { database, component };
-    let migrations = files::read(component, dir, Kind::Sqlite)?;
+pub fn status(
+    database: &Database,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+) -> Result<Vec<Status>, MigrationError> {
+    let context = Context { database, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
     context.compare(&context.connect()?, &migrations, &context.parse(&migrations)?)
 }
 
@@ -61,6 +69,7 @@ pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<St
 struct Context<'a> {
     database: &'a Database,
     component: &'a str,
+    retired: &'a [i32],
 }
 
 impl Context<'_> {
@@ -88,7 +97,7 @@ impl Context<'_> {
         parsed: &[refinery::Migration],
     ) -> Result<Vec<Status>, MigrationError> {
         let ran = history(connection, self.component).map_err(|e| self.unreadable(&e))?;
-        Ok(standing::compare(migrations, parsed.iter().map(|one| one.checksum().to_string()), ran))
+        Ok(standing::compare(migrations, parsed.iter().map(|one| one.checksum().to_string()), ran, self.retired))
     }
 
     fn unreadable(&self, error: &rusqlite::Error) -> MigrationError {

@@ -20,6 +20,7 @@ mod output;
 mod papers;
 mod port_file;
 mod reach;
+mod seed;
 mod service_manager;
 mod signals;
 mod stale;
@@ -82,6 +83,8 @@ enum Command {
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Put the components' examples into the databases, or take them away
+    Seed(seed::Seed),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
     /// Show how much of each budget the running host uses
@@ -256,6 +259,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Seed(seed) => seed.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
                 Command::Limits(limits) => limits.run().await,
                 Command::Backup(backup) => backup.run().await,
