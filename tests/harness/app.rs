@@ -287,7 +287,9 @@ impl App {
             return;
         }
         let mut souk = self.command_with_state("seed", &self.state_of("products"));
-        souk.args(["--only", "products"]);
+        if self.spread.is_some() {
+            souk.args(["--only", "products"]);
+        }
         let output = run(souk).await;
         // What is wrong with the application the start says, as the scenario expects it.
         if output.status.success() {
