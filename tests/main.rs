@@ -62,6 +62,7 @@ mod scenarios {
     mod remote;
     mod sandbox;
     mod sdks;
+    mod seed;
     mod self_service;
     mod service_manager;
     mod shared_state;

@@ -156,10 +156,23 @@ pub struct Component {
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
     pub migrations: Option<PathBuf>,
+    /// The numbers of migrations that are not run any more, and whose files are gone.
+    pub retired: Vec<i32>,
+    /// Example data for its database.
+    pub seed: Option<Seed>,
     /// The database that its migrations are for, where the manifest says so.
     pub database: Option<DatabaseUrl>,
     /// Its limits.
     pub limits: ComponentLimits,
+}
+
+/// Example data of a component, as `souk seed` puts it in and takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The folder of its scripts; it exists.
+    pub folder: PathBuf,
+    /// Whether the first start puts it into a new database by itself.
+    pub at_first_start: bool,
 }
 
 /// A link as the manifest declares it.

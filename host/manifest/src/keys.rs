@@ -34,6 +34,7 @@ const fn key(
 const APPLICATION: &str = "application.tool.souk";
 const COMPONENT: &str = "component.NAME.tool.souk";
 const NEST: &str = "component.NAME.tool.souk.nest";
+const SEED: &str = "component.NAME.tool.souk.seed";
 const VARIABLES: &str = "application.tool.souk.variables";
 const WARNINGS: &str = "application.tool.souk.warnings";
 const STATIC: &str = "application.tool.souk.static";
@@ -252,11 +253,51 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "retired",
+        "a list of numbers, as text",
+        "none",
+        "retired = [\"0002\"]",
+        "Migrations that are not run any more, and whose files are gone; a database in which they ran is taken as it is.",
+    ),
+    key(
+        COMPONENT,
+        "seed",
+        "a table",
+        "none",
+        "[component.store.tool.souk.seed]",
+        "Example data, which `souk seed` puts in and takes away.",
+    ),
+    key(
+        COMPONENT,
         "unless",
         "a variable's name",
         "always there",
         "unless = \"stripe_secret\"",
         "The component and its routes are left out while this variable is set.",
+    ),
+    key(
+        SEED,
+        "first_start",
+        "a template of `true` or `false`",
+        "`false`",
+        "first_start = \"{{ seed }}\"",
+        "Whether the first start puts it in by itself, where the component's database is a new SQLite file.",
+    ),
+    key(
+        SEED,
+        "folder",
+        "a folder, from the manifest",
+        "required",
+        "folder = \"store/seed\"",
+        "Its scripts, in `sqlite/` or `postgres/`: `add.sql`, `remove.sql`, and `keep.sql`, a query whose rows are reasons to keep other components' seeds.",
+    ),
+    key(
+        SEED,
+        "unless",
+        "a variable's name",
+        "none",
+        "unless = \"stripe_secret\"",
+        "The first start puts nothing in while this variable is set.",
     ),
     key(
         NEST,

@@ -30,6 +30,7 @@ mod check;
 pub mod clock;
 mod component;
 mod database;
+mod database_files;
 mod declared;
 mod dependencies;
 mod draft;
@@ -74,7 +75,7 @@ mod mistakes;
 mod tests;
 
 pub use application::{
-    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, StaticRoute,
+    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, Seed, StaticRoute,
 };
 pub use database::DatabaseUrl;
 pub use declared::Value;

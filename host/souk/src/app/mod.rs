@@ -6,6 +6,7 @@
 pub(crate) mod deploy;
 mod dispatch;
 mod error;
+mod example_data;
 mod grants;
 mod handler;
 mod imports;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
+pub use example_data::{add as add_examples, remove as remove_examples};
 pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use routes::{Answer, PublicRoute};

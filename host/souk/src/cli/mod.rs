@@ -21,6 +21,7 @@ mod output;
 mod papers;
 mod port_file;
 mod reach;
+mod seed;
 mod service_manager;
 mod signals;
 mod stale;
@@ -92,6 +93,8 @@ enum Command {
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Put the components' examples into the databases, or take them away
+    Seed(seed::Seed),
     /// Let a new version of a component serve in the running host, or try it out with a share of the calls
     Deploy(deploy::Deploy),
     /// Show the versions of components in the running host
@@ -277,6 +280,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Trace(trace) => trace.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Seed(seed) => seed.run().await,
                 Command::Deploy(deploy) => deploy.run().await,
                 Command::Versions(versions) => versions.run().await,
                 Command::Rollback(rollback) => rollback.run().await,
