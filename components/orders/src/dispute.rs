@@ -25,7 +25,7 @@ pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(),
             return Err(DeliveryError::Reject(reason));
         }
         let charge = Value::text(change.charge_id.as_str());
-        transaction.query(money::LOCK_CHARGE, &[charge.clone()])?;
+        transaction.query(money::LOCK_CHARGE, std::slice::from_ref(&charge))?;
         let parameters = [
             Value::text(change.dispute_id.as_str()),
             charge.clone(),

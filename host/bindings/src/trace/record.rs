@@ -164,8 +164,8 @@ impl Begun {
         self.error = Some(why.into());
     }
 
-    pub(crate) fn end(self: Box<Self>, error: Option<&str>) {
-        let Begun { place, id, parent, kind, name, start, began, attributes, error: why } = *self;
+    pub(crate) fn end(self, error: Option<&str>) {
+        let Begun { place, id, parent, kind, name, start, began, attributes, error: why } = self;
         let Place { trace, component, tracing, state, .. } = place;
         let (duration, error) = (began.elapsed(), error.map(|error| why.unwrap_or_else(|| error.into())));
         tracing.keep(Record {

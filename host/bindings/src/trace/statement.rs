@@ -50,7 +50,7 @@ pub(crate) fn without_values(statement: &str) -> String {
             }
             '/' if rest.peek() == Some(&'*') => {
                 let mut last = ' ';
-                while let Some(c) = rest.next() {
+                for c in rest.by_ref() {
                     if (last, c) == ('*', '/') {
                         break;
                     }
