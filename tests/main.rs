@@ -58,6 +58,7 @@ mod scenarios {
     mod redis_triggers;
     mod remote;
     mod sandbox;
+    mod schedules;
     mod sdks;
     mod service_manager;
     mod shared_state;
@@ -65,6 +66,7 @@ mod scenarios {
     mod static_files;
     mod streams;
     mod stripe;
+    mod timers;
     mod tokens;
     mod upgrade;
     mod wasi_0_2;

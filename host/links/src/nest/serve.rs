@@ -235,7 +235,8 @@ impl Served {
         if arguments.len() > MAX_ARGUMENTS_BYTES {
             return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS_BYTES} bytes")));
         }
-        let message = NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, arguments };
+        let message =
+            NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, due: None, arguments };
         let deadline = Instant::now() + self.pool.call_deadline();
         let (cause, fix) = match queue.publish(message, deadline).await {
             Ok(Published::Stored(id)) => {

@@ -7,6 +7,7 @@
 //! | `Souk-Caller` | the component whose call it is |
 //! | `Souk-Trace`, `Souk-Hops` | of that call |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
+//! | `Souk-Due` | when it is delivered first, of one that was told to wait, in milliseconds since 1970 |
 //! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
 //!
 //! The id is in the subject so that an operator finds a message by it. What cannot be read is taken as empty: a message
@@ -23,6 +24,7 @@ const CALLER: &str = "Souk-Caller";
 const TRACE: &str = "Souk-Trace";
 const HOPS: &str = "Souk-Hops";
 const STORED: &str = "Souk-Stored";
+const DUE: &str = "Souk-Due";
 const ATTEMPTS: &str = "Souk-Attempts";
 const REASON: &str = "Souk-Reason";
 
@@ -36,6 +38,8 @@ pub(super) struct Stored {
     pub(super) hops: u8,
     /// Milliseconds since 1970.
     pub(super) stored: i64,
+    /// When it is delivered first, of one that was told to wait.
+    pub(super) due: Option<i64>,
     /// Attempts before it came into the stream.
     pub(super) attempts: u32,
     pub(super) reason: Option<String>,
@@ -45,7 +49,7 @@ pub(super) struct Stored {
 impl Stored {
     /// A message that is stored now.
     pub(super) fn new(id: String, message: NewMessage) -> Self {
-        let NewMessage { key, caller, trace, hops, arguments } = message;
+        let NewMessage { key, caller, trace, hops, due, arguments } = message;
         Stored {
             id,
             key,
@@ -53,6 +57,7 @@ impl Stored {
             trace: trace.to_string(),
             hops,
             stored: now(),
+            due,
             attempts: 0,
             reason: None,
             arguments: arguments.into(),
@@ -74,6 +79,7 @@ impl Stored {
             trace: text(TRACE).unwrap_or_default(),
             hops: number(headers, HOPS),
             stored: number(headers, STORED),
+            due: headers.get(DUE).and_then(|due| due.as_str().parse().ok()),
             attempts: number(headers, ATTEMPTS),
             reason: text(REASON),
             arguments,
@@ -94,6 +100,9 @@ impl Stored {
         add(HeaderName::from_static(TRACE), &self.trace);
         add(HeaderName::from_static(HOPS), &self.hops.to_string());
         add(HeaderName::from_static(STORED), &self.stored.to_string());
+        if let Some(due) = self.due {
+            add(HeaderName::from_static(DUE), &due.to_string());
+        }
         if self.attempts > 0 {
             add(HeaderName::from_static(ATTEMPTS), &self.attempts.to_string());
         }
@@ -113,6 +122,11 @@ impl Stored {
     pub(super) fn dead_subject(&self, subjects: &Subjects) -> String {
         let Key { target, interface, function } = &self.key;
         format!("{}.{}", subjects.dead(target, interface, function), self.id)
+    }
+
+    /// Until when it waits that was told to.
+    pub(super) fn waits_until(&self, now: i64) -> Option<i64> {
+        self.due.filter(|due| *due > now)
     }
 
     /// As what a delivery takes, for attempt number `attempt`.
@@ -146,6 +160,7 @@ mod tests {
             caller: "webhook".into(),
             trace: "t-1".into(),
             hops: 3,
+            due: Some(7),
             arguments: r#"{"n":1}"#.to_owned(),
         };
         let subjects = Subjects::of("My store");
@@ -157,7 +172,7 @@ mod tests {
         for subject in [written.durable_subject(&subjects), written.dead_subject(&subjects)] {
             let read = Stored::read(&subject, &written.headers("m"), written.arguments.clone());
             assert_eq!((&read.id, &read.key, &read.caller), (&written.id, &key, &written.caller));
-            assert_eq!((&read.trace, read.hops, read.stored), (&written.trace, 3, written.stored));
+            assert_eq!((&read.trace, read.hops, read.stored, read.due), (&written.trace, 3, written.stored, Some(7)));
             assert_eq!((read.attempts, read.reason), (7, written.reason.as_deref().map(kept)));
             assert_eq!(read.arguments, written.arguments);
         }

@@ -38,6 +38,7 @@ fn message(arguments: &str) -> NewMessage {
         caller: "caller".into(),
         trace: "trace-1".into(),
         hops: 1,
+        due: None,
         arguments: arguments.to_owned(),
     }
 }
