@@ -184,11 +184,11 @@ fn length() -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_thousand_schedules_on_three_hosts_that_are_killed_each_due_time_is_seen_once() {
     const SCHEDULES: usize = 1000;
-    const PERIOD: i64 = 5000;
+    const PERIOD: i64 = 3000;
     let nats = Nats::start();
     let mut schedules = String::new();
     for number in 0..SCHEDULES {
-        write!(schedules, "{}", schedule(&format!("s{number}"), "every = \"5s\"\nmissed = \"all\"")).unwrap();
+        write!(schedules, "{}", schedule(&format!("s{number}"), "every = \"3s\"\nmissed = \"all\"")).unwrap();
     }
     let config = format!("[nats]\nservers = [{:?}]\n[key_value_store.default]\ntype = \"nats\"\n", nats.url());
     let app = app().append(&schedules).file("runtime-config.toml", config);
