@@ -20,6 +20,7 @@ pub(crate) mod answer;
 pub mod call;
 pub mod client;
 mod console;
+mod deployments;
 mod facts;
 pub mod messages;
 mod problem;

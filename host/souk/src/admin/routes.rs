@@ -31,6 +31,10 @@ pub(crate) enum Action {
     Budgets,
     Limits,
     Log,
+    Versions,
+    Deploy,
+    RollBack,
+    Promote,
 }
 
 /// A route.
@@ -81,6 +85,10 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/budgets", Right::Read, Action::Budgets),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
+    get("/v1/versions", Right::Read, Action::Versions),
+    post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
+    post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
+    post("/v1/components/{id}/promote", Right::Full, Action::Promote),
 ];
 
 impl Action {
@@ -92,6 +100,9 @@ impl Action {
             | Action::DropMessage
             | Action::RetryDead
             | Action::DropDead
+            | Action::Deploy
+            | Action::RollBack
+            | Action::Promote
             | Action::RenewTokens => true,
             Action::Console(_)
             | Action::Live
@@ -108,6 +119,7 @@ impl Action {
             | Action::Readiness
             | Action::Budgets
             | Action::Limits
+            | Action::Versions
             | Action::Log => false,
         }
     }

@@ -8,6 +8,7 @@ mod admin;
 mod backup;
 mod build;
 mod call;
+mod deploy;
 mod doctor;
 mod event_table;
 mod events;
@@ -82,6 +83,12 @@ enum Command {
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Let a new version of a component serve in the running host, or try it out with a share of the calls
+    Deploy(deploy::Deploy),
+    /// Show the versions of components in the running host
+    Versions(deploy::Versions),
+    /// Go back to the version of a component that served before
+    Rollback(deploy::Rollback),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
     /// Show how much of each budget the running host uses
@@ -256,6 +263,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Deploy(deploy) => deploy.run().await,
+                Command::Versions(versions) => versions.run().await,
+                Command::Rollback(rollback) => rollback.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
                 Command::Limits(limits) => limits.run().await,
                 Command::Backup(backup) => backup.run().await,

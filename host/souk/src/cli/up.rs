@@ -146,6 +146,9 @@ impl Up {
         })
         .await?;
         app.seed(seeds).await?;
+        for line in app.keep_versions()? {
+            output::note(&format!("  version {line}"));
+        }
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.

@@ -6,7 +6,8 @@
 
 mod client;
 
-use client::{Client, MAX_COMPONENT_BYTES, Refused};
+pub(crate) use client::MAX_COMPONENT_BYTES;
+use client::{Client, Refused};
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};

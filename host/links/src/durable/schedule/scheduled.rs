@@ -49,7 +49,8 @@ impl Scheduled {
     /// # Errors
     /// When the component lacks the function, or no schedule can call it.
     pub fn of(schedule: &Schedule, pool: &Pool) -> Result<Self, ScheduleError> {
-        let functions = &pool.compiled().exported.functions;
+        let active = pool.active();
+        let functions = &active.compiled().exported.functions;
         let meant = |name: &str, interface: &str| name == schedule.function && schedule.interface.covers(interface);
         let Some(function) = functions.iter().find(|function| meant(&function.name, &function.interface)) else {
             let message = format!(
