@@ -61,6 +61,7 @@ mod scenarios {
     mod refunds;
     mod remote;
     mod sandbox;
+    mod schedules;
     mod sdks;
     mod seed;
     mod self_service;
@@ -70,6 +71,7 @@ mod scenarios {
     mod static_files;
     mod streams;
     mod stripe;
+    mod timers;
     mod tokens;
     mod traces;
     mod upgrade;

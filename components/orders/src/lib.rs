@@ -1,6 +1,6 @@
 //! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/refunds` for those who give money
 //! back, `store:orders/payment-events` for what the payment
-//! provider says, and `store:orders/administration` for an operator. It asks the catalogue for prices and the payments
+//! provider says, `store:orders/administration` for an operator, and `store:orders/timers` for schedules. It asks the catalogue for prices and the payments
 //! for pages to pay on.
 //!
 //! # Who decides
@@ -39,11 +39,13 @@ mod sql;
 mod status;
 mod store;
 mod time;
+mod timers;
 
 use bindings::administration::{self, Report};
 use bindings::orders::{self, Actor, Checkout, Error, Found, NewOrder, Order, OrderId, Page, Query, Search, Status};
 use bindings::payment_events::{self, Charge, DeliveryError, DisputeChange, ExpiredSession, RefundChange};
 use bindings::refunds::{self, NewRefund, Refund};
+use bindings::timers as timers_contract;
 use souk_database::Database;
 
 /// The component: it has no state of its own.
@@ -115,6 +117,20 @@ impl payment_events::Guest for Component {
 impl administration::Guest for Component {
     fn reconcile(older_than_minutes: u32, after: Option<OrderId>) -> Result<Report, Error> {
         reconcile::reconcile(&Database::open()?, older_than_minutes, after.as_deref())
+    }
+}
+
+impl timers_contract::Guest for Component {
+    fn expire_unpaid() -> Result<(), timers_contract::DeliveryError> {
+        timers::expire_unpaid()
+    }
+
+    fn reconcile() -> Result<(), timers_contract::DeliveryError> {
+        timers::reconcile()
+    }
+
+    fn clean_up() -> Result<(), timers_contract::DeliveryError> {
+        timers::clean_up()
     }
 }
 

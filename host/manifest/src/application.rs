@@ -1,8 +1,8 @@
 //! An application as the manifest says, checked and with values filled in.
 
 use super::{
-    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, Files, IpNet, KeyValuePlace, NatsConfig, Nest,
-    RedisTrigger, RoutePattern, Router, StaticFolder, StaticResponse, Value,
+    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, DurableDependency, Files, IpNet, KeyValuePlace,
+    NatsConfig, Nest, RedisTrigger, RoutePattern, Router, Schedule, StaticFolder, StaticResponse, Value,
 };
 use crate::limits::{ComponentLimits, EdgeLimits};
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,13 +141,15 @@ pub struct Component {
     /// Links: which component answers its imports.
     pub dependencies: Vec<Dependency>,
     /// Which of its imports are answered by durable links; each is of a dependency.
-    pub durable: Vec<Marked>,
+    pub durable: Vec<DurableDependency>,
     /// Which of its imports are answered by remote links wherever their target runs; each is of a dependency.
     pub remote: Vec<Marked>,
     /// Which of its functions other components may call twice.
     pub idempotent: Vec<Idempotent>,
     /// What it exports beyond what other components depend on; for the generator of its bindings.
     pub exports: Vec<DependencyName>,
+    /// Its functions that the host calls at certain times.
+    pub schedules: Vec<Schedule>,
     /// What it has to do with a NestJS system.
     pub nest: Nest,
     /// Whether the host counts as ready whatever this component lacks.

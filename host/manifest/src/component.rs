@@ -8,7 +8,8 @@ use super::outbound::AllowedHost;
 use super::table::{At, Table};
 use super::template::{Template, template};
 use super::{
-    Component, Dependency, Idempotent, Marked, Nest, build, database_files, dependencies, nest, profile, source,
+    Component, Dependency, Idempotent, Marked, Nest, build, database_files, dependencies, durable, nest, profile,
+    schedule, source,
 };
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ impl Component {
             remote: Vec::new(),
             idempotent: Vec::new(),
             exports: Vec::new(),
+            schedules: Vec::new(),
             nest: Nest::default(),
             ignored_for_readiness: false,
             build: None,
@@ -180,7 +182,7 @@ fn read_tool(
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     templates.unless = unless.map(|unless| unless.value);
     database_files::read(&mut souk, component, templates, dir, declared);
-    component.durable = read_marked(&mut souk, "durable", &component.dependencies);
+    component.durable = durable::read(&mut souk, &component.dependencies);
     component.remote = read_marked(&mut souk, "remote", &component.dependencies);
     for remote in &component.remote {
         if let Some(durable) = component.durable.iter().find(|durable| durable.name.overlaps(&remote.name)) {
@@ -190,6 +192,7 @@ fn read_tool(
     }
     component.idempotent = read_idempotent(&mut souk);
     component.exports = read_exports(&mut souk);
+    schedule::read(&mut souk, component);
     component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
     if let Some(readiness) = souk.string("readiness") {
         match readiness.value.as_str() {
@@ -249,26 +252,35 @@ fn read_idempotent(souk: &mut Table<'_, '_>) -> Vec<Idempotent> {
 
 /// Reads the dependencies under `key`, which says of what kind their links are; each must be one.
 fn read_marked(souk: &mut Table<'_, '_>, key: &'static str, dependencies: &[Dependency]) -> Vec<Marked> {
-    let mut marked: Vec<Marked> = Vec::new();
-    for entry in souk.strings(key) {
-        let name = match DependencyName::parse(&entry.value) {
-            Ok(name) => name,
-            Err(error) => {
-                let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
-                souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
-                continue;
-            }
-        };
-        if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
-            marked.push(Marked { name, line: entry.line });
-            continue;
+    let entries = souk.strings(key).into_iter();
+    let read =
+        |entry: At<String>| marked(souk, key, &entry, dependencies).map(|name| Marked { name, line: entry.line });
+    entries.filter_map(read).collect()
+}
+
+/// Reads the name of a dependency in `key`; what is none is reported.
+pub(super) fn marked(
+    souk: &Table<'_, '_>,
+    key: &str,
+    entry: &At<String>,
+    dependencies: &[Dependency],
+) -> Option<DependencyName> {
+    let name = match DependencyName::parse(&entry.value) {
+        Ok(name) => name,
+        Err(error) => {
+            let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
+            souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
+            return None;
         }
-        let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
-        let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
-        };
-        souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
+    };
+    if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
+        return Some(name);
     }
-    marked
+    let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
+    let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
+    };
+    souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
+    None
 }

@@ -69,7 +69,9 @@ impl Reply {
         if let Kind::Page(policy) = self.kind {
             headers.push(("content-security-policy".to_owned(), policy.into()));
         }
-        if self.status == 401 { headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec())) }
+        if self.status == 401 {
+            headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec()))
+        }
         if let Some(seconds) = self.retry_after.or((self.status == 503).then_some(RETRY_AFTER)) {
             headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
         }

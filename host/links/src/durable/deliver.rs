@@ -6,6 +6,7 @@
 use super::backoff::Backoff;
 use super::contract::{self, Verdict};
 use super::queue::{Key, Message, Queue, QueueError, kept};
+use super::schedule::{self, Scheduled};
 use super::{file, jetstream, watch};
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
@@ -31,13 +32,14 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Delivers what is in `queue` to `pools` until `stop`.
+    /// Delivers what is in `queue` to `pools` until `stop`, and stores there the calls of `schedules` when they are due.
     ///
     /// # Errors
     /// When the queue fails.
     pub async fn start<'a>(
         queue: &Queue,
         pools: impl Iterator<Item = &'a Arc<Pool>>,
+        schedules: &[Arc<Scheduled>],
         stop: CancellationToken,
     ) -> Result<Self, QueueError> {
         let workers: Vec<DeliveryWorker> = pools.filter_map(DeliveryWorker::of).collect();
@@ -47,6 +49,9 @@ impl Deliveries {
             Queue::JetStream(queue) => jetstream::deliver::start(queue, workers, &tasks, &stop).await?,
         }
         tasks.spawn(vital("the watch over durable messages", watch::run(queue.clone(), stop.clone())));
+        if !schedules.is_empty() {
+            tasks.spawn(vital("schedules", schedule::run(queue.clone(), schedules.to_vec(), stop.clone())));
+        }
         Ok(Deliveries { tasks, stop })
     }
 

@@ -244,6 +244,7 @@ impl Served {
             trace: trace.clone(),
             traceparent: None,
             hops: 0,
+            due: None,
             arguments,
         };
         let deadline = Instant::now() + self.pool.call_deadline();

@@ -17,6 +17,7 @@ mod queue;
 mod redis;
 mod remote_parts;
 mod routes;
+mod schedules;
 mod seed;
 mod stand_ins;
 mod start;
@@ -30,7 +31,7 @@ use souk_bindings::budget::ApplicationBudget;
 use souk_bindings::key_value::Store;
 use souk_bindings::postgres;
 use souk_bindings::sqlite::Database;
-use souk_links::durable::{Deliveries, Queue, QueueError};
+use souk_links::durable::{Deliveries, Queue, QueueError, Scheduled};
 use souk_links::nest::{Bridge, Service};
 use souk_links::redis::{Channel, Listening, RedisError};
 use souk_links::remote::{Presence, Remote, Serving};
@@ -69,6 +70,8 @@ pub struct App {
     remote: Option<Remote>,
     /// Of durable links; none where nothing here sends or receives on one, and none did.
     queue: Option<Queue>,
+    /// What the host calls at certain times.
+    schedules: Vec<Arc<Scheduled>>,
     /// What the components answer of a NestJS system.
     services: Vec<Service>,
     /// What components get of Redis.
@@ -141,13 +144,13 @@ impl App {
         self.queue.as_ref()
     }
 
-    /// Delivers the messages of durable links until `stop`. An application that is started for one call does not.
+    /// Delivers the messages of durable links, and makes the calls of schedules, until `stop`. An application that is started for one call does not.
     ///
     /// # Errors
     /// When the queue fails.
     pub async fn deliver(&self, stop: CancellationToken) -> Result<Option<Deliveries>, QueueError> {
         match &self.queue {
-            Some(queue) => Deliveries::start(queue, self.pools.values(), stop).await.map(Some),
+            Some(queue) => Deliveries::start(queue, self.pools.values(), &self.schedules, stop).await.map(Some),
             None => Ok(None),
         }
     }

@@ -5,7 +5,9 @@ use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
-use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, stand_ins};
+use super::{
+    App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, schedules, stand_ins,
+};
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
 use souk_bindings::{self as bindings, Ctx};
@@ -14,7 +16,7 @@ use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::stand_in;
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
+use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use souk_runtime::{
     CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, VersionConfig, VersionId, vital,
@@ -99,7 +101,7 @@ impl App {
         let part = application.restricted_to(&application.reachable());
         for component in application.here().filter(|component| !part.runs_here(&component.name)) {
             tracing::info!(
-                "component `{}` is not loaded: no trigger, dependency, durable link or table of Nest leads to it; `souk \
+                "component `{}` is not loaded: no trigger, dependency, durable link, schedule or table of Nest leads to it; `souk \
                  call` loads it",
                 component.name
             );
@@ -157,6 +159,7 @@ impl App {
         mistakes.extend(check_routes(engine.wasmtime(), &application, &codes));
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let channels = redis::channels(&application, &pools, &mut mistakes);
+        let schedules = schedules::all(&application, &pools, &mut mistakes);
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
@@ -172,6 +175,7 @@ impl App {
             handlers,
             remote,
             queue,
+            schedules,
             services,
             channels,
             _presence: presence,
@@ -375,7 +379,8 @@ impl Wiring<'_> {
                     && let Some(queue) = self.queue =>
                 {
                     let caller = declared.name.as_str().into();
-                    durable::link(linker, &import, &caller, queue, self.shared.boundaries()).map(|()| Vec::new())
+                    let delay = durable.map_or(&Delay::None, |durable| &durable.delay);
+                    durable::link(linker, &import, &caller, queue, self.shared.boundaries(), delay).map(|()| Vec::new())
                 }
                 (Target::Local(pool), remote) if !forced || remote.is_none() => {
                     local::link(linker, &import, &declared.name, pool, self.shared.boundaries())

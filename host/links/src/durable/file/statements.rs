@@ -54,7 +54,11 @@ const INTERRUPTED: &str = "the host ended during the delivery";
 /// Called when no host delivers. Makes waiting messages due now, and interrupted deliveries pending again. Those keep
 /// the pause that was noted before their attempt began, since one of them may have ended the host.
 pub(super) fn requeue_interrupted(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    connection.execute("UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1", [now])?;
+    // What was never tried waits because it was told to.
+    connection.execute(
+        "UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1 AND (attempts > 0 OR reason IS NOT NULL)",
+        [now],
+    )?;
     connection
         .execute("UPDATE message SET state = 'pending', reason = ?1 WHERE state = 'delivering'", [INTERRUPTED])?;
     Ok(())
@@ -77,7 +81,7 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments,
-                traceparent) VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                traceparent) VALUES (?1, ?12, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id,
@@ -91,6 +95,7 @@ pub(super) fn insert(
             &*message.trace,
             message.arguments,
             message.traceparent,
+            message.due.unwrap_or(now).max(now),
         ])?;
     Ok(true)
 }
@@ -295,9 +300,11 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     }
     if stats.waiting > 0 {
         stats.oldest = connection
-            .prepare_cached("SELECT stored FROM message WHERE state IN ('pending', 'delivering') ORDER BY id LIMIT 1")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
+            .prepare_cached(
+                "SELECT min(CASE WHEN attempts = 0 AND reason IS NULL THEN due ELSE stored END) FROM message
+                 WHERE state IN ('pending', 'delivering')",
+            )?
+            .query_row([], |row| row.get(0))?;
     }
     Ok(stats)
 }

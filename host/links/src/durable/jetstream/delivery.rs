@@ -92,6 +92,7 @@ mod tests {
             trace: "t".into(),
             traceparent: None,
             hops: 1,
+            due: None,
             arguments: String::new(),
         };
         let stored = Stored::new("id".to_owned(), message);

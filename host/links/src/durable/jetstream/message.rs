@@ -8,6 +8,7 @@
 //! | `Souk-Trace`, `Souk-Hops` | of that call |
 //! | `traceparent` | the place of that call in its trace, where it has one |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
+//! | `Souk-Due` | when it is delivered first, of one that was told to wait, in milliseconds since 1970 |
 //! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
 //!
 //! The id is in the subject so that an operator finds a message by it. What cannot be read is taken as empty: a message
@@ -25,6 +26,7 @@ const TRACE: &str = "Souk-Trace";
 const TRACEPARENT: &str = "traceparent";
 const HOPS: &str = "Souk-Hops";
 const STORED: &str = "Souk-Stored";
+const DUE: &str = "Souk-Due";
 const ATTEMPTS: &str = "Souk-Attempts";
 const REASON: &str = "Souk-Reason";
 
@@ -39,6 +41,8 @@ pub(super) struct Stored {
     pub(super) hops: u8,
     /// Milliseconds since 1970.
     pub(super) stored: i64,
+    /// When it is delivered first, of one that was told to wait.
+    pub(super) due: Option<i64>,
     /// Attempts before it came into the stream.
     pub(super) attempts: u32,
     pub(super) reason: Option<String>,
@@ -48,7 +52,7 @@ pub(super) struct Stored {
 impl Stored {
     /// A message that is stored now.
     pub(super) fn new(id: String, message: NewMessage) -> Self {
-        let NewMessage { key, caller, trace, traceparent, hops, arguments } = message;
+        let NewMessage { key, caller, trace, traceparent, hops, due, arguments } = message;
         Stored {
             id,
             key,
@@ -57,6 +61,7 @@ impl Stored {
             traceparent,
             hops,
             stored: now(),
+            due,
             attempts: 0,
             reason: None,
             arguments: arguments.into(),
@@ -79,6 +84,7 @@ impl Stored {
             traceparent: text(TRACEPARENT),
             hops: number(headers, HOPS),
             stored: number(headers, STORED),
+            due: headers.get(DUE).and_then(|due| due.as_str().parse().ok()),
             attempts: number(headers, ATTEMPTS),
             reason: text(REASON),
             arguments,
@@ -102,6 +108,9 @@ impl Stored {
         }
         add(HeaderName::from_static(HOPS), &self.hops.to_string());
         add(HeaderName::from_static(STORED), &self.stored.to_string());
+        if let Some(due) = self.due {
+            add(HeaderName::from_static(DUE), &due.to_string());
+        }
         if self.attempts > 0 {
             add(HeaderName::from_static(ATTEMPTS), &self.attempts.to_string());
         }
@@ -121,6 +130,11 @@ impl Stored {
     pub(super) fn dead_subject(&self, subjects: &Subjects) -> String {
         let Key { target, interface, function } = &self.key;
         format!("{}.{}", subjects.dead(target, interface, function), self.id)
+    }
+
+    /// Until when it waits that was told to.
+    pub(super) fn waits_until(&self, now: i64) -> Option<i64> {
+        self.due.filter(|due| *due > now)
     }
 
     /// As what a delivery takes, for attempt number `attempt`.
@@ -156,6 +170,7 @@ mod tests {
             trace: "t-1".into(),
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             hops: 3,
+            due: Some(7),
             arguments: r#"{"n":1}"#.to_owned(),
         };
         let subjects = Subjects::of("My store");
@@ -167,7 +182,7 @@ mod tests {
         for subject in [written.durable_subject(&subjects), written.dead_subject(&subjects)] {
             let read = Stored::read(&subject, &written.headers("m"), written.arguments.clone());
             assert_eq!((&read.id, &read.key, &read.caller), (&written.id, &key, &written.caller));
-            assert_eq!((&read.trace, read.hops, read.stored), (&written.trace, 3, written.stored));
+            assert_eq!((&read.trace, read.hops, read.stored, read.due), (&written.trace, 3, written.stored, Some(7)));
             assert_eq!(read.traceparent, written.traceparent);
             assert_eq!((read.attempts, read.reason), (7, written.reason.as_deref().map(kept)));
             assert_eq!(read.arguments, written.arguments);

@@ -39,6 +39,7 @@ fn message(arguments: &str) -> NewMessage {
         trace: "trace-1".into(),
         traceparent: None,
         hops: 1,
+        due: None,
         arguments: arguments.to_owned(),
     }
 }
