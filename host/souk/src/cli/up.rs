@@ -1,5 +1,6 @@
 //! `souk up`: the application, served.
 
+use super::package::{WishArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
@@ -31,6 +32,8 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Up {
     #[command(flatten)]
     app: AppArgs,
+    #[command(flatten)]
+    wish: WishArgs,
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
@@ -96,9 +99,13 @@ impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // Read before anything is done: a build takes time.
         let seeds = self.seeds()?;
+        let packaged = self.app.obtain(&self.wish, self.quiet).await?;
+        if packaged && self.build {
+            anyhow::bail!("-f names a package, whose build commands are never run\n  fix: leave out --build");
+        }
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
         options.selected.clone_from(&self.components);
-        if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
+        if !packaged && (self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some()) {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
             if state::exists(&state) {
@@ -132,6 +139,9 @@ impl Up {
         let address = server.address();
         let listener = self.listen_for_admin().await?;
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        if self.app.manifest.is_package() {
+            show_grants(&application);
+        }
         self.fetch(&mut application, state.path()).await?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
