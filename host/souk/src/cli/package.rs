@@ -167,7 +167,8 @@ mod with {
                 output::note(&format!("warning: {warning}"));
             }
             if !quiet {
-                output::note(&format!(" package {package}: {}", obtained.digest));
+                let folder = obtained.folder.display();
+                output::note(&format!(" package {package}: {} in {folder}", obtained.digest));
             }
             Ok(true)
         }

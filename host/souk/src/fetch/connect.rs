@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_to_the_local_link_leads_nowhere() {
-        let found = |texts: &[&str]| checked(texts.iter().map(|text| text.parse().unwrap())).map(Iterator::collect);
+        let found =
+            |texts: &[&str]| checked(texts.iter().map(|text| text.parse().unwrap())).map(Iterator::collect::<Vec<_>>);
         let public: Vec<SocketAddr> = vec!["192.0.2.1:0".parse().unwrap()];
         assert_eq!(found(&["169.254.169.254:0", "192.0.2.1:0", "[fe80::1]:0"]).unwrap(), public);
         assert!(found(&["169.254.169.254:0", "[::ffff:169.254.1.1]:0"]).is_err());

@@ -2,7 +2,7 @@
 //!
 //! It is read where it lies: an index of its entries says where each blob begins.
 
-use super::{MAX_MANIFEST_BYTES, PackageError, archive, copy, digest_of, hex_of, parse};
+use super::{MAX_ENTRIES, MAX_MANIFEST_BYTES, PackageError, archive, copy, digest_of, hex_of, parse};
 use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,9 +15,6 @@ use tar::{Archive, Builder, EntryType};
 
 const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
-
-/// The most entries that are looked at: the blobs of a package, their folders and a few more.
-const MAX_ENTRIES: usize = super::MAX_COMPONENTS * 2 + 64;
 
 /// One blob to write.
 pub(super) struct Blob {

@@ -41,6 +41,8 @@ souk_manifest::fixed_limits! {
     const MAX_PACKAGE_BYTES: u64 = 1 << 30, bytes;
     /// The most components that a package may have.
     const MAX_COMPONENTS: usize = 256, "components";
+    /// The most entries of a package in a file that are looked at: its blobs, and the folders that they are in.
+    const MAX_ENTRIES: usize = 1024, "entries";
     /// The most bytes that the files of a package may have once they are unpacked.
     const MAX_UNPACKED_BYTES: u64 = 1 << 30, bytes;
     /// The most files and folders in the archive of a package.
@@ -68,7 +70,7 @@ const TITLE: &str = "org.opencontainers.image.title";
 /// A package cannot be made, read, pushed or pulled.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}\n  fix: {fix}")]
-pub struct PackageError {
+pub(crate) struct PackageError {
     what: String,
     why: String,
     fix: String,
@@ -169,6 +171,6 @@ fn copy(from: &mut impl Read, to: &mut impl Write, size: u64, digest: &str) -> i
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod registry_tests;
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,11 @@ fn note(seen: &Seen, path: String, headers: &HeaderMap) -> Option<String> {
     said
 }
 
-async fn manifest(State(fake): State<Fake>, Part((kind, version)): Part<(String, String)>, headers: HeaderMap) -> Response {
+async fn manifest(
+    State(fake): State<Fake>,
+    Part((kind, version)): Part<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
     let said = note(&fake.seen, format!("manifests/{version}"), &headers);
     let ask = |challenge: String| (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
     match (kind.as_str(), said) {
@@ -64,7 +68,8 @@ async fn blob(State(fake): State<Fake>, Part((kind, digest)): Part<(String, Stri
         "circle" => moved(format!("/v2/circle/blobs/{digest}")),
         "endless-blob" => endless(),
         "announced" => {
-            let body = axum::body::Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>());
+            let body =
+                axum::body::Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::convert::Infallible>>());
             ([(header::CONTENT_LENGTH, "1000000")], body).into_response()
         }
         "other" => "another blob".into_response(),
@@ -152,7 +157,10 @@ async fn credentials_go_to_their_registry_and_along_no_redirect() {
     assert!(servers.fake.seen.lock().last().unwrap().1.is_none());
     // Without an entry the error says what to do, and has nothing of another's.
     let error = servers.client("basic", &[("r.test", "b3RoZXI=")]).manifest().await.unwrap_err().to_string();
-    assert!(error.contains("asks who you are") && error.contains("skopeo login") && !error.contains("b3RoZXI"), "{error}");
+    assert!(
+        error.contains("asks who you are") && error.contains("skopeo login") && !error.contains("b3RoZXI"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -164,7 +172,11 @@ async fn a_server_of_tokens_gets_what_is_under_its_own_name_alone() {
     assert_eq!(said[1], ("token".to_owned(), Some("Basic c2VjcmV0".to_owned())));
     assert_eq!(said[2].1.as_deref(), Some("Bearer b3du"));
     servers.client("foreign", &[own]).manifest().await.unwrap();
-    assert_eq!(*servers.seen_elsewhere.lock(), [("token".to_owned(), None)], "another server got the registry's password");
+    assert_eq!(
+        *servers.seen_elsewhere.lock(),
+        [("token".to_owned(), None)],
+        "another server got the registry's password"
+    );
     assert_eq!(servers.fake.seen.lock()[1].1.as_deref(), Some("Bearer dG9rZW4"));
     let theirs = (servers.elsewhere.as_str(), "dGhlaXJz");
     servers.client("foreign", &[own, theirs]).manifest().await.unwrap();
@@ -213,9 +225,7 @@ fn http_is_for_this_machine_and_the_local_link_is_no_registry() {
 
 /// A package of nothing but a manifest, which `fake` serves as its one blob.
 fn package_of(text: &str) -> Vec<u8> {
-    let blob = |kind: &str, bytes: &[u8]| {
-        serde_json::json!({ "mediaType": kind, "digest": digest_of(bytes), "size": bytes.len() })
-    };
+    let blob = |kind: &str, bytes: &[u8]| serde_json::json!({ "mediaType": kind, "digest": digest_of(bytes), "size": bytes.len() });
     let layers = [blob(SPIN_TOML_TYPE, text.as_bytes())];
     let config = blob(APPLICATION_TYPE, b"{}");
     serde_json::to_vec(&serde_json::json!({ "schemaVersion": 2, "config": config, "layers": layers })).unwrap()
@@ -235,7 +245,10 @@ async fn a_tag_that_names_another_package_starts_nothing_until_it_is_accepted() 
     let first = package_of("a blob");
     serve(&first);
     let obtained = get(&package, None).await.unwrap();
-    assert_eq!((obtained.digest, fs::read(obtained.folder.join("spin.toml")).unwrap()), (digest_of(&first), b"a blob".to_vec()));
+    assert_eq!(
+        (obtained.digest, fs::read(obtained.folder.join("spin.toml")).unwrap()),
+        (digest_of(&first), b"a blob".to_vec())
+    );
     let second = [first.as_slice(), b" "].concat();
     serve(&second);
     let asked = servers.fake.seen.lock().len();

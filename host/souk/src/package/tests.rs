@@ -13,7 +13,7 @@ const CODE: &[u8] = b"\0asm of a component";
 fn application(extra: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "spin_manifest_version = 2\n[application]\nname = \"shop\"\nversion = \"1.2.0\"\ntool.souk.test = \"rm -rf /\"\n\
+        "spin_manifest_version = 2\n[application]\nname = \"shop\"\nversion = \"1.2.0\"\ntool.souk.test.command = \"rm -rf /\"\n\
          [[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\nsource = \"../built/a.wasm\"\n\
          files = [\"assets/**/*\", {{ source = \"one.txt\", destination = \"/1\" }}]\ntool.souk.migrations = \"sql\"\n\
          [component.a.build]\ncommand = \"touch ran\"\n{extra}"
@@ -189,8 +189,9 @@ fn a_file_that_was_changed_is_no_package() {
     let error = replaced("vnd.souk.manifest.v1", "vnd.souk.manifest.v2").map(drop).unwrap_err().to_string();
     assert!(error.contains("its digest is sha256:"), "{error}");
     let hex = hex_of(&made.digest).unwrap();
-    let error = replaced(hex, &hex.replace('0', "1").replace('a', "b")).map(drop).unwrap_err().to_string();
-    assert!(error.contains("its digest is sha256:"), "{error}");
+    let another = format!("sha256:{}", "0".repeat(64));
+    let error = replaced(&format!("sha256:{hex}"), &another).map(drop).unwrap_err().to_string();
+    assert!(error.contains("has no `blobs/sha256/000"), "{error}");
     let layout = replaced("of a component", "of a c0mponent").unwrap();
     let component = layout.manifest.layers.iter().find(|layer| layer.media_type == COMPONENT_TYPE).unwrap();
     let error = layout.fetch(component, &mut tempfile::tempfile().unwrap()).unwrap_err().to_string();
