@@ -18,6 +18,7 @@ mod scenarios {
     mod cli;
     mod crashes;
     mod defects;
+    mod deploy;
     mod disk;
     mod durable;
     mod edge;

@@ -2,7 +2,6 @@
 
 use super::{Answer, App, Host};
 use http::{HeaderMap, Method};
-use std::time::Duration;
 
 /// The arguments with which a host serves the API on a free port.
 pub(crate) const ARGUMENTS: [&str; 2] = ["--admin", "127.0.0.1:0"];

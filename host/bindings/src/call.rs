@@ -16,6 +16,9 @@ souk_manifest::fixed_limits! {
     pub const MAX_HOPS: u8 = 16, "hops";
 }
 
+/// How many draws there are: a share of calls is a hundredth of a per cent at least.
+pub const DRAWS: u16 = 10_000;
+
 /// The context of one call; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CallContext {
@@ -25,6 +28,9 @@ pub struct CallContext {
     pub trace: Arc<str>,
     /// How many links and internal requests lie between the edge and here.
     pub hops: u8,
+    /// A number below [`DRAWS`], drawn once for a whole tree of calls, never by a client: it says which version of each
+    /// component the calls of the tree see while a new one is tried out.
+    pub draw: u16,
     /// What comes after the component, when it is middleware in this call. A call that it makes over a link has none.
     pub rest: Option<Chain>,
 }
@@ -55,14 +61,15 @@ impl Chain {
 impl CallContext {
     /// A context at the edge, with `timeout` to finish in.
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
-        CallContext { deadline: Instant::now() + timeout, trace: trace.into(), hops: 0, rest: None }
+        let draw = souk_manifest::clock::draw(DRAWS);
+        CallContext { deadline: Instant::now() + timeout, trace: trace.into(), hops: 0, draw, rest: None }
     }
 
     /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
     pub fn next(&self, timeout: Duration) -> Option<Self> {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
         let deadline = self.deadline.min(Instant::now() + timeout);
-        Some(CallContext { deadline, trace: self.trace.clone(), hops, rest: None })
+        Some(CallContext { deadline, trace: self.trace.clone(), hops, draw: self.draw, rest: None })
     }
 
     /// The time that is left; zero when the deadline has passed.

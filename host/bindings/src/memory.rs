@@ -29,6 +29,8 @@ pub struct InstanceLimits {
     table_elements: usize,
     taken: usize,
     reported: bool,
+    /// Something was refused since the last call.
+    refused: bool,
     budget: Arc<ApplicationBudget>,
     usage: Arc<Usage>,
 }
@@ -46,13 +48,20 @@ impl InstanceLimits {
             table_elements: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
             taken: 0,
             reported: false,
+            refused: false,
             budget,
             usage,
         }
     }
 
+    /// Whether the instance has met a limit of its own since this was asked last.
+    pub fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+
     /// Says once an instance which limit it met, because the guest's own message will not.
     fn refuse(&mut self, key: &str, limit: usize, unit: &str) -> bool {
+        self.refused = true;
         if !self.reported {
             self.reported = true;
             let component = &self.component;

@@ -4,7 +4,7 @@
 use super::check::{LinkTypeError, check_function, plain_values};
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
-use souk_runtime::Pool;
+use souk_runtime::{Exported, Pool};
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
@@ -94,11 +94,22 @@ impl Import<'_> {
     /// # Errors
     /// When the exporter lacks one, or a type differs or cannot cross a link.
     pub(super) fn functions(&self) -> Result<Vec<Imported>, LinkError> {
+        match self.target {
+            Target::Local(pool) => self.compared(Some(&pool.active().compiled().exported)),
+            Target::Remote(_) => self.compared(None),
+        }
+    }
+
+    /// Checks the import against what a version of its target exports that does not serve yet.
+    ///
+    /// # Errors
+    /// When the version lacks a function, or a type differs.
+    pub fn check(&self, exported: &Exported) -> Result<(), LinkError> {
+        self.compared(Some(exported)).map(|_| ())
+    }
+
+    fn compared(&self, exported: Option<&Exported>) -> Result<Vec<Imported>, LinkError> {
         let (interface, export) = (self.interface, self.export);
-        let exported = match self.target {
-            Target::Local(pool) => Some(&pool.compiled().exported),
-            Target::Remote(_) => None,
-        };
         if let Some(exported) = exported
             && !exported.functions.iter().any(|f| f.interface == export)
         {

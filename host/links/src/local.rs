@@ -31,7 +31,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -
             functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
         }
         // It is there: its type has just been compared.
-        let Some(position) = target.compiled().exported.position(import.export, &function.name) else { continue };
+        let Some(position) = target.position(import.export, &function.name) else { continue };
         let own_task = function.ty.async_();
         let link = Arc::new(Link { target: target.clone(), position, unavailable, own_task });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {

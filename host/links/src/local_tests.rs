@@ -8,7 +8,7 @@ use souk_bindings::http_client::{Client, Internal, tls_config};
 use souk_bindings::outbound::AllowedHosts;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
-use souk_runtime::{Compiled, Fairness, Pool, PoolConfig};
+use souk_runtime::{Compiled, Fairness, Pool, PoolConfig, VersionConfig, VersionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -53,8 +53,8 @@ fn pool(name: &str, engine: &Engine, component: &Component, linker: &mut Linker<
     let client = Client::new(name.into(), AllowedHosts::default(), 1, Internal::default(), tls_config().unwrap());
     let limits = ComponentLimits::default();
     let grants = Arc::new(Grants::nothing(name.into(), limits.clone(), Arc::new(client)));
-    let (version, boundaries) = (String::new(), Boundaries::off());
-    Pool::new(PoolConfig { compiled, grants, limits, fairness: Fairness::new(2), version, boundaries })
+    let version = VersionConfig { id: VersionId::first("", ""), compiled, grants };
+    Pool::new(PoolConfig { version, limits, fairness: Fairness::new(2), boundaries: Boundaries::off() })
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
         let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
         link(&mut linker, &import, &callee).unwrap();
         let caller = pool("caller", &engine, &importer, &mut linker);
-        let run = caller.compiled().exported.position("test:slice/own@1.0.0", "run").unwrap();
+        let run = caller.position("test:slice/own@1.0.0", "run").unwrap();
         caller.call(run, &[], CallContext::new("trace", Duration::from_secs(60))).await.unwrap();
         assert_eq!(seen.load(Ordering::SeqCst), 1, "an import of kind {kind:?}");
         assert_eq!(hot.available_permits(), 1, "the permit is given back");

@@ -5,13 +5,14 @@
 
 use super::error::{CallError, Failure};
 use super::panic;
-use super::pool::{Lease, Pool};
-use souk_bindings::Ctx;
+use super::pool::{InUse, Lease, Pool};
+use super::trial::Outcome;
 use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Val;
 use wasmtime::{Result, Trap};
@@ -31,8 +32,10 @@ impl Pool {
         params: &[Val],
         context: CallContext,
     ) -> Result<Vec<Val>, CallError> {
-        let mut results = vec![Val::Bool(false); self.results(function)?];
-        self.call_into(function, params, &mut results, context).await?;
+        let version = self.choose(context.draw);
+        let position = self.position_in(&version, function)?;
+        let mut results = vec![Val::Bool(false); version.0.results(position)];
+        self.call_version(version, position, params, &mut results, context).await?;
         Ok(results)
     }
 
@@ -47,24 +50,57 @@ impl Pool {
         results: &mut [Val],
         context: CallContext,
     ) -> Result<(), CallError> {
-        let crossing = self.calls.get(function).map(Boundary::open);
-        let mut call = pin!(self.call_crossing(function, params, results, context));
-        let called = call.as_mut().await;
+        let version = self.choose(context.draw);
+        let position = self.position_in(&version, function)?;
+        self.call_version(version, position, params, results, context).await
+    }
+
+    /// Where a function of the component's table is in `version`.
+    fn position_in(&self, version: &InUse, function: usize) -> Result<usize, CallError> {
+        let position = version.0.position(function);
+        position.ok_or_else(|| self.error(Failure::NotExported, format_args!("function {function}")))
+    }
+
+    async fn call_version(
+        self: &Arc<Self>,
+        version: InUse,
+        position: usize,
+        params: &[Val],
+        results: &mut [Val],
+        context: CallContext,
+    ) -> Result<(), CallError> {
+        let crossing = version.0.calls.get(position).map(Boundary::open);
+        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let called = {
+            let mut call = pin!(self.call_crossing(version, position, params, results, context));
+            call.as_mut().await
+        };
         if let Some(crossing) = crossing {
             crossing.close_with(&called, |error| error.failure.key());
+        }
+        if let Some((version, start)) = counted {
+            let outcome = match &called {
+                Err(error) => Outcome::of_failure(error.failure),
+                Ok(()) if matches!(results.first(), Some(Val::Result(Err(_)))) => Some(Outcome::Refused),
+                Ok(()) => Some(Outcome::Good),
+            };
+            if let Some(outcome) = outcome {
+                version.tally.note(outcome, start.elapsed());
+            }
         }
         called
     }
 
     async fn call_crossing(
         self: &Arc<Self>,
-        function: usize,
+        version: InUse,
+        position: usize,
         params: &[Val],
         results: &mut [Val],
         context: CallContext,
     ) -> Result<(), CallError> {
         let (deadline, trace) = (context.deadline, context.trace.clone());
-        let mut run = pin!(self.run(function, params, results, context));
+        let mut run = pin!(self.run(version, position, params, results, context));
         let returned = match tokio::time::timeout_at(deadline, run.as_mut()).await {
             Ok(returned) => returned?,
             Err(_) => return Err(self.late()),
@@ -94,30 +130,23 @@ impl Pool {
         }
     }
 
-    /// How many results a function has.
-    fn results(&self, function: usize) -> Result<usize, CallError> {
-        match self.compiled.exported.functions.get(function) {
-            Some(f) => Ok(f.ty.results().len()),
-            None => Err(self.error(Failure::NotExported, format_args!("function {function}"))),
-        }
-    }
-
     /// Calls the guest until it returns. Gives the lease back where the guest is not done then.
     async fn run(
         self: &Arc<Self>,
-        function: usize,
+        version: InUse,
+        position: usize,
         params: &[Val],
         results: &mut [Val],
         context: CallContext,
     ) -> Result<Option<Lease>, CallError> {
-        let mut lease = self.lease(context).await?;
-        match invoke(&mut lease, function, params, results).await {
+        let mut lease = self.lease(version, context).await?;
+        match invoke(&mut lease, position, params, results).await {
             Ok(true) => {
                 lease.give_back();
                 Ok(None)
             }
             Ok(false) => Ok(Some(lease)),
-            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
+            Err(error) => Err(self.trapped(&error, &mut lease)),
         }
     }
 
@@ -126,7 +155,7 @@ impl Pool {
     fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
-                Ok(ended) => ended.map_err(|error| self.trapped(&error, lease.instance.store.data())),
+                Ok(ended) => ended.map_err(|error| self.trapped(&error, &mut lease)),
                 Err(_) => Err(self.late()),
             };
             match ended {
@@ -145,7 +174,11 @@ impl Pool {
 
     /// The error of a call whose guest trapped with `error`. What the guest said of it comes first: the trap itself is a
     /// backtrace of its standard library.
-    pub(super) fn trapped(&self, error: &wasmtime::Error, guest: &Ctx) -> CallError {
+    pub(super) fn trapped(&self, error: &wasmtime::Error, lease: &mut Lease) -> CallError {
+        let guest = lease.instance.store.data_mut();
+        if guest.limits.take_refused() {
+            lease.version.0.tally.note_memory();
+        }
         // The epoch callback interrupts a guest whose deadline has passed.
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => self.late(),

@@ -123,6 +123,8 @@ pub struct Compiled {
     /// The release of WASI that it speaks, `0.2` or `0.3`: the newest of its imports and exports. `None` of a component
     /// that has nothing to do with WASI.
     pub wasi: Option<&'static str>,
+    /// Its code, with the types of its imports and exports.
+    pub code: Component,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) handler: Option<HandlerIndices>,
 }
@@ -138,17 +140,31 @@ impl Compiled {
         let bytes = std::fs::read(source).map_err(|e| {
             error(format!("cannot read {}: {e}", source.display()), "run `souk build` (or `souk up --build`)")
         })?;
-        let code = load::component(&bytes).map_err(|e| {
-            let message = format!("{} is a core module of which no component can be made: {e}", source.display());
+        Compiled::compile_bytes(engine, name, &source.display().to_string(), &bytes)
+    }
+
+    /// Compiles a component's file, which is called `source` in errors. Blocks as [`Compiled::compile`] does.
+    ///
+    /// # Errors
+    /// When it is no component.
+    pub fn compile_bytes(
+        engine: &wasmtime::Engine,
+        name: &str,
+        source: &str,
+        bytes: &[u8],
+    ) -> Result<Component, CompileError> {
+        let error = |message: String, fix: &str| CompileError { component: name.into(), message, fix: fix.into() };
+        let code = load::component(bytes).map_err(|e| {
+            let message = format!("{source} is a core module of which no component can be made: {e}");
             error(message, "build it for the target wasm32-wasip2")
         })?;
         Component::from_binary(engine, &code).map_err(|e| {
             let cause = e.root_cause().to_string();
             if code.starts_with(COMPONENT) {
                 let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
-                return error(format!("{} cannot be loaded: {cause}", source.display()), fix);
+                return error(format!("{source} cannot be loaded: {cause}"), fix);
             }
-            let message = format!("{} is not a WebAssembly component: {cause}", source.display());
+            let message = format!("{source} is not a WebAssembly component: {cause}");
             error(message, "build it for the target wasm32-wasip2")
         })
     }
@@ -183,7 +199,7 @@ impl Compiled {
             (false, true) => Some(HandlerIndices::wasi_0_2(&pre).map_err(error)?),
             (false, false) => None,
         };
-        Ok(Compiled { name, exported, wasi: wasi(engine, component), pre, handler })
+        Ok(Compiled { name, exported, wasi: wasi(engine, component), code: component.clone(), pre, handler })
     }
 }
 

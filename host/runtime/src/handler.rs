@@ -7,7 +7,7 @@
 
 use super::http::{CallProgress, Head, Refusal};
 use super::panic;
-use super::pool::Instance;
+use super::version::Instance;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::uri::Scheme;

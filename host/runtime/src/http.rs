@@ -13,7 +13,8 @@
 //! short one is lost where the reader has not yet taken what came before it; so it is not told of the length.
 
 use super::error::{CallError, Failure};
-use super::pool::Pool;
+use super::pool::{InUse, Pool};
+use super::trial::Outcome;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -119,15 +121,28 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let crossing = self.requests.open();
-        let mut answer = pin!(self.answer_crossing(request, context, run));
+        let version = self.choose(context.draw);
+        let crossing = version.0.requests.open();
+        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let mut answer = pin!(self.answer_crossing(version, request, context, run));
         let answered = answer.as_mut().await;
         crossing.close_with(&answered, |error| error.failure.key());
+        if let Some((version, start)) = counted {
+            let outcome = match &answered {
+                Err(error) => Outcome::of_failure(error.failure),
+                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
+                Ok(_) => Some(Outcome::Good),
+            };
+            if let Some(outcome) = outcome {
+                version.tally.note(outcome, start.elapsed());
+            }
+        }
         answered
     }
 
     async fn answer_crossing<B>(
         self: &Arc<Self>,
+        version: InUse,
         request: http::Request<B>,
         context: CallContext,
         run: fn(Call) -> Call,
@@ -143,7 +158,7 @@ impl Pool {
             answered: AtomicBool::default(),
             aborted: AtomicBool::default(),
         });
-        let call = self.clone().call_through(request, context, head, progress.clone());
+        let call = self.clone().call_through(version, request, context, head, progress.clone());
         let mut call = Some(run(Box::pin(call)));
         let mut ended = Ok(());
         let head = std::future::poll_fn(|cx| {
@@ -172,6 +187,7 @@ impl Pool {
     /// The whole call, with its deadline and its log.
     async fn call_through<B>(
         self: Arc<Self>,
+        version: InUse,
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
@@ -182,7 +198,8 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let (deadline, trace) = (context.deadline, context.trace.clone());
-        let mut serving = pin!(self.serve(request, context, head, &progress));
+        let counted = version.0.tally.is_on().then(|| version.0.clone());
+        let mut serving = pin!(self.serve(version, request, context, head, &progress));
         let result = match tokio::time::timeout_at(deadline, serving.as_mut()).await {
             Ok(result) => result,
             Err(_) => Err(self.error(Failure::Deadline, "")),
@@ -192,12 +209,16 @@ impl Pool {
         {
             // After the head nobody reads this result any more, so the log has it from here.
             tracing::error!(component = %self.component(), trace = %trace, "{error}");
+            if let (Some(version), Some(outcome)) = (counted, Outcome::of_failure(error.failure)) {
+                version.tally.note(outcome, self.call_deadline());
+            }
         }
         result
     }
 
     async fn serve<B>(
         self: &Arc<Self>,
+        version: InUse,
         request: http::Request<B>,
         context: CallContext,
         head: oneshot::Sender<Head>,
@@ -207,7 +228,7 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let mut lease = self.lease(context).await?;
+        let mut lease = self.lease(version, context).await?;
         // After the lease, so that it goes first: the reader knows of the abort before the store closes the streams.
         let mut aborted = AbortedOnDrop(Some(progress));
         let instance = &mut lease.instance;
@@ -224,7 +245,7 @@ impl Pool {
                 }
                 Ok(())
             }
-            Err(error) => Err(self.trapped(&error, lease.instance.store.data())),
+            Err(error) => Err(self.trapped(&error, &mut lease)),
         }
     }
 }

@@ -19,6 +19,8 @@ mod panic;
 mod pool;
 mod refusal;
 mod stub;
+mod trial;
+mod version;
 mod vital;
 
 pub use component::{CompileError, Compiled, Exported, Function};
@@ -28,11 +30,13 @@ pub use fairness::Fairness;
 pub use http::ResponseBody;
 pub use pool::{Pool, PoolConfig, PoolUse};
 pub use stub::is_host_interface;
+pub use trial::{Counts, Tally};
+pub use version::{Version, VersionConfig, VersionId};
 pub use vital::{lost, vital, vital_thread};
 
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the runtime, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [engine::FIXED_LIMITS, pool::FIXED_LIMITS].concat()
+    [engine::FIXED_LIMITS, pool::FIXED_LIMITS, trial::FIXED_LIMITS].concat()
 }

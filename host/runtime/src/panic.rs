@@ -88,14 +88,15 @@ mod tests {
         let client = Client::new("shop".into(), AllowedHosts::default(), 1, internal, tls_config().unwrap());
         let limits = ComponentLimits { instances: 1, ..ComponentLimits::default() };
         let grants = Arc::new(Grants::nothing("shop".into(), limits.clone(), Arc::new(client)));
-        let (version, boundaries) = (String::new(), Boundaries::measured().unwrap());
-        Pool::new(PoolConfig { compiled, grants, limits, fairness: Fairness::new(2), version, boundaries })
+        let version = VersionConfig { id: VersionId::first("", ""), compiled, grants };
+        let boundaries = Boundaries::measured().unwrap();
+        Pool::new(PoolConfig { version, limits, fairness: Fairness::new(2), boundaries })
     }
 
     #[tokio::test]
     async fn a_panic_of_the_host_fails_its_own_call_and_the_component_goes_on() {
         let pool = pool();
-        let position = |name| pool.compiled().exported.position("test:panic/deeds@1.0.0", name).unwrap();
+        let position = |name| pool.position("test:panic/deeds@1.0.0", name).unwrap();
         for _ in 0..3 {
             let call = |name| pool.call(position(name), &[], CallContext::new("trace", Duration::from_secs(60)));
             assert!(call("well").await.unwrap().is_empty());

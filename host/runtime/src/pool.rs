@@ -1,11 +1,14 @@
-//! The instances of one component: made on demand, lent to one call at a time, bounded in number.
+//! One component that runs: its versions, and its instances, which are made on demand, lent to one call at a time, and bounded
+//! in number over all versions.
+//!
+//! Links, routes and deliveries hold the pool, and never a version: a call is given one when it begins and keeps it. Which
+//! one is a look at two pointers under a lock that nobody holds for longer.
 
-use super::component::Compiled;
 use super::error::{CallError, Failure};
 use super::fairness::Fairness;
-use super::handler::Handler;
 use super::panic;
-use parking_lot::Mutex;
+use super::version::{Instance, Version, VersionConfig};
+use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
 use souk_bindings::{Ctx, Grants};
@@ -17,7 +20,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::Store;
-use wasmtime::component::Func;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of calls.
@@ -32,28 +34,14 @@ souk_manifest::fixed_limits! {
 /// Asked for an instance of the component while calls wait for one.
 type Pressure = Box<dyn Fn(&Arc<str>) + Send + Sync>;
 
-/// An instance with its sandbox.
-pub(super) struct Instance {
-    pub(super) store: Store<Ctx>,
-    /// The exported functions, in the order of [`Compiled::exported`].
-    pub(super) functions: Vec<Func>,
-    pub(super) handler: Option<Handler>,
-    uses: u64,
-    idle_since: Instant,
-}
-
 /// What a pool is made from.
 pub struct PoolConfig {
-    /// The linked component.
-    pub compiled: Compiled,
-    /// What its instances may reach.
-    pub grants: Arc<Grants>,
-    /// Its limits.
+    /// The version that serves.
+    pub version: VersionConfig,
+    /// The component's limits.
     pub limits: ComponentLimits,
     /// The process's fairness between busy guests.
     pub fairness: Fairness,
-    /// Its version; empty when it has none.
-    pub version: String,
     /// The boundaries of the application.
     pub boundaries: Boundaries,
 }
@@ -69,47 +57,149 @@ pub struct PoolUse {
     pub waiting: usize,
 }
 
+/// Which versions calls get.
+struct Serving {
+    active: Arc<Version>,
+    /// A version that is tried out, and the draws below which a call gets it.
+    canary: Option<(Arc<Version>, u16)>,
+}
+
 /// The pool of one component.
 pub struct Pool {
-    pub(super) compiled: Compiled,
+    component: Arc<str>,
     pub(super) limits: ComponentLimits,
-    grants: Arc<Grants>,
     fairness: Fairness,
+    serving: RwLock<Serving>,
+    /// The functions of all versions so far, interface and name: a link knows one by its place here.
+    table: RwLock<Vec<(String, String)>>,
     /// One permit an instance that may exist.
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// The most recently used last, so that a quiet component needs few instances.
-    idle: Mutex<Vec<Instance>>,
-    /// Calls of its functions, in the order of [`Compiled::exported`].
-    pub(super) calls: Vec<Boundary>,
-    /// HTTP requests that it answers.
-    pub(super) requests: Boundary,
     /// Deliveries of messages to it.
     deliveries: Boundary,
     failures: Failures,
     pressure: OnceLock<Pressure>,
+    boundaries: Boundaries,
+}
+
+/// A version on loan to a call, which counts until this is dropped.
+pub(super) struct InUse(pub(super) Arc<Version>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(config: PoolConfig) -> Arc<Self> {
         let slots = usize::try_from(config.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let (name, boundaries) = (&config.compiled.name, &config.boundaries);
-        let calls = config.compiled.exported.functions.iter();
-        let calls = calls.map(|f| boundaries.calls(name, &config.version, &format!("{}#{}", f.interface, f.name)));
+        let component = config.version.compiled.name.clone();
+        let functions = config.version.compiled.exported.functions.iter();
+        let table: Vec<_> = functions.map(|f| (f.interface.clone(), f.name.clone())).collect();
+        let active = Version::new(config.version, &table, &config.boundaries);
         Arc::new(Pool {
-            calls: calls.collect(),
-            requests: boundaries.calls(name, &config.version, "wasi:http/handler#handle"),
-            deliveries: boundaries.deliveries(name),
-            failures: boundaries.failures(name),
-            compiled: config.compiled,
+            deliveries: config.boundaries.deliveries(&component),
+            failures: config.boundaries.failures(&component),
+            component,
             limits: config.limits,
-            grants: config.grants,
             fairness: config.fairness,
+            serving: RwLock::new(Serving { active, canary: None }),
+            table: RwLock::new(table),
             slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
-            idle: Mutex::new(Vec::new()),
             pressure: OnceLock::new(),
+            boundaries: config.boundaries,
+        })
+    }
+
+    /// The version for a call with this draw, which counts as in use from now on.
+    pub(super) fn choose(&self, draw: u16) -> InUse {
+        let serving = self.serving.read();
+        let version = match &serving.canary {
+            Some((canary, share)) if draw < *share => canary,
+            _ => &serving.active,
+        };
+        // With the lock held: a version that is retired has all its calls counted.
+        version.begin();
+        InUse(version.clone())
+    }
+
+    /// The version that serves.
+    pub fn active(&self) -> Arc<Version> {
+        self.serving.read().active.clone()
+    }
+
+    /// The version that is tried out, and how many of [`DRAWS`](souk_bindings::call::DRAWS) draws get it.
+    pub fn canary(&self) -> Option<(Arc<Version>, u16)> {
+        self.serving.read().canary.clone()
+    }
+
+    /// The place of `interface#name` in the component's table, by which all versions know it.
+    pub fn position(&self, interface: &str, name: &str) -> Option<usize> {
+        self.table.read().iter().position(|(of, function)| of == interface && function == name)
+    }
+
+    /// A new version, which gets no call yet, with one instance made, so that code that cannot start is found now.
+    ///
+    /// # Errors
+    /// When the guest traps while it is made.
+    pub async fn prepare(self: &Arc<Self>, config: VersionConfig) -> Result<Arc<Version>, CallError> {
+        let version = {
+            let mut table = self.table.write();
+            for function in &config.compiled.exported.functions {
+                if !table.iter().any(|(of, name)| *of == function.interface && *name == function.name) {
+                    table.push((function.interface.clone(), function.name.clone()));
+                }
+            }
+            Version::new(config, &table, &self.boundaries)
+        };
+        let call = CallContext::new("deploy", self.limits.call_deadline);
+        let deadline = call.deadline;
+        let made = tokio::time::timeout_at(deadline, Box::pin(self.instantiate(&version, call))).await;
+        let mut instance = made.unwrap_or_else(|_| Err(self.late()))?;
+        let ctx = instance.store.data_mut();
+        ctx.slice.release();
+        if ctx.end() {
+            version.keep(instance);
+        }
+        Ok(version)
+    }
+
+    /// Gives calls with a draw below `share` to `version`; both versions begin to count what becomes of calls.
+    pub fn try_out(&self, version: Arc<Version>, share: u16) {
+        let mut serving = self.serving.write();
+        serving.active.tally.start();
+        version.tally.start();
+        serving.canary = Some((version, share));
+    }
+
+    /// Lets `version` serve; the one that did takes no more calls and is returned.
+    pub fn promote(&self, version: Arc<Version>) -> Arc<Version> {
+        version.serve_again();
+        let old = {
+            let mut serving = self.serving.write();
+            serving.canary = None;
+            std::mem::replace(&mut serving.active, version)
+        };
+        self.active().tally.stop();
+        old.tally.stop();
+        old.retire();
+        old
+    }
+
+    /// Takes the version away that is tried out.
+    pub fn withdraw(&self) -> Option<Arc<Version>> {
+        let canary = {
+            let mut serving = self.serving.write();
+            serving.active.tally.stop();
+            serving.canary.take()
+        };
+        canary.map(|(version, _)| {
+            version.tally.stop();
+            version.retire();
+            version
         })
     }
 
@@ -121,12 +211,7 @@ impl Pool {
 
     /// The component's name.
     pub fn component(&self) -> &Arc<str> {
-        &self.compiled.name
-    }
-
-    /// The linked component.
-    pub fn compiled(&self) -> &Compiled {
-        &self.compiled
+        &self.component
     }
 
     /// The component's limits.
@@ -140,8 +225,8 @@ impl Pool {
     }
 
     /// What its instances may reach.
-    pub fn grants(&self) -> &Arc<Grants> {
-        &self.grants
+    pub fn grants(&self) -> Arc<Grants> {
+        self.active().grants().clone()
     }
 
     /// What deliveries of messages to it cross.
@@ -164,7 +249,7 @@ impl Pool {
         let most = usize::try_from(self.limits.instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         PoolUse {
             busy: most.saturating_sub(self.slots.available_permits()),
-            idle: self.instances().len(),
+            idle: self.versions().iter().map(|version| version.idle()).sum(),
             waiting: self.waiting.load(Ordering::Relaxed),
         }
     }
@@ -172,42 +257,40 @@ impl Pool {
     /// Drops the instances that nobody has used for the limit `idle`, and with them their memory.
     pub fn sweep(&self) {
         let idle = self.idle_limit();
-        let old: Vec<Instance> = {
-            let mut instances = self.instances();
-            let keep = instances.iter().position(|i| i.idle_since.elapsed() < idle).unwrap_or(instances.len());
-            instances.drain(..keep).collect()
-        };
-        drop(old);
+        self.versions().iter().for_each(|version| version.sweep(idle));
     }
 
-    fn instances(&self) -> parking_lot::MutexGuard<'_, Vec<Instance>> {
-        self.idle.lock()
+    /// Those that take calls.
+    fn versions(&self) -> Vec<Arc<Version>> {
+        let serving = self.serving.read();
+        let canary = serving.canary.iter().map(|(version, _)| version);
+        [&serving.active].into_iter().chain(canary).cloned().collect()
     }
 
     pub(super) fn error(&self, failure: Failure, detail: impl std::fmt::Display) -> CallError {
         self.failures.count(failure.key());
-        CallError::new(&self.compiled.name, failure, detail)
+        CallError::new(&self.component, failure, detail)
     }
 
-    /// An instance for one call: an idle one, a new one, or, when as many as may exist are busy, the next that is free.
-    pub(super) async fn lease(self: &Arc<Self>, call: CallContext) -> Result<Lease, CallError> {
+    /// An instance of `version` for one call: an idle one, a new one, or, when as many as may exist are busy, the next that is
+    /// free.
+    pub(super) async fn lease(self: &Arc<Self>, version: InUse, call: CallContext) -> Result<Lease, CallError> {
         let permit = match self.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
             // What is rare is in a box, so that it takes no room in every call.
             Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
-        let idle = self.instances().pop();
-        let mut instance = match idle {
+        let mut instance = match version.0.take_idle() {
             Some(mut instance) => {
                 instance.store.data_mut().begin(call);
                 instance
             }
-            None => Box::pin(self.instantiate(call)).await?,
+            None => Box::pin(self.instantiate(&version.0, call)).await?,
         };
         instance.uses += 1;
         // The epoch went on while the instance was idle: its slice starts now.
         instance.store.set_epoch_deadline(1);
-        Ok(Lease { instance, pool: self.clone(), _permit: permit })
+        Ok(Lease { instance, pool: self.clone(), _permit: permit, version })
     }
 
     /// The limit `call_bytes`, and a little for what goes with a value of that size: a statement, keys.
@@ -250,26 +333,27 @@ impl Pool {
         }
     }
 
-    async fn instantiate(self: &Arc<Self>, call: CallContext) -> Result<Instance, CallError> {
+    async fn instantiate(self: &Arc<Self>, version: &Version, call: CallContext) -> Result<Instance, CallError> {
         let failed = |e: wasmtime::Error| self.error(Failure::Instantiation, format_args!("{e:#}"));
-        let ctx = Ctx::new(self.grants.clone(), call).map_err(failed)?;
-        let mut store = Store::new(self.compiled.pre.engine(), ctx);
+        let compiled = &version.compiled;
+        let ctx = Ctx::new(version.grants().clone(), call).map_err(failed)?;
+        let mut store = Store::new(compiled.pre.engine(), ctx);
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
         self.fairness.govern(&mut store);
         let slice = store.data().slice.clone();
         let instance = {
-            let instantiate = pin!(self.compiled.pre.instantiate_async(&mut store));
+            let instantiate = pin!(compiled.pre.instantiate_async(&mut store));
             panic::drive(&slice, instantiate).await.map_err(failed)?
         };
-        let exported = &self.compiled.exported;
+        let exported = &compiled.exported;
         let mut functions = Vec::with_capacity(exported.functions.len());
         for function in &exported.functions {
             let func = instance.get_func(&mut store, function.index);
             functions.push(func.ok_or_else(|| self.error(Failure::NotExported, &function.name))?);
         }
-        let handler = self.compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
+        let handler = compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
         let handler = handler.transpose().map_err(failed)?;
         Ok(Instance { store, functions, handler, uses: 0, idle_since: Instant::now() })
     }
@@ -281,28 +365,36 @@ pub(super) struct Lease {
     pub(super) instance: Instance,
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
+    // Last: the version has ended its calls when their instances are gone.
+    pub(super) version: InUse,
 }
 
 impl Lease {
     /// Ends a call that succeeded and whose instance may serve no other: what it printed without an end of line goes to
     /// the log before it is dropped.
     pub(super) fn finish(mut self) {
-        let ctx = self.instance.store.data_mut();
-        ctx.slice.release();
-        ctx.end();
+        self.end();
     }
 
     /// Ends a call that succeeded. The instance is kept unless it has served enough calls, or holds something that the
     /// next call must not find (an open transaction).
-    pub(super) fn give_back(self) {
-        // In this order the instance is dropped before its permit.
-        let Lease { _permit, pool, mut instance } = self;
-        let ctx = instance.store.data_mut();
-        ctx.slice.release();
-        let clean = ctx.end();
+    pub(super) fn give_back(mut self) {
+        let clean = self.end();
+        // In this order the instance is dropped before its permit, and the permit before the version's count.
+        let Lease { version, _permit, pool, mut instance } = self;
         if clean && instance.uses < pool.limits.max_reuse {
             instance.idle_since = Instant::now();
-            pool.instances().push(instance);
+            version.0.keep(instance);
         }
+    }
+
+    /// Ends the call; says whether the instance is as it was before.
+    fn end(&mut self) -> bool {
+        let ctx = self.instance.store.data_mut();
+        ctx.slice.release();
+        if ctx.limits.take_refused() {
+            self.version.0.tally.note_memory();
+        }
+        ctx.end()
     }
 }

@@ -81,6 +81,36 @@ async fn run_within(
     Ok(Report { before: migrations.len() - applied.len(), applied })
 }
 
+/// Runs what has not run yet in a transaction that is rolled back. Returns the files. A lock that is not to be had within
+/// `lock_wait` ends it: a table that is locked stops the application.
+///
+/// # Errors
+/// As [`run`].
+pub async fn rehearse(
+    address: &PostgresAddress,
+    component: &str,
+    dir: &Path,
+    lock_wait: Duration,
+) -> Result<Vec<String>, MigrationError> {
+    let context = Context { address, component };
+    let migrations = files::read(component, dir, Kind::Postgres)?;
+    let mut connection = context.connect(CONNECT_TIMEOUT).await?;
+    let table = context.table(&mut connection).await?;
+    let pending = context.pending(&mut connection, &table, &migrations).await?;
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = {}", lock_wait.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(|e| context.unreadable(&e))?;
+    let mut tried = Vec::new();
+    for migration in pending {
+        let ran = sqlx::raw_sql(for_sqlx(migration).sql).execute(&mut connection).await;
+        ran.map_err(|error| context.failed(migration, MigrateError::Execute(error)))?;
+        tried.push(migration.file.clone());
+    }
+    // The transaction ends with the connection, too.
+    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
+    let _ = connection.close().await;
+    Ok(tried)
+}
+
 /// Where each migration of `dir` stands, and each that ran. Changes nothing.
 ///
 /// # Errors

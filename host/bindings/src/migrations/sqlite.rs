@@ -23,27 +23,68 @@ pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, M
     if migrations.is_empty() {
         return Ok(Report { applied: Vec::new(), before: 0 });
     }
-    let all = context.parse(&migrations)?;
-    let mut connection = context.connect()?;
-    let status = context.compare(&connection, &migrations, &all)?;
-    let pending = standing::pending(component, database.label(), &migrations, &status)?;
-    // Taken at the start of each migration, so that two hosts that start at once wait for each other.
-    connection.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
-    let gauge = guard::install(&mut connection, &history_table(component)).map_err(|e| context.unreadable(&e))?;
-    let mut applied = Vec::new();
-    for migration in pending {
-        let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
-        runner.set_migration_table_name(quoted(&history_table(component)));
-        runner.run(&mut connection).map_err(|e| context.failed(migration, &e, &gauge))?;
-        tracing::debug!(component, database = database.label(), file = %migration.file, "migration applied");
-        applied.push(migration.file.clone());
-    }
+    let (mut connection, applied) = context.apply(context.connect()?, &migrations)?;
     if !applied.is_empty() {
         guard::remove(&mut connection)
             .and_then(|()| database.look_for_virtual_tables(&connection))
             .map_err(|e| context.unreadable(&e))?;
     }
     Ok(Report { before: migrations.len() - applied.len(), applied })
+}
+
+/// Runs what has not run yet in a copy of the database, which is removed afterwards. Returns the files. Blocks on the disk.
+///
+/// # Errors
+/// As [`run`].
+pub fn rehearse(database: &Database, component: &str, dir: &Path) -> Result<Vec<String>, MigrationError> {
+    let context = Context { database, component };
+    let migrations = files::read(component, dir, Kind::Sqlite)?;
+    let connection = context.connect()?;
+    let status = context.compare(&connection, &migrations, &context.parse(&migrations)?)?;
+    if standing::pending(component, database.label(), &migrations, &status)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let no_copy = |reason: String| MigrationError::Database {
+        component: component.to_owned(),
+        database: database.label().to_owned(),
+        reason: format!("no copy can be made to try them in: {reason}"),
+        fix: "make room in the state folder",
+    };
+    let folder = database.path().parent().unwrap_or(Path::new("."));
+    let copy = tempfile::Builder::new().prefix(".rehearsal-").tempdir_in(folder).map_err(|e| no_copy(e.to_string()))?;
+    let path = copy.path().join("copy.db");
+    connection
+        .backup(rusqlite::MAIN_DB, &path, None::<fn(rusqlite::backup::Progress)>)
+        .map_err(|e| no_copy(e.to_string()))?;
+    drop(connection);
+    let connection = sqlite::open_for_migrations(&path).map_err(|e| context.unreadable(&e))?;
+    Ok(context.apply(connection, &migrations)?.1)
+}
+
+impl Context<'_> {
+    /// Applies what is pending in what `connection` leads to.
+    fn apply(
+        self,
+        mut connection: Connection,
+        migrations: &[Migration],
+    ) -> Result<(Connection, Vec<String>), MigrationError> {
+        let Context { database, component } = self;
+        let all = self.parse(migrations)?;
+        let status = self.compare(&connection, migrations, &all)?;
+        let pending = standing::pending(component, database.label(), migrations, &status)?;
+        // Taken at the start of each migration, so that two hosts that start at once wait for each other.
+        connection.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
+        let gauge = guard::install(&mut connection, &history_table(component)).map_err(|e| self.unreadable(&e))?;
+        let mut applied = Vec::new();
+        for migration in pending {
+            let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
+            runner.set_migration_table_name(quoted(&history_table(component)));
+            runner.run(&mut connection).map_err(|e| self.failed(migration, &e, &gauge))?;
+            tracing::debug!(component, database = database.label(), file = %migration.file, "migration applied");
+            applied.push(migration.file.clone());
+        }
+        Ok((connection, applied))
+    }
 }
 
 /// Where each migration of `dir` stands, and each that ran. Blocks on the disk; changes nothing.

@@ -12,7 +12,6 @@ use souk_codec::FunctionCodec;
 use souk_runtime::{Failure, Pool, vital};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,10 +103,12 @@ impl DeliveryOutcome {
 impl DeliveryWorker {
     /// The worker of a component; `None` when the component exports no function that a message can call.
     fn of(pool: &Arc<Pool>) -> Option<Self> {
-        let functions = pool.compiled().exported.functions.iter().enumerate();
+        let active = pool.active();
+        let functions = active.compiled().exported.functions.iter();
         let handlers: Vec<Handler> = functions
-            .filter(|(_, function)| contract::is_delivery(&function.ty))
-            .filter_map(|(position, function)| {
+            .filter(|function| contract::is_delivery(&function.ty))
+            .filter_map(|function| {
+                let position = pool.position(&function.interface, &function.name)?;
                 let key = Key {
                     target: pool.component().clone(),
                     interface: function.interface.as_str().into(),
@@ -168,12 +169,8 @@ impl DeliveryWorker {
                 ));
             }
         };
-        let context = CallContext {
-            deadline: Instant::now() + self.pool.call_deadline(),
-            trace: message.trace.as_str().into(),
-            hops: message.hops,
-            rest: None,
-        };
+        let context =
+            CallContext { hops: message.hops, ..CallContext::new(message.trace.as_str(), self.pool.call_deadline()) };
         match self.pool.call(handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {
                 Verdict::Done => DeliveryOutcome::Delivered,

@@ -92,10 +92,12 @@ impl Service {
         let mut served = Vec::new();
         for pattern in patterns {
             let failed = |error: LinkError| NestError { line: pattern.line, error };
-            let functions = &pool.compiled().exported.functions;
-            let found = functions.iter().enumerate().find(|(_, function)| {
-                function.name == pattern.function && pattern.interface.covers(&function.interface)
-            });
+            let active = pool.active();
+            let functions = &active.compiled().exported.functions;
+            let found = functions
+                .iter()
+                .find(|function| function.name == pattern.function && pattern.interface.covers(&function.interface));
+            let found = found.and_then(|export| Some((pool.position(&export.interface, &export.name)?, export)));
             let Some((position, export)) = found else {
                 let offers: Vec<String> =
                     functions.iter().map(|function| format!("{}#{}", function.interface, function.name)).collect();

@@ -70,7 +70,7 @@ impl Channel {
             server: trigger.address.clone(),
             name: trigger.channel.as_str().into(),
             line: trigger.line,
-            function: handler(&pool.compiled().exported)?,
+            function: place_of_handler(pool)?,
             pool: pool.clone(),
             slots: slots.clone(),
         })
@@ -112,6 +112,14 @@ fn said(error: &Val) -> String {
         _ => "an error".to_owned(),
     };
     printable(&text.chars().take(200).collect::<String>().replace('\n', " "))
+}
+
+/// The place of the function for messages in the component's table.
+fn place_of_handler(pool: &Pool) -> Option<usize> {
+    let active = pool.active();
+    let exported = &active.compiled().exported;
+    let function = exported.functions.get(handler(exported)?)?;
+    pool.position(&function.interface, &function.name)
 }
 
 /// Where the function for messages is among the exports.

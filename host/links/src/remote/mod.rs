@@ -21,6 +21,7 @@
 //! | `Souk-Deadline` | the same as milliseconds since 1970: a call is not started more than [`MAX_CLOCK_SKEW`] past it; it is |
 //! | `Souk-Trace` | the trace id; a new one |
 //! | `Souk-Hops` | links crossed so far, at most [`MAX_HOPS`](souk_bindings::call::MAX_HOPS); 1 |
+//! | `Souk-Draw` | which version of each component the tree of calls sees while one is tried out, below 10,000; drawn anew |
 //! | `Souk-Caller` | the component that calls, for logs; `-` |
 //!
 //! | header of an answer | meaning |

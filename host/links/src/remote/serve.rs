@@ -151,9 +151,11 @@ impl Serving {
 
 /// What the component of `pool` offers.
 fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
-    let (exported, component) = (&pool.compiled().exported, pool.component());
+    let (active, component) = (pool.active(), pool.component());
+    let exported = &active.compiled().exported;
     let mut endpoints = Vec::new();
-    for (position, function) in exported.functions.iter().enumerate() {
+    for function in &exported.functions {
+        let Some(position) = pool.position(&function.interface, &function.name) else { continue };
         // What has handles, as WASI's own interfaces, nobody can be linked to.
         let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
         let codec = codec.within(pool.limits().call_bytes.as_u64());

@@ -6,7 +6,7 @@
 use super::MAX_CLOCK_SKEW;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
-use souk_bindings::call::{CallContext, MAX_HOPS};
+use souk_bindings::call::{CallContext, DRAWS, MAX_HOPS};
 use souk_runtime::Failure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ const TIMEOUT: HeaderName = HeaderName::from_static("Souk-Timeout");
 const DEADLINE: HeaderName = HeaderName::from_static("Souk-Deadline");
 const TRACE: HeaderName = HeaderName::from_static("Souk-Trace");
 const HOPS: HeaderName = HeaderName::from_static("Souk-Hops");
+const DRAW: HeaderName = HeaderName::from_static("Souk-Draw");
 const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
@@ -63,6 +64,7 @@ pub(super) fn call(id: &str, caller: &str, context: &CallContext) -> HeaderMap {
     headers.insert(DEADLINE, HeaderValue::from(now().saturating_add(left)));
     headers.insert(TRACE, value(&context.trace));
     headers.insert(HOPS, HeaderValue::from(u64::from(context.hops)));
+    headers.insert(DRAW, HeaderValue::from(u64::from(context.draw)));
     headers.insert(CALLER, value(caller));
     headers
 }
@@ -89,10 +91,12 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
     let timeout = timeout.map_or(most, |left| most.min(Duration::from_millis(left)));
     let trace = text(TRACE).filter(|trace| is_plain(trace)).map(Arc::from);
     let trace = trace.unwrap_or_else(|| format!("nats-{}", Uuid::now_v7().simple()).into());
+    let drawn = CallContext::new(trace, timeout);
+    let draw = number(DRAW)?.and_then(|draw| u16::try_from(draw).ok()).map_or(drawn.draw, |draw| draw % DRAWS);
     Ok(Envelope {
         id: text(CALL).filter(|id| is_plain(id)).map(str::to_owned),
         caller: text(CALLER).filter(|name| is_plain(name)).unwrap_or("-").to_owned(),
-        context: CallContext { hops, ..CallContext::new(trace, timeout) },
+        context: CallContext { hops, draw, ..drawn },
     })
 }
 
@@ -250,7 +254,7 @@ mod tests {
             prop_assert_eq!(read.id, Some(id));
             prop_assert_eq!(read.caller, caller);
             prop_assert_eq!(&*read.context.trace, trace.as_str());
-            prop_assert_eq!(read.context.hops, hops);
+            prop_assert_eq!((read.context.hops, read.context.draw), (hops, context.draw));
             prop_assert!(read.context.remaining() <= MOST.min(Duration::from_millis(left)));
         }
 

@@ -6,7 +6,8 @@ use super::problem::Problem;
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
-use super::{Admin, console, facts, messages};
+use super::{Admin, console, deployments, facts, messages};
+use crate::fetch::MAX_COMPONENT_BYTES;
 use crate::http::ADMIN_COOKIE as COOKIE;
 use crate::usage;
 use bytes::Bytes;
@@ -179,24 +180,47 @@ impl Asked<'_> {
                 let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());
                 json(&facts::log(admin, number("after"), number("lines")))
             }
+            Action::Versions => json(&deployments::versions(&admin.app, head.uri.query())?),
             Action::Call
             | Action::RetryMessage
             | Action::DropMessage
             | Action::RetryDead
             | Action::DropDead
+            | Action::Deploy
+            | Action::RollBack
+            | Action::Promote
+            | Action::Reload
             | Action::RenewTokens => Err(Problem::bad("this changes something")),
         }
     }
 
     /// What changes something: the log says who has asked for what, before it is done.
     async fn change(self, action: Action, id: String) -> Result<Answer, Problem> {
-        let Asked { admin, asker, body, .. } = self;
+        let Asked { admin, asker, body, head, .. } = self;
+        let query = head.uri.query();
         let note = |what: &str| tracing::info!("administration: {asker} asks to {what}");
         match action {
             Action::Call => {
                 let request: CallRequest = read(body, MAX_MESSAGE_BYTES).await?;
                 note(&format!("call {} of {}", logged(&request.function), logged(&request.component)));
                 json(&call(&admin.app, request).await?)
+            }
+            Action::Deploy => {
+                let file = read_bytes(body, MAX_COMPONENT_BYTES as usize).await?;
+                note(&format!("deploy {}", logged(&id)));
+                json(&deployments::deploy(&admin.app, id, query, file.to_vec(), asker.to_string()).await?)
+            }
+            Action::RollBack => {
+                note(&format!("roll {} back", logged(&id)));
+                json(&deployments::roll_back(&admin.app, &id, query, &asker.to_string()).await?)
+            }
+            Action::Promote => {
+                note(&format!("let the version of {} serve that is tried out", logged(&id)));
+                json(&deployments::promote(&admin.app, &id, &asker.to_string()).await?)
+            }
+            Action::Reload => {
+                note("apply the manifest as it is now");
+                json(&admin.reload().await?)
             }
             Action::RenewTokens => {
                 note("renew the tokens");
@@ -233,15 +257,21 @@ fn internal(error: SecretError) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("{error}\n  fix: {}", error.fix()))
 }
 
-/// The JSON in a body of at most `most` bytes.
-async fn read<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, Problem> {
+/// A body of at most `most` bytes.
+async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, Problem> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     let body = whole.map_err(late)?.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
         true => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format_args!("the body is larger than {most} bytes")),
         false => Problem::bad("the body broke off"),
     })?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+    Ok(body.to_bytes())
+}
+
+/// The JSON in a body of at most `most` bytes.
+async fn read<T: DeserializeOwned>(body: Incoming, most: usize) -> Result<T, Problem> {
+    let body = read_bytes(body, most).await?;
+    serde_json::from_slice(&body).map_err(|error| {
         // Without what stands there: it may be a secret.
         let what = if error.is_data() { "has not the members that it needs" } else { "is no JSON" };
         let place = (error.line(), error.column());

@@ -82,13 +82,14 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
         let message = format!("there is no component `{component}`\n  fix: name one of {}", known.join(", "));
         return Err(Problem::not_found(message));
     };
-    let functions = &pool.compiled().exported.functions;
-    let named: Vec<(usize, &Function)> =
-        functions.iter().enumerate().filter(|(_, f)| is_named(&f.interface, &f.name, &function)).collect();
-    if let [(_, first), (_, second), ..] = named.as_slice() {
+    let active = pool.active();
+    let functions = &active.compiled().exported.functions;
+    let named: Vec<&Function> = functions.iter().filter(|f| is_named(&f.interface, &f.name, &function)).collect();
+    if let [first, second, ..] = named.as_slice() {
         return Err(ambiguous(&function, &first.interface, &second.interface));
     }
-    let Some((position, called)) = named.first().copied() else {
+    let found = named.first().and_then(|f| Some((pool.position(&f.interface, &f.name)?, *f)));
+    let Some((position, called)) = found else {
         if callable(functions).next().is_none() {
             return Err(Problem::not_found(format_args!(
                 "component `{component}` has no function `{function}`, and none that can be called by hand\n  \
@@ -219,7 +220,7 @@ pub async fn list(app: &App) -> Vec<Listed> {
             Err(error) => return vec![Listed { signature: error.to_string(), remote: false, ..nobody(component) }],
         };
         match (pool, app.remote()) {
-            (Some(pool), _) => list_local(component, pool.compiled()),
+            (Some(pool), _) => list_local(component, pool.active().compiled()),
             (None, Some(remote)) => list_remote(remote, component).await,
             (None, None) => vec![nobody(component)],
         }

@@ -3,6 +3,7 @@
 use super::call::{CallReply, CallRequest, Listed};
 use super::problem::Problem;
 use super::serve::MAX_MESSAGE_BYTES;
+use crate::app::deploy::{Deployed, Reloaded, VersionFacts};
 use crate::usage::Used;
 use bytes::Bytes;
 use http::{Method, Request};
@@ -27,6 +28,10 @@ pub struct TokenValues {
     pub read: String,
     /// The one that may do everything.
     pub full: String,
+}
+
+fn of_component(component: &str) -> String {
+    format!("/v1/components/{}", utf8_percent_encode(component, NON_ALPHANUMERIC))
 }
 
 #[derive(Deserialize)]
@@ -111,6 +116,48 @@ impl RunningHost {
     pub async fn sign_in(&mut self) -> anyhow::Result<Option<String>> {
         let Code { url } = self.ask(Method::POST, "/v1/codes", Vec::new()).await?;
         Ok(url)
+    }
+
+    /// Lets the host deploy `file` as a new version of a component, or what its manifest names; `options` is the query.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn deploy(&mut self, component: &str, options: &str, file: Vec<u8>) -> anyhow::Result<Deployed> {
+        self.ask(Method::POST, &format!("{}/deploy?{options}", of_component(component)), file).await
+    }
+
+    /// Lets the host go back to a version, or the one before.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn roll_back(&mut self, component: &str, version: Option<u64>) -> anyhow::Result<Deployed> {
+        let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
+        self.ask(Method::POST, &format!("{}/rollback{query}", of_component(component)), Vec::new()).await
+    }
+
+    /// Lets the version serve that is tried out.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn promote(&mut self, component: &str) -> anyhow::Result<Deployed> {
+        self.ask(Method::POST, &format!("{}/promote", of_component(component)), Vec::new()).await
+    }
+
+    /// Lets the host apply its manifest as it is now.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn reload(&mut self) -> anyhow::Result<Reloaded> {
+        self.ask(Method::POST, "/v1/reload", Vec::new()).await
+    }
+
+    /// The versions of a component, or of all.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn versions(&mut self, component: Option<&str>) -> anyhow::Result<Vec<VersionFacts>> {
+        let query = component.map(|name| format!("?component={}", utf8_percent_encode(name, NON_ALPHANUMERIC)));
+        self.ask(Method::GET, &format!("/v1/versions{}", query.unwrap_or_default()), Vec::new()).await
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<T> {

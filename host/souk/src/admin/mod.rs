@@ -20,6 +20,7 @@ pub(crate) mod answer;
 pub mod call;
 pub mod client;
 mod console;
+mod deployments;
 mod facts;
 pub mod messages;
 mod problem;
@@ -29,12 +30,16 @@ pub(crate) mod sessions;
 pub(crate) mod tokens;
 
 use crate::app::App;
+use crate::app::deploy::Reloaded;
+use crate::http::Tls;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::telemetry::LogTail;
 pub use client::RunningHost;
+use http::StatusCode;
 pub use problem::Problem;
 use sessions::Sessions;
+use souk_manifest::Application;
 use souk_manifest::limits::FixedLimit;
 use std::sync::Arc;
 pub(crate) use tokens::Tokens;
@@ -44,6 +49,37 @@ use tokio_util::task::TaskTracker;
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS].concat()
+}
+
+/// The manifest as it is now, and the listeners' certificates.
+pub(crate) struct Reload {
+    pub(crate) manifest: Box<dyn Fn() -> anyhow::Result<Application> + Send + Sync>,
+    pub(crate) certificates: Vec<Tls>,
+}
+
+impl Admin {
+    /// Applies what has changed in the manifest and in the files of certificates.
+    ///
+    /// # Errors
+    /// When something in it is wrong; nothing has changed then.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, Problem> {
+        let application = tokio::task::block_in_place(|| (self.reload.manifest)());
+        let application = application.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error))?;
+        let mut done = self.app.reload(&application).await?;
+        for tls in &self.reload.certificates {
+            match tls.reload() {
+                Ok(()) => done.applied.push("the certificate".to_owned()),
+                Err(error) => done.left.push(format!("the certificate: {error}")),
+            }
+        }
+        for line in &done.left {
+            tracing::warn!("reload: {line}");
+        }
+        for line in &done.applied {
+            tracing::info!("reload: {line} applied");
+        }
+        Ok(done)
+    }
 }
 
 /// What the API is about.
@@ -59,6 +95,8 @@ pub struct Admin {
     /// Where the administration is served, besides the control socket.
     pub(crate) listener: Option<String>,
     pub(crate) started: Instant,
+    /// Reads the manifest, certificates and all, as it is now.
+    pub(crate) reload: Reload,
     /// Requests that change something: a drain waits for them.
     pub(crate) changes: TaskTracker,
 }

@@ -31,6 +31,11 @@ pub(crate) enum Action {
     Budgets,
     Limits,
     Log,
+    Versions,
+    Deploy,
+    RollBack,
+    Promote,
+    Reload,
 }
 
 /// A route.
@@ -81,6 +86,11 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/budgets", Right::Read, Action::Budgets),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
+    get("/v1/versions", Right::Read, Action::Versions),
+    post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
+    post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
+    post("/v1/components/{id}/promote", Right::Full, Action::Promote),
+    post("/v1/reload", Right::Full, Action::Reload),
 ];
 
 impl Action {
@@ -92,6 +102,10 @@ impl Action {
             | Action::DropMessage
             | Action::RetryDead
             | Action::DropDead
+            | Action::Deploy
+            | Action::RollBack
+            | Action::Promote
+            | Action::Reload
             | Action::RenewTokens => true,
             Action::Console(_)
             | Action::Live
@@ -108,6 +122,7 @@ impl Action {
             | Action::Readiness
             | Action::Budgets
             | Action::Limits
+            | Action::Versions
             | Action::Log => false,
         }
     }

@@ -93,7 +93,7 @@ pub(crate) fn bind_socket(path: &Path) -> Result<UnixListener, AdminError> {
 pub(crate) struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<Tls>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Listener {

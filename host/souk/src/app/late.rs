@@ -40,7 +40,7 @@ impl App {
         let mut names: BTreeSet<String> = self.application.led_to([component].into_iter());
         names.retain(|name| !known.contains_key(name));
         let part = self.application.restricted_to(&names);
-        let (codes, mut mistakes) = compile(&self.engine, &part, &|_| {}).await?;
+        let (codes, mut mistakes) = compile(&self.engine, &part, &BTreeMap::new(), &|_| {}).await?;
         let mut shared = self.shared.clone();
         mistakes.extend(shared.open(&part, &self.state, self.remote.as_ref().map(Remote::nats)).await);
         let mut wiring = Wiring {
@@ -53,6 +53,7 @@ impl App {
             remote: self.remote.as_ref(),
             codes,
             pools: known,
+            ids: BTreeMap::new(),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes,

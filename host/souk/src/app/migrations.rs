@@ -3,10 +3,12 @@
 use souk_bindings::migrations::{self, MigrationError, Standing, Status, Target};
 use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
-use souk_manifest::{Application, ManifestErrors, PostgresAddress};
+use souk_manifest::{Application, Component, ManifestErrors, PostgresAddress};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Migrations could not be run or read.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,46 @@ pub(super) async fn run(
 ) -> Result<Vec<(String, usize)>, MigrateError> {
     let jobs = jobs(application, databases)?;
     Ok(run_all(jobs).await?.into_iter().filter(|(_, applied)| *applied > 0).collect())
+}
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of migrations of a new version.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// How long a migration that is tried out may wait for a lock on PostgreSQL, which stops others while it waits.
+    const REHEARSAL_LOCK_WAIT: Duration = Duration::from_secs(2);
+}
+
+/// Tries out what is pending of `component`: in a copy of its SQLite database, or in a transaction of PostgreSQL that is
+/// rolled back. Returns the files.
+pub(super) async fn rehearse(
+    application: &Application,
+    component: &Component,
+    databases: &Databases,
+) -> Result<Vec<String>, MigrateError> {
+    let only = BTreeSet::from([component.name.clone()]);
+    let mut tried = Vec::new();
+    for Job { component, dir, database } in jobs(&application.restricted_to(&only), databases)? {
+        tried.extend(match database {
+            Place::Sqlite(database) => {
+                let rehearse = move || migrations::sqlite::rehearse(&database, &component, &dir);
+                tokio::task::spawn_blocking(rehearse).await??
+            }
+            Place::Postgres(address) => {
+                migrations::postgres::rehearse(&address, &component, &dir, REHEARSAL_LOCK_WAIT).await?
+            }
+        });
+    }
+    Ok(tried)
+}
+
+/// Runs what is pending of `component`.
+pub(super) async fn run_of(
+    application: &Application,
+    component: &Component,
+    databases: &Databases,
+) -> Result<(), MigrateError> {
+    run(&application.restricted_to(&BTreeSet::from([component.name.clone()])), databases).await.map(|_| ())
 }
 
 fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {

@@ -3,6 +3,7 @@
 //! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
 //! error names the component and what would fix it. Nothing is served by halves.
 
+pub(crate) mod deploy;
 mod dispatch;
 mod error;
 mod grants;
@@ -79,6 +80,8 @@ pub struct App {
     edge_uses: OnceLock<Box<dyn Fn() -> Vec<Use> + Send + Sync>>,
     fairness: Fairness,
     state: StateFolder,
+    /// The versions of components.
+    deployments: deploy::Deployments,
     // Last: the pools' stores belong to it.
     engine: Engine,
 }

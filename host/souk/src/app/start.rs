@@ -1,5 +1,8 @@
 //! From a checked manifest to a running application.
 
+use super::deploy::Deployments;
+use super::deploy::chosen;
+use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
 use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
@@ -11,9 +14,11 @@ use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, vital};
+use souk_runtime::{
+    CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, VersionConfig, VersionId, vital,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -111,7 +116,11 @@ impl App {
                 None => Ok(()),
             }
         };
-        let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &progress), agreed)?;
+        let kept = Kept::of(state.path());
+        let (chosen, wrong) = chosen::choose(&part, &kept);
+        let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
+        let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
+        mistakes.extend(wrong);
         let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()? };
         let mut shared = Shared::new(&application, boundaries)?;
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
@@ -130,6 +139,7 @@ impl App {
             remote: remote.as_ref(),
             codes,
             pools: BTreeMap::new(),
+            ids: chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect(),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes,
@@ -166,6 +176,7 @@ impl App {
             edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
+            deployments: Deployments::new(kept, chosen),
             engine,
         });
         app.shared.set_internal(dispatch::dispatch(&app));
@@ -177,15 +188,16 @@ impl App {
 }
 
 /// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds. Returns
-/// the code of each component, and what is wrong with the other files.
+/// the code of each component, and what is wrong with the other files. A component's file is that of `chosen`, or the manifest's.
 pub(super) async fn compile(
     engine: &Engine,
     application: &Application,
+    chosen: &BTreeMap<String, PathBuf>,
     progress: &impl Fn(Progress),
 ) -> Result<(BTreeMap<String, Component>, Vec<Diagnostic>), StartError> {
     let mut files: BTreeMap<&Path, Vec<String>> = BTreeMap::new();
     for declared in application.here() {
-        files.entry(&declared.source).or_default().push(declared.name.clone());
+        files.entry(chosen.get(&declared.name).unwrap_or(&declared.source)).or_default().push(declared.name.clone());
     }
     let mut tasks = tokio::task::JoinSet::new();
     let mut compiling: BTreeMap<Vec<String>, u64> = BTreeMap::new();
@@ -244,6 +256,8 @@ pub(super) struct Wiring<'a> {
     pub(super) remote: Option<&'a Remote>,
     pub(super) codes: BTreeMap<String, Component>,
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
+    /// Which version of each component it is.
+    pub(super) ids: BTreeMap<String, VersionId>,
     /// What is called at other hosts.
     pub(super) expected: Vec<ExpectedType>,
     /// The components that were wired, or could not be.
@@ -259,11 +273,32 @@ impl Wiring<'_> {
         if let Some(pool) = self.pools.get(name) {
             return Some(pool.clone());
         }
-        let application = self.application;
-        let (declared, code) = (application.components.get(name)?, self.codes.get(name)?.clone());
         if !self.tried.insert(name.to_owned()) {
             return None;
         }
+        let (compiled, declared) = (self.linked(name), self.application.components.get(name)?);
+        let grants = match self.shared.grant(declared, self.application, self.state) {
+            Ok(grants) => Arc::new(grants),
+            Err(mistake) => {
+                self.mistakes.push(mistake);
+                return None;
+            }
+        };
+        let id = self.ids.get(name).cloned().unwrap_or_else(|| VersionId::first("", &*self.application.version));
+        let pool = Pool::new(PoolConfig {
+            version: VersionConfig { id, compiled: compiled?, grants },
+            limits: declared.limits.clone(),
+            fairness: self.fairness.clone(),
+            boundaries: self.shared.boundaries().clone(),
+        });
+        self.pools.insert(name.into(), pool.clone());
+        Some(pool)
+    }
+
+    /// The code of `name`, linked to what it depends on; `None` where something is wrong with it.
+    pub(super) fn linked(&mut self, name: &str) -> Option<Compiled> {
+        let application = self.application;
+        let (declared, code) = (application.components.get(name)?, self.codes.get(name)?.clone());
         // All of them first, so that what is wrong with them is not taken for this component's.
         let targets: Vec<_> = declared.dependencies.iter().map(|dependency| self.pool(&dependency.component)).collect();
         let known = self.mistakes.len();
@@ -288,13 +323,6 @@ impl Wiring<'_> {
         }
         let nats = self.remote.map(Remote::nats);
         self.mistakes.extend(nest::link(&mut linker, self.engine, application, declared, &code, nats));
-        let grants = match self.shared.grant(declared, application, self.state) {
-            Ok(grants) => Arc::new(grants),
-            Err(mistake) => {
-                self.mistakes.push(mistake);
-                return None;
-            }
-        };
         // The linker's words about what is wrong already would be the same once more.
         if !complete || self.mistakes.len() > known {
             return None;
@@ -307,17 +335,7 @@ impl Wiring<'_> {
             }
         };
         self.mistakes.extend(imports::check_idempotent(application, declared, &compiled.exported));
-        let (limits, fairness) = (declared.limits.clone(), self.fairness.clone());
-        let pool = Pool::new(PoolConfig {
-            compiled,
-            grants,
-            limits,
-            fairness,
-            version: application.version.clone(),
-            boundaries: self.shared.boundaries().clone(),
-        });
-        self.pools.insert(name.into(), pool.clone());
-        Some(pool)
+        Some(compiled)
     }
 
     fn link(
@@ -391,7 +409,7 @@ impl Wiring<'_> {
 /// Checks that every component of this host that has a route, or is middleware of one, handles HTTP. Returns the routes
 /// of those that do not.
 #[must_use]
-fn check_routes(
+pub(super) fn check_routes(
     engine: &wasmtime::Engine,
     application: &Application,
     codes: &BTreeMap<String, Component>,

@@ -2,6 +2,7 @@
 
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{Entry, FORMAT, LIST, List, digest, elsewhere, files, sync_folder};
+use crate::app::deploy::kept::Kept;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 use souk_manifest::Application;
@@ -87,6 +88,8 @@ pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<Li
     for snapshot in snapshots {
         entries.push(copy(&snapshot, folder)?);
     }
+    let (versions, components) = versions(application, state, folder).map_err(unwritable)?;
+    entries.extend(versions);
     let list = List {
         format: FORMAT,
         souk: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,7 +97,7 @@ pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<Li
         version: application.version.clone(),
         taken,
         files: entries,
-        components: components(application),
+        components,
         elsewhere,
     };
     write_list(&list, folder).map_err(unwritable)?;
@@ -150,12 +153,34 @@ fn copy_pages(reader: &Connection, target: &Path) -> Result<(), Failed> {
     if found == "ok" { Ok(()) } else { Err(Failed::Damaged(found)) }
 }
 
-fn components(application: &Application) -> BTreeMap<String, String> {
-    let here = application.here().filter_map(|component| {
-        let (_, sha256) = digest(&component.source).ok()?;
-        Some((component.name.clone(), sha256))
-    });
-    here.collect()
+/// Copies the versions of components that are kept; returns the copies, and the digest of each component that serves.
+fn versions(
+    application: &Application,
+    state: &Path,
+    folder: &Path,
+) -> io::Result<(Vec<Entry>, BTreeMap<String, String>)> {
+    let (kept, mut entries, mut serving) = (Kept::of(state), BTreeMap::new(), BTreeMap::new());
+    for component in application.here() {
+        let Some(book) = kept.book(&component.name)? else {
+            if let Ok((_, sha256)) = digest(&component.source) {
+                serving.insert(component.name.clone(), sha256);
+            }
+            continue;
+        };
+        if let Some(active) = book.active() {
+            serving.insert(component.name.clone(), active.digest.clone());
+        }
+        let files = book.versions.iter().map(|version| format!("versions/files/{}.wasm", version.digest));
+        for place in files.chain([format!("versions/{}.json", component.name)]) {
+            let target = folder.join(&place);
+            make(target.parent().unwrap_or(folder))?;
+            std::fs::copy(state.join(&place), &target)?;
+            File::open(&target)?.sync_all()?;
+            let (bytes, sha256) = digest(&target)?;
+            entries.insert(place.clone(), Entry { path: place, also: Vec::new(), bytes, sha256 });
+        }
+    }
+    Ok((entries.into_values().collect(), serving))
 }
 
 /// Writes the list: under its name stands nothing, or all of it.

@@ -3,7 +3,7 @@
 //! A backup is a copy of every SQLite file of the application (databases, key-value stores, the queue of durable
 //! messages), all of the same moment ([`snapshot`]), and a list of them with their digests, which is written last: a folder
 //! without the list is no backup. What lives in PostgreSQL, NATS or Redis is named in the list and is not in the folder:
-//! those have backups of their own.
+//! those have backups of their own. The versions of components that are kept are in it, so that what served serves again.
 //!
 //! Secrets are left out, because a backup lies about in more places than a shop does.
 
@@ -30,7 +30,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
 pub const LIST: &str = "backup.json";
 
 /// The format that this host writes; it reads this one and those before it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is in a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,6 +137,12 @@ fn check(entry: &Entry, folder: &Path) -> Result<PathBuf, RestoreError> {
 /// Whether `place` is one of a state folder's files, and leads nowhere else.
 fn is_place(place: &str) -> bool {
     let Some((folder, name)) = place.split_once('/') else { return false };
+    if folder == "versions" {
+        let is_name =
+            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let name = name.strip_suffix(".json").or_else(|| name.strip_prefix("files/")?.strip_suffix(".wasm"));
+        return name.is_some_and(is_name);
+    }
     ["sqlite", "key_value", "durable"].contains(&folder)
         && name.ends_with(".db")
         && !name.starts_with('.')
@@ -192,6 +198,10 @@ mod tests {
             ("durable/messages.db", true),
             ("secrets/jwt_secret", false),
             ("sqlite/../secrets/x.db", false),
+            ("versions/shop.json", true),
+            ("versions/files/0a1b.wasm", true),
+            ("versions/../secrets/x.json", false),
+            ("versions/files/../x.wasm", false),
             ("/etc/x.db", false),
             ("sqlite/a/b.db", false),
             ("sqlite/.x.db", false),

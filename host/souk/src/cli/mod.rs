@@ -8,6 +8,7 @@ mod admin;
 mod backup;
 mod build;
 mod call;
+mod deploy;
 mod doctor;
 mod event_table;
 mod events;
@@ -27,6 +28,7 @@ mod stale;
 mod test;
 mod up;
 mod wait;
+mod watch;
 mod wit;
 
 use clap::{Args, Parser, Subcommand};
@@ -50,7 +52,8 @@ souk_manifest::fixed_limits! {
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [FIXED_LIMITS, reach::FIXED_LIMITS, health::FIXED_LIMITS, stale::FIXED_LIMITS];
-    [parts.concat(), test::FIXED_LIMITS.to_vec(), wait::FIXED_LIMITS.to_vec()].concat()
+    [parts.concat(), [test::FIXED_LIMITS, wait::FIXED_LIMITS, watch::FIXED_LIMITS, signals::FIXED_LIMITS].concat()]
+        .concat()
 }
 
 /// Runs applications of sandboxed WebAssembly components with typed links between them.
@@ -73,6 +76,8 @@ enum Command {
     Wit(wit::Wit),
     /// Start the application and serve it over HTTP
     Up(up::Up),
+    /// Build and serve the application, and build and serve each component anew whose sources change
+    Watch(up::Up),
     /// Build and start the application, and run the command that tests it
     Test(test::Test),
     /// Call one function of a component, in the running host or, when none runs, in one started for the call
@@ -83,6 +88,14 @@ enum Command {
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Let a new version of a component serve in the running host, or try it out with a share of the calls
+    Deploy(deploy::Deploy),
+    /// Show the versions of components in the running host
+    Versions(deploy::Versions),
+    /// Go back to the version of a component that served before
+    Rollback(deploy::Rollback),
+    /// Let the running host apply its manifest as it is now, as far as that needs no restart
+    Reload(deploy::Reload),
     /// Check the toolchain and the manifest; show grants and limits
     Doctor(doctor::Doctor),
     /// Show how much of each budget the running host uses
@@ -275,10 +288,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Wit(wit) => wit.run(),
                 Command::Test(test) => test.run().await,
                 Command::Up(up) => up.run().await,
+                Command::Watch(up) => up.watching().run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Deploy(deploy) => deploy.run().await,
+                Command::Versions(versions) => versions.run().await,
+                Command::Rollback(rollback) => rollback.run().await,
+                Command::Reload(reload) => reload.run().await,
                 Command::Doctor(doctor) => doctor.run().await,
                 Command::Limits(limits) => limits.run().await,
                 Command::Backup(backup) => backup.run().await,

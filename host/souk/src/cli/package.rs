@@ -177,8 +177,15 @@ mod with {
     /// Says what an application out of a package is granted, before anything of it runs.
     pub(crate) fn show_grants(application: &Application) {
         for line in describe(application, "").lines().filter(|line| !line.is_empty()) {
-            output::note(line);
+            // A stranger's words must not move the cursor.
+            output::note(&line.chars().flat_map(printable).collect::<String>());
         }
+    }
+
+    /// A character as it is, or what stands for one that a terminal would obey.
+    fn printable(c: char) -> impl Iterator<Item = char> {
+        let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+        plain.into_iter().chain(escaped.into_iter().flatten())
     }
 }
 

@@ -1,22 +1,71 @@
 //! Signals to a host that serves.
 //!
-//! SIGTERM, SIGINT and SIGQUIT drain it. SIGHUP, SIGUSR1 and SIGUSR2, which end a process that does not know them, are
-//! logged and ignored: an operator sends them to a daemon without meaning to stop it.
+//! SIGTERM, SIGINT and SIGQUIT drain it. SIGHUP lets it apply its manifest and certificates as they are now, as `souk reload`
+//! does. SIGUSR1 and SIGUSR2, which end a process that does not know them, are logged and ignored: an operator sends them to a
+//! daemon without meaning to stop it. Until the application serves, so is SIGHUP.
 
 use super::output;
+use crate::admin::Admin;
+use crate::http::Tls;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Logs SIGHUP, SIGUSR1 and SIGUSR2 from now on, and does nothing else about them.
+souk_manifest::fixed_limits! {
+    /// The fixed limits of certificates.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// How often the files of certificates are looked at.
+    const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
+}
+
+/// Applies the manifest on SIGHUP, and a certificate whose file has changed.
+///
+/// # Errors
+/// When the system does not let the process handle the signal.
+pub(super) fn reload(admin: Arc<Admin>, certificates: Vec<Tls>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: applying the manifest as it is now");
+            if let Err(problem) = admin.reload().await {
+                tracing::error!("nothing was applied: {problem}");
+            }
+        }
+    });
+    for tls in certificates {
+        tokio::spawn(async move {
+            let (mut tick, mut seen) = (tokio::time::interval(CERTIFICATE_INTERVAL), tls.changed());
+            loop {
+                tick.tick().await;
+                let changed = tls.changed();
+                if changed == seen {
+                    continue;
+                }
+                match tls.reload() {
+                    Ok(()) => tracing::info!("the certificate has changed: new connections get it"),
+                    // The key may follow in a moment.
+                    Err(error) => {
+                        tracing::warn!("the certificate has changed and cannot be used: {error}");
+                        continue;
+                    }
+                }
+                seen = changed;
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Logs SIGUSR1 and SIGUSR2 from now on, and does nothing else about them.
 ///
 /// # Errors
 /// When the system does not let the process handle them.
 pub(super) fn ignore() -> std::io::Result<()> {
-    for (name, kind) in [
-        ("SIGHUP", SignalKind::hangup()),
-        ("SIGUSR1", SignalKind::user_defined1()),
-        ("SIGUSR2", SignalKind::user_defined2()),
-    ] {
+    // Who has asked for it once is not ended by it any more.
+    drop(signal(SignalKind::hangup())?);
+    for (name, kind) in [("SIGUSR1", SignalKind::user_defined1()), ("SIGUSR2", SignalKind::user_defined2())] {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {

@@ -4,10 +4,10 @@ use super::package::{WishArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals, stale};
+use super::{build, given, output, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
-use crate::admin::{Admin, Tokens};
+use crate::admin::{Admin, Reload, Tokens};
 use crate::app::{App, Progress, Seeds};
 use crate::fetch::{self, Wanted};
 use crate::http::{Edge, Tls, TlsError};
@@ -17,7 +17,7 @@ use crate::telemetry::{self, Format, Log};
 use crate::{descriptors, machine};
 use clap::Args;
 use souk_manifest::state::{self, StateFolder};
-use souk_manifest::{Application, Manifest};
+use souk_manifest::{Application, HostValues, LoadOptions, Manifest};
 use souk_runtime::{lost, vital};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ pub(super) struct Up {
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
+    /// Build a component anew whose sources change (`watch` under [component.NAME.build]), and let it serve
+    #[arg(long)]
+    watch: bool,
     /// Where to serve HTTP; port 0 takes a free one [default: SPIN_HTTP_LISTEN_ADDR, or 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -96,12 +99,19 @@ impl Up {
         Ok(())
     }
 
+    /// What `souk watch` does.
+    pub(super) fn watching(self) -> Self {
+        Up { build: true, watch: true, ..self }
+    }
+
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // Read before anything is done: a build takes time.
         let seeds = self.seeds()?;
         let packaged = self.app.obtain(&self.wish, self.quiet).await?;
         if packaged && self.build {
-            anyhow::bail!("-f names a package, whose build commands are never run\n  fix: leave out --build");
+            anyhow::bail!(
+                "-f names a package, whose build commands are never run\n  fix: leave out --build, or name a manifest"
+            );
         }
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
         options.selected.clone_from(&self.components);
@@ -119,16 +129,23 @@ impl Up {
         let manifest = souk_manifest::read(&options)?;
         let log = telemetry::start(if self.quiet { "warn" } else { "info" }, self.log_format)?;
         if self.log_format == Format::Text {
-            return self.serve(manifest, seeds, &log, start).await;
+            return self.serve(manifest, options, seeds, &log, start).await;
         }
         output::log_notes();
-        Ok(self.serve(manifest, seeds, &log, start).await.unwrap_or_else(|error| {
+        Ok(self.serve(manifest, options, seeds, &log, start).await.unwrap_or_else(|error| {
             output::note(&format!("error: {}", super::whole(&error)));
             ExitCode::FAILURE
         }))
     }
 
-    async fn serve(self, manifest: Manifest, seeds: Seeds, log: &Log, start: Instant) -> anyhow::Result<ExitCode> {
+    async fn serve(
+        self,
+        manifest: Manifest,
+        options: LoadOptions,
+        seeds: Seeds,
+        log: &Log,
+        start: Instant,
+    ) -> anyhow::Result<ExitCode> {
         signals::ignore()?;
         let state_dir = self.app.state_dir(manifest.state_dir());
         let state = StateFolder::open(&state_dir)?;
@@ -138,6 +155,8 @@ impl Up {
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
         let listener = self.listen_for_admin().await?;
+        let certificates: Vec<Tls> =
+            tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
         if self.app.manifest.is_package() {
             show_grants(&application);
@@ -156,6 +175,9 @@ impl Up {
         })
         .await?;
         app.seed(seeds).await?;
+        for line in app.keep_versions()? {
+            output::note(&format!("  version {line}"));
+        }
         let shutdown = CancellationToken::new();
         let drain = app.application().limits.drain;
         // Before anything is taken, which a signal must not leave unanswered.
@@ -175,8 +197,10 @@ impl Up {
             url: format!("{scheme}://{address}"),
             listener: listener.as_ref().map(Listener::url),
             started: start,
+            reload: self.reload(&options, &state, url(scheme, address), &certificates),
             changes: TaskTracker::new(),
         });
+        signals::reload(admin.clone(), certificates)?;
         // The administration is there until all has drained, so that a probe sees it.
         let stop = CancellationToken::new();
         let _stopped = stop.clone().drop_guard();
@@ -192,6 +216,14 @@ impl Up {
                 output::text(&format!("Administration: {url}\n"));
             }
             output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
+        }
+        if self.watch {
+            let (manifest, runtime_config) = (self.app.manifest(), self.app.runtime_config_file.clone());
+            let places = watch::Places { manifest, runtime_config, state: state.path().to_path_buf() };
+            let count = watch::start(&app, places, quiet, shutdown.clone())?;
+            if !quiet {
+                output::note(&format!(" watching the sources of {count} components"));
+            }
         }
         service_manager::ready(&admin.url);
         let lost = tokio::select! {
@@ -232,6 +264,18 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Tl
 }
 
 impl Up {
+    /// How the manifest is read again.
+    fn reload(&self, options: &LoadOptions, state: &StateFolder, url: String, certificates: &[Tls]) -> Reload {
+        let (options, state) = (options.clone(), state.clone());
+        let manifest = move || {
+            let host = HostValues { url: url.clone(), secrets: state.secrets() };
+            let mut application = souk_manifest::read(&options)?.fill_in(&host)?.application;
+            fetch::locate(&mut application, state.path());
+            Ok(application)
+        };
+        Reload { manifest: Box::new(manifest), certificates: certificates.to_vec() }
+    }
+
     /// The listener of `--admin`; bound before anything is compiled, as the public one.
     async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
         let Some(address) = &self.admin else { return Ok(None) };

@@ -19,7 +19,7 @@ souk_manifest::fixed_limits! {
     pub(crate) const FIXED_LIMITS = "downloads of components";
 
     /// The largest component that is fetched.
-    pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20, bytes;
+    pub(crate) const MAX_COMPONENT_BYTES: u64 = 256 << 20, bytes;
     /// How long a server may take to answer, and to send the next bytes.
     const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
     /// The most redirects that are followed for one component.

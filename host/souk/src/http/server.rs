@@ -373,7 +373,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     peer: SocketAddr,
     edge: &Edge,
 ) -> Option<tokio_rustls::server::TlsStream<S>> {
-    match tokio::time::timeout(edge.limits().handshake_timeout, tls.0.accept(stream)).await {
+    match tokio::time::timeout(edge.limits().handshake_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(%peer, "TLS handshake failed: {error}");

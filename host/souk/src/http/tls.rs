@@ -1,7 +1,9 @@
-//! TLS for the listener: a certificate chain and its key, read once at start-up.
+//! TLS for a listener: a certificate chain and its key, read at the start and again when they have changed.
 
+use parking_lot::RwLock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -21,14 +23,35 @@ pub struct TlsError {
 
 /// Accepts TLS connections.
 #[derive(Clone)]
-pub struct Tls(pub(super) TlsAcceptor);
+pub struct Tls {
+    /// The certificate for the next connections.
+    acceptor: Arc<RwLock<TlsAcceptor>>,
+    certificate: PathBuf,
+    key: PathBuf,
+    /// For clients of HTTP/1.1 alone.
+    only_http1: bool,
+}
 
 impl Tls {
     /// The same for a listener that speaks HTTP/1.1 alone.
     pub fn http1_only(self) -> Self {
-        let mut config = ServerConfig::clone(self.0.config());
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Tls(TlsAcceptor::from(Arc::new(config)))
+        let acceptor = only_http1(&self.acceptor.read());
+        Tls { acceptor: Arc::new(RwLock::new(acceptor)), only_http1: true, ..self }
+    }
+
+    /// Reads certificate and key once more, for the connections from now on.
+    ///
+    /// # Errors
+    /// As [`Tls::load`]; the certificate that was read before stays then.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let acceptor = Tls::read(&self.certificate, &self.key)?;
+        *self.acceptor.write() = if self.only_http1 { only_http1(&acceptor) } else { acceptor };
+        Ok(())
+    }
+
+    /// When the certificate was changed last.
+    pub fn changed(&self) -> Option<SystemTime> {
+        std::fs::metadata(&self.certificate).ok()?.modified().ok()
     }
 
     /// Begins to speak TLS on `stream`.
@@ -36,7 +59,8 @@ impl Tls {
     /// # Errors
     /// When the client does not.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
-        self.0.accept(stream).await
+        let acceptor = self.acceptor.read().clone();
+        acceptor.accept(stream).await
     }
 
     /// Reads a PEM certificate chain, the server's own first, and its PEM private key.
@@ -44,6 +68,11 @@ impl Tls {
     /// # Errors
     /// When a file cannot be read, or the two do not belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let acceptor = Arc::new(RwLock::new(Tls::read(certificate, key)?));
+        Ok(Tls { acceptor, certificate: certificate.to_path_buf(), key: key.to_path_buf(), only_http1: false })
+    }
+
+    fn read(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
         const CHAIN: &str = "give --tls-cert the PEM file with the certificate chain, the server's own first";
         const KEY: &str = "give --tls-key the PEM file with the certificate's private key";
         let error = |file: &Path, message: String, fix| TlsError { file: file.into(), message, fix };
@@ -75,8 +104,15 @@ impl Tls {
                 other => error(key, format!("cannot be used: {other}"), KEY),
             })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Tls(TlsAcceptor::from(Arc::new(config))))
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+/// The same certificate for HTTP/1.1 alone.
+fn only_http1(acceptor: &TlsAcceptor) -> TlsAcceptor {
+    let mut config = ServerConfig::clone(acceptor.config());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// Whether a PEM file holds a key behind a password: in PKCS #8, or as OpenSSL wrote them before.
@@ -88,6 +124,28 @@ fn is_encrypted(pem: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_changed_certificate_is_read_again_and_a_broken_one_leaves_the_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let write = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+            std::fs::write(&certificate, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        };
+        write("one.test");
+        let tls = Tls::load(&certificate, &key).unwrap();
+        let config = || Arc::as_ptr(tls.acceptor.read().config());
+        let first = config();
+        write("two.test");
+        tls.reload().unwrap();
+        let second = config();
+        assert_ne!(first, second);
+        std::fs::write(&certificate, "no certificate").unwrap();
+        assert!(tls.reload().unwrap_err().to_string().contains("cert.pem"));
+        assert_eq!(config(), second);
+    }
 
     #[test]
     fn each_mistake_names_the_file_and_what_is_wrong_with_it() {

@@ -128,9 +128,14 @@ fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
         let fix = "name a package that `souk push` has pushed; a single component is a `source` in spin.toml";
         return Err(PackageError::new(what, why, fix));
     }
-    let blobs = manifest.layers.iter().chain([&manifest.config]);
-    let (mut total, mut components) = (0_u64, 0);
-    for blob in blobs {
+    let of = |kind: &str| manifest.layers.iter().filter(|layer| layer.media_type == kind).count();
+    let (texts, archives, components) = (of(SPIN_TOML_TYPE), of(FILES_TYPE), of(COMPONENT_TYPE));
+    if texts != 1 || archives > 1 || texts + archives + components != manifest.layers.len() {
+        let why = "is not one spin.toml, components and at most one archive of files";
+        return Err(PackageError::bad(what, why));
+    }
+    let mut total = 0_u64;
+    for blob in manifest.layers.iter().chain([&manifest.config]) {
         let most = if blob.media_type == SPIN_TOML_TYPE { MAX_SPIN_TOML_BYTES } else { MAX_BLOB_BYTES };
         if hex_of(&blob.digest).is_none() {
             return Err(PackageError::bad(what, "has a blob without a SHA-256 digest"));
@@ -139,7 +144,6 @@ fn parse(what: &str, text: &[u8]) -> Result<OciImageManifest, PackageError> {
             return Err(PackageError::bad(what, format!("has a blob that is larger than {} MiB", most >> 20)));
         }
         total = total.saturating_add(size_of(blob));
-        components += usize::from(blob.media_type == COMPONENT_TYPE);
     }
     if total > MAX_PACKAGE_BYTES || components > MAX_COMPONENTS {
         let why = format!("has more than {MAX_COMPONENTS} components, or {} MiB", MAX_PACKAGE_BYTES >> 20);

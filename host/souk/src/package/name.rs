@@ -40,11 +40,11 @@ impl std::fmt::Display for Package {
     }
 }
 
-/// Whether a file is an OCI layout in a tar, whose first entry `souk package` makes `oci-layout`.
+/// Whether a file is a tar, as no manifest is. Its entries have any order: other tools write layouts too.
 fn is_layout(path: &Path) -> bool {
     let mut head = [0_u8; 512];
     let mut read = || File::open(path)?.read_exact(&mut head);
-    path.is_file() && read().is_ok() && head.starts_with(b"oci-layout\0") && head.get(257..262) == Some(b"ustar")
+    path.is_file() && read().is_ok() && head.get(257..262) == Some(b"ustar")
 }
 
 /// The name of something in a registry: `registry/repository:tag`, `registry/repository@digest`.

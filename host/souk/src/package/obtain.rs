@@ -6,8 +6,9 @@ use super::name::{Name, Package};
 use super::registry::Registry;
 use super::{COMPONENT_TYPE, FILES_TYPE, PackageError, SPIN_TOML_TYPE, TITLE, archive, layout, shown};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufReader, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 
@@ -153,9 +154,6 @@ async fn unpack(
         let (what, layer, into) = (what.clone(), layer.clone(), folder.path().to_owned());
         tokio::task::spawn_blocking(move || put(&what, &layer, blob, &into)).await??;
     }
-    if !folder.path().join("spin.toml").is_file() {
-        return Err(PackageError::bad(what, "has no spin.toml").into());
-    }
     match fs::rename(folder.path(), &place) {
         // Another command was faster.
         Err(_) if place.is_dir() => {}
@@ -194,7 +192,7 @@ pub(crate) async fn package_file(name: &Name, wish: Wish<'_>, output: &Path) -> 
         registry.blob(descriptor, &mut File::create(&path)?).await?;
         blobs.push(layout::Blob { descriptor: descriptor.clone(), content: layout::Content::File(path) });
     }
-    let written = NamedTempFile::new_in(folder)?;
+    let written = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
     let version = if name.digest().is_some() { "" } else { name.version() };
     layout::write(&text, &blobs, version, std::io::BufWriter::new(written.as_file()))?;
     written.as_file().sync_all()?;

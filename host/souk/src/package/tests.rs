@@ -208,16 +208,25 @@ fn a_package_is_judged_by_what_it_announces() {
     let text = |config: &str, layers: Vec<serde_json::Value>| {
         serde_json::json!({ "schemaVersion": 2, "config": blob(config, 1), "layers": layers }).to_string()
     };
-    let big = MAX_BLOB_BYTES + 1;
+    let toml = || blob(SPIN_TOML_TYPE, 1);
     let mut nameless = blob(COMPONENT_TYPE, 1);
     nameless["digest"] = "sha256:../../x".into();
+    let with = |mut more: Vec<serde_json::Value>| {
+        more.push(toml());
+        text(APPLICATION_TYPE, more)
+    };
+    parse("p", with(vec![blob(COMPONENT_TYPE, 1), blob(FILES_TYPE, 1)]).as_bytes()).unwrap();
     for (text, why) in [
-        (text("application/vnd.docker.container.image.v1+json", vec![]), "is of type"),
-        (text(APPLICATION_TYPE, vec![blob(COMPONENT_TYPE, big)]), "larger than 256 MiB"),
+        (text("application/vnd.docker.container.image.v1+json", vec![toml()]), "is of type"),
+        (with(vec![blob(COMPONENT_TYPE, MAX_BLOB_BYTES + 1)]), "larger than 256 MiB"),
         (text(APPLICATION_TYPE, vec![blob(SPIN_TOML_TYPE, MAX_SPIN_TOML_BYTES + 1)]), "larger than 1 MiB"),
-        (text(APPLICATION_TYPE, vec![blob(COMPONENT_TYPE, 1); MAX_COMPONENTS + 1]), "has more than 256 components"),
-        (text(APPLICATION_TYPE, vec![blob(FILES_TYPE, MAX_BLOB_BYTES); 5]), "or 1024 MiB"),
-        (text(APPLICATION_TYPE, vec![nameless]), "without a SHA-256 digest"),
+        (with(vec![blob(COMPONENT_TYPE, 1); MAX_COMPONENTS + 1]), "has more than 256 components"),
+        (with(vec![blob(COMPONENT_TYPE, MAX_BLOB_BYTES); 5]), "or 1024 MiB"),
+        (with(vec![blob(FILES_TYPE, 1); 2]), "at most one archive"),
+        (with(vec![toml()]), "is not one spin.toml"),
+        (with(vec![blob("text/plain", 1)]), "is not one spin.toml"),
+        (text(APPLICATION_TYPE, vec![]), "is not one spin.toml"),
+        (with(vec![nameless]), "without a SHA-256 digest"),
         ("{".to_owned(), "is no OCI artifact"),
     ] {
         let error = parse("p", text.as_bytes()).map(drop).unwrap_err().to_string();

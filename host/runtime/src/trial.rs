@@ -1,0 +1,203 @@
+//! What became of the calls of one version, while it is compared with another.
+//!
+//! Counted only then: otherwise a call costs one look at a flag.
+
+use super::error::Failure;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of versions that are tried out.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// The most durations of calls that are kept of each of two versions while they are compared, the latest ones.
+    const MAX_DURATIONS: usize = 10_000, "durations";
+}
+
+/// How a call of a version ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// As its contract says it may, well.
+    Good,
+    /// With the error of its contract: an answer, and mostly the caller's mistake.
+    Refused,
+    /// With a status of 500 or more.
+    ServerError,
+    /// By a trap, or without an instance.
+    Trapped,
+    /// Its deadline passed.
+    Late,
+}
+
+/// The counts.
+#[derive(Default)]
+pub struct Tally {
+    on: AtomicBool,
+    good: AtomicU64,
+    refused: AtomicU64,
+    errors: AtomicU64,
+    trapped: AtomicU64,
+    late: AtomicU64,
+    memory: AtomicU64,
+    durations: Mutex<Ring>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Ring {
+    micros: Vec<u32>,
+    next: usize,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// All calls that have ended.
+    pub calls: u64,
+    /// Those that ended with the error of a contract.
+    pub refused: u64,
+    /// Those that ended with a status of 500 or more.
+    pub errors: u64,
+    /// Those that trapped, or had no instance.
+    pub trapped: u64,
+    /// Those whose deadline passed.
+    pub late: u64,
+    /// How often an instance met a limit of memory.
+    pub memory: u64,
+    /// The middle one of the durations, in microseconds; 0 when there is none.
+    pub median_us: u32,
+    /// 99 of 100 are shorter, in microseconds.
+    pub p99_us: u32,
+}
+
+impl Counts {
+    /// Those that failed by no choice of the contract.
+    pub fn failed(&self) -> u64 {
+        self.errors + self.trapped + self.late
+    }
+}
+
+impl Tally {
+    /// Begins to count, from nothing.
+    pub fn start(&self) {
+        for count in [&self.good, &self.refused, &self.errors, &self.trapped, &self.late, &self.memory] {
+            count.store(0, Ordering::Relaxed);
+        }
+        *self.durations.lock() = Ring::default();
+        self.on.store(true, Ordering::Release);
+    }
+
+    /// Ends counting.
+    pub fn stop(&self) {
+        self.on.store(false, Ordering::Release);
+    }
+
+    /// Whether it counts.
+    pub(super) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// A call ended after `time`.
+    pub(super) fn note(&self, outcome: Outcome, time: Duration) {
+        if !self.is_on() {
+            return;
+        }
+        let count = match outcome {
+            Outcome::Good => &self.good,
+            Outcome::Refused => &self.refused,
+            Outcome::ServerError => &self.errors,
+            Outcome::Trapped => &self.trapped,
+            Outcome::Late => &self.late,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.durations.lock().add(u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
+        self.changed.notify_waiters();
+    }
+
+    /// An instance met a limit of memory.
+    pub(super) fn note_memory(&self) {
+        if self.is_on() {
+            self.memory.fetch_add(1, Ordering::Relaxed);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits for the next end of a call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> Counts {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (good, refused, errors) = (load(&self.good), load(&self.refused), load(&self.errors));
+        let (trapped, late, memory) = (load(&self.trapped), load(&self.late), load(&self.memory));
+        let mut sorted = self.durations.lock().micros.clone();
+        sorted.sort_unstable();
+        let at = |part: usize| sorted.get(sorted.len().saturating_sub(1) * part / 100).copied().unwrap_or(0);
+        Counts {
+            calls: good + refused + errors + trapped + late,
+            refused,
+            errors,
+            trapped,
+            late,
+            memory,
+            median_us: at(50),
+            p99_us: at(99),
+        }
+    }
+}
+
+impl Ring {
+    fn add(&mut self, micros: u32) {
+        match self.micros.get_mut(self.next) {
+            Some(slot) => *slot = micros,
+            None => self.micros.push(micros),
+        }
+        self.next = (self.next + 1) % MAX_DURATIONS;
+    }
+}
+
+impl Outcome {
+    /// What a failure of a call says of the version; `None` when it says nothing, as of a call that was not begun.
+    pub(super) fn of_failure(failure: Failure) -> Option<Self> {
+        match failure {
+            Failure::Trapped | Failure::Instantiation | Failure::NotExported => Some(Outcome::Trapped),
+            Failure::Deadline => Some(Outcome::Late),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_counted_until_it_is_asked_for_and_then_from_nothing() {
+        let tally = Tally::default();
+        tally.note(Outcome::Trapped, Duration::from_millis(1));
+        assert_eq!(tally.counts(), Counts::default());
+        tally.start();
+        tally.note(Outcome::Trapped, Duration::from_millis(1));
+        tally.start();
+        for ms in 1..=100 {
+            tally.note(if ms == 7 { Outcome::ServerError } else { Outcome::Good }, Duration::from_millis(ms));
+        }
+        let counts = tally.counts();
+        assert_eq!((counts.calls, counts.failed(), counts.trapped), (100, 1, 0));
+        assert_eq!((counts.median_us, counts.p99_us), (50_000, 99_000));
+    }
+
+    #[test]
+    fn the_latest_durations_are_kept() {
+        let tally = Tally::default();
+        tally.start();
+        (0..MAX_DURATIONS).for_each(|_| tally.note(Outcome::Good, Duration::from_micros(1)));
+        (0..MAX_DURATIONS).for_each(|_| tally.note(Outcome::Good, Duration::from_micros(2)));
+        assert_eq!(tally.counts().median_us, 2);
+        assert_eq!(tally.durations.lock().micros.len(), MAX_DURATIONS);
+    }
+}

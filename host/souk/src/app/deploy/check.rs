@@ -1,0 +1,192 @@
+//! What must hold of a new version before one call sees it.
+//!
+//! Its imports are linked as at a start, its exports are compared with what every caller imports, routes and tables of Nest
+//! are looked at, and so are the durable messages that wait for it. Everything that is wrong is said at once.
+
+use super::super::App;
+use super::super::migrations;
+use super::super::start::{Wiring, check_routes};
+use souk_codec::FunctionCodec;
+use souk_codec::signature::signature;
+use souk_links::durable::operator::{self, Event};
+use souk_links::{Import, Target};
+use souk_manifest::{Component as Declared, Diagnostic};
+use souk_runtime::{Compiled, Exported, Pool, is_host_interface};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use wasmtime::component::Component;
+
+/// What is wrong with a version, and what its migrations would do.
+pub(super) struct Checked {
+    /// The linked version; `None` where something is wrong.
+    pub(super) compiled: Option<Compiled>,
+    /// What is wrong.
+    pub(super) mistakes: Vec<Diagnostic>,
+    /// Migrations that run before it serves.
+    pub(super) pending: Vec<String>,
+    /// What an operator should know and is no fault.
+    pub(super) notes: Vec<String>,
+}
+
+impl App {
+    /// Checks `code` as a new version of the component of `pool`.
+    pub(super) async fn check_version(&self, declared: &Declared, pool: &Arc<Pool>, code: Component) -> Checked {
+        let (compiled, mut mistakes) = self.link_version(declared, code.clone());
+        let (exported, mut notes) = (Exported::of(self.engine.wasmtime(), &code), Vec::new());
+        mistakes.extend(self.check_callers(declared, pool, &exported));
+        let codes = BTreeMap::from([(declared.name.clone(), code)]);
+        mistakes.extend(check_routes(self.engine.wasmtime(), &self.application, &codes));
+        mistakes.extend(self.check_served(declared, pool, &exported, &mut notes));
+        mistakes.extend(self.check_messages(declared, pool, &exported).await);
+        let pending = match migrations::rehearse(&self.application, declared, self.shared.databases()).await {
+            Ok(pending) => pending,
+            Err(error) => {
+                let fix = "mend the migrations: nothing of them has run";
+                mistakes.push(self.application.mistake(declared, error.to_string(), fix));
+                Vec::new()
+            }
+        };
+        Checked { compiled, mistakes, pending, notes }
+    }
+
+    /// Links a version to what it depends on, as a start does.
+    fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
+        let mut wiring = Wiring {
+            engine: self.engine.wasmtime(),
+            application: &self.application,
+            shared: &self.shared,
+            fairness: self.fairness.clone(),
+            state: &self.state,
+            queue: self.queue.as_ref(),
+            remote: self.remote.as_ref(),
+            codes: BTreeMap::from([(declared.name.clone(), code)]),
+            pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
+            ids: BTreeMap::new(),
+            expected: Vec::new(),
+            tried: BTreeSet::new(),
+            mistakes: Vec::new(),
+        };
+        let compiled = wiring.linked(&declared.name);
+        (compiled, wiring.mistakes)
+    }
+
+    /// What callers on this host import must be there, with the same types.
+    fn check_callers(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
+        let (engine, mut mistakes) = (self.engine.wasmtime(), Vec::new());
+        for caller in self.application.here() {
+            let Some(of_caller) = self.pools.get(&caller.name) else { continue };
+            for dependency in caller.dependencies.iter().filter(|dependency| dependency.component == declared.name) {
+                let versions = [Some(of_caller.active()), of_caller.canary().map(|(version, _)| version)];
+                for version in versions.into_iter().flatten() {
+                    let importer = &version.compiled().code;
+                    let component_type = importer.component_type();
+                    let imports = component_type.imports(engine).map(|(name, _)| name);
+                    for interface in imports.filter(|import| dependency.name.covers(import)) {
+                        let export = dependency.export.as_deref().unwrap_or(interface);
+                        let target = Target::Local(pool);
+                        let import = Import { engine, importer, interface, export, target };
+                        if let Err(error) = import.check(exported) {
+                            let message =
+                                format!("its caller `{}` would not find what it imports: {error}", caller.name);
+                            mistakes.push(self.application.mistake_at(
+                                dependency.line,
+                                &declared.name,
+                                message,
+                                error.fix(),
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        mistakes
+    }
+
+    /// What others call that this host does not see: functions on NATS, and the patterns of Nest.
+    fn check_served(
+        &self,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        exported: &Exported,
+        notes: &mut Vec<String>,
+    ) -> Vec<Diagnostic> {
+        let mut mistakes = Vec::new();
+        let active = pool.active();
+        let by_pattern = |interface: &str, name: &str| {
+            let mut patterns = declared.nest.serves.iter();
+            patterns.any(|pattern| pattern.function == name && pattern.interface.covers(interface))
+        };
+        for function in active.compiled().exported.functions.iter().filter(|f| !is_host_interface(&f.interface)) {
+            let (interface, name) = (&function.interface, &function.name);
+            let who = match &self.remote {
+                _ if by_pattern(interface, name) => "a pattern of Nest leads to it",
+                Some(_) => "other hosts may call it",
+                None => continue,
+            };
+            let before = signature(name, &function.ty);
+            let now = exported.function(interface, name).map(|function| signature(name, &function.ty));
+            if now.as_ref() != Some(&before) {
+                let now = now.unwrap_or_else(|| "nothing".to_owned());
+                let message =
+                    format!("`{interface}#{name}` is not what it was, and {who}\n  before: {before}\n  now:    {now}");
+                let fix =
+                    "export the old version of the interface beside the new one, or stop all hosts and start them anew";
+                mistakes.push(self.application.mistake(declared, message, fix));
+            }
+        }
+        let known = |interface: &str, name: &str| active.compiled().exported.function(interface, name).is_some();
+        let new =
+            exported.functions.iter().filter(|f| !is_host_interface(&f.interface) && !known(&f.interface, &f.name));
+        let new: Vec<String> = new.map(|f| format!("{}#{}", f.interface, f.name)).collect();
+        if self.remote.is_some() && !new.is_empty() {
+            notes.push(format!("other hosts can call {} once this one is started again", new.join(", ")));
+        }
+        mistakes
+    }
+
+    /// Durable messages that wait for the component must fit what it takes then.
+    async fn check_messages(&self, declared: &Declared, pool: &Arc<Pool>, exported: &Exported) -> Vec<Diagnostic> {
+        let (Some(queue), mut mistakes) = (&self.queue, Vec::new()) else { return Vec::new() };
+        let active = pool.active();
+        let unchanged = |event: &Event| {
+            let before = active.compiled().exported.function(&event.interface, &event.function);
+            let now = exported.function(&event.interface, &event.function);
+            matches!((before, now), (Some(a), Some(b)) if signature("", &a.ty) == signature("", &b.ty))
+        };
+        let found = match operator::run(Some(queue), operator::Request::List { dead: false }).await {
+            Ok(found) => found,
+            Err(error) => {
+                let message = format!("the messages that wait for it cannot be read: {error}");
+                return vec![self.application.mistake(declared, message, "try again when the queue answers")];
+            }
+        };
+        let waiting = found.events.iter().filter(|event| event.component == declared.name && event.state != "stranded");
+        let changed: Vec<&Event> = waiting.filter(|event| !unchanged(event)).collect();
+        if found.total > found.events.len() as u64 && !changed.is_empty() {
+            let message = format!("{} messages wait, too many to be compared with its new types", found.total);
+            return vec![self.application.mistake(declared, message, "deploy it when fewer wait (`souk events list`)")];
+        }
+        for event in changed {
+            let (id, function) = (&event.id, format!("{}#{}", event.interface, event.function));
+            let Ok(shown) = operator::run(Some(queue), operator::Request::Show(id.clone())).await else { continue };
+            let Some(arguments) = shown.events.into_iter().next().and_then(|event| event.arguments) else { continue };
+            let why = match exported.function(&event.interface, &event.function) {
+                None => "which it does not export any more".to_owned(),
+                Some(to) => {
+                    match FunctionCodec::of(&to.ty).map(|codec| codec.decode_params(arguments.get().as_bytes())) {
+                        Ok(Ok(_)) => continue,
+                        Ok(Err(error)) => format!("and does not fit it any more: {error}"),
+                        Err(error) => format!("which no message can call: {error}"),
+                    }
+                }
+            };
+            let message = format!("message {id} waits for `{function}`, {why}");
+            let fix = "let it be delivered first, or drop it with `souk events drop`";
+            mistakes.push(self.application.mistake(declared, message, fix));
+            if mistakes.len() >= 10 {
+                break;
+            }
+        }
+        mistakes
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether a version that is tried out may stay: one function of what became of calls.
+//!
+//! Traps, limits of memory and failures count from the first call. The errors of a contract are answers, and mostly the
+//! caller's mistake, so these are compared with the old version's in the same time, from [`MIN_REFUSED`] calls on; slowness
+//! likewise, by the median from [`MIN_MEDIAN`] calls on and by the slowest hundredth from [`MIN_P99`].
+
+use souk_runtime::Counts;
+use std::time::Duration;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of versions that are tried out.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// How many calls of both versions there must be before the errors of contracts are compared.
+    const MIN_REFUSED: u64 = 20, "calls";
+    /// How many calls of both versions there must be before their medians are compared, and before the new one may serve all.
+    const MIN_MEDIAN: u64 = 50, "calls";
+    /// How many calls of both versions there must be before their slowest hundredths are compared.
+    const MIN_P99: u64 = 1_000, "calls";
+}
+
+/// What a version must keep to while it is tried out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    /// How many of [`DRAWS`](souk_bindings::call::DRAWS) draws get it.
+    pub share: u16,
+    /// How long it is tried out.
+    pub time: Duration,
+    /// The share of its calls that may fail, or may fail more often than the old version's.
+    pub max_errors: f64,
+    /// How many times as long as the old version's its calls may take.
+    pub max_slowdown: f64,
+}
+
+/// What becomes of the version.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict {
+    /// It is tried out further.
+    Wait,
+    /// The time is over, and too few calls came to judge it: it is tried out further.
+    TooFew,
+    /// It serves all calls from now on.
+    Promote,
+    /// It is taken away, because of this.
+    RollBack(String),
+}
+
+fn rate(part: u64, calls: u64) -> f64 {
+    if calls == 0 { 0.0 } else { part as f64 / calls as f64 }
+}
+
+fn percent(rate: f64) -> String {
+    format!("{:.1} %", rate * 100.0)
+}
+
+/// The verdict on `new` beside `old` after `elapsed`.
+pub(super) fn judge(terms: &Terms, elapsed: Duration, old: &Counts, new: &Counts) -> Verdict {
+    if let Some(why) = fault(terms, old, new) {
+        return Verdict::RollBack(why);
+    }
+    match (elapsed >= terms.time, new.calls >= MIN_MEDIAN) {
+        (false, _) => Verdict::Wait,
+        (true, false) => Verdict::TooFew,
+        (true, true) => Verdict::Promote,
+    }
+}
+
+fn fault(terms: &Terms, old: &Counts, new: &Counts) -> Option<String> {
+    let more = |of_new: u64, of_old: u64| rate(of_new, new.calls.max(1)) > rate(of_old, old.calls.max(1));
+    let calls = new.calls;
+    // First, because the trap that follows is its effect.
+    if new.memory > 0 && more(new.memory, old.memory) {
+        return Some(format!("it met its limit of memory {} times in {calls} calls", new.memory));
+    }
+    if new.trapped > 0 && more(new.trapped, old.trapped) {
+        let (of_new, of_old) = (new.trapped, old.trapped);
+        return Some(format!("{of_new} of {calls} calls trapped; of the old version's {} it were {of_old}", old.calls));
+    }
+    let (failed, failed_before) = (rate(new.failed(), calls), rate(old.failed(), old.calls));
+    if failed > terms.max_errors && failed > failed_before {
+        let (most, before) = (percent(terms.max_errors), percent(failed_before));
+        let (of_new, failed) = (new.failed(), percent(failed));
+        return Some(format!(
+            "{of_new} of {calls} calls failed, {failed}; {most} may, and of the old version's {before} did"
+        ));
+    }
+    let both = |least: u64| new.calls >= least && old.calls >= least;
+    if both(MIN_REFUSED) {
+        let (refused, before) = (rate(new.refused, calls), rate(old.refused, old.calls));
+        // Three standard deviations: with few calls, a few more errors than before are chance.
+        let usual = before.clamp(0.01, 0.99);
+        let chance = 3.0 * (usual * (1.0 - usual) / calls as f64).sqrt();
+        if refused > before + terms.max_errors.max(chance) {
+            let (refused, before) = (percent(refused), percent(before));
+            return Some(format!(
+                "{refused} of {calls} calls were answered with an error; of the old version's {before}"
+            ));
+        }
+    }
+    for (least, what, of_new, of_old) in
+        [(MIN_MEDIAN, "half", new.median_us, old.median_us), (MIN_P99, "one of a hundred", new.p99_us, old.p99_us)]
+    {
+        if both(least) && f64::from(of_new) > f64::from(of_old) * terms.max_slowdown {
+            return Some(format!(
+                "{what} of {calls} calls took {of_new} us or more, of the old version's {of_old} us; {} times as long may",
+                terms.max_slowdown
+            ));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERMS: Terms = Terms { share: 500, time: Duration::from_secs(60), max_errors: 0.01, max_slowdown: 2.0 };
+
+    fn counts(calls: u64) -> Counts {
+        Counts { calls, median_us: 100, p99_us: 1_000, ..Counts::default() }
+    }
+
+    fn verdict(elapsed: u64, old: Counts, new: Counts) -> Verdict {
+        judge(&TERMS, Duration::from_secs(elapsed), &old, &new)
+    }
+
+    fn rolls_back(old: Counts, new: Counts, why: &str) {
+        let Verdict::RollBack(said) = verdict(1, old, new) else { panic!("no roll-back for {why}") };
+        assert!(said.contains(why), "{said}");
+    }
+
+    #[test]
+    fn a_good_version_serves_all_when_its_time_is_over_and_enough_calls_came() {
+        assert_eq!(verdict(59, counts(900), counts(60)), Verdict::Wait);
+        assert_eq!(verdict(60, counts(900), counts(49)), Verdict::TooFew);
+        assert_eq!(verdict(60, counts(900), counts(50)), Verdict::Promote);
+        // As bad as before is no reason.
+        let bad = |calls| Counts { refused: calls / 3, errors: calls / 50, trapped: calls / 100, ..counts(calls) };
+        assert_eq!(verdict(60, bad(10_000), bad(1_000)), Verdict::Promote);
+    }
+
+    #[test]
+    fn traps_failures_and_memory_count_from_the_first_call() {
+        rolls_back(counts(0), Counts { trapped: 1, ..counts(1) }, "trapped");
+        rolls_back(counts(10), Counts { errors: 1, ..counts(1) }, "failed");
+        rolls_back(counts(10), Counts { late: 1, ..counts(99) }, "failed");
+        rolls_back(counts(10), Counts { memory: 1, ..counts(10) }, "memory");
+        assert_eq!(verdict(1, counts(10), Counts { late: 1, ..counts(100) }), Verdict::Wait);
+    }
+
+    #[test]
+    fn errors_of_a_contract_and_slowness_are_compared_once_there_are_enough_calls() {
+        assert_eq!(verdict(1, counts(100), Counts { refused: 10, ..counts(19) }), Verdict::Wait);
+        rolls_back(counts(100), Counts { refused: 10, ..counts(20) }, "answered with an error");
+        assert_eq!(
+            verdict(1, Counts { refused: 30, ..counts(100) }, Counts { refused: 9, ..counts(20) }),
+            Verdict::Wait
+        );
+        assert_eq!(verdict(1, counts(100), Counts { median_us: 400, ..counts(49) }), Verdict::Wait);
+        rolls_back(counts(100), Counts { median_us: 400, ..counts(50) }, "half of 50 calls took 400 us");
+        assert_eq!(verdict(1, counts(2_000), Counts { p99_us: 9_000, ..counts(999) }), Verdict::Wait);
+        rolls_back(counts(2_000), Counts { p99_us: 9_000, ..counts(1_000) }, "one of a hundred");
+    }
+}

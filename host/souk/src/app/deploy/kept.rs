@@ -1,0 +1,284 @@
+//! The versions that a host keeps of its components, in the state folder.
+//!
+//! `versions/files/DIGEST.wasm` are the components' files, each once; `versions/COMPONENT.json` is the [`Book`] of one
+//! component, which names the version that serves. A book is replaced by a rename, so a host that is killed at any point
+//! leaves the old one or the new one whole, and with it exactly one version that serves. A file is there before a book names
+//! it, and is removed when no book does any more.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of versions.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// The most versions that are kept of a component; the one that serves and the one before are always.
+    const MAX_KEPT: usize = 5, "versions";
+    /// The most bytes that the files of all versions may take; beyond that the oldest go that neither serve nor did just
+    /// before.
+    const MAX_KEPT_BYTES: u64 = 1 << 30, bytes;
+}
+
+/// A version of a component, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Counts the versions of the component, from 1; never given twice.
+    pub number: u64,
+    /// The SHA-256 of its file, in hexadecimal.
+    pub digest: String,
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// When it was deployed (RFC 3339).
+    pub at: String,
+    /// Who deployed it: `start`, or who asked for it.
+    pub by: String,
+    /// The interfaces that it imports.
+    pub imports: Vec<String>,
+    /// The interfaces that it exports.
+    pub exports: Vec<String>,
+    /// What became of it, where it does not serve because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The versions of one component.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Book {
+    /// The number of the version that serves.
+    pub active: u64,
+    /// The one that served before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+    /// The SHA-256 of the manifest's `source` when the active version began to serve: another one there is a new version.
+    pub source: String,
+    /// The highest number so far.
+    pub last: u64,
+    /// Those that are kept, the oldest first.
+    pub versions: Vec<Record>,
+}
+
+impl Book {
+    /// The version with this number.
+    pub(crate) fn version(&self, number: u64) -> Option<&Record> {
+        self.versions.iter().find(|version| version.number == number)
+    }
+
+    /// The version that serves.
+    pub(crate) fn active(&self) -> Option<&Record> {
+        self.version(self.active)
+    }
+
+    /// Adds a version under the next number, which is returned.
+    pub(crate) fn add(&mut self, record: Record) -> u64 {
+        self.last += 1;
+        self.versions.push(Record { number: self.last, ..record });
+        self.last
+    }
+
+    /// Lets a version serve that is in the book.
+    pub(crate) fn serve(&mut self, number: u64, source: &str) {
+        if self.active != number && self.active().is_some() {
+            self.previous = Some(self.active);
+        }
+        self.active = number;
+        source.clone_into(&mut self.source);
+    }
+
+    /// Says of a version why it does not serve.
+    pub(crate) fn note(&mut self, number: u64, note: &str) {
+        if let Some(version) = self.versions.iter_mut().find(|version| version.number == number) {
+            version.note = Some(note.to_owned());
+        }
+    }
+
+    fn must_keep(&self, number: u64) -> bool {
+        number == self.active || Some(number) == self.previous || number == self.last
+    }
+
+    /// Forgets the oldest beyond the number that is kept.
+    fn prune(&mut self) {
+        while self.versions.len() > MAX_KEPT {
+            let Some(oldest) = self.versions.iter().position(|version| !self.must_keep(version.number)) else { break };
+            self.versions.remove(oldest);
+        }
+    }
+}
+
+/// The folder of versions.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    folder: PathBuf,
+}
+
+/// The SHA-256 of a component's file, in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+impl Kept {
+    /// The versions in a state folder; nothing is read or made yet.
+    pub(crate) fn of(state: &Path) -> Self {
+        Kept { folder: state.join("versions") }
+    }
+
+    fn book_file(&self, component: &str) -> PathBuf {
+        self.folder.join(format!("{component}.json"))
+    }
+
+    /// Where the file with this digest is, or would be.
+    pub(crate) fn file(&self, digest: &str) -> PathBuf {
+        self.folder.join("files").join(format!("{digest}.wasm"))
+    }
+
+    /// The book of a component; `None` when it has none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn book(&self, component: &str) -> io::Result<Option<Book>> {
+        match fs::read(self.book_file(component)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps a file under its digest.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn keep(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.file(digest);
+        if path.exists() {
+            return Ok(());
+        }
+        self.write(&path, bytes)
+    }
+
+    /// Writes the book of a component, and removes what is kept no longer.
+    ///
+    /// # Errors
+    /// When it cannot be written: the old book stands then.
+    pub(crate) fn save(&self, component: &str, book: &mut Book) -> io::Result<()> {
+        book.prune();
+        self.write(&self.book_file(component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)?;
+        self.collect()
+    }
+
+    /// Under the name stands what stood there, or all of `bytes`, also after a loss of power.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(self.folder.join("files"))?;
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        let parent = path.parent().map_or_else(|| self.folder.clone(), Path::to_path_buf);
+        File::open(parent)?.sync_all()
+    }
+
+    /// Removes the files that no book names; first takes versions out of books while all files take too much.
+    fn collect(&self) -> io::Result<()> {
+        let mut books = BTreeMap::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let Some(component) = name.strip_suffix(".json") else { continue };
+            if let Some(book) = self.book(component)? {
+                books.insert(component.to_owned(), book);
+            }
+        }
+        loop {
+            let sizes: BTreeMap<&str, u64> =
+                books.values().flat_map(|book| &book.versions).map(|v| (v.digest.as_str(), v.size)).collect();
+            if sizes.values().sum::<u64>() <= MAX_KEPT_BYTES {
+                break;
+            }
+            let oldest = books.iter().flat_map(|(component, book)| {
+                let old = book.versions.iter().filter(|version| !book.must_keep(version.number));
+                old.map(move |version| (version.at.clone(), component.clone(), version.number))
+            });
+            let Some((_, component, number)) = oldest.min() else { break };
+            let Some(book) = books.get_mut(&component) else { break };
+            book.versions.retain(|version| version.number != number);
+            self.write(&self.book_file(&component), &serde_json::to_vec_pretty(book).map_err(io::Error::other)?)?;
+        }
+        let named: BTreeSet<&str> =
+            books.values().flat_map(|book| &book.versions).map(|version| version.digest.as_str()).collect();
+        for entry in fs::read_dir(self.folder.join("files"))? {
+            let path = entry?.path();
+            let digest = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            if !named.contains(digest.as_str()) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(text: &str) -> Record {
+        Record {
+            number: 0,
+            digest: digest(text.as_bytes()),
+            size: text.len() as u64,
+            at: "2026-01-01T00:00:00Z".into(),
+            by: "start".into(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            note: None,
+        }
+    }
+
+    #[test]
+    fn the_last_versions_are_kept_and_the_one_that_serves_and_the_one_before_always() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, mut book) = (Kept::of(folder.path()), Book::default());
+        for n in 1..=9 {
+            let text = format!("version {n}");
+            kept.keep(&digest(text.as_bytes()), text.as_bytes()).unwrap();
+            let number = book.add(record(&text));
+            if n <= 2 {
+                book.serve(number, "source");
+            }
+            kept.save("shop", &mut book).unwrap();
+        }
+        let book = kept.book("shop").unwrap().unwrap();
+        assert_eq!((book.active, book.previous, book.last), (2, Some(1), 9));
+        let numbers: Vec<u64> = book.versions.iter().map(|version| version.number).collect();
+        assert_eq!(numbers, [1, 2, 7, 8, 9]);
+        for version in &book.versions {
+            assert_eq!(digest(&fs::read(kept.file(&version.digest)).unwrap()), version.digest);
+        }
+        assert_eq!(fs::read_dir(folder.path().join("versions/files")).unwrap().count(), 5);
+        assert_eq!(kept.book("other").unwrap(), None);
+    }
+
+    #[test]
+    fn components_share_the_file_that_both_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::of(folder.path());
+        kept.keep(&digest(b"x"), b"x").unwrap();
+        for component in ["one", "two"] {
+            let mut book = Book::default();
+            let number = book.add(record("x"));
+            book.serve(number, "source");
+            kept.save(component, &mut book).unwrap();
+        }
+        assert!(kept.file(&digest(b"x")).exists());
+        let mut other = Book::default();
+        let number = other.add(record("y"));
+        other.serve(number, "source");
+        kept.keep(&digest(b"y"), b"y").unwrap();
+        kept.save("one", &mut other).unwrap();
+        assert!(kept.file(&digest(b"x")).exists(), "`two` has it");
+    }
+}

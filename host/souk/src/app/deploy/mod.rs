@@ -1,0 +1,599 @@
+//! New versions of components, while the application runs.
+//!
+//! A deployment has five steps: the code is compiled beside what serves, checked against everything that is known of the
+//! component ([`check`]), one instance is made, then calls get it, all of them or a share on trial ([`judge`]), and the version
+//! before ends its calls and gives its memory back. A step that fails leaves everything as it was. What serves is written down
+//! ([`kept`]) and serves again after a restart ([`chosen`]).
+//!
+//! One deployment runs at a time. A deployment changes code alone: grants, limits and variables are those of the manifest that
+//! the host has started with.
+
+mod check;
+pub(crate) mod chosen;
+mod judge;
+pub(crate) mod kept;
+mod reload;
+
+use super::{App, migrations};
+use check::Checked;
+use chosen::Chosen;
+use judge::{Verdict, judge};
+use kept::{Book, Kept, Record, digest};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use souk_bindings::call::DRAWS;
+use souk_manifest::limits::FixedLimit;
+use souk_manifest::{Component as Declared, ManifestErrors, clock};
+use souk_runtime::{Compiled, Counts, Pool, Version, VersionConfig, VersionId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use chosen::Why;
+pub(crate) use judge::Terms;
+pub(crate) use reload::Reloaded;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of deployments.
+    const OWN_LIMITS = "deployments";
+
+    /// How often a version that is tried out is judged, at most.
+    const JUDGE_INTERVAL: Duration = Duration::from_millis(10);
+    /// How often it is judged while no call ends.
+    const IDLE_JUDGE_INTERVAL: Duration = Duration::from_millis(100);
+}
+
+/// Every fixed limit of deployments.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    [OWN_LIMITS, kept::FIXED_LIMITS, judge::FIXED_LIMITS, migrations::FIXED_LIMITS].concat()
+}
+
+/// Why nothing was deployed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// There is no such component, or it does not run here.
+    #[error("{0}")]
+    NotHere(String),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// The new version is wrong.
+    #[error("nothing was deployed, because of what is wrong with the new version of `{component}`:\n{errors}")]
+    Wrong {
+        /// The component.
+        component: String,
+        /// What.
+        errors: ManifestErrors,
+    },
+    /// It cannot be written down.
+    #[error(
+        "component `{component}`: its versions cannot be written down: {cause}\n  fix: make room in the state folder, and make it writable"
+    )]
+    NotKept {
+        /// The component.
+        component: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+}
+
+/// What to deploy.
+pub struct Order {
+    /// The component.
+    pub component: String,
+    /// Its file; the one at the manifest's `source` where none is given.
+    pub bytes: Option<Vec<u8>>,
+    /// How it is tried out; it serves all calls at once where it is not.
+    pub trial: Option<Terms>,
+    /// Who asks.
+    pub by: String,
+    /// Say what would happen, and do nothing.
+    pub check: bool,
+}
+
+/// What a deployment has done, or would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deployed {
+    /// The component.
+    pub component: String,
+    /// The version; 0 where none was made.
+    pub version: u64,
+    /// What happened, or would.
+    pub message: String,
+}
+
+/// A version as an operator sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionFacts {
+    /// The component.
+    pub component: String,
+    /// `active`, `canary`, `previous` or `kept`.
+    pub state: String,
+    /// How many of 100 calls get a version that is tried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// What is written down of it.
+    #[serde(flatten)]
+    pub record: Record,
+    /// What became of its calls, while it is compared with another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallFacts>,
+}
+
+/// What became of the calls of a version that is tried out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallFacts {
+    /// All that have ended.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// The middle duration, in microseconds.
+    pub median_us: u32,
+}
+
+/// What is known of the versions of an application's components.
+pub(super) struct Deployments {
+    kept: Kept,
+    books: Mutex<BTreeMap<String, Book>>,
+    /// What the start has loaded, until it is written down.
+    chosen: Mutex<BTreeMap<String, Chosen>>,
+    trials: Mutex<BTreeMap<String, Trial>>,
+    /// What components were declared to be when a reload last changed what they are given.
+    reloaded: Mutex<BTreeMap<String, Declared>>,
+    /// Held by the one deployment that runs.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A version that is tried out.
+struct Trial {
+    version: Arc<Version>,
+    number: u64,
+    share: u16,
+    _judge: AbortOnDropHandle<()>,
+}
+
+impl Deployments {
+    pub(super) fn new(kept: Kept, chosen: BTreeMap<String, Chosen>) -> Self {
+        let books = chosen.iter().map(|(component, one)| (component.clone(), one.book.clone())).collect();
+        Deployments {
+            kept,
+            books: Mutex::new(books),
+            chosen: Mutex::new(chosen),
+            trials: Mutex::default(),
+            reloaded: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(clock::now()).to_string()
+}
+
+/// What is written down of a version.
+fn record(code: &Compiled, digest: &str, size: u64, by: &str) -> Record {
+    let ty = code.code.component_type();
+    let engine = code.code.engine();
+    Record {
+        number: 0,
+        digest: digest.to_owned(),
+        size,
+        at: now(),
+        by: by.to_owned(),
+        imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+        exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+        note: None,
+    }
+}
+
+impl App {
+    /// Writes down which version of each component serves, and returns a line for each that is not what the manifest named
+    /// when the host ran last. To be called when the start has come to its end: one that fails changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written. Blocks on the disk.
+    pub fn keep_versions(&self) -> Result<Vec<String>, DeployError> {
+        let (mut lines, chosen) = (Vec::new(), std::mem::take(&mut *self.deployments.chosen.lock()));
+        for (component, one) in chosen {
+            let Some(pool) = self.pools.get(&component) else { continue };
+            let number = one.id.number;
+            match one.why {
+                Why::First | Why::AsBefore => {}
+                Why::Deployed => lines.push(format!(
+                    "{component}: version {number}, which was deployed; the manifest's `source` has not changed since"
+                )),
+                Why::SourceChanged => {
+                    lines.push(format!("{component}: version {number}, because its `source` has changed"))
+                }
+            }
+            let mut book = one.book;
+            if matches!(one.why, Why::First | Why::SourceChanged) {
+                let active = pool.active();
+                let written = std::fs::read(&one.path).and_then(|bytes| {
+                    self.deployments.kept.keep(&one.id.digest, &bytes)?;
+                    let number = book.add(record(active.compiled(), &one.id.digest, bytes.len() as u64, "start"));
+                    book.serve(number, &one.source);
+                    self.deployments.kept.save(&component, &mut book)
+                });
+                written.map_err(|cause| DeployError::NotKept { component: component.clone(), cause })?;
+            } else if book.source != one.source {
+                let active = book.active;
+                book.serve(active, &one.source);
+                let saved = self.deployments.kept.save(&component, &mut book);
+                saved.map_err(|cause| DeployError::NotKept { component: component.clone(), cause })?;
+            }
+            self.deployments.books.lock().insert(component, book);
+        }
+        Ok(lines)
+    }
+
+    /// The versions of `component`, or of all that run here.
+    pub fn versions(&self, component: Option<&str>) -> Vec<VersionFacts> {
+        let (books, trials) = (self.deployments.books.lock(), self.deployments.trials.lock());
+        let mut all = Vec::new();
+        for (name, book) in books.iter().filter(|(name, _)| component.is_none_or(|one| one == *name)) {
+            let trial = trials.get(name);
+            for record in &book.versions {
+                let tried = trial.filter(|trial| trial.number == record.number);
+                let state = match () {
+                    () if tried.is_some() => "canary",
+                    () if record.number == book.active => "active",
+                    () if Some(record.number) == book.previous => "previous",
+                    () => "kept",
+                };
+                let counts = match (tried, trial) {
+                    (Some(trial), _) => Some(trial.version.tally().counts()),
+                    (None, Some(_)) if record.number == book.active => {
+                        self.pools.get(name).map(|pool| pool.active().tally().counts())
+                    }
+                    _ => None,
+                };
+                all.push(VersionFacts {
+                    component: name.clone(),
+                    state: state.to_owned(),
+                    percent: tried.map(|trial| f64::from(trial.share) * 100.0 / f64::from(DRAWS)),
+                    record: record.clone(),
+                    calls: counts.map(|counts: Counts| CallFacts {
+                        calls: counts.calls,
+                        failed: counts.failed(),
+                        median_us: counts.median_us,
+                    }),
+                });
+            }
+        }
+        all
+    }
+
+    /// Deploys a new version.
+    ///
+    /// # Errors
+    /// When something is wrong with it; nothing has changed then.
+    pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Deployed, DeployError> {
+        let _turn = self.deployments.turn.lock().await;
+        let (declared, pool) = self.here(&order.component)?;
+        let source = std::fs::read(&declared.source).ok();
+        let source_digest = source.as_deref().map(digest);
+        let bytes = match (order.bytes, source) {
+            (Some(bytes), _) => bytes,
+            (None, Some(bytes)) => bytes,
+            (None, None) => {
+                let message = format!(
+                    "component `{}`: {} cannot be read\n  fix: build it, or name the file",
+                    declared.name,
+                    declared.source.display()
+                );
+                return Err(DeployError::Refused(message));
+            }
+        };
+        let (digest, size) = (digest(&bytes), bytes.len() as u64);
+        let done = |version, message: String| Ok(Deployed { component: declared.name.clone(), version, message });
+        let active = pool.active();
+        let trial = self.deployments.trials.lock().get(&declared.name).map(|trial| trial.number);
+        if let Some(number) = trial {
+            let message = format!(
+                "component `{}`: version {number} is being tried out\n  fix: wait for its end, `souk rollback {}` it, or let it \
+                 serve with `souk deploy {} --promote-anyway`",
+                declared.name, declared.name, declared.name
+            );
+            return Err(DeployError::Refused(message));
+        }
+        if *active.id().digest == *digest {
+            let number = active.id().number;
+            return done(number, format!("version {number} has these bytes and serves already: nothing is to be done"));
+        }
+        let kept = (self.deployments.kept.clone(), bytes.clone(), digest.clone());
+        let code = self.compile_version(&declared.name, bytes).await?;
+        let Checked { compiled, mistakes, pending, notes } = self.check_version(declared, pool, code).await;
+        let wrong = |errors| DeployError::Wrong { component: declared.name.clone(), errors };
+        ManifestErrors::check(mistakes).map_err(wrong)?;
+        let Some(compiled) = compiled else {
+            return Err(DeployError::Refused(format!("component `{}` could not be linked", declared.name)));
+        };
+        if order.trial.is_some() && !pending.is_empty() {
+            let message = format!(
+                "component `{}`: {} would run first, and the version that serves would meet the new tables\n  fix: deploy it \
+                 with `--canary 100%`, which lets it serve all calls at once",
+                declared.name,
+                pending.join(", ")
+            );
+            return Err(DeployError::Refused(message));
+        }
+        if order.check {
+            let mut message = format!("would be version {} ({size} bytes, {digest})", self.next_number(&declared.name));
+            if !pending.is_empty() {
+                message.push_str(&format!("; {} would run first", pending.join(", ")));
+            }
+            notes.iter().for_each(|note| message.push_str(&format!("; {note}")));
+            return done(0, message);
+        }
+        let written = record(&compiled, &digest, size, &order.by);
+        let (number, version) = self.prepare(declared, pool, compiled, written, kept).await?;
+        if !pending.is_empty() {
+            migrations::run_of(&self.application, declared, self.shared.databases())
+                .await
+                .map_err(|error| DeployError::Refused(error.to_string()))?;
+        }
+        let before = active.id().number;
+        tracing::info!(
+            component = %declared.name,
+            "version {number} ({digest}) of component `{}` is deployed by {}; version {before} ({}) has served",
+            declared.name, order.by, active.id().digest
+        );
+        let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+        match order.trial {
+            Some(terms) => {
+                let percent = f64::from(terms.share) * 100.0 / f64::from(DRAWS);
+                self.begin_trial(declared, pool, version, number, source_digest.unwrap_or_default(), terms);
+                done(
+                    number,
+                    format!("version {number} gets {percent} % of the calls for {} s{notes}", terms.time.as_secs()),
+                )
+            }
+            None => {
+                self.serve_version(declared, pool, version, number, &source_digest.unwrap_or_default())?;
+                done(number, format!("version {number} serves; version {before} ends its calls{notes}"))
+            }
+        }
+    }
+
+    /// Goes back to a version that is kept, the one before where none is named; a version that is tried out is taken away.
+    ///
+    /// # Errors
+    /// As [`App::deploy`].
+    pub async fn roll_back(
+        self: &Arc<Self>,
+        component: &str,
+        number: Option<u64>,
+        by: &str,
+    ) -> Result<Deployed, DeployError> {
+        let trial = self.deployments.trials.lock().get(component).map(|trial| trial.number);
+        if let (Some(trial), None) = (trial, number) {
+            self.end_trial(component, &format!("taken away by {by}"));
+            let message = format!("version {trial} was tried out and gets no more calls");
+            return Ok(Deployed { component: component.to_owned(), version: trial, message });
+        }
+        let (declared, _) = self.here(component)?;
+        let book = self.deployments.books.lock().get(component).cloned().unwrap_or_default();
+        let number = number.or(book.previous).ok_or_else(|| {
+            DeployError::Refused(format!(
+                "component `{component}` has no version before this one\n  fix: `souk versions {component}` has those that are \
+                 kept"
+            ))
+        })?;
+        let known: Vec<String> = book.versions.iter().map(|version| version.number.to_string()).collect();
+        let Some(version) = book.version(number) else {
+            let message =
+                format!("component `{component}` has no version {number}\n  fix: name one of {}", known.join(", "));
+            return Err(DeployError::Refused(message));
+        };
+        let path = self.deployments.kept.file(&version.digest);
+        let bytes =
+            std::fs::read(&path).map_err(|cause| DeployError::NotKept { component: component.to_owned(), cause })?;
+        if digest(&bytes) != version.digest {
+            let message = format!(
+                "component `{component}`: {} has other bytes than version {number} had\n  fix: deploy the file once more",
+                path.display()
+            );
+            return Err(DeployError::Refused(message));
+        }
+        let order = Order {
+            component: declared.name.clone(),
+            bytes: Some(bytes),
+            trial: None,
+            by: by.to_owned(),
+            check: false,
+        };
+        self.deploy(order).await
+    }
+
+    /// Lets the version that is tried out serve all calls now.
+    ///
+    /// # Errors
+    /// When none is.
+    pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
+        let _turn = self.deployments.turn.lock().await;
+        let (declared, pool) = self.here(component)?;
+        let trial = self.deployments.trials.lock().remove(component);
+        let Some(Trial { version, number, .. }) = trial else {
+            let message = format!(
+                "component `{component}`: no version is tried out\n  fix: `souk deploy {component} --canary 5%`"
+            );
+            return Err(DeployError::Refused(message));
+        };
+        tracing::info!(component, "version {number} of component `{component}` serves by the will of {by}");
+        let source = std::fs::read(&declared.source).ok().as_deref().map(digest).unwrap_or_default();
+        self.serve_version(declared, pool, version, number, &source)?;
+        let message = format!("version {number} serves all calls");
+        Ok(Deployed { component: component.to_owned(), version: number, message })
+    }
+
+    fn here(&self, component: &str) -> Result<(&Declared, &Arc<Pool>), DeployError> {
+        match (self.application.components.get(component), self.pools.get(component)) {
+            (Some(declared), Some(pool)) => Ok((declared, pool)),
+            (Some(_), None) => Err(DeployError::NotHere(format!(
+                "component `{component}` does not run on this host\n  fix: ask the host that runs it"
+            ))),
+            (None, _) => {
+                let known: Vec<&str> = self.pools.keys().map(String::as_str).collect();
+                Err(DeployError::NotHere(format!(
+                    "there is no component `{component}`\n  fix: name one of {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+
+    fn next_number(&self, component: &str) -> u64 {
+        self.deployments.books.lock().get(component).map_or(1, |book| book.last + 1)
+    }
+
+    async fn compile_version(
+        &self,
+        component: &str,
+        bytes: Vec<u8>,
+    ) -> Result<wasmtime::component::Component, DeployError> {
+        let (engine, name) = (self.engine.wasmtime().clone(), component.to_owned());
+        let compiled =
+            tokio::task::spawn_blocking(move || Compiled::compile_bytes(&engine, &name, "the file", &bytes)).await;
+        match compiled {
+            Ok(Ok(code)) => Ok(code),
+            Ok(Err(error)) => Err(DeployError::Refused(error.to_string())),
+            Err(error) => Err(DeployError::Refused(format!("component `{component}`: compiling was stopped: {error}"))),
+        }
+    }
+
+    /// Makes one instance of a version, and writes it down where that goes well.
+    async fn prepare(
+        &self,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        compiled: Compiled,
+        written: Record,
+        (kept, bytes, digest): (Kept, Vec<u8>, String),
+    ) -> Result<(u64, Arc<Version>), DeployError> {
+        let number = self.next_number(&declared.name);
+        let label = chosen::label(&self.application.version, number);
+        let id = VersionId { number, digest: digest.as_str().into(), label };
+        let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {
+            let fix = "a version that cannot start is not deployed: mend it";
+            DeployError::Refused(format!("nothing was deployed: {error}\n  fix: {fix}"))
+        })?;
+        let mut book = self.deployments.books.lock().get(&declared.name).cloned().unwrap_or_default();
+        let number = book.add(written);
+        let component = declared.name.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            kept.keep(&digest, &bytes).and_then(|()| kept.save(&component, &mut book)).map(|()| book)
+        });
+        let not_kept = |cause| DeployError::NotKept { component: declared.name.clone(), cause };
+        let book = saved.await.map_err(|error| not_kept(std::io::Error::other(error)))?.map_err(not_kept)?;
+        self.deployments.books.lock().insert(declared.name.clone(), book);
+        Ok((number, version))
+    }
+
+    /// Lets a version serve all calls: first in the book, so that a host that is killed now starts with it.
+    fn serve_version(
+        &self,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        version: Arc<Version>,
+        number: u64,
+        source: &str,
+    ) -> Result<(), DeployError> {
+        let mut book = self.deployments.books.lock().get(&declared.name).cloned().unwrap_or_default();
+        book.serve(number, source);
+        let saved = self.deployments.kept.save(&declared.name, &mut book);
+        saved.map_err(|cause| DeployError::NotKept { component: declared.name.clone(), cause })?;
+        self.deployments.books.lock().insert(declared.name.clone(), book);
+        drained(declared.name.clone(), pool.promote(version));
+        Ok(())
+    }
+
+    fn begin_trial(
+        self: &Arc<Self>,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        version: Arc<Version>,
+        number: u64,
+        source: String,
+        terms: Terms,
+    ) {
+        pool.try_out(version.clone(), terms.share);
+        // Weak, because the application holds the judge.
+        let judge =
+            tokio::spawn(watch(Arc::downgrade(self), declared.name.clone(), version.clone(), number, source, terms));
+        let trial = Trial { version, number, share: terms.share, _judge: AbortOnDropHandle::new(judge) };
+        self.deployments.trials.lock().insert(declared.name.clone(), trial);
+    }
+
+    /// Takes the version away that is tried out, and writes down why.
+    fn end_trial(&self, component: &str, why: &str) {
+        let Some(trial) = self.deployments.trials.lock().remove(component) else { return };
+        if let Some(version) = self.pools.get(component).and_then(|pool| pool.withdraw()) {
+            drained(component.to_owned(), version);
+        }
+        let mut books = self.deployments.books.lock();
+        if let Some(book) = books.get_mut(component) {
+            book.note(trial.number, why);
+            if let Err(error) = self.deployments.kept.save(component, book) {
+                tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
+            }
+        }
+        tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
+    }
+}
+
+/// Says when a version that takes no more calls has ended its last one.
+fn drained(component: String, version: Arc<Version>) {
+    tokio::spawn(async move {
+        version.drained().await;
+        tracing::info!(%component, "version {} of component `{component}` has ended its last call", version.id().number);
+    });
+}
+
+/// Judges a version until it serves or is taken away.
+async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number: u64, source: String, terms: Terms) {
+    let (start, mut told) = (Instant::now(), false);
+    loop {
+        let _ = tokio::time::timeout(IDLE_JUDGE_INTERVAL, version.tally().changed()).await;
+        let Some(app) = app.upgrade() else { return };
+        let Some(pool) = app.pools.get(&component) else { return };
+        let (old, new) = (pool.active().tally().counts(), version.tally().counts());
+        match judge(&terms, start.elapsed(), &old, &new) {
+            Verdict::Wait => {}
+            Verdict::TooFew => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        %component,
+                        "version {number} of component `{component}` has had {} calls, too few to judge it: it is tried out \
+                         further; `souk deploy {component} --promote-anyway` lets it serve",
+                        new.calls
+                    );
+                }
+            }
+            Verdict::RollBack(why) => return app.end_trial(&component, &why),
+            Verdict::Promote => {
+                let _turn = app.deployments.turn.lock().await;
+                let Ok((declared, pool)) = app.here(&component) else { return };
+                tracing::info!(
+                    %component,
+                    "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \
+                     (before: {} calls, {} failed, {} us)",
+                    new.calls, new.failed(), new.median_us, old.calls, old.failed(), old.median_us
+                );
+                if let Err(error) = app.serve_version(declared, pool, version, number, &source) {
+                    tracing::error!(%component, "{error}");
+                    return app.end_trial(&component, "it could not be written down");
+                }
+                // The trial holds this task: it ends with it.
+                app.deployments.trials.lock().remove(&component);
+                return;
+            }
+        }
+        drop(app);
+        tokio::time::sleep(JUDGE_INTERVAL).await;
+    }
+}

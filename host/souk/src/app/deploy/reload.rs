@@ -1,0 +1,210 @@
+//! A changed manifest, applied to the running application as far as that is possible.
+//!
+//! Variables, environment and outgoing hosts of a component are what its instances are made with, so new instances get the new
+//! ones, and the old ones end their calls: the same code becomes a version of its own for a moment. Everything else a start
+//! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
+
+use super::super::App;
+use super::super::start::Wiring;
+use super::{DeployError, drained};
+use serde::{Deserialize, Serialize};
+use souk_manifest::{Application, Component as Declared, Diagnostic, ManifestErrors};
+use souk_runtime::{Compiled, Pool, VersionConfig};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// What a reload has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is applied, a line each.
+    pub applied: Vec<String>,
+    /// What has changed and is not, a line each.
+    pub left: Vec<String>,
+}
+
+/// What somebody would see of a part of the manifest: without the lines of its text, which move.
+fn text(part: &impl Debug) -> String {
+    let text = format!("{part:?}");
+    let mut parts = text.split("line: ");
+    let mut without = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        without.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    without
+}
+
+/// The keys of a component that have changed and are read by a start alone.
+fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
+    let differ = |a: &dyn Debug, b: &dyn Debug| text(&a) != text(&b);
+    let all: [(&str, &dyn Debug, &dyn Debug); 14] = [
+        ("source", &old.source, &new.source),
+        ("files", &old.files, &new.files),
+        ("key_value_stores", &old.key_value_stores, &new.key_value_stores),
+        ("sqlite_databases", &old.sqlite_databases, &new.sqlite_databases),
+        ("dependencies", &old.dependencies, &new.dependencies),
+        ("durable", &old.durable, &new.durable),
+        ("remote", &old.remote, &new.remote),
+        ("idempotent", &old.idempotent, &new.idempotent),
+        ("nest", &old.nest, &new.nest),
+        ("readiness", &old.ignored_for_readiness, &new.ignored_for_readiness),
+        ("migrations", &old.migrations, &new.migrations),
+        ("database_url", &old.database, &new.database),
+        ("limits", &old.limits, &new.limits),
+        ("build", &old.build, &new.build),
+    ];
+    all.into_iter().filter(|(_, old, new)| differ(old, new)).map(|(key, ..)| key).collect()
+}
+
+/// The keys of a component that have changed and are applied.
+fn applied_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    if old.variables != new.variables {
+        keys.push("variables");
+    }
+    if old.environment != new.environment {
+        keys.push("environment");
+    }
+    if old.allowed_outbound_hosts != new.allowed_outbound_hosts {
+        keys.push("allowed_outbound_hosts");
+    }
+    keys
+}
+
+/// What of the application itself has changed.
+fn left_of_application(old: &Application, new: &Application) -> Vec<String> {
+    let all: [(&str, &dyn Debug, &dyn Debug); 8] = [
+        ("triggers of HTTP", &(&old.routes, &old.static_routes), &(&new.routes, &new.static_routes)),
+        ("triggers of Redis", &old.redis_triggers, &new.redis_triggers),
+        ("static folders", &old.static_folders, &new.static_folders),
+        ("limits of the application", &old.limits, &new.limits),
+        ("trusted_proxies", &old.trusted_proxies, &new.trusted_proxies),
+        ("places of key-value stores", &old.key_value_places, &new.key_value_places),
+        ("places of databases", &old.sqlite_paths, &new.sqlite_paths),
+        ("admin_hosts", &old.admin_hosts, &new.admin_hosts),
+    ];
+    all.into_iter().filter(|(_, old, new)| text(old) != text(new)).map(|(what, ..)| what.to_owned()).collect()
+}
+
+impl App {
+    /// Applies what has changed in `new`, the manifest as it is now.
+    ///
+    /// # Errors
+    /// When something in it is wrong; nothing has changed then.
+    pub async fn reload(self: &Arc<Self>, new: &Application) -> Result<Reloaded, DeployError> {
+        let _turn = self.deployments.turn.lock().await;
+        let mut done = Reloaded::default();
+        let mut left = left_of_application(&self.application, new);
+        let names: BTreeSet<&String> = self.application.components.keys().chain(new.components.keys()).collect();
+        let (mut ready, mut mistakes) = (Vec::new(), Vec::new());
+        for name in names {
+            let (old, new_one) = match (self.application.components.get(name), new.components.get(name)) {
+                (Some(old), Some(new)) => (old, new),
+                (None, _) => {
+                    left.push(format!("component `{name}`, which is new"));
+                    continue;
+                }
+                (_, None) => {
+                    left.push(format!("component `{name}`, which is gone"));
+                    continue;
+                }
+            };
+            let kept = left_of(old, new_one);
+            if !kept.is_empty() {
+                left.push(format!("component `{name}`: {}", kept.join(", ")));
+            }
+            let pool = self.pools.get(name);
+            let Some(pool) = pool.filter(|pool| self.changed(name, pool, old, new_one)) else { continue };
+            if self.deployments.trials.lock().contains_key(name) {
+                let message =
+                    format!("a new version of component `{name}` is being tried out\n  fix: wait for its end");
+                return Err(DeployError::Refused(message));
+            }
+            match self.with_grants(new, new_one, pool) {
+                Ok((config, keys)) => ready.push((name.clone(), pool.clone(), config, keys)),
+                Err(wrong) => mistakes.extend(wrong),
+            }
+        }
+        let wrong = |errors| DeployError::Wrong { component: self.application.name.clone(), errors };
+        ManifestErrors::check(mistakes).map_err(wrong)?;
+        let mut versions = Vec::new();
+        for (name, pool, config, keys) in ready {
+            let version = pool.prepare(config).await.map_err(|error| {
+                DeployError::Refused(format!(
+                    "nothing was applied: {error}\n  fix: correct what the component is given"
+                ))
+            })?;
+            versions.push((name, pool, version, keys));
+        }
+        for (name, pool, version, keys) in versions {
+            drained(name.clone(), pool.promote(version));
+            self.deployments.reloaded.lock().insert(name.clone(), keys.declared);
+            done.applied.push(format!("component `{name}`: {}", keys.keys.join(", ")));
+        }
+        done.left = left.into_iter().map(|what| format!("{what}: applied by the next start")).collect();
+        Ok(done)
+    }
+
+    /// Whether something that is applied differs from what the component has now.
+    fn changed(&self, name: &str, _: &Arc<Pool>, old: &Declared, new: &Declared) -> bool {
+        let reloaded = self.deployments.reloaded.lock();
+        !applied_of(reloaded.get(name).unwrap_or(old), new).is_empty()
+    }
+
+    /// The code that serves, linked anew, with what the component may reach by `new`.
+    fn with_grants(
+        &self,
+        application: &Application,
+        new: &Declared,
+        pool: &Arc<Pool>,
+    ) -> Result<(VersionConfig, Changed), Vec<Diagnostic>> {
+        let active = pool.active();
+        let grants = self.shared.grant(new, application, &self.state).map_err(|mistake| vec![mistake])?;
+        let compiled: Compiled = {
+            let mut wiring = Wiring {
+                engine: self.engine.wasmtime(),
+                application: &self.application,
+                shared: &self.shared,
+                fairness: self.fairness.clone(),
+                state: &self.state,
+                queue: self.queue.as_ref(),
+                remote: self.remote.as_ref(),
+                codes: BTreeMap::from([(new.name.clone(), active.compiled().code.clone())]),
+                pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
+                ids: BTreeMap::new(),
+                expected: Vec::new(),
+                tried: BTreeSet::new(),
+                mistakes: Vec::new(),
+            };
+            let linked = wiring.linked(&new.name);
+            linked.filter(|_| wiring.mistakes.is_empty()).ok_or(wiring.mistakes)?
+        };
+        let reloaded = self.deployments.reloaded.lock();
+        let old = reloaded.get(&new.name).or_else(|| self.application.components.get(&new.name));
+        let keys = old.map(|old| applied_of(old, new)).unwrap_or_default();
+        let id = active.id().clone();
+        Ok((VersionConfig { id, compiled, grants: Arc::new(grants) }, Changed { keys, declared: new.clone() }))
+    }
+}
+
+/// What a reload changes of a component.
+struct Changed {
+    keys: Vec<&'static str>,
+    declared: Declared,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_manifest_are_no_difference() {
+        #[derive(Debug)]
+        struct Part {
+            _name: &'static str,
+            _line: usize,
+        }
+        assert_eq!(text(&Part { _name: "a", _line: 7 }), text(&Part { _name: "a", _line: 12 }));
+        assert_ne!(text(&Part { _name: "a", _line: 7 }), text(&Part { _name: "b", _line: 7 }));
+    }
+}

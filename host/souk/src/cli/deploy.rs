@@ -1,0 +1,176 @@
+//! `souk deploy`, `souk versions`, `souk rollback` and `souk reload`: new versions of components in the running host, and a
+//! changed manifest.
+
+use super::{AppArgs, output};
+use crate::admin::RunningHost;
+use crate::app::deploy::{Deployed, VersionFacts};
+use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use souk_manifest::state;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The arguments of `souk deploy`.
+#[derive(Debug, Args)]
+pub(super) struct Deploy {
+    #[command(flatten)]
+    app: AppArgs,
+    /// The component
+    component: String,
+    /// Its new file [default: the `source` of the manifest]
+    file: Option<PathBuf>,
+    /// Try it out with this share of the calls first, as 5%
+    #[arg(long, value_name = "SHARE")]
+    canary: Option<String>,
+    /// How long it is tried out [default: 60s]
+    #[arg(long = "for", value_name = "TIME", requires = "canary")]
+    time: Option<String>,
+    /// The share of its calls that may fail meanwhile [default: 1%]
+    #[arg(long, value_name = "SHARE", requires = "canary")]
+    max_errors: Option<String>,
+    /// How many times as long as before its calls may take meanwhile [default: 2]
+    #[arg(long, value_name = "TIMES", requires = "canary")]
+    max_slowdown: Option<String>,
+    /// Let the version serve that is being tried out
+    #[arg(long, conflicts_with_all = ["file", "canary", "check"])]
+    promote_anyway: bool,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// The arguments of `souk versions`.
+#[derive(Debug, Args)]
+pub(super) struct Versions {
+    #[command(flatten)]
+    app: AppArgs,
+    /// The component [default: all]
+    component: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The arguments of `souk rollback`.
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    #[command(flatten)]
+    app: AppArgs,
+    /// The component
+    component: String,
+    /// The number of the version [default: the one before]
+    version: Option<u64>,
+}
+
+/// The arguments of `souk reload`.
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl Reload {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let done = host(&self.app).await?.reload().await?;
+        done.applied.iter().for_each(|line| output::line(&format!("applied: {line}")));
+        done.left.iter().for_each(|line| output::line(&format!("left:    {line}")));
+        if done.applied.is_empty() && done.left.is_empty() {
+            output::line("nothing has changed");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The host that runs the application.
+async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
+    let configured = app.read().ok().and_then(|manifest| manifest.state_dir().map(PathBuf::from));
+    let folder = app.state_dir(configured.as_deref());
+    match RunningHost::connect(&state::control_socket(&folder)).await {
+        Some(host) => Ok(host),
+        None => anyhow::bail!(
+            "no host runs with the state folder {}\n  fix: start one with `souk up`, or name the folder with --state-dir; \
+             where no host runs, `souk up` starts what the manifest names",
+            folder.display()
+        ),
+    }
+}
+
+fn said(done: &Deployed) -> ExitCode {
+    output::line(&format!("{}: {}", done.component, done.message));
+    ExitCode::SUCCESS
+}
+
+impl Deploy {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut host = host(&self.app).await?;
+        if self.promote_anyway {
+            return Ok(said(&host.promote(&self.component).await?));
+        }
+        let file = match &self.file {
+            Some(path) => match std::fs::read(path) {
+                Ok(bytes) if bytes.is_empty() => {
+                    anyhow::bail!("{} is empty\n  fix: build the component", path.display())
+                }
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    anyhow::bail!("cannot read {}: {error}\n  fix: build it, or name the file", path.display())
+                }
+            },
+            None => Vec::new(),
+        };
+        let options = [
+            ("canary", self.canary),
+            ("for", self.time),
+            ("max-errors", self.max_errors),
+            ("max-slowdown", self.max_slowdown),
+            ("check", self.check.then(|| "true".to_owned())),
+        ];
+        let given = options.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let query: Vec<String> =
+            given.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
+        Ok(said(&host.deploy(&self.component, &query.join("&"), file).await?))
+    }
+}
+
+impl Rollback {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        Ok(said(&host(&self.app).await?.roll_back(&self.component, self.version).await?))
+    }
+}
+
+impl Versions {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let versions = host(&self.app).await?.versions(self.component.as_deref()).await?;
+        if self.json {
+            output::line(&serde_json::to_string(&versions)?);
+        } else {
+            output::text(&table(&versions));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A line for each version.
+fn table(versions: &[VersionFacts]) -> String {
+    let width = versions.iter().map(|version| version.component.len()).max().unwrap_or(0).max("COMPONENT".len());
+    let mut text =
+        format!("{:<width$}  VERSION  STATE        DIGEST        SIZE      DEPLOYED              BY\n", "COMPONENT");
+    for VersionFacts { component, state, percent, record, calls } in versions {
+        let state = percent.map_or_else(|| state.clone(), |percent| format!("{state} {percent}%"));
+        let digest = record.digest.get(..12).unwrap_or(&record.digest);
+        text.push_str(&format!(
+            "{component:<width$}  {:<7}  {state:<11}  {digest}  {:<8}  {}  {}\n",
+            record.number, record.size, record.at, record.by
+        ));
+        if let Some(calls) = calls {
+            text.push_str(&format!(
+                "{:<width$}           {} calls, {} failed, half took {} us or more\n",
+                "", calls.calls, calls.failed, calls.median_us
+            ));
+        }
+        if let Some(note) = &record.note {
+            text.push_str(&format!("{:<width$}           {note}\n", ""));
+        }
+    }
+    text
+}

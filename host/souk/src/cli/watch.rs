@@ -1,0 +1,193 @@
+//! `souk up --watch`: a component whose sources change is built and deployed, and nothing else restarts.
+//!
+//! Which files those are, `watch` under `[component.NAME.build]` says. A build that fails, and a version that does not fit,
+//! leave the old one serving; the terminal has the reason. Changes that come while something is built are built next.
+
+use super::{build, output};
+use crate::app::App;
+use crate::app::deploy::Order;
+use glob::Pattern;
+use notify::{EventKind, RecursiveMode, Watcher as _};
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of watching sources.
+    pub(crate) const FIXED_LIMITS = "process";
+
+    /// The most changes of files that are noted while others are being built; what is lost beyond is seen with the next.
+    const MAX_CHANGES: usize = 10_000, "changes";
+    /// How long no file may change before a build begins: editors write one file in several steps.
+    const QUIET_TIME: Duration = Duration::from_millis(50);
+}
+
+/// What is watched for one component.
+struct Watched {
+    component: String,
+    patterns: Vec<Pattern>,
+}
+
+/// Where builds take place.
+pub(super) struct Places {
+    pub(super) manifest: PathBuf,
+    pub(super) runtime_config: Option<PathBuf>,
+    pub(super) state: PathBuf,
+}
+
+/// Watches the sources of the components of `app` until `stop`. Returns how many components that are.
+///
+/// # Errors
+/// When the system cannot watch a folder.
+pub(super) fn start(app: &Arc<App>, places: Places, quiet: bool, stop: CancellationToken) -> anyhow::Result<usize> {
+    let (mut all, mut folders) = (Vec::new(), BTreeSet::new());
+    for component in app.application().here() {
+        let Some(build) = component.build.as_ref().filter(|build| !build.watch.is_empty()) else { continue };
+        let workdir = std::path::absolute(&build.workdir)?;
+        let mut patterns = Vec::new();
+        for text in &build.watch {
+            let path = normal(&workdir.join(text));
+            let pattern = path.to_str().and_then(|path| Pattern::new(path).ok());
+            let Some(pattern) = pattern else {
+                anyhow::bail!("component `{}`: `watch` has {text:?}, which is no pattern of files", component.name);
+            };
+            folders.insert(folder_of(&path));
+            patterns.push(pattern);
+        }
+        all.push(Watched { component: component.name.clone(), patterns });
+    }
+    let (sender, changes) = mpsc::channel(MAX_CHANGES);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        if matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_)) {
+            event.paths.into_iter().for_each(|path| drop(sender.try_send(path)));
+        }
+    })?;
+    for folder in &folders {
+        watcher.watch(folder, RecursiveMode::Recursive).map_err(|error| {
+            anyhow::anyhow!(
+                "{} cannot be watched: {error}\n  fix: correct `watch` of the component's build",
+                folder.display()
+            )
+        })?;
+    }
+    let count = all.len();
+    tokio::spawn(watch(app.clone(), places, quiet, all, changes, watcher, stop));
+    Ok(count)
+}
+
+/// A path without `.` and `..`, which events do not have.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// The folder that holds all that a pattern can match.
+fn folder_of(pattern: &Path) -> PathBuf {
+    let is_fixed = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed: PathBuf = pattern.components().take_while(is_fixed).collect();
+    if fixed.is_dir() { fixed } else { fixed.parent().map_or_else(PathBuf::new, Path::to_path_buf) }
+}
+
+async fn watch(
+    app: Arc<App>,
+    places: Places,
+    quiet: bool,
+    all: Vec<Watched>,
+    mut changes: mpsc::Receiver<PathBuf>,
+    // Dropped, it watches no more.
+    _watcher: notify::RecommendedWatcher,
+    stop: CancellationToken,
+) {
+    while let Some(Some(first)) = stop.run_until_cancelled(changes.recv()).await {
+        let mut changed = components(&all, &first);
+        while let Ok(Some(path)) = tokio::time::timeout(QUIET_TIME, changes.recv()).await {
+            changed.extend(components(&all, &path));
+        }
+        for component in changed {
+            if let Err(error) = renew(&app, &places, quiet, component).await {
+                let text = super::whole(&error);
+                output::note(&format!(
+                    "error: {text}\n  `{component}` serves as before; the next change is tried again"
+                ));
+            }
+        }
+    }
+}
+
+/// The components that a file belongs to.
+fn components<'a>(all: &'a [Watched], path: &Path) -> BTreeSet<&'a str> {
+    let concerned = all.iter().filter(|watched| watched.patterns.iter().any(|pattern| pattern.matches_path(path)));
+    concerned.map(|watched| watched.component.as_str()).collect()
+}
+
+/// Builds a component, and deploys what came of it.
+async fn renew(app: &Arc<App>, places: &Places, quiet: bool, component: &str) -> anyhow::Result<()> {
+    let names = [component.to_owned()];
+    let what = build::What {
+        manifest: &places.manifest,
+        runtime_config: places.runtime_config.as_deref(),
+        components: &names,
+        state: &places.state,
+    };
+    build::run(what, quiet).await?;
+    let order = Order {
+        component: component.to_owned(),
+        bytes: None,
+        trial: None,
+        by: "souk up --watch".to_owned(),
+        check: false,
+    };
+    let done = app.deploy(order).await?;
+    if !quiet {
+        output::note(&format!("   served {component}: {}", done.message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_concerns_the_components_whose_patterns_it_matches() {
+        let pattern = |text: &str| Pattern::new(text).unwrap();
+        let all = [
+            Watched {
+                component: "web".to_owned(),
+                patterns: vec![pattern("/app/web/src/**/*.rs"), pattern("/app/wit/*.wit")],
+            },
+            Watched {
+                component: "links".to_owned(),
+                patterns: vec![pattern("/app/links/**/*.rs"), pattern("/app/wit/*.wit")],
+            },
+        ];
+        let concerned = |path: &str| components(&all, Path::new(path)).into_iter().collect::<Vec<_>>();
+        assert_eq!(concerned("/app/web/src/a/b.rs"), ["web"]);
+        assert_eq!(concerned("/app/web/src/b.rs"), ["web"]);
+        assert_eq!(concerned("/app/wit/links.wit"), ["links", "web"]);
+        assert!(concerned("/app/web/target/b.rs").is_empty());
+    }
+
+    #[test]
+    fn the_folder_that_is_watched_holds_all_that_a_pattern_matches() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("src/inner")).unwrap();
+        std::fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+        let of = |pattern: &str| folder_of(&folder.path().join(pattern));
+        assert_eq!(of("src/**/*.rs"), folder.path().join("src"));
+        assert_eq!(of("src/lib.rs"), folder.path().join("src"));
+        assert_eq!(of("*.toml"), folder.path());
+        assert_eq!(normal(Path::new("/a/./b/../c/*.rs")), Path::new("/a/c/*.rs"));
+    }
+}

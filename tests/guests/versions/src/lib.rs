@@ -1,0 +1,38 @@
+//! Answers each request as the text [`MARK`] says. A scenario makes versions of the component by writing another text over it
+//! in the component's file.
+
+use spin_sdk::http::{IntoResponse, Request, StatusCode};
+use spin_sdk::http_service;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// `good-N`, `traps`, `errors` (half of the calls), `slow` or `leaks`, after a word that finds it.
+static MARK: &str = "BEHAVIOUR:good-1          ";
+
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+fn compute(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        black_box(());
+    }
+}
+
+#[http_service]
+async fn handle(request: Request) -> impl IntoResponse {
+    let behaviour = black_box(MARK).trim_start_matches("BEHAVIOUR:").trim();
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    if let Some(milliseconds) = request.uri().query().and_then(|query| query.parse().ok()) {
+        spin_sdk::wasip3::clocks::monotonic_clock::wait_for(Duration::from_millis(milliseconds).as_nanos() as u64)
+            .await;
+    }
+    match behaviour {
+        "traps" => panic!("this version is wrong"),
+        "errors" if call % 2 == 0 => return (StatusCode::INTERNAL_SERVER_ERROR, "wrong".to_owned()),
+        "slow" => compute(Duration::from_millis(8)),
+        "leaks" => std::mem::forget(vec![1_u8; 2 << 20]),
+        _ => compute(Duration::from_millis(2)),
+    }
+    (StatusCode::OK, behaviour.to_owned())
+}

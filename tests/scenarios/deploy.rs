@@ -1,0 +1,480 @@
+//! New versions of a component while the application is open: none is noticed by a client, a wrong one serves nobody, and
+//! what serves is the same after a restart.
+
+use crate::harness::app::texts;
+use crate::harness::{App, Client, Host, build, eventually};
+use http::Method;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The component that does what a text in its file says, with that text.
+fn version(behaviour: &str) -> Vec<u8> {
+    static PLAIN: OnceLock<Vec<u8>> = OnceLock::new();
+    let plain = PLAIN.get_or_init(|| {
+        build::guest("versions");
+        std::fs::read(build::component("versions")).unwrap()
+    });
+    let mark = b"BEHAVIOUR:good-1          ";
+    let at = plain.windows(mark.len()).position(|window| window == mark).expect("the mark");
+    let mut bytes = plain.clone();
+    bytes[at..at + mark.len()].copy_from_slice(format!("BEHAVIOUR:{behaviour:<16}").as_bytes());
+    bytes
+}
+
+const MANIFEST: &str = r#"
+    spin_manifest_version = 2
+    application = { name = "shop", version = "1.0.0" }
+    [[trigger.http]]
+    route = "/..."
+    component = "web"
+    [component.web]
+    source = "web.wasm"
+    [component.web.tool.souk.limits]
+    memory = "16MiB"
+"#;
+
+fn app() -> App {
+    App::inline(MANIFEST).file("web.wasm", version("good-1"))
+}
+
+/// Writes a version beside the application; returns its path.
+fn built(app: &App, behaviour: &str) -> String {
+    let path: PathBuf = app.path(&format!("{behaviour}.wasm"));
+    std::fs::write(&path, version(behaviour)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn deploy(app: &App, arguments: &[&str]) -> String {
+    let output = app.souk("deploy", arguments).await;
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}{err}");
+    out
+}
+
+async fn refused(app: &App, arguments: &[&str]) -> String {
+    let output = app.souk("deploy", arguments).await;
+    assert!(!output.status.success(), "{:?}", texts(&output));
+    texts(&output).1
+}
+
+async fn versions(app: &App) -> Vec<Value> {
+    let (out, err) = texts(&app.souk("versions", &["--json"]).await);
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
+}
+
+async fn body(client: &Client, path: &str) -> (u16, String) {
+    let response = client.open(Method::GET, path).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+/// Clients that ask without pause until they are told to stop.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    good: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn of(host: &Host) -> Crowd {
+        let (stop, good, failed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
+        let clients = (0..4).map(|_| {
+            let (client, stop, good, failed) = (host.client(), stop.clone(), good.clone(), Arc::clone(&failed));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let status = client.open(Method::GET, "/").send().await.map(|response| response.status().as_u16());
+                    let count: &AtomicUsize = if matches!(status, Ok(200)) { &good } else { &failed };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        Crowd { clients: clients.collect(), stop, good, failed }
+    }
+
+    fn failed(&self) -> usize {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so many more good answers.
+    async fn asks(&self, more: usize) {
+        let until = self.good.load(Ordering::Relaxed) + more;
+        eventually("the clients have asked more", async || (self.good.load(Ordering::Relaxed) >= until).then_some(()))
+            .await;
+    }
+
+    async fn leaves(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn new_versions_serve_without_a_failed_request_and_the_last_one_also_after_a_restart() {
+    let app = app();
+    let host = app.start().await;
+    let client = host.client();
+    let crowd = Crowd::of(&host);
+    for n in 2..=4 {
+        crowd.asks(50).await;
+        let slow = client.clone();
+        let in_flight = tokio::spawn(async move { body(&slow, "/?400").await });
+        crowd.asks(20).await;
+        let said = deploy(&app, &["web", &built(&app, &format!("good-{n}"))]).await;
+        assert!(said.contains(&format!("web: version {n} serves; version {} ends its calls", n - 1)), "{said}");
+        assert_eq!(body(&client, "/").await, (200, format!("good-{n}")));
+        assert_eq!(
+            in_flight.await.unwrap(),
+            (200, format!("good-{}", n - 1)),
+            "a call ends on the version that began it"
+        );
+    }
+    assert_eq!(crowd.leaves().await, 0);
+    host.wait_for_log("version 3 of component `web` has ended its last call").await;
+    let states: Vec<_> = versions(&app).await.iter().map(|v| (v["number"].clone(), v["state"].clone())).collect();
+    let expected = [(1, "kept"), (2, "kept"), (3, "previous"), (4, "active")];
+    assert_eq!(states, expected.map(|(number, state)| (Value::from(number), Value::from(state))));
+    host.stop().await;
+
+    let host = app.start().await;
+    assert_eq!(body(&host.client(), "/").await, (200, "good-4".to_owned()));
+    assert!(host.log().iter().any(|line| line.contains("web: version 4, which was deployed")), "{:?}", host.log());
+    let (out, err) = texts(&app.souk("rollback", &["web"]).await);
+    assert!(out.contains("version 5 serves"), "{out}{err}");
+    assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
+    host.stop().await;
+
+    // The manifest's file has changed: that is a new version.
+    let app = app.file("web.wasm", version("good-6"));
+    let host = app.start().await;
+    assert_eq!(body(&host.client(), "/").await, (200, "good-6".to_owned()));
+    assert!(
+        host.log().iter().any(|line| line.contains("web: version 6, because its `source` has changed")),
+        "{:?}",
+        host.log()
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_version_is_taken_away_and_only_calls_that_tried_it_have_failed() {
+    for (behaviour, why) in
+        [("traps", "trapped"), ("errors", "calls failed"), ("slow", "half of"), ("leaks", "limit of memory")]
+    {
+        let app = app();
+        let host = app.start().await;
+        let crowd = Crowd::of(&host);
+        crowd.asks(100).await;
+        let file = built(&app, behaviour);
+        let said = deploy(&app, &["web", &file, "--canary", "20%", "--for", "10m"]).await;
+        assert!(said.contains("version 2 gets 20 % of the calls"), "{said}");
+        let end = host.wait_for_log("version 2 of component `web` gets no more calls").await;
+        assert!(end.contains(why), "{behaviour}: {end}");
+        // What has begun may yet end.
+        host.wait_for_log("version 2 of component `web` has ended its last call").await;
+        let failed = crowd.failed();
+        assert!(failed <= 60, "{behaviour}: {failed} calls failed");
+        crowd.asks(200).await;
+        assert_eq!(crowd.leaves().await, failed, "{behaviour}: calls failed afterwards");
+        let all = versions(&app).await;
+        let two = all.iter().find(|version| version["number"] == 2).unwrap();
+        assert!(two["state"] == "kept" && two["note"].as_str().unwrap().contains(why), "{two}");
+        host.stop().await;
+        let host = app.start().await;
+        assert_eq!(body(&host.client(), "/").await, (200, "good-1".to_owned()), "{behaviour}");
+    }
+}
+
+#[tokio::test]
+async fn a_good_version_gets_its_share_and_then_all_calls() {
+    let app = app();
+    let host = app.start().await;
+    let crowd = Crowd::of(&host);
+    deploy(&app, &["web", &built(&app, "good-2"), "--canary", "50%", "--for", "100ms", "--max-slowdown", "50"]).await;
+    let refusal = refused(&app, &["web", &built(&app, "good-3")]).await;
+    let promoted = versions(&app).await.iter().any(|version| version["number"] == 2 && version["state"] == "active");
+    assert!(promoted || refusal.contains("version 2 is being tried out"), "{refusal}");
+    host.wait_for_log("version 2 of component `web` serves all calls").await;
+    assert_eq!(crowd.leaves().await, 0);
+    assert_eq!(body(&host.client(), "/").await, (200, "good-2".to_owned()));
+
+    // Without calls there is no verdict, and an operator may give one.
+    deploy(&app, &["web", &built(&app, "good-3"), "--canary", "1%", "--for", "1ms"]).await;
+    host.wait_for_log("too few to judge it").await;
+    let said = deploy(&app, &["web", "--promote-anyway"]).await;
+    assert!(said.contains("version 3 serves all calls"), "{said}");
+    assert_eq!(body(&host.client(), "/").await, (200, "good-3".to_owned()));
+    deploy(&app, &["web", &built(&app, "good-4"), "--canary", "1%"]).await;
+    let (out, err) = texts(&app.souk("rollback", &["web"]).await);
+    assert!(out.contains("version 4 was tried out and gets no more calls"), "{out}{err}");
+}
+
+/// A component with one function `f`, of this type, in the contract.
+fn exporter(parameter: &str, core: &str) -> String {
+    format!(
+        r#"(component
+            (core module $m (func (export "f") (param {core}) (result i32) i32.const 1))
+            (core instance $i (instantiate $m))
+            (func $f (param "x" {parameter}) (result u32) (canon lift (core func $i "f")))
+            (instance $numbers (export "f" (func $f)))
+            (export "test:deploy/numbers@1.0.0" (instance $numbers)))"#
+    )
+}
+
+const CALLER: &str = r#"(component
+    (import "test:deploy/numbers@1.0.0" (instance $numbers (export "f" (func (param "x" u32) (result u32)))))
+    (alias export $numbers "f" (func $f))
+    (core func $lowered (canon lower (func $f)))
+    (core module $m
+        (import "" "f" (func $f (param i32) (result i32)))
+        (func (export "g") (result i32) (call $f (i32.const 5))))
+    (core instance $i (instantiate $m (with "" (instance (export "f" (func $lowered))))))
+    (func $g (result u32) (canon lift (core func $i "g")))
+    (instance $own (export "g" (func $g)))
+    (export "test:deploy/own@1.0.0" (instance $own)))"#;
+
+#[tokio::test]
+async fn what_is_wrong_with_a_version_is_said_before_one_call_sees_it() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "linked", version = "1.0.0" }
+        [[trigger.http]]
+        route = "/..."
+        component = "web"
+        [component.web]
+        source = "web.wasm"
+        [component.caller]
+        source = "caller.wasm"
+        dependencies = { "test:deploy/numbers@1.0.0" = { component = "callee" } }
+        [component.callee]
+        source = "callee.wasm"
+    "#;
+    let app = App::inline(manifest)
+        .file("web.wasm", version("good-1"))
+        .component("caller.wasm", CALLER)
+        .component("callee.wasm", &exporter("u32", "i32"));
+    let app = app
+        .component("other.wasm", &exporter("u64", "i64"))
+        .component("empty.wasm", "(component)")
+        .component(
+            "traps.wasm",
+            r#"(component
+                (core module $m (func $s unreachable) (start $s) (func (export "f") (param i32) (result i32) i32.const 2))
+                (core instance $i (instantiate $m))
+                (func $f (param "x" u32) (result u32) (canon lift (core func $i "f")))
+                (instance $numbers (export "f" (func $f)))
+                (export "test:deploy/numbers@1.0.0" (instance $numbers)))"#,
+        )
+        .component("needs.wasm", r#"(component (import "test:deploy/more@1.0.0" (instance (export "h" (func)))))"#)
+        .file("text.wasm", "no component");
+    let host = app.start().await;
+    // Links that nothing leads to are loaded by a call: this one is of `souk call` alone.
+    let call = app.call("caller", "test:deploy/own#g", None).await;
+    assert_eq!(texts(&call).0.trim(), "1", "{:?}", texts(&call));
+    let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+    for (component, name, fragments) in [
+        ("web", "empty.wasm", ["component `web`", "has a route", "wasi:http/handler@0.3"]),
+        ("web", "needs.wasm", ["component `web`", "test:deploy/more@1.0.0", "fix:"]),
+        ("web", "text.wasm", ["component `web`", "is no", "wasm32-wasip2"]),
+        ("nobody", "empty.wasm", ["no component `nobody`", "name one of", "web"]),
+    ] {
+        let refusal = refused(&app, &[component, &file(name)]).await;
+        let refusal =
+            refusal.replace("is not a WebAssembly component", "is no component").replace("is a core module", "is no");
+        for fragment in fragments {
+            assert!(refusal.contains(fragment), "{name}: {fragment} is missing: {refusal}");
+        }
+    }
+    let said = deploy(&app, &["web", &built(&app, "good-2"), "--check"]).await;
+    assert!(said.contains("would be version 2"), "{said}");
+    assert_eq!(body(&host.client(), "/").await, (200, "good-1".to_owned()), "a check deploys nothing");
+    let said = deploy(&app, &["web", &built(&app, "good-1")]).await;
+    assert!(said.contains("version 1 has these bytes and serves already"), "{said}");
+}
+
+#[tokio::test]
+async fn a_version_that_its_callers_cannot_call_is_refused_with_both_signatures() {
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "linked", version = "1.0.0" }
+        [[trigger.http]]
+        route = "/..."
+        component = "web"
+        [component.web]
+        source = "web.wasm"
+        dependencies = { "test:deploy/numbers@1.0.0" = { component = "callee" } }
+        [component.callee]
+        source = "callee.wasm"
+    "#;
+    // The handler is never called: what matters is what the component imports.
+    let web = r#"(component
+        (import "test:deploy/numbers@1.0.0" (instance (export "f" (func (param "x" u32) (result u32)))))
+        (import "wasi:http/types@0.2.0" (instance $types
+            (export "incoming-request" (type $request (sub resource)))
+            (export "response-outparam" (type $out (sub resource)))))
+        (alias export $types "incoming-request" (type $request))
+        (alias export $types "response-outparam" (type $out))
+        (core module $m (func (export "handle") (param i32 i32)))
+        (core instance $i (instantiate $m))
+        (func $handle (param "request" (own $request)) (param "response-out" (own $out))
+            (canon lift (core func $i "handle")))
+        (component $shape
+            (import "request" (type $request (sub resource)))
+            (import "out" (type $out (sub resource)))
+            (import "handle" (func $handle (param "request" (own $request)) (param "response-out" (own $out))))
+            (export "handle" (func $handle)))
+        (instance $handler (instantiate $shape
+            (with "request" (type $request)) (with "out" (type $out)) (with "handle" (func $handle))))
+        (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
+    let app = App::inline(manifest)
+        .component("web.wasm", web)
+        .component("callee.wasm", &exporter("u32", "i32"))
+        .component("other.wasm", &exporter("u64", "i64"))
+        .component("same.wasm", &exporter("u32", "i32").replace("i32.const 1", "i32.const 2"))
+        .component(
+            "traps.wasm",
+            &exporter("u32", "i32").replace("(core module $m", "(core module $m (func $s unreachable) (start $s)"),
+        );
+    let _host = app.start().await;
+    let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+    let refusal = refused(&app, &["callee", &file("other.wasm")]).await;
+    for fragment in [
+        "component `callee`",
+        "its caller `web`",
+        "importer: f: func(x: u32) -> u32",
+        "exporter: f: func(x: u64) -> u32",
+    ] {
+        assert!(refusal.contains(fragment), "{fragment} is missing: {refusal}");
+    }
+    let refusal = refused(&app, &["callee", &file("traps.wasm")]).await;
+    assert!(refusal.contains("nothing was deployed") && refusal.contains("component `callee`"), "{refusal}");
+    let number =
+        async || texts(&app.call("callee", "test:deploy/numbers#f", Some(serde_json::json!({ "x": 1 }))).await).0;
+    assert_eq!(number().await.trim(), "1");
+    deploy(&app, &["callee", &file("same.wasm")]).await;
+    assert_eq!(number().await.trim(), "2");
+}
+
+#[tokio::test]
+async fn a_component_whose_sources_change_is_built_and_served_while_the_host_runs() {
+    let manifest = MANIFEST.to_owned()
+        + r#"
+    [component.web.build]
+    command = "cp source.wasm web.wasm && ! test -e fail"
+    watch = ["*.wasm.txt", "source.wasm"]
+    "#;
+    let app = App::inline(&manifest).file("source.wasm", version("good-1")).argument("--watch").argument("--build");
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
+    let crowd = Crowd::of(&host);
+    let app = app.file("source.wasm", version("good-2"));
+    host.wait_for_log("served web: version 2 serves").await;
+    assert_eq!(body(&client, "/").await, (200, "good-2".to_owned()));
+    // Neither a build that fails nor a version that does not fit changes anything.
+    let app = app.file("source.wasm", "no component");
+    host.wait_for_log("`web` serves as before").await;
+    let app = app.file("fail", "").file("source.wasm", version("good-3"));
+    eventually("the second failure is told", async || (host.log_count("`web` serves as before") >= 2).then_some(()))
+        .await;
+    assert_eq!(body(&client, "/").await, (200, "good-2".to_owned()));
+    std::fs::remove_file(app.path("fail")).unwrap();
+    let _app = app.file("source.wasm", version("good-4"));
+    host.wait_for_log("served web: version 3 serves").await;
+    assert_eq!(body(&client, "/").await, (200, "good-4".to_owned()));
+    assert_eq!(crowd.leaves().await, 0);
+}
+
+#[tokio::test]
+async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_by_halves() {
+    build::application("tests/apps/sdks/spin.toml");
+    let app = App::alone("sdks");
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "hello".to_owned()));
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    assert_eq!(out.trim(), "nothing has changed", "{err}");
+
+    let app = app.replace(r#"greeting = { default = "hello" }"#, r#"greeting = { default = "welcome" }"#);
+    let app = app.replace(r#"key_value_stores = ["default"]"#, r#"key_value_stores = []"#);
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    for line in ["applied: component `spin-6`: variables", "left:    component `spin-6`: key_value_stores"] {
+        assert!(out.contains(line), "{line} is missing: {out}{err}");
+    }
+    assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "welcome".to_owned()));
+    assert_eq!(body(&client, "/spin-6/key-value").await.0, 200, "what is left is as it was");
+
+    // One mistake, and nothing of it is applied; a signal asks for the same.
+    let app = app.replace(r#"default = "welcome""#, r#"default = "bye""#).append("[component.broken]\n");
+    host.signal("HUP");
+    let error = host.wait_for_log("nothing was applied").await;
+    assert!(error.contains("broken"), "{error}");
+    assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "welcome".to_owned()));
+    let _app = app.replace("[component.broken]\n", "");
+    host.signal("HUP");
+    host.wait_for_log("component `spin-6`: variables applied").await;
+    eventually("the new value is there", async || {
+        (body(&client, "/spin-6/variable?greeting").await == (200, "bye".to_owned())).then_some(())
+    })
+    .await;
+}
+
+/// What is written down of the component's versions.
+fn book(app: &App) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()
+}
+
+/// Points of a deployment of a version with this digest and number, as somebody who watches the state folder sees them.
+type Point = fn(app: &App, digest: &str, number: u64) -> bool;
+
+const POINTS: [(&str, Point); 5] = [
+    ("it is asked for", |_, _, _| true),
+    ("its file is being written", |app, digest, _| {
+        let files = app.state().join("versions/files");
+        ["new", "wasm"].iter().any(|end| files.join(digest).with_extension(end).exists())
+    }),
+    ("its file is kept", |app, digest, _| {
+        app.state().join("versions/files").join(digest).with_extension("wasm").exists()
+    }),
+    ("it is written down", |app, _, number| book(app).is_some_and(|book| book["last"] == number)),
+    ("it serves", |app, _, number| book(app).is_some_and(|book| book["active"] == number)),
+];
+
+#[tokio::test]
+async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versions() {
+    let seeds = std::env::var("SEEDS").map_or(1, |text| text.parse().expect("SEEDS is a number"));
+    let app = app();
+    for round in 0..seeds * POINTS.len() {
+        let (point, reached) = POINTS[round % POINTS.len()];
+        let host = app.start().await;
+        let before = body(&host.client(), "/").await.1;
+        let number = book(&app).unwrap()["last"].as_u64().unwrap() + 1;
+        let next = format!("good-{}", round + 10);
+        let (file, digest) = (built(&app, &next), digest(&version(&next)));
+        let arguments = ["web", &file];
+        let kill = async {
+            eventually(point, async || reached(&app, &digest, number).then_some(())).await;
+            host.signal("KILL");
+        };
+        let (output, ()) = futures::join!(app.souk("deploy", &arguments), kill);
+        drop(host);
+        let host = app.start().await;
+        let after = body(&host.client(), "/").await.1;
+        assert!(after == before || after == next, "killed when {point}: {before} -> {next}: {after}");
+        if output.status.success() || point == "it serves" {
+            assert_eq!(after, next, "killed when {point}");
+        }
+        let active = versions(&app).await.iter().filter(|version| version["state"] == "active").count();
+        assert_eq!(active, 1, "killed when {point}");
+        host.stop().await;
+    }
+}
