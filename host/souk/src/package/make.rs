@@ -20,12 +20,15 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item, Value};
 
+/// Parts of a package, each with its bytes.
+type Parts = Vec<(String, u64)>;
+
 /// What has been made.
 pub(crate) struct Made {
     /// The digest of the package.
     pub(crate) digest: String,
     /// What is in it, and how many bytes each part has.
-    pub(crate) parts: Vec<(String, u64)>,
+    pub(crate) parts: Parts,
 }
 
 /// Makes a package of the application of `manifest`, and writes it to `output` once it is whole. Reads and writes files;
@@ -65,11 +68,7 @@ fn annotations(plan: &PackagePlan) -> BTreeMap<String, String> {
 }
 
 /// The configuration, the manifest, the components and the archive of files, in this order.
-fn blobs(
-    manifest: &Path,
-    plan: &PackagePlan,
-    archived: &NamedTempFile,
-) -> Result<(Vec<Blob>, Vec<(String, u64)>), PackageError> {
+fn blobs(manifest: &Path, plan: &PackagePlan, archived: &NamedTempFile) -> Result<(Vec<Blob>, Parts), PackageError> {
     let what = manifest.display().to_string();
     let config = json!({ "name": plan.name, "version": plan.version, "souk": env!("CARGO_PKG_VERSION") });
     let text = rewritten(manifest, plan)?;
