@@ -28,6 +28,7 @@ mod scenarios {
     mod given;
     mod golden;
     mod grants;
+    mod guesses;
     mod hosts;
     mod isolation;
     mod jetstream;
@@ -58,9 +59,12 @@ mod scenarios {
     mod readiness;
     mod reconcile;
     mod redis_triggers;
+    mod refunds;
     mod remote;
     mod sandbox;
     mod sdks;
+    mod seed;
+    mod self_service;
     mod service_manager;
     mod shared_state;
     mod startup;
@@ -68,6 +72,7 @@ mod scenarios {
     mod streams;
     mod stripe;
     mod tokens;
+    mod traces;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

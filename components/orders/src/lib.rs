@@ -1,4 +1,5 @@
-//! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/payment-events` for what the payment
+//! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/refunds` for those who give money
+//! back, `store:orders/payment-events` for what the payment
 //! provider says, and `store:orders/administration` for an operator. It asks the catalogue for prices and the payments
 //! for pages to pay on.
 //!
@@ -21,6 +22,7 @@
 mod bindings;
 mod checkout;
 mod currency;
+mod dispute;
 mod draft;
 mod error;
 mod event;
@@ -29,6 +31,7 @@ mod page;
 mod payment_state;
 mod quota;
 mod reconcile;
+mod refund;
 mod rows;
 mod search;
 mod session;
@@ -39,7 +42,8 @@ mod time;
 
 use bindings::administration::{self, Report};
 use bindings::orders::{self, Actor, Checkout, Error, Found, NewOrder, Order, OrderId, Page, Query, Search, Status};
-use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
+use bindings::payment_events::{self, Charge, DeliveryError, DisputeChange, ExpiredSession, RefundChange};
+use bindings::refunds::{self, NewRefund, Refund};
 use souk_database::Database;
 
 /// The component: it has no state of its own.
@@ -76,6 +80,16 @@ impl orders::Guest for Component {
     }
 }
 
+impl refunds::Guest for Component {
+    fn give_back(actor: Actor, id: OrderId, refund: NewRefund) -> Result<Vec<Refund>, Error> {
+        refund::give_back(&Database::open()?, &actor, &id, &refund)
+    }
+
+    fn list(actor: Actor, id: OrderId) -> Result<Vec<Refund>, Error> {
+        refund::list(&Database::open()?, &actor, &id)
+    }
+}
+
 impl payment_events::Guest for Component {
     fn payment_succeeded(charge: Charge) -> Result<(), DeliveryError> {
         event::charge(&Database::open()?, &charge)
@@ -87,6 +101,14 @@ impl payment_events::Guest for Component {
 
     fn session_expired(session: ExpiredSession) -> Result<(), DeliveryError> {
         event::session_expired(&Database::open()?, &session)
+    }
+
+    fn refund_changed(change: RefundChange) -> Result<(), DeliveryError> {
+        refund::changed(&Database::open()?, &change)
+    }
+
+    fn dispute_changed(change: DisputeChange) -> Result<(), DeliveryError> {
+        dispute::changed(&Database::open()?, &change)
     }
 }
 

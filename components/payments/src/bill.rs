@@ -7,8 +7,9 @@
 use crate::bindings::checkout::{Error, LineItem, SessionRequest};
 use std::collections::HashMap;
 use stripe_checkout::checkout_session::{
-    CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
-    CreateCheckoutSessionPaymentIntentData, ExpireCheckoutSession, ProductData, RetrieveCheckoutSession,
+    CreateCheckoutSession, CreateCheckoutSessionAdaptivePricing, CreateCheckoutSessionLineItems,
+    CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData, ExpireCheckoutSession,
+    ProductData, RetrieveCheckoutSession,
 };
 use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeRequest as _};
 use stripe_shared::CheckoutSessionMode;
@@ -95,7 +96,11 @@ fn form(
     let order = HashMap::from([("orderId".to_owned(), request.order_id.clone())]);
     let mut payment = CreateCheckoutSessionPaymentIntentData::new();
     payment.metadata = Some(order.clone());
+    // A customer who pays in another currency would pay another amount than the order's.
+    let mut own_currency = CreateCheckoutSessionAdaptivePricing::new();
+    own_currency.enabled = Some(false);
     CreateCheckoutSession::new()
+        .adaptive_pricing(own_currency)
         .mode(CheckoutSessionMode::Payment)
         .line_items(lines)
         .payment_intent_data(payment)
@@ -200,6 +205,7 @@ mod tests {
             ("line_items[1][price_data][unit_amount]", "15000"),
             ("line_items[1][quantity]", "1"),
             ("metadata[orderId]", ORDER),
+            ("adaptive_pricing[enabled]", "false"),
             ("mode", "payment"),
             ("payment_intent_data[metadata][orderId]", ORDER),
             ("success_url", "https://shop.example/ok?a=b&c"),

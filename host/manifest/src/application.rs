@@ -46,6 +46,8 @@ pub struct Application {
     pub state_dir: Option<PathBuf>,
     /// The command that tests the application, for `souk test`.
     pub test: Option<String>,
+    /// The path of the application's OpenAPI document, for the console.
+    pub openapi: Option<String>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
     /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
@@ -56,6 +58,8 @@ pub struct Application {
     pub only: Option<BTreeSet<String>>,
     /// Names by which the administration listener may be called, besides its address.
     pub admin_hosts: Vec<String>,
+    /// The servers that answer in place of components, by the component's name; for tests of others.
+    pub stand_ins: BTreeMap<String, String>,
 }
 
 impl Application {
@@ -152,10 +156,23 @@ pub struct Component {
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
     pub migrations: Option<PathBuf>,
+    /// The numbers of migrations that are not run any more, and whose files are gone.
+    pub retired: Vec<i32>,
+    /// Example data for its database.
+    pub seed: Option<Seed>,
     /// The database that its migrations are for, where the manifest says so.
     pub database: Option<DatabaseUrl>,
     /// Its limits.
     pub limits: ComponentLimits,
+}
+
+/// Example data of a component, as `souk seed` puts it in and takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The folder of its scripts; it exists.
+    pub folder: PathBuf,
+    /// Whether the first start puts it into a new database by itself.
+    pub at_first_start: bool,
 }
 
 /// A link as the manifest declares it.

@@ -7,7 +7,9 @@ use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::AllowedHost;
 use super::table::{At, Table};
 use super::template::{Template, template};
-use super::{Component, Dependency, Idempotent, Marked, Nest, build, dependencies, nest, profile, source};
+use super::{
+    Component, Dependency, Idempotent, Marked, Nest, build, database_files, dependencies, nest, profile, source,
+};
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,6 +40,8 @@ impl Component {
             ignored_for_readiness: false,
             build: None,
             migrations: None,
+            retired: Vec::new(),
+            seed: None,
             database: None,
             limits: ComponentLimits::default(),
         }
@@ -175,23 +179,7 @@ fn read_tool(
 ) {
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     templates.unless = unless.map(|unless| unless.value);
-    if let Some(url) = souk.string("database_url") {
-        templates.database = template(&souk, url.line, &url.value, declared).map(|value| At { value, line: url.line });
-    }
-    if let Some(migrations) = souk.string("migrations") {
-        let path = dir.join(&migrations.value);
-        if !path.is_dir() {
-            let (message, fix) = match path.exists() {
-                true => (
-                    "is a file, and not the folder",
-                    "name the folder that holds `sqlite/NNNN_name.sql` or `postgres/NNNN_name.sql`",
-                ),
-                false => ("does not exist", "make the folder, or correct the path: it starts at the manifest"),
-            };
-            souk.error(migrations.line, format!("the folder of migrations `{}` {message}", migrations.value), fix);
-        }
-        component.migrations = Some(path);
-    }
+    database_files::read(&mut souk, component, templates, dir, declared);
     component.durable = read_marked(&mut souk, "durable", &component.dependencies);
     component.remote = read_marked(&mut souk, "remote", &component.dependencies);
     for remote in &component.remote {

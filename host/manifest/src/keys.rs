@@ -34,6 +34,7 @@ const fn key(
 const APPLICATION: &str = "application.tool.souk";
 const COMPONENT: &str = "component.NAME.tool.souk";
 const NEST: &str = "component.NAME.tool.souk.nest";
+const SEED: &str = "component.NAME.tool.souk.seed";
 const VARIABLES: &str = "application.tool.souk.variables";
 const WARNINGS: &str = "application.tool.souk.warnings";
 const STATIC: &str = "application.tool.souk.static";
@@ -49,6 +50,14 @@ pub const MANIFEST: &[Key] = &[
         "every limit's default",
         "[application.tool.souk.limits]",
         "Limits of the HTTP edge and of the process; see Limits.",
+    ),
+    key(
+        APPLICATION,
+        "openapi",
+        "a path of the application",
+        "the console shows no HTTP operations",
+        "openapi = \"/api/openapi.json\"",
+        "Where the application serves its OpenAPI document in JSON, for the explorer of the console.",
     ),
     key(
         APPLICATION,
@@ -134,9 +143,17 @@ pub const MANIFEST: &[Key] = &[
         VARIABLES,
         "generate",
         "`secret` or `url`",
-        "required in its entry",
+        "required in its entry, unless it has `one_of`",
         "jwt_secret = { generate = \"secret\" }",
         "`secret`: 256 random bits in hexadecimal, kept in the state folder. `url`: where the application answers.",
+    ),
+    key(
+        VARIABLES,
+        "one_of",
+        "a list of texts",
+        "any value",
+        "currency = { one_of = [\"usd\", \"eur\"] }",
+        "The values that the variable may have; with another one the application does not start.",
     ),
     key(
         VARIABLES,
@@ -236,11 +253,51 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "retired",
+        "a list of numbers, as text",
+        "none",
+        "retired = [\"0002\"]",
+        "Migrations that are not run any more, and whose files are gone; a database in which they ran is taken as it is.",
+    ),
+    key(
+        COMPONENT,
+        "seed",
+        "a table",
+        "none",
+        "[component.store.tool.souk.seed]",
+        "Example data, which `souk seed` puts in and takes away.",
+    ),
+    key(
+        COMPONENT,
         "unless",
         "a variable's name",
         "always there",
         "unless = \"stripe_secret\"",
         "The component and its routes are left out while this variable is set.",
+    ),
+    key(
+        SEED,
+        "first_start",
+        "a template of `true` or `false`",
+        "`false`",
+        "first_start = \"{{ seed }}\"",
+        "Whether the first start puts it in by itself, where the component's database is a new SQLite file.",
+    ),
+    key(
+        SEED,
+        "folder",
+        "a folder, from the manifest",
+        "required",
+        "folder = \"store/seed\"",
+        "Its scripts, in `sqlite/` or `postgres/`: `add.sql`, `remove.sql`, and `keep.sql`, a query whose rows are reasons to keep other components' seeds.",
+    ),
+    key(
+        SEED,
+        "unless",
+        "a variable's name",
+        "none",
+        "unless = \"stripe_secret\"",
+        "The first start puts nothing in while this variable is set.",
     ),
     key(
         NEST,

@@ -30,6 +30,7 @@ mod check;
 pub mod clock;
 mod component;
 mod database;
+mod database_files;
 mod declared;
 mod dependencies;
 mod draft;
@@ -46,6 +47,7 @@ pub mod limits;
 mod names;
 mod nats;
 mod nest;
+mod one_of;
 mod outbound;
 mod package;
 mod peers;
@@ -74,7 +76,7 @@ mod mistakes;
 mod tests;
 
 pub use application::{
-    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, StaticRoute,
+    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, Seed, StaticRoute,
 };
 pub use database::DatabaseUrl;
 pub use declared::Value;
@@ -232,6 +234,7 @@ impl Manifest {
         let here = fill_in::variables_here(&draft);
         let shared = here.is_some() || draft.application.nats.is_some();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
+        one_of::check(&draft.declared, &values, file);
         warnings::report(&draft.declared, &values, file);
         fill_in::turn_off(&mut draft, &values, file);
         fill_in::fill_in(&mut draft, &values, file);

@@ -8,6 +8,7 @@ use crate::import::{Import, LinkError, define};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Attribute;
 use souk_codec::FunctionCodec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,15 +86,19 @@ impl Link {
                 return contract::reject(message);
             }
         };
+        let mut crossing = self.stored.open(&context.span);
         let message = NewMessage {
             key: self.key.clone(),
             caller: self.caller.clone(),
             trace: trace.clone(),
+            traceparent: crossing.place(&context.span).traceparent(),
             hops: next.hops,
             arguments,
         };
-        let crossing = self.stored.open();
         let published = self.queue.publish(message, context.deadline).await;
+        if let Ok(Published::Stored(id)) = &published {
+            crossing.note("messaging.message.id", || Attribute::text(id.as_str()));
+        }
         crossing.close(match &published {
             Ok(Published::Stored(_)) => None,
             Ok(Published::Full) => Some("full"),

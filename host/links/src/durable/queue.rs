@@ -72,6 +72,8 @@ pub struct NewMessage {
     pub caller: Arc<str>,
     /// The call's trace id.
     pub trace: Arc<str>,
+    /// Its place in the trace of requests, as the header has it.
+    pub traceparent: Option<String>,
     /// The links that the call has crossed, this one included.
     pub hops: u8,
     /// The arguments as JSON.
@@ -100,6 +102,8 @@ pub struct Message {
     pub caller: String,
     /// The trace id of that call.
     pub trace: String,
+    /// The call's place in the trace of requests; none where it had none, or an older release has stored it.
+    pub traceparent: Option<String>,
     /// The links that the call has crossed.
     pub hops: u8,
     /// Which attempt this is, from 1.

@@ -57,6 +57,21 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "make the folder"),
         in_component("tool.souk.migrations = \"spin.toml\"", 8, "is a file", "name the folder"),
         in_component(
+            "tool.souk = { migrations = \".\", retired = [\"2\"] }",
+            8,
+            "`2` in `retired` is not the number of a migration",
+            "four digits",
+        ),
+        in_component("tool.souk.retired = [\"0002\"]", 8, "`retired` is about migrations", "add `migrations`"),
+        in_component("tool.souk = { migrations = \".\", seed = { } }", 8, "has no `folder`", "folder ="),
+        in_component("tool.souk.seed = { folder = \".\" }", 8, "a seed goes into tables", "add `migrations`"),
+        in_component(
+            "tool.souk = { migrations = \".\", seed = { folder = \"none\" } }",
+            8,
+            "the folder of the seed `none` does not exist",
+            "make the folder",
+        ),
+        in_component(
             "tool.souk.durable = [\"n:p/i\"]",
             8,
             "`n:p/i` in `durable` is not a dependency",

@@ -6,6 +6,7 @@
 pub(crate) mod deploy;
 mod dispatch;
 mod error;
+mod example_data;
 mod grants;
 mod handler;
 mod imports;
@@ -17,6 +18,7 @@ mod redis;
 mod remote_parts;
 mod routes;
 mod seed;
+mod stand_ins;
 mod start;
 mod summary;
 
@@ -43,10 +45,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
+pub use example_data::{add as add_examples, remove as remove_examples};
 pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use routes::{Answer, PublicRoute};
 pub use seed::Seeds;
+pub(crate) use stand_ins::FIXED_LIMITS as STAND_IN_LIMITS;
 pub(crate) use start::FIXED_LIMITS;
 pub use start::Progress;
 pub use summary::describe;

@@ -5,11 +5,13 @@ use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
-use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
+use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, stand_ins};
 use souk_bindings::boundary::Boundaries;
+use souk_bindings::trace::Tracer;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
+use souk_links::stand_in;
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
@@ -63,16 +65,17 @@ pub enum Progress {
 }
 
 impl App {
-    /// Starts `application` with its state in `state`.
+    /// Starts `application` with its state in `state`; `tracer` says which requests have a trace.
     ///
     /// # Errors
     /// When anything is missing, wrong, or not as the manifest says.
     pub async fn start(
         application: Application,
         state: &StateFolder,
+        tracer: Tracer,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, progress, false).await
+        App::start_with(application, state, tracer, progress, false).await
     }
 
     /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
@@ -81,12 +84,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
-        App::start_with(application, state, |_| {}, true).await.map(|_| ())
+        App::start_with(application, state, Tracer::off(), |_| {}, true).await.map(|_| ())
     }
 
     async fn start_with(
         application: Application,
         state: &StateFolder,
+        tracer: Tracer,
         progress: impl Fn(Progress),
         trial: bool,
     ) -> Result<Arc<Self>, StartError> {
@@ -121,7 +125,7 @@ impl App {
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
         let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
         mistakes.extend(wrong);
-        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()? };
+        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
@@ -140,6 +144,7 @@ impl App {
             codes,
             pools: BTreeMap::new(),
             ids: chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect(),
+            stand_ins: stand_ins::answers(&application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes,
@@ -258,6 +263,8 @@ pub(super) struct Wiring<'a> {
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// Which version of each component it is.
     pub(super) ids: BTreeMap<String, VersionId>,
+    /// What answers for components that have a stand-in.
+    pub(super) stand_ins: BTreeMap<String, stand_in::Answer>,
     /// What is called at other hosts.
     pub(super) expected: Vec<ExpectedType>,
     /// The components that were wired, or could not be.
@@ -359,13 +366,20 @@ impl Wiring<'_> {
             let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
             let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
             let linked = match (target, self.remote) {
+                _ if let Some(answer) = self.stand_ins.get(&dependency.component) => {
+                    let target = self.application.components.get(&dependency.component);
+                    let most = target.map_or(declared.limits.call_deadline, |target| target.limits.call_deadline);
+                    stand_in::link(linker, &import, most, answer).map(|()| Vec::new())
+                }
                 _ if durable.is_some()
                     && let Some(queue) = self.queue =>
                 {
                     let caller = declared.name.as_str().into();
                     durable::link(linker, &import, &caller, queue, self.shared.boundaries()).map(|()| Vec::new())
                 }
-                (Target::Local(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
+                (Target::Local(pool), remote) if !forced || remote.is_none() => {
+                    local::link(linker, &import, &declared.name, pool, self.shared.boundaries())
+                }
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
                 // Without NATS there is no remote target: that has been checked.
                 (_, None) => continue,
@@ -400,6 +414,7 @@ impl Wiring<'_> {
             call_deadline: target.limits.call_deadline,
             call_bytes: declared.limits.call_bytes,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
+            boundaries: self.shared.boundaries(),
         };
         self.expected.extend(remote::expected_types(import, &declared.name)?);
         remote::link(linker, import, &linked)

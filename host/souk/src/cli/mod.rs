@@ -22,10 +22,12 @@ mod package;
 mod papers;
 mod port_file;
 mod reach;
+mod seed;
 mod service_manager;
 mod signals;
 mod stale;
 mod test;
+mod traces;
 mod up;
 mod wait;
 mod watch;
@@ -84,10 +86,16 @@ enum Command {
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
+    /// Print the last traces of the running host: what requests did
+    Traces(traces::Traces),
+    /// Print one trace, as a waterfall
+    Trace(traces::Trace),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Put the components' examples into the databases, or take them away
+    Seed(seed::Seed),
     /// Let a new version of a component serve in the running host, or try it out with a share of the calls
     Deploy(deploy::Deploy),
     /// Show the versions of components in the running host
@@ -291,8 +299,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Watch(up) => up.watching().run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
+                Command::Traces(traces) => traces.run().await,
+                Command::Trace(trace) => trace.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Seed(seed) => seed.run().await,
                 Command::Deploy(deploy) => deploy.run().await,
                 Command::Versions(versions) => versions.run().await,
                 Command::Rollback(rollback) => rollback.run().await,

@@ -92,6 +92,7 @@ impl FileQueue {
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
             statements::SCHEMA
         ))?;
+        statements::bring_up_to_date(&writer)?;
         // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
         for folder in path.ancestors().skip(1).take(2) {
             std::fs::File::open(folder)?.sync_all()?;

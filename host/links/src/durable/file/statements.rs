@@ -35,6 +35,19 @@ CREATE TRIGGER IF NOT EXISTS message_out AFTER DELETE ON message BEGIN
     UPDATE total SET bytes = bytes - old.bytes;
 END;";
 
+/// What a queue of release 0.1.0 lacks. That release names the columns that it reads and writes, so it goes on with this.
+pub(super) fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
+    let there: bool = connection.query_row(
+        "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'traceparent'",
+        [],
+        |row| row.get(0),
+    )?;
+    if !there {
+        connection.execute_batch("ALTER TABLE message ADD COLUMN traceparent TEXT")?;
+    }
+    Ok(())
+}
+
 /// The reason of a message that was being delivered when its host died.
 const INTERRUPTED: &str = "the host ended during the delivery";
 
@@ -63,8 +76,8 @@ pub(super) fn insert(
     }
     connection
         .prepare_cached(
-            "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments)
-             VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments,
+                traceparent) VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id,
@@ -77,6 +90,7 @@ pub(super) fn insert(
             &*message.key.function,
             &*message.trace,
             message.arguments,
+            message.traceparent,
         ])?;
     Ok(true)
 }
@@ -91,7 +105,7 @@ pub(super) fn take(
     pause: &dyn Fn(u32) -> i64,
 ) -> rusqlite::Result<Taken> {
     let mut due = connection.prepare_cached(
-        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments FROM message
+        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments, traceparent FROM message
          WHERE state = 'pending' AND target = ?1 AND due <= ?2 ORDER BY due LIMIT ?3",
     )?;
     let messages = due.query_map(params![target, now, number(most)], |row| {
@@ -108,6 +122,7 @@ pub(super) fn take(
             hops: row.get(6)?,
             reason: row.get(7)?,
             arguments: row.get(8)?,
+            traceparent: row.get(9)?,
         })
     })?;
     let messages: Vec<Message> = messages.collect::<rusqlite::Result<_>>()?;

@@ -6,6 +6,7 @@
 //! | `Nats-Msg-Id` | by which the stream knows one that is sent twice |
 //! | `Souk-Caller` | the component whose call it is |
 //! | `Souk-Trace`, `Souk-Hops` | of that call |
+//! | `traceparent` | the place of that call in its trace, where it has one |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
 //! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
 //!
@@ -21,6 +22,7 @@ use souk_manifest::subject::{self, Subjects};
 
 const CALLER: &str = "Souk-Caller";
 const TRACE: &str = "Souk-Trace";
+const TRACEPARENT: &str = "traceparent";
 const HOPS: &str = "Souk-Hops";
 const STORED: &str = "Souk-Stored";
 const ATTEMPTS: &str = "Souk-Attempts";
@@ -33,6 +35,7 @@ pub(super) struct Stored {
     pub(super) key: Key,
     pub(super) caller: String,
     pub(super) trace: String,
+    pub(super) traceparent: Option<String>,
     pub(super) hops: u8,
     /// Milliseconds since 1970.
     pub(super) stored: i64,
@@ -45,12 +48,13 @@ pub(super) struct Stored {
 impl Stored {
     /// A message that is stored now.
     pub(super) fn new(id: String, message: NewMessage) -> Self {
-        let NewMessage { key, caller, trace, hops, arguments } = message;
+        let NewMessage { key, caller, trace, traceparent, hops, arguments } = message;
         Stored {
             id,
             key,
             caller: caller.to_string(),
             trace: trace.to_string(),
+            traceparent,
             hops,
             stored: now(),
             attempts: 0,
@@ -72,6 +76,7 @@ impl Stored {
             },
             caller: text(CALLER).unwrap_or_default(),
             trace: text(TRACE).unwrap_or_default(),
+            traceparent: text(TRACEPARENT),
             hops: number(headers, HOPS),
             stored: number(headers, STORED),
             attempts: number(headers, ATTEMPTS),
@@ -92,6 +97,9 @@ impl Stored {
         add(NATS_MESSAGE_ID, message_id);
         add(HeaderName::from_static(CALLER), &self.caller);
         add(HeaderName::from_static(TRACE), &self.trace);
+        if let Some(traceparent) = &self.traceparent {
+            add(HeaderName::from_static(TRACEPARENT), traceparent);
+        }
         add(HeaderName::from_static(HOPS), &self.hops.to_string());
         add(HeaderName::from_static(STORED), &self.stored.to_string());
         if self.attempts > 0 {
@@ -122,6 +130,7 @@ impl Stored {
             key: self.key.clone(),
             caller: self.caller.clone(),
             trace: self.trace.clone(),
+            traceparent: self.traceparent.clone(),
             hops: self.hops,
             attempt,
             reason,
@@ -145,6 +154,7 @@ mod tests {
             key: key.clone(),
             caller: "webhook".into(),
             trace: "t-1".into(),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             hops: 3,
             arguments: r#"{"n":1}"#.to_owned(),
         };
@@ -158,6 +168,7 @@ mod tests {
             let read = Stored::read(&subject, &written.headers("m"), written.arguments.clone());
             assert_eq!((&read.id, &read.key, &read.caller), (&written.id, &key, &written.caller));
             assert_eq!((&read.trace, read.hops, read.stored), (&written.trace, 3, written.stored));
+            assert_eq!(read.traceparent, written.traceparent);
             assert_eq!((read.attempts, read.reason), (7, written.reason.as_deref().map(kept)));
             assert_eq!(read.arguments, written.arguments);
         }

@@ -37,6 +37,7 @@ fn message(arguments: &str) -> NewMessage {
         key: Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() },
         caller: "caller".into(),
         trace: "trace-1".into(),
+        traceparent: None,
         hops: 1,
         arguments: arguments.to_owned(),
     }

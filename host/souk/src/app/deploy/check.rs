@@ -5,6 +5,7 @@
 
 use super::super::App;
 use super::super::migrations;
+use super::super::stand_ins;
 use super::super::start::{Wiring, check_routes};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
@@ -62,6 +63,7 @@ impl App {
             codes: BTreeMap::from([(declared.name.clone(), code)]),
             pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
             ids: BTreeMap::new(),
+            stand_ins: stand_ins::answers(&self.application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes: Vec::new(),
