@@ -48,6 +48,7 @@ mod scenarios {
     #[cfg(feature = "full")]
     mod outbound;
     mod own_application;
+    mod packages;
     mod payments;
     mod peers;
     mod permissions;

@@ -185,6 +185,16 @@ impl App {
         }
     }
 
+    /// An application out of the package that `-f` names, with an operator's folder of its own.
+    pub(crate) fn packaged(package: &str) -> App {
+        App { manifest: package.into(), ..App::at(folder(), "spin.toml".into()) }
+    }
+
+    /// The folder in which it is started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Adds `text` to the end of the manifest.
     pub(crate) fn append(self, text: &str) -> App {
         let manifest = fs::read_to_string(&self.manifest).unwrap();

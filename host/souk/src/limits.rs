@@ -21,6 +21,8 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         backup::fixed_limits(),
         cli::fixed_limits(),
         fetch::fixed_limits(),
+        #[cfg(feature = "oci")]
+        crate::package::fixed_limits(),
         [
             telemetry::FIXED_LIMITS,
             telemetry::repeats::FIXED_LIMITS,

@@ -26,6 +26,7 @@ pub(super) fn app(manifest: &str) -> App {
     let options = LoadOptions {
         manifest: dir.path().join("spin.toml"),
         runtime_config: None,
+        operator: None,
         environment: Vec::new(),
         process_env: BTreeMap::new(),
         nats: Vec::new(),

@@ -1,5 +1,6 @@
 //! `souk up`: the application, served.
 
+use super::package::{WishArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
@@ -33,6 +34,8 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Up {
     #[command(flatten)]
     app: AppArgs,
+    #[command(flatten)]
+    wish: WishArgs,
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
@@ -109,9 +112,15 @@ impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // Read before anything is done: a build takes time.
         let seeds = self.seeds()?;
+        let packaged = self.app.obtain(&self.wish, self.quiet).await?;
+        if packaged && self.build {
+            anyhow::bail!(
+                "-f names a package, whose build commands are never run\n  fix: leave out --build, or name a manifest"
+            );
+        }
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
         options.selected.clone_from(&self.components);
-        if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
+        if !packaged && (self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some()) {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
             if state::exists(&state) {
@@ -154,6 +163,9 @@ impl Up {
         let certificates: Vec<Tls> =
             tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        if self.app.manifest.is_package() {
+            show_grants(&application);
+        }
         self.fetch(&mut application, state.path()).await?;
         application.stand_ins = self.stand_ins(&application)?;
         descriptors::raise(&application.limits);
