@@ -165,8 +165,8 @@ pub(crate) fn clean_up() -> Result<(), DeliveryError> {
 pub(crate) fn clean(database: &Database) -> Result<(), souk_database::Error> {
     let start = Instant::now();
     for (old, purge) in [(OLD_KEYS, sql::PURGE_KEYS), (OLD_EVENTS, sql::PURGE_EVENTS)] {
-        while start.elapsed() < MAX_RUN_TIME && database.query(old.clone(), &[])?.next().is_some() {
-            database.query(purge.clone(), &[])?;
+        while start.elapsed() < MAX_RUN_TIME && database.query(old, &[])?.next().is_some() {
+            database.query(purge, &[])?;
         }
     }
     Ok(())

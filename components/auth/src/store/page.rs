@@ -11,6 +11,9 @@ pub(crate) struct Page {
     pub next: Option<String>,
 }
 
+/// A key and its value, where there is one.
+type Found = (String, Option<Vec<u8>>);
+
 impl Store {
     /// The accounts of one page of the store's keys.
     pub(crate) fn page(&self, from: Option<&str>) -> Result<Page, Error> {
@@ -57,7 +60,7 @@ impl Store {
         Ok(accounts)
     }
 
-    fn many(&self, keys: &[String]) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+    fn many(&self, keys: &[String]) -> Result<Vec<Found>, Error> {
         if keys.is_empty() { Ok(Vec::new()) } else { batch::get_many(&self.0, keys).map_err(refused) }
     }
 

@@ -23,7 +23,7 @@ pub(in crate::durable) struct Cursor {
 /// Where the cursors are.
 pub(super) enum Cursors {
     File(FileQueue),
-    JetStream(Schedules),
+    JetStream(Box<Schedules>),
 }
 
 /// What became of a call.
@@ -40,7 +40,7 @@ impl Cursors {
     pub(super) async fn open(queue: &Queue) -> Result<Self, QueueError> {
         Ok(match queue {
             Queue::File(queue) => Cursors::File(queue.clone()),
-            Queue::JetStream(queue) => Cursors::JetStream(queue.schedules().await?),
+            Queue::JetStream(queue) => Cursors::JetStream(Box::new(queue.schedules().await?)),
         })
     }
 
