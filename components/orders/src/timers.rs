@@ -233,8 +233,8 @@ mod tests {
         for database in both() {
             create(&database, None, "usd", draft(100), None).unwrap().unwrap();
             let old = create(&database, None, "usd", draft(100), None).unwrap().unwrap();
-            let age = "UPDATE orders SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = ?1";
-            database.query(age, &[old.id.as_str().into()]).map(drop).unwrap();
+            let age = format!("UPDATE orders SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = '{}'", old.id);
+            database.query(&age, &[]).map(drop).unwrap();
             let found = database.query(UNPAID, &[1_u32.into(), MAX_ORDERS.into()]).unwrap();
             let found: Vec<String> = found.map(|mut row| row.text().unwrap()).collect();
             assert_eq!(found, [old.id]);

@@ -195,6 +195,7 @@ mod tests {
     fn a_bill_becomes_stripes_form_with_the_order_on_session_and_payment() {
         let form = form(&request(vec![item("Teclado & más", 7525, 2), item("Mouse", 15000, 1)]));
         let expected = [
+            ("adaptive_pricing[enabled]", "false"),
             ("cancel_url", "https://shop.example/no"),
             ("line_items[0][price_data][currency]", "usd"),
             ("line_items[0][price_data][product_data][name]", "Teclado & más"),
@@ -205,7 +206,6 @@ mod tests {
             ("line_items[1][price_data][unit_amount]", "15000"),
             ("line_items[1][quantity]", "1"),
             ("metadata[orderId]", ORDER),
-            ("adaptive_pricing[enabled]", "false"),
             ("mode", "payment"),
             ("payment_intent_data[metadata][orderId]", ORDER),
             ("success_url", "https://shop.example/ok?a=b&c"),

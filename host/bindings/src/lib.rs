@@ -104,6 +104,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         memory::FIXED_LIMITS,
         call::FIXED_LIMITS,
         trace::FIXED_LIMITS,
+        trace::ID_LIMITS,
         line_budget::FIXED_LIMITS,
         migrations::postgres::FIXED_LIMITS,
     ];

@@ -9,8 +9,8 @@ use super::names::nearest;
 use super::table::{At, File, Table};
 use std::collections::BTreeMap;
 
-/// The most values that an error lists.
-const MAX_LISTED: usize = 12;
+/// How many values an error may list before it only says that there is a list.
+const SHORT_LIST: usize = 12;
 
 /// Reads `one_of` of a variable's entry; `None` when there is none, or it is wrong.
 pub(super) fn read(entry: &mut Table<'_, '_>, name: &At<&str>) -> Option<OneOf> {
@@ -47,7 +47,7 @@ pub(super) fn check(declared: &BTreeMap<String, Declared>, values: &BTreeMap<Str
         let key = environment_name(PREFIX, name);
         let fix = match (near, allowed.len()) {
             (Some(near), _) => format!("set {key} to one of those listed here; did you mean `{near}`?"),
-            (None, ..=MAX_LISTED) => format!("set {key} to `{}`", allowed.join("`, `")),
+            (None, ..=SHORT_LIST) => format!("set {key} to `{}`", allowed.join("`, `")),
             (None, _) => format!("set {key} to one of those listed here"),
         };
         manifest.report.error(manifest.diagnostic(Some(*line), None, message, fix));

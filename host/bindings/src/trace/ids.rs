@@ -7,8 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// The longest `tracestate` that is handed on: what the recommendation asks for at least.
-const MAX_STATE_BYTES: usize = 512;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of a trace's ids.
+    pub(crate) const FIXED_LIMITS = "traces";
+
+    /// The longest `tracestate` that is handed on: what the recommendation asks for at least.
+    const MAX_STATE_BYTES: usize = 512, bytes;
+}
 
 /// The id of a trace; never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -19,6 +19,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
 pub use ids::{Parent, SpanId, TraceId};
 pub(crate) use record::Begun;
 pub use record::{Attribute, Kind, Record};
