@@ -12,7 +12,7 @@ h2 { border-bottom: 1px solid; margin-top: 3rem; padding-bottom: .3rem; }
 h3 { margin-top: 2rem; }
 h3 code, li code, p code { overflow-wrap: anywhere; }
 code, pre { font-family: ui-monospace, monospace; }
-pre { border: 1px solid; padding: .7rem; white-space: pre-wrap; }
+pre { border: 1px solid; overflow-wrap: anywhere; padding: .7rem; white-space: pre-wrap; }
 table { border-collapse: collapse; margin: .7rem 0; width: 100%; }
 caption { font-weight: bold; text-align: left; }
 th, td { border-top: 1px solid; padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; }
