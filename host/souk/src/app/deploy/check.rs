@@ -51,7 +51,7 @@ impl App {
     }
 
     /// Links a version to what it depends on, as a start does.
-    fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
+    pub(super) fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
         let mut wiring = Wiring {
             engine: self.engine.wasmtime(),
             application: &self.application,

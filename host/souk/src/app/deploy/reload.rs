@@ -5,13 +5,11 @@
 //! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
 
 use super::super::App;
-use super::super::stand_ins;
-use super::super::start::Wiring;
 use super::{DeployError, drained};
 use serde::{Deserialize, Serialize};
 use souk_manifest::{Application, Component as Declared, Diagnostic, ManifestErrors};
-use souk_runtime::{Compiled, Pool, VersionConfig};
-use std::collections::{BTreeMap, BTreeSet};
+use souk_runtime::{Pool, VersionConfig};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -117,7 +115,7 @@ impl App {
                 left.push(format!("component `{name}`: {}", kept.join(", ")));
             }
             let pool = self.pools.get(name);
-            let Some(pool) = pool.filter(|pool| self.changed(name, pool, old, new_one)) else { continue };
+            let Some(pool) = pool.filter(|_| self.changed(name, old, new_one)) else { continue };
             if self.deployments.trials.lock().contains_key(name) {
                 let message =
                     format!("a new version of component `{name}` is being tried out\n  fix: wait for its end");
@@ -156,7 +154,7 @@ impl App {
     }
 
     /// Whether something that is applied differs from what the component has now.
-    fn changed(&self, name: &str, _: &Arc<Pool>, old: &Declared, new: &Declared) -> bool {
+    fn changed(&self, name: &str, old: &Declared, new: &Declared) -> bool {
         let reloaded = self.deployments.reloaded.lock();
         !applied_of(reloaded.get(name).unwrap_or(old), new).is_empty()
     }
@@ -165,26 +163,8 @@ impl App {
     fn with_grants(&self, new: &Declared, pool: &Arc<Pool>) -> Result<(VersionConfig, Changed), Vec<Diagnostic>> {
         let active = pool.active();
         let grants = self.shared.grant(new, &self.application, &self.state).map_err(|mistake| vec![mistake])?;
-        let compiled: Compiled = {
-            let mut wiring = Wiring {
-                engine: self.engine.wasmtime(),
-                application: &self.application,
-                shared: &self.shared,
-                fairness: self.fairness.clone(),
-                state: &self.state,
-                queue: self.queue.as_ref(),
-                remote: self.remote.as_ref(),
-                codes: BTreeMap::from([(new.name.clone(), active.compiled().code.clone())]),
-                pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
-                ids: BTreeMap::new(),
-                stand_ins: stand_ins::answers(&self.application.stand_ins),
-                expected: Vec::new(),
-                tried: BTreeSet::new(),
-                mistakes: Vec::new(),
-            };
-            let linked = wiring.linked(&new.name);
-            linked.filter(|_| wiring.mistakes.is_empty()).ok_or(wiring.mistakes)?
-        };
+        let (compiled, mistakes) = self.link_version(new, active.compiled().code.clone());
+        let compiled = compiled.filter(|_| mistakes.is_empty()).ok_or(mistakes)?;
         let reloaded = self.deployments.reloaded.lock();
         let old = reloaded.get(&new.name).or_else(|| self.application.components.get(&new.name));
         let keys = old.map(|old| applied_of(old, new)).unwrap_or_default();
