@@ -71,11 +71,13 @@ pub struct Edge {
     files: Vec<StaticFiles>,
     /// The answer to [`INFO`].
     info: Bytes,
+    /// Whether clients are told why a component failed.
+    dev: bool,
 }
 
 impl Edge {
-    /// The edge of `app`.
-    pub fn new(app: Arc<App>, readiness: Arc<Readiness>) -> Arc<Self> {
+    /// The edge of `app`. With `dev`, clients are told why a component failed: they are its developers.
+    pub fn new(app: Arc<App>, readiness: Arc<Readiness>, dev: bool) -> Arc<Self> {
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
         let budget = EdgeBudget::new(&application.limits);
@@ -97,6 +99,7 @@ impl Edge {
         Arc::new(Edge {
             files,
             info: info.to_string().into(),
+            dev,
             app,
             budget,
             connections,
@@ -269,14 +272,14 @@ impl Edge {
         let answer = match handler {
             Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
                 Ok(response) => buffer_small_body(response, to_head).await,
-                Err(failed) => Ok(failure(&failed, trace)),
+                Err(failed) => Ok(failure(&failed, trace, self.dev)),
             },
             Handler::Remote(remote, _) => {
                 let (body, trailers, _reservation) = upload.into_ready();
                 Trailers::put(&mut head.extensions, trailers);
                 match remote.handle(&Request::from_parts(head, body), "-", &context).await {
                     Ok(response) => Ok(body::whole(response, to_head)),
-                    Err(failed) => Ok(failure(&failed, trace)),
+                    Err(failed) => Ok(failure(&failed, trace, self.dev)),
                 }
             }
         };
@@ -332,14 +335,14 @@ impl Edge {
 }
 
 /// The response for a call that failed, which the log has in full.
-fn failure(failed: &CallError, trace: &str) -> Response<EdgeBody> {
+fn failure(failed: &CallError, trace: &str, dev: bool) -> Response<EdgeBody> {
     let component = &*failed.component;
     match failed.failure {
         // Nobody's mistake, and there may be thousands of them.
         Failure::Overloaded | Failure::Unreachable => tracing::warn!(component, trace, "{failed}"),
         _ => tracing::error!(component, trace, "{failed}"),
     }
-    error::from_call(failed)
+    error::from_call(failed, dev)
 }
 
 /// The answer of the host itself to a GET for `what`.
