@@ -155,7 +155,7 @@ impl Edge {
             tracing::info!(
                 target: "access",
                 trace = id.to_str().unwrap_or("-"),
-                component = component.unwrap_or("-"),
+                component = component.as_deref().unwrap_or("-"),
                 peer = %peer.address.ip(),
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
@@ -173,13 +173,13 @@ impl Edge {
         response
     }
 
-    async fn route<'a>(
-        &'a self,
+    async fn route(
+        &self,
         request: Request<Incoming>,
         caller: &Caller,
         id: &HeaderValue,
         answering: &mut Answering<'_>,
-    ) -> (Response<EdgeBody>, Option<&'a str>) {
+    ) -> (Response<EdgeBody>, Option<Arc<str>>) {
         let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
             Ok(authority) => authority,
@@ -197,7 +197,8 @@ impl Edge {
             _ => {}
         }
         cookies::strip_admin(&mut head.headers);
-        let Some(found) = self.app.router().route(uri.path()) else {
+        let routing = self.app.routing();
+        let Some(found) = routing.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
         answering.crossing.at(&found.target.boundary);
@@ -213,10 +214,10 @@ impl Edge {
             }
         };
         let handler = &entry.handler;
-        let component: &str = handler.component();
+        let component = handler.component();
         let owner = Owner::of(caller, &answering.peer, found.target.reserved);
         let Ok(account) = self.budget.open(owner, request::head_bytes(&head)) else {
-            return (refusal(&Refused::NoMemory, 0), Some(component));
+            return (refusal(&Refused::NoMemory, 0), Some(component.clone()));
         };
         answering.account = Some(account.clone());
         let (limit, whole) = match handler {
@@ -228,10 +229,13 @@ impl Edge {
             if !head.headers.contains_key(EXPECT) {
                 upload::discard(body, limit.saturating_mul(2)).await;
             }
-            return (too_large(limit), Some(component));
+            return (too_large(limit), Some(component.clone()));
         }
         let Some(url) = request::target(&uri, authority, caller) else {
-            return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
+            return (
+                error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"),
+                Some(component.clone()),
+            );
         };
         found.target.headers.set(&mut head.headers, &url, &found, &answering.peer.header());
         head.headers.insert(REQUEST_ID, id.clone());
@@ -257,7 +261,7 @@ impl Edge {
             Err(refused) => {
                 // It may have been closed to make room; the answer has one again.
                 answering.account = None;
-                return (refusal(&refused, limit), Some(component));
+                return (refusal(&refused, limit), Some(component.clone()));
             }
         };
         let span = answering.crossing.place(&answering.span);
@@ -289,7 +293,7 @@ impl Edge {
             // Nothing is out yet, and the log has the reason.
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
-        (response, Some(component))
+        (response, Some(component.clone()))
     }
 
     /// Waits until it is the turn of a request. `None` for one that needs none.
