@@ -16,6 +16,7 @@ mod scenarios {
     mod backup;
     mod browser;
     mod cli;
+    mod cors;
     mod crashes;
     mod defects;
     mod deploy;
@@ -30,6 +31,7 @@ mod scenarios {
     mod golden;
     mod grants;
     mod guesses;
+    mod history;
     mod hosts;
     mod isolation;
     mod jetstream;

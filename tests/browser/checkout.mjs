@@ -34,10 +34,11 @@ await browse(async (page) => {
   return { checkout, cancelled, success, paid, receipt };
 });
 
-// Waits until the browser has come to this path of the shop; returns the JSON that the page shows.
+// Waits until the browser has come to this path of the shop; returns what the page shows.
 async function landed(page, path) {
   await page.waitForURL((url) => url.pathname === path);
-  return JSON.parse(await page.locator("body").innerText());
+  const text = await page.locator("main").innerText();
+  return { heading: await page.locator("h1").innerText(), text };
 }
 
 // Presses what has this role and name, with Tab and Enter alone; what has the focus must show it.

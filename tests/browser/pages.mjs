@@ -29,7 +29,7 @@ await browse(async (page) => {
   faults.push(...(await inspect(page, "ended")));
 
   await page.goto(DOCS);
-  const docs = { title: await page.title(), operations: await page.locator("h3 code").allInnerTexts() };
+  const docs = { title: await page.title(), operations: await page.locator("article h3").allInnerTexts() };
   faults.push(...(await inspect(page, "docs")));
   return { docs, faults };
 });

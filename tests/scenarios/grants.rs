@@ -15,12 +15,15 @@ const GRANTS: &str = "  auth
     variables jwt_secret
   gateway
     link      store:auth/accounts@1.0.0 -> auth
+    link      store:auth/directory@1.0.0 -> auth
     link      store:auth/guesses@1.0.0 -> auth
     link      store:auth/self-service@1.0.0 -> auth
+    link      store:orders/history@1.0.0 -> orders
     link      store:orders/orders@1.0.0 -> orders
     link      store:orders/refunds@1.0.0 -> orders
     link      store:products/catalog@1.0.0 -> products
-    variables open_access
+    link      store:products/changes@1.0.0 -> products
+    variables cors_origins, open_access
   orders
     link      store:payments/checkout@1.0.0 -> payments
     link      store:payments/refunds@1.0.0 -> payments

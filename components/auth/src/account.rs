@@ -5,6 +5,7 @@
 
 use crate::bindings::accounts::{Error, Role, User};
 use crate::bindings::administration::{self, LegacyAccount};
+use crate::history::Change;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -42,6 +43,9 @@ pub(crate) struct Account {
     /// When its deletion began, in seconds since 1970. Afterwards the number is all that is left, so that nobody gets it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
 }
 
 /// A reset token, as far as it is kept.
@@ -80,6 +84,7 @@ impl Account {
             reset: None,
             email_since: None,
             deleted: None,
+            changes: Vec::new(),
         })
     }
 

@@ -3,21 +3,31 @@
 use crate::account::{Account, Key};
 use crate::bindings::accounts::{Error, Role};
 use crate::bindings::administration::{self, Guest, LegacyAccount, LookAlike, LookAlikes, ResetToken};
+use crate::history::{OPERATOR, Stamp, What, role_name, truth};
 use crate::store::Store;
 use crate::{Auth, guesses, now, password, reset, rules, text};
 
 impl Guest for Auth {
     fn set_role(email: String, role: Role) -> Result<administration::Account, Error> {
+        let stamp = Stamp::new(OPERATOR, now())?;
         change(&email, |account| match account.role == role {
             true => account,
-            false => Account { role, ..account.without_tokens() },
+            false => {
+                let from = role_name(account.role);
+                let changed = Account { role, ..account.without_tokens() };
+                changed.noted(&stamp, What::Role, from, role_name(role))
+            }
         })
     }
 
     fn disable(email: String, disabled: bool) -> Result<administration::Account, Error> {
+        let stamp = Stamp::new(OPERATOR, now())?;
         change(&email, |account| match account.disabled == disabled {
             true => account,
-            false => Account { disabled, ..account.without_tokens() },
+            false => {
+                let changed = Account { disabled, ..account.without_tokens() };
+                changed.noted(&stamp, What::Disabled, truth(!disabled), truth(disabled))
+            }
         })
     }
 
@@ -42,7 +52,7 @@ impl Guest for Auth {
     fn delete_account(id: String) -> Result<(), Error> {
         let (id, store) = (rules::id(&id)?, Store::open()?);
         // An account of release 0.1.0 gets the record of its number when it is asked for by its e-mail (`find`).
-        store.erase(&id, now(), |key| guesses::forget(&store, key))
+        store.erase(&id, OPERATOR, now(), |key| guesses::forget(&store, key))
     }
 
     fn find(email: String) -> Result<Option<administration::Account>, Error> {
@@ -56,13 +66,26 @@ impl Guest for Auth {
         Ok(found.filter(|account| account.deleted.is_none()).map(Account::for_operator))
     }
 
+    fn history(id: String) -> Result<Vec<administration::Change>, Error> {
+        let found = Store::open()?.by_id(&rules::id(&id)?)?;
+        let account = found.ok_or_else(|| Error::Invalid("nobody ever had this number".into()))?;
+        Ok(account.changes.into_iter().map(administration::Change::from).collect())
+    }
+
     fn import_account(legacy: LegacyAccount) -> Result<administration::Account, Error> {
         rules::name(&legacy.name)?;
         let key = rules::email(&legacy.email)?;
         let id = legacy.id.as_deref().map(rules::id).transpose()?;
         password::validate(&legacy.password_hash)?;
         let now = now();
-        let account = Account::imported(legacy, id, now)?;
+        let (role, account) = (legacy.role, Account::imported(legacy, id, now)?);
+        let account = match role {
+            Role::Customer => account,
+            Role::Admin => {
+                let from = role_name(Role::Customer);
+                account.noted(&Stamp::new(OPERATOR, now)?, What::Role, from, role_name(role))
+            }
+        };
         Store::open()?.add(&key, &account, now).map(Account::for_operator)
     }
 

@@ -9,6 +9,7 @@ spin_sdk::wit_bindgen::generate!({
         import store:auth/passwords@1.0.0;
         export store:auth/accounts@1.0.0;
         export store:auth/administration@1.0.0;
+        export store:auth/directory@1.0.0;
         export store:auth/guesses@1.0.0;
         export store:auth/self-service@1.0.0;
     }",
@@ -17,7 +18,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub(crate) use exports::store::auth::{accounts, administration, guesses, self_service};
+pub(crate) use exports::store::auth::{accounts, administration, directory, guesses, self_service};
 pub(crate) use store::auth::passwords;
 pub(crate) use wasi::keyvalue::{atomics, batch, store as buckets};
 

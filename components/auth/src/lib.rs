@@ -1,4 +1,4 @@
-//! Accounts: exports `store:auth/accounts`, `self-service`, `guesses` and `administration`, and keeps the users in a key-value
+//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses` and `administration`, and keeps the users in a key-value
 //! store.
 //!
 //! Of an account one record says everything, and one swap makes the e-mail its own: two people who register an e-mail at
@@ -14,7 +14,9 @@
 mod account;
 mod administration;
 mod bindings;
+mod directory;
 mod guesses;
+mod history;
 mod password;
 mod reset;
 mod rules;

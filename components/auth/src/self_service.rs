@@ -55,7 +55,7 @@ impl Guest for Auth {
         let (signer, store, now) = (Signer::load()?, Store::open()?, now());
         let (account, _) = who(&signer, &store, &token, now)?;
         prove(&account, &password)?;
-        store.erase(&account.id, now, |key| guesses::forget(&store, key))?;
+        store.erase(&account.id, &account.id, now, |key| guesses::forget(&store, key))?;
         Ok(account.id)
     }
 

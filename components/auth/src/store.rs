@@ -16,6 +16,7 @@ use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
+use crate::history::{Stamp, What, truth};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -164,11 +165,18 @@ impl Store {
         changed
     }
 
-    /// Deletes an account but for its number. `forget` deletes what else is kept by its e-mail.
+    /// Deletes an account but for its number and what became of it, on behalf of `by`. `forget` deletes what else is kept by its e-mail.
     ///
     /// # Errors
     /// `invalid` when nobody has this number, and `unavailable` while somebody else is at it.
-    pub(crate) fn erase(&self, id: &str, now: u64, forget: impl Fn(&Key) -> Result<(), Error>) -> Result<(), Error> {
+    pub(crate) fn erase(
+        &self,
+        id: &str,
+        by: &str,
+        now: u64,
+        forget: impl Fn(&Key) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let stamp = Stamp::new(by, now)?;
         let account = self.swap(&user_key(id), |found: Option<Account>| {
             let account = found
                 .filter(|account| account.deleted.is_none() || !account.email.is_empty())
@@ -176,7 +184,9 @@ impl Store {
             if account.deleted.is_some_and(|since| now < since + GRACE_SECONDS) {
                 return Err(Error::Unavailable("the account is being deleted; try again in two minutes".into()));
             }
+            let is_first = account.deleted.is_none();
             let begun = Account { deleted: Some(now), ..account };
+            let begun = if is_first { begun.noted(&stamp, What::Deleted, truth(false), truth(true)) } else { begun };
             Ok((Some(begun.clone()), begun))
         })?;
         // In this order: whoever finds the account half deleted still finds what is left to do.

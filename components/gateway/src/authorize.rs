@@ -9,7 +9,7 @@
 //! else a client happens to send. It refuses to be open by accident: anything but `true` is closed,
 //! `TRUE` too: the manifest warns of that one word.
 
-use crate::bindings::accounts::{self, Role, User};
+use crate::bindings::accounts::{self, Role, User, UserId};
 use crate::http::Request;
 use crate::http::error::Error;
 use souk_variables as variables;
@@ -45,12 +45,16 @@ impl Caller {
     }
 }
 
-/// Lets administrators pass.
+/// Lets administrators pass; returns the number of the one who does, nobody's under open access.
 ///
 /// # Errors
 /// As [`Caller::of`], and 403 for everyone else.
-pub(crate) fn admin(request: &Request<'_>) -> Result<(), Error> {
-    if Caller::of(request)?.is_admin() { Ok(()) } else { Err(Error::forbidden()) }
+pub(crate) fn admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
+    match Caller::of(request)? {
+        caller if !caller.is_admin() => Err(Error::forbidden()),
+        Caller::User(user) => Ok(Some(user.id)),
+        Caller::Anyone => Ok(None),
+    }
 }
 
 /// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`; but in letters of

@@ -5,20 +5,23 @@ spin_sdk::wit_bindgen::generate!({
     inline: "package store:gateway;
         world component {
             import store:auth/accounts@1.0.0;
+            import store:auth/directory@1.0.0;
             import store:auth/guesses@1.0.0;
             import store:auth/self-service@1.0.0;
             import store:orders/orders@1.0.0;
+            import store:orders/history@1.0.0;
             import store:orders/refunds@1.0.0;
             import store:products/catalog@1.0.0;
+            import store:products/changes@1.0.0;
         }",
     path: ["../../wit/auth", "../../wit/orders", "../../wit/products"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-pub(crate) use store::auth::{accounts, guesses, self_service};
-pub(crate) use store::orders::{orders, refunds};
-pub(crate) use store::products::catalog;
+pub(crate) use store::auth::{accounts, directory, guesses, self_service};
+pub(crate) use store::orders::{history as order_history, orders, refunds};
+pub(crate) use store::products::{catalog, changes as product_changes};
 
 spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);
 use super::Gateway;

@@ -168,6 +168,15 @@ pub(crate) fn positive(most: u32) -> impl Fn(&str, Option<&Value>) -> Checked<u3
     }
 }
 
+/// `true` or `false`.
+pub(crate) fn truth(name: &str, value: Option<&Value>) -> Checked<bool> {
+    match value {
+        Some(Value::Text(text)) if text == "true" => Ok(true),
+        Some(Value::Text(text)) if text == "false" => Ok(false),
+        _ => Err(vec![format!("{name} must be true or false")]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ spin_sdk::wit_bindgen::generate!({
             import store:payments/refunds@1.0.0;
             export store:orders/orders@1.0.0;
             export store:orders/refunds@1.0.0;
+            export store:orders/history@1.0.0;
             export store:orders/payment-events@1.0.0;
             export store:orders/administration@1.0.0;
             export store:orders/timers@1.0.0;
@@ -18,7 +19,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub(crate) use exports::store::orders::{administration, orders, payment_events, refunds, timers};
+pub(crate) use exports::store::orders::{administration, history, orders, payment_events, refunds, timers};
 pub(crate) use store::payments::{checkout, refunds as provider};
 pub(crate) use store::products::catalog;
 

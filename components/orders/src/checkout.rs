@@ -7,7 +7,7 @@ use crate::bindings::orders::{Actor, Checkout, Error, NewOrder, Order, OrderId};
 use crate::key::{Key, Used};
 use crate::page::{self, NoPage};
 use crate::store::Created;
-use crate::{currency, draft, quota, session, sql, store};
+use crate::{by, currency, draft, quota, session, sql, store};
 use souk_database::Database;
 
 /// Makes an order and opens its page.
@@ -97,7 +97,8 @@ fn no_page(database: &Database, order_id: OrderId, key: Option<&Key>, why: NoPag
 pub(crate) fn give_up(database: &Database, order_id: &str, key: Option<&Key>, why: &str) -> Result<(), Error> {
     database.transaction(|transaction| {
         transaction.query(sql::LOCK_SESSIONS, &[order_id.into()])?;
-        let given_up = transaction.query(sql::GIVE_UP, &[order_id.into()])?.next().is_some();
+        let [changed_by, trace] = by::columns();
+        let given_up = transaction.query(sql::GIVE_UP, &[order_id.into(), changed_by, trace])?.next().is_some();
         match key {
             Some(key) if given_up => Ok(key.refuse(transaction, order_id, why)?),
             _ => Ok(()),

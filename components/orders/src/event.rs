@@ -11,6 +11,7 @@
 
 use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
+use crate::by::{self, By};
 use crate::payment_state::{Charge, payment_state};
 use crate::{dispute, rows, session, sql, store, time};
 use souk_database::{Database, Row, Transaction, Value};
@@ -85,7 +86,7 @@ fn deliver(
             return Ok(());
         }
         transaction.query(sql::PURGE_EVENTS, &[])?;
-        work(transaction)
+        by::during(By::Event(event_id.to_owned()), || work(transaction))
     })
 }
 
@@ -161,6 +162,7 @@ pub(crate) fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, las
     {
         return Ok(());
     }
+    let [changed_by, trace] = by::columns();
     let parameters = [
         Value::text(order.id.as_str()),
         rows::status_name(now.status).into(),
@@ -170,6 +172,8 @@ pub(crate) fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, las
         rows::number(refunded)?,
         rows::number(now.refund_due_cents)?,
         dispute.map(rows::dispute_name).into(),
+        changed_by,
+        trace,
     ];
     transaction.query(sql::SAVE_PAYMENT_STATE, &parameters)?;
     if now.refund_due_cents > order.refund_due_cents {

@@ -1,7 +1,7 @@
 //! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/refunds` for those who give money
-//! back, `store:orders/payment-events` for what the payment
-//! provider says, `store:orders/administration` for an operator, and `store:orders/timers` for schedules. It asks the catalogue for prices and the payments
-//! for pages to pay on.
+//! back, `store:orders/history` for those who ask who did what, `store:orders/payment-events` for what the payment provider
+//! says, `store:orders/administration` for an operator, and `store:orders/timers` for schedules. It asks the catalogue for
+//! prices and the payments for pages to pay on.
 //!
 //! # Who decides
 //!
@@ -20,12 +20,14 @@
 //! is, it takes from its caller.
 
 mod bindings;
+mod by;
 mod checkout;
 mod currency;
 mod dispute;
 mod draft;
 mod error;
 mod event;
+mod history;
 mod key;
 mod page;
 mod payment_state;
@@ -42,10 +44,12 @@ mod time;
 mod timers;
 
 use bindings::administration::{self, Report};
+use bindings::history as history_contract;
 use bindings::orders::{self, Actor, Checkout, Error, Found, NewOrder, Order, OrderId, Page, Query, Search, Status};
 use bindings::payment_events::{self, Charge, DeliveryError, DisputeChange, ExpiredSession, RefundChange};
 use bindings::refunds::{self, NewRefund, Refund};
 use bindings::timers as timers_contract;
+use by::By;
 use souk_database::Database;
 
 /// The component: it has no state of its own.
@@ -53,11 +57,11 @@ struct Component;
 
 impl orders::Guest for Component {
     fn create(actor: Actor, order: NewOrder) -> Result<Checkout, Error> {
-        checkout::create(actor, order)
+        by::during(By::from(&actor), || checkout::create(actor, order))
     }
 
     fn pay(actor: Actor, id: OrderId) -> Result<Checkout, Error> {
-        checkout::pay(actor, id)
+        by::during(By::from(&actor), || checkout::pay(actor, id))
     }
 
     fn list(actor: Actor, query: Query) -> Result<Page, Error> {
@@ -74,7 +78,7 @@ impl orders::Guest for Component {
 
     fn change_status(actor: Actor, id: OrderId, status: Status) -> Result<Order, Error> {
         let database = Database::open()?;
-        let order = status::change(&database, &actor, &id, status)?;
+        let order = by::during(By::from(&actor), || status::change(&database, &actor, &id, status))?;
         if order.status == Status::Cancelled {
             page::close(&database, &id);
         }
@@ -84,11 +88,18 @@ impl orders::Guest for Component {
 
 impl refunds::Guest for Component {
     fn give_back(actor: Actor, id: OrderId, refund: NewRefund) -> Result<Vec<Refund>, Error> {
-        refund::give_back(&Database::open()?, &actor, &id, &refund)
+        let database = Database::open()?;
+        by::during(By::from(&actor), || refund::give_back(&database, &actor, &id, &refund))
     }
 
     fn list(actor: Actor, id: OrderId) -> Result<Vec<Refund>, Error> {
         refund::list(&Database::open()?, &actor, &id)
+    }
+}
+
+impl history_contract::Guest for Component {
+    fn list(actor: Actor, id: OrderId) -> Result<Vec<history_contract::Change>, Error> {
+        history::list(&Database::open()?, &actor, &id)
     }
 }
 
@@ -116,21 +127,22 @@ impl payment_events::Guest for Component {
 
 impl administration::Guest for Component {
     fn reconcile(older_than_minutes: u32, after: Option<OrderId>) -> Result<Report, Error> {
-        reconcile::reconcile(&Database::open()?, older_than_minutes, after.as_deref())
+        let database = Database::open()?;
+        by::during(By::Operator, || reconcile::reconcile(&database, older_than_minutes, after.as_deref()))
     }
 }
 
 impl timers_contract::Guest for Component {
     fn expire_unpaid() -> Result<(), timers_contract::DeliveryError> {
-        timers::expire_unpaid()
+        by::during(By::Schedule, timers::expire_unpaid)
     }
 
     fn reconcile() -> Result<(), timers_contract::DeliveryError> {
-        timers::reconcile()
+        by::during(By::Schedule, timers::reconcile)
     }
 
     fn clean_up() -> Result<(), timers_contract::DeliveryError> {
-        timers::clean_up()
+        by::during(By::Schedule, timers::clean_up)
     }
 }
 

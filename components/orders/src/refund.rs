@@ -15,7 +15,7 @@ use crate::bindings::payment_events::{DeliveryError, RefundChange, RefundOutcome
 use crate::bindings::provider::{self, RefundRequest};
 use crate::bindings::refunds::{NewRefund, Refund, RefundState};
 use crate::sql::money;
-use crate::{event, key, rows, sql, store};
+use crate::{by, event, key, rows, sql, store};
 use plan::Asked;
 use souk_database::{Database, Row, Rows, Transaction, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,12 @@ fn visible(database: &Database, actor: &Actor, id: &str) -> Result<Order, Error>
 }
 
 /// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their numbers.
-fn intend(transaction: &Transaction<'_>, actor: &Actor, id: &str, new: &NewRefund) -> Result<BTreeSet<String>, Error> {
+pub(crate) fn intend(
+    transaction: &Transaction<'_>,
+    actor: &Actor,
+    id: &str,
+    new: &NewRefund,
+) -> Result<BTreeSet<String>, Error> {
     let order = store::lock(transaction, id)?;
     let known = stored(transaction.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
     let same: Vec<&Stored> = known
@@ -102,6 +107,7 @@ fn intend(transaction: &Transaction<'_>, actor: &Actor, id: &str, new: &NewRefun
     let mut numbers = BTreeSet::new();
     for (charge, cents) in parts {
         let number = Uuid::new_v4().to_string();
+        let [changed_by, trace] = by::columns();
         let parameters = [
             Value::text(number.as_str()),
             id.into(),
@@ -110,6 +116,8 @@ fn intend(transaction: &Transaction<'_>, actor: &Actor, id: &str, new: &NewRefun
             new.cents.map(rows::number).transpose()?.unwrap_or(Value::Null),
             new.idempotency_key.as_deref().into(),
             actor.owner().into(),
+            changed_by,
+            trace,
         ];
         transaction.query(money::ADD_REFUND, &parameters)?;
         numbers.insert(number);
@@ -171,12 +179,15 @@ fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error>
             return Ok(());
         }
     };
+    let [changed_by, trace] = by::columns();
     let moved = [
         Value::text(refund.id.as_str()),
         Value::text(order.id.as_str()),
         state_name(state).into(),
         failure.as_deref().into(),
         ",REQUESTED,".into(),
+        changed_by,
+        trace,
     ];
     database.query(money::MOVE_REFUND, &moved)?;
     Ok(())
@@ -231,7 +242,9 @@ pub(crate) fn changed(database: &Database, change: &RefundChange) -> Result<(), 
         let failure: Option<String> =
             change.failure.as_ref().map(|text| text.chars().filter(|c| *c != '\0').take(event::MAX_ID).collect());
         let [id, order] = place;
-        let parameters = [id, order, state_name(state).into(), failure.as_deref().into(), from.into()];
+        let [changed_by, trace] = by::columns();
+        let parameters =
+            [id, order, state_name(state).into(), failure.as_deref().into(), from.into(), changed_by, trace];
         let moved = transaction.query(money::MOVE_REFUND, &parameters)?.next();
         if let (Some(mut row), RefundState::Failed) = (moved, state) {
             let cents: u64 = row.integer()?;

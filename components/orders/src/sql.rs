@@ -40,11 +40,11 @@ pub(crate) const COLUMNS: Statement = statement!(
 /// [`BEGIN_SESSION`] on SQLite, and [`CREATE_AT_ONCE`] on PostgreSQL, where each statement is a way to the server and back.
 ///
 /// Parameters: id, owner or null, currency, total in cents, pieces, most orders of the owner that may wait for their payment
-/// (see [`crate::quota`]). The row has what the caller does not know: when it was made; there is none when the owner
+/// (see [`crate::quota`]), and those of [`crate::by::columns`]. The row has what the caller does not know: when it was made; there is none when the owner
 /// has too many orders.
 pub(crate) const CREATE: Statement = statement!(
-    "INSERT INTO orders (id, owner, currency, total_cents, total_items) SELECT ?1, ?2, ?3, ",
-    (Statement::each("?4, ?5 WHERE ", "?4::bigint, ?5::bigint WHERE ")),
+    "INSERT INTO orders (id, owner, currency, total_cents, total_items, changed_by, trace) SELECT ?1, ?2, ?3, ",
+    (Statement::each("?4, ?5, ?7, ?8 WHERE ", "?4::bigint, ?5::bigint, ?7::text, ?8::text WHERE ")),
     (Statement::each(
         "?2 IS NULL OR ((SELECT 1 FROM orders WHERE owner = ?2 AND status = 'PENDING' LIMIT 1 OFFSET ?6 - 1) IS NULL \
          AND coalesce((SELECT created_at FROM orders WHERE owner = ?2 AND status = 'CANCELLED' \
@@ -63,7 +63,7 @@ pub(crate) const CREATE_ITEMS: &str = "INSERT INTO order_items (order_id, line, 
      SELECT ?1, key, value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?2)";
 
 /// PostgreSQL's alone: SQLite's `WITH` takes no statements that write. Parameters: the first five of [`CREATE`], the lines
-/// as in [`CREATE_ITEMS`], the key with its owner, its text and its hash, or three nulls, and the last one of [`CREATE`].
+/// as in [`CREATE_ITEMS`], the key with its owner, its text and its hash, or three nulls, and the last three of [`CREATE`].
 /// The row says whether the owner may have another order, and has what that of [`CREATE`] has: null when they may not, or
 /// the key is taken.
 ///
@@ -74,8 +74,8 @@ pub(crate) const CREATE_AT_ONCE: &str = statement!(
      taken AS (INSERT INTO idempotency_keys (owner, key, request_hash, order_id) \
      SELECT ?7::text, ?8::text, ?9::bytea, ?1::text FROM turn WHERE allowed AND ?8::text IS NOT NULL",
     TAKE_OVER,
-    "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items) \
-     SELECT ?1::text, ?2::text, ?3::text, ?4::bigint, ?5::bigint FROM turn \
+    "), made AS (INSERT INTO orders (id, owner, currency, total_cents, total_items, changed_by, trace) \
+     SELECT ?1::text, ?2::text, ?3::text, ?4::bigint, ?5::bigint, ?11::text, ?12::text FROM turn \
      WHERE allowed AND (?8::text IS NULL OR EXISTS (SELECT 1 FROM taken)) \
      RETURNING id, created_at), \
      items AS (INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
@@ -153,9 +153,9 @@ pub(crate) const OF_OWNER: List = list!(" WHERE owner = ?1", "?1", "seq DESC", "
 pub(crate) const OF_OWNER_AND_STATUS: List =
     list!(" WHERE owner = ?1 AND status = ?2", "?1 AND status = ?2", "seq DESC", "?3", "?4");
 
-/// Parameters: order, status to set, status that it must have. No row when it has another.
+/// Parameters: order, status to set, status that it must have, and those of [`crate::by::columns`]. No row when it has another.
 pub(crate) const MOVE: Statement = statement!(
-    "UPDATE orders SET status = ?2, updated_at = ",
+    "UPDATE orders SET status = ?2, changed_by = ?4, trace = ?5, updated_at = ",
     NOW,
     " WHERE id = ?1 AND status = ?3 RETURNING ",
     COLUMNS
@@ -167,9 +167,9 @@ pub(crate) const MOVE: Statement = statement!(
 /// stored (see [`crate::page`]). No further attempt can come in between: it would need a page of the one before.
 pub(crate) const LOCK_SESSIONS: Statement = statement!("SELECT 1 FROM payment_sessions WHERE order_id = ?1", LOCKED);
 
-/// Parameters: order. Gives up an order that nobody can have paid: it never had a payment page.
+/// Parameters: order, and those of [`crate::by::columns`]. Gives up an order that nobody can have paid: it never had a payment page.
 pub(crate) const GIVE_UP: Statement = statement!(
-    "UPDATE orders SET status = 'CANCELLED', updated_at = ",
+    "UPDATE orders SET status = 'CANCELLED', changed_by = ?2, trace = ?3, updated_at = ",
     NOW,
     " WHERE id = ?1 AND status = 'PENDING' AND NOT EXISTS (SELECT 1 FROM payment_sessions \
      WHERE order_id = ?1 AND session_id IS NOT NULL) RETURNING 1"
@@ -341,11 +341,12 @@ pub(crate) const CHARGES: Statement = statement!(
 );
 
 /// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents, state of
-/// the dispute or null. The order must be locked.
+/// the dispute or null, and those of [`crate::by::columns`]. The order must be locked.
 pub(crate) const SAVE_PAYMENT_STATE: Statement = statement!(
     "UPDATE orders SET status = ?2, paid_at = ",
     (Statement::each("?3", "?3::text::timestamptz")),
-    ", charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, refund_due_cents = ?7, dispute = ?8, updated_at = ",
+    ", charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, refund_due_cents = ?7, dispute = ?8, changed_by = ?9, \
+     trace = ?10, updated_at = ",
     NOW,
     " WHERE id = ?1"
 );

@@ -2,7 +2,7 @@
 
 use crate::bindings::orders::{Actor, Error, Order, Status};
 use crate::rows::{self, status_name};
-use crate::{sql, store};
+use crate::{by, sql, store};
 use souk_database::Database;
 
 /// How often a change is tried when the status changes under it. It can change only twice more: from any status there
@@ -21,7 +21,8 @@ pub(crate) fn change(database: &Database, actor: &Actor, id: &str, to: Status) -
             return Ok(order);
         }
         check(actor, order.status, to)?;
-        let parameters = [id.into(), status_name(to).into(), status_name(order.status).into()];
+        let [changed_by, trace] = by::columns();
+        let parameters = [id.into(), status_name(to).into(), status_name(order.status).into(), changed_by, trace];
         if let Some(moved) = rows::one(database.query(sql::MOVE, &parameters)?)? {
             return Ok(moved);
         }

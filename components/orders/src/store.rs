@@ -3,7 +3,7 @@
 use crate::bindings::orders::{Actor, Error, Money, Order, Page, Query, Status};
 use crate::draft::Draft;
 use crate::key::Key;
-use crate::{rows, session, sql};
+use crate::{by, rows, session, sql};
 use souk_database::{Database, Dialect, Rows, Transaction, Value};
 use uuid::Uuid;
 
@@ -68,7 +68,9 @@ pub(crate) fn create(
     let most = Value::Integer(max_open.into());
     let lines = Value::Text(rows::lines(&draft.items)?);
     let stored = match database.dialect() {
-        Dialect::Sqlite => in_a_transaction(database, &id, &[order.as_slice(), &[most]].concat(), lines, key)?,
+        Dialect::Sqlite => {
+            in_a_transaction(database, &id, &[order.as_slice(), &[most], &by::columns()].concat(), lines, key)?
+        }
         Dialect::Postgres => at_once(database, order, lines, key, most)?,
     };
     let created_at = match stored {
@@ -146,7 +148,8 @@ fn at_once(
         }
         None => [Value::Null, Value::Null, Value::Null],
     };
-    let parameters: Vec<Value> = order.into_iter().chain([lines]).chain(columns).chain([most]).collect();
+    let parameters = order.into_iter().chain([lines]).chain(columns).chain([most]).chain(by::columns());
+    let parameters: Vec<Value> = parameters.collect();
     let mut row = database.query(sql::CREATE_AT_ONCE, &parameters)?.next().ok_or(souk_database::Error::Internal)?;
     let (allowed, made) = (row.boolean()?, row.optional_text()?);
     match made {

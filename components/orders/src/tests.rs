@@ -7,7 +7,7 @@ use crate::draft::Draft;
 use crate::key::Key;
 use crate::session::Saved;
 use crate::store::Created;
-use crate::{event, page, rows, session, sql, status, store};
+use crate::{by, event, page, rows, session, sql, status, store};
 use souk_database::{Database, Dialect, Row, Statement, Value, statement};
 pub(crate) use souk_test::postgres;
 
@@ -26,6 +26,7 @@ pub(crate) fn sqlite() -> Database {
         include_str!("../migrations/sqlite/0001_orders.sql"),
         include_str!("../migrations/sqlite/0002_counts.sql"),
         include_str!("../migrations/sqlite/0003_money.sql"),
+        include_str!("../migrations/sqlite/0004_history.sql"),
     ])
 }
 
@@ -37,6 +38,7 @@ pub(crate) fn on_postgres() -> (Database, String) {
         include_str!("../migrations/postgres/0002_open_orders.sql"),
         include_str!("../migrations/postgres/0003_counts.sql"),
         include_str!("../migrations/postgres/0004_money.sql"),
+        include_str!("../migrations/postgres/0005_history.sql"),
     ];
     (Database::postgres(&url, &migrations), url)
 }
@@ -253,7 +255,10 @@ fn a_refused_bill_cancels_an_order_that_has_no_page_and_the_key_tells_why() {
     for db in both() {
         let key = key(None, "k", 1);
         let made = create(&db, None, "usd", draft(5), Some(&key)).unwrap().unwrap();
-        let give_up = |id: &str| db.query(sql::GIVE_UP, &[id.into()]).unwrap().next().is_some();
+        let give_up = |id: &str| {
+            let [by, trace] = by::columns();
+            db.query(sql::GIVE_UP, &[id.into(), by, trace]).unwrap().next().is_some()
+        };
         db.transaction(|t| key.refuse(t, &made.id, "too large")).unwrap();
         assert!(give_up(&made.id));
         assert!(!give_up(&made.id), "it is cancelled already");
@@ -376,7 +381,9 @@ fn a_move_names_the_status_that_it_leaves() {
     for db in both() {
         let id = order(&db, None, 5).id;
         let moved = |to: &str, from: &str| {
-            rows::one(db.query(sql::MOVE, &[id.as_str().into(), to.into(), from.into()]).unwrap()).unwrap().is_some()
+            let [by, trace] = by::columns();
+            let parameters = [id.as_str().into(), to.into(), from.into(), by, trace];
+            rows::one(db.query(sql::MOVE, &parameters).unwrap()).unwrap().is_some()
         };
         assert!(!moved("CANCELLED", "PAID"));
         assert!(moved("CANCELLED", "PENDING"));

@@ -26,6 +26,31 @@ struct SessionStatus {
     payment_intent: Option<PaymentIntent>,
 }
 
+/// What a customer who comes back may know of their payment page.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    /// The order that it is for.
+    pub order: Option<String>,
+    /// Whether it was paid.
+    pub paid: bool,
+}
+
+#[derive(Deserialize)]
+struct LandedSession {
+    payment_status: String,
+    #[serde(default)]
+    metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// What a customer who comes back may know of a session.
+///
+/// # Errors
+/// What is wrong with the answer, for the log.
+pub(crate) fn landed(body: &[u8]) -> Result<Landed, String> {
+    let mut session: LandedSession = parse(body)?;
+    Ok(Landed { order: session.metadata.remove("orderId"), paid: session.payment_status == "paid" })
+}
+
 #[derive(Deserialize)]
 struct PaymentIntent {
     status: Option<String>,

@@ -28,6 +28,11 @@ pub(crate) struct Config {
     pub cancel_url: String,
 }
 
+/// What is added to our own page's address: Stripe writes the id of the payment page there.
+const SESSION_ID: &str = "?session_id={CHECKOUT_SESSION_ID}";
+/// Our own page.
+const OWN_SUCCESS: &str = "/payments/success?session_id={CHECKOUT_SESSION_ID}";
+
 /// An API of Stripe's, real or not.
 pub(crate) struct Api {
     /// `scheme://host[:port]`, without a slash at the end.
@@ -69,6 +74,14 @@ impl Config {
         Ok(config)
     }
 
+    /// The address of success as clients are told it, without what is for the payment provider.
+    pub(crate) fn shown(&self, success_url: String) -> String {
+        match success_url.strip_suffix(SESSION_ID) {
+            Some(own) if success_url == self.success_url && own.ends_with("/payments/success") => own.to_owned(),
+            _ => success_url,
+        }
+    }
+
     fn new(variables: Variables) -> Result<Self, Error> {
         let secret = variables.stripe_secret.trim();
         let api_url = web_address("stripe_api_url", &variables.stripe_api_url)?;
@@ -86,7 +99,7 @@ impl Config {
         };
         Ok(Config {
             api: Api { base, authorization },
-            success_url: page("stripe_success_url", &variables.stripe_success_url, "/payments/success")?,
+            success_url: page("stripe_success_url", &variables.stripe_success_url, OWN_SUCCESS)?,
             cancel_url: page("stripe_cancel_url", &variables.stripe_cancel_url, "/payments/cancel")?,
         })
     }
@@ -137,7 +150,8 @@ mod tests {
         let config = Config::new(variables()).unwrap();
         assert_eq!(config.api.base, "http://stripe-sandbox.spin.internal");
         assert_eq!(config.api.authorization, "Bearer sk_sandbox");
-        assert_eq!(config.success_url, "http://localhost:3000/payments/success");
+        assert_eq!(config.success_url, "http://localhost:3000/payments/success?session_id={CHECKOUT_SESSION_ID}");
+        assert_eq!(config.shown(config.success_url.clone()), "http://localhost:3000/payments/success");
         assert_eq!(config.cancel_url, "http://localhost:3000/payments/cancel");
     }
 

@@ -14,6 +14,7 @@ mod bill;
 mod bindings;
 mod client;
 mod config;
+mod landing;
 mod pages;
 mod refund;
 mod refusal;
@@ -22,7 +23,7 @@ use api::Key;
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
 use bindings::refunds::{self, RefundRequest};
 use config::Config;
-use http::header::IF_NONE_MATCH;
+use http::header::{ACCEPT, HeaderName, IF_NONE_MATCH};
 use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
 use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types;
@@ -36,7 +37,8 @@ impl Guest for Payments {
         let key = bill::idempotency_key(&request)?;
         let create = bill::create(&request, &config.success_url, &config.cancel_url)?;
         let body = api::send(&config.api, "create a checkout session", create, Key::Again(&key))?;
-        answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)
+        let session = answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)?;
+        Ok(Session { success_url: config.shown(session.success_url), ..session })
     }
 
     fn get_session(id: String) -> Result<SessionState, Error> {
@@ -67,7 +69,7 @@ impl handler::Guest for Payments {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
         let request = Request::from_request(request)?;
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let tags = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-        pages::answer(request.method(), target, tags).into_response()
+        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        pages::answer(request.method(), target, header(IF_NONE_MATCH), header(ACCEPT)).into_response()
     }
 }

@@ -2,13 +2,16 @@
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 spin_sdk::wit_bindgen::generate!({
-    inline: "package store:products-component; world component { export store:products/catalog@1.0.0; }",
+    inline: "package store:products-component; world component {
+        export store:products/catalog@1.0.0;
+        export store:products/changes@1.0.0;
+    }",
     path: "../../wit/products",
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-pub(crate) use exports::store::products::catalog;
+pub(crate) use exports::store::products::{catalog, changes};
 
 export!(Catalog with_types_in self);
 use super::Catalog;

@@ -1,4 +1,5 @@
-//! The catalogue: exports `store:products/catalog` and keeps its products in its database.
+//! The catalogue: exports `store:products/catalog`, and `store:products/changes` for those who say who they are, and keeps its
+//! products in its database.
 //!
 //! Each operation is one SQL statement (a page past the end, or far down the list, takes two), so each is atomic without a transaction, and
 //! a call crosses to the database once. What a statement must guard (`available = 1`) stands in its WHERE clause, not
@@ -6,11 +7,12 @@
 //! the last line.
 
 mod bindings;
+mod changes;
 mod rows;
 mod sql;
 
 use bindings::catalog::{Error, Guest, Money, NewProduct, NextPage, Page, Product, ProductChanges, ProductId};
-use souk_database::{Database, Value};
+use souk_database::{Database, Statement, Value};
 
 /// The most that a product may cost, in cents: the schema's CHECK. Sums of many such prices still fit a 64-bit integer.
 const MAX_PRICE_CENTS: u64 = 1_000_000_000_000;
@@ -22,8 +24,7 @@ struct Catalog;
 
 impl Guest for Catalog {
     fn create(product: NewProduct) -> Result<Product, Error> {
-        let parameters = [Value::Text(name(product.name)?), cents(product.price)?];
-        rows::one(Database::open()?.query(sql::CREATE, &parameters)?)
+        changes::create(None, product)
     }
 
     fn list(page: u32, limit: u32) -> Result<Page, Error> {
@@ -50,16 +51,11 @@ impl Guest for Catalog {
     }
 
     fn update(id: ProductId, changes: ProductChanges) -> Result<Product, Error> {
-        if changes.name.is_none() && changes.price.is_none() {
-            return Err(Error::Invalid("nothing to change: give a name or a price".into()));
-        }
-        let name = changes.name.map(name).transpose()?.map_or(Value::Null, Value::Text);
-        let price = changes.price.map(cents).transpose()?.unwrap_or(Value::Null);
-        rows::one(Database::open()?.query(sql::UPDATE, &[key(id)?, name, price])?)
+        changes::update(None, id, changes)
     }
 
     fn delete(id: ProductId) -> Result<Product, Error> {
-        rows::one(Database::open()?.query(sql::DELETE, &[key(id)?])?)
+        changes::delete(None, id)
     }
 
     fn validate(mut ids: Vec<ProductId>) -> Result<Vec<Product>, Error> {
@@ -98,9 +94,14 @@ fn page_of(database: &Database, limit: i64, offset: i64) -> Result<Page, Error> 
 
 /// The `limit` products after the number `after`, and where to go on.
 fn next_page(database: &Database, after: i64, limit: u32) -> Result<NextPage, Error> {
+    listed(database, sql::LIST_AFTER, after, limit)
+}
+
+/// The `limit` products after the number `after` that a statement lists.
+fn listed(database: &Database, list: Statement<'_>, after: i64, limit: u32) -> Result<NextPage, Error> {
     // One more than asked for says whether there are more.
     let parameters = [after, i64::from(limit) + 1].map(Value::Integer);
-    let mut products = rows::all(database.query(sql::LIST_AFTER, &parameters)?)?;
+    let mut products = rows::all(database.query(list, &parameters)?)?;
     let more = products.len() > limit as usize;
     products.truncate(limit as usize);
     let next = products.last().filter(|_| more).map(|product| product.id);

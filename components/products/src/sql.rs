@@ -15,9 +15,11 @@ const COLUMNS: Statement =
 /// Which products there are for callers: the condition of the index `products_available`, to the letter.
 const AVAILABLE: Statement = Statement::each("available = 1", "available");
 
-/// Parameters: name, price in cents.
-pub(crate) const CREATE: Statement =
-    statement!("INSERT INTO products (name, price_cents) VALUES (?1, ?2) RETURNING ", COLUMNS);
+/// Parameters: name, price in cents, who makes it or null, the request or null.
+pub(crate) const CREATE: Statement = statement!(
+    "INSERT INTO products (name, price_cents, changed_by, trace) VALUES (?1, ?2, ?3, ?4) RETURNING ",
+    COLUMNS
+);
 
 /// Parameters: number.
 pub(crate) const GET: Statement = statement!("SELECT ", COLUMNS, " FROM products WHERE id = ?1 AND ", AVAILABLE);
@@ -55,9 +57,10 @@ pub(crate) const SEEK: Statement = statement!(
 pub(crate) const LIST_AFTER: Statement =
     statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", AVAILABLE, " ORDER BY id LIMIT ?2");
 
-/// Parameters: number, name or null, price in cents or null.
+/// Parameters: number, name or null, price in cents or null, who changes it or null, the request or null.
 pub(crate) const UPDATE: Statement = statement!(
-    "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), updated_at = ",
+    "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), \
+     changed_by = ?4, trace = ?5, updated_at = ",
     NOW,
     " WHERE id = ?1 AND ",
     AVAILABLE,
@@ -65,14 +68,41 @@ pub(crate) const UPDATE: Statement = statement!(
     COLUMNS
 );
 
-/// Parameters: number.
+/// Parameters: number, who deletes it or null, the request or null.
 pub(crate) const DELETE: Statement = statement!(
-    "UPDATE products SET available = false, updated_at = ",
+    "UPDATE products SET available = false, changed_by = ?2, trace = ?3, updated_at = ",
     NOW,
     " WHERE id = ?1 AND ",
     AVAILABLE,
     " RETURNING ",
     COLUMNS
+);
+
+/// Which products were deleted: the condition of the index `products_deleted_ids`, to the letter.
+const DELETED: Statement = Statement::each("available = 0", "NOT available");
+
+/// Parameters: number, who restores it or null, the request or null. No row when it is there, or never was.
+pub(crate) const RESTORE: Statement = statement!(
+    "UPDATE products SET available = true, changed_by = ?2, trace = ?3, updated_at = ",
+    NOW,
+    " WHERE id = ?1 AND ",
+    DELETED,
+    " RETURNING ",
+    COLUMNS
+);
+
+/// Parameters: number after which to list, limit.
+pub(crate) const LIST_DELETED: Statement =
+    statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", DELETED, " ORDER BY id LIMIT ?2");
+
+/// Parameters: number.
+pub(crate) const EXISTS: Statement = statement!("SELECT 1 FROM products WHERE id = ?1");
+
+/// Parameters: number, most.
+pub(crate) const HISTORY: Statement = statement!(
+    "SELECT ",
+    (time!("at")),
+    ", changed_by, trace, what, old, new FROM product_history WHERE product_id = ?1 ORDER BY seq DESC LIMIT ?2"
 );
 
 /// Parameters: the numbers, as a JSON array. PostgreSQL reads it as an array of its own, for which the brackets are

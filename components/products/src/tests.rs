@@ -1,7 +1,7 @@
 //! The statements against a real SQLite and a real PostgreSQL with the component's own migrations and examples.
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
-use crate::{cents, key, name, next_page, page_of, rows, sql};
+use crate::{cents, changes, key, name, next_page, page_of, rows, sql};
 use souk_database::{Database, Dialect, Row, Rows, Statement, Value};
 use souk_test::postgres;
 
@@ -12,11 +12,13 @@ fn both() -> [Catalogue; 2] {
     let sqlite = [
         include_str!("../migrations/sqlite/0001_products.sql"),
         include_str!("../migrations/sqlite/0003_counts.sql"),
+        include_str!("../migrations/sqlite/0004_history.sql"),
         include_str!("../seed/sqlite/add.sql"),
     ];
     let postgres = [
         include_str!("../migrations/postgres/0001_products.sql"),
         include_str!("../migrations/postgres/0003_counts.sql"),
+        include_str!("../migrations/postgres/0004_history.sql"),
         include_str!("../seed/postgres/add.sql"),
     ];
     let server = postgres::Postgres::shared();
@@ -55,7 +57,10 @@ fn the_seed_has_47_products_with_the_recorded_first_one() {
 #[test]
 fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
     for db in both() {
-        let lamp = rows::one(db.query(sql::CREATE, &[Value::Text("Lamp".into()), Value::Integer(1999)])).unwrap();
+        let lamp = rows::one(
+            db.query(sql::CREATE, &[Value::Text("Lamp".into()), Value::Integer(1999), Value::Null, Value::Null]),
+        )
+        .unwrap();
         assert_eq!((lamp.id, lamp.name.as_str(), lamp.price.cents, lamp.available), (48, "Lamp", 1999, true));
         assert_eq!(lamp.created_at, lamp.updated_at);
         assert_eq!((lamp.created_at.len(), lamp.created_at.ends_with('Z')), (24, true));
@@ -88,11 +93,17 @@ fn the_page_of_an_empty_catalogue_is_empty() {
 fn an_update_changes_only_what_it_names_and_moves_the_date() {
     for db in both() {
         let before = db.get(2).unwrap();
-        let after = rows::one(db.query(sql::UPDATE, &[Value::Integer(2), Value::Null, Value::Integer(1)])).unwrap();
+        let after = rows::one(
+            db.query(sql::UPDATE, &[Value::Integer(2), Value::Null, Value::Integer(1), Value::Null, Value::Null]),
+        )
+        .unwrap();
         assert_eq!((after.name.as_str(), after.price.cents), ("Mouse", 1));
         assert_eq!(after.created_at, before.created_at);
         assert!(after.updated_at > before.updated_at);
-        let renamed = rows::one(db.query(sql::UPDATE, &[Value::Integer(2), Value::Text("Rat".into()), Value::Null]));
+        let renamed = rows::one(db.query(
+            sql::UPDATE,
+            &[Value::Integer(2), Value::Text("Rat".into()), Value::Null, Value::Null, Value::Null],
+        ));
         assert_eq!(renamed.map(|p| (p.name, p.price.cents)).unwrap(), ("Rat".to_owned(), 1));
     }
 }
@@ -100,21 +111,79 @@ fn an_update_changes_only_what_it_names_and_moves_the_date() {
 #[test]
 fn a_deleted_product_is_neither_read_listed_counted_changed_nor_deleted_again() {
     for db in both() {
-        let gone = rows::one(db.query(sql::DELETE, &[Value::Integer(1)])).unwrap();
+        let gone = rows::one(db.query(sql::DELETE, &[Value::Integer(1), Value::Null, Value::Null])).unwrap();
         assert!(!gone.available);
         assert!(matches!(db.get(1), Err(Error::NotFound)));
         let page = db.page(1, 0);
         assert_eq!((ids(&page.products), page.total), (vec![2], 46));
-        let update = db.query(sql::UPDATE, &[Value::Integer(1), Value::Text("x".into()), Value::Null]);
+        let update =
+            db.query(sql::UPDATE, &[Value::Integer(1), Value::Text("x".into()), Value::Null, Value::Null, Value::Null]);
         assert!(matches!(rows::one(update), Err(Error::NotFound)));
-        assert!(matches!(rows::one(db.query(sql::DELETE, &[Value::Integer(1)])), Err(Error::NotFound)));
+        assert!(matches!(
+            rows::one(db.query(sql::DELETE, &[Value::Integer(1), Value::Null, Value::Null])),
+            Err(Error::NotFound)
+        ));
+    }
+}
+
+#[test]
+fn a_deleted_product_is_listed_as_deleted_and_comes_back_as_it_was() {
+    for db in both() {
+        let before = db.get(3).unwrap();
+        for id in [3, 1] {
+            rows::one(db.query(sql::DELETE, &[Value::Integer(id), "7".into(), Value::Null])).unwrap();
+        }
+        assert_eq!(ids(&crate::listed(&db.0, sql::LIST_DELETED, 0, 10).unwrap().products), [1, 3]);
+        assert_eq!(crate::listed(&db.0, sql::LIST_DELETED, 0, 1).unwrap().next, Some(1));
+        let restored = changes::restore(&db.0, Some("7".into()), 3).unwrap();
+        assert_eq!((restored.name, restored.price.cents, restored.available), (before.name, before.price.cents, true));
+        let again = changes::restore(&db.0, None, 3).unwrap();
+        assert_eq!(again.updated_at, restored.updated_at, "it is there already");
+        assert!(matches!(changes::restore(&db.0, None, 9999), Err(Error::NotFound)));
+        assert_eq!(db.page(1, 0).total, 46);
+    }
+}
+
+#[test]
+fn each_change_of_a_product_says_who_made_it() {
+    for db in both() {
+        let by = |name: &str| [name.into(), "req-1".into()];
+        let price = [Value::Integer(2), Value::Null, Value::Integer(99)];
+        rows::one(db.query(sql::UPDATE, &[price.as_slice(), &by("7")].concat())).unwrap();
+        // A name is no price.
+        let name = [Value::Integer(2), "Rat".into(), Value::Null];
+        rows::one(db.query(sql::UPDATE, &[name.as_slice(), &by("8")].concat())).unwrap();
+        rows::one(db.query(sql::DELETE, &[[Value::Integer(2)].as_slice(), &by("9")].concat())).unwrap();
+        changes::restore(&db.0, None, 2).unwrap();
+        let line = |change: &crate::bindings::changes::Change| {
+            let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+            format!(
+                "{:?} {} {} {} {}",
+                change.what,
+                text(&change.by),
+                text(&change.trace),
+                text(&change.from),
+                change.to
+            )
+        };
+        let history: Vec<String> = changes::history(&db.0, 2).unwrap().iter().map(line).collect();
+        assert_eq!(
+            history,
+            [
+                "What::Available - - false true",
+                "What::Available 9 req-1 true false",
+                "What::Price 7 req-1 15000 99",
+                "What::Price - - - 15000",
+            ]
+        );
+        assert!(matches!(changes::history(&db.0, 9999), Err(Error::NotFound)));
     }
 }
 
 #[test]
 fn validate_finds_available_products_alone() {
     for db in both() {
-        db.query(sql::DELETE, &[Value::Integer(2)]);
+        db.query(sql::DELETE, &[Value::Integer(2), Value::Null, Value::Null]);
         let found = rows::all(db.query(sql::VALIDATE, &[Value::Text("[3,2,1,9999]".into())])).unwrap();
         assert_eq!(ids(&found), [1, 3]);
     }
@@ -124,7 +193,9 @@ fn validate_finds_available_products_alone() {
 fn the_number_of_the_newest_product_is_not_given_again() {
     for db in both() {
         db.query("DELETE FROM products WHERE id = 47", &[]);
-        let next = rows::one(db.query(sql::CREATE, &[Value::Text("x".into()), Value::Integer(0)])).unwrap();
+        let next =
+            rows::one(db.query(sql::CREATE, &[Value::Text("x".into()), Value::Integer(0), Value::Null, Value::Null]))
+                .unwrap();
         assert_eq!(next.id, 48);
     }
 }

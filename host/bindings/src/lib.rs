@@ -9,6 +9,7 @@ mod binding;
 pub mod boundary;
 pub mod budget;
 pub mod call;
+mod call_context;
 pub mod files;
 pub mod framing;
 mod full;
@@ -77,6 +78,7 @@ pub const BINDINGS: &[Binding] = &[
     mqtt::BINDING,
     http_client::BINDING,
     variables::BINDING,
+    call_context::BINDING,
     wasi::BINDING,
 ];
 

@@ -9,6 +9,7 @@ use wasmtime::component::Component;
 
 /// Packages that Souk offers, with their versions.
 const OFFERED: &[(&str, &str)] = &[
+    ("souk:call", "1.0.0"),
     ("wasi:config", "0.2.0-draft-2024-09-27"),
     ("wasi:http", WASI),
     ("wasi:cli", WASI),

@@ -11,8 +11,8 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
 use wasmtime::{Engine, Result, bail};
 
-/// The namespaces whose interfaces are the host's to answer; those of others are contracts.
-const HOST_NAMESPACES: &[&str] = &["wasi:", "spin:", "fermyon:"];
+/// How the names of interfaces begin that are the host's to answer; others are contracts.
+const HOST_NAMESPACES: &[&str] = &["wasi:", "spin:", "fermyon:", "souk:call/"];
 
 /// Whether `interface` is the host's to answer.
 pub fn is_host_interface(interface: &str) -> bool {

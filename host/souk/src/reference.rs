@@ -96,6 +96,7 @@ const SDK: &[(&str, &str)] = &[
     ("spin:sqlite@3", "spin-sdk 7, feature `sqlite`; library `souk-database`"),
     ("spin:postgres@4", "spin-sdk 7, feature `pg`; library `souk-database`"),
     ("wasi:keyvalue@", "library `souk-key-value`"),
+    ("souk:call@", "the id of the request, for a component's own records; library `souk-call` in Souk's repository"),
     ("fermyon:spin@2", "spin-sdk 5 and older; library `souk-variables`"),
 ];
 

@@ -28,6 +28,13 @@ impl Store {
         Ok(Page { accounts, next: listed.cursor })
     }
 
+    /// The accounts with these numbers.
+    pub(crate) fn by_ids<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<Vec<Account>, Error> {
+        let keys: Vec<String> = ids.into_iter().map(|id| user_key(id)).collect();
+        let found = self.many(&keys)?.into_iter().map(|(key, value)| parse::<Account>(&key, value));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// The accounts under these keys, without those that nobody can log in to: deleted ones, and what was interrupted before
     /// an e-mail led to it.
     fn users(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {

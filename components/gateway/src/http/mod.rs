@@ -1,6 +1,7 @@
 //! HTTP as Express did it: bodies, query strings, entity tags and error shapes. It names no route and no service.
 
 pub(crate) mod body;
+mod cors;
 pub(crate) mod error;
 pub(crate) mod json;
 pub(crate) mod path;
@@ -8,6 +9,7 @@ pub(crate) mod query;
 pub(crate) mod reply;
 
 use body::Body;
+use cors::Cors;
 use error::Error;
 use json::Fields;
 use reply::Reply;
@@ -48,11 +50,15 @@ pub(crate) async fn serve(
     let method = request.get_method();
     let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
     let headers = request.get_headers();
+    let cors = Cors::of(&method, &headers);
+    if let Some(allowed) = cors.preflight {
+        return souk_web::respond(204, allowed, None);
+    }
     let reply = match answer(request, &headers, &method, &target, dispatch).await {
         Ok(reply) => reply,
         Err(error) => error.into_reply(),
     };
-    reply.send(&method, &headers)
+    reply.send(&method, &headers, cors.headers)
 }
 
 async fn answer(

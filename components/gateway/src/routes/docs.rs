@@ -6,16 +6,19 @@
 use super::no_route;
 use crate::http::Request;
 use crate::http::error::Error;
-use crate::http::reply::{Kind, Reply};
+use crate::http::reply::{Kind, More, Reply};
+use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
 /// The description, as OpenAPI 3.1.
 pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
 /// The same as a page.
 pub(super) const PAGE: &str = include_str!("../../docs.html");
-/// What the page may do: be shown, with the one style sheet and the icon that it carries. A test compares the hash.
-pub(super) const POLICY: &str = "default-src 'none'; img-src data:; \
-                          style-src 'sha256-g2TblSgPy/AW3S+Cz4NpkBdoIBUjyry3f1Kl5CVp1TU='; \
+/// What the page may do: be shown with the one style sheet and the icon that it carries, run the one program, and send this
+/// server requests. A test compares the hashes.
+pub(super) const POLICY: &str = "default-src 'none'; img-src data:; connect-src 'self'; \
+                          style-src 'sha256-eI8OH7SKopJIlZZJqbde4MVjuEs7UC6ifa3JkXrgBmI='; \
+                          script-src 'sha256-Av9PRNN6BgR3397EN0dvAZ32oins4NtoCGtdExSdjeg='; \
                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers a request for `/api/openapi.json` or `/api/docs`.
@@ -25,5 +28,19 @@ pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Res
         (Method::Get | Method::Head, [], _) => (DOCUMENT, Kind::Json),
         _ => return Err(no_route(request)),
     };
-    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None })
+    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None, more: More::default() })
+}
+
+/// What is said at `/`.
+#[derive(Serialize)]
+struct Entry {
+    message: &'static str,
+    docs: &'static str,
+    openapi: &'static str,
+}
+
+/// Tells whoever comes to `/` where to go on.
+pub(super) fn entry() -> Result<Reply, Error> {
+    let message = "This is the API of an online store";
+    Ok(Reply::json(200, &Entry { message, docs: "/api/docs", openapi: "/api/openapi.json" })?.public())
 }

@@ -2,7 +2,9 @@
 //! follows the resource's name.
 
 mod auth;
+mod customers;
 mod docs;
+mod history;
 #[cfg(test)]
 mod openapi;
 mod orders;
@@ -13,9 +15,13 @@ mod recorded;
 use crate::http::error::Error;
 use crate::http::reply::Reply;
 use crate::http::{Request, path};
+use spin_sdk::wasip3::http::types::Method;
 
 /// Finds the route of a request and runs it.
 pub(crate) fn dispatch(request: &Request<'_>) -> Result<Reply, Error> {
+    if request.path == "/" && matches!(request.method, Method::Get | Method::Head) {
+        return docs::entry();
+    }
     let mut segments = path::segments(request.path);
     if !segments.next().is_some_and(|prefix| prefix.eq_ignore_ascii_case("api")) {
         return Err(no_route(request));

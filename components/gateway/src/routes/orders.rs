@@ -1,13 +1,17 @@
 //! `/api/orders`: what was bought. Every route needs a login; which orders a user sees, and what they may do to them, is
 //! the service's to say.
 
+mod export;
 mod input;
 mod view;
 
+use super::customers::Customers;
+use super::history::HistoryView;
 use super::no_route;
 use crate::authorize::Caller;
 use crate::bindings::accounts::Role;
-use crate::bindings::orders::{self, Actor, OrderId, Query, Status};
+use crate::bindings::order_history;
+use crate::bindings::orders::{self, Actor, Order, OrderId, Query, Status};
 use crate::bindings::refunds;
 use crate::http::error::Error;
 use crate::http::json::Fields;
@@ -22,8 +26,9 @@ use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewRefundBody,
-    NewStatusBody, OrderQuery, PageQuery, PaymentErrors, QueryErrors, ServiceError, StatusName,
+    BodyErrors, ConflictErrors, ExportQuery, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody,
+    NewRefundBody, NewStatusBody, OrderQuery, PageQuery, PaymentErrors, QueryErrors, RequestError, ServiceError,
+    StatusName,
 };
 
 /// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
@@ -36,6 +41,10 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
         (Method::Post, []) => {
             let actor = actor(request)?;
             create(actor, request.body, request.header("idempotency-key"))
+        }
+        (Method::Get | Method::Head, [word]) if word.eq_ignore_ascii_case("export") => {
+            let actor = actor(request)?;
+            export(actor, request.query)
         }
         (Method::Get | Method::Head, [status]) if !status.is_empty() => {
             let status = path::parameter(status)?;
@@ -51,6 +60,13 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
             let id = path::parameter(id)?;
             let actor = actor(request)?;
             get(actor, &id)
+        }
+        (Method::Get | Method::Head, [word, id, what])
+            if word.eq_ignore_ascii_case("id") && what.eq_ignore_ascii_case("history") && !id.is_empty() =>
+        {
+            let id = path::parameter(id)?;
+            let actor = actor(request)?;
+            history(actor, &id)
         }
         (Method::Post, [id, word]) if word.eq_ignore_ascii_case("pay") && !id.is_empty() => {
             let id = path::parameter(id)?;
@@ -96,9 +112,30 @@ fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
         ListQuery::Page(query) => show(actor, query),
         ListQuery::Search(search) => {
             let found = orders::find(&actor, &search).map_err(|e| refused(e, None))?;
-            Reply::json(200, &FoundView::of(&found))
+            let customers = customers(&actor, &found.orders)?;
+            Reply::json(200, &FoundView::of(&found, &customers))
         }
     }
+}
+
+/// Exports the orders that the filters find as CSV, the oldest first. For administrators.
+///
+/// The answer comes while orders are read. When its time ends before the orders do, or a service does not answer, the last
+/// line says so: it begins with `# incomplete`, and says with which `after` to go on. No text in it is a formula.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/orders/export", operation_id = "exportOrders", tag = "orders", security(("bearer" = [])),
+    params(ExportQuery),
+    responses(
+        LoginErrors, QueryErrors, Failures,
+        (status = 200, description = "A line for each order", content_type = "text/csv", body = String),
+        (status = 403, description = "The user is no administrator", body = RequestError),
+    ),
+))]
+fn export(actor: Actor, query: &str) -> Result<Reply, Error> {
+    if matches!(actor, Actor::Customer(_)) {
+        return Err(Error::forbidden());
+    }
+    export::reply(actor, input::export(query)?)
 }
 
 /// Lists the orders that have one status, the newest first.
@@ -116,7 +153,8 @@ fn list_by_status(actor: Actor, query: &str, status: &str) -> Result<Reply, Erro
 
 fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
     let found = orders::list(&actor, query).map_err(|e| refused(e, None))?;
-    Reply::json(200, &List::of(&found, &query))
+    let customers = customers(&actor, &found.orders)?;
+    Reply::json(200, &List::of(&found, &query, &customers))
 }
 
 /// Makes an order, and opens the page on which it is paid.
@@ -166,7 +204,25 @@ fn pay(actor: Actor, id: &str) -> Result<Reply, Error> {
 fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
     let order = orders::get(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
-    Reply::json(200, &OrderView::whole(&order))
+    let customers = customers(&actor, std::slice::from_ref(&order))?;
+    Reply::json(200, &OrderView::whole(&order).by(&order, &customers))
+}
+
+/// Says who changed an order and its refunds, the first change first. For administrators.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/orders/id/{id}/history", operation_id = "getOrderHistory", tag = "orders",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    responses(
+        LoginErrors, MissingErrors, Failures,
+        (status = 200, description = "The first 1000 changes", body = HistoryView),
+        (status = 403, description = "The user is no administrator", body = ServiceError),
+    ),
+))]
+fn history(actor: Actor, id: &str) -> Result<Reply, Error> {
+    let id = order_id(id)?;
+    let changes = order_history::list(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
+    Reply::json(200, &HistoryView::of_order(&changes))
 }
 
 /// Marks an order delivered, or cancels it.
@@ -228,6 +284,14 @@ fn list_refunds(actor: Actor, id: &str) -> Result<Reply, Error> {
     Reply::json(200, &RefundsView::of(&found))
 }
 
+/// Who made these orders, for administrators.
+fn customers(actor: &Actor, orders: &[Order]) -> Result<Customers, Error> {
+    match actor {
+        Actor::Admin(_) => Customers::find(orders.iter().filter_map(|order| order.owner.as_deref())),
+        Actor::Customer(_) | Actor::Anyone => Ok(Customers::default()),
+    }
+}
+
 /// An order's number from its path segment: a UUID, of which those in upper case are nobody's.
 fn order_id(segment: &str) -> Result<OrderId, Error> {
     let groups: Vec<&str> = segment.split('-').collect();
@@ -273,7 +337,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
 /// What is described in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, list_by_status, create, get, change_status, pay, give_back, list_refunds))]
+#[openapi(paths(list, export, list_by_status, create, get, change_status, pay, give_back, list_refunds, history))]
 pub(super) struct Api;
 
 #[cfg(test)]

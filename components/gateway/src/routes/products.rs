@@ -1,20 +1,23 @@
 //! `/api/products`: the catalogue. Anyone reads it, administrators change it.
 
+use super::history::HistoryView;
 use super::no_route;
 use crate::authorize;
 use crate::bindings::catalog::{self, Money, NewProduct, Product, ProductChanges, ProductId};
+use crate::bindings::product_changes::{self, Author};
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::http::{Request, path, query};
 use crate::money::Decimal;
-use crate::validate::{Checked, Input, amount, explain_amount, positive, text};
+use crate::validate::{Checked, Input, amount, explain_amount, positive, text, truth};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    AdminErrors, BodyErrors, Failures, MissingErrors, NewProductBody, ProductChangesBody, ProductQuery, QueryErrors,
+    AdminErrors, BodyErrors, Failures, MissingErrors, NewProductBody, NoProof, ProductChangesBody, ProductQuery,
+    QueryErrors, RequestError,
 };
 
 /// The most products on a page; the contract's bound.
@@ -25,22 +28,32 @@ const DEFAULT_PAGE: (u32, u32) = (1, 10);
 /// Answers a request for `/api/products` (`rest` is empty) or `/api/products/:id`.
 pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
-        (Method::Get | Method::Head, []) => list(request.query),
+        (Method::Get | Method::Head, []) => list(request),
         (Method::Post, []) => {
-            authorize::admin(request)?;
-            create(request.body)
+            let by = authorize::admin(request)?;
+            create(by, request.body)
         }
         (_, [""]) => Err(no_route(request)),
         (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?),
         (Method::Patch, [id]) => {
             let id = path::parameter(id)?;
-            authorize::admin(request)?;
-            update(&id, request.body)
+            let by = authorize::admin(request)?;
+            update(by, &id, request.body)
         }
         (Method::Delete, [id]) => {
             let id = path::parameter(id)?;
+            let by = authorize::admin(request)?;
+            delete(by, number(&id)?)
+        }
+        (Method::Post, [id, word]) if word.eq_ignore_ascii_case("restore") && !id.is_empty() => {
+            let id = path::parameter(id)?;
+            let by = authorize::admin(request)?;
+            restore(by, number(&id)?)
+        }
+        (Method::Get | Method::Head, [id, word]) if word.eq_ignore_ascii_case("history") && !id.is_empty() => {
+            let id = path::parameter(id)?;
             authorize::admin(request)?;
-            delete(number(&id)?)
+            history(number(&id)?)
         }
         _ => Err(no_route(request)),
     }
@@ -49,13 +62,26 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 /// Lists the products that can be ordered.
 ///
 /// A page is named by its number, or by the product after which it begins: then the answer has `next` in place of totals,
-/// and products that come or go meanwhile move no page. `after=0` is the first such page.
+/// and products that come or go meanwhile move no page. `after=0` is the first such page. With `deleted=true`
+/// administrators list those that were deleted, in such pages.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products", operation_id = "listProducts", tag = "products", params(ProductQuery),
-    responses(QueryErrors, Failures, (status = 200, description = "One page, empty past the last", body = Listed)),
+    security((), ("bearer" = [])),
+    responses(
+        QueryErrors, Failures,
+        (status = 200, description = "One page, empty past the last", body = Listed),
+        (status = 401, description = "No token for the deleted ones, or one that proves nothing", body = NoProof),
+        (status = 403, description = "The user is no administrator", body = RequestError),
+    ),
 ))]
-fn list(query: &str) -> Result<Reply, Error> {
-    let (page, limit) = match page_query(query)? {
+fn list(request: &Request<'_>) -> Result<Reply, Error> {
+    let (page, limit) = match page_query(request.query)? {
+        Place::Deleted(after, limit) => {
+            authorize::admin(request)?;
+            let found = product_changes::list_deleted(Some(after), limit).map_err(|e| refused(e, None))?;
+            let data = found.products.iter().map(View::of).collect();
+            return Reply::json(200, &ListAfter { data, next: found.next });
+        }
         Place::Page(page, limit) => (page, limit),
         Place::After(id, limit) => {
             let found = catalog::list_after(Some(id), limit).map_err(|e| refused(e, None))?;
@@ -75,9 +101,9 @@ fn list(query: &str) -> Result<Reply, Error> {
     request_body = NewProductBody,
     responses(BodyErrors, AdminErrors, Failures, (status = 201, description = "The product", body = View)),
 ))]
-fn create(body: &Fields<'_>) -> Result<Reply, Error> {
+fn create(by: Author, body: &Fields<'_>) -> Result<Reply, Error> {
     let product = new_product(body)?;
-    let created = catalog::create(&product).map_err(|e| refused(e, None))?;
+    let created = product_changes::create(&by, &product).map_err(|e| refused(e, None))?;
     Reply::json(201, &View::of(&created))
 }
 
@@ -104,20 +130,20 @@ fn get(id: ProductId) -> Result<Reply, Error> {
         (status = 200, description = "The product as it is now", body = View),
     ),
 ))]
-fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
+fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
     // The body is checked before the number, as it always was.
     let changes = changes(body)?;
     let id = number(id)?;
     if changes.name.is_none() && changes.price.is_none() {
         return Err(Error::service(400, "No data provided"));
     }
-    let product = catalog::update(id, &changes).map_err(|e| refused(e, Some(id)))?;
+    let product = product_changes::update(&by, id, &changes).map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
 }
 
 /// Takes a product out of the catalogue.
 ///
-/// It cannot be ordered any more; orders that name it stay as they are.
+/// It cannot be ordered any more; orders that name it stay as they are. It can be restored.
 #[cfg_attr(test, utoipa::path(
     delete, path = "/api/products/{id}", operation_id = "deleteProduct", tag = "products", security(("bearer" = [])),
     params(("id" = u64, Path, description = "The product's number")),
@@ -126,9 +152,41 @@ fn update(id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
         (status = 200, description = "The product as it was", body = View),
     ),
 ))]
-fn delete(id: ProductId) -> Result<Reply, Error> {
-    let product = catalog::delete(id).map_err(|e| refused(e, Some(id)))?;
+fn delete(by: Author, id: ProductId) -> Result<Reply, Error> {
+    let product = product_changes::delete(&by, id).map_err(|e| refused(e, Some(id)))?;
     Reply::json(200, &View::of(&product))
+}
+
+/// Puts a deleted product into the catalogue again, as it was.
+///
+/// One that is there already stays as it is.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/products/{id}/restore", operation_id = "restoreProduct", tag = "products",
+    security(("bearer" = [])),
+    params(("id" = u64, Path, description = "The product's number")),
+    responses(
+        BodyErrors, AdminErrors, MissingErrors, Failures,
+        (status = 201, description = "The product as it is now", body = View),
+    ),
+))]
+fn restore(by: Author, id: ProductId) -> Result<Reply, Error> {
+    let product = product_changes::restore(&by, id).map_err(|e| refused(e, Some(id)))?;
+    Reply::json(201, &View::of(&product))
+}
+
+/// Says who changed a product's price, deleted or restored it, the last change first. For administrators.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/products/{id}/history", operation_id = "getProductHistory", tag = "products",
+    security(("bearer" = [])),
+    params(("id" = u64, Path, description = "The product's number")),
+    responses(
+        AdminErrors, MissingErrors, Failures,
+        (status = 200, description = "The last 1000 changes", body = HistoryView),
+    ),
+))]
+fn history(id: ProductId) -> Result<Reply, Error> {
+    let changes = product_changes::history(id).map_err(|e| refused(e, Some(id)))?;
+    Reply::json(200, &HistoryView::of_product(&changes))
 }
 
 /// What the catalogue refuses, as HTTP; `id` is the product that was asked for.
@@ -167,6 +225,8 @@ enum Place {
     Page(u32, u32),
     /// Those that come after this product.
     After(ProductId, u32),
+    /// Those that were deleted and come after this product.
+    Deleted(ProductId, u32),
 }
 
 /// `page` or `after`, and `limit`, of a list.
@@ -177,11 +237,17 @@ fn page_query(query: &str) -> Result<Place, Error> {
     }
     let text = query::to_json(query)?;
     let fields = Fields::parse(&text)?;
-    let mut input = Input::new(&fields, &["page", "limit", "after"]);
+    let mut input = Input::new(&fields, &["page", "limit", "after", "deleted"]);
+    let deleted = input.optional("deleted", truth).unwrap_or(false);
     let page = input.optional("page", positive(u32::MAX));
     let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(limit);
+    if deleted && page.is_some() {
+        let text = "page must not be given with deleted".to_owned();
+        input.optional("page", |_, _| Err::<(), _>(vec![text.clone()]));
+    }
     let after = input.optional("after", |name, value| after(name, value, page.is_some()));
     input.finish(Some(match after {
+        id if deleted => Place::Deleted(id.unwrap_or(0), limit),
         Some(id) => Place::After(id, limit),
         None => Place::Page(page.unwrap_or(DEFAULT_PAGE.0), limit),
     }))
@@ -289,7 +355,7 @@ struct Pagination {
 /// What is described in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, create, get, update, delete))]
+#[openapi(paths(list, create, get, update, delete, restore, history))]
 pub(super) struct Api;
 
 #[cfg(test)]

@@ -94,14 +94,44 @@ pub const NOSNIFF: (&str, &str) = ("x-content-type-options", "nosniff");
 ///
 /// # Errors
 /// When the host refuses a header or the status.
-pub fn respond(status: u16, mut headers: Vec<(String, Vec<u8>)>, body: Option<Vec<u8>>) -> Result<Response, ErrorCode> {
+pub fn respond(status: u16, headers: Vec<(String, Vec<u8>)>, body: Option<Vec<u8>>) -> Result<Response, ErrorCode> {
+    with_stream(status, headers, body.map(contents))
+}
+
+/// The same with a body that comes in pieces. The next piece is asked for when the other side has taken the one before, so
+/// no more than one is held.
+///
+/// # Errors
+/// As [`respond`].
+pub fn respond_in_pieces(
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    pieces: impl Iterator<Item = Vec<u8>> + 'static,
+) -> Result<Response, ErrorCode> {
+    let (mut writer, contents) = wit_stream::new();
+    spawn(async move {
+        for piece in pieces {
+            if !writer.write_all(piece).await.is_empty() {
+                // The peer has gone away.
+                break;
+            }
+        }
+    });
+    with_stream(status, headers, Some(contents))
+}
+
+fn with_stream(
+    status: u16,
+    mut headers: Vec<(String, Vec<u8>)>,
+    body: Option<StreamReader<u8>>,
+) -> Result<Response, ErrorCode> {
     let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
     let (name, value) = NOSNIFF;
     headers.push((name.to_owned(), value.into()));
     let headers = Fields::from_list(&headers).map_err(|_| refused("a response header was refused"))?;
     // A writer that is dropped ends the message without trailers.
     let (_, trailers) = wit_future::new(|| Ok(None));
-    let (response, _transmitted) = Response::new(headers, body.map(contents), trailers);
+    let (response, _transmitted) = Response::new(headers, body, trailers);
     if status != 200 {
         response.set_status_code(status).map_err(|()| refused("a response status was refused"))?;
     }

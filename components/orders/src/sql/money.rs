@@ -22,16 +22,19 @@ const COLUMNS: Statement = statement!(
 /// Parameters: order.
 pub(crate) const REFUNDS: Statement = statement!(COLUMNS, " WHERE order_id = ?1 ORDER BY created_at, id");
 
-/// Parameters: refund, order, charge, cents, cents asked for or null, key or null, administrator or null. The order must
+/// Parameters: refund, order, charge, cents, cents asked for or null, key or null, administrator or null, and those of
+/// [`crate::by::columns`]. The order must
 /// be locked: how much can be given back is decided by what is read under its lock.
 pub(crate) const ADD_REFUND: Statement = statement!(
-    "INSERT INTO refunds (id, order_id, charge_id, cents, asked_cents, key, asked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    "INSERT INTO refunds (id, order_id, charge_id, cents, asked_cents, key, asked_by, changed_by, trace) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
 );
 
-/// Parameters: refund, order, state, failure or null, the states that it may have, as a text with commas around each. No
+/// Parameters: refund, order, state, failure or null, the states that it may have, as a text with commas around each, and those of
+/// [`crate::by::columns`]. No
 /// row when it has another. An answer and the events of a refund come in any order, so a state never goes back.
 pub(crate) const MOVE_REFUND: Statement = statement!(
-    "UPDATE refunds SET state = ?3, failure = ?4, updated_at = ",
+    "UPDATE refunds SET state = ?3, failure = ?4, changed_by = ?6, trace = ?7, updated_at = ",
     NOW,
     " WHERE id = ?1 AND order_id = ?2 AND ",
     (Statement::each("instr(?5, ',' || state || ',') > 0", "position(',' || state || ',' in ?5::text) > 0")),

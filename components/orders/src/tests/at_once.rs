@@ -8,7 +8,7 @@ use crate::payment_state::{Charge, payment_state};
 use crate::session::Saved;
 use crate::store::Created;
 use crate::{event, session, sql, status, store};
-use souk_database::{Database, Error};
+use souk_database::{Database, Error, Value};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ fn an_order_that_is_being_paid_cannot_be_cancelled() {
         let status = |text: &str| text.into();
         let paid = [made.id.as_str().into(), status("PAID"), "2024-02-27T15:50:01.000Z".into(), "ch_1".into()];
         let (null, zero) = (souk_database::Value::Null, souk_database::Value::Integer(0));
-        let rest = [null.clone(), zero.clone(), zero, null];
+        let rest = [null.clone(), zero.clone(), zero, null.clone(), null.clone(), null];
         db.query(sql::SAVE_PAYMENT_STATE, &[paid.as_slice(), &rest].concat()).map(drop)
     };
     let refused = while_it_waits(&server, pay, true, |db| {
@@ -127,7 +127,7 @@ fn of_two_orders_with_one_key_at_once_exactly_one_is_stored() {
         let first = |db: &Database| {
             let id = "00000000-0000-4000-8000-000000000000";
             db.query(sql::TAKE_KEY, &["9".into(), "k".into(), [7; 32].into(), id.into()])?;
-            let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 50.into()];
+            let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 50.into(), Value::Null, Value::Null];
             db.query(sql::CREATE, &order).map(drop)
         };
         let second = while_it_waits(&server, first, stays, |db| {
@@ -147,7 +147,8 @@ fn of_two_orders_at_once_the_second_counts_the_first_unless_it_comes_to_nothing(
             let db = &server.0;
             let first = |db: &Database| {
                 let id = "00000000-0000-4000-8000-000000000000";
-                let order = [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 1.into()];
+                let order =
+                    [id.into(), "9".into(), "usd".into(), 5.into(), 1.into(), 1.into(), Value::Null, Value::Null];
                 db.query(sql::CREATE, &order).map(drop)
             };
             let second = while_it_waits(&server, first, stays, |db| {
@@ -179,7 +180,7 @@ fn a_page_that_is_stored_while_its_order_is_given_up_finds_it_cancelled() {
     let made = order(db, None, 5);
     let give_up = |db: &Database| {
         db.query(sql::LOCK_SESSIONS, &[made.id.as_str().into()])?;
-        db.query(sql::GIVE_UP, &[made.id.as_str().into()]).map(drop)
+        db.query(sql::GIVE_UP, &[made.id.as_str().into(), Value::Null, Value::Null]).map(drop)
     };
     let page = provider_page("cs_1", "2999-01-01T00:00:00Z");
     let seen = while_it_waits(&server, give_up, true, |db| session::save(db, &made.id, 1, &page));

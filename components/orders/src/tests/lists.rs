@@ -187,6 +187,7 @@ fn no_search_by_one_filter_sorts_or_reads_orders_that_it_does_not_give() {
         (from, Sort::Oldest, "orders_created"),
         (Filter { status: Some(Status::Pending), ..NONE }, Sort::Newest, "orders_status_created"),
         (Filter { refund_due: true, ..NONE }, Sort::Newest, "orders_refund_due"),
+        (Filter { customer: Some("u3".into()), ..NONE }, Sort::Oldest, "orders_owner_created"),
         (Filter { min_cents: Some(990), ..NONE }, Sort::Smallest, "orders_total"),
     ] {
         let page = Search { filter, sort, after: after.clone(), limit: 10 };

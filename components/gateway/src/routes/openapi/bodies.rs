@@ -112,6 +112,20 @@ pub(crate) enum RefundStateName {
     Failed,
 }
 
+/// What of an order or a product changed.
+#[derive(ToSchema)]
+#[schema(as = Changed, rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum ChangedName {
+    Status,
+    Charge,
+    RefundedAmount,
+    RefundDueAmount,
+    Dispute,
+    Refund,
+    Price,
+    Available,
+}
+
 /// How much to give back; without an amount, all that was paid and not given back.
 #[derive(ToSchema)]
 #[schema(as = NewRefund, example = json!({"amount": 10.5}))]
@@ -152,6 +166,9 @@ pub(crate) struct ProductQuery {
     /// The number of the product after which the page begins.
     #[param(minimum = 0)]
     after: Option<u64>,
+    /// The deleted ones, for administrators; not with `page`.
+    #[param(default = false)]
+    deleted: Option<bool>,
     /// How many on a page.
     #[param(minimum = 1, maximum = 1000, default = 10)]
     limit: Option<u32>,
@@ -174,6 +191,37 @@ pub(crate) struct OrderQuery {
     #[param(format = "uuid")]
     after: Option<String>,
     /// Only orders of this customer: their number. A customer sees their own alone in any case.
+    customer: Option<String>,
+    /// Only orders made then or later: a day, or a moment in UTC.
+    from: Option<String>,
+    /// Only orders made until then: a day, which counts as a whole, or before a moment in UTC.
+    to: Option<String>,
+    /// Only orders that cost at least so much.
+    #[param(minimum = 0)]
+    min_total: Option<f64>,
+    /// Only orders that cost at most so much.
+    #[param(minimum = 0)]
+    max_total: Option<f64>,
+    /// Only orders of which money should be given back.
+    refund_due: Option<bool>,
+    /// Only orders of which a payment is or was disputed at the customer's bank.
+    disputed: Option<bool>,
+    /// By the time when they were made, or by their total.
+    #[param(inline)]
+    sort: Option<SortName>,
+}
+
+/// Which orders to export.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(crate) struct ExportQuery {
+    /// Only orders that have come so far.
+    #[param(inline)]
+    status: Option<StatusName>,
+    /// The order after which to go on, as the last line of an export says.
+    #[param(format = "uuid")]
+    after: Option<String>,
+    /// Only orders of this customer: their number.
     customer: Option<String>,
     /// Only orders made then or later: a day, or a moment in UTC.
     from: Option<String>,

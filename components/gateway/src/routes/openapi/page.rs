@@ -1,29 +1,16 @@
-//! The API's description as a page for people: no script, one style sheet, readable without either colour or mouse.
+//! The API's description as a page for people: one style sheet, readable without either colour or mouse, and with a curl for
+//! each operation. A small program makes those ready to copy and to try; the libraries that do so weigh a
+//! megabyte and more, and this page is a tenth of that at most.
+
+mod example;
 
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// The page's style sheet; `docs::POLICY` names its hash.
-pub(super) const STYLE: &str = "
-:root { color-scheme: light dark; }
-body { background: Canvas; color: CanvasText; font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
-h1, h2, h3 { line-height: 1.2; }
-h2 { border-bottom: 1px solid; margin-top: 3rem; padding-bottom: .3rem; }
-h3 { margin-top: 2rem; }
-h3 code, li code, p code { overflow-wrap: anywhere; }
-code, pre { font-family: ui-monospace, monospace; }
-pre { border: 1px solid; overflow-wrap: anywhere; padding: .7rem; white-space: pre-wrap; }
-table { border-collapse: collapse; margin: .7rem 0; width: 100%; }
-caption { font-weight: bold; text-align: left; }
-th, td { border-top: 1px solid; padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; }
-nav ul { padding-left: 1.2rem; }
-@media (max-width: 40rem) {
-  table { font-size: .8125rem; }
-  th, td { padding-right: .3rem; }
-  th:last-child, td:last-child { padding-right: 0; }
-  code, td, th { overflow-wrap: anywhere; }
-}
-";
+pub(super) const STYLE: &str = include_str!("page.css");
+/// The page's program; `docs::POLICY` names its hash.
+pub(super) const SCRIPT: &str = include_str!("page.js");
 
 /// An empty icon: browsers ask for `/favicon.ico` where a page has none.
 pub(super) const ICON: &str = "<link rel=\"icon\" href=\"data:,\">";
@@ -52,7 +39,7 @@ pub(super) fn render(document: &Value) -> String {
             format_args!("<section>\n<h2 id=\"{name}\">{name}</h2>\n<p>{}</p>", prose(text(&tag["description"]))),
         );
         for (method, path, operation) in operations(document, name) {
-            describe(&mut page, &method, path, operation);
+            describe(&mut page, document, &method, path, operation);
         }
         page += "</section>\n";
     }
@@ -60,7 +47,7 @@ pub(super) fn render(document: &Value) -> String {
     for (name, schema) in fields(&document["components"]["schemas"]) {
         describe_schema(&mut page, name, schema);
     }
-    page += "</section>\n</main>\n</body>\n</html>\n";
+    line(&mut page, format_args!("</section>\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>"));
     page
 }
 
@@ -80,16 +67,18 @@ fn contents(page: &mut String, document: &Value, tags: &[&Value]) {
         line(page, format_args!("<li><a href=\"#{name}\">{name}</a>\n<ul>"));
         for (method, path, operation) in operations(document, name) {
             let (id, summary) = (text(&operation["operationId"]), prose(text(&operation["summary"])));
-            line(page, format_args!("<li><a href=\"#{id}\"><code>{method} {path}</code></a> {summary}</li>"));
+            line(page, format_args!("<li><a href=\"#{id}\">{} <code>{path}</code></a> {summary}</li>", badge(&method)));
         }
         *page += "</ul></li>\n";
     }
     *page += "<li><a href=\"#schemas\">Schemas</a></li>\n</ul>\n</nav>\n";
 }
 
-fn describe(page: &mut String, method: &str, path: &str, operation: &Value) {
+fn describe(page: &mut String, document: &Value, method: &str, path: &str, operation: &Value) {
     let id = text(&operation["operationId"]);
-    line(page, format_args!("<h3 id=\"{id}\"><code>{method} {path}</code></h3>"));
+    let example = example::Example::of(document, method, path, operation);
+    line(page, format_args!("<article data-operation=\"{}\">", escape(&example.data())));
+    line(page, format_args!("<h3 id=\"{id}\">{} <code>{path}</code></h3>", badge(method)));
     for key in ["summary", "description"] {
         let said = text(&operation[key]);
         if !said.is_empty() {
@@ -124,6 +113,12 @@ fn describe(page: &mut String, method: &str, path: &str, operation: &Value) {
         row(page, status, &[prose(text(&answer["description"])), body]);
     }
     *page += "</tbody>\n</table>\n";
+    line(page, format_args!("<p>Example:</p>\n<pre class=\"curl\">{}</pre>\n</article>", escape(&example.curl())));
+}
+
+/// A method, in its colour.
+fn badge(method: &str) -> String {
+    format!("<span class=\"method {}\">{method}</span>", method.to_lowercase())
 }
 
 fn describe_schema(page: &mut String, name: &str, schema: &Value) {

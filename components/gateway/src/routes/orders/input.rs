@@ -2,12 +2,13 @@
 //!
 //! Lists nest, and class-validator's words about what is nested depend on what it finds there; [`items`] follows it.
 
+use super::export::PAGE;
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
 use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
-use crate::validate::{Checked, Input, amount, positive, whole};
+use crate::validate::{Checked, Input, amount, positive, truth, whole};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -174,6 +175,24 @@ pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
     let no_page = |name: &str, _: Option<&Value>| Err::<(), _>(vec![format!("{name} must not be given with a filter")]);
     input.optional("page", no_page);
     let limit = input.optional("limit", positive(MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    let search = search(&mut input, status, limit, Sort::Newest);
+    input.finish(Some(ListQuery::Search(search)))
+}
+
+/// The query of an export: that of a list without `page` and `limit`.
+pub(super) fn export(query: &str) -> Result<Search, Error> {
+    let text = query::to_json(query)?;
+    let fields = Fields::parse(&text)?;
+    let mut known = vec!["status"];
+    known.extend(SEARCH);
+    let mut input = Input::new(&fields, &known);
+    let status = input.optional("status", one_of(ALL));
+    let search = search(&mut input, status, PAGE, Sort::Oldest);
+    input.finish(Some(search))
+}
+
+/// What to find: the members of [`SEARCH`].
+fn search(input: &mut Input<'_>, status: Option<Status>, limit: u32, usual: Sort) -> Search {
     let after = input.optional("after", text_of);
     let filter = Filter {
         status,
@@ -182,11 +201,11 @@ pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
         made_before: input.optional("to", |name, value| moment(name, value, 1)),
         min_cents: input.optional("minTotal", amount),
         max_cents: input.optional("maxTotal", amount),
-        refund_due: input.optional("refundDue", boolean).unwrap_or(false),
-        disputed: input.optional("disputed", boolean).unwrap_or(false),
+        refund_due: input.optional("refundDue", truth).unwrap_or(false),
+        disputed: input.optional("disputed", truth).unwrap_or(false),
     };
-    let sort = input.optional("sort", sort).unwrap_or(Sort::Newest);
-    input.finish(Some(ListQuery::Search(Search { filter, sort, after, limit })))
+    let sort = input.optional("sort", sort).unwrap_or(usual);
+    Search { filter, sort, after, limit }
 }
 
 /// A text that is not empty, as a query has them.
@@ -215,15 +234,6 @@ fn parse_moment(text: &str, days: i64) -> Option<String> {
         Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC),
     };
     moment.format(FORM).ok().filter(|text| text.len() == "2024-02-27T15:50:27.545Z".len())
-}
-
-/// `true` or `false`.
-fn boolean(name: &str, value: Option<&Value>) -> Checked<bool> {
-    match value {
-        Some(Value::Text(text)) if text == "true" => Ok(true),
-        Some(Value::Text(text)) if text == "false" => Ok(false),
-        _ => Err(vec![format!("{name} must be true or false")]),
-    }
 }
 
 /// In which order a list comes.

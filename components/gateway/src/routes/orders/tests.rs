@@ -185,7 +185,7 @@ fn a_list_shows_lines_as_recorded() {
     let query = Query { page: 2, limit: 3, status: None };
     let expected =
         format!(r#"{{"data":[{{{LINE}}}],"pagination":{{"page":2,"limit":3,"totalRecords":7,"lastPage":3}}}}"#);
-    assert_eq!(serde_json::to_string(&List::of(&found, &query)).unwrap(), expected);
+    assert_eq!(serde_json::to_string(&List::of(&found, &query, &Customers::default())).unwrap(), expected);
 }
 
 fn search(query: &str) -> Search {
@@ -256,9 +256,9 @@ fn a_filter_that_says_nothing_is_refused_with_its_name() {
 fn what_a_search_found_says_where_to_go_on() {
     let found = Found { orders: vec![paid_order()], next: Some("x".into()) };
     let expected = format!(r#"{{"data":[{{{LINE},"refundDueAmount":150.25}}],"next":"x"}}"#);
-    assert_eq!(serde_json::to_string(&FoundView::of(&found)).unwrap(), expected);
+    assert_eq!(serde_json::to_string(&FoundView::of(&found, &Customers::default())).unwrap(), expected);
     assert_eq!(
-        serde_json::to_string(&FoundView::of(&Found { orders: vec![], next: None })).unwrap(),
+        serde_json::to_string(&FoundView::of(&Found { orders: vec![], next: None }, &Customers::default())).unwrap(),
         r#"{"data":[],"next":null}"#
     );
 }

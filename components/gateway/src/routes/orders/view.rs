@@ -4,6 +4,7 @@ use super::input::name;
 use crate::bindings::orders::{Checkout, DisputeState, Found, Item, Order, Page, PaymentSession, Query};
 use crate::bindings::refunds::{Refund, RefundState};
 use crate::money::Decimal;
+use crate::routes::customers::{CustomerView, Customers};
 use serde::Serialize;
 
 #[cfg(test)]
@@ -48,6 +49,10 @@ pub(super) struct OrderView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, value_type = Option<DisputeName>))]
     dispute: Option<&'static str>,
+    /// Who made it, for administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    customer: Option<CustomerView<'a>>,
     /// Its lines; lists and changes of status leave them out.
     #[cfg_attr(test, schema(nullable = false))]
     #[serde(rename = "OrderItem", skip_serializing_if = "Option::is_none")]
@@ -157,7 +162,8 @@ impl<'a> RefundsView<'a> {
     }
 }
 
-fn dispute(state: DisputeState) -> &'static str {
+/// The state of a dispute as the API writes it.
+pub(super) fn dispute(state: DisputeState) -> &'static str {
     match state {
         DisputeState::Open => "OPEN",
         DisputeState::Won => "WON",
@@ -218,8 +224,14 @@ impl<'a> OrderView<'a> {
             refunded_amount: None,
             refund_due_amount: None,
             dispute: None,
+            customer: None,
             items: None,
         }
+    }
+
+    /// With its customer, for those who may know.
+    pub(super) fn by(self, order: &'a Order, customers: &'a Customers) -> Self {
+        OrderView { customer: customers.view(order.owner.as_deref()), ..self }
     }
 
     /// An order that was searched for: with what is owed and disputed, as that may be why.
@@ -251,16 +263,17 @@ impl<'a> CheckoutView<'a> {
 
 impl<'a> FoundView<'a> {
     /// The page that was found.
-    pub(super) fn of(found: &'a Found) -> Self {
-        FoundView { data: found.orders.iter().map(OrderView::found).collect(), next: found.next.as_deref() }
+    pub(super) fn of(found: &'a Found, customers: &'a Customers) -> Self {
+        let view = |order: &'a Order| OrderView::found(order).by(order, customers);
+        FoundView { data: found.orders.iter().map(view).collect(), next: found.next.as_deref() }
     }
 }
 
 impl<'a> List<'a> {
     /// The page that `query` asked for.
-    pub(super) fn of(found: &'a Page, query: &Query) -> Self {
+    pub(super) fn of(found: &'a Page, query: &Query, customers: &'a Customers) -> Self {
         List {
-            data: found.orders.iter().map(OrderView::line).collect(),
+            data: found.orders.iter().map(|order| OrderView::line(order).by(order, customers)).collect(),
             pagination: Pagination {
                 page: query.page,
                 limit: query.limit,

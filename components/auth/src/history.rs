@@ -1,0 +1,112 @@
+//! What became of an account: its role, whether it is shut out, and its deletion. It is part of the account's record, so it
+//! is written with the change or not at all; it keeps numbers alone, and stays when the account is deleted.
+
+use crate::account::{Account, rfc3339};
+use crate::bindings::accounts::{Error, Role};
+use crate::bindings::administration;
+use serde::{Deserialize, Serialize};
+
+/// The most changes of one account that are kept: the last ones. Only an operator makes more than one.
+const MAX_CHANGES: usize = 200;
+
+/// Who changes things with `souk call`.
+pub(crate) const OPERATOR: &str = "operator";
+
+/// One change, as it is stored.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    at: String,
+    by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    trace: String,
+    what: What,
+    from: String,
+    to: String,
+}
+
+/// What changed.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum What {
+    Role,
+    Disabled,
+    Deleted,
+}
+
+/// When, by whom and in which request accounts are changed.
+pub(crate) struct Stamp {
+    at: String,
+    by: String,
+    trace: String,
+}
+
+impl Stamp {
+    /// Of a change at `now`.
+    pub(crate) fn new(by: &str, now: u64) -> Result<Stamp, Error> {
+        Ok(Stamp { at: rfc3339(now)?, by: by.to_owned(), trace: souk_call::trace() })
+    }
+}
+
+impl Account {
+    /// With a change in its history.
+    pub(crate) fn noted(mut self, stamp: &Stamp, what: What, from: &str, to: &str) -> Account {
+        let Stamp { at, by, trace } = stamp;
+        let excess = (self.changes.len() + 1).saturating_sub(MAX_CHANGES);
+        self.changes.drain(..excess);
+        self.changes.push(Change {
+            at: at.clone(),
+            by: by.clone(),
+            trace: trace.clone(),
+            what,
+            from: from.to_owned(),
+            to: to.to_owned(),
+        });
+        self
+    }
+}
+
+/// A role as the history names it.
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Customer => "customer",
+        Role::Admin => "admin",
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn truth(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+impl From<Change> for administration::Change {
+    fn from(change: Change) -> administration::Change {
+        let Change { at, by, trace, what, from, to } = change;
+        let what = match what {
+            What::Role => administration::What::Role,
+            What::Disabled => administration::What::Disabled,
+            What::Deleted => administration::What::Deleted,
+        };
+        administration::Change { at, by, trace: Some(trace).filter(|trace| !trace.is_empty()), what, from, to }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_changes_of_an_account_are_kept_and_outlive_it() {
+        let stamp = Stamp::new(OPERATOR, 1_700_000_000).unwrap();
+        let mut ann = Account::new("Ann".into(), "ann@example.com".into(), "h".into(), 1_700_000_000).unwrap();
+        for n in 0..MAX_CHANGES + 5 {
+            ann = ann.noted(&stamp, What::Role, &n.to_string(), "admin");
+        }
+        let erased = ann.noted(&stamp, What::Deleted, "false", "true").erased();
+        assert_eq!(erased.changes.len(), MAX_CHANGES);
+        assert_eq!(erased.changes.first().map(|change| change.from.as_str()), Some("6"));
+        let json = serde_json::to_string(&erased).unwrap();
+        assert!(!json.contains("Ann") && !json.contains("ann@"), "{json}");
+        let back: Account = serde_json::from_str(&json).unwrap();
+        assert!(back.changes == erased.changes);
+    }
+}
