@@ -66,6 +66,16 @@ pub enum Progress {
     },
 }
 
+/// What an application is started for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    /// To see whether it starts.
+    Trial,
+    /// To count what its calls cost.
+    Count,
+}
+
 impl App {
     /// Starts `application` with its state in `state`; `tracer` says which requests have a trace.
     ///
@@ -77,7 +87,15 @@ impl App {
         tracer: Tracer,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, tracer, progress, false).await
+        App::start_with(application, state, tracer, progress, Purpose::Serve).await
+    }
+
+    /// Starts `application` to count what its calls cost, as [`Engine::start_counted`] has it. Not to serve with.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_counted(application: Application, state: &StateFolder) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Count).await
     }
 
     /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
@@ -86,7 +104,7 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
-        App::start_with(application, state, Tracer::off(), |_| {}, true).await.map(|_| ())
+        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Trial).await.map(|_| ())
     }
 
     async fn start_with(
@@ -94,8 +112,9 @@ impl App {
         state: &StateFolder,
         tracer: Tracer,
         progress: impl Fn(Progress),
-        trial: bool,
+        purpose: Purpose,
     ) -> Result<Arc<Self>, StartError> {
+        let trial = purpose == Purpose::Trial;
         // Start-up blocks this thread where it opens files: nothing else runs yet.
         ManifestErrors::check(remote_parts::check(&application))?;
         let part = application.restricted_to(&application.reachable());
@@ -115,7 +134,10 @@ impl App {
             Some(remote) => Some(Presence::start(remote.nats(), &application).await?),
             None => None,
         };
-        let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
+        let engine = match purpose {
+            Purpose::Count => Engine::start_counted(&state.cache())?,
+            _ => Engine::start(&state.cache(), application.here().map(|c| &c.limits))?,
+        };
         let agreed = async {
             match &remote {
                 Some(remote) => Ok(remote::agree(remote.nats(), &application, !trial).await?),
