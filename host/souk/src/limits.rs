@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{admin, app, backup, cli, descriptors, fetch, http, metrics, readiness, telemetry};
+use crate::{admin, app, backup, cli, descriptors, fetch, http, metrics, otlp, readiness, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -17,6 +17,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         souk_nats::fixed_limits(),
         admin::fixed_limits(),
         metrics::FIXED_LIMITS.to_vec(),
+        otlp::fixed_limits(),
         readiness::fixed_limits(),
         backup::fixed_limits(),
         cli::fixed_limits(),
