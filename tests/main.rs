@@ -21,6 +21,7 @@ mod scenarios {
     mod deploy;
     mod disk;
     mod durable;
+    mod durable_links;
     mod edge;
     mod examples;
     mod framing;
@@ -68,11 +69,13 @@ mod scenarios {
     mod self_service;
     mod service_manager;
     mod shared_state;
+    mod signals;
     mod startup;
     mod static_files;
     mod streams;
     mod stripe;
     mod timers;
+    mod tls;
     mod tokens;
     mod traces;
     mod upgrade;

@@ -5,9 +5,9 @@ use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
-use super::{
-    App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, schedules, stand_ins,
-};
+use super::routes::Routing;
+use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, schedules, stand_ins};
+use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
 use souk_bindings::{self as bindings, Ctx};
@@ -16,7 +16,7 @@ use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::stand_in;
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic, ManifestErrors};
+use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic, ManifestErrors, Route};
 use souk_nats::Nats;
 use souk_runtime::{
     CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, VersionConfig, VersionId, vital,
@@ -156,7 +156,7 @@ impl App {
         }
         let Wiring { pools, expected, codes, mut mistakes, .. } = wiring;
         pools.values().for_each(|pool| engine.sample(&pool.grants().usage));
-        mistakes.extend(check_routes(engine.wasmtime(), &application, &codes));
+        mistakes.extend(check_routes(engine.wasmtime(), &application, &application.routes, &codes));
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let channels = redis::channels(&application, &pools, &mut mistakes);
         let schedules = schedules::all(&application, &pools, &mut mistakes);
@@ -169,8 +169,7 @@ impl App {
         let sweeper = AbortOnDropHandle::new(tokio::spawn(swept(pools.values().cloned().collect())));
         let app = Arc::new(App {
             pools,
-            router: routes::router(&application, &handlers, shared.boundaries()),
-            middleware: handler::middleware(&application),
+            routing: RwLock::new(Arc::new(Routing::of(&application, &handlers, shared.boundaries()))),
             application,
             handlers,
             remote,
@@ -432,10 +431,11 @@ impl Wiring<'_> {
 pub(super) fn check_routes(
     engine: &wasmtime::Engine,
     application: &Application,
+    routes: &[Route],
     codes: &BTreeMap<String, Component>,
 ) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
-    for route in &application.routes {
+    for route in routes {
         for (component, what) in
             route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
         {

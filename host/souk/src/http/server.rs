@@ -7,6 +7,7 @@ use super::edge::Edge;
 use super::peer::{Peer, proxy_protocol};
 use super::request::Caller;
 use super::tls::Tls;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use http::uri::Scheme;
 use std::fs::File;
 use std::io::{Cursor, ErrorKind};
@@ -166,13 +167,15 @@ struct Acceptor {
 impl Acceptor {
     /// Accepts until it is dropped.
     async fn accept(&self, listener: &TcpListener) {
-        let mut backoff = Duration::ZERO;
+        let pauses =
+            ExponentialBuilder::new().with_min_delay(MIN_BACKOFF).with_max_delay(MAX_BACKOFF).without_max_times();
+        let mut backoff = pauses.build();
         let mut reserve = Reserve::new();
         let (mut failures, mut refusals) = (Report::default(), Report::default());
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    backoff = Duration::ZERO;
+                    backoff = pauses.build();
                     reserve.fill();
                     let peer = self.edge.trusted().peer(peer);
                     match self.admit(&peer).await {
@@ -198,8 +201,7 @@ impl Acceptor {
                             continue;
                         }
                     }
-                    backoff = (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
-                    tokio::time::sleep(backoff).await;
+                    tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
                 }
             }
         }
