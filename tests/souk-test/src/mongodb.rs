@@ -81,15 +81,13 @@ fn program() -> PathBuf {
 fn build() -> PathBuf {
     let mut sources = DefaultHasher::new();
     SOURCES.hash(&mut sources);
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("souk");
-    let program = cache.join(format!("mongodb-server-{:016x}", sources.finish()));
+    let program = cache().join(format!("mongodb-server-{:016x}", sources.finish()));
     if program.is_file() {
         return program;
     }
-    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::create_dir_all(cache()).unwrap();
     // Under its name when it is complete: tests that run at once may all do this.
-    let temp = tempfile::tempdir_in(&cache).unwrap();
+    let temp = tempfile::tempdir_in(cache()).unwrap();
     for (name, text) in SOURCES {
         std::fs::write(temp.path().join(name), text).unwrap();
     }
@@ -100,10 +98,18 @@ fn build() -> PathBuf {
     program
 }
 
-/// Go, where its installer or its own package puts it.
+/// The folder for what tests keep.
+fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("souk")
+}
+
+/// Go: on the path, where its installer puts it, or where `.ci/run` does.
 fn go() -> PathBuf {
     let places = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&places).map(|folder| folder.join("go")).chain(["/usr/local/go/bin/go".into()]);
+    let places = std::env::split_paths(&places)
+        .map(|folder| folder.join("go"))
+        .chain(["/usr/local/go/bin/go".into(), cache().join("go/bin/go")]);
     let found = places.into_iter().find(|go: &PathBuf| go.is_file());
     found.unwrap_or_else(|| {
         panic!(
