@@ -64,6 +64,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("stripe_endpoint_secret", &["stripe-sandbox", "webhook"]),
     ("stripe_api_url", &["payments"]),
     ("stripe_success_url", &["payments"]),
+    ("cors_origins", &["gateway"]),
     ("stripe_cancel_url", &["payments"]),
     ("public_url", &["payments", "stripe-sandbox"]),
     ("currency", &["orders"]),
