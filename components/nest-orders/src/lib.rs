@@ -141,7 +141,7 @@ fn refused(error: orders::Error, id: &str) -> Error {
     let (status, text) = match error {
         orders::Error::NotFound => (404, format!("Order with id #{id} not found")),
         orders::Error::Invalid(text) => (400, text),
-        orders::Error::UnknownProducts => (400, "Some products were not found".to_owned()),
+        orders::Error::UnknownProducts(_) => (400, "Some products were not found".to_owned()),
         orders::Error::Forbidden(text) => (403, text),
         orders::Error::Conflict(text) => (409, text),
         orders::Error::KeyReused => (422, "The key was used for another order".to_owned()),

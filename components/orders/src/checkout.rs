@@ -9,6 +9,10 @@ use crate::page::{self, NoPage};
 use crate::store::Created;
 use crate::{by, currency, draft, quota, session, sql, store};
 use souk_database::Database;
+use std::collections::BTreeSet;
+
+/// The most products that are looked for one by one, to say which are unknown.
+const MAX_LOOKUPS: usize = 50;
 
 /// Makes an order and opens its page.
 pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
@@ -25,8 +29,8 @@ pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
         return answer_again(&database, key, used);
     }
     let currency = currency::of_prices()?;
-    let products =
-        catalog::validate(&new.items.iter().map(|item| item.product_id).collect::<Vec<_>>()).map_err(no_products)?;
+    let ids: BTreeSet<u64> = new.items.iter().map(|item| item.product_id).collect();
+    let products = catalog::validate(&ids.iter().copied().collect::<Vec<_>>()).map_err(|e| no_products(e, &ids))?;
     let draft = draft::price(&new.items, &products)?;
     // Nobody in particular has as many as they like.
     let max_open = if owner.is_some() { quota::max_open_orders()? } else { u32::MAX };
@@ -106,11 +110,19 @@ pub(crate) fn give_up(database: &Database, order_id: &str, key: Option<&Key>, wh
     })
 }
 
-fn no_products(error: catalog::Error) -> Error {
+fn no_products(error: catalog::Error, ids: &BTreeSet<u64>) -> Error {
     match error {
-        catalog::Error::NotFound => Error::UnknownProducts,
+        catalog::Error::NotFound => unknown(ids),
         catalog::Error::Invalid(text) => Error::Invalid(text),
         catalog::Error::Unavailable(text) => Error::Unavailable(text),
         catalog::Error::Internal(text) => Error::Internal(text),
     }
+}
+
+/// Which products are unknown: the catalogue says that some are. Only so many are looked for, and one that has come meanwhile
+/// is no fault of the client.
+fn unknown(ids: &BTreeSet<u64>) -> Error {
+    let is_unknown = |id: &&u64| matches!(catalog::get(**id), Err(catalog::Error::NotFound));
+    let found: Vec<u64> = ids.iter().take(MAX_LOOKUPS).filter(is_unknown).copied().collect();
+    Error::UnknownProducts(found)
 }

@@ -45,14 +45,20 @@ pub(crate) fn price(items: &[NewItem], products: &[Product]) -> Result<Draft, Er
     let products: BTreeMap<u64, &Product> = products.iter().map(|product| (product.id, product)).collect();
     let mut draft = Draft { items: Vec::with_capacity(items.len()), total_cents: 0, total_items: 0 };
     for NewItem { product_id, quantity } in items {
-        let product = products.get(product_id).ok_or(Error::UnknownProducts)?;
+        let product = products.get(product_id).ok_or_else(|| Error::UnknownProducts(vec![*product_id]))?;
         draft.total_cents = product
             .price
             .cents
             .checked_mul((*quantity).into())
             .and_then(|line| line.checked_add(draft.total_cents))
             .filter(|total| *total <= MAX_TOTAL_CENTS)
-            .ok_or_else(|| Error::Invalid(format!("an order must not cost more than {MAX_TOTAL_CENTS} cents")))?;
+            .ok_or_else(|| {
+                Error::Invalid(format!(
+                    "an order must not cost more than {}.{:02}",
+                    MAX_TOTAL_CENTS / 100,
+                    MAX_TOTAL_CENTS % 100
+                ))
+            })?;
         draft.total_items += u64::from(*quantity);
         draft.items.push(Item {
             product_id: *product_id,
@@ -129,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_product_that_the_catalogue_does_not_give_is_unknown() {
-        assert!(matches!(price(&items(&[(1, 1), (2, 1)]), &[product(1, 5)]), Err(Error::UnknownProducts)));
+        assert!(
+            matches!(price(&items(&[(1, 1), (2, 1)]), &[product(1, 5)]), Err(Error::UnknownProducts(ids)) if ids == [2])
+        );
     }
 
     proptest! {

@@ -55,6 +55,19 @@ fn the_seed_has_47_products_with_the_recorded_first_one() {
 }
 
 #[test]
+fn both_databases_get_the_same_examples_and_lose_those_that_are_as_they_came() {
+    let (sqlite, postgres) = (include_str!("../seed/sqlite/add.sql"), include_str!("../seed/postgres/add.sql"));
+    assert!(postgres.starts_with(sqlite), "one list, of which PostgreSQL's file says more");
+    let removes = [include_str!("../seed/sqlite/remove.sql"), include_str!("../seed/postgres/remove.sql")];
+    for (db, remove) in both().into_iter().zip(removes) {
+        rows::one(db.query(sql::UPDATE, &[2.into(), "Rat".into(), Value::Null, Value::Null, Value::Null])).unwrap();
+        rows::one(db.query(sql::CREATE, &["Lamp".into(), 1.into(), Value::Null, Value::Null])).unwrap();
+        db.query(remove, &[]);
+        assert_eq!(ids(&db.page(100, 0).products), [2, 48]);
+    }
+}
+
+#[test]
 fn a_created_product_gets_the_next_number_and_one_time_for_both_dates() {
     for db in both() {
         let lamp = rows::one(

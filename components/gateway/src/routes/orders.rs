@@ -309,13 +309,26 @@ fn not_found(id: &str) -> Error {
     Error::service(404, format!("Order with id #{id} not found"))
 }
 
+/// The recorded text, and which products it is about.
+fn unknown_products(ids: &[u64]) -> Error {
+    let error = Error::service(400, "Some products were not found");
+    match ids {
+        [] => error,
+        [id] => error.hint(format!("there is no product {id} that can be ordered")),
+        ids => {
+            let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+            error.hint(format!("there are no products {} that can be ordered", ids.join(", ")))
+        }
+    }
+}
+
 /// What the service refuses, as HTTP; `id` is the order that was asked for.
 fn refused(error: orders::Error, id: Option<&str>) -> Error {
     match (error, id) {
         (orders::Error::NotFound, Some(id)) => not_found(id),
         (orders::Error::NotFound, None) => Error::internal("the order service did not find what was not asked for"),
         (orders::Error::Invalid(message), _) => Error::service(400, message),
-        (orders::Error::UnknownProducts, _) => Error::service(400, "Some products were not found"),
+        (orders::Error::UnknownProducts(ids), _) => unknown_products(&ids),
         (orders::Error::Forbidden(message), _) => Error::service(403, message),
         (orders::Error::Conflict(message), _) => Error::service(409, message),
         (orders::Error::KeyReused, _) => Error::service(422, "Idempotency-Key was used for another order"),

@@ -41,7 +41,7 @@ pub(crate) struct NewProductBody {
     #[schema(min_length = 1)]
     name: String,
     /// At most two decimals; a string with a plain decimal in it is taken too.
-    #[schema(minimum = 0, maximum = 10_000_000_000_u64)]
+    #[schema(minimum = 0, maximum = 10_000_000_000_u64, multiple_of = 0.01)]
     price: f64,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct ProductChangesBody {
     #[schema(min_length = 1, nullable = false)]
     name: Option<String>,
     /// At most two decimals; a string with a plain decimal in it is taken too.
-    #[schema(minimum = 0, maximum = 10_000_000_000_u64, nullable = false)]
+    #[schema(minimum = 0, maximum = 10_000_000_000_u64, multiple_of = 0.01, nullable = false)]
     price: Option<f64>,
 }
 
@@ -149,8 +149,8 @@ enum SettableStatus {
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
     /// From 1.
-    #[param(minimum = 1, default = 1)]
-    page: Option<u32>,
+    #[param(minimum = 1, maximum = 4_294_967_295_u64, default = 1)]
+    page: Option<u64>,
     /// How many on a page.
     #[param(minimum = 1, maximum = 1000, default = 10)]
     limit: Option<u32>,
@@ -161,8 +161,8 @@ pub(crate) struct PageQuery {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ProductQuery {
     /// From 1; not with `after`.
-    #[param(minimum = 1, default = 1)]
-    page: Option<u32>,
+    #[param(minimum = 1, maximum = 4_294_967_295_u64, default = 1)]
+    page: Option<u64>,
     /// The number of the product after which the page begins.
     #[param(minimum = 0)]
     after: Option<u64>,
@@ -182,8 +182,8 @@ pub(crate) struct OrderQuery {
     #[param(inline)]
     status: Option<StatusName>,
     /// From 1, within the first 10,000 orders; not with any of the members below.
-    #[param(minimum = 1, default = 1)]
-    page: Option<u32>,
+    #[param(minimum = 1, maximum = 4_294_967_295_u64, default = 1)]
+    page: Option<u64>,
     /// How many on a page.
     #[param(minimum = 1, maximum = 1000, default = 10)]
     limit: Option<u32>,
@@ -304,6 +304,9 @@ pub(crate) struct ServiceError {
     /// The order that is stored and cannot be paid yet.
     #[schema(nullable = false, format = "uuid")]
     order_id: Option<String>,
+    /// What would do instead, where the message alone does not say it.
+    #[schema(nullable = false)]
+    hint: Option<String>,
 }
 
 /// One of three shapes: the request is wrong, its body cannot be read, or a service refuses it.
@@ -371,7 +374,7 @@ pub(crate) enum PaymentErrors {
 pub(crate) enum QueryErrors {
     /// The query is wrong
     #[response(status = 400)]
-    Invalid(RequestError),
+    Invalid(Refusal),
     /// The query has more than 1000 parameters
     #[response(status = 413)]
     TooMany(PlainError),

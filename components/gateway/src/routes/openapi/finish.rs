@@ -2,8 +2,8 @@
 //! need no login, and where the API is.
 
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::AdditionalProperties;
-use utoipa::openapi::{OpenApi, RefOr, Schema, Server};
+use utoipa::openapi::schema::{AdditionalProperties, SchemaFormat};
+use utoipa::openapi::{OpenApi, RefOr, Response, Schema, Server};
 
 /// Objects to which nothing may be added: unknown fields of requests are refused, and each error is of one shape alone.
 const CLOSED: &[&str] = &[
@@ -34,6 +34,12 @@ const FORMS: &[&str] = &[
     "PasswordReset",
     "ProductChanges",
 ];
+/// Texts of a kind: the schema, its fields, and the kind.
+const FORMATS: &[(&str, &[&str], &str)] = &[
+    ("Order", &["id"], "uuid"),
+    ("FoundOrders", &["next"], "uuid"),
+    ("PaymentSession", &["url", "cancelUrl", "successUrl"], "uri"),
+];
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -42,10 +48,17 @@ pub(super) fn finish(document: &mut OpenApi) {
     document.servers = Some(vec![Server::new("/")]);
     let schemas = document.components.as_mut().map(|components| &mut components.schemas);
     for (name, schema) in schemas.into_iter().flatten() {
-        if let RefOr::T(Schema::Object(object)) = schema
-            && CLOSED.contains(&name.as_str())
-        {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        if CLOSED.contains(&name.as_str()) {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+        for (_, fields, format) in FORMATS.iter().filter(|(schema, ..)| schema == name) {
+            for field in *fields {
+                let Some(RefOr::T(Schema::Object(text))) = object.properties.get_mut(*field) else {
+                    panic!("{name} has no text {field}")
+                };
+                text.format = Some(SchemaFormat::Custom((*format).to_owned()));
+            }
         }
     }
     for item in document.paths.paths.values_mut() {
@@ -55,6 +68,9 @@ pub(super) fn finish(document: &mut OpenApi) {
 }
 
 fn finish_operation(operation: &mut Operation) {
+    // By the server in front of every route: `http` takes no longer address.
+    let too_long = Response::new("The address is longer than 65,534 bytes; the answer has no body");
+    operation.responses.responses.insert("414".to_owned(), RefOr::T(too_long));
     // Not absent: nothing is needed, whatever the document may one day say of all.
     operation.security.get_or_insert_default();
     if let Some(RefOr::T(body)) = &mut operation.request_body

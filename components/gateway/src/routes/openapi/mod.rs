@@ -26,7 +26,11 @@ use utoipa::{Modify, OpenApi};
         description = "Accounts, catalogue and orders of an online store.\n\n\
             Bodies are JSON or forms, at most 100 KiB; unknown fields are refused. \
             Paths are matched without regard to case. \
-            Answers to GET carry an `ETag`; with `If-None-Match` an unchanged one is 304 without a body."
+            Answers to GET carry an `ETag`; with `If-None-Match` an unchanged one is 304 without a body.\n\n\
+            Each error has a `message`: a text, or a list with one for each wrong field. Its status is `statusCode` or \
+            `status`, as it was before this store; a program goes by the response's own status. Where the message alone \
+            leaves a client lost there is a `hint`. Routes that are new answer what a service refuses with `message` and \
+            `status` (`ServiceError`)."
     ),
     tags(
         (name = "auth", description = "Who a customer is, and how they prove it."),
@@ -135,7 +139,7 @@ fn every_reference_leads_somewhere_and_every_operation_says_enough() {
                 ("get", true) => &["400", "413"],
                 _ => &["400", "408", "413", "415"],
             };
-            for status in ["431", "500", "503", "504"].iter().chain(read) {
+            for status in ["414", "431", "500", "503", "504"].iter().chain(read) {
                 assert!(operation["responses"].get(status).is_some(), "{method} {path} {status}");
             }
             assert!(operation["summary"].is_string(), "{method} {path}");

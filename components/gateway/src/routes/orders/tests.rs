@@ -280,7 +280,11 @@ fn the_services_refusals_become_http() {
     use orders::Error::*;
     let missing = r#"{"message":"Order with id #x not found","status":404}"#;
     assert_eq!(text(NotFound, Some("x")), (404, missing.into()));
-    assert_eq!(text(UnknownProducts, None), (400, r#"{"message":"Some products were not found","status":400}"#.into()));
+    let hint = |ids: &str| format!(r#"{{"message":"Some products were not found","status":400,"hint":"{ids}"}}"#);
+    let one = hint("there is no product 99 that can be ordered");
+    assert_eq!(text(UnknownProducts(vec![99]), None), (400, one));
+    let two = hint("there are no products 98, 99 that can be ordered");
+    assert_eq!(text(UnknownProducts(vec![98, 99]), None), (400, two));
     assert_eq!(text(Invalid("a".into()), None), (400, r#"{"message":"a","status":400}"#.into()));
     assert_eq!(text(Forbidden("a".into()), Some("x")), (403, r#"{"message":"a","status":403}"#.into()));
     assert_eq!(text(Conflict("a".into()), Some("x")), (409, r#"{"message":"a","status":409}"#.into()));
