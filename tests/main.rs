@@ -44,9 +44,11 @@ mod scenarios {
     mod migrations;
     mod mixed_links;
     mod model;
+    mod month;
     mod nest;
     mod nest_events;
     mod nest_wire;
+    mod openapi;
     mod outages;
     #[cfg(feature = "full")]
     mod outbound;

@@ -31,5 +31,13 @@ await browse(async (page) => {
   await page.goto(DOCS);
   const docs = { title: await page.title(), operations: await page.locator("article h3").allInnerTexts() };
   faults.push(...(await inspect(page, "docs")));
+  // An operation is tried on the page itself.
+  const operation = page.locator("article", { has: page.locator("#listProducts") });
+  await operation.getByText("Try it").click();
+  await operation.getByLabel("limit (query)").fill("1");
+  await operation.getByRole("button", { name: "Send" }).click();
+  await operation.getByText(/^200 /).waitFor();
+  docs.tried = await operation.locator("pre[role=status]").innerText();
+  docs.curl = await operation.locator("pre.curl").innerText();
   return { docs, faults };
 });

@@ -113,6 +113,48 @@ pub(crate) fn python(version: &str) -> PathBuf {
     kept
 }
 
+/// Runs schemathesis on a description of an API, in a virtual environment of its own; panics with what it found.
+pub(crate) async fn schemathesis(document: String, arguments: Vec<String>) {
+    let run = move || {
+        let requirements = build::root().join("tests/openapi/requirements.txt");
+        let place = build::target().join("tools/schemathesis");
+        let made = place.join("made-from.txt");
+        if fs::read(&made).ok() != Some(fs::read(&requirements).unwrap()) {
+            tools();
+            let mut shell = Command::new("sh");
+            let make = "python3 -m venv \"$0\" && \"$0/bin/pip\" install --quiet --require-hashes --requirement \"$1\"";
+            shell.args(["-c", make]).arg(&place).arg(&requirements);
+            debian::run(shell);
+            fs::copy(&requirements, &made).unwrap();
+        }
+        let work = tempfile::tempdir().unwrap();
+        let description = work.path().join("openapi.json");
+        fs::write(&description, document).unwrap();
+        let mut command = Command::new(place.join("bin/schemathesis"));
+        command.current_dir(work.path()).args(["run"]).arg(&description).args(arguments);
+        debian::run(command);
+    };
+    tokio::task::spawn_blocking(run).await.unwrap();
+}
+
+/// Makes a client in TypeScript from a description of an API, and compiles `tests/openapi/client.ts` with it.
+pub(crate) async fn openapi_client(document: String) {
+    let run = move || {
+        tools();
+        let work = tempfile::tempdir().unwrap();
+        for file in ["client.ts", "package.json", "package-lock.json"] {
+            fs::copy(build::root().join("tests/openapi").join(file), work.path().join(file)).unwrap();
+        }
+        fs::write(work.path().join("openapi.json"), document).unwrap();
+        let mut shell = Command::new("sh");
+        let make = "npm ci --silent --no-fund --no-audit && npx openapi-typescript openapi.json -o made.d.ts && \
+                    npx tsc --noEmit --strict --module nodenext --target es2022 client.ts";
+        shell.args(["-c", make]).current_dir(work.path());
+        debian::run(shell);
+    };
+    tokio::task::spawn_blocking(run).await.unwrap();
+}
+
 /// What builds these components.
 fn tools() {
     debian::found_or_installed(&["node"], "nodejs");

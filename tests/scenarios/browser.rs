@@ -81,6 +81,9 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_phone() {
     shown.sort();
     assert!(operations.len() > 10, "{operations:?}");
     assert_eq!(shown, operations);
+    let (tried, curl) = (seen["docs"]["tried"].as_str().unwrap(), seen["docs"]["curl"].as_str().unwrap());
+    assert!(tried.contains("\"Teclado\"") && !tried.contains("\"Mouse\""), "{tried}");
+    assert_eq!(curl, format!("curl http://{}/api/products", host.address()));
 }
 
 #[tokio::test]
