@@ -75,6 +75,7 @@ mod scenarios {
     mod static_files;
     mod streams;
     mod stripe;
+    mod telemetry;
     mod timers;
     mod tls;
     mod tokens;

@@ -20,6 +20,7 @@ mod plain;
 mod pool;
 mod refusal;
 mod stub;
+mod traced;
 mod trial;
 mod version;
 mod vital;
@@ -40,5 +41,5 @@ use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the runtime, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [engine::FIXED_LIMITS, pool::FIXED_LIMITS, trial::FIXED_LIMITS].concat()
+    [engine::FIXED_LIMITS, pool::FIXED_LIMITS, traced::FIXED_LIMITS, trial::FIXED_LIMITS].concat()
 }
