@@ -58,6 +58,7 @@ mod scenarios {
     mod peers;
     mod permissions;
     mod permutations;
+    mod plain_http;
     mod postgres;
     mod protocols;
     mod quota;

@@ -23,5 +23,6 @@ pub(crate) use store::auth::{accounts, directory, guesses, self_service};
 pub(crate) use store::orders::{history as order_history, orders, refunds};
 pub(crate) use store::products::{catalog, changes as product_changes};
 
+souk_web::plain::export!(Gateway with_types_in souk_web::plain::bindings);
 spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);
 use super::Gateway;

@@ -7,7 +7,8 @@
 //! Where it is set, every answer says that it depends on `Origin`, so that no cache gives one origin's answer to another.
 //! What cannot be an origin is refused with a line in the log, and nothing is allowed then.
 
-use spin_sdk::wasip3::http::types::{Fields as Headers, Method};
+use souk_web::Headers;
+use spin_sdk::wasip3::http::types::Method;
 use std::sync::OnceLock;
 
 /// What a page may send, beside what every page may.
@@ -44,8 +45,8 @@ impl Cors {
         match origins() {
             Origins::Nobody => Cors::default(),
             origins => {
-                let asks = matches!(method, Method::Options) && headers.has("access-control-request-method");
-                origins.answer(souk_web::header(headers, "origin").as_deref(), asks)
+                let asks = matches!(method, Method::Options) && headers.get("access-control-request-method").is_some();
+                origins.answer(headers.get("origin").as_deref(), asks)
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The recorded system answers errors in five shapes, by the layer that raised them; each has a constructor here that
 //! says when it is right. Everything that a service refuses becomes HTTP in [`crate::routes`], through these.
 
-use super::reply::{Kind, More, Reply};
+use super::reply::{Kind, Reply};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -149,7 +149,6 @@ impl Error {
             kind: Kind::Json,
             public: false,
             retry_after: self.retry_after,
-            more: More::default(),
         }
     }
 }

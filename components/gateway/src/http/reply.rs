@@ -3,9 +3,8 @@
 
 use super::error::Error;
 use serde::Serialize;
-use souk_web::{etag, header, respond};
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
-use std::fmt;
+use souk_web::{Headers, Response, etag};
+use spin_sdk::wasip3::http::types::Method;
 
 /// How long a client should wait before it tries an outage again, in seconds.
 const RETRY_AFTER: u32 = 1;
@@ -23,18 +22,6 @@ pub(crate) struct Reply {
     pub public: bool,
     /// In how many seconds the request can be made again, where that is known.
     pub retry_after: Option<u32>,
-    /// What follows the body, piece by piece.
-    pub more: More,
-}
-
-/// The pieces of a long body after its beginning.
-#[derive(Default)]
-pub(crate) struct More(pub Option<Box<dyn Iterator<Item = Vec<u8>>>>);
-
-impl fmt::Debug for More {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("More").field(&self.0.is_some()).finish()
-    }
 }
 
 /// What a body is.
@@ -47,21 +34,11 @@ pub(crate) enum Kind {
     Csv(&'static str),
 }
 
-impl Kind {
-    fn content_type(self) -> &'static str {
-        match self {
-            Kind::Json => "application/json; charset=utf-8",
-            Kind::Page(_) => "text/html; charset=utf-8",
-            Kind::Csv(_) => "text/csv; charset=utf-8; header=present",
-        }
-    }
-}
-
 impl Reply {
     /// An answer that carries `value`, for the one who asked.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
-        Ok(Reply { status, body, kind: Kind::Json, public: false, retry_after: None, more: More::default() })
+        Ok(Reply { status, body, kind: Kind::Json, public: false, retry_after: None })
     }
 
     /// The same answer, for anyone: it depends on no token and tells nothing about a user.
@@ -69,35 +46,31 @@ impl Reply {
         Reply { public: true, ..self }
     }
 
-    /// Sends the answer to a request with this method and these headers; `more` are headers of it.
-    ///
-    /// # Errors
-    /// When the host refuses a header, which none of these gives it a reason to.
-    pub(crate) fn send(
-        mut self,
-        method: &Method,
-        request: &Headers,
-        more: Vec<(String, Vec<u8>)>,
-    ) -> Result<Response, ErrorCode> {
-        if let Some(pieces) = self.more.0.take() {
-            return self.send_in_pieces(method, more, pieces);
-        }
+    /// The response to a request with this method and these headers; `headers` are headers of it.
+    pub(crate) fn send(self, method: &Method, request: &Headers, mut headers: Vec<(String, Vec<u8>)>) -> Response {
         let tag = etag::of(&self.body);
         let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
         // A 304 has them too: RFC 9110, section 15.4.5.
-        let mut headers = more;
         headers.push(("etag".to_owned(), tag.clone().into_bytes()));
         if !self.public {
             headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
         }
         if cacheable && is_fresh(request, &tag) {
-            return respond(304, headers, None);
+            return Response::new(304, headers, None);
         }
-        headers.push(("content-type".to_owned(), self.kind.content_type().into()));
+        let content_type = match self.kind {
+            Kind::Json => "application/json; charset=utf-8",
+            Kind::Page(_) => "text/html; charset=utf-8",
+            Kind::Csv(_) => "text/csv; charset=utf-8; header=present",
+        };
+        headers.push(("content-type".to_owned(), content_type.into()));
         // With its length the body goes out in one write with the headers, not in chunks.
         headers.push(("content-length".to_owned(), self.body.len().to_string().into_bytes()));
         if let Kind::Page(policy) = self.kind {
             headers.push(("content-security-policy".to_owned(), policy.into()));
+        }
+        if let Kind::Csv(name) = self.kind {
+            headers.push(("content-disposition".to_owned(), format!("attachment; filename=\"{name}\"").into_bytes()));
         }
         if self.status == 401 {
             headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec()))
@@ -106,30 +79,12 @@ impl Reply {
             headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
-        respond(self.status, headers, body)
-    }
-
-    /// A long body has neither a length nor a tag: those would need all of it.
-    fn send_in_pieces(
-        self,
-        method: &Method,
-        mut headers: Vec<(String, Vec<u8>)>,
-        pieces: Box<dyn Iterator<Item = Vec<u8>>>,
-    ) -> Result<Response, ErrorCode> {
-        headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
-        headers.push(("content-type".to_owned(), self.kind.content_type().into()));
-        if let Kind::Csv(name) = self.kind {
-            headers.push(("content-disposition".to_owned(), format!("attachment; filename=\"{name}\"").into_bytes()));
-        }
-        if matches!(method, Method::Head) {
-            return respond(self.status, headers, None);
-        }
-        souk_web::respond_in_pieces(self.status, headers, std::iter::once(self.body).chain(pieces))
+        Response::new(self.status, headers, body)
     }
 }
 
 /// Whether the client has the body with this tag. `Cache-Control: no-cache` asks for it anyway, as in Express.
 fn is_fresh(request: &Headers, tag: &str) -> bool {
-    header(request, "if-none-match").is_some_and(|wanted| etag::matches(&wanted, tag))
-        && !header(request, "cache-control").is_some_and(|control| control.contains("no-cache"))
+    request.get("if-none-match").is_some_and(|wanted| etag::matches(&wanted, tag))
+        && !request.get("cache-control").is_some_and(|control| control.contains("no-cache"))
 }

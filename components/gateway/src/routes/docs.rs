@@ -6,7 +6,7 @@
 use super::no_route;
 use crate::http::Request;
 use crate::http::error::Error;
-use crate::http::reply::{Kind, More, Reply};
+use crate::http::reply::{Kind, Reply};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
@@ -28,7 +28,7 @@ pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Res
         (Method::Get | Method::Head, [], _) => (DOCUMENT, Kind::Json),
         _ => return Err(no_route(request)),
     };
-    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None, more: More::default() })
+    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None })
 }
 
 /// What is said at `/`.

@@ -120,8 +120,8 @@ fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
 
 /// Exports the orders that the filters find as CSV, the oldest first. For administrators.
 ///
-/// The answer comes while orders are read. When its time ends before the orders do, or a service does not answer, the last
-/// line says so: it begins with `# incomplete`, and says with which `after` to go on. No text in it is a formula.
+/// A table has some 20,000 orders. Where there are more, its time is over, or a service does not answer, the last line says
+/// so: it begins with `# incomplete`, and says with which `after` to go on. No text in it is a formula.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/export", operation_id = "exportOrders", tag = "orders", security(("bearer" = [])),
     params(ExportQuery),
@@ -135,7 +135,7 @@ fn export(actor: Actor, query: &str) -> Result<Reply, Error> {
     if matches!(actor, Actor::Customer(_)) {
         return Err(Error::forbidden());
     }
-    export::reply(actor, input::export(query)?)
+    export::reply(&actor, input::export(query)?)
 }
 
 /// Lists the orders that have one status, the newest first.

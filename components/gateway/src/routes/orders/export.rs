@@ -1,15 +1,16 @@
-//! Orders as a table for a spreadsheet: CSV as RFC 4180 has it, streamed.
+//! Orders as a table for a spreadsheet: CSV as RFC 4180 has it.
 //!
-//! The service is asked page by page, by the last order of the page before, when the client has taken what came before: so
-//! the memory that it takes does not grow with the number of orders. Its last line says when it is not all: the call's time
-//! was over, or a service did not answer. Nothing in it is a formula: a spreadsheet would run a customer's name.
+//! The service is asked page by page, by the last order of the page before, until all orders are there, the table is as
+//! large as one may be, or the call's time is nearly over: so the memory that it takes does not grow with the number of
+//! orders. Its last line says when it is not all, and where to go on. Nothing in it is a formula: a spreadsheet would run a
+//! customer's name.
 
 use super::input::name;
 use super::view::dispute;
 use super::{customers, refused};
 use crate::bindings::orders::{self, Actor, Order, Search};
 use crate::http::error::Error;
-use crate::http::reply::{Kind, More, Reply};
+use crate::http::reply::{Kind, Reply};
 use crate::routes::customers::Customers;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub(super) const PAGE: u32 = 500;
 /// With less time left no further page is asked for: one page and the last line take less.
 const MIN_REMAINING: Duration = Duration::from_secs(5);
+/// A table that is larger gets no further page: some 20,000 orders.
+const MAX_BYTES: usize = 4 << 20;
 /// The columns.
 const COLUMNS: &str = "id,createdAt,status,totalAmount,currency,totalItems,paidAt,stripeChargeId,refundedAmount,\
                        refundDueAmount,dispute,customerId,customerName,customerEmail\r\n";
@@ -26,62 +29,35 @@ const COLUMNS: &str = "id,createdAt,status,totalAmount,currency,totalItems,paidA
 ///
 /// # Errors
 /// When the first page cannot be had.
-pub(super) fn reply(actor: Actor, search: Search) -> Result<Reply, Error> {
-    let mut export = Export { actor, next: Some(search) };
-    let mut body = COLUMNS.as_bytes().to_vec();
-    body.extend(export.page()?);
-    Ok(Reply {
-        status: 200,
-        body,
-        kind: Kind::Csv("orders.csv"),
-        public: false,
-        retry_after: None,
-        more: More(Some(Box::new(export))),
-    })
+pub(super) fn reply(actor: &Actor, search: Search) -> Result<Reply, Error> {
+    let mut lines = COLUMNS.to_owned();
+    let mut next = page(actor, search, &mut lines)?;
+    while let Some(search) = next {
+        let after = search.after.clone().unwrap_or_default();
+        let ended = match (lines.len() > MAX_BYTES, souk_call::remaining() < MIN_REMAINING) {
+            (true, _) => Err("there are more orders than one table has"),
+            (_, true) => Err("the time for one request is over"),
+            _ => page(actor, search, &mut lines).map_err(|_| "a service did not answer"),
+        };
+        next = ended.unwrap_or_else(|why| {
+            lines += &last(why, &after);
+            None
+        });
+    }
+    Ok(Reply { status: 200, body: lines.into_bytes(), kind: Kind::Csv("orders.csv"), public: false, retry_after: None })
 }
 
-/// An export under way.
-struct Export {
-    actor: Actor,
-    /// What to ask for next; nothing when all was asked for.
-    next: Option<Search>,
+/// The last line of a table that is not all.
+fn last(why: &str, after: &str) -> String {
+    format!("# incomplete: {why}; go on with after={after}\r\n")
 }
 
-impl Export {
-    /// The lines of the next page.
-    fn page(&mut self) -> Result<Vec<u8>, Error> {
-        let Some(search) = self.next.take() else { return Ok(Vec::new()) };
-        let found = orders::find(&self.actor, &search);
-        // Should it fail, the last line says where to go on.
-        self.next = Some(search);
-        let found = found.map_err(|error| refused(error, None))?;
-        let customers = customers(&self.actor, &found.orders)?;
-        self.next = self.next.take().zip(found.next).map(|(search, next)| Search { after: Some(next), ..search });
-        let mut lines = String::new();
-        found.orders.iter().for_each(|order| line(&mut lines, order, &customers));
-        Ok(lines.into_bytes())
-    }
-
-    /// The last line of an export that ends too early.
-    fn end(&mut self, why: &str) -> Vec<u8> {
-        let after = self.next.take().and_then(|search| search.after).unwrap_or_default();
-        format!("# incomplete: {why}; go on with after={after}\r\n").into_bytes()
-    }
-}
-
-impl Iterator for Export {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        self.next.as_ref()?;
-        if souk_call::remaining() < MIN_REMAINING {
-            return Some(self.end("the time for one request is over"));
-        }
-        Some(match self.page() {
-            Ok(lines) => lines,
-            Err(_) => self.end("a service did not answer"),
-        })
-    }
+/// Adds the lines of a page; returns the search of the next one.
+fn page(actor: &Actor, search: Search, lines: &mut String) -> Result<Option<Search>, Error> {
+    let found = orders::find(actor, &search).map_err(|error| refused(error, None))?;
+    let customers = customers(actor, &found.orders)?;
+    found.orders.iter().for_each(|order| line(lines, order, &customers));
+    Ok(found.next.map(|next| Search { after: Some(next), ..search }))
 }
 
 fn line(lines: &mut String, order: &Order, customers: &Customers) {
@@ -146,21 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn an_export_that_ends_too_early_says_where_to_go_on_and_ends() {
-        let filter = orders::Filter {
-            status: None,
-            customer: None,
-            made_from: None,
-            made_before: None,
-            min_cents: None,
-            max_cents: None,
-            refund_due: false,
-            disputed: false,
-        };
-        let search = Search { filter, sort: orders::Sort::Oldest, after: Some("o-1".into()), limit: PAGE };
-        let mut export = Export { actor: Actor::Anyone, next: Some(search) };
-        let last = String::from_utf8(export.end("a service did not answer")).unwrap();
-        assert_eq!(last, "# incomplete: a service did not answer; go on with after=o-1\r\n");
-        assert_eq!(export.next(), None);
+    fn a_table_that_is_not_all_says_where_to_go_on() {
+        assert_eq!(
+            last("a service did not answer", "o-1"),
+            "# incomplete: a service did not answer; go on with after=o-1\r\n"
+        );
     }
 }
