@@ -259,7 +259,10 @@ fn after(name: &str, value: Option<&Value>, has_page: bool) -> Checked<ProductId
         return Err(vec![format!("{name} must not be given with page")]);
     }
     match value {
-        Some(Value::Text(text)) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        Some(Value::Text(text)) if text.bytes().all(|b| b.is_ascii_digit()) => {
+            // No product has a number beyond 63 bits.
+            text.parse().ok().filter(|id| i64::try_from(*id).is_ok())
+        }
         _ => None,
     }
     .ok_or_else(|| vec![format!("{name} must be the number of a product")])

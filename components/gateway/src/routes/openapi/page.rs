@@ -85,7 +85,7 @@ fn describe(page: &mut String, document: &Value, method: &str, path: &str, opera
             line(page, format_args!("<p>{}</p>", prose(said)));
         }
     }
-    if list(&operation["security"]).next().is_some() {
+    if example::needs_login(operation) {
         *page += "<p>Needs a login: <code>Authorization: Bearer TOKEN</code>.</p>\n";
     }
     if list(&operation["parameters"]).next().is_some() {

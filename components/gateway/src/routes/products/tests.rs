@@ -74,6 +74,7 @@ fn a_list_goes_on_after_a_product_and_not_by_page_at_once() {
         ("after=-1", "after must be the number of a product"),
         ("after=x", "after must be the number of a product"),
         ("after=99999999999999999999", "after must be the number of a product"),
+        ("after=9223372036854775808", "after must be the number of a product"),
         ("after=1&page=1", "after must not be given with page"),
     ] {
         let reply = page_query(query).unwrap_err().into_reply();

@@ -9,7 +9,10 @@ pub(super) struct Example<'a> {
     path: &'a str,
     parameters: Vec<&'a Value>,
     body: Option<String>,
+    /// Whether a login counts.
     login: bool,
+    /// Whether it must be there.
+    needs_login: bool,
 }
 
 impl<'a> Example<'a> {
@@ -23,6 +26,7 @@ impl<'a> Example<'a> {
             parameters: list(&operation["parameters"]).collect(),
             body: body.map(Value::to_string),
             login: list(&operation["security"]).any(|scheme| scheme.get("bearer").is_some()),
+            needs_login: needs_login(operation),
         }
     }
 
@@ -41,7 +45,7 @@ impl<'a> Example<'a> {
             ("GET", _) | ("POST", Some(_)) => format!("curl $STORE{path}"),
             (method, _) => format!("curl -X {method} $STORE{path}"),
         };
-        if self.login {
+        if self.needs_login {
             curl += " \\\n  -H 'authorization: Bearer TOKEN'";
         }
         if self.method == "POST" && self.parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key") {
@@ -60,4 +64,10 @@ impl<'a> Example<'a> {
         let Example { method, path, body, login, .. } = self;
         json!({ "method": method, "path": path, "parameters": parameters, "body": body, "login": login }).to_string()
     }
+}
+
+/// Whether nobody may use an operation without a login.
+pub(super) fn needs_login(operation: &Value) -> bool {
+    let mut schemes = list(&operation["security"]).peekable();
+    schemes.peek().is_some() && schemes.all(|scheme| scheme.get("bearer").is_some())
 }
