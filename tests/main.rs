@@ -31,6 +31,7 @@ mod scenarios {
     mod grants;
     mod guesses;
     mod hosts;
+    mod imports;
     mod isolation;
     mod jetstream;
     mod languages;
@@ -42,6 +43,7 @@ mod scenarios {
     mod migrations;
     mod mixed_links;
     mod model;
+    mod moving;
     mod nest;
     mod nest_events;
     mod nest_wire;

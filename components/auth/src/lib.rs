@@ -15,6 +15,7 @@ mod account;
 mod administration;
 mod bindings;
 mod guesses;
+mod imports;
 mod password;
 mod reset;
 mod rules;

@@ -26,6 +26,7 @@ mod dispute;
 mod draft;
 mod error;
 mod event;
+mod import;
 mod key;
 mod page;
 mod payment_state;

@@ -6,6 +6,7 @@
 //! the last line.
 
 mod bindings;
+mod import;
 mod rows;
 mod sql;
 
