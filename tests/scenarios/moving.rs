@@ -128,10 +128,15 @@ async fn a_copy_that_has_broken_off_stops_the_start_until_it_has_ended() {
     let journal = app.state().join("places.json");
     let mut places: serde_json::Value = serde_json::from_slice(&std::fs::read(&journal).unwrap()).unwrap();
     let state = app.state().canonicalize().unwrap().join("key_value/auth.db");
-    places["copies"]["auth"] = serde_json::json!({ "from": state, "to": to });
+    places["copies"]["auth"] = serde_json::json!({ (to.as_str()): state });
     std::fs::write(&journal, places.to_string()).unwrap();
     let refused = app.start_fails().await;
     assert!(refused.contains("a copy of auth to redis://") && refused.contains("has broken off"), "{refused}");
+    // It can be given up: the place before is whole.
+    let before = app.file("runtime-config.toml", "");
+    let Shop { app, host, .. } = Shop::of(before).await;
+    host.stop().await;
+    let app = app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{to}\"\n"));
     server.kill();
     let away = app.souk("store", &["copy", "auth", "--from", "state"]).await;
     assert!(!away.status.success(), "{away:?}");

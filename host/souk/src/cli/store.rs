@@ -135,10 +135,10 @@ impl Copy {
         let resumed = moving::begin(state, &self.name, &from_shown, &to_shown)?;
         let copied = moving::copy(&from, &to, resumed, |keys| output::note(&format!("  {keys} keys"))).await;
         if let Err(moving::CopyError::NotEmpty) = &copied {
-            moving::end(state, &self.name)?;
+            moving::end(state, &self.name, &to_shown)?;
         }
         let keys = copied?;
-        moving::end(state, &self.name)?;
+        moving::end(state, &self.name, &to_shown)?;
         Ok(format!("{}: {keys} keys copied from {from_shown} to {to_shown}, and compared", self.name))
     }
 
@@ -170,10 +170,10 @@ impl Copy {
         let progress = |table: &str, rows: u64| output::note(&format!("  {table}: {rows} rows"));
         let copied = copy_database(the, progress).await;
         if copied.as_ref().is_err_and(souk_bindings::moving::MoveError::came_before_any_row) && !resumed {
-            moving::end(state, &self.name)?;
+            moving::end(state, &self.name, &to_shown)?;
         }
         let copied = copied?;
-        moving::end(state, &self.name)?;
+        moving::end(state, &self.name, &to_shown)?;
         let rows: u64 = copied.iter().map(|table| table.rows).sum();
         let tables = copied.len();
         Ok(format!(

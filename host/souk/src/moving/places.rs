@@ -81,9 +81,9 @@ struct Places {
     /// By `key-value/LABEL` and `database/COMPONENT`.
     #[serde(default)]
     places: BTreeMap<String, Place>,
-    /// The copies that have begun and not ended.
+    /// The copies that have begun and not ended: what is copied, where to, and where from.
     #[serde(default)]
-    copies: BTreeMap<String, Copy>,
+    copies: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// A place, without a password.
@@ -96,13 +96,6 @@ pub(crate) struct Place {
     file: Option<PathBuf>,
     /// Whether it had rows when it was looked at last.
     rows: bool,
-}
-
-/// From where and to where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Copy {
-    from: String,
-    to: String,
 }
 
 impl Place {
@@ -170,9 +163,6 @@ pub(crate) async fn check(
     state: &StateFolder,
 ) -> Result<Option<AbortOnDropHandle<()>>, PlaceError> {
     let mut places = Places::read(state)?;
-    if let Some((name, copy)) = places.copies.first_key_value() {
-        return Err(PlaceError::HalfCopied { name: name.clone(), to: copy.to.clone() });
-    }
     let mut empty = Vec::new();
     for label in labels(application) {
         let configured = application.key_value_places.get(label);
@@ -183,6 +173,7 @@ pub(crate) async fn check(
             Some(store) => !store.keys(None).await.is_ok_and(|page| page.keys.is_empty()),
             None => true,
         };
+        places.must_be_whole(label, &now)?;
         let key = format!("key-value/{label}");
         let what = format!("the key-value store `{label}`");
         now.rows = has_keys;
@@ -193,6 +184,7 @@ pub(crate) async fn check(
     }
     for component in application.here() {
         let Some((mut now, by_itself)) = database_place(component, application, state) else { continue };
+        places.must_be_whole(&component.name, &now)?;
         let key = format!("database/{}", component.name);
         now.rows = match (&component.database, &component.migrations) {
             // Only where it is not what it was: that is one question to the server less.
@@ -256,15 +248,15 @@ pub(crate) fn accept(application: &Application, state: &StateFolder) -> Result<(
 /// Notes that a copy begins; whether the same was begun before and has not ended.
 ///
 /// # Errors
-/// When another copy of the same has not ended, or the state folder cannot be written.
+/// When a copy from elsewhere to the same place has not ended, or the state folder cannot be written.
 pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Result<bool, PlaceError> {
     let mut places = Places::read(state)?;
-    let copy = Copy { from: from.to_owned(), to: to.to_owned() };
-    match places.copies.get(name) {
-        Some(begun) if *begun == copy => Ok(true),
-        Some(other) => Err(PlaceError::HalfCopied { name: name.to_owned(), to: other.to.clone() }),
+    let copies = places.copies.entry(name.to_owned()).or_default();
+    match copies.get(to) {
+        Some(begun) if begun == from => Ok(true),
+        Some(_) => Err(PlaceError::HalfCopied { name: name.to_owned(), to: to.to_owned() }),
         None => {
-            places.copies.insert(name.to_owned(), copy);
+            copies.insert(to.to_owned(), from.to_owned());
             places.write(state).map(|()| false)
         }
     }
@@ -274,9 +266,12 @@ pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Re
 ///
 /// # Errors
 /// When the state folder cannot be written.
-pub(crate) fn end(state: &StateFolder, name: &str) -> Result<(), PlaceError> {
+pub(crate) fn end(state: &StateFolder, name: &str, to: &str) -> Result<(), PlaceError> {
     let mut places = Places::read(state)?;
-    places.copies.remove(name);
+    if let Some(copies) = places.copies.get_mut(name) {
+        copies.remove(to);
+    }
+    places.copies.retain(|_, copies| !copies.is_empty());
     places.write(state)
 }
 
@@ -309,6 +304,14 @@ impl Places {
         std::fs::write(new.path(), json).map_err(failed)?;
         new.as_file().sync_all().map_err(failed)?;
         new.persist(&path).map(drop).map_err(|error| failed(error.error))
+    }
+
+    /// Refuses a place that a copy has filled in part. Another place may be started from: a copy is given up so.
+    fn must_be_whole(&self, name: &str, now: &Place) -> Result<(), PlaceError> {
+        match self.copies.get(name).is_some_and(|copies| copies.contains_key(&now.place)) {
+            true => Err(PlaceError::HalfCopied { name: name.to_owned(), to: now.place.clone() }),
+            false => Ok(()),
+        }
     }
 
     fn is_same(&self, key: &str, now: &Place) -> bool {
