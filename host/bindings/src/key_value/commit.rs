@@ -67,6 +67,12 @@ impl Waiting {
         result
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Writes what waits; `explain` says what an error of SQLite means.
     pub(super) fn write(
         &self,
