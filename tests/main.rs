@@ -33,6 +33,7 @@ mod scenarios {
     mod guesses;
     mod history;
     mod hosts;
+    mod imports;
     mod isolation;
     mod jetstream;
     mod languages;
@@ -45,6 +46,7 @@ mod scenarios {
     mod mixed_links;
     mod model;
     mod month;
+    mod moving;
     mod nest;
     mod nest_events;
     mod nest_wire;

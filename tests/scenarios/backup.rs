@@ -142,3 +142,36 @@ async fn a_restore_that_broke_off_is_no_shop_and_is_run_again() {
     let restored = Shop::of(other).await;
     assert_eq!(restored.get("/api/products/1", "").await.status, 200);
 }
+
+#[tokio::test]
+async fn secrets_go_along_encrypted_and_tokens_hold_in_the_restored_shop() {
+    // The host makes the secrets itself.
+    let app = App::store_alone().unset("jwt_secret").unset("stripe_endpoint_secret");
+    let host = app.start().await;
+    let client = host.client();
+    let body =
+        serde_json::json!({ "name": "Ann", "email": "ann@example.com", "password": crate::harness::store::PASSWORD });
+    let answer =
+        crate::harness::store::send(&client, reqwest::Method::POST, "/api/auth/register", "", Some(body)).await;
+    let mine = crate::harness::store::token(&answer);
+    let (key, folder) = (app.path("key"), app.path("backup"));
+    std::fs::write(&key, "a passphrase of some length\n").unwrap();
+    let said = done(&app, "backup", &[text(&folder), "--secrets", text(&key)]).await;
+    assert!(said.contains("backed up to"), "{said}");
+    let secret = std::fs::read_to_string(app.state().join("secrets/jwt_secret")).unwrap();
+    for file in ["secrets.age", "backup.json"] {
+        assert!(!String::from_utf8_lossy(&std::fs::read(folder.join(file)).unwrap()).contains(&secret));
+    }
+    host.stop().await;
+
+    let elsewhere = App::store_alone().unset("jwt_secret").unset("stripe_endpoint_secret");
+    let wrong = elsewhere.path("wrong");
+    std::fs::write(&wrong, "another passphrase\n").unwrap();
+    let error = refused(&elsewhere, "restore", &[text(&folder), "--secrets", text(&wrong)]).await;
+    assert!(error.contains("cannot be decrypted") && error.contains("fix: "), "{error}");
+    done(&elsewhere, "restore", &[text(&folder), "--secrets", text(&key)]).await;
+    let host = elsewhere.start().await;
+    let verified =
+        crate::harness::store::send(&host.client(), reqwest::Method::POST, "/api/auth/verify", &mine, None).await;
+    verified.expect(201);
+}

@@ -17,6 +17,7 @@ mod bindings;
 mod directory;
 mod guesses;
 mod history;
+mod imports;
 mod password;
 mod reset;
 mod rules;

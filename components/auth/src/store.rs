@@ -7,10 +7,13 @@
 //!
 //! Release 0.1.0 kept the whole account under the e-mail; it moves to its number when it is asked for first.
 //!
-//! Every write is a compare-and-swap, so two changes of one account never overwrite each other, whichever instances or
+//! Every write but that of records with new numbers in an import is a compare-and-swap, so two changes of one account never overwrite each other, whichever instances or
 //! hosts make them. What the store says goes to the log; callers are told what they can act on.
 
+mod add_many;
 mod page;
+
+pub(crate) use add_many::Added;
 
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
@@ -198,7 +201,7 @@ impl Store {
     }
 
     /// Makes the key of an e-mail lead to a user; `false` when it did so already.
-    fn claim(&self, key: &Key, user: &str, now: u64) -> Result<bool, Error> {
+    pub(crate) fn claim(&self, key: &Key, user: &str, now: u64) -> Result<bool, Error> {
         let claimed = || Ok((Some(Entry::Of { id: user.to_owned(), since: now }), true));
         self.swap(key.as_str(), |entry| match entry {
             None => claimed(),

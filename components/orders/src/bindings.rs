@@ -13,12 +13,14 @@ spin_sdk::wit_bindgen::generate!({
             export store:orders/payment-events@1.0.0;
             export store:orders/administration@1.0.0;
             export store:orders/timers@1.0.0;
+            export souk:imports/rows@0.1.0;
         }",
-    path: ["../../wit/products", "../../wit/payments", "../../wit/orders"],
+    path: ["../../wit/products", "../../wit/payments", "../../wit/orders", "../../wit/imports"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
+pub(crate) use exports::souk::imports::rows as imports;
 pub(crate) use exports::store::orders::{administration, history, orders, payment_events, refunds, timers};
 pub(crate) use store::payments::{checkout, refunds as provider};
 pub(crate) use store::products::catalog;

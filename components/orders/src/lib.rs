@@ -28,6 +28,7 @@ mod draft;
 mod error;
 mod event;
 mod history;
+mod import;
 mod key;
 mod page;
 mod payment_state;

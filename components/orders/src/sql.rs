@@ -21,6 +21,7 @@
 //! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
 //! stand in the way of these.
 
+pub(crate) mod import;
 pub(crate) mod money;
 
 use souk_database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};

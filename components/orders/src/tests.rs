@@ -12,6 +12,7 @@ use souk_database::{Database, Dialect, Row, Statement, Value, statement};
 pub(crate) use souk_test::postgres;
 
 mod at_once;
+mod import;
 mod lists;
 mod quota;
 
@@ -27,6 +28,7 @@ pub(crate) fn sqlite() -> Database {
         include_str!("../migrations/sqlite/0002_counts.sql"),
         include_str!("../migrations/sqlite/0003_money.sql"),
         include_str!("../migrations/sqlite/0004_history.sql"),
+        include_str!("../migrations/sqlite/0005_imported.sql"),
     ])
 }
 
@@ -39,6 +41,7 @@ pub(crate) fn on_postgres() -> (Database, String) {
         include_str!("../migrations/postgres/0003_counts.sql"),
         include_str!("../migrations/postgres/0004_money.sql"),
         include_str!("../migrations/postgres/0005_history.sql"),
+        include_str!("../migrations/postgres/0006_imported.sql"),
     ];
     (Database::postgres(&url, &migrations), url)
 }

@@ -5,12 +5,14 @@ spin_sdk::wit_bindgen::generate!({
     inline: "package store:products-component; world component {
         export store:products/catalog@1.0.0;
         export store:products/changes@1.0.0;
+        export souk:imports/rows@0.1.0;
     }",
-    path: "../../wit/products",
+    path: ["../../wit/products", "../../wit/imports"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
+pub(crate) use exports::souk::imports::rows as imports;
 pub(crate) use exports::store::products::{catalog, changes};
 
 export!(Catalog with_types_in self);

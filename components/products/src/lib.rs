@@ -8,6 +8,7 @@
 
 mod bindings;
 mod changes;
+mod import;
 mod rows;
 mod sql;
 

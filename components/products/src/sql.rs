@@ -116,3 +116,35 @@ pub(crate) const VALIDATE: Statement = statement!(
     (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])")),
     " ORDER BY id"
 );
+
+/// No parameters: how many products there are, and how many of them are as the examples came.
+pub(crate) const EXAMPLES: Statement = Statement::both(
+    "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at \
+     AND created_at >= '2024-02-27T15:50:27.000Z' AND created_at < '2024-02-28T00:00:00.000Z') FROM products",
+);
+
+/// Parameters: the numbers, as a JSON array. Number, name and date of those that there are, available or not.
+pub(crate) const STORED: Statement = statement!(
+    "SELECT id, name, ",
+    (time!("created_at")),
+    " FROM products WHERE ",
+    (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])"))
+);
+
+/// Parameters: products with their numbers, as a JSON array of objects.
+pub(crate) const IMPORT: Statement = Statement::each(
+    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at) \
+     SELECT value->>'id', value->>'name', value->>'cents', value->>'available', value->>'created', value->>'updated' \
+     FROM json_each(?1)",
+    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at) \
+     SELECT id, name, cents, available, created, updated FROM jsonb_to_recordset($1::text::jsonb) \
+     AS new (id bigint, name text, cents bigint, available boolean, created timestamptz, updated timestamptz)",
+);
+
+/// No parameters. On PostgreSQL rows that bring their numbers do not move the sequence, and it never goes back.
+pub(crate) const GO_ON_COUNTING: Statement = Statement::each(
+    "SELECT 1",
+    "SELECT setval(sequence::regclass, last) FROM (SELECT pg_get_serial_sequence('products', 'id') AS sequence, \
+     (SELECT max(id) FROM products) AS last) AS own \
+     WHERE last > coalesce((SELECT last_value FROM pg_sequences WHERE schemaname || '.' || sequencename = sequence), 0)",
+);

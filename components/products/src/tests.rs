@@ -338,3 +338,34 @@ fn a_row_of_another_shape_is_an_internal_error_and_no_panic() {
     ];
     assert_eq!(rows::product(&mut Row::new(negative)).map(|p| p.id), Err(souk_database::Error::Internal));
 }
+
+mod import {
+    use super::both;
+    use crate::bindings::imports::Verdict;
+    use crate::import::take;
+    use souk_database::Value;
+
+    #[test]
+    fn products_keep_their_numbers_and_numbers_go_on_after_them() {
+        for db in both() {
+            let rows: Vec<String> = (900..903)
+                .map(|n| format!(r#"{{"id":{n},"name":"Old {n}","price":1.25,"available":{},"createdAt":0}}"#, n % 2))
+                .collect();
+            let error = take(&db.0, &rows, false).unwrap_err();
+            assert!(error.contains("souk seed --remove"), "{error}");
+            db.query("DELETE FROM products WHERE id > 1", &[]);
+            db.query("UPDATE products SET updated_at = '2025-01-01T00:00:00.000Z'", &[]);
+            assert!(take(&db.0, &rows, true).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
+            assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
+            assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::There)));
+            assert_eq!(super::ids(&db.page(10, 0).products), [1, 901]);
+            assert_eq!((db.page(10, 0).total, db.get(901).unwrap().price.cents), (2, 125));
+            let taken = [r#"{"id":901,"name":"Another","price":1,"createdAt":0}"#.to_owned()];
+            assert!(
+                matches!(&take(&db.0, &taken, false).unwrap()[..], [Verdict::Refused(why)] if why.contains("Old 901"))
+            );
+            let next = [Value::Text("New".into()), Value::Integer(1)];
+            assert_eq!(crate::rows::one(db.query(crate::sql::CREATE, &next)).unwrap().id, 903);
+        }
+    }
+}

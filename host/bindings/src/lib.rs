@@ -20,6 +20,7 @@ pub mod key_value;
 mod line_budget;
 mod memory;
 pub mod migrations;
+pub mod moving;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 #[cfg(feature = "mysql")]
@@ -109,6 +110,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         trace::ID_LIMITS,
         line_budget::FIXED_LIMITS,
         migrations::postgres::FIXED_LIMITS,
+        moving::FIXED_LIMITS,
     ];
     [shared.concat(), outbound::fixed_limits(), BINDINGS.iter().flat_map(|binding| (binding.fixed_limits)()).collect()]
         .concat()

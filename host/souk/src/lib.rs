@@ -15,9 +15,11 @@ pub mod contracts;
 mod descriptors;
 pub mod fetch;
 pub mod http;
+mod imports;
 mod limits;
 mod machine;
 pub mod metrics;
+pub mod moving;
 mod otlp;
 #[cfg(feature = "oci")]
 mod package;

@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{admin, app, backup, cli, descriptors, fetch, http, metrics, otlp, readiness, telemetry};
+use crate::{admin, app, backup, cli, descriptors, fetch, http, imports, metrics, moving, otlp, readiness, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -21,6 +21,8 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         otlp::fixed_limits(),
         readiness::fixed_limits(),
         backup::fixed_limits(),
+        moving::fixed_limits(),
+        imports::fixed_limits(),
         cli::fixed_limits(),
         fetch::fixed_limits(),
         #[cfg(feature = "oci")]

@@ -6,10 +6,11 @@
 //!
 //! Reads run where they are called, on the async thread: one lookup by primary key, in the page cache a few
 //! microseconds, of a value whose size is bounded, is cheaper than the hop to another thread. Writes wait for the disk,
-//! so they run on the blocking pool, one at a time a store, behind an async lock.
+//! so they run on the blocking pool, behind an async lock; those that wait share a transaction ([`commit`](super::commit)).
 //!
 //! A file refuses growth beyond [`MAX_FILE_BYTES`]; its write-ahead log is bounded as [`wal`] says.
 
+use super::commit::Waiting;
 use super::error::StoreError;
 use super::types::{KEYS_PAGE, MAX_BATCH_BYTES, MAX_FILE_BYTES, Page, Swap, Version, Versioned, add};
 use crate::full::{Full, what_is_full};
@@ -17,7 +18,7 @@ use crate::sqlite::wal::{self, Wal, WalFull};
 use anyhow::Context as _;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub(super) struct File {
     reader: Arc<Mutex<Connection>>,
     writer: Arc<AsyncMutex<Connection>>,
     wal: Arc<Wal>,
+    waiting: Arc<Waiting>,
 }
 
 impl File {
@@ -73,6 +75,7 @@ impl File {
                 reader: Arc::new(Mutex::new(reader)),
                 writer: Arc::new(AsyncMutex::new(writer)),
                 wal: Arc::new(Wal::bounded(path, wal::MAX_WAL_BYTES.min(max_pages * PAGE_SIZE))),
+                waiting: Arc::default(),
             })
             .with_context(|| format!("key-value store `{label}` cannot be opened in {}", path.display()))
     }
@@ -202,34 +205,39 @@ impl File {
         lock(&self.reader)
     }
 
-    /// Runs `work` in a transaction that holds the write lock from its start. It is rolled back on an error, and
-    /// finished when the caller goes away: a write that has begun is never cut in half.
+    /// Runs `work` in a transaction that holds the write lock from its start, perhaps together with others who wait. It is
+    /// rolled back on an error, and finished when the caller goes away: a write that has begun is never cut in half.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let mut result = self.waiting.add(work);
         let mut writer = self.writer.clone().lock_owned().await;
-        let wal = self.wal.clone();
+        // Who had the lock before may have done it.
+        if let Ok(result) = result.try_recv() {
+            return result;
+        }
+        let (wal, waiting) = (self.wal.clone(), self.waiting.clone());
         blocking(move || {
             // This process reads one key at a time, so there is no read to end.
             let room = wal.keep_small(|| wal::empty(&writer, BUSY_TIMEOUT), || false);
-            room.map_err(|WalFull| StoreError::LogFull)?;
-            let written = (|| {
-                let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let result = work(&tx)?;
-                tx.commit()?;
-                Ok(result)
-            })();
-            written.map_err(|error| match error {
-                StoreError::Database(error) => match what_is_full(&error, &writer) {
-                    Some(Full::File) => StoreError::Full,
-                    Some(Full::Disk) => StoreError::DiskFull,
-                    None => StoreError::Database(error),
-                },
-                other => other,
-            })
+            waiting.write(&mut writer, room.map_err(|WalFull| StoreError::LogFull), explain);
+            Ok(())
         })
-        .await
+        .await?;
+        result.await.unwrap_or(Err(StoreError::Stopping))
+    }
+}
+
+/// What an error of a write means.
+fn explain(error: StoreError, writer: &Connection) -> StoreError {
+    match error {
+        StoreError::Database(error) => match what_is_full(&error, writer) {
+            Some(Full::File) => StoreError::Full,
+            Some(Full::Disk) => StoreError::DiskFull,
+            None => StoreError::Database(error),
+        },
+        other => other,
     }
 }
 

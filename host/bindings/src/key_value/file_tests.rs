@@ -81,3 +81,38 @@ async fn a_backup_that_does_not_end_cannot_make_the_log_grow_without_bound() {
     set().await.unwrap();
     assert!(std::fs::metadata(&log).unwrap().len() <= 64 * PAGE_SIZE);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_writes_that_wait_together_one_that_is_refused_leaves_nothing_and_the_others_stay() {
+    let dir = folder();
+    let store = Arc::new(open(&dir));
+    store.set_many(vec![("text".to_owned(), b"no number".to_vec())]).await.unwrap();
+    let held = store.writer.clone().lock_owned().await;
+    let swap = |key: &str| {
+        let (store, key) = (store.clone(), key.to_owned());
+        tokio::spawn(async move { store.swap(key, None, vec![1]).await })
+    };
+    let alone: Vec<_> = (0..6).map(|n| swap(&format!("k{n}"))).collect();
+    let rivals = [swap("one"), swap("one")];
+    let refused = store.clone();
+    let refused = tokio::spawn(async move { refused.increment("text".into(), 1).await });
+    // Nobody is left to hear of this one, so it is not done.
+    let gone = swap("gone");
+    while store.waiting.len() < 10 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    drop(held);
+    for swapped in alone {
+        assert_eq!(swapped.await.unwrap().unwrap(), Swap::Done);
+    }
+    let mut done = 0;
+    for rival in rivals {
+        done += usize::from(rival.await.unwrap().unwrap() == Swap::Done);
+    }
+    assert_eq!(done, 1);
+    assert!(matches!(refused.await.unwrap(), Err(StoreError::NotANumber)));
+    assert_eq!(store.keys(None).unwrap().keys, ["k0", "k1", "k2", "k3", "k4", "k5", "one", "text"]);
+    assert_eq!(store.waiting.len(), 0);
+}

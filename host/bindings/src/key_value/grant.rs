@@ -76,8 +76,24 @@ impl Stores {
     }
 }
 
+/// Opens the store of `label` at a place that need not be the configured one; `folder` is where it lies when there is no
+/// place. Blocks on the disk.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn open_at(
+    place: Option<&KeyValuePlace>,
+    folder: &Path,
+    nats: Option<&Nats>,
+    label: &str,
+) -> Result<Store, NotOpened> {
+    open(place, folder, nats, label).await
+}
+
 /// Where a store is, without a password, and why it cannot be opened.
-struct NotOpened {
+#[derive(Debug, thiserror::Error)]
+#[error("the key-value store in {place} cannot be opened: {why}\n  fix: {fix}")]
+pub struct NotOpened {
     place: String,
     why: String,
     fix: &'static str,

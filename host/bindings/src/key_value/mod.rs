@@ -5,6 +5,7 @@
 //! `access-denied`, whether such a store exists or not. All interfaces reach the same keys.
 
 mod bucket;
+mod commit;
 mod conflicts;
 mod error;
 mod file;
@@ -21,7 +22,7 @@ mod types;
 mod wasi;
 
 pub use error::StoreError;
-pub use grant::{BINDING, Granted, Stores};
+pub use grant::{BINDING, Granted, NotOpened, Stores, open_at};
 pub use nats::ELECTION_TIMEOUT;
 pub use spin_2::MAX_LISTED_KEYS_BYTES;
 pub use store::Store;
@@ -50,6 +51,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS,
         types::FIXED_LIMITS,
         conflicts::FIXED_LIMITS,
+        commit::FIXED_LIMITS,
         spin_2::FIXED_LIMITS,
         file::FIXED_LIMITS,
         redis::FIXED_LIMITS,
@@ -152,5 +154,6 @@ mod kinds;
 #[cfg(test)]
 mod server_tests;
 
-#[cfg(all(test, feature = "mongodb"))]
+#[cfg(feature = "mongodb")]
+#[cfg(test)]
 mod mongodb_tests;

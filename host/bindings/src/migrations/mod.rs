@@ -163,6 +163,17 @@ pub fn target<'a>(component: &'a Component, dir: &Path) -> Result<Target<'a>, Mi
     }
 }
 
+/// The label of the SQLite database that `component`'s migrations are for, or would be if they were for none of PostgreSQL.
+///
+/// # Errors
+/// When it has several, and none is meant more than the others.
+pub fn sqlite_label(component: &Component) -> Result<&str, MigrationError> {
+    match &component.database {
+        Some(DatabaseUrl::Sqlite(label)) => Ok(label),
+        _ => target_label(&component.name, &component.sqlite_databases),
+    }
+}
+
 fn target_label<'a>(component: &str, labels: &'a [String]) -> Result<&'a str, MigrationError> {
     let named = |name: &str| labels.iter().find(|label| *label == name);
     match labels {

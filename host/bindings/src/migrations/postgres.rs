@@ -138,6 +138,19 @@ pub async fn status(
     Ok(status)
 }
 
+/// Whether no migration of `dir` has ever run in the database.
+///
+/// # Errors
+/// When the files or the database cannot be read.
+pub async fn is_new(
+    address: &PostgresAddress,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+) -> Result<bool, MigrationError> {
+    Ok(standing::is_new(&status(address, component, dir, retired).await?))
+}
+
 /// Whose migrations are meant; also for errors.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {

@@ -2,6 +2,7 @@
 
 use super::migrations::MigrateError;
 use super::queue::OpenQueueError;
+use crate::moving::PlaceError;
 use souk_links::remote::PeerError;
 use souk_manifest::ManifestErrors;
 use souk_nats::NatsError;
@@ -29,6 +30,9 @@ pub enum StartError {
     /// A migration was changed or failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
+    /// Data has another place now, and is not there.
+    #[error(transparent)]
+    Places(#[from] PlaceError),
     /// The queue of durable messages cannot be opened.
     #[error(transparent)]
     Queue(#[from] OpenQueueError),

@@ -81,6 +81,8 @@ pub struct App {
     channels: Vec<Channel>,
     /// Lets other hosts see this one; none without NATS.
     _presence: Option<Presence>,
+    /// Notes when places of data get their first rows.
+    _places: Option<AbortOnDropHandle<()>>,
     /// Drops instances that nobody uses.
     _sweeper: AbortOnDropHandle<()>,
     /// Components that `souk call` alone has named.

@@ -9,6 +9,7 @@ use super::grants::Shared;
 use super::routes::{Routing, check_routes};
 use super::wiring::{Surroundings, Wiring};
 use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts, schedules};
+use crate::moving;
 use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
@@ -172,6 +173,10 @@ impl App {
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
+        let watch = match trial {
+            true => None,
+            false => moving::check(&part, shared.stores(), state).await?,
+        };
         for (component, count) in migrations::run(&part, shared.databases()).await? {
             progress(Progress::Migrated { component, count });
         }
@@ -188,6 +193,7 @@ impl App {
             channels,
             _presence: presence,
             _sweeper: sweeper,
+            _places: watch,
             late: tokio::sync::Mutex::default(),
             shared,
             edge_uses: OnceLock::new(),

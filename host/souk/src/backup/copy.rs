@@ -1,5 +1,6 @@
 //! Makes a backup: snapshots, then their copies, then the list.
 
+use super::secrets::{self, SECRETS, SecretsError};
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{Entry, FORMAT, LIST, List, digest, elsewhere, files, sync_folder};
 use crate::app::deploy::kept::Kept;
@@ -34,6 +35,9 @@ pub enum BackupError {
         /// The folder.
         path: PathBuf,
     },
+    /// The secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// There is nothing to back up.
     #[error("the state folder {} has no data\n  fix: name the state with --state-dir; what is in PostgreSQL or NATS has a backup \
              of its own", path.display())]
@@ -66,11 +70,12 @@ fn fix(cause: &io::Error) -> &'static str {
     }
 }
 
-/// Copies the data of `application`, with its state in `state`, into `folder`, which is made. Blocks.
+/// Copies the data of `application`, with its state in `state`, into `folder`, which is made; and the secrets, encrypted for
+/// what the file `key` holds, where there is one. Blocks.
 ///
 /// # Errors
 /// When a file cannot be read or copied, or the moment does not come in time.
-pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<List, BackupError> {
+pub fn take(application: &Application, state: &Path, folder: &Path, key: Option<&Path>) -> Result<List, BackupError> {
     let unwritable = |cause| BackupError::Unwritable { path: folder.to_owned(), cause };
     let sources =
         files(application, state).map_err(|cause| BackupError::Unwritable { path: state.to_owned(), cause })?;
@@ -78,6 +83,8 @@ pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<Li
     if sources.is_empty() {
         return Err(BackupError::Nothing { path: state.to_owned() });
     }
+    // Before anything is made: the key's file may be wrong.
+    let sealed = key.map(|key| secrets::seal(state, key)).transpose()?.flatten();
     make(folder).map_err(unwritable)?;
     if std::fs::read_dir(folder).map_err(unwritable)?.next().is_some() {
         return Err(BackupError::NotEmpty { path: folder.to_owned() });
@@ -90,6 +97,7 @@ pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<Li
     }
     let (versions, components) = versions(application, state, folder).map_err(unwritable)?;
     entries.extend(versions);
+    let secrets = sealed.map(|sealed| write_secrets(&sealed, folder)).transpose().map_err(unwritable)?;
     let list = List {
         format: FORMAT,
         souk: env!("CARGO_PKG_VERSION").to_owned(),
@@ -99,9 +107,19 @@ pub fn take(application: &Application, state: &Path, folder: &Path) -> Result<Li
         files: entries,
         components,
         elsewhere,
+        secrets,
     };
     write_list(&list, folder).map_err(unwritable)?;
     Ok(list)
+}
+
+fn write_secrets(sealed: &[u8], folder: &Path) -> io::Result<Entry> {
+    let path = folder.join(SECRETS);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(sealed)?;
+    file.sync_all()?;
+    let (bytes, sha256) = digest(&path)?;
+    Ok(Entry { path: SECRETS.to_owned(), also: Vec::new(), bytes, sha256 })
 }
 
 fn make(folder: &Path) -> io::Result<()> {

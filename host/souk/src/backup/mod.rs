@@ -5,14 +5,16 @@
 //! without the list is no backup. What lives in PostgreSQL, NATS or Redis is named in the list and is not in the folder:
 //! those have backups of their own. The versions of components that are kept are in it, so that what served serves again.
 //!
-//! Secrets are left out, because a backup lies about in more places than a shop does.
+//! Secrets are left out, because a backup lies about in more places than a shop does; or they are encrypted ([`secrets`]).
 
 mod copy;
 mod restore;
+mod secrets;
 mod snapshot;
 
 pub use copy::{BackupError, take};
 pub use restore::{RestoreError, restore};
+pub use secrets::SecretsError;
 
 use serde::{Deserialize, Serialize};
 use souk_manifest::limits::FixedLimit;
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [snapshot::FIXED_LIMITS, copy::FIXED_LIMITS].concat()
+    [snapshot::FIXED_LIMITS, copy::FIXED_LIMITS, secrets::FIXED_LIMITS].concat()
 }
 
 /// The list's name in the folder of a backup.
@@ -51,6 +53,9 @@ pub struct List {
     pub components: BTreeMap<String, String>,
     /// What belongs to the application and is kept elsewhere, in words.
     pub elsewhere: Vec<String>,
+    /// The file with the encrypted secrets, where they are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Entry>,
 }
 
 /// One file of a backup.

@@ -3,6 +3,7 @@
 //! Everything is checked before anything is written. While files are being put in place a marker stands in the state folder,
 //! and a host does not start beside it: half a shop is not served. A restore that broke off is simply run again.
 
+use super::secrets::{self, SecretsError};
 use super::{Entry, FORMAT, LIST, List, digest, files, placed, sync_folder};
 use souk_manifest::Application;
 use souk_manifest::state::StateFolder;
@@ -55,6 +56,12 @@ pub enum RestoreError {
         /// Its place in a state folder.
         place: String,
     },
+    /// The secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// There are no secrets in it.
+    #[error("the backup has no secrets\n  fix: leave out --secrets, and put those in place that you kept")]
+    NoSecrets,
     /// A file cannot be written.
     #[error("{}: {cause}\n  fix: make room for it, and let this user write there; then run the command again", path.display())]
     Unwritable {
@@ -65,11 +72,17 @@ pub enum RestoreError {
     },
 }
 
-/// Puts the backup in `folder` into `state`, for `application`. Blocks.
+/// Puts the backup in `folder` into `state`, for `application`; and its secrets, which what the file `key` holds decrypts,
+/// where there is one. Blocks.
 ///
 /// # Errors
 /// When the folder is no backup, or not of this application; when a file is not as it was; when there is data already.
-pub fn restore(application: &Application, state: &StateFolder, folder: &Path) -> Result<List, RestoreError> {
+pub fn restore(
+    application: &Application,
+    state: &StateFolder,
+    folder: &Path,
+    key: Option<&Path>,
+) -> Result<List, RestoreError> {
     let list = read(folder)?;
     if list.application != application.name {
         let what = format!("of the application `{}`, not `{}`", list.application, application.name);
@@ -81,6 +94,18 @@ pub fn restore(application: &Application, state: &StateFolder, folder: &Path) ->
         for target in places(entry, application, state)? {
             targets.push((source.clone(), target));
         }
+    }
+    if let Some(key) = key {
+        let entry = list.secrets.as_ref().ok_or(RestoreError::NoSecrets)?;
+        let path = folder.join(secrets::SECRETS);
+        let changed = |what: String| RestoreError::Changed { path: path.clone(), what };
+        let (bytes, sha256) = digest(&path).map_err(|error| changed(error.to_string()))?;
+        if (bytes, &sha256) != (entry.bytes, &entry.sha256) {
+            return Err(changed("its digest is another".to_owned()));
+        }
+        let sealed = std::fs::read(&path).map_err(|error| changed(error.to_string()))?;
+        // First: with a wrong key nothing is restored.
+        secrets::open(state.path(), key, &sealed)?;
     }
     let unwritable = |path: &Path| {
         let path = path.to_owned();

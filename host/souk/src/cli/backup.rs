@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// The arguments of `souk backup`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The host may run meanwhile: writers wait for a moment, a second at most. Left out are secrets, and \
+    after_help = "The host may run meanwhile: writers wait for a moment, a second at most. Left out are secrets (but see --secrets), and \
                         what is in\nPostgreSQL, NATS or Redis, which is named."
 )]
 pub(super) struct Backup {
@@ -20,6 +20,10 @@ pub(super) struct Backup {
     app: AppArgs,
     /// The folder of the backup; it is made, or empty
     folder: PathBuf,
+    /// Put the secrets of the state folder into it too, encrypted by age for what this file holds: a public key
+    /// (`age1...`), or a passphrase
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
 }
 
 /// The arguments of `souk restore`.
@@ -30,6 +34,9 @@ pub(super) struct Restore {
     app: AppArgs,
     /// The folder that `souk backup` made
     folder: PathBuf,
+    /// Restore its secrets too, which this file decrypts: the secret key, or the passphrase
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
 }
 
 /// The application and its state folder; nothing is made there.
@@ -44,12 +51,21 @@ impl Backup {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let (application, state_dir) = application(&self.app)?;
         let folder = self.folder.clone();
-        let list = tokio::task::spawn_blocking(move || backup::take(&application, &state_dir, &folder)).await??;
+        let key = self.secrets;
+        let take = move || backup::take(&application, &state_dir, &folder, key.as_deref());
+        let list = tokio::task::spawn_blocking(take).await??;
         print(&list, &format!("backed up to {}", self.folder.display()));
         for place in &list.elsewhere {
             output::note(&format!("not in it: {place}"));
         }
-        output::note("not in it: secrets; keep those of the state folder, or of .env, in a place of their own");
+        match &list.secrets {
+            Some(file) => {
+                output::note(&format!("secrets of the state folder: {}; keep its key, and .env, elsewhere", file.path))
+            }
+            None => {
+                output::note("not in it: secrets; keep those of the state folder, or of .env, in a place of their own");
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -59,7 +75,14 @@ impl Restore {
         let (application, state_dir) = application(&self.app)?;
         let state = StateFolder::open_for_restore(&state_dir)?;
         let folder = self.folder.clone();
-        let list = tokio::task::spawn_blocking(move || backup::restore(&application, &state, &folder)).await??;
+        let (key, sealed) = (self.secrets.clone(), self.secrets.is_none());
+        let restore = move || backup::restore(&application, &state, &folder, key.as_deref());
+        let list = tokio::task::spawn_blocking(restore).await??;
+        if sealed && list.secrets.is_some() {
+            output::note(
+                "not restored: its secrets; name the file with their key, --secrets FILE, or put yours in place",
+            );
+        }
         print(&list, &format!("restored to {}", state_dir.display()));
         for place in &list.elsewhere {
             output::note(&format!("not in it: {place}"));

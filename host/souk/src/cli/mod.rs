@@ -14,6 +14,7 @@ mod event_table;
 mod events;
 mod given;
 mod health;
+mod import;
 mod limits;
 mod migrate;
 mod new;
@@ -26,6 +27,7 @@ mod seed;
 mod service_manager;
 mod signals;
 mod stale;
+mod store;
 mod test;
 mod traces;
 mod up;
@@ -94,6 +96,10 @@ enum Command {
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Copy a key-value store or a database to another place
+    Store(store::Store),
+    /// Take over rows of another system, for the components that know them
+    Import(import::Import),
     /// Put the components' examples into the databases, or take them away
     Seed(seed::Seed),
     /// Let a new version of a component serve in the running host, or try it out with a share of the calls
@@ -303,6 +309,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Trace(trace) => trace.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Store(store) => store.run().await,
+                Command::Import(import) => import.run().await,
                 Command::Seed(seed) => seed.run().await,
                 Command::Deploy(deploy) => deploy.run().await,
                 Command::Versions(versions) => versions.run().await,

@@ -12,6 +12,7 @@ use crate::app::{App, Progress, Seeds};
 use crate::fetch::{self, Wanted};
 use crate::http::{Edge, Tls, TlsError};
 use crate::metrics::Metrics;
+use crate::moving;
 use crate::otlp::{self, Export};
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Format, Log};
@@ -64,6 +65,9 @@ pub(super) struct Up {
     /// Statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
     #[arg(long, value_name = "SQL")]
     sqlite: Vec<String>,
+    /// Start although a store or database has another place now that is empty, and the one before was not
+    #[arg(long)]
+    start_empty: bool,
     /// In a test, let the server at this loopback URL answer the calls of a component's callers
     #[arg(long, value_name = "COMPONENT=URL")]
     stand_in: Vec<String>,
@@ -176,6 +180,9 @@ impl Up {
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
         stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
+        if self.start_empty {
+            moving::accept(&application, &state)?;
+        }
         let socket = serve::bind_socket(&state::control_socket(state.path()))?;
         let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;

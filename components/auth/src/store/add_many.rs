@@ -1,0 +1,79 @@
+//! Accounts of another system, many at one time.
+//!
+//! What is there already is asked for in one batch, and the records of new numbers are written in one; nobody else can
+//! write those. Whose an e-mail is decides a compare-and-swap for each, as ever: somebody may register it meanwhile.
+
+use super::{Entry, Store, has, parse, refused, user_key};
+use crate::account::{Account, Key};
+use crate::bindings::accounts::Error;
+use crate::bindings::batch;
+use std::collections::HashMap;
+
+/// What became of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is new.
+    Now,
+    /// It was there.
+    There,
+    /// Its e-mail is that of another account.
+    EmailTaken,
+    /// Its number is that of another account.
+    IdTaken,
+}
+
+impl Store {
+    /// Adds these accounts; with `dry_run` only says what would become of them.
+    pub(crate) fn add_many(&self, accounts: &[(Key, Account)], now: u64, dry_run: bool) -> Result<Vec<Added>, Error> {
+        let keys = accounts.iter().flat_map(|(key, account)| [key.as_str().to_owned(), user_key(&account.id)]);
+        let keys: Vec<String> = keys.collect();
+        let mut found: HashMap<String, Vec<u8>> = HashMap::new();
+        // A batch of the store has at most a thousand keys.
+        for keys in keys.chunks(1000) {
+            let values = batch::get_many(&self.0, keys).map_err(refused)?;
+            found.extend(values.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        }
+        let (mut added, mut records) = (Vec::new(), Vec::new());
+        for (key, account) in accounts {
+            let user = user_key(&account.id);
+            let there: Option<Account> = parse(&user, found.get(&user).cloned())?;
+            let entry: Option<Entry> = parse(key.as_str(), found.get(key.as_str()).cloned())?;
+            let leads_here = entry.as_ref().is_some_and(|entry| entry.id() == account.id);
+            added.push(match (there, entry) {
+                // What an interrupted one has left, whose e-mail does not lead to it yet, is written again.
+                (Some(there), None) if has(&there, key) && there.deleted.is_none() => Added::Now,
+                (Some(there), _) if leads_here && has(&there, key) => Added::There,
+                (Some(_), _) => Added::IdTaken,
+                (None, Some(_)) if leads_here => Added::There,
+                (None, Some(_)) if self.by_email(key)?.is_some() => Added::EmailTaken,
+                (None, _) => Added::Now,
+            });
+            if !dry_run && added.last() == Some(&Added::Now) {
+                records.push((user, json(account)?));
+            }
+        }
+        if dry_run {
+            return Ok(added);
+        }
+        for records in records.chunks(1000) {
+            batch::set_many(&self.0, records).map_err(refused)?;
+        }
+        for ((key, account), added) in accounts.iter().zip(&mut added).filter(|(_, added)| **added == Added::Now) {
+            match self.claim(key, &account.id, now) {
+                Ok(true) => {}
+                // The same account, added by somebody else at the same time.
+                Ok(false) => *added = Added::There,
+                Err(Error::EmailTaken) => {
+                    self.delete(&user_key(&account.id))?;
+                    *added = Added::EmailTaken;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(added)
+    }
+}
+
+fn json(account: &Account) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(account).map_err(|error| super::unexpected("an account", &error))
+}

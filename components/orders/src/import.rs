@@ -1,0 +1,318 @@
+//! Orders of the NestJS system that this store replaces, from its PostgreSQL: `souk:imports/rows`.
+//!
+//! Numbers, dates, charges and receipts are kept. What our checks refuse and old rows have is taken so:
+//!
+//! | there | here |
+//! |---|---|
+//! | the total is not the sum of the lines (of several it was that of the last) | the sum, which is what was charged |
+//! | PAID without a charge | PAID with the charge `imported-NUMBER`, which the payment provider does not know |
+//! | PENDING, and paid | PAID |
+//! | lines have no name | the catalogue's name of today, or `Product 17` where it has none |
+//! | a total of zero, no lines and no items, a quantity or price out of bounds | no order: the row is kept in `imported_orders` |
+//!
+//! So the products come first. Nobody owns an order of that system: administrators see them.
+
+use crate::bindings::catalog;
+use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
+use crate::{Component, currency, sql, time};
+use serde_json::{Value as Json, json};
+use souk_database::{Database, Rows, Value};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// Prisma's tables. Lines are grouped once: they have no index by their order there.
+const QUERY: &str = r#"SELECT o.id, o."totalAmount", o."totalItems", o.status, o.paid, o."paidAt", o."stripeChargeId",
+    o."createdAt", o."updatedAt", r."receiptUrl", i.items
+FROM "Order" o
+LEFT JOIN "OrderReceipt" r ON r."orderId" = o.id
+LEFT JOIN (
+    SELECT "orderId", json_agg(json_build_object('productId', "productId", 'quantity', quantity, 'price', price) ORDER BY id) AS items
+    FROM "OrderItem" GROUP BY "orderId"
+) i ON i."orderId" = o.id
+ORDER BY o."createdAt", o.id"#;
+
+/// What the schema takes.
+const MAX_CENTS: i64 = 999_999_999_999_999;
+const MAX_LINES: usize = 1000;
+const MAX_QUANTITY: i64 = 1_000_000;
+
+/// A line, without its name.
+#[derive(Debug, Clone, PartialEq)]
+struct Line {
+    product: i64,
+    quantity: i64,
+    cents: i64,
+}
+
+/// An order as it will be stored.
+#[derive(Debug, PartialEq)]
+struct Imported {
+    id: String,
+    total_cents: i64,
+    total_items: i64,
+    status: &'static str,
+    paid_at: Option<String>,
+    charge: Option<String>,
+    receipt: Option<String>,
+    created_at: String,
+    updated_at: String,
+    lines: Vec<Line>,
+    /// What is not as it was.
+    notes: Vec<String>,
+}
+
+/// What a row is.
+#[derive(Debug, PartialEq)]
+enum Read {
+    Order(Box<Imported>),
+    /// An order that can be none here: its number, and why.
+    Archive(String, String),
+    Refused(String),
+}
+
+impl Guest for Component {
+    fn kinds() -> Vec<Kind> {
+        vec![Kind {
+            name: "orders".into(),
+            about: "the orders of the NestJS system's orders-ms, with lines and receipts; after the products".into(),
+            sources: vec![Source { system: System::Postgres, read: QUERY.into() }],
+            in_order: true,
+            distinct: None,
+        }]
+    }
+
+    fn take(kind: String, rows: Vec<String>, dry_run: bool) -> Result<Vec<Verdict>, String> {
+        if kind != "orders" {
+            return Err(format!("there are no `{kind}` here"));
+        }
+        let currency = currency::of_prices().map_err(|_| "the variable `currency` is not set right".to_owned())?;
+        let database = Database::open().map_err(text)?;
+        take(&database, &rows, &currency, names, dry_run)
+    }
+}
+
+/// Takes rows into this database; `names` asks the catalogue.
+pub(crate) fn take(
+    database: &Database,
+    rows: &[String],
+    currency: &str,
+    names: impl FnOnce(&BTreeSet<i64>) -> Result<HashMap<i64, String>, String>,
+    dry_run: bool,
+) -> Result<Vec<Verdict>, String> {
+    let read: Vec<Read> = rows.iter().map(|row| order(row)).collect();
+    let ids: Vec<&str> = read
+        .iter()
+        .filter_map(|row| match row {
+            Read::Order(order) => Some(order.id.as_str()),
+            Read::Archive(id, _) => Some(id.as_str()),
+            Read::Refused(_) => None,
+        })
+        .collect();
+    let known = Value::Text(json!(ids).to_string());
+    let mut there = texts(database.query(sql::import::STORED, &[known]))?;
+    let products: BTreeSet<i64> = read
+        .iter()
+        .filter_map(|row| if let Read::Order(order) = row { Some(order) } else { None })
+        .filter(|order| !there.contains(&order.id))
+        .flat_map(|order| order.lines.iter().map(|line| line.product))
+        .collect();
+    let names = if products.is_empty() { HashMap::new() } else { names(&products)? };
+    let (mut verdicts, mut orders, mut lines, mut charges, mut archive) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (row, read) in rows.iter().zip(read) {
+        verdicts.push(match read {
+            Read::Refused(why) => Verdict::Refused(why),
+            Read::Archive(id, _) if !there.insert(id.clone()) => Verdict::There,
+            Read::Archive(id, why) => {
+                archive.push(json!({ "id": id, "reason": why, "source": row }));
+                Verdict::Changed(format!("it is kept in the table imported_orders: {why}"))
+            }
+            Read::Order(order) if !there.insert(order.id.clone()) => Verdict::There,
+            Read::Order(order) => {
+                let mut notes = order.notes.clone();
+                for (n, line) in order.lines.iter().enumerate() {
+                    let name = names.get(&line.product).cloned().unwrap_or_else(|| {
+                        notes.push(format!(
+                            "the catalogue has no product {}, so its line has no other name",
+                            line.product
+                        ));
+                        format!("Product {}", line.product)
+                    });
+                    lines.push(json!({
+                        "order": order.id, "line": n, "product": line.product,
+                        "name": name, "cents": line.cents, "quantity": line.quantity,
+                    }));
+                }
+                if let (Some(charge), Some(at)) = (&order.charge, &order.paid_at) {
+                    charges.push(json!({
+                        "id": charge, "order": order.id, "cents": order.total_cents, "receipt": order.receipt, "at": at,
+                    }));
+                }
+                orders.push(json!({
+                    "n": orders.len(), "id": order.id, "currency": currency, "total": order.total_cents,
+                    "items": order.total_items, "status": order.status, "paid": order.paid_at,
+                    "charge": order.charge, "receipt": order.receipt,
+                    "created": order.created_at, "updated": order.updated_at,
+                }));
+                if notes.is_empty() { Verdict::Taken } else { Verdict::Changed(notes.join("; ")) }
+            }
+        });
+    }
+    if !dry_run {
+        let json = |rows: Vec<Json>| [Value::Text(Json::Array(rows).to_string())];
+        let stored = database.transaction(|tx| {
+            tx.query(sql::import::ORDERS, &json(orders))?;
+            tx.query(sql::import::LINES, &json(lines))?;
+            tx.query(sql::import::CHARGES, &json(charges))?;
+            tx.query(sql::import::ARCHIVE, &json(archive)).map(drop)
+        });
+        stored.map_err(text)?;
+    }
+    Ok(verdicts)
+}
+
+/// The names of products, as far as the catalogue has them.
+fn names(products: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
+    let ids: Vec<u64> = products.iter().filter_map(|id| u64::try_from(*id).ok()).collect();
+    let mut names = HashMap::new();
+    let mut note =
+        |product: catalog::Product| names.insert(i64::try_from(product.id).unwrap_or_default(), product.name);
+    for ids in ids.chunks(1000) {
+        match catalog::validate(ids) {
+            Ok(products) => products.into_iter().for_each(|product| drop(note(product))),
+            // One of them is gone; the others are asked for one by one.
+            Err(catalog::Error::NotFound) => {
+                for id in ids {
+                    match catalog::get(*id) {
+                        Ok(product) => drop(note(product)),
+                        Err(catalog::Error::NotFound) => {}
+                        Err(_) => return Err("the catalogue does not answer".into()),
+                    }
+                }
+            }
+            Err(_) => return Err("the catalogue does not answer".into()),
+        }
+    }
+    Ok(names)
+}
+
+/// What a row is.
+fn order(row: &str) -> Read {
+    let Ok(row) = serde_json::from_str::<Json>(row) else { return Read::Refused("it is no JSON object".into()) };
+    let text = |key: &str| row.get(key).and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let Some(id) = text("id").map(|id| id.to_lowercase()).filter(|id| id.len() == 36) else {
+        return Read::Refused("its `id` is no UUID".into());
+    };
+    let Some(created_at) = text("createdAt").and_then(|text| moment(&text)) else {
+        return Read::Refused("its `createdAt` is no moment".into());
+    };
+    let lines = match lines(&row) {
+        Ok(lines) => lines,
+        Err(why) => return Read::Archive(id, why),
+    };
+    let mut notes = Vec::new();
+    let total = row.get("totalAmount").and_then(Json::as_f64).and_then(cents);
+    let sum = lines.iter().map(|line| line.cents.saturating_mul(line.quantity)).fold(0_i64, i64::saturating_add);
+    let total_cents = if lines.is_empty() { total.unwrap_or(0) } else { sum };
+    if !(1..=MAX_CENTS).contains(&total_cents) {
+        return Read::Archive(id, format!("its total is {total_cents} cents"));
+    }
+    if total != Some(total_cents) {
+        let was = row.get("totalAmount").map_or("missing".to_owned(), Json::to_string);
+        notes.push(format!("its total was {was}, and is the sum of its lines, {total_cents} cents"));
+    }
+    let total_items = match lines.is_empty() {
+        true => row.get("totalItems").and_then(Json::as_i64).unwrap_or(0),
+        false => lines.iter().map(|line| line.quantity).sum(),
+    };
+    if !(1..=1_000_000_000).contains(&total_items) {
+        return Read::Archive(id, format!("it has {total_items} items"));
+    }
+    let updated_at = text("updatedAt").and_then(|text| moment(&text)).unwrap_or_else(|| created_at.clone());
+    let (was, paid) = (text("status").unwrap_or_default(), row.get("paid") == Some(&Json::Bool(true)));
+    let charge = text("stripeChargeId");
+    let is_paid = paid || charge.is_some();
+    let status = match was.as_str() {
+        "PAID" => "PAID",
+        "PENDING" if is_paid => {
+            notes.push("it was PENDING and paid, and is PAID".into());
+            "PAID"
+        }
+        "PENDING" => "PENDING",
+        "DELIVERED" => "DELIVERED",
+        "CANCELLED" => "CANCELLED",
+        _ => return Read::Refused(format!("its `status` is {was:?}")),
+    };
+    if status == "CANCELLED" && is_paid {
+        notes.push("it is CANCELLED and was paid: see whether that was given back".into());
+    }
+    let (paid_at, charge) = match (is_paid || status == "PAID", charge) {
+        (false, _) => (None, None),
+        (true, charge) => {
+            let at = text("paidAt").and_then(|text| moment(&text)).unwrap_or_else(|| updated_at.clone());
+            let charge = charge.unwrap_or_else(|| {
+                notes.push("it was paid and had no charge: it has one that the payment provider does not know".into());
+                format!("imported-{id}")
+            });
+            (Some(at), Some(charge))
+        }
+    };
+    let receipt = text("receiptUrl");
+    Read::Order(Box::new(Imported {
+        id,
+        total_cents,
+        total_items,
+        status,
+        paid_at,
+        charge,
+        receipt,
+        created_at,
+        updated_at,
+        lines,
+        notes,
+    }))
+}
+
+/// The lines of a row, or what no line here may be.
+fn lines(row: &Json) -> Result<Vec<Line>, String> {
+    let lines = row.get("items").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    if lines.len() > MAX_LINES {
+        return Err(format!("it has {} lines", lines.len()));
+    }
+    lines
+        .iter()
+        .map(|line| {
+            let number = |key: &str| line.get(key).and_then(Json::as_i64);
+            let quantity = number("quantity").filter(|quantity| (1..=MAX_QUANTITY).contains(quantity));
+            Ok(Line {
+                product: number("productId").ok_or("a line has no `productId`")?,
+                quantity: quantity.ok_or("a line has a quantity out of bounds")?,
+                cents: line.get("price").and_then(Json::as_f64).and_then(cents).ok_or("a line has no price")?,
+            })
+        })
+        .collect()
+}
+
+/// An amount in cents, rounded: it was a float there.
+fn cents(amount: f64) -> Option<i64> {
+    let cents = (amount * 100.0).round();
+    (0.0..=MAX_CENTS as f64).contains(&cents).then_some(cents as i64)
+}
+
+/// A moment of PostgreSQL's `timestamp(3)`, which was UTC, as it is stored here.
+fn moment(text: &str) -> Option<String> {
+    let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text).replace(' ', "T");
+    let (second, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let moment = format!("{second}.{fraction:0<3.3}Z");
+    time::is_timestamp(&moment).then_some(moment)
+}
+
+fn texts(rows: Result<Rows, souk_database::Error>) -> Result<HashSet<String>, String> {
+    rows.map_err(text)?.map(|mut row| row.text().map_err(text)).collect()
+}
+
+fn text(error: souk_database::Error) -> String {
+    match error {
+        souk_database::Error::Unavailable => "the orders' database does not answer".into(),
+        souk_database::Error::Internal => "the orders' database refused a row; its log says which".into(),
+    }
+}

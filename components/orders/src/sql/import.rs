@@ -1,0 +1,50 @@
+//! The statements of an import. Each takes many rows, as a JSON array of objects.
+
+use souk_database::Statement;
+
+/// Parameters: numbers, as a JSON array. Those that are there, as orders or kept besides.
+pub(crate) const STORED: Statement = Statement::each(
+    "SELECT id FROM orders WHERE id IN (SELECT value FROM json_each(?1)) \
+     UNION SELECT id FROM imported_orders WHERE id IN (SELECT value FROM json_each(?1))",
+    "WITH wanted AS (SELECT value AS id FROM jsonb_array_elements_text($1::text::jsonb)) \
+     SELECT id FROM orders JOIN wanted USING (id) UNION SELECT id FROM imported_orders JOIN wanted USING (id)",
+);
+
+/// Parameters: orders.
+pub(crate) const ORDERS: Statement = Statement::each(
+    "INSERT INTO orders (id, currency, total_cents, total_items, status, paid_at, charge_id, receipt_url, created_at, \
+     updated_at) SELECT value->>'id', value->>'currency', value->>'total', value->>'items', value->>'status', \
+     value->>'paid', value->>'charge', value->>'receipt', value->>'created', value->>'updated' \
+     FROM json_each(?1) ORDER BY value->>'n'",
+    "INSERT INTO orders (id, currency, total_cents, total_items, status, paid_at, charge_id, receipt_url, created_at, \
+     updated_at) SELECT id, currency, total, items, status, paid, charge, receipt, created, updated \
+     FROM jsonb_to_recordset($1::text::jsonb) AS new (n integer, id text, currency text, total bigint, items bigint, \
+     status text, paid timestamptz, charge text, receipt text, created timestamptz, updated timestamptz) ORDER BY n",
+);
+
+/// Parameters: lines.
+pub(crate) const LINES: Statement = Statement::each(
+    "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) SELECT value->>'order', \
+     value->>'line', value->>'product', value->>'name', value->>'cents', value->>'quantity' FROM json_each(?1)",
+    "INSERT INTO order_items (order_id, line, product_id, name, unit_cents, quantity) \
+     SELECT \"order\", line, product, name, cents, quantity FROM jsonb_to_recordset($1::text::jsonb) \
+     AS new (\"order\" text, line integer, product bigint, name text, cents bigint, quantity integer)",
+);
+
+/// Parameters: charges. One that is known already is some order's.
+pub(crate) const CHARGES: Statement = Statement::each(
+    "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) SELECT value->>'id', \
+     value->>'order', value->>'cents', 0, value->>'receipt', value->>'at' FROM json_each(?1) WHERE true \
+     ON CONFLICT (id) DO NOTHING",
+    "INSERT INTO charges (id, order_id, amount_cents, refunded_cents, receipt_url, at) \
+     SELECT id, \"order\", cents, 0, receipt, at FROM jsonb_to_recordset($1::text::jsonb) \
+     AS new (id text, \"order\" text, cents bigint, receipt text, at timestamptz) ON CONFLICT (id) DO NOTHING",
+);
+
+/// Parameters: rows that are no orders, with the reasons.
+pub(crate) const ARCHIVE: Statement = Statement::each(
+    "INSERT INTO imported_orders (id, reason, source) SELECT value->>'id', value->>'reason', value->>'source' \
+     FROM json_each(?1)",
+    "INSERT INTO imported_orders (id, reason, source) SELECT id, reason, source \
+     FROM jsonb_to_recordset($1::text::jsonb) AS new (id text, reason text, source text)",
+);

@@ -1,0 +1,112 @@
+//! Old orders, on both databases.
+
+use super::both;
+use crate::bindings::imports::Verdict;
+use crate::import::take;
+use serde_json::json;
+use souk_database::Database;
+use std::collections::{BTreeSet, HashMap};
+
+fn id(n: u32) -> String {
+    format!("00000000-0000-4000-8000-{n:012}")
+}
+
+/// A row as PostgreSQL gives it, with changes.
+fn row(n: u32, changes: serde_json::Value) -> String {
+    let mut row = json!({
+        "id": id(n), "totalAmount": 20.5, "totalItems": 3, "status": "PENDING", "paid": false, "paidAt": null,
+        "stripeChargeId": null, "createdAt": "2024-02-27T15:50:27.5", "updatedAt": "2024-02-28T15:50:27",
+        "receiptUrl": null,
+        "items": [{ "productId": 1, "quantity": 2, "price": 10.0 }, { "productId": 9, "quantity": 1, "price": 0.5 }],
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        row[key] = value.clone();
+    }
+    row.to_string()
+}
+
+fn names(ids: &BTreeSet<i64>) -> Result<HashMap<i64, String>, String> {
+    Ok(ids.iter().map(|id| (*id, format!("Thing {id}"))).collect())
+}
+
+fn import(db: &Database, rows: &[String], dry_run: bool) -> Vec<Verdict> {
+    take(db, rows, "usd", names, dry_run).unwrap()
+}
+
+fn texts(db: &Database, sql: &'static str) -> Vec<String> {
+    db.query(sql, &[]).unwrap().map(|mut row| row.text().unwrap()).collect()
+}
+
+#[test]
+fn an_old_order_is_one_of_ours_with_its_number_dates_charge_and_receipt() {
+    let paid = json!({
+        "status": "PAID", "paid": true, "paidAt": "2024-02-27T16:00:00.123", "stripeChargeId": "ch_1",
+        "receiptUrl": "https://pay.example/r",
+    });
+    for db in both() {
+        let rows = [row(1, json!({})), row(2, paid.clone())];
+        assert!(matches!(import(&db, &rows, true)[..], [Verdict::Taken, Verdict::Taken]));
+        assert_eq!(texts(&db, "SELECT id FROM orders"), Vec::<String>::new());
+        assert!(matches!(import(&db, &rows, false)[..], [Verdict::Taken, Verdict::Taken]));
+        assert!(matches!(import(&db, &rows, false)[..], [Verdict::There, Verdict::There]));
+        assert_eq!(texts(&db, "SELECT id FROM orders ORDER BY seq"), [id(1), id(2)]);
+        let order = crate::store::find(&db, &id(2), None).unwrap();
+        assert_eq!((order.total.cents, order.total_items, order.owner), (2050, 3, None));
+        assert_eq!(order.paid_at.as_deref(), Some("2024-02-27T16:00:00.123Z"));
+        assert_eq!(order.receipt_url.as_deref(), Some("https://pay.example/r"));
+        assert_eq!((order.created_at.as_str(), order.charge_id.as_deref()), ("2024-02-27T15:50:27.500Z", Some("ch_1")));
+        assert_eq!(texts(&db, "SELECT name FROM order_items WHERE line = 1"), ["Thing 9", "Thing 9"]);
+        assert_eq!(texts(&db, "SELECT order_id FROM charges"), [id(2)]);
+    }
+}
+
+#[test]
+fn what_our_checks_refuse_is_taken_as_the_table_says() {
+    for (changes, expected, status) in [
+        (json!({ "totalAmount": 0.5 }), "its total was 0.5, and is the sum of its lines, 2050 cents", "PENDING"),
+        (json!({ "status": "PAID" }), "it was paid and had no charge", "PAID"),
+        (json!({ "paid": true, "stripeChargeId": "ch_2" }), "it was PENDING and paid", "PAID"),
+        (json!({ "status": "CANCELLED", "stripeChargeId": "ch_3" }), "see whether that was given back", "CANCELLED"),
+    ] {
+        for db in both() {
+            let verdicts = import(&db, &[row(1, changes.clone())], false);
+            assert!(matches!(&verdicts[..], [Verdict::Changed(why)] if why.contains(expected)), "{verdicts:?}");
+            assert_eq!(texts(&db, "SELECT status FROM orders"), [status]);
+        }
+    }
+}
+
+#[test]
+fn what_can_be_no_order_is_kept_whole_and_what_is_none_is_refused() {
+    for db in both() {
+        let rows = [
+            row(1, json!({ "totalAmount": 0, "items": null })),
+            row(2, json!({ "items": [{ "productId": 1, "quantity": 0, "price": 1.0 }] })),
+            row(3, json!({ "items": [{ "productId": 1, "quantity": 1, "price": -1.0 }] })),
+            row(4, json!({ "status": "LOST" })),
+            row(5, json!({ "createdAt": "soon" })),
+            "{".to_owned(),
+        ];
+        let verdicts = import(&db, &rows, false);
+        assert!(
+            verdicts[..3].iter().all(|one| matches!(one, Verdict::Changed(why) if why.contains("imported_orders")))
+        );
+        assert!(verdicts[3..].iter().all(|one| matches!(one, Verdict::Refused(_))), "{verdicts:?}");
+        assert_eq!(texts(&db, "SELECT reason FROM imported_orders ORDER BY id").len(), 3);
+        assert!(
+            texts(&db, "SELECT source FROM imported_orders WHERE reason LIKE 'its total is 0%'")[0].contains(&id(1))
+        );
+        assert_eq!(texts(&db, "SELECT id FROM orders"), Vec::<String>::new());
+        assert!(matches!(import(&db, &rows, false)[0], Verdict::There));
+    }
+}
+
+#[test]
+fn a_line_whose_product_is_gone_has_its_number_for_a_name() {
+    for db in both() {
+        let none = |_: &BTreeSet<i64>| Ok(HashMap::from([(1, "Mug".to_owned())]));
+        let verdicts = take(&db, &[row(1, json!({}))], "usd", none, false).unwrap();
+        assert!(matches!(&verdicts[..], [Verdict::Changed(why)] if why.contains("no product 9")), "{verdicts:?}");
+        assert_eq!(texts(&db, "SELECT name FROM order_items ORDER BY line"), ["Mug", "Product 9"]);
+    }
+}

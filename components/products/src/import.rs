@@ -1,0 +1,219 @@
+//! Products of the NestJS system that this store replaces, from its SQLite: `souk:imports/rows`.
+//!
+//! Numbers and dates are kept. A catalogue that has only the 47 examples takes none: they have the numbers that a shop's
+//! own products have.
+
+use crate::bindings::imports::{Guest, Kind, Source, System, Verdict};
+use crate::{Catalog, MAX_PRICE_CENTS, sql};
+use serde_json::{Value as Json, json};
+use souk_database::{Database, Value};
+use std::collections::{HashMap, HashSet};
+
+/// Prisma's table.
+const QUERY: &str = r#"SELECT id, name, price, available, createdAt, updatedAt FROM "Product" ORDER BY id"#;
+
+/// How many examples there are, whose numbers begin at 1.
+const EXAMPLES: i64 = 47;
+
+/// A product as it is stored.
+#[derive(Debug, PartialEq)]
+struct Product {
+    id: i64,
+    name: String,
+    cents: i64,
+    available: bool,
+    created_at: String,
+    updated_at: String,
+}
+
+impl Guest for Catalog {
+    fn kinds() -> Vec<Kind> {
+        vec![Kind {
+            name: "products".into(),
+            about: "the products of the NestJS system's products-ms, with their numbers".into(),
+            sources: vec![Source { system: System::Sqlite, read: QUERY.into() }],
+            in_order: true,
+            distinct: None,
+        }]
+    }
+
+    fn take(kind: String, rows: Vec<String>, dry_run: bool) -> Result<Vec<Verdict>, String> {
+        if kind != "products" {
+            return Err(format!("there are no `{kind}` here"));
+        }
+        let database = Database::open().map_err(text)?;
+        take(&database, &rows, dry_run)
+    }
+}
+
+/// Takes rows into this database.
+pub(crate) fn take(database: &Database, rows: &[String], dry_run: bool) -> Result<Vec<Verdict>, String> {
+    if has_only_examples(database)? {
+        return Err(
+            "the catalogue has the example products and no others\n  fix: stop the application, run `souk seed \
+                    --remove`, and start it with SPIN_VARIABLE_SEED=false"
+                .into(),
+        );
+    }
+    let parsed: Vec<Result<(Product, Option<String>), String>> = rows.iter().map(|row| product(row)).collect();
+    let ids: Vec<i64> = parsed.iter().filter_map(|row| Some(row.as_ref().ok()?.0.id)).collect();
+    let there = stored(database, &ids)?;
+    let (mut verdicts, mut new, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for row in parsed {
+        verdicts.push(match row {
+            Err(why) => Verdict::Refused(why),
+            Ok((product, note)) => match there.get(&product.id) {
+                Some((name, created)) if *name == product.name && *created == product.created_at => Verdict::There,
+                Some((name, _)) => Verdict::Refused(format!("the store has another product {}: {name:?}", product.id)),
+                None if !seen.insert(product.id) => Verdict::Refused("a row before it has the same id".into()),
+                None => {
+                    new.push(json!({
+                        "id": product.id, "name": product.name, "cents": product.cents,
+                        "available": product.available,
+                        "created": product.created_at, "updated": product.updated_at,
+                    }));
+                    note.map_or(Verdict::Taken, Verdict::Changed)
+                }
+            },
+        });
+    }
+    if !dry_run && !new.is_empty() {
+        database.query(sql::IMPORT, &[Value::Text(Json::Array(new).to_string())]).map_err(text)?;
+        database.query(sql::GO_ON_COUNTING, &[]).map_err(text)?;
+    }
+    Ok(verdicts)
+}
+
+fn has_only_examples(database: &Database) -> Result<bool, String> {
+    let mut rows = database.query(sql::EXAMPLES, &[]).map_err(text)?;
+    let Some(mut row) = rows.next() else { return Ok(false) };
+    let (all, examples): (i64, i64) = (row.integer().map_err(text)?, row.integer().map_err(text)?);
+    Ok(all > 0 && all == examples && all <= EXAMPLES)
+}
+
+/// Name and date of the products with these numbers, whether they are available or not.
+fn stored(database: &Database, ids: &[i64]) -> Result<HashMap<i64, (String, String)>, String> {
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let rows = database.query(sql::STORED, &[Value::Text(format!("[{list}]"))]).map_err(text)?;
+    let read = rows.map(|mut row| Ok((row.integer()?, (row.text()?, row.text()?))));
+    read.collect::<Result<_, souk_database::Error>>().map_err(text)
+}
+
+/// The product of a row, and what is not as it was; or why it is none.
+fn product(row: &str) -> Result<(Product, Option<String>), String> {
+    let row: Json = serde_json::from_str(row).map_err(|_| "it is no JSON object".to_owned())?;
+    let id = row.get("id").and_then(Json::as_i64).filter(|id| *id > 0).ok_or("its `id` is no positive number")?;
+    let name = row.get("name").and_then(Json::as_str).filter(|name| !name.is_empty()).ok_or("its `name` is empty")?;
+    if name.contains('\0') {
+        return Err("its `name` has the character U+0000".into());
+    }
+    let price =
+        row.get("price").and_then(Json::as_f64).filter(|price| *price >= 0.0).ok_or("its `price` is no amount")?;
+    let exact = price * 100.0;
+    let cents = exact.round();
+    if cents > MAX_PRICE_CENTS as f64 {
+        return Err(format!("its `price` is more than {MAX_PRICE_CENTS} cents"));
+    }
+    let note = ((exact - cents).abs() > 1e-6).then(|| format!("its price was {price}, and is {} cents", cents as i64));
+    let available = match row.get("available") {
+        Some(Json::Bool(available)) => *available,
+        Some(Json::Number(number)) => number.as_i64() != Some(0),
+        _ => true,
+    };
+    let created_at = time(row.get("createdAt")).ok_or("its `createdAt` is no moment")?;
+    let updated_at = time(row.get("updatedAt")).unwrap_or_else(|| created_at.clone());
+    Ok((Product { id, name: name.to_owned(), cents: cents as i64, available, created_at, updated_at }, note))
+}
+
+/// A moment as it is stored: Prisma writes milliseconds since 1970, and SQL that somebody wrote by hand texts.
+fn time(value: Option<&Json>) -> Option<String> {
+    match value? {
+        Json::Number(millis) => from_millis(millis.as_i64()?),
+        Json::String(text) => from_text(text),
+        _ => None,
+    }
+}
+
+/// `2024-02-27T15:50:27.545Z` of milliseconds since 1970.
+fn from_millis(millis: i64) -> Option<String> {
+    let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
+    // Days since 0000-03-01, in eras of 400 years: http://howardhinnant.github.io/date_algorithms.html
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
+    (1..=9999)
+        .contains(&year)
+        .then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"))
+}
+
+/// The same of a text in UTC: `2024-02-27 15:50:27`, with or without `T`, fraction and `Z`.
+pub(crate) fn from_text(text: &str) -> Option<String> {
+    let text = text.trim().trim_end_matches('Z').trim_end_matches("+00:00");
+    let (date, rest) = text.split_at_checked(10)?;
+    let time = rest.strip_prefix(['T', ' '])?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let form = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text.bytes().zip(form.bytes()).all(|(b, f)| if f == b'0' { b.is_ascii_digit() } else { b == f })
+    };
+    let fits = form(date, "0000-00-00") && form(time, "00:00:00") && fraction.bytes().all(|b| b.is_ascii_digit());
+    fits.then(|| format!("{date}T{time}.{:0<3.3}Z", fraction))
+}
+
+fn text(error: souk_database::Error) -> String {
+    match error {
+        souk_database::Error::Unavailable => "the catalogue's database does not answer".into(),
+        souk_database::Error::Internal => "the catalogue's database refused a row; its log says which".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_as_prisma_writes_it_is_a_product() {
+        let row = r#"{"id":3,"name":"Monitor","price":150.25,"available":1,"createdAt":1709049027545,"updatedAt":"2024-02-27 15:50:28"}"#;
+        let (product, note) = product(row).unwrap();
+        assert_eq!((product.id, product.cents, product.available, note), (3, 15025, true, None));
+        assert_eq!(product.created_at, "2024-02-27T15:50:27.545Z");
+        assert_eq!(product.updated_at, "2024-02-27T15:50:28.000Z");
+    }
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        for (millis, expected) in [
+            (0, Some("1970-01-01T00:00:00.000Z")),
+            (-1, Some("1969-12-31T23:59:59.999Z")),
+            (951_782_400_000, Some("2000-02-29T00:00:00.000Z")),
+            (4_102_444_799_999, Some("2099-12-31T23:59:59.999Z")),
+            (i64::MAX, None),
+        ] {
+            assert_eq!(from_millis(millis).as_deref(), expected);
+        }
+        assert_eq!(from_text("yesterday"), None);
+        assert_eq!(from_text("2024-02-27T15:50:27.5").as_deref(), Some("2024-02-27T15:50:27.500Z"));
+    }
+
+    #[test]
+    fn what_is_no_product_is_refused_with_the_reason_and_a_price_is_rounded_aloud() {
+        for (row, why) in [
+            (r#"{"id":0,"name":"x","price":1,"createdAt":0}"#, "`id`"),
+            (r#"{"id":1,"name":"","price":1,"createdAt":0}"#, "`name`"),
+            (r#"{"id":1,"name":"x","price":-1,"createdAt":0}"#, "`price`"),
+            (r#"{"id":1,"name":"x","price":1}"#, "`createdAt`"),
+            ("7", "`id`"),
+        ] {
+            assert!(product(row).unwrap_err().contains(why), "{row}");
+        }
+        let (product, note) = product(r#"{"id":1,"name":"x","price":1.005,"createdAt":0}"#).unwrap();
+        assert!(note.unwrap().contains("1.005") && (100..=101).contains(&product.cents));
+    }
+}

@@ -1,0 +1,140 @@
+//! Moving a component's database from SQLite to PostgreSQL.
+//!
+//! The component's migrations make the tables there; what is in the tables here is copied, and both are compared at the
+//! end. Tables that triggers write (counts, for example) are left to the triggers there: SQLite says which those are, when
+//! it compiles a write to each table. Rows go in as JSON, which PostgreSQL converts to its own types, so a column may be
+//! `INTEGER` here and `BOOLEAN` there, or text here and a timestamp there.
+//!
+//! A copy that has broken off is begun again: rows that are there already are left alone. Nobody may write meanwhile; the
+//! caller holds the state folder.
+
+mod postgres;
+mod read;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use postgres::{Move, copy};
+pub use read::{read_postgres, read_sqlite};
+pub use sqlite::has_rows;
+
+use crate::migrations::MigrationError;
+use sha2::{Digest as _, Sha256};
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of copies of databases.
+    pub(crate) const FIXED_LIMITS = "moving";
+
+    /// The most rows in one statement.
+    const MAX_BATCH_ROWS: usize = 1_000, "rows";
+    /// About as many bytes of rows are in one statement; one row may have more.
+    const MAX_BATCH_BYTES: usize = 1 << 20, bytes;
+}
+
+/// Why a database was not copied. Rows that were copied stay, and the next try goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// The migrations did not run there.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// SQLite.
+    #[error("{file}: {cause}\n  fix: name the database's file with `--from file:PATH`, and let no host run on it")]
+    Source {
+        /// The file.
+        file: String,
+        /// What it says.
+        cause: String,
+    },
+    /// PostgreSQL.
+    #[error("{place}: {cause}\n  fix: correct what it says, and run the same copy again: it goes on where it was")]
+    Target {
+        /// The database, without a password.
+        place: String,
+        /// What it says.
+        cause: String,
+    },
+    /// A table has other columns.
+    #[error(
+        "table `{table}` {how}\n  fix: bring the SQLite database to the newest migrations (`souk migrate`), and let those \
+         for PostgreSQL make the same tables and columns"
+    )]
+    Tables {
+        /// The table.
+        table: String,
+        /// How they differ.
+        how: String,
+    },
+    /// The target is in use.
+    #[error(
+        "table `{table}` of {place} has rows, and no copy into it was begun from here\n  fix: name an empty database; what \
+         is there is somebody's"
+    )]
+    NotEmpty {
+        /// The database, without a password.
+        place: String,
+        /// A table with rows.
+        table: String,
+    },
+    /// The comparison.
+    #[error(
+        "table `{table}` has {here} rows in SQLite and {there} in PostgreSQL, or other values\n  fix: empty the PostgreSQL \
+         database and copy again; if it says this once more, report it"
+    )]
+    Differs {
+        /// The table.
+        table: String,
+        /// Rows in SQLite.
+        here: u64,
+        /// Rows in PostgreSQL.
+        there: u64,
+    },
+    /// The work was stopped.
+    #[error("the copy was stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl MoveError {
+    /// Whether nothing was copied yet.
+    pub fn came_before_any_row(&self) -> bool {
+        matches!(self, MoveError::Migration(_) | MoveError::Tables { .. } | MoveError::NotEmpty { .. })
+    }
+}
+
+/// What was copied of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The table.
+    pub table: String,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// How many rows there are, and a checksum that does not depend on their order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    rows: u64,
+    digest: (u128, u128),
+}
+
+impl Sum {
+    /// Adds a row: its values as text, in the order of the columns' names.
+    fn add<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>>) {
+        let mut row = Sha256::new();
+        for value in values {
+            match value {
+                None => row.update([0]),
+                Some(text) => {
+                    row.update([1]);
+                    row.update(text.len().to_le_bytes());
+                    row.update(text);
+                }
+            }
+        }
+        let digest = row.finalize();
+        let (high, low) = digest.split_at(16);
+        let number = |half: &[u8]| half.try_into().map_or(0, u128::from_le_bytes);
+        self.digest.0 = self.digest.0.wrapping_add(number(high));
+        self.digest.1 = self.digest.1.wrapping_add(number(low));
+        self.rows += 1;
+    }
+}

@@ -1,0 +1,200 @@
+//! What a SQLite database has: its tables, which of them triggers write, and their rows as JSON.
+
+use super::{MAX_BATCH_BYTES, MAX_BATCH_ROWS, Sum};
+use crate::sqlite::HISTORY_PREFIX;
+use parking_lot::Mutex;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc::Sender;
+
+/// A table to be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) name: String,
+    /// Its columns, in the order of their names.
+    pub(super) columns: Vec<String>,
+    /// The largest number that AUTOINCREMENT has given.
+    pub(super) last: Option<i64>,
+}
+
+/// Some rows of a table, or its end.
+pub(super) enum Part {
+    /// A JSON array of objects.
+    Rows { table: usize, json: String, rows: u64 },
+    /// All of the table has been read.
+    End { table: usize, sum: Sum },
+}
+
+/// A snapshot of a database.
+pub(super) struct Source(Connection);
+
+impl Source {
+    /// Opens the file and holds its state of now.
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Source> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.execute_batch("BEGIN")?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(Source(connection))
+    }
+
+    /// The tables to be copied: each after those that it refers to.
+    pub(super) fn tables(&mut self) -> rusqlite::Result<Vec<Table>> {
+        let names = self.names()?;
+        let written = self.written_by_triggers(&names)?;
+        let mut open: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for name in names.iter().filter(|name| !written.contains(*name)) {
+            let mut refers = self.0.prepare("SELECT \"table\" FROM pragma_foreign_key_list(?1)")?;
+            let parents = refers.query_map([name], |row| row.get::<_, String>(0))?;
+            let parents = parents.filter(|parent| !parent.as_ref().is_ok_and(|parent| parent == name));
+            open.insert(name.clone(), parents.collect::<Result<_, _>>()?);
+        }
+        let mut tables = Vec::new();
+        while !open.is_empty() {
+            let free = open.iter().find(|(_, parents)| parents.iter().all(|parent| !open.contains_key(parent)));
+            // In a circle PostgreSQL says which reference it misses.
+            let Some(name) = free.or_else(|| open.iter().next()).map(|(name, _)| name.clone()) else { break };
+            open.remove(&name);
+            tables.push(self.table(name)?);
+        }
+        Ok(tables)
+    }
+
+    fn table(&self, name: String) -> rusqlite::Result<Table> {
+        let mut columns = self.0.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY name")?;
+        let columns = columns.query_map([&name], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let counts: bool = self.0.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence')",
+            [],
+            |row| row.get(0),
+        )?;
+        let last = match counts {
+            true => {
+                self.0.query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1", [&name], |row| row.get(0))?
+            }
+            false => None,
+        };
+        Ok(Table { name, columns, last })
+    }
+
+    /// All tables but SQLite's own and those of the migrations.
+    fn names(&self) -> rusqlite::Result<Vec<String>> {
+        let mut names = self.0.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+        let names = names.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(names.into_iter().filter(|name| !name.starts_with("sqlite_") && !name.starts_with(HISTORY_PREFIX)).collect())
+    }
+
+    /// The tables that a write to another would write through a trigger. SQLite names them while it compiles the write.
+    fn written_by_triggers(&mut self, names: &[String]) -> rusqlite::Result<BTreeSet<String>> {
+        let written = Arc::new(Mutex::new(BTreeSet::new()));
+        let seen = written.clone();
+        self.0.authorizer(Some(move |context: AuthContext<'_>| {
+            let table = match context.action {
+                AuthAction::Insert { table_name } | AuthAction::Delete { table_name } => Some(table_name),
+                AuthAction::Update { table_name, .. } => Some(table_name),
+                _ => None,
+            };
+            if let (Some(table), Some(_)) = (table, context.accessor) {
+                seen.lock().insert(table.to_owned());
+            }
+            Authorization::Allow
+        }))?;
+        for name in names {
+            let table = quoted(name);
+            let column: String =
+                self.0.query_row("SELECT name FROM pragma_table_info(?1) LIMIT 1", [name], |row| row.get(0))?;
+            let column = quoted(&column);
+            for write in [
+                format!("INSERT INTO {table} DEFAULT VALUES"),
+                format!("UPDATE {table} SET {column} = {column}"),
+                format!("DELETE FROM {table}"),
+            ] {
+                self.0.prepare(&write)?;
+            }
+        }
+        self.0.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
+        Ok(Arc::try_unwrap(written).map_or_else(|shared| shared.lock().clone(), Mutex::into_inner))
+    }
+
+    /// Sends all rows of `tables`; ends early when nobody listens any more.
+    pub(super) fn send(&self, tables: &[Table], to: &Sender<Part>) -> rusqlite::Result<()> {
+        for (index, table) in tables.iter().enumerate() {
+            let columns: Vec<String> = table.columns.iter().map(|column| quoted(column)).collect();
+            let mut select = self.0.prepare(&format!("SELECT {} FROM {}", columns.join(", "), quoted(&table.name)))?;
+            let mut rows = select.query([])?;
+            let (mut sum, mut json, mut count) = (Sum::default(), String::new(), 0);
+            while let Some(row) = rows.next()? {
+                let values =
+                    (0..table.columns.len()).map(|n| row.get_ref(n).map(text)).collect::<Result<Vec<_>, _>>()?;
+                sum.add(values.iter().map(|value| value.as_ref().map(|(text, _)| text.as_str())));
+                json.push(if json.is_empty() { '[' } else { ',' });
+                let object: serde_json::Map<String, Value> = table
+                    .columns
+                    .iter()
+                    .cloned()
+                    .zip(values.into_iter().map(|value| value.map_or(Value::Null, |(_, json)| json)))
+                    .collect();
+                json.push_str(&Value::Object(object).to_string());
+                count += 1;
+                if count == MAX_BATCH_ROWS || json.len() >= MAX_BATCH_BYTES {
+                    let json = std::mem::take(&mut json) + "]";
+                    if to
+                        .blocking_send(Part::Rows { table: index, json, rows: std::mem::take(&mut count) as u64 })
+                        .is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+            if count > 0 {
+                let _ = to.blocking_send(Part::Rows { table: index, json: json + "]", rows: count as u64 });
+            }
+            if to.blocking_send(Part::End { table: index, sum }).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a database has rows besides what its migrations and triggers write. One that is missing, or is none, has none.
+/// Blocks on the disk.
+pub fn has_rows(path: &Path) -> bool {
+    let look = || -> rusqlite::Result<bool> {
+        let mut source = Source::open(path)?;
+        for table in source.tables()? {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(&table.name));
+            if source.0.query_row(&sql, [], |row| row.get(0))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    path.is_file() && look().unwrap_or(false)
+}
+
+/// A value as text, for the checksum, and as JSON; `None` for NULL.
+fn text(value: ValueRef<'_>) -> Option<(String, Value)> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some((number.to_string(), number.into())),
+        ValueRef::Real(number) => Some((number.to_string(), number.into())),
+        ValueRef::Text(bytes) => {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            Some((text.clone(), text.into()))
+        }
+        ValueRef::Blob(bytes) => {
+            let text = hex::encode(bytes);
+            Some((text.clone(), format!("\\x{text}").into()))
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,123 @@
+//! `souk import`: rows of another system, for the components that take them.
+
+use super::reach::{Reached, reach};
+use super::{AppArgs, default_url, fill_in, output};
+use crate::admin::call;
+use crate::app::App;
+use crate::fetch;
+use crate::imports::{Caller, INTERFACE, Kind, Outcome, Place, Run};
+use crate::telemetry::{self, Format};
+use clap::Args;
+use serde_json::value::RawValue;
+use souk_bindings::trace::Tracer;
+use souk_manifest::state;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::time::Instant;
+
+/// The arguments of `souk import`.
+#[derive(Debug, Args)]
+#[command(after_help = "A PLACE is a file of SQLite, a file with a JSON object a line (mongoexport's), \
+                  postgres://USER:PASSWORD@HOST/DATABASE,\nmongodb://HOST/DATABASE, or @FILE with a URL: other users can \
+                  see a password that stands on the command line.\nIt is read, and never written.\n\nThe application may \
+                  run. An import that broke off is run again: what is there already is left as it is.\n\nExample: souk \
+                  import users mongodb://127.0.0.1/AuthDB --dry-run")]
+pub(super) struct Import {
+    #[command(flatten)]
+    app: AppArgs,
+    /// What is imported; without it, what can be is listed
+    #[arg(requires = "place")]
+    name: Option<String>,
+    /// Where it is
+    place: Option<String>,
+    /// Only say what would be taken, and what refused
+    #[arg(long)]
+    dry_run: bool,
+    /// The file for rows that are refused, or not taken as they are, with the reason [default: NAME-refused.jsonl]
+    #[arg(long, value_name = "FILE")]
+    refusals: Option<PathBuf>,
+}
+
+/// A kind of rows and who takes them.
+struct Offer {
+    component: String,
+    interface: String,
+    kind: Kind,
+}
+
+impl Import {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let place = self.place.as_deref().map(Place::parse).transpose()?;
+        // A running host has its variables; whoever calls it need not have them too.
+        let manifest = self.app.read();
+        let state_dir = self.app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
+        let manifest = match manifest {
+            Err(errors) if !state::exists(&state_dir) => return Err(errors),
+            manifest => manifest,
+        };
+        let mut _log = None;
+        let (caller, listed) = match reach(&state_dir).await? {
+            Reached::Host(mut host) => {
+                let listed = host.list().await?;
+                (Caller::host(&state::control_socket(&state_dir)).await?, listed)
+            }
+            Reached::State(state) => {
+                let mut application = fill_in(manifest?, default_url(), state.secrets())?;
+                fetch::locate(&mut application, state.path());
+                _log = Some(telemetry::start("warn,guest=info,souk::app=error", Format::Text)?);
+                let app = App::start(application, &state, Tracer::off(), |_| {}).await?;
+                let listed = call::list(&app).await;
+                (Caller::App(app), listed)
+            }
+        };
+        let exporters: BTreeSet<(String, String)> = listed
+            .into_iter()
+            .filter(|one| one.interface.starts_with(INTERFACE))
+            .map(|one| (one.component, one.interface))
+            .collect();
+        let mut offers = Vec::new();
+        for (component, interface) in exporters {
+            let function = format!("{interface}#kinds");
+            let none = RawValue::from_string("{}".to_owned())?;
+            let kinds: Vec<Kind> = caller.call(0, &component, &function, none).await?;
+            for kind in kinds {
+                offers.push(Offer { component: component.clone(), interface: interface.clone(), kind });
+            }
+        }
+        let (Some(name), Some(place)) = (self.name, place) else { return Ok(list(&offers)) };
+        let known: Vec<String> = offers.iter().map(|offer| offer.kind.name.clone()).collect();
+        let Some(offer) = offers.into_iter().find(|offer| offer.kind.name == name) else {
+            anyhow::bail!("no component takes `{name}`\n  fix: name one of {}", known.join(", "));
+        };
+        let refusals = self.refusals.unwrap_or_else(|| format!("{name}-refused.jsonl").into());
+        let Offer { component, interface, kind } = offer;
+        let run = Run { caller, component, interface, kind, dry_run: self.dry_run, refusals: refusals.clone() };
+        let (start, from) = (Instant::now(), place.to_string());
+        let outcome = run.all(place, |so_far| output::note(&format!("  {}", counts(so_far)))).await?;
+        let (rows, seconds) = (outcome.rows(), start.elapsed().as_secs_f64());
+        let done = if self.dry_run { "would be imported" } else { "imported" };
+        output::line(&format!("{name} {done} from {from}: {rows} rows in {seconds:.1} s: {}", counts(&outcome)));
+        if outcome.changed + outcome.refused > 0 {
+            output::line(&format!("each that was refused or changed, with the reason: {}", refusals.display()));
+        }
+        Ok(if outcome.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn counts(outcome: &Outcome) -> String {
+    let Outcome { taken, changed, there, refused } = outcome;
+    format!("{taken} taken, {changed} changed, {there} there already, {refused} refused")
+}
+
+fn list(offers: &[Offer]) -> ExitCode {
+    if offers.is_empty() {
+        output::note("no component of this application takes rows: none exports souk:imports/rows");
+    }
+    for Offer { component, kind, .. } in offers {
+        let systems: Vec<String> = kind.sources.iter().map(|source| format!("{:?}", source.system)).collect();
+        output::line(&format!("{} ({component}): {}", kind.name, kind.about));
+        output::line(&format!("  from {}, or a file with a JSON object a line", systems.join(", ")));
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,269 @@
+//! An import: batches of rows to the component, verdicts into counts and a file.
+
+use super::{Kind, Place, Verdict};
+use crate::admin::RunningHost;
+use crate::admin::call::{self, CallReply, CallRequest};
+use crate::app::App;
+use anyhow::Context as _;
+use futures::TryStreamExt as _;
+use futures::stream::FuturesOrdered;
+use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::Receiver;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of an import.
+    pub(crate) const FIXED_LIMITS = "imports";
+
+    /// The most rows that one call takes.
+    const MAX_BATCH_ROWS: usize = 200, "rows";
+    /// About as many bytes of rows are in one call.
+    const MAX_BATCH_BYTES: usize = 1 << 20, bytes;
+    /// The batches that are under way at one time, where their order does not matter.
+    const MAX_BATCHES: usize = 16, "batches";
+}
+
+/// How often progress is shown, in rows.
+const PROGRESS_ROWS: u64 = 10_000;
+
+/// Who makes the calls.
+pub(crate) enum Caller {
+    /// A host that runs: a connection for each batch that is under way.
+    Host(Vec<Mutex<RunningHost>>),
+    /// This process.
+    App(Arc<App>),
+}
+
+impl Caller {
+    /// Reaches the host at `socket` as often as batches may be under way.
+    ///
+    /// # Errors
+    /// When it has gone away.
+    pub(crate) async fn host(socket: &std::path::Path) -> anyhow::Result<Caller> {
+        let mut hosts = Vec::new();
+        for _ in 0..MAX_BATCHES {
+            let host = RunningHost::connect(socket).await;
+            hosts.push(Mutex::new(host.context("the host has stopped\n  fix: start it, and run the import again")?));
+        }
+        Ok(Caller::Host(hosts))
+    }
+
+    /// Calls a function; what it answers is read as `T`.
+    ///
+    /// # Errors
+    /// When the call fails, or the function says so.
+    pub(crate) async fn call<T: serde::de::DeserializeOwned>(
+        &self,
+        lane: usize,
+        component: &str,
+        function: &str,
+        arguments: Box<RawValue>,
+    ) -> anyhow::Result<T> {
+        let request = CallRequest { component: component.to_owned(), function: function.to_owned(), arguments };
+        let reply = match self {
+            Caller::Host(hosts) => {
+                let host = hosts.get(lane % hosts.len().max(1)).context("no host")?;
+                host.lock().await.call(&request).await?
+            }
+            Caller::App(app) => call::call(app, request).await.map_err(|problem| anyhow::anyhow!("{problem}"))?,
+        };
+        match reply {
+            CallReply::Ok(value) => Ok(serde_json::from_str(value.get())?),
+            CallReply::Err(error) => {
+                let text: String = serde_json::from_str(error.get()).unwrap_or_else(|_| error.get().to_owned());
+                anyhow::bail!("component `{component}`: {text}")
+            }
+        }
+    }
+}
+
+/// What is imported.
+pub(crate) struct Run {
+    pub(crate) caller: Caller,
+    pub(crate) component: String,
+    /// The interface with its version.
+    pub(crate) interface: String,
+    pub(crate) kind: Kind,
+    pub(crate) dry_run: bool,
+    /// Where rows go that were not taken as they are.
+    pub(crate) refusals: PathBuf,
+}
+
+/// What became of the rows.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) taken: u64,
+    pub(crate) changed: u64,
+    pub(crate) there: u64,
+    pub(crate) refused: u64,
+}
+
+impl Outcome {
+    pub(crate) fn rows(&self) -> u64 {
+        self.taken + self.changed + self.there + self.refused
+    }
+}
+
+impl Run {
+    /// Takes all rows of `place`; `progress` hears of some thousands.
+    ///
+    /// # Errors
+    /// When rows cannot be read, or the component does not take any. What was taken stays.
+    pub(crate) async fn all(self, place: Place, progress: impl Fn(&Outcome)) -> anyhow::Result<Outcome> {
+        let (mut rows, reading) = place.rows(&self.kind)?;
+        let at_once = if self.kind.in_order { 1 } else { MAX_BATCHES };
+        let (mut judged, mut number) = (FuturesOrdered::new(), 0);
+        let mut seen = Seen::default();
+        let (mut outcome, mut file, mut row, mut shown) = (Outcome::default(), None, 0_u64, 0);
+        loop {
+            while judged.len() < at_once {
+                let batch = batch(&mut rows).await;
+                if batch.is_empty() {
+                    break;
+                }
+                let doubles = seen.doubles(self.kind.distinct.as_deref(), &batch);
+                judged.push_back(self.take(number, batch, doubles));
+                number += 1;
+            }
+            let Some((rows, verdicts)) = judged.try_next().await? else { break };
+            for (text, verdict) in rows.iter().zip(verdicts) {
+                row += 1;
+                let (what, why) = match verdict {
+                    Verdict::Taken => {
+                        outcome.taken += 1;
+                        continue;
+                    }
+                    Verdict::There => {
+                        outcome.there += 1;
+                        continue;
+                    }
+                    Verdict::Changed(why) => {
+                        outcome.changed += 1;
+                        ("changed", why)
+                    }
+                    Verdict::Refused(why) => {
+                        outcome.refused += 1;
+                        ("refused", why)
+                    }
+                };
+                self.note(&mut file, row, what, &why, text)?;
+            }
+            if outcome.rows() >= shown + PROGRESS_ROWS {
+                shown = outcome.rows();
+                progress(&outcome);
+            }
+        }
+        reading.await??;
+        if let Some(mut file) = file {
+            file.flush().with_context(|| self.refusals.display().to_string())?;
+        }
+        Ok(outcome)
+    }
+
+    /// One batch, judged by the component.
+    async fn take(
+        &self,
+        number: usize,
+        rows: Vec<String>,
+        doubles: Vec<Option<u64>>,
+    ) -> anyhow::Result<(Vec<String>, Vec<Verdict>)> {
+        let single: Vec<&String> =
+            rows.iter().zip(&doubles).filter(|(_, double)| double.is_none()).map(|(row, _)| row).collect();
+        let count = single.len();
+        let arguments =
+            to_raw_value(&serde_json::json!({ "kind": self.kind.name, "rows": single, "dryRun": self.dry_run }))?;
+        let function = format!("{}#take", self.interface);
+        let verdicts: Vec<Verdict> = self.caller.call(number, &self.component, &function, arguments).await?;
+        anyhow::ensure!(
+            verdicts.len() == count,
+            "component `{}` says {} verdicts of {} rows\n  fix: correct its `take`",
+            self.component,
+            verdicts.len(),
+            count
+        );
+        let field = self.kind.distinct.as_deref().unwrap_or_default();
+        let mut verdicts = verdicts.into_iter();
+        let all = doubles.into_iter().map(|double| match double {
+            Some(before) => Verdict::Refused(format!("row {before} has the same `{field}`, but for letter case")),
+            None => verdicts.next().unwrap_or(Verdict::There),
+        });
+        let all = all.collect();
+        Ok((rows, all))
+    }
+
+    /// Writes a line about a row. The file is its owner's alone: rows of accounts have hashes of passwords.
+    fn note(
+        &self,
+        file: &mut Option<BufWriter<File>>,
+        row: u64,
+        what: &str,
+        why: &str,
+        text: &str,
+    ) -> anyhow::Result<()> {
+        let path =
+            || format!("{} cannot be written\n  fix: name another file, --refusals FILE", self.refusals.display());
+        let writer = match file {
+            Some(file) => file,
+            None => {
+                let mut options = File::options();
+                options.write(true).create(true).truncate(true).mode(0o600);
+                file.insert(BufWriter::new(options.open(&self.refusals).with_context(path)?))
+            }
+        };
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+        let line = serde_json::json!({ "row": row, what: why, "value": value });
+        writeln!(writer, "{line}").with_context(path)
+    }
+}
+
+/// What a field was in the rows before, where no two may share it: sixteen bytes a row, and its number.
+#[derive(Default)]
+struct Seen {
+    rows: u64,
+    values: HashMap<[u8; 16], u64>,
+}
+
+impl Seen {
+    /// For each row the number of the one before it that has the same in `field`.
+    fn doubles(&mut self, field: Option<&str>, rows: &[String]) -> Vec<Option<u64>> {
+        let mut doubles = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.rows += 1;
+            let value = field.and_then(|field| {
+                let row: serde_json::Value = serde_json::from_str(row).ok()?;
+                Some(row.get(field)?.as_str()?.to_lowercase())
+            });
+            doubles.push(value.and_then(|value| {
+                let digest = Sha256::digest(value);
+                let mark = std::array::from_fn(|n| digest.get(n).copied().unwrap_or_default());
+                match self.values.entry(mark) {
+                    Entry::Occupied(before) => Some(*before.get()),
+                    Entry::Vacant(new) => {
+                        new.insert(self.rows);
+                        None
+                    }
+                }
+            }));
+        }
+        doubles
+    }
+}
+
+/// The next rows, as many as fit into one call; none at the end.
+async fn batch(rows: &mut Receiver<String>) -> Vec<String> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < MAX_BATCH_ROWS && bytes < MAX_BATCH_BYTES {
+        let Some(row) = rows.recv().await else { break };
+        bytes += row.len();
+        batch.push(row);
+    }
+    batch
+}

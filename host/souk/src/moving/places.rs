@@ -1,0 +1,331 @@
+//! What the state folder remembers of places: `places.json`, where each store and database was at the last start, whether
+//! it had rows, and which copies have not come to their end.
+//!
+//! A file says itself whether it has rows, so it is asked. A server that is no longer configured cannot be asked, so what
+//! was known of it counts. A database of PostgreSQL is taken to have rows once migrations have run in it.
+
+use serde::{Deserialize, Serialize};
+use souk_bindings::key_value::Stores;
+use souk_bindings::migrations::{self, MigrationError};
+use souk_bindings::moving::has_rows;
+use souk_manifest::limits::FixedLimit;
+use souk_manifest::state::StateFolder;
+use souk_manifest::subject::Subjects;
+use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of what is remembered of places.
+    const OWN_LIMITS = "places";
+
+    /// How often an empty store on a server is asked whether it has keys by now.
+    const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+}
+
+/// Every fixed limit of this module.
+pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
+    OWN_LIMITS.to_vec()
+}
+
+/// The application does not start, because its data is not where it is configured to be.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The place is empty.
+    #[error(
+        "{what} is now in {now}, which is empty, and was in {before}, which is not\n  fix: copy it: `souk store copy {name} \
+         --from {from} --to configured`; or start with nothing: `souk up --start-empty`"
+    )]
+    Empty {
+        /// The store or database.
+        what: String,
+        /// The name for the copy.
+        name: String,
+        /// Where it is now.
+        now: String,
+        /// Where it was.
+        before: String,
+        /// What to write for that.
+        from: String,
+    },
+    /// A copy has broken off.
+    #[error(
+        "a copy of {name} to {to} has broken off, so what is there is not whole\n  fix: run the same `souk store copy {name}` \
+         again: it goes on where it was"
+    )]
+    HalfCopied {
+        /// What was copied.
+        name: String,
+        /// Where to.
+        to: String,
+    },
+    /// The file cannot be read or written.
+    #[error("{}: {cause}\n  fix: make the state folder readable and writable for the host's user", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A database cannot be asked.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+}
+
+/// What is remembered.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Places {
+    /// By `key-value/LABEL` and `database/COMPONENT`.
+    #[serde(default)]
+    places: BTreeMap<String, Place>,
+    /// The copies that have begun and not ended: what is copied, where to, and where from.
+    #[serde(default)]
+    copies: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A place, without a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// In words.
+    place: String,
+    /// The file, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// Whether it had rows when it was looked at last.
+    rows: bool,
+}
+
+impl Place {
+    fn file(path: &Path) -> Place {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Place { place: path.display().to_string(), file: Some(path), rows: false }
+    }
+
+    fn server(place: String) -> Place {
+        Place { place, file: None, rows: false }
+    }
+
+    /// What it is called.
+    pub(crate) fn shown(&self) -> &str {
+        &self.place
+    }
+
+    fn had_rows(&self) -> bool {
+        self.file.as_deref().map_or(self.rows, has_rows)
+    }
+
+    /// How `souk store copy` names it: a server may have a password, which is not remembered.
+    fn argument(&self) -> String {
+        match &self.file {
+            Some(path) => format!("file:{}", path.display()),
+            None => "PLACE".to_owned(),
+        }
+    }
+}
+
+/// The place of a key-value store.
+pub(crate) fn store_place(place: Option<&KeyValuePlace>, application: &str, label: &str, folder: &Path) -> Place {
+    match place {
+        None => Place::file(&folder.join(format!("{label}.db"))),
+        Some(KeyValuePlace::File(path)) => Place::file(path),
+        Some(KeyValuePlace::Nats { bucket }) => {
+            let bucket = bucket.clone().unwrap_or_else(|| Subjects::of(application).bucket(label));
+            Place::server(format!("NATS, bucket {bucket}"))
+        }
+        Some(KeyValuePlace::Redis(url)) => Place::server(url.to_string()),
+        Some(KeyValuePlace::Mongo { url, collection }) => Place::server(format!("{url}, collection {collection}")),
+    }
+}
+
+/// The place of the database that `component`'s migrations are for, and where it is without configuration.
+fn database_place(component: &Component, application: &Application, state: &StateFolder) -> Option<(Place, Place)> {
+    component.migrations.as_ref()?;
+    let label = migrations::sqlite_label(component).ok();
+    let by_itself = state.sqlite().join(format!("{}.db", label.unwrap_or(&component.name)));
+    let now = match &component.database {
+        Some(DatabaseUrl::Postgres(address)) => Place::server(address.to_string()),
+        _ => Place::file(application.sqlite_paths.get(label?).unwrap_or(&by_itself)),
+    };
+    Some((now, Place::file(&by_itself)))
+}
+
+/// Compares where the data of this host's components is with where it was, and remembers it. Stores that are empty are
+/// watched by the task that is returned. Blocks on the disk: nothing else may run.
+///
+/// # Errors
+/// When a place is empty and the one before was not, or a copy has not come to its end.
+pub(crate) async fn check(
+    application: &Application,
+    stores: &Stores,
+    state: &StateFolder,
+) -> Result<Option<AbortOnDropHandle<()>>, PlaceError> {
+    let mut places = Places::read(state)?;
+    let mut empty = Vec::new();
+    for label in labels(application) {
+        let configured = application.key_value_places.get(label);
+        let mut now = store_place(configured, &application.name, label, &state.key_value());
+        let by_itself = store_place(None, &application.name, label, &state.key_value());
+        // A server that does not answer now has no say.
+        let has_keys = match stores.get(label) {
+            Some(store) => !store.keys(None).await.is_ok_and(|page| page.keys.is_empty()),
+            None => true,
+        };
+        places.must_be_whole(label, &now)?;
+        let key = format!("key-value/{label}");
+        let what = format!("the key-value store `{label}`");
+        now.rows = has_keys;
+        if !has_keys && now.file.is_none() {
+            empty.extend(stores.get(label).map(|store| (key.clone(), store.clone())));
+        }
+        places.compare(&key, now, by_itself, what, label)?;
+    }
+    for component in application.here() {
+        let Some((mut now, by_itself)) = database_place(component, application, state) else { continue };
+        places.must_be_whole(&component.name, &now)?;
+        let key = format!("database/{}", component.name);
+        now.rows = match (&component.database, &component.migrations) {
+            // Only where it is not what it was: that is one question to the server less.
+            (Some(DatabaseUrl::Postgres(address)), Some(dir)) if !places.is_same(&key, &now) => {
+                !migrations::postgres::is_new(address, &component.name, dir, &component.retired).await?
+            }
+            (Some(DatabaseUrl::Postgres(_)), _) => true,
+            _ => now.file.as_deref().is_some_and(has_rows),
+        };
+        places.compare(&key, now, by_itself, format!("the database of `{}`", component.name), &component.name)?;
+        if let (Some(DatabaseUrl::Postgres(_)), Some(place)) = (&component.database, places.places.get_mut(&key)) {
+            // Migrations run next.
+            place.rows = true;
+        }
+    }
+    places.write(state)?;
+    Ok((!empty.is_empty()).then(|| AbortOnDropHandle::new(tokio::spawn(watch(empty, state.clone())))))
+}
+
+/// Looks at empty stores until they are not, and remembers it.
+async fn watch(mut empty: Vec<(String, std::sync::Arc<souk_bindings::key_value::Store>)>, state: StateFolder) {
+    while !empty.is_empty() {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        let mut still = Vec::new();
+        for (key, store) in empty {
+            if !store.keys(None).await.is_ok_and(|page| !page.keys.is_empty()) {
+                still.push((key, store));
+                continue;
+            }
+            let note = Places::read(&state).and_then(|mut places| {
+                places.places.entry(key).and_modify(|place| place.rows = true);
+                places.write(&state)
+            });
+            if let Err(error) = note {
+                tracing::warn!("{error}");
+            }
+        }
+        empty = still;
+    }
+}
+
+/// Takes the places as they are configured, whatever was before.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub(crate) fn accept(application: &Application, state: &StateFolder) -> Result<(), PlaceError> {
+    let mut places = Places::read(state)?;
+    for label in labels(application) {
+        let configured = application.key_value_places.get(label);
+        let now = store_place(configured, &application.name, label, &state.key_value());
+        places.places.insert(format!("key-value/{label}"), now);
+    }
+    for component in application.here() {
+        if let Some((now, _)) = database_place(component, application, state) {
+            places.places.insert(format!("database/{}", component.name), now);
+        }
+    }
+    places.write(state)
+}
+
+/// Notes that a copy begins; whether the same was begun before and has not ended.
+///
+/// # Errors
+/// When a copy from elsewhere to the same place has not ended, or the state folder cannot be written.
+pub(crate) fn begin(state: &StateFolder, name: &str, from: &str, to: &str) -> Result<bool, PlaceError> {
+    let mut places = Places::read(state)?;
+    let copies = places.copies.entry(name.to_owned()).or_default();
+    match copies.get(to) {
+        Some(begun) if begun == from => Ok(true),
+        Some(_) => Err(PlaceError::HalfCopied { name: name.to_owned(), to: to.to_owned() }),
+        None => {
+            copies.insert(to.to_owned(), from.to_owned());
+            places.write(state).map(|()| false)
+        }
+    }
+}
+
+/// Notes that a copy has ended, or has not begun.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub(crate) fn end(state: &StateFolder, name: &str, to: &str) -> Result<(), PlaceError> {
+    let mut places = Places::read(state)?;
+    if let Some(copies) = places.copies.get_mut(name) {
+        copies.remove(to);
+    }
+    places.copies.retain(|_, copies| !copies.is_empty());
+    places.write(state)
+}
+
+/// The labels of the stores of this host's components, each once.
+fn labels(application: &Application) -> std::collections::BTreeSet<&str> {
+    application.here().flat_map(|component| &component.key_value_stores).map(String::as_str).collect()
+}
+
+impl Places {
+    fn path(state: &StateFolder) -> PathBuf {
+        state.path().join("places.json")
+    }
+
+    fn read(state: &StateFolder) -> Result<Places, PlaceError> {
+        let path = Places::path(state);
+        match std::fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|error| PlaceError::File { path, cause: io::Error::new(io::ErrorKind::InvalidData, error) }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Places::default()),
+            Err(cause) => Err(PlaceError::File { path, cause }),
+        }
+    }
+
+    /// Writes the file anew, and takes the place of the old one when it is whole.
+    fn write(&self, state: &StateFolder) -> Result<(), PlaceError> {
+        let path = Places::path(state);
+        let failed = |cause| PlaceError::File { path: path.clone(), cause };
+        let json = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        let new = tempfile::NamedTempFile::new_in(state.path()).map_err(failed)?;
+        std::fs::write(new.path(), json).map_err(failed)?;
+        new.as_file().sync_all().map_err(failed)?;
+        new.persist(&path).map(drop).map_err(|error| failed(error.error))
+    }
+
+    /// Refuses a place that a copy has filled in part. Another place may be started from: a copy is given up so.
+    fn must_be_whole(&self, name: &str, now: &Place) -> Result<(), PlaceError> {
+        match self.copies.get(name).is_some_and(|copies| copies.contains_key(&now.place)) {
+            true => Err(PlaceError::HalfCopied { name: name.to_owned(), to: now.place.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    fn is_same(&self, key: &str, now: &Place) -> bool {
+        self.places.get(key).is_some_and(|before| before.place == now.place)
+    }
+
+    /// Remembers where something is now, unless that is empty and where it was is not.
+    fn compare(&mut self, key: &str, now: Place, by_itself: Place, what: String, name: &str) -> Result<(), PlaceError> {
+        let before = self.places.get(key).unwrap_or(&by_itself);
+        if before.place != now.place && !now.rows && before.had_rows() {
+            let (before, from) = (before.place.clone(), before.argument());
+            return Err(PlaceError::Empty { what, name: name.to_owned(), now: now.place, before, from });
+        }
+        self.places.insert(key.to_owned(), now);
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! The data of the NestJS system that the store replaces, moved in by one command each, while the store is open.
+
+use crate::harness::App;
+use crate::harness::app::texts;
+use crate::harness::database::Database;
+use crate::harness::mongodb::MongoDb;
+use crate::harness::postgres::{self, Postgres};
+use crate::harness::store::{PASSWORD, Shop, token};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The tables of Prisma's migrations.
+const ORDERS: &str = r#"
+CREATE TYPE "OrderStatus" AS ENUM ('PENDING', 'PAID', 'DELIVERED', 'CANCELLED');
+CREATE TABLE "Order" (id TEXT PRIMARY KEY, "totalAmount" DOUBLE PRECISION NOT NULL, "totalItems" INTEGER NOT NULL,
+    status "OrderStatus" NOT NULL DEFAULT 'PENDING', paid BOOLEAN NOT NULL DEFAULT false, "paidAt" TIMESTAMP(3),
+    "stripeChargeId" TEXT, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" TIMESTAMP(3) NOT NULL);
+CREATE TABLE "OrderItem" (id TEXT PRIMARY KEY, "productId" INTEGER NOT NULL, quantity INTEGER NOT NULL,
+    price DOUBLE PRECISION NOT NULL, "orderId" TEXT REFERENCES "Order" (id));
+CREATE TABLE "OrderReceipt" (id TEXT PRIMARY KEY, "receiptUrl" TEXT NOT NULL, "createdAt" TIMESTAMP(3) NOT NULL DEFAULT now(),
+    "updatedAt" TIMESTAMP(3) NOT NULL DEFAULT now(), "orderId" TEXT UNIQUE NOT NULL REFERENCES "Order" (id));"#;
+
+const PRODUCTS: &str = r#"
+CREATE TABLE "Product" (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, price REAL NOT NULL,
+    available BOOLEAN NOT NULL DEFAULT true, "createdAt" DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" DATETIME NOT NULL);"#;
+
+/// [`PASSWORD`] as the original stores it: bcrypt, cost 10.
+const HASH: &str = "$2b$10$abcdefghijklmnopqrstuuYANcCJwYc6GF9It1Cx3Pg8BsGWUFAVS";
+
+/// The store as somebody starts it who brings data, on this kind of database.
+async fn empty(database: Database) -> Shop {
+    Shop::of(database.of(App::store_alone().variable("seed", "false"))).await
+}
+
+/// Runs `souk import`; what it said, and whether no row was refused.
+async fn import(shop: &Shop, arguments: &[&str]) -> (String, bool) {
+    let refusals = shop.app.path("refused.jsonl").display().to_string();
+    let output = shop.app.souk("import", &[arguments, &["--refusals", &refusals]].concat()).await;
+    let (said, err) = texts(&output);
+    assert!(!said.is_empty(), "{arguments:?}: {err}");
+    (said, output.status.success())
+}
+
+/// The lines about rows that were not taken as they are.
+fn refusals(shop: &Shop) -> String {
+    std::fs::read_to_string(shop.app.path("refused.jsonl")).unwrap()
+}
+
+fn sqlite(path: &Path, rows: &str) -> String {
+    rusqlite::Connection::open(path).unwrap().execute_batch(&format!("{PRODUCTS}{rows}")).unwrap();
+    path.display().to_string()
+}
+
+async fn users(server: &MongoDb, users: &[(&str, &str)]) -> String {
+    use mongodb::bson::{Document, doc, oid::ObjectId};
+    let url = server.database();
+    let database = mongodb::Client::with_uri_str(&url).await.unwrap().default_database().unwrap();
+    let documents = users.iter().map(|(email, name)| {
+        doc! { "_id": ObjectId::new(), "email": *email, "name": *name, "password": HASH }
+    });
+    database.collection::<Document>("User").insert_many(documents).await.unwrap();
+    url
+}
+
+#[tokio::test]
+async fn a_whole_shop_moves_in_with_its_users_products_and_orders() {
+    for database in [Database::Sqlite, Database::Postgres] {
+        let shop = empty(database).await;
+        let listed = texts(&shop.app.souk("import", &[]).await).0;
+        for kind in ["users (auth)", "products (products)", "orders (orders)"] {
+            assert!(listed.contains(kind), "{listed}");
+        }
+
+        let server = MongoDb::start();
+        let from =
+            users(&server, &[("Ann@example.com", "Ann"), ("bob@example.com", "Bob"), ("ANN@example.com", "x")]).await;
+        let (said, clean) = import(&shop, &["users", &from, "--dry-run"]).await;
+        assert!(said.contains("2 taken, 0 changed, 0 there already, 1 refused") && !clean, "{said}");
+        assert_eq!(shop.accounts().await.len(), 0);
+        for expected in
+            ["2 taken, 0 changed, 0 there already, 1 refused", "0 taken, 0 changed, 2 there already, 1 refused"]
+        {
+            let (said, _) = import(&shop, &["users", &from]).await;
+            assert!(said.contains(expected), "{said}");
+        }
+        assert!(refusals(&shop).contains("row 1 has the same `email`, but for letter case"), "{}", refusals(&shop));
+        shop.login("ann@example.com", PASSWORD).await.expect(201);
+
+        let file = sqlite(
+            &shop.app.path("dev.db"),
+            "INSERT INTO Product VALUES (5, 'Mug', 1.5, 1, 1709049027545, 1709049027545), \
+             (8, 'Gone', 7, 0, '2024-02-27 15:50:27', '2024-02-27 15:50:27');",
+        );
+        let (said, clean) = import(&shop, &["products", &file]).await;
+        assert!(said.contains("2 taken, 0 changed, 0 there already, 0 refused") && clean, "{said}");
+        assert_eq!(shop.get("/api/products/5", "").await.expect(200)["name"], "Mug");
+        shop.get("/api/products/8", "").await.expect(404);
+
+        let orders = Postgres::shared().database();
+        let rows = r#"
+            INSERT INTO "Order" VALUES
+                ('6f0c1c5e-8f0a-4d1e-9d8e-000000000001', 3, 2, 'PAID', true, '2024-03-01 10:00:00', 'ch_old', '2024-03-01 09:00:00.5', '2024-03-01 10:00:00'),
+                ('6f0c1c5e-8f0a-4d1e-9d8e-000000000002', 7, 3, 'DELIVERED', false, NULL, NULL, '2024-03-02', '2024-03-02'),
+                ('6f0c1c5e-8f0a-4d1e-9d8e-000000000003', 0, 1, 'PENDING', false, NULL, NULL, '2024-03-03', '2024-03-03');
+            INSERT INTO "OrderItem" VALUES
+                ('a', 5, 2, 1.5, '6f0c1c5e-8f0a-4d1e-9d8e-000000000001'),
+                ('b', 5, 2, 1.5, '6f0c1c5e-8f0a-4d1e-9d8e-000000000002'),
+                ('c', 8, 1, 7, '6f0c1c5e-8f0a-4d1e-9d8e-000000000002');
+            INSERT INTO "OrderReceipt" (id, "receiptUrl", "orderId") VALUES ('r', 'https://pay.example/r', '6f0c1c5e-8f0a-4d1e-9d8e-000000000001');"#;
+        Postgres::shared().psql(postgres::name_of(&orders), &format!("{ORDERS}{rows}"));
+        let (said, clean) = import(&shop, &["orders", &format!("{orders}?schema=public")]).await;
+        assert!(said.contains("1 taken, 2 changed, 0 there already, 0 refused") && clean, "{said}");
+        assert!(!said.contains(&orders), "{said}");
+        assert!(
+            refusals(&shop).contains("its total was 7") && refusals(&shop).contains("imported_orders"),
+            "{}",
+            refusals(&shop)
+        );
+        let (said, _) = import(&shop, &["orders", &orders]).await;
+        assert!(said.contains("0 taken, 0 changed, 3 there already"), "{said}");
+        let admin = shop.admin().await;
+        let order = shop.order_by_id(&admin, "6f0c1c5e-8f0a-4d1e-9d8e-000000000001").await;
+        assert_eq!((&order["status"], &order["totalAmount"]), (&"PAID".into(), &3.into()), "{order}");
+        assert_eq!(shop.get("/api/orders", &admin).await.expect(200)["pagination"]["totalRecords"], 2);
+        // The shop goes on after what came.
+        let customer = token(&shop.login("bob@example.com", PASSWORD).await);
+        shop.order(&customer, &[(5, 1)]).await;
+        let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
+        assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 9);
+    }
+}
+
+#[tokio::test]
+async fn examples_are_in_the_way_of_products_and_are_named() {
+    let shop = Shop::of(App::store_alone()).await;
+    let file = sqlite(&shop.app.path("dev.db"), "INSERT INTO Product VALUES (5, 'Mug', 1.5, 1, 0, 0);");
+    let output = shop.app.souk("import", &["products", &file]).await;
+    let (_, err) = texts(&output);
+    assert!(!output.status.success() && err.contains("souk seed --remove"), "{err}");
+    for (arguments, expected) in [
+        (["nothing", &file], "no component takes `nothing`"),
+        (["orders", &file], "orders are not read from there"),
+        (["users", "mongodb+srv://ann:s3cret@example.com/AuthDB"], "a record of DNS"),
+        (["users", "/nowhere"], "cannot be read"),
+    ] {
+        let (_, err) = texts(&shop.app.souk("import", &arguments).await);
+        assert!(err.contains(expected) && err.contains("fix: ") && !err.contains("s3cret"), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_users_of_an_export_come_in_while_customers_log_in() {
+    const USERS: usize = 3000;
+    let shop = empty(Database::Sqlite).await;
+    let mut lines = String::new();
+    for n in 0..USERS {
+        let _ = writeln!(
+            lines,
+            r#"{{"_id":{{"$oid":"{n:024x}"}},"email":"user{n}@example.com","name":"User {n}","password":"{HASH}","__v":0}}"#
+        );
+    }
+    let file = shop.app.path("users.jsonl");
+    std::fs::write(&file, lines).unwrap();
+    shop.register("before@example.com").await.expect(201);
+    let logins = async {
+        for _ in 0..5 {
+            shop.login("before@example.com", PASSWORD).await.expect(201);
+        }
+    };
+    let from = file.display().to_string();
+    let arguments = ["users", &from];
+    let ((said, clean), ()) = futures::future::join(import(&shop, &arguments), logins).await;
+    assert!(clean && said.contains(&format!("{USERS} taken, 0 changed, 0 there already, 0 refused")), "{said}");
+    assert_eq!(shop.accounts().await.len(), USERS + 1);
+    shop.login("user2999@example.com", PASSWORD).await.expect(201);
+    // The same file as an array, as `mongoexport --jsonArray` writes it.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("[{}]\n", text.trim_end().replace('\n', ",\n"))).unwrap();
+    let (said, _) = import(&shop, &arguments).await;
+    assert!(said.contains(&format!("{USERS} there already")), "{said}");
+}

@@ -1,0 +1,146 @@
+//! Data that gets another place: refused while it is not there, and copied by one command.
+
+use crate::harness::App;
+use crate::harness::app::texts;
+use crate::harness::database::number;
+use crate::harness::mongodb::MongoDb;
+use crate::harness::nats::Nats;
+use crate::harness::postgres::Postgres;
+use crate::harness::redis::Redis;
+use crate::harness::store::{PASSWORD, Shop, token};
+
+/// Runs `souk store copy`, which must end well.
+async fn copy(app: &App, arguments: &[&str]) -> String {
+    let output = app.souk("store", &[&["copy"], arguments].concat()).await;
+    let (said, err) = texts(&output);
+    assert!(output.status.success(), "{arguments:?}: {said}{err}");
+    said
+}
+
+#[tokio::test]
+async fn accounts_move_from_a_file_through_every_kind_of_store_and_back() {
+    let (mongodb, redis, nats) = (MongoDb::start(), Redis::start(&[]), Nats::start());
+    let redis = redis.database();
+    let servers = format!("[nats]\nservers = [\"{}\"]\n\n", nats.url());
+    let places = [
+        format!("type = \"mongodb\"\nurl = \"{}\"\n", mongodb.database()),
+        format!("type = \"redis\"\nurl = \"{redis}\"\n"),
+        "type = \"nats\"\n".to_owned(),
+    ];
+    let shop = Shop::of(App::store_alone().shared_secrets()).await;
+    for n in 0..20 {
+        shop.register(&format!("ann{n}@example.com")).await.expect(201);
+    }
+    let mine = token(&shop.login("ann7@example.com", PASSWORD).await);
+    let Shop { mut app, host, .. } = shop;
+    host.stop().await;
+    let mut from = "state".to_owned();
+    for place in places {
+        app = app.file("runtime-config.toml", format!("{servers}[key_value_store.auth]\n{place}"));
+        let refused = app.start_fails().await;
+        assert!(
+            refused.contains("the key-value store `auth` is now in ") && refused.contains("which is empty"),
+            "{refused}"
+        );
+        assert!(refused.contains("souk store copy auth --from ") && refused.contains("--start-empty"), "{refused}");
+        let said = copy(&app, &["auth", "--from", &from]).await;
+        assert!(said.starts_with("auth: ") && said.contains(", and compared"), "{said}");
+        let shop = Shop::of(app).await;
+        shop.verify(&mine).await.expect(201);
+        assert_eq!(shop.accounts().await.len(), 20);
+        // A second copy into it would be one into somebody's data.
+        let again = shop.app.souk("store", &["copy", "auth", "--from", "state"]).await;
+        assert!(texts(&again).1.contains("is in use by another host"), "{again:?}");
+        let (config, host) = (place.split('"').nth(3).map(str::to_owned), shop.host);
+        host.stop().await;
+        app = shop.app;
+        from = config.unwrap_or_else(|| "nats".to_owned());
+    }
+    let back = format!("file:{}", app.path("back.db").display());
+    copy(&app, &["auth", "--from", "configured", "--to", &back]).await;
+    let app = app.file("runtime-config.toml", "[key_value_store.auth]\ntype = \"spin\"\npath = \"back.db\"\n");
+    let shop = Shop::of(app).await;
+    shop.verify(&mine).await.expect(201);
+    assert_eq!(shop.accounts().await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_shop_moves_from_sqlite_to_postgresql_with_all_that_it_has() {
+    let shop = Shop::of(App::store_alone().shared_secrets()).await;
+    let customer = token(&shop.register("ann@example.com").await);
+    let (paid, cents) = shop.small_order(&customer).await;
+    shop.pay(&paid, cents).await;
+    let order = shop.order(&customer, &[(3, 2), (4, 1)]).await;
+    let id = order["order"]["id"].as_str().unwrap().to_owned();
+    let before = [shop.order_by_id(&customer, &paid).await, shop.order_by_id(&customer, &id).await];
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+
+    let database = Postgres::shared().database();
+    let app = app.variable("products_database_url", &database).variable("orders_database_url", &database);
+    let refused = app.start_fails().await;
+    assert!(refused.contains("the database of `orders` is now in postgres://"), "{refused}");
+    assert!(refused.contains("souk store copy orders --from file:") && !refused.contains(&database), "{refused}");
+    copy(&app, &["products", "--from", "state"]).await;
+    // One of the two is not there yet.
+    assert!(app.start_fails().await.contains("the database of `orders`"));
+    let said = copy(&app, &["orders", "--from", "state"]).await;
+    assert!(said.contains(" rows of ") && said.contains(", and compared"), "{said}");
+
+    let shop = Shop::of(app).await;
+    let after = [shop.order_by_id(&customer, &paid).await, shop.order_by_id(&customer, &id).await];
+    assert_eq!(after, before);
+    assert_eq!(shop.get("/api/products/1", "").await.expect(200)["name"], "Teclado");
+    assert_eq!(shop.get("/api/orders", &customer).await.expect(200)["pagination"]["totalRecords"], 2);
+    let (third, cents) = shop.small_order(&customer).await;
+    shop.pay(&third, cents).await;
+    assert_eq!(number(&shop.app, "SELECT count(*) FROM orders").await, 3);
+    let admin = shop.admin().await;
+    let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
+    assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 48, "numbers go on");
+}
+
+#[tokio::test]
+async fn a_place_that_is_empty_on_purpose_is_taken_when_it_is_said() {
+    let shop = Shop::of(App::store_alone()).await;
+    shop.register("ann@example.com").await.expect(201);
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let app = app.file("runtime-config.toml", "[key_value_store.auth]\ntype = \"spin\"\npath = \"new.db\"\n");
+    assert!(app.start_fails().await.contains("and was in "));
+    let shop = Shop::of(app.argument("--start-empty")).await;
+    assert_eq!(shop.accounts().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_copy_that_has_broken_off_stops_the_start_until_it_has_ended() {
+    let mut server = Redis::start(&[]);
+    let shop = Shop::of(App::store_alone()).await;
+    shop.register("ann@example.com").await.expect(201);
+    let Shop { app, host, .. } = shop;
+    host.stop().await;
+    let to = server.database();
+    // A key that the comparison does not expect comes in between.
+    copy(&app, &["auth", "--from", "state", "--to", &to]).await;
+    let app = app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{to}\"\n"));
+    let occupied = app.souk("store", &["copy", "auth", "--from", "state"]).await;
+    assert!(texts(&occupied).1.contains("has keys, and no copy into it was begun"), "{occupied:?}");
+    let journal = app.state().join("places.json");
+    let mut places: serde_json::Value = serde_json::from_slice(&std::fs::read(&journal).unwrap()).unwrap();
+    let state = app.state().canonicalize().unwrap().join("key_value/auth.db");
+    places["copies"]["auth"] = serde_json::json!({ (to.as_str()): state });
+    std::fs::write(&journal, places.to_string()).unwrap();
+    let refused = app.start_fails().await;
+    assert!(refused.contains("a copy of auth to redis://") && refused.contains("has broken off"), "{refused}");
+    // It can be given up: the place before is whole.
+    let before = app.file("runtime-config.toml", "");
+    let Shop { app, host, .. } = Shop::of(before).await;
+    host.stop().await;
+    let app = app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"redis\"\nurl = \"{to}\"\n"));
+    server.kill();
+    let away = app.souk("store", &["copy", "auth", "--from", "state"]).await;
+    assert!(!away.status.success(), "{away:?}");
+    server.resume();
+    copy(&app, &["auth", "--from", "state"]).await;
+    assert_eq!(Shop::of(app).await.accounts().await.len(), 1);
+}
