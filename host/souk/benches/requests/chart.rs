@@ -50,13 +50,20 @@ fn chart(bars: &[Bar]) -> String {
             .margin(12)
             .x_label_area_size(28)
             .y_label_area_size(190)
-            .build_cartesian_2d(0.0..most, (0..rows).into_segmented())
+            .build_cartesian_2d(0.0..most, (0..rows.saturating_sub(1)).into_segmented())
             .unwrap();
         let label = |at: &SegmentValue<usize>| match at {
-            SegmentValue::CenterOf(at) => bars.get(rows - 1 - at).map_or("", |bar| bar.name).to_owned(),
+            SegmentValue::CenterOf(at) => bars.iter().rev().nth(*at).map_or("", |bar| bar.name).to_owned(),
             _ => String::new(),
         };
-        chart.configure_mesh().disable_y_mesh().y_labels(rows).y_label_formatter(&label).draw().unwrap();
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .x_max_light_lines(1)
+            .y_labels(rows)
+            .y_label_formatter(&label)
+            .draw()
+            .unwrap();
         let colour = RGBColor(0x2f, 0x6d, 0xa8);
         // The first row stands on top.
         let placed = || bars.iter().rev().enumerate();
