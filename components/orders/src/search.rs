@@ -83,6 +83,11 @@ impl Query {
     /// The whole statement.
     fn text(&mut self, column: &str, direction: &str, limit: u32) -> String {
         let limit = self.parameter(Value::Integer(limit.into()));
+        let limit = match self.dialect {
+            // As in `sql`: a bare parameter would be planned for.
+            Dialect::Sqlite => format!("+{limit}"),
+            Dialect::Postgres => limit,
+        };
         let conditions = match self.conditions.as_slice() {
             [] => "true".to_owned(),
             conditions => conditions.join(" AND "),

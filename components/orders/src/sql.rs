@@ -128,7 +128,8 @@ macro_rules! list {
                 " ORDER BY ",
                 $newest_first,
                 " LIMIT ",
-                $limit,
+                // Where SQLite sees a bare parameter, it compiles the statement again each time that it is bound.
+                (Statement::each(concat!("+", $limit), $limit)),
                 " OFFSET ",
                 $offset
             ),

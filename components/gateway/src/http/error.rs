@@ -149,6 +149,7 @@ impl Error {
             kind: Kind::Json,
             public: false,
             retry_after: self.retry_after,
+            tag: None,
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Reply {
     pub public: bool,
     /// In how many seconds the request can be made again, where that is known.
     pub retry_after: Option<u32>,
+    /// The body's entity tag, where it is known.
+    pub tag: Option<String>,
 }
 
 /// What a body is.
@@ -38,7 +40,7 @@ impl Reply {
     /// An answer that carries `value`, for the one who asked.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
-        Ok(Reply { status, body, kind: Kind::Json, public: false, retry_after: None })
+        Ok(Reply { status, body, kind: Kind::Json, public: false, retry_after: None, tag: None })
     }
 
     /// The same answer, for anyone: it depends on no token and tells nothing about a user.
@@ -48,7 +50,7 @@ impl Reply {
 
     /// The response to a request with this method and these headers; `headers` are headers of it.
     pub(crate) fn send(self, method: &Method, request: &Headers, mut headers: Vec<(String, Vec<u8>)>) -> Response {
-        let tag = etag::of(&self.body);
+        let tag = self.tag.unwrap_or_else(|| etag::of(&self.body));
         let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
         // A 304 has them too: RFC 9110, section 15.4.5.
         headers.push(("etag".to_owned(), tag.clone().into_bytes()));

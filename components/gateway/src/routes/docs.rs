@@ -8,12 +8,17 @@ use crate::http::Request;
 use crate::http::error::Error;
 use crate::http::reply::{Kind, Reply};
 use serde::Serialize;
+use souk_web::etag;
 use spin_sdk::wasip3::http::types::Method;
+use std::sync::OnceLock;
 
 /// The description, as OpenAPI 3.1.
 pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
 /// The same as a page.
 pub(super) const PAGE: &str = include_str!("../../docs.html");
+/// Their entity tags: an instance makes each once, because hashing 76 KB costs more than all else of such a request.
+static DOCUMENT_TAG: OnceLock<String> = OnceLock::new();
+static PAGE_TAG: OnceLock<String> = OnceLock::new();
 /// What the page may do: be shown with the one style sheet and the icon that it carries, run the one program, and send this
 /// server requests. A test compares the hashes.
 pub(super) const POLICY: &str = "default-src 'none'; img-src data:; connect-src 'self'; \
@@ -23,12 +28,13 @@ pub(super) const POLICY: &str = "default-src 'none'; img-src data:; connect-src 
 
 /// Answers a request for `/api/openapi.json` or `/api/docs`.
 pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Result<Reply, Error> {
-    let (body, kind) = match (request.method, rest, resource) {
-        (Method::Get | Method::Head, [], "docs") => (PAGE, Kind::Page(POLICY)),
-        (Method::Get | Method::Head, [], _) => (DOCUMENT, Kind::Json),
+    let (body, kind, tag) = match (request.method, rest, resource) {
+        (Method::Get | Method::Head, [], "docs") => (PAGE, Kind::Page(POLICY), &PAGE_TAG),
+        (Method::Get | Method::Head, [], _) => (DOCUMENT, Kind::Json, &DOCUMENT_TAG),
         _ => return Err(no_route(request)),
     };
-    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None })
+    let tag = Some(tag.get_or_init(|| etag::of(body.as_bytes())).clone());
+    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None, tag })
 }
 
 /// What is said at `/`.

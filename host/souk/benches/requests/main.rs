@@ -4,10 +4,12 @@
 //! disturbs both alike. The native side is what one would write by hand: axum with rusqlite, or sqlx for PostgreSQL, and
 //! cached statements, the same rows and the same JSON. Both ask the same payment provider over HTTP, as everybody's is
 //! asked. CPU is what the server's process used (user and system), by request; that of the load, of PostgreSQL and of the
-//! provider is not in it. Ratios travel to other machines, absolute figures do not.
+//! provider is not in it. Ratios travel to other machines, absolute figures do not. What a request's CPU is on both sides goes
+//! to `docs/benchmarks/`, as a table and as a chart ([`chart`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 #![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 
+mod chart;
 mod load;
 mod native;
 mod remote;
@@ -56,6 +58,7 @@ fn table([ours, on_postgres, native]: [&str; 3]) -> Vec<Row> {
     vec![
         probe("hello, one sandbox", "/self/hello", "/hello"),
         probe("link, no database", "/answer/7", "/answer/7"),
+        store("404 of the gateway", Call { status: 404, ..Call::get("/api/nothing") }),
         store("GET product by id", Call::get("/api/products/7")),
         store("GET page of 10", Call::get("/api/products?page=2&limit=10")),
         by_user("POST order", Call::post("/api/orders", ORDER)),
@@ -156,6 +159,7 @@ fn rows() {
         "{:<23} {:<7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "row", "server", "req/s", "p50 us", "p99 us", "CPU us", "RSS MiB", "x native"
     );
+    let mut bars = Vec::new();
     for row in table([&ours, &on_postgres_token, &theirs]) {
         let server = match row.side {
             Side::Probe => &probe,
@@ -170,6 +174,7 @@ fn rows() {
             }
         }
         let [ours, theirs] = samples.map(|s| Sample::median(&s));
+        bars.push(chart::Bar { name: row.name, souk: ours.cpu, native: theirs.cpu });
         for ((name, server, _), sample) in targets.iter().zip([&ours, &theirs]) {
             let ratio = if *name == "souk" { format!("{:.1}", ours.cpu / theirs.cpu) } else { String::new() };
             println!(
@@ -184,6 +189,7 @@ fn rows() {
         }
     }
     println!();
+    chart::write(&bars);
     logins(&store, &ours, "souk");
     logins(&native, &theirs, "native");
     println!();

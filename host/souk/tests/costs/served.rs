@@ -24,10 +24,12 @@ pub(crate) const MARKS: &str = "/souk-costs";
 const WARM_UP: usize = 50;
 
 /// What is asked: the row's name, the application, and the path.
-pub(crate) const ROWS: [(&str, &str, &str); 3] = [
+pub(crate) const ROWS: [(&str, &str, &str); 5] = [
     ("hello", "probe", "/self/hello"),
     ("404 of the gateway", "store", "/api/nothing"),
     ("GET product by id", "store", "/api/products/7"),
+    ("GET page of 10", "store", "/api/products?page=2&limit=10"),
+    ("GET a static document", "store", "/api/openapi.json"),
 ];
 
 /// The manifest of an application.

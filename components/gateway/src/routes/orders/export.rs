@@ -44,7 +44,14 @@ pub(super) fn reply(actor: &Actor, search: Search) -> Result<Reply, Error> {
             None
         });
     }
-    Ok(Reply { status: 200, body: lines.into_bytes(), kind: Kind::Csv("orders.csv"), public: false, retry_after: None })
+    Ok(Reply {
+        status: 200,
+        body: lines.into_bytes(),
+        kind: Kind::Csv("orders.csv"),
+        public: false,
+        retry_after: None,
+        tag: None,
+    })
 }
 
 /// The last line of a table that is not all.
