@@ -24,6 +24,7 @@ mod scenarios {
     mod durable_links;
     mod edge;
     mod examples;
+    mod failing;
     mod framing;
     mod framing_fuzz;
     mod given;

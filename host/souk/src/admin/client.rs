@@ -13,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use souk_links::durable::operator::{self, Event, Found, Which};
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// A running host.
@@ -167,6 +169,15 @@ impl RunningHost {
     /// As [`call`](Self::call).
     pub async fn promote(&mut self, component: &str) -> anyhow::Result<Deployed> {
         self.ask(Method::POST, &format!("{}/promote", of_component(component)), Vec::new()).await
+    }
+
+    /// A profile of a component, taken for `time`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn profile(&mut self, component: &str, time: Duration) -> anyhow::Result<Box<RawValue>> {
+        let path = format!("{}/profile?for={}ms", of_component(component), time.as_millis());
+        self.ask(Method::POST, &path, Vec::new()).await
     }
 
     /// Lets the host apply its manifest as it is now.

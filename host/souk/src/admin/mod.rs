@@ -26,6 +26,7 @@ mod facts;
 mod map;
 pub mod messages;
 mod problem;
+mod profile;
 mod request;
 pub(crate) mod routes;
 pub(crate) mod serve;
@@ -53,7 +54,11 @@ use tokio_util::task::TaskTracker;
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
-    [parts.concat(), [traces::FIXED_LIMITS, request::FIXED_LIMITS, deployments::FIXED_LIMITS].concat()].concat()
+    [
+        parts.concat(),
+        [traces::FIXED_LIMITS, request::FIXED_LIMITS, deployments::FIXED_LIMITS, profile::FIXED_LIMITS].concat(),
+    ]
+    .concat()
 }
 
 /// The manifest as it is now, and the listeners' certificates.

@@ -38,6 +38,7 @@ pub(crate) enum Action {
     Deploy,
     RollBack,
     Promote,
+    Profile,
     Reload,
 }
 
@@ -96,6 +97,7 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
     post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
     post("/v1/components/{id}/promote", Right::Full, Action::Promote),
+    post("/v1/components/{id}/profile", Right::Full, Action::Profile),
     post("/v1/reload", Right::Full, Action::Reload),
 ];
 
@@ -112,6 +114,7 @@ impl Action {
             | Action::Deploy
             | Action::RollBack
             | Action::Promote
+            | Action::Profile
             | Action::Reload
             | Action::RenewTokens => true,
             Action::Console

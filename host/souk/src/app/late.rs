@@ -55,6 +55,7 @@ impl App {
             codes,
             pools: known,
             ids: BTreeMap::new(),
+            files: BTreeMap::new(),
             stand_ins: stand_ins::answers(&self.application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),

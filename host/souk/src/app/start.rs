@@ -145,6 +145,7 @@ impl App {
             remote: remote.as_ref(),
             codes,
             pools: BTreeMap::new(),
+            files,
             ids: chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect(),
             stand_ins: stand_ins::answers(&application.stand_ins),
             expected: Vec::new(),
@@ -266,6 +267,8 @@ pub(super) struct Wiring<'a> {
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// Which version of each component it is.
     pub(super) ids: BTreeMap<String, VersionId>,
+    /// The files that the codes are from, where they are files.
+    pub(super) files: BTreeMap<String, PathBuf>,
     /// What answers for components that have a stand-in.
     pub(super) stand_ins: BTreeMap<String, stand_in::Answer>,
     /// What is called at other hosts.
@@ -338,7 +341,10 @@ impl Wiring<'_> {
             return None;
         }
         let compiled = match Compiled::link(name.into(), self.engine, &code, &mut linker) {
-            Ok(compiled) => compiled,
+            Ok(compiled) => match self.files.get(name) {
+                Some(file) => compiled.with_symbols_of(file),
+                None => compiled,
+            },
             Err(error) => {
                 self.mistakes.push(not_compiled(application, error));
                 return None;

@@ -63,6 +63,7 @@ impl App {
             codes: BTreeMap::from([(declared.name.clone(), code)]),
             pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
             ids: BTreeMap::new(),
+            files: BTreeMap::new(),
             stand_ins: stand_ins::answers(&self.application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
