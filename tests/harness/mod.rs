@@ -26,7 +26,7 @@ pub(crate) use app::App;
 pub(crate) use client::{Answer, Client};
 pub(crate) use host::Host;
 pub(crate) use souk_test::random::Random;
-pub(crate) use souk_test::{archive, debian, nats, postgres, redis};
+pub(crate) use souk_test::{archive, debian, mongodb, nats, postgres, redis};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -11,6 +11,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         souk_bindings::fixed_limits(),
         souk_runtime::fixed_limits(),
         app::FIXED_LIMITS.to_vec(),
+        app::COMPILE_LIMITS.to_vec(),
         app::STAND_IN_LIMITS.to_vec(),
         app::deploy::fixed_limits(),
         souk_links::fixed_limits(),

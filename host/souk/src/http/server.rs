@@ -319,6 +319,20 @@ impl Served {
     }
 }
 
+/// Serves `stream`, a connection that is there already, as one that was accepted from `peer`, until it ends or `shutdown` is
+/// cancelled. One that there is no room for is closed.
+pub async fn serve_connection<S>(edge: Arc<Edge>, stream: S, peer: SocketAddr, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = edge.trusted().peer(peer);
+    let activity = Activity::new(edge.limits());
+    if let Admission::Admitted(place) = edge.connections().admit(peer.share, activity) {
+        let builders = Arc::new(Builders::new(&edge));
+        Served { edge, tls: None, builders, place, shutdown }.run(stream, peer).await;
+    }
+}
+
 /// Descriptors that are held back.
 struct Reserve(Vec<File>);
 

@@ -6,8 +6,7 @@
 //! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
 
 use super::super::App;
-use super::super::routes::Routing;
-use super::super::start::check_routes;
+use super::super::routes::{Routing, check_routes};
 use super::{DeployError, drained};
 use serde::{Deserialize, Serialize};
 use souk_manifest::{Application, Component as Declared, Diagnostic, ManifestErrors};
