@@ -20,6 +20,7 @@ mod scenarios {
     mod defects;
     mod deploy;
     mod disk;
+    mod doctor;
     mod durable;
     mod durable_links;
     mod edge;

@@ -1,6 +1,7 @@
 //! The client of a running host, by its control socket: what `souk` commands use.
 
 use super::call::{CallReply, CallRequest, Listed};
+use super::examine::Finding;
 use super::problem::Problem;
 use super::serve::MAX_MESSAGE_BYTES;
 use super::traces::{TraceLine, TraceTree};
@@ -99,6 +100,14 @@ impl RunningHost {
             operator::Request::Drop(Which::Dead) => (Method::DELETE, "/v1/dead-letters".to_owned()),
         };
         self.ask(method, &path, Vec::new()).await
+    }
+
+    /// How the host finds itself.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn examine(&mut self) -> anyhow::Result<Vec<Finding>> {
+        self.ask(Method::GET, "/v1/doctor", Vec::new()).await
     }
 
     /// How much of each budget the host uses.

@@ -22,6 +22,7 @@ pub mod call;
 pub mod client;
 mod console;
 mod deployments;
+pub mod examine;
 mod facts;
 mod map;
 pub mod messages;
@@ -56,7 +57,14 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
     [
         parts.concat(),
-        [traces::FIXED_LIMITS, request::FIXED_LIMITS, deployments::FIXED_LIMITS, profile::FIXED_LIMITS].concat(),
+        [
+            traces::FIXED_LIMITS,
+            request::FIXED_LIMITS,
+            deployments::FIXED_LIMITS,
+            profile::FIXED_LIMITS,
+            examine::FIXED_LIMITS,
+        ]
+        .concat(),
     ]
     .concat()
 }

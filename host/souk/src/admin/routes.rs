@@ -32,6 +32,7 @@ pub(crate) enum Action {
     Readiness,
     ListTraces,
     ShowTrace,
+    Examine,
     Limits,
     Log,
     Versions,
@@ -91,6 +92,7 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/readiness", Right::Read, Action::Readiness),
     get("/v1/traces", Right::Read, Action::ListTraces),
     get("/v1/traces/{id}", Right::Read, Action::ShowTrace),
+    get("/v1/doctor", Right::Read, Action::Examine),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
     get("/v1/versions", Right::Read, Action::Versions),
@@ -134,6 +136,7 @@ impl Action {
             | Action::Readiness
             | Action::ListTraces
             | Action::ShowTrace
+            | Action::Examine
             | Action::Limits
             | Action::Versions
             | Action::Log => false,
