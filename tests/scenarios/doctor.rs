@@ -4,7 +4,6 @@ use crate::harness::admin::Api;
 use crate::harness::app::texts;
 use crate::harness::store::Shop;
 use crate::harness::{App, eventually, postgres::Postgres};
-use serde_json::Value;
 
 #[tokio::test]
 async fn doctor_asks_a_running_host_and_compiles_nothing() {
@@ -48,7 +47,7 @@ async fn a_dead_letter_is_a_warning_and_a_fault_where_that_is_asked_for() {
     assert_eq!(app.souk("doctor", &["--strict"]).await.status.code(), Some(1));
     let found = Api::on_socket(&app).get("/v1/doctor").await.json();
     let dead = found.as_array().unwrap().iter().find(|found| found["level"] == "warning").unwrap();
-    assert!(dead["name"] == Value::from("messages") && dead["text"].as_str().unwrap().contains("fix: "), "{found}");
+    assert!(dead["name"] == "messages" && dead["text"].as_str().unwrap().contains("fix: "), "{found}");
 }
 
 #[tokio::test]
