@@ -21,10 +21,12 @@ mod scenarios {
     mod defects;
     mod deploy;
     mod disk;
+    mod doctor;
     mod durable;
     mod durable_links;
     mod edge;
     mod examples;
+    mod failing;
     mod framing;
     mod framing_fuzz;
     mod given;

@@ -496,3 +496,24 @@ async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versi
         host.stop().await;
     }
 }
+
+#[tokio::test]
+async fn the_series_of_a_version_go_with_it() {
+    let app = app().administered();
+    let host = app.start().await;
+    let api = crate::harness::admin::Api::of(&host);
+    let client = host.client();
+    let of = |version: &'static str| {
+        let (api, client) = (api.clone(), client.clone());
+        async move {
+            body(&client, "/").await;
+            let text = api.get("/metrics").await.text();
+            text.matches(&format!("souk_version=\"{version}\"")).count()
+        }
+    };
+    assert!(of("1.0.0").await > 0);
+    let second = built(&app, "good-2");
+    deploy(&app, &["web", &second]).await;
+    eventually("the first version's series are gone", || async { (of("1.0.0").await == 0).then_some(()) }).await;
+    assert!(of("1.0.0+2").await > 0);
+}

@@ -292,7 +292,7 @@ async fn the_reason_of_a_trap_is_the_guests_own_panic() {
     let host = App::new("rogue").start().await;
     host.client().get("/rogue/boom").await.expect_unavailable();
     let line = host.wait_for_log("trapped: panicked at ").await;
-    assert!(line.contains("/src/lib.rs:") && line.contains(": boom, with the secret detail swordfish | "), "{line}");
+    assert!(line.contains("/src/lib.rs:") && line.contains(": boom, with the secret detail swordfish ("), "{line}");
 }
 
 #[tokio::test]

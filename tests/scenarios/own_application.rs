@@ -133,6 +133,36 @@ fn a_test_that_fails_ends_souk_test_with_the_applications_log() {
 }
 
 #[test]
+fn the_line_of_a_trap_has_source_lines_from_the_symbols_that_souk_build_keeps_beside() {
+    let desk = Desk::new();
+    desk.succeeds("souk new shop; cd shop; souk add web --http /...");
+    let source = "use spin_sdk::http::{IntoResponse, Request};
+use spin_sdk::http_service;
+
+#[inline(never)]
+fn share(of: usize, among: usize) -> usize {
+    std::hint::black_box(of) / among
+}
+
+#[http_service]
+async fn handle(request: Request) -> impl IntoResponse {
+    share(7, request.uri().path().len() - 1).to_string()
+}
+";
+    std::fs::write(desk.folder.path().join("shop/web/src/lib.rs"), source).unwrap();
+    let output = desk.run("cd shop; souk test -- sh -c 'curl -s \"$SOUK_URL/\"; exit 3'");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().find(|line| line.contains("component `web`: trapped")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("web::share (") && line.contains("web/src/lib.rs:6)"), "{line}");
+    assert!(line.contains("called by way of web wasi:http/handler"), "{line}");
+    let listed = desk.succeeds("cd shop; find target -name 'web.wasm*' -path '*wasip2*' -not -path '*/deps/*' | sort");
+    let [code, symbols] = [0, 1].map(|n| listed.lines().nth(n).unwrap_or_else(|| panic!("{listed}")).to_owned());
+    assert_eq!(symbols, format!("{code}.debug"));
+    let size = |file: &str| std::fs::metadata(desk.folder.path().join("shop").join(file)).unwrap().len();
+    assert!(size(&code) * 2 < size(&symbols), "{} and {}", size(&code), size(&symbols));
+}
+
+#[test]
 fn a_missing_contract_is_named_by_souk_wit() {
     let desk = Desk::new();
     desk.succeeds("souk new shop; cd shop; souk add web --http /...; souk add store --exports acme:links/store@0.1.0");

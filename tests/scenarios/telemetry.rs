@@ -1,10 +1,11 @@
 //! Traces and metrics leave by OTLP: a collector that knows nothing of the host gets whole trees, and nothing waits for it.
 
 use crate::harness::admin::{Api, tokens};
+use crate::harness::app::texts;
 use crate::harness::collector::{Collector, Received};
 use crate::harness::spread::Spread;
 use crate::harness::store::{Shop, order_body};
-use crate::harness::{App, eventually};
+use crate::harness::{App, build, eventually};
 use http::Method;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -211,4 +212,54 @@ async fn arguments_are_in_traces_where_the_manifest_allows_it_for_who_may_call_a
     host.stop().await;
     let sent = format!("{:?}", collector.spans().iter().map(|one| &one.span).collect::<Vec<_>>());
     assert!(!sent.contains("souk.arguments") && !sent.contains("a-note-and"), "{sent}");
+}
+
+/// The lines of a page's blocks of commands.
+fn commands(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(build::root().join("docs").join(page)).unwrap();
+    let blocks = text.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
+    blocks.flat_map(str::lines).map(|line| line.split('#').next().unwrap().trim().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_commands_of_the_page_about_observing_run_as_they_stand() {
+    let shop = Shop::of(App::store_alone().administered()).await;
+    let api = Api::of(&shop.host);
+    let trace = eventually("a trace is kept", || async {
+        let (out, _) = texts(&shop.app.souk("traces", &[]).await);
+        out.split_whitespace().next().filter(|id| id.len() == 32).map(str::to_owned)
+    })
+    .await;
+    let all = commands("observe.md");
+    assert!(all.len() >= 7, "{all:?}");
+    for line in all {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["curl", "-s", url] => {
+                let path = url.strip_prefix("http://127.0.0.1:3001").unwrap_or_else(|| panic!("{line}"));
+                assert_eq!(api.get(path).await.status, 200, "{line}");
+            }
+            // What is started with these is in other scenarios; here they must be understood.
+            [.., "souk", "up"] => {}
+            ["souk", "up", arguments @ .., "2>", _] => {
+                assert!(shop.app.souk("up", &[arguments, &["--help"]].concat()).await.status.success(), "{line}");
+            }
+            ["souk", "trace", _] => {
+                let (out, err) = texts(&shop.app.souk("trace", &[&trace]).await);
+                assert!(out.starts_with(&format!("trace {trace}")), "{line}: {out}{err}");
+            }
+            ["souk", "profile", _, "--for", _] => {
+                let file = shop.app.path("profile.json");
+                let arguments = ["passwords", "--for", "1s", "--out", file.to_str().unwrap()];
+                let busy = async { futures::join!(shop.customer(), shop.customer()) };
+                let (output, _) = futures::join!(shop.app.souk("profile", &arguments), busy);
+                assert!(output.status.success() && file.exists(), "{line}: {:?}", texts(&output));
+            }
+            ["souk", command, arguments @ ..] => {
+                let output = shop.app.souk(command, arguments).await;
+                assert!(output.status.success(), "{line}: {:?}", texts(&output));
+            }
+            _ => panic!("nobody tries the command {line:?}"),
+        }
+    }
 }

@@ -3,6 +3,11 @@
 //! A context is made once at the edge (an HTTP request, a `souk call`) and handed on by every link and every
 //! `*.spin.internal` request, so a whole tree of calls shares one deadline and one trace id.
 
+mod path;
+
+pub(crate) use path::FIXED_LIMITS as PATH_LIMITS;
+pub use path::{CallPath, Step};
+
 use crate::trace::Span;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +41,8 @@ pub struct CallContext {
     pub rest: Option<Chain>,
     /// Its place in a trace; empty when it has none.
     pub span: Span,
+    /// The functions that led to it on this host.
+    pub path: CallPath,
 }
 
 /// The components that a request still has to pass, the one that answers at the end; never empty.
@@ -66,7 +73,7 @@ impl CallContext {
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
         let draw = souk_manifest::clock::draw(DRAWS);
         let (deadline, span) = (Instant::now() + timeout, Span::default());
-        CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span }
+        CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span, path: CallPath::default() }
     }
 
     /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
@@ -74,7 +81,7 @@ impl CallContext {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
         let deadline = self.deadline.min(Instant::now() + timeout);
         let (trace, span) = (self.trace.clone(), self.span.clone());
-        Some(CallContext { deadline, trace, hops, draw: self.draw, rest: None, span })
+        Some(CallContext { deadline, trace, hops, draw: self.draw, rest: None, span, path: self.path })
     }
 
     /// The time that is left; zero when the deadline has passed.

@@ -106,6 +106,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS,
         memory::FIXED_LIMITS,
         call::FIXED_LIMITS,
+        call::PATH_LIMITS,
         trace::FIXED_LIMITS,
         trace::ID_LIMITS,
         line_budget::FIXED_LIMITS,

@@ -7,6 +7,7 @@ use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::trial::Outcome;
+use crate::report::Report;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::Record;
 use std::pin::pin;
@@ -76,6 +77,9 @@ impl Pool {
         let traced = crossing.is_some().then(|| version.0.values.get(position).cloned()).flatten();
         if let Some(crossing) = &crossing {
             crossing.enter(&mut context);
+        }
+        if let Some(step) = version.0.steps.get(position) {
+            context.path.push(*step);
         }
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
         let called = {
@@ -158,7 +162,7 @@ impl Pool {
                 Ok(None)
             }
             Ok(false) => Ok(Some(lease)),
-            Err(error) => Err(self.trapped(&error, &mut lease)),
+            Err(error) => Err(self.trapped(&error, &mut lease).await),
         }
     }
 
@@ -167,7 +171,8 @@ impl Pool {
     pub(super) fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
-                Ok(ended) => ended.map_err(|error| self.trapped(&error, &mut lease)),
+                Ok(Err(error)) => Err(self.trapped(&error, &mut lease).await),
+                Ok(Ok(())) => Ok(()),
                 Err(_) => Err(self.late()),
             };
             match ended {
@@ -184,9 +189,8 @@ impl Pool {
         self.error(Failure::Deadline, "raise its limit `call_deadline`, or that of a caller, if it needs longer")
     }
 
-    /// The error of a call whose guest trapped with `error`. What the guest said of it comes first: the trap itself is a
-    /// backtrace of its standard library.
-    pub(super) fn trapped(&self, error: &wasmtime::Error, lease: &mut Lease) -> CallError {
+    /// The error of a call whose guest trapped with `error`. What the guest said of it comes first, then where it was.
+    pub(super) async fn trapped(&self, error: &wasmtime::Error, lease: &mut Lease) -> CallError {
         let guest = lease.instance.store.data_mut();
         if guest.limits.take_refused() {
             lease.version.0.tally.note_memory();
@@ -203,10 +207,13 @@ impl Pool {
                 );
                 self.error(Failure::Trapped, detail)
             }
-            _ => match guest.last_words() {
-                Some(reason) => self.error(Failure::Trapped, format_args!("{reason}\n{error:#}")),
-                None => self.error(Failure::Trapped, format_args!("{error:#}")),
-            },
+            _ => {
+                let report = Report::of(error, guest.last_words(), guest.call.path);
+                let symbols = lease.version.0.compiled.symbols.clone();
+                // In a box: it is seldom, and a call is large enough.
+                let text = Box::pin(async move { report.text(symbols.as_ref()).await }).await;
+                self.error(Failure::Trapped, text)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
+use crate::report::symbols::Symbols;
 use crate::{load, plain, stub};
 use souk_bindings::{Ctx, missing_feature};
 use std::fmt;
@@ -125,6 +126,8 @@ pub struct Compiled {
     pub wasi: Option<&'static str>,
     /// Its code, with the types of its imports and exports.
     pub code: Component,
+    /// Where its source lines are looked for when it fails.
+    pub symbols: Option<Arc<Symbols>>,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) handler: Option<HandlerIndices>,
     /// Where it answers requests as plain values.
@@ -171,6 +174,12 @@ impl Compiled {
         })
     }
 
+    /// The same, with the source lines of what was loaded from `file`.
+    #[must_use]
+    pub fn with_symbols_of(self, file: &Path) -> Self {
+        Compiled { symbols: Symbols::of(file), ..self }
+    }
+
     /// Checks every import of `component` against `linker` and makes the template for instances. Interfaces of WASI and
     /// Spin that the host does not have are named in a warning, and a call to one traps.
     ///
@@ -210,7 +219,8 @@ impl Compiled {
             });
         }
         let plain = plain.map(|function| function.index);
-        Ok(Compiled { name, exported, wasi: wasi(engine, component), code: component.clone(), pre, handler, plain })
+        let (wasi, code) = (wasi(engine, component), component.clone());
+        Ok(Compiled { name, exported, wasi, code, symbols: None, pre, handler, plain })
     }
 }
 

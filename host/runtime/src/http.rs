@@ -124,6 +124,7 @@ impl Pool {
         let version = self.choose(context.draw);
         let mut crossing = version.0.requests.open(&context.span);
         crossing.enter(&mut context);
+        context.path.push(version.0.http_step);
         // For spans that the guest makes of its own.
         context.span.write(request.headers_mut());
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
@@ -166,27 +167,33 @@ impl Pool {
         });
         let call = self.clone().call_through(version, request, context, head, progress.clone());
         let mut call = Some(run(Box::pin(call)));
-        let mut ended = Ok(());
+        let (mut ended, mut silent) = (Ok(()), false);
         let head = std::future::poll_fn(|cx| {
             if let Some(running) = &mut call
                 && let Poll::Ready(result) = running.as_mut().poll(cx)
             {
                 (call, ended) = (None, result);
             }
-            // A call that has ended without an answer has dropped its sender, so this is then ready too.
-            Pin::new(&mut answered).poll(cx)
+            if !silent {
+                match Pin::new(&mut answered).poll(cx) {
+                    Poll::Ready(Err(_)) => silent = true,
+                    head => return head.map(Result::ok),
+                }
+            }
+            // There will be no answer. The call says why when it ends.
+            if call.is_some() { Poll::Pending } else { Poll::Ready(None) }
         })
         .await;
         match (head, ended) {
-            (Ok(Ok((response, count))), _) => {
+            (Some(Ok((response, count))), _) => {
                 Ok(response.map(|body| ResponseBody { body, count, call, progress, broken: false }))
             }
-            (Ok(Err(Refusal::Code(code))), _) => {
+            (Some(Err(Refusal::Code(code))), _) => {
                 Err(self.error(Failure::Trapped, format_args!("the guest answered with {code}")))
             }
-            (Ok(Err(Refusal::Head(misframed))), _) => Err(self.error(Failure::Trapped, misframed)),
-            (Err(_), Err(error)) => Err(error),
-            (Err(_), Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
+            (Some(Err(Refusal::Head(misframed))), _) => Err(self.error(Failure::Trapped, misframed)),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(self.error(Failure::Trapped, "the guest ended without a response")),
         }
     }
 
@@ -251,7 +258,11 @@ impl Pool {
                 }
                 Ok(())
             }
-            Err(error) => Err(self.trapped(&error, &mut lease)),
+            Err(error) => {
+                // Before it is looked for where the guest was, which can take a while.
+                drop(aborted);
+                Err(self.trapped(&error, &mut lease).await)
+            }
         }
     }
 }

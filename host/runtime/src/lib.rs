@@ -18,7 +18,9 @@ mod load;
 mod panic;
 mod plain;
 mod pool;
+mod profile;
 mod refusal;
+pub mod report;
 mod stub;
 mod traced;
 mod trial;
@@ -32,6 +34,7 @@ pub use fairness::Fairness;
 pub use http::ResponseBody;
 pub use plain::Plain;
 pub use pool::{Pool, PoolConfig, PoolUse};
+pub use profile::{MAX_PROFILE_TIME, Profile};
 pub use stub::is_host_interface;
 pub use trial::{Counts, Tally};
 pub use version::{Version, VersionConfig, VersionId};
@@ -41,5 +44,8 @@ use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the runtime, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [engine::FIXED_LIMITS, pool::FIXED_LIMITS, traced::FIXED_LIMITS, trial::FIXED_LIMITS].concat()
+    let own =
+        [engine::FIXED_LIMITS, pool::FIXED_LIMITS, profile::FIXED_LIMITS, traced::FIXED_LIMITS, trial::FIXED_LIMITS]
+            .concat();
+    [own, report::fixed_limits()].concat()
 }

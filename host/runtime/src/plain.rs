@@ -121,6 +121,7 @@ impl Plain {
         let Plain { pool, version } = self;
         let crossing = version.0.requests.open(&context.span);
         crossing.enter(&mut context);
+        context.path.push(version.0.http_step);
         // For spans that the guest makes of its own.
         context.span.write(request.headers_mut());
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
@@ -178,7 +179,7 @@ impl Pool {
                 Ok((response, None))
             }
             Ok((response, false)) => Ok((response, Some(lease))),
-            Err(error) => Err(self.trapped(&error, &mut lease)),
+            Err(error) => Err(self.trapped(&error, &mut lease).await),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::error::{CallError, Failure};
 use super::fairness::Fairness;
+use super::profile::Profiler;
 use super::version::{Instance, Version, VersionConfig};
 use super::{panic, plain};
 use parking_lot::RwLock;
@@ -70,6 +71,7 @@ pub struct Pool {
     component: Arc<str>,
     pub(super) limits: ComponentLimits,
     fairness: Fairness,
+    profiler: Profiler,
     serving: RwLock<Serving>,
     /// The functions of all versions so far, interface and name: a link knows one by its place here.
     table: RwLock<Vec<(String, String)>>,
@@ -106,6 +108,7 @@ impl Pool {
             component,
             limits: config.limits,
             fairness: config.fairness,
+            profiler: Profiler::default(),
             serving: RwLock::new(Serving { active, canary: None }),
             table: RwLock::new(table),
             slots: Arc::new(Semaphore::new(slots)),
@@ -125,6 +128,11 @@ impl Pool {
         // With the lock held: a version that is retired has all its calls counted.
         version.begin();
         InUse(version.clone())
+    }
+
+    /// Where samples of its processor time go.
+    pub(super) fn profiler(&self) -> &Profiler {
+        &self.profiler
     }
 
     /// The version that serves.
@@ -347,7 +355,7 @@ impl Pool {
         store.limiter(|ctx| &mut ctx.limits);
         store.set_hostcall_fuel(self.hostcall_fuel());
         store.set_epoch_deadline(1);
-        self.fairness.govern(&mut store);
+        self.fairness.govern(&mut store, &self.profiler);
         let slice = store.data().slice.clone();
         let instance = {
             let instantiate = pin!(compiled.pre.instantiate_async(&mut store));

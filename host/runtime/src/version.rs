@@ -10,6 +10,7 @@ use super::traced::TracedValues;
 use super::trial::Tally;
 use parking_lot::{Mutex, MutexGuard};
 use souk_bindings::boundary::{Boundaries, Boundary};
+use souk_bindings::call::Step;
 use souk_bindings::{Ctx, Grants};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -74,6 +75,10 @@ pub struct Version {
     pub(super) drained: Notify,
     /// Calls of its functions, in the order of [`Compiled::exported`].
     pub(super) calls: Vec<Boundary>,
+    /// Its functions in the path of a call, in the same order.
+    pub(super) steps: Vec<Step>,
+    /// HTTP requests in it.
+    pub(super) http_step: Step,
     /// What traces have of its functions' values, in the same order; empty where they have nothing.
     pub(super) values: Vec<TracedValues>,
     /// HTTP requests that it answers.
@@ -92,6 +97,8 @@ impl Version {
         let positions = table.iter().map(|(interface, name)| exported.position(interface, name)).collect();
         Arc::new(Version {
             calls: calls.collect(),
+            steps: exported.functions.iter().map(|f| Step::new(name, &format!("{}#{}", f.interface, f.name))).collect(),
+            http_step: Step::new(name, "wasi:http/handler"),
             values: TracedValues::of(&compiled, &grants),
             requests: boundaries.calls(name, &id.label, "wasi:http/handler#handle"),
             positions,

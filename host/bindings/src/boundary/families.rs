@@ -10,10 +10,13 @@
 use super::OTHER;
 use crate::trace::Kind;
 use http::StatusCode;
+use parking_lot::Mutex;
 pub use prometheus::Registry;
+use prometheus::core::Collector as _;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Seconds, for requests: those that the conventions advise.
@@ -28,7 +31,13 @@ pub(super) struct Family {
     /// Whether its first labels are a request's method and status.
     request: bool,
     crosses: Crosses,
+    /// What its other labels are called.
+    names: [&'static str; 3],
+    live: Live,
 }
+
+/// How many boundaries there are with the same labels.
+type Live = Arc<Mutex<HashMap<[String; 3], usize>>>;
 
 /// What crosses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,12 +62,13 @@ pub(super) struct Families {
     pub(super) stored: Family,
     pub(super) deliveries: Family,
     pub(super) failures: IntCounterVec,
+    pub(super) refusals: IntCounterVec,
 }
 
 impl Families {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let family = |name: &str, help: &str, buckets: &[f64], crosses: Crosses, labels: [&str; 3]| {
+        let family = |name: &str, help: &str, buckets: &[f64], crosses: Crosses, labels: [&'static str; 3]| {
             let request = matches!(crosses, Crosses::Requests | Crosses::Outgoing);
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let own: &[&str] = match request {
@@ -67,7 +77,7 @@ impl Families {
             };
             let vec = HistogramVec::new(opts, &[own, &labels].concat())?;
             registry.register(Box::new(vec.clone()))?;
-            Ok::<_, prometheus::Error>(Family { vec, request, crosses })
+            Ok::<_, prometheus::Error>(Family { vec, request, crosses, names: labels, live: Live::default() })
         };
         let failures = Opts::new(
             "souk_component_failures_total",
@@ -75,6 +85,12 @@ impl Families {
         );
         let failures = IntCounterVec::new(failures, &["souk_component", "error_type"])?;
         registry.register(Box::new(failures.clone()))?;
+        let refusals = Opts::new(
+            "souk_http_refusals_total",
+            "Connections and requests that were refused before a component had seen them.",
+        );
+        let refusals = IntCounterVec::new(refusals, &["error_type"])?;
+        registry.register(Box::new(refusals.clone()))?;
         Ok(Families {
             requests: family(
                 "http_server_request_duration_seconds",
@@ -126,6 +142,7 @@ impl Families {
                 ["souk_component", "souk_version", "rpc_method"],
             )?,
             failures,
+            refusals,
             registry,
         })
     }
@@ -135,7 +152,10 @@ impl Family {
     /// The measures of one boundary.
     pub(super) fn place(&self, labels: [&str; 3]) -> Place {
         let good = (!self.request).then(OnceLock::new);
-        Place { vec: self.vec.clone(), good, labels: labels.map(str::to_owned), crosses: self.crosses }
+        let labels = labels.map(str::to_owned);
+        *self.live.lock().entry(labels.clone()).or_default() += 1;
+        let (names, live) = (self.names, self.live.clone());
+        Place { vec: self.vec.clone(), good, labels, crosses: self.crosses, names, live }
     }
 }
 
@@ -146,6 +166,34 @@ pub(super) struct Place {
     good: Option<OnceLock<Histogram>>,
     labels: [String; 3],
     crosses: Crosses,
+    names: [&'static str; 3],
+    live: Live,
+}
+
+/// The last of the boundaries with the same labels takes its series along: those of a version that is gone would stay for
+/// ever, and more with each deployment.
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut live = self.live.lock();
+        let Some(left) = live.get_mut(&self.labels) else { return };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return;
+        }
+        live.remove(&self.labels);
+        // With the lock held: a boundary that is made now makes its series anew.
+        for family in self.vec.collect() {
+            for series in family.get_metric() {
+                let all: HashMap<&str, &str> =
+                    series.get_label().iter().map(|label| (label.name(), label.value())).collect();
+                let mut own = self.names.iter().zip(&self.labels);
+                if own.all(|(name, value)| all.get(name).is_some_and(|found| found == value)) {
+                    // It is there: it has just been read, and nobody else takes it away.
+                    let _ = self.vec.remove(&all);
+                }
+            }
+        }
+    }
 }
 
 impl Place {

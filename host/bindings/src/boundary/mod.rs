@@ -111,6 +111,11 @@ impl Boundaries {
         self.boundary(|families| &families.deliveries, [component, "", ""])
     }
 
+    /// What the edge refuses.
+    pub fn refusals(&self) -> Refusals {
+        Refusals(self.families.as_ref().map(|families| families.refusals.clone()))
+    }
+
     /// Calls into `component` that failed.
     pub fn failures(&self, component: &str) -> Failures {
         Failures(self.families.as_ref().map(|families| (families.failures.clone(), component.into())))
@@ -307,6 +312,19 @@ fn known_method(method: &Method) -> &str {
         | Method::TRACE
         | Method::PATCH => method.as_str(),
         _ => OTHER,
+    }
+}
+
+/// Counts connections and requests that the edge refuses, by the reason.
+#[derive(Clone, Default)]
+pub struct Refusals(Option<IntCounterVec>);
+
+impl Refusals {
+    /// One more; reasons are few, and known when the host is built.
+    pub fn count(&self, reason: &'static str) {
+        if let Some(counters) = &self.0 {
+            counters.with_label_values(&[reason]).inc();
+        }
     }
 }
 

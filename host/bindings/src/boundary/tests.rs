@@ -72,6 +72,26 @@ fn a_crossing_of_a_call_with_a_trace_is_a_span_below_the_callers() {
 }
 
 #[test]
+fn series_go_with_the_last_boundary_that_has_them() {
+    let boundaries = Boundaries::measured().unwrap();
+    let [old, same, new] = ["1", "1", "2"].map(|version| boundaries.calls("orders", version, "f"));
+    for boundary in [&old, &same, &new] {
+        boundary.open(&Span::default()).close(None);
+        boundary.open(&Span::default()).close(Some("trapped"));
+    }
+    let series = |version: &str| text(&boundaries).matches(&format!("souk_version=\"{version}\"}} ")).count();
+    let (of_old, of_new) = (series("1"), series("2"));
+    assert!(of_old > 0 && of_old == of_new);
+    drop(old);
+    assert_eq!(series("1"), of_old, "there is another with the same labels");
+    let crossing = same.open(&Span::default());
+    drop(same);
+    assert_eq!(series("1"), of_old, "a call is under way");
+    crossing.close(None);
+    assert_eq!((series("1"), series("2")), (0, of_new));
+}
+
+#[test]
 fn switched_off_nothing_is_kept() {
     let boundaries = Boundaries::off();
     boundaries.calls("orders", "", "f").open(&Span::default()).close(Some("trapped"));

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct Usage {
     computing: AtomicU32,
+    /// Ticks of the clock so far.
+    passed: AtomicU64,
     ticks: AtomicU64,
     memory: AtomicU64,
 }
@@ -19,6 +21,7 @@ pub struct Usage {
 impl Usage {
     /// A tick of the clock.
     pub fn tick(&self) {
+        self.passed.fetch_add(1, Ordering::Relaxed);
         let computing = self.computing.load(Ordering::Relaxed);
         if computing > 0 {
             self.ticks.fetch_add(computing.into(), Ordering::Relaxed);
@@ -46,24 +49,38 @@ impl Usage {
 
 thread_local! {
     /// Whose computing this thread does.
-    static COMPUTES: RefCell<Option<Arc<Usage>>> = const { RefCell::new(None) };
+    static COMPUTES: RefCell<Option<Computing>> = const { RefCell::new(None) };
 }
 
 /// An instance that computes on this thread, until this is dropped on the same thread. One that called it there, and whose
 /// computing this is a part of, does not compute meanwhile.
 pub struct Running {
-    caller: Option<Arc<Usage>>,
+    caller: Option<Computing>,
+}
+
+/// An instance of this component computes.
+struct Computing {
+    usage: Arc<Usage>,
+    /// At which tick of the clock it began.
+    since: u64,
 }
 
 impl Running {
     /// An instance of the component with this usage begins to compute.
     pub fn begin(usage: &Arc<Usage>) -> Self {
-        let caller = COMPUTES.replace(Some(usage.clone()));
+        let since = usage.passed.load(Ordering::Relaxed);
+        let caller = COMPUTES.replace(Some(Computing { usage: usage.clone(), since }));
         if let Some(caller) = &caller {
-            caller.computing.fetch_sub(1, Ordering::Relaxed);
+            caller.usage.computing.fetch_sub(1, Ordering::Relaxed);
         }
         usage.computing.fetch_add(1, Ordering::Relaxed);
         Running { caller }
+    }
+
+    /// Whether the clock has ticked since the instance began that computes on this thread.
+    pub fn has_seen_a_tick() -> bool {
+        let seen = |computing: &Computing| computing.usage.passed.load(Ordering::Relaxed) > computing.since;
+        COMPUTES.with_borrow(|computing| computing.as_ref().is_some_and(seen))
     }
 }
 
@@ -71,10 +88,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let caller = self.caller.take();
         if let Some(caller) = &caller {
-            caller.computing.fetch_add(1, Ordering::Relaxed);
+            caller.usage.computing.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(callee) = COMPUTES.replace(caller) {
-            callee.computing.fetch_sub(1, Ordering::Relaxed);
+            callee.usage.computing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

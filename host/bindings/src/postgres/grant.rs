@@ -8,6 +8,7 @@ use crate::outbound::AllowedHosts;
 use souk_manifest::DatabaseUrl;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 /// The binding.
 pub const BINDING: Binding = Binding {
@@ -73,9 +74,22 @@ impl Granted {
     /// Why it does not, for the log.
     pub async fn probe(&self, address: &Address) -> Result<(), String> {
         let pool = self.pools.pool(address).map_err(|error| error.to_string())?;
-        pool.probe(&self.allowed).await.map_err(|error| match error {
-            Error::ConnectionFailed(why) | Error::BadParameter(why) | Error::Other(why) => why,
-            other => format!("{other:?}"),
-        })
+        pool.probe(&self.allowed).await.map_err(why)
+    }
+
+    /// What time it is at the server at `address`, since 1970.
+    ///
+    /// # Errors
+    /// Why it does not say.
+    pub async fn clock(&self, address: &Address) -> Result<Duration, String> {
+        let pool = self.pools.pool(address).map_err(|error| error.to_string())?;
+        pool.clock(&self.allowed).await.map_err(why)
+    }
+}
+
+fn why(error: Error) -> String {
+    match error {
+        Error::ConnectionFailed(why) | Error::BadParameter(why) | Error::Other(why) => why,
+        other => format!("{other:?}"),
     }
 }

@@ -205,6 +205,19 @@ impl Pool {
         }
     }
 
+    /// What time it is there, since 1970.
+    pub(super) async fn clock(self: &Arc<Self>, allowed: &AllowedHosts) -> Result<Duration, Error> {
+        let deadline = tokio::time::Instant::now() + super::POOL_TIMEOUT;
+        let busy = |_| self.busy(super::MAX_POOL_CONNECTIONS, "");
+        let slot = self.slots.clone().try_acquire_owned().map_err(busy)?;
+        let mut lease = self.lease_in(slot, allowed, deadline).await?;
+        let asked =
+            sqlx_core::query_scalar::query_scalar::<_, f64>("SELECT extract(epoch from clock_timestamp())::float8");
+        let seconds = asked.fetch_one(lease.session()).await.map_err(|error| Error::Other(error.to_string()))?;
+        lease.release();
+        Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+
     async fn lease_in(
         self: &Arc<Self>,
         slot: OwnedSemaphorePermit,

@@ -7,7 +7,7 @@ use super::request::{self, RequestOfOwn};
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
-use super::{Admin, console, deployments, facts, map, messages, traces};
+use super::{Admin, console, deployments, examine, facts, map, messages, profile, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
 use crate::http::ADMIN_COOKIE as COOKIE;
 use bytes::Bytes;
@@ -181,6 +181,7 @@ impl Asked<'_> {
                 let with_values = asker.right >= Right::Full;
                 json(&traces::one(admin.app.boundaries().tracer(), &id, with_values)?)
             }
+            Action::Examine => json(&examine::examine(admin).await),
             Action::Limits => json(&facts::limits(admin)),
             Action::Log => {
                 let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());
@@ -196,6 +197,7 @@ impl Asked<'_> {
             | Action::Deploy
             | Action::RollBack
             | Action::Promote
+            | Action::Profile
             | Action::Reload
             | Action::RenewTokens => Err(Problem::bad("this changes something")),
         }
@@ -229,6 +231,12 @@ impl Asked<'_> {
             Action::Promote => {
                 note(&format!("let the version of {} serve that is tried out", logged(&id)));
                 json(&deployments::promote(&admin.app, &id, &asker.to_string()).await?)
+            }
+            Action::Profile => {
+                note(&format!("profile {}", logged(&id)));
+                let mut answer = text(profile::profile(&admin.app, &id, query).await?);
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Ok(answer)
             }
             Action::Reload => {
                 note("apply the manifest as it is now");

@@ -1,6 +1,7 @@
 //! The client of a running host, by its control socket: what `souk` commands use.
 
 use super::call::{CallReply, CallRequest, Listed};
+use super::examine::Finding;
 use super::problem::Problem;
 use super::serve::MAX_MESSAGE_BYTES;
 use super::traces::{TraceLine, TraceTree};
@@ -13,8 +14,10 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use souk_links::durable::operator::{self, Event, Found, Which};
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// A running host.
@@ -99,6 +102,14 @@ impl RunningHost {
         self.ask(method, &path, Vec::new()).await
     }
 
+    /// How the host finds itself.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn examine(&mut self) -> anyhow::Result<Vec<Finding>> {
+        self.ask(Method::GET, "/v1/doctor", Vec::new()).await
+    }
+
     /// How much of each budget the host uses.
     ///
     /// # Errors
@@ -167,6 +178,15 @@ impl RunningHost {
     /// As [`call`](Self::call).
     pub async fn promote(&mut self, component: &str) -> anyhow::Result<Deployed> {
         self.ask(Method::POST, &format!("{}/promote", of_component(component)), Vec::new()).await
+    }
+
+    /// A profile of a component, taken for `time`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn profile(&mut self, component: &str, time: Duration) -> anyhow::Result<Box<RawValue>> {
+        let path = format!("{}/profile?for={}ms", of_component(component), time.as_millis());
+        self.ask(Method::POST, &path, Vec::new()).await
     }
 
     /// Lets the host apply its manifest as it is now.

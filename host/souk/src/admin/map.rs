@@ -222,10 +222,10 @@ mod tests {
     #[test]
     fn calls_of_all_functions_between_two_components_are_one_edge() {
         let boundaries = Boundaries::measured().unwrap();
-        boundaries.links("a", "b", "x#one").open(&Default::default()).close(None);
-        boundaries.links("a", "b", "x#two").open(&Default::default()).close(Some("trapped"));
-        boundaries.statements("b", "sqlite").open(&Default::default()).close(None);
-        boundaries.key_value("default", "sqlite").open(&Default::default()).close(None);
+        let links = ["x#one", "x#two"].map(|function| boundaries.links("a", "b", function));
+        let databases = [boundaries.statements("b", "sqlite"), boundaries.key_value("default", "sqlite")];
+        links.iter().zip([None, Some("trapped")]).for_each(|(link, error)| link.open(&Default::default()).close(error));
+        databases.iter().for_each(|database| database.open(&Default::default()).close(None));
         let mut edges = Edges::new();
         measured(&boundaries.registry().unwrap().gather(), &mut edges);
         let found: Vec<_> =

@@ -22,10 +22,12 @@ pub mod call;
 pub mod client;
 mod console;
 mod deployments;
+pub mod examine;
 mod facts;
 mod map;
 pub mod messages;
 mod problem;
+mod profile;
 mod request;
 pub(crate) mod routes;
 pub(crate) mod serve;
@@ -53,7 +55,18 @@ use tokio_util::task::TaskTracker;
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
-    [parts.concat(), [traces::FIXED_LIMITS, request::FIXED_LIMITS, deployments::FIXED_LIMITS].concat()].concat()
+    [
+        parts.concat(),
+        [
+            traces::FIXED_LIMITS,
+            request::FIXED_LIMITS,
+            deployments::FIXED_LIMITS,
+            profile::FIXED_LIMITS,
+            examine::FIXED_LIMITS,
+        ]
+        .concat(),
+    ]
+    .concat()
 }
 
 /// The manifest as it is now, and the listeners' certificates.

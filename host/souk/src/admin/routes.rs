@@ -32,12 +32,14 @@ pub(crate) enum Action {
     Readiness,
     ListTraces,
     ShowTrace,
+    Examine,
     Limits,
     Log,
     Versions,
     Deploy,
     RollBack,
     Promote,
+    Profile,
     Reload,
 }
 
@@ -90,12 +92,14 @@ pub(crate) static ROUTES: &[Route] = &[
     get("/v1/readiness", Right::Read, Action::Readiness),
     get("/v1/traces", Right::Read, Action::ListTraces),
     get("/v1/traces/{id}", Right::Read, Action::ShowTrace),
+    get("/v1/doctor", Right::Read, Action::Examine),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
     get("/v1/versions", Right::Read, Action::Versions),
     post("/v1/components/{id}/deploy", Right::Full, Action::Deploy),
     post("/v1/components/{id}/rollback", Right::Full, Action::RollBack),
     post("/v1/components/{id}/promote", Right::Full, Action::Promote),
+    post("/v1/components/{id}/profile", Right::Full, Action::Profile),
     post("/v1/reload", Right::Full, Action::Reload),
 ];
 
@@ -112,6 +116,7 @@ impl Action {
             | Action::Deploy
             | Action::RollBack
             | Action::Promote
+            | Action::Profile
             | Action::Reload
             | Action::RenewTokens => true,
             Action::Console
@@ -131,6 +136,7 @@ impl Action {
             | Action::Readiness
             | Action::ListTraces
             | Action::ShowTrace
+            | Action::Examine
             | Action::Limits
             | Action::Versions
             | Action::Log => false,

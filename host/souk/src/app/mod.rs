@@ -104,6 +104,11 @@ impl App {
         &self.application
     }
 
+    /// The folder of its state.
+    pub fn state_path(&self) -> &std::path::Path {
+        self.state.path()
+    }
+
     /// The instances of `component`, which runs here.
     pub fn pool(&self, component: &str) -> Option<&Arc<Pool>> {
         self.pools.get(component)

@@ -160,6 +160,7 @@ impl App {
         };
         let mut wiring = Wiring::new(around, codes);
         wiring.ids = chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect();
+        wiring.files = files;
         wiring.mistakes = mistakes;
         for name in application.components.keys() {
             wiring.pool(name);

@@ -15,6 +15,7 @@ use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic};
 use souk_runtime::{Compiled, Fairness, Pool, PoolConfig, VersionConfig, VersionId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use wasmtime::component::{Component, Linker};
 
@@ -36,6 +37,8 @@ pub(super) struct Wiring<'a> {
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// Which version of each component it is; the first, where nothing is said.
     pub(super) ids: BTreeMap<String, VersionId>,
+    /// The files that the codes are from, where they are files: symbols lie beside them.
+    pub(super) files: BTreeMap<String, PathBuf>,
     /// What answers for components that have a stand-in.
     stand_ins: BTreeMap<String, stand_in::Answer>,
     /// What is called at other hosts.
@@ -53,6 +56,7 @@ impl<'a> Wiring<'a> {
             codes,
             pools: BTreeMap::new(),
             ids: BTreeMap::new(),
+            files: BTreeMap::new(),
             stand_ins: stand_ins::answers(&around.application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
@@ -124,7 +128,10 @@ impl Wiring<'_> {
             return None;
         }
         let compiled = match Compiled::link(name.into(), self.around.engine, &code, &mut linker) {
-            Ok(compiled) => compiled,
+            Ok(compiled) => match self.files.get(name) {
+                Some(file) => compiled.with_symbols_of(file),
+                None => compiled,
+            },
             Err(error) => {
                 self.mistakes.push(not_compiled(application, error));
                 return None;

@@ -11,6 +11,7 @@ use super::{ManifestArg, output, state_beside, wit};
 use crate::fetch::{self, Wanted};
 use anyhow::{Context, bail};
 use clap::Args;
+use souk_runtime::report::sections;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,9 @@ pub(super) async fn run(what: What<'_>, quiet: bool) -> anyhow::Result<()> {
         // Dropping the set ends the other commands.
         done??;
     }
+    files.sort_unstable();
+    files.dedup();
+    files.iter().try_for_each(|file| keep_symbols_beside(file))?;
     files.iter().for_each(|file| mark_current(file, time));
     note(&format!("    built {} in {:.1} s", built.join(", "), start.elapsed().as_secs_f64()));
     Ok(())
@@ -141,6 +145,23 @@ fn mark_current(file: &Path, time: SystemTime) {
         // What cannot be marked is warned about once more.
         let _ = file.set_modified(time);
     }
+}
+
+/// Moves what a component has for debugging into a file beside it: the host reads and hashes a component at each start, and
+/// that is nine tenths of it. When the component fails, its log line has source lines from there.
+fn keep_symbols_beside(file: &Path) -> anyhow::Result<()> {
+    // A command that makes no such file is found by the start, which says what is missing.
+    let Ok(whole) = std::fs::read(file) else { return Ok(()) };
+    let Some(code) = sections::without_symbols(&whole) else { return Ok(()) };
+    let replaced = sections::symbols_of(file);
+    let write = || {
+        // The tool that built it may have the file by another name as well, which stays as it is.
+        let new = file.with_extension("wasm.new");
+        std::fs::write(&replaced, &whole)?;
+        std::fs::write(&new, code)?;
+        std::fs::rename(new, file)
+    };
+    write().with_context(|| format!("the symbols of {} cannot be kept beside it", file.display()))
 }
 
 /// How the output of a command is shown.

@@ -2,6 +2,8 @@
 
 use super::build::{BuildEnvironment, TARGET, has_target};
 use super::{AppArgs, default_url, fill_in, output, stale};
+use crate::admin::RunningHost;
+use crate::admin::examine::Level;
 use crate::app::{App, describe};
 use crate::{fetch, limits};
 use clap::Args;
@@ -13,33 +15,41 @@ use std::process::ExitCode;
 
 /// The arguments of `souk doctor`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A host that runs on the state folder is asked how it is; without one, all components are compiled and linked.\n\
+                  Exits with 0 when all is well, with 1 when something is wrong. The last line is the verdict."
+)]
 pub(super) struct Doctor {
     #[command(flatten)]
     app: AppArgs,
+    /// Exit with 1 for a warning, too
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut well = true;
+        let mut verdict = Verdict::default();
         let mut check = |name: &str, good: bool, text: String| {
-            output::line(&format!("{} {name}: {text}", if good { "ok   " } else { "WRONG" }));
-            well &= good;
+            verdict.note(name, if good { Level::Ok } else { Level::Wrong }, &text);
         };
         let manifest = self.app.manifest();
         let folder = manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let environment = BuildEnvironment::of(&manifest, self.app.runtime_config_file.as_deref());
         match version(folder, &environment).await {
-            Some(version) => check("toolchain", true, version),
-            None => check("toolchain", false, "rustc does not start\n  fix: install Rust 1.95 or newer".into()),
+            Some(version) => {
+                check("toolchain", true, version);
+                match has_target(folder, &environment).await {
+                    true => check("target", true, TARGET.into()),
+                    false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
+                }
+            }
+            // No fault of a host that runs what others have built.
+            None => output::line("info  toolchain: there is no rustc: components in Rust are not built here"),
         }
-        match has_target(folder, &environment).await {
-            true => check("target", true, TARGET.into()),
-            false => check("target", false, format!("{TARGET} is missing\n  fix: rustup target add {TARGET}")),
-        }
-        let mut cache = PathBuf::new();
+        let mut state_dir = PathBuf::new();
         let loaded = self.app.read().and_then(|manifest| {
-            let state_dir = self.app.state_dir(manifest.state_dir());
-            cache = state_dir.join("cache");
+            state_dir = self.app.state_dir(manifest.state_dir());
             let mut application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
             fetch::locate(&mut application, &state_dir);
             Ok(application)
@@ -63,13 +73,23 @@ impl Doctor {
             }
             // No fault: it may be meant, and a source that changed need not be part of the component.
             stale::stale(application).iter().for_each(|text| output::line(&format!("old   {text}")));
-            match start(application.clone(), &cache).await {
-                Ok(()) => {
-                    let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \
-                                migrate --status` for the databases that there are)";
-                    check("start", true, said.into());
-                }
-                Err(error) => check("start", false, super::whole(&error)),
+            let running = RunningHost::connect(&state::control_socket(&state_dir)).await;
+            match running {
+                // It has compiled and linked all of them.
+                Some(mut host) => match host.examine().await {
+                    Ok(findings) => {
+                        findings.iter().for_each(|found| verdict.note(&found.name, found.level, &found.text));
+                    }
+                    Err(error) => verdict.note("host", Level::Wrong, &super::whole(&error)),
+                },
+                None => match start(application.clone(), &state_dir.join("cache")).await {
+                    Ok(()) => {
+                        let said = "components compile and link; migrations of SQLite run on empty databases (see `souk \
+                                    migrate --status` for the databases that there are)";
+                        check("start", true, said.into());
+                    }
+                    Err(error) => check("start", false, super::whole(&error)),
+                },
             }
             output::text(&describe(application, ""));
             edge = application.limits.clone();
@@ -85,7 +105,46 @@ impl Doctor {
             }
         }
         output::text(&fixed_limits());
-        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(verdict.end(self.strict))
+    }
+}
+
+/// What all findings come to.
+#[derive(Default)]
+struct Verdict {
+    warnings: usize,
+    wrong: usize,
+}
+
+impl Verdict {
+    fn note(&mut self, name: &str, level: Level, text: &str) {
+        let mark = match level {
+            Level::Ok => "ok   ",
+            Level::Warning => "warn ",
+            Level::Wrong => "WRONG",
+        };
+        self.warnings += usize::from(level == Level::Warning);
+        self.wrong += usize::from(level == Level::Wrong);
+        output::line(&format!("{mark} {name}: {text}"));
+    }
+
+    /// Says it on the last line, for a monitor that shows one.
+    fn end(self, strict: bool) -> ExitCode {
+        let Verdict { warnings, wrong } = self;
+        let several = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let (text, code) = match (wrong, warnings) {
+            (0, 0) => ("well".to_owned(), ExitCode::SUCCESS),
+            (0, warnings) => {
+                let code = if strict { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+                (format!("well, with {}", several(warnings, "warning")), code)
+            }
+            (wrong, warnings) => {
+                let text = format!("WRONG: {} and {}", several(wrong, "fault"), several(warnings, "warning"));
+                (text, ExitCode::FAILURE)
+            }
+        };
+        output::line(&format!("\nverdict: {text}"));
+        code
     }
 }
 

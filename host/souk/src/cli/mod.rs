@@ -22,6 +22,7 @@ mod output;
 mod package;
 mod papers;
 mod port_file;
+mod profile;
 mod reach;
 mod seed;
 mod service_manager;
@@ -92,6 +93,8 @@ enum Command {
     Traces(traces::Traces),
     /// Print one trace, as a waterfall
     Trace(traces::Trace),
+    /// Write a profile of a component in the running host, for the Firefox profiler
+    Profile(profile::Profile),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
@@ -307,6 +310,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Events(events) => events.run().await,
                 Command::Traces(traces) => traces.run().await,
                 Command::Trace(trace) => trace.run().await,
+                Command::Profile(profile) => profile.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Store(store) => store.run().await,

@@ -51,7 +51,7 @@ pub(super) struct Trace {
     json: bool,
 }
 
-async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
+pub(super) async fn host(app: &AppArgs) -> anyhow::Result<RunningHost> {
     let manifest = app.read();
     let state_dir = app.state_dir(manifest.as_ref().ok().and_then(|m| m.state_dir()));
     RunningHost::connect(&state::control_socket(&state_dir)).await.ok_or_else(|| {

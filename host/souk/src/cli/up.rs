@@ -231,7 +231,9 @@ impl Up {
         if let Some(listener) = listener {
             tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
         }
-        let edge = server.run(Edge::new(app.clone(), readiness, self.dev), tls, shutdown.clone());
+        // It is there until the end: the last metrics that are exported have what it has measured.
+        let face = Edge::new(app.clone(), readiness, self.dev);
+        let edge = server.run(face.clone(), tls, shutdown.clone());
         let edge = tokio::spawn(vital("the listener", edge));
         let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
@@ -271,6 +273,7 @@ impl Up {
         if let Some(export) = export {
             export.finish().await;
         }
+        drop(face);
         stop.cancel();
         let _ = std::fs::remove_file(state::control_socket(state.path()));
         if lost {

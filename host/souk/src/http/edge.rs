@@ -20,7 +20,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, S
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
-use souk_bindings::boundary::{Boundary, Crossing};
+use souk_bindings::boundary::{Boundary, Crossing, Refusals};
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
 use souk_links::remote::whole::Trailers;
@@ -70,6 +70,8 @@ pub struct Edge {
     /// What requests cross that no route has.
     unrouted: Boundary,
     turns: Arc<Turns>,
+    /// What was refused before a component saw it.
+    refusals: Refusals,
     /// No component gets a request as plain values.
     wasi_http_only: bool,
     /// What serves the folders of the manifest, in its order.
@@ -99,6 +101,7 @@ impl Edge {
             move || [connections.uses(), budget.uses()].concat()
         });
         let unrouted = app.boundaries().requests("", "");
+        let refusals = app.boundaries().refusals();
         let folders = application.static_folders.iter();
         let files = folders.map(|folder| StaticFiles::new(folder, app.budget())).collect();
         Arc::new(Edge {
@@ -111,6 +114,7 @@ impl Edge {
             trusted,
             readiness,
             unrouted,
+            refusals,
             turns: Turns::new(MAX_PEER_REQUESTS),
             wasi_http_only: std::env::var_os(WASI_HTTP_ONLY).is_some(),
         })
@@ -124,6 +128,11 @@ impl Edge {
     /// What requests hold.
     pub fn budget(&self) -> &Arc<EdgeBudget> {
         &self.budget
+    }
+
+    /// Counts what is refused.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// The open connections.
@@ -189,10 +198,14 @@ impl Edge {
         let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
             Ok(authority) => authority,
-            Err(wrong) => return (error::response(StatusCode::BAD_REQUEST, wrong), None),
+            Err(wrong) => {
+                self.refusals.count("malformed");
+                return (error::response(StatusCode::BAD_REQUEST, wrong), None);
+            }
         };
         if head.method == Method::CONNECT {
             // A 2xx would make a tunnel of the connection.
+            self.refusals.count("connect");
             return (error::response(StatusCode::NOT_IMPLEMENTED, "there is no proxy here: CONNECT is refused"), None);
         }
         let uri = std::mem::take(&mut head.uri);
@@ -205,6 +218,7 @@ impl Edge {
         cookies::strip_admin(&mut head.headers);
         let routing = self.app.routing();
         let Some(found) = routing.router.route(uri.path()) else {
+            self.refusals.count("no-route");
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
         answering.crossing.at(&found.target.boundary);
@@ -223,7 +237,7 @@ impl Edge {
         let component = handler.component();
         let owner = Owner::of(caller, &answering.peer, found.target.reserved);
         let Ok(account) = self.budget.open(owner, request::head_bytes(&head)) else {
-            return (refusal(&Refused::NoMemory, 0), Some(component.clone()));
+            return (self.refusal(&Refused::NoMemory, 0), Some(component.clone()));
         };
         answering.account = Some(account.clone());
         let (limit, whole) = match handler {
@@ -235,7 +249,7 @@ impl Edge {
             if !head.headers.contains_key(EXPECT) {
                 upload::discard(body, limit.saturating_mul(2)).await;
             }
-            return (too_large(limit), Some(component.clone()));
+            return (self.refusal(&Refused::TooLarge, limit), Some(component.clone()));
         }
         let Some(url) = request::target(&uri, authority, caller) else {
             return (
@@ -267,7 +281,7 @@ impl Edge {
             Err(refused) => {
                 // It may have been closed to make room; the answer has one again.
                 answering.account = None;
-                return (refusal(&refused, limit), Some(component.clone()));
+                return (self.refusal(&refused, limit), Some(component.clone()));
             }
         };
         let span = answering.crossing.place(&answering.span);
@@ -311,6 +325,11 @@ impl Edge {
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
         (response, Some(component.clone()))
+    }
+
+    fn refusal(&self, refused: &Refused, limit: u64) -> Response<EdgeBody> {
+        self.refusals.count(refused.key());
+        refusal(refused, limit)
     }
 
     /// The way of plain values, where the component and this request have it (`wit/http` says which do).

@@ -180,14 +180,17 @@ impl Acceptor {
                     let peer = self.edge.trusted().peer(peer);
                     match self.admit(&peer).await {
                         Some(place) => self.serve(place, stream, peer),
-                        None => refusals.happened(|more| {
+                        None => {
+                            self.edge.refusals().count("peer-connections");
+                            refusals.happened(|more| {
                             tracing::warn!(
                                 peer = %peer.address.ip(),
                                 "a connection was refused: its peer has as many as it may, each with a request under way; \
                                  name it in `trusted_proxies` under [application.tool.souk] in spin.toml if it is a load \
                                  balancer ({more} more since the last such line)"
                             );
-                        }),
+                        });
+                        }
                     }
                 }
                 Err(error) => {

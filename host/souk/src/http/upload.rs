@@ -55,6 +55,18 @@ pub(super) enum Refused {
     Broken,
 }
 
+impl Refused {
+    /// Its name in measures.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Refused::TooLarge => "body-too-large",
+            Refused::TooSlow => "body-too-slow",
+            Refused::NoMemory => "request-memory",
+            Refused::Broken => "body-broken",
+        }
+    }
+}
+
 impl From<Full> for Refused {
     fn from(Full: Full) -> Self {
         Refused::NoMemory

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::StateFolder;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -110,6 +111,13 @@ pub struct Lack {
     since: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` lacks {} since {}", self.component, self.lacks, self.since)?;
+        self.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+    }
 }
 
 impl Readiness {

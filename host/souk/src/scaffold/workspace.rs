@@ -1,12 +1,10 @@
-//! The Cargo workspace of an application whose components, or some of them, are in Rust: its `Cargo.toml` and
-//! `.cargo/config.toml`.
+//! The Cargo workspace of an application whose components, or some of them, are in Rust: its `Cargo.toml`.
 
 use super::libraries::Library;
 use super::{Changes, ScaffoldError, libraries, template};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
 
 const WORKSPACE: &str = include_str!("templates/rust/workspace.toml");
-const CONFIG: &str = include_str!("templates/rust/config.toml");
 const COMPONENT: &str = include_str!("templates/rust/component.toml");
 /// Where it stands.
 const FILE: &str = "Cargo.toml";
@@ -21,10 +19,7 @@ impl WorkspaceEdit {
     pub(super) fn open(changes: &mut Changes, application: &str) -> Result<WorkspaceEdit, ScaffoldError> {
         let text = match changes.read(FILE) {
             Some(text) => text,
-            None => {
-                changes.create(".cargo/config.toml", CONFIG.to_owned())?;
-                template::fill(WORKSPACE, &[("name", application)])
-            }
+            None => template::fill(WORKSPACE, &[("name", application)]),
         };
         let wrong = |what: String| ScaffoldError::new(format!("{FILE}: {what}"), "correct it first");
         let document: DocumentMut =

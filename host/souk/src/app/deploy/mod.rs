@@ -375,11 +375,15 @@ impl App {
         &self,
         declared: &Declared,
         pool: &Arc<Pool>,
-        compiled: Compiled,
+        mut compiled: Compiled,
         written: Record,
         (kept, bytes, digest): (Kept, Vec<u8>, String),
     ) -> Result<(u64, Arc<Version>), DeployError> {
         let number = self.next_number(&declared.name);
+        // Symbols are beside the manifest's file, and of no other.
+        if block_in_place(|| std::fs::read(&declared.source)).ok().as_ref() == Some(&bytes) {
+            compiled = compiled.with_symbols_of(&declared.source);
+        }
         let label = chosen::label(&self.application.version, number);
         let id = VersionId { number, digest: digest.as_str().into(), label };
         let version = pool.prepare(VersionConfig { id, compiled, grants: pool.grants() }).await.map_err(|error| {

@@ -197,7 +197,8 @@ impl App {
         let active = pool.active();
         let grants = self.shared.grant(new, &self.application, &self.state).map_err(|mistake| vec![mistake])?;
         let (compiled, mistakes) = self.link_version(new, active.compiled().code.clone());
-        let compiled = compiled.filter(|_| mistakes.is_empty()).ok_or(mistakes)?;
+        let mut compiled = compiled.filter(|_| mistakes.is_empty()).ok_or(mistakes)?;
+        compiled.symbols.clone_from(&active.compiled().symbols);
         let reloaded = self.deployments.reloaded.lock();
         let old = reloaded.get(&new.name).or_else(|| self.application.components.get(&new.name));
         let keys = old.map(|old| applied_of(old, new)).unwrap_or_default();

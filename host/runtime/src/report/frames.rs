@@ -1,0 +1,106 @@
+//! The functions that a guest was in, as a person knows them.
+
+use std::fmt;
+use wasmtime::WasmBacktrace;
+
+/// Crates of which every component in Rust has functions on its stack when it panics or allocates.
+const RUNTIME: [&str; 13] = [
+    "std",
+    "core",
+    "alloc",
+    "__rustc",
+    "panic_abort",
+    "compiler_builtins",
+    "dlmalloc",
+    "wit_bindgen",
+    "hashbrown",
+    "futures_core",
+    "futures_util",
+    "spin_sdk",
+    "wasip3",
+];
+/// Functions of the same kind that are in no crate.
+const RUNTIME_FUNCTIONS: [&str; 6] = ["abort", "rust_panic", "__rust_", "_start", "cabi_realloc", "__wasilibc"];
+/// Where sources lie that are not the component's own: the toolchain's and the registry's.
+const FOREIGN_SOURCES: [&str; 3] = ["/rustc/", "/.cargo/registry/", "/library/std/"];
+
+/// One function that a guest was in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Its name, without what a compiler adds.
+    pub(super) function: String,
+    /// File and line, where they are known.
+    pub(super) place: Option<String>,
+    /// Where it is in the component's code.
+    pub(super) offset: Option<usize>,
+}
+
+impl Frame {
+    /// A function by the name that a compiler has given it.
+    pub(super) fn named(name: &str, offset: Option<usize>) -> Self {
+        Frame { function: format!("{:#}", rustc_demangle::demangle(name)), place: None, offset }
+    }
+
+    /// Whether the component's author has written it.
+    pub(super) fn is_own(&self) -> bool {
+        if let Some(place) = &self.place
+            && FOREIGN_SOURCES.iter().any(|foreign| place.contains(foreign))
+        {
+            return false;
+        }
+        // `<A as B>::f` is of A; of a type without a path, of B.
+        let name = self.function.trim_start_matches(['<', '&', '*']);
+        let name = name.trim_start_matches("mut ").trim_start_matches("const ");
+        let first = name.split("::").next().unwrap_or_default();
+        let first = first.split(['[', '<', ' ']).next().unwrap_or_default();
+        !RUNTIME.contains(&first)
+            && !RUNTIME_FUNCTIONS.iter().any(|function| name.starts_with(function))
+            && !name.contains("_export_")
+            // An export of a contract, which the path of the call has.
+            && !name.contains('#')
+            && !name.is_empty()
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.function)?;
+        match &self.place {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The functions of `backtrace`, the innermost first.
+pub(super) fn of(backtrace: &WasmBacktrace) -> Vec<Frame> {
+    let frame = |frame: &wasmtime::FrameInfo| {
+        let number = || format!("function {}", frame.func_index());
+        Frame::named(&frame.func_name().map_or_else(number, str::to_owned), frame.module_offset())
+    };
+    backtrace.frames().iter().map(frame).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_compiler_adds_is_no_part_of_a_name_and_the_standard_library_is_not_the_components_own() {
+        for (name, shown, own) in [
+            ("_ZN5rogue4boom17ha87093a7fe923c61E", "rogue::boom", true),
+            ("_ZN4core9panicking9panic_fmt17ha87093a7fe923c61E", "core::panicking::panic_fmt", false),
+            ("_RNvCs6UyI3ABuN3h_7___rustc10rust_panic", "__rustc::rust_panic", false),
+            ("abort", "abort", false),
+            ("shop::exports::shop::_export_boom_cabi", "shop::exports::shop::_export_boom_cabi", false),
+            ("souk-test:rogue/deeds@1.0.0#boom", "souk-test:rogue/deeds@1.0.0#boom", false),
+            ("main.go", "main.go", true),
+        ] {
+            let frame = Frame::named(name, None);
+            assert_eq!((frame.to_string().as_str(), frame.is_own()), (shown, own), "{name}");
+        }
+        let mut inlined = Frame::named("shop::map", None);
+        inlined.place = Some("/rustc/abc/library/core/src/option.rs:1".into());
+        assert!(!inlined.is_own());
+    }
+}

@@ -1,0 +1,186 @@
+//! What a running host says of itself when it is examined (`souk doctor`): what stops it from serving, and what an operator
+//! should look at before it does.
+//!
+//! Everything is asked of what runs already: nothing is compiled, started or written for it.
+
+use super::Admin;
+use crate::app::App;
+use rustix::fs::statvfs;
+use serde::{Deserialize, Serialize};
+use souk_manifest::DatabaseUrl;
+use souk_manifest::limits::ByteSize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of what is a warning.
+    pub(crate) const FIXED_LIMITS = "doctor";
+
+    /// A clock that differs more from a database's is a warning: times of rows and of the log then do not fit.
+    const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
+    /// How long a database may take to say what time it is.
+    const CLOCK_TIMEOUT: Duration = Duration::from_secs(3);
+    /// A message that has waited longer for its delivery is a warning.
+    const MAX_MESSAGE_AGE: Duration = Duration::from_secs(600);
+    /// A disk with less room than this is a warning.
+    const LOW_DISK_BYTES: u64 = 1 << 30, bytes;
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// To be looked at.
+    Warning,
+    /// Something cannot be served.
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// What.
+    pub name: String,
+    /// How it is.
+    pub level: Level,
+    /// In words, with the fix where it is not well.
+    pub text: String,
+}
+
+impl Finding {
+    fn new(name: impl Into<String>, level: Level, text: impl Into<String>) -> Self {
+        Finding { name: name.into(), level, text: text.into() }
+    }
+}
+
+/// Looks at everything.
+pub(super) async fn examine(admin: &Admin) -> Vec<Finding> {
+    let mut findings = vec![host(admin)];
+    findings.extend(readiness(admin));
+    findings.extend(versions(&admin.app));
+    findings.extend(messages(admin));
+    let state = admin.app.state_path().to_path_buf();
+    let disk = tokio::task::spawn_blocking(move || disk(&state)).await;
+    findings.extend(disk.ok());
+    findings.extend(clocks(&admin.app).await);
+    findings
+}
+
+fn host(admin: &Admin) -> Finding {
+    let (version, uptime) = (env!("CARGO_PKG_VERSION"), Duration::from_secs(admin.started.elapsed().as_secs()));
+    let text = format!("souk {version} serves {} since {}", admin.url, humantime::format_duration(uptime));
+    Finding::new("host", Level::Ok, text)
+}
+
+fn readiness(admin: &Admin) -> Vec<Finding> {
+    let report = admin.readiness.report(true);
+    if report.draining {
+        return vec![Finding::new("readiness", Level::Warning, "the host is stopping")];
+    }
+    if report.ready {
+        return vec![Finding::new("readiness", Level::Ok, "every route can be served")];
+    }
+    let lack = |lack: &crate::readiness::Lack| {
+        let fix = "bring it back; the host sees it within a second";
+        Finding::new("readiness", Level::Wrong, format!("{lack}\n  fix: {fix}"))
+    };
+    report.lacks.iter().map(lack).collect()
+}
+
+/// Versions that are not what the manifest names, or are tried out.
+fn versions(app: &App) -> Vec<Finding> {
+    let found = app.versions(None).into_iter().filter_map(|version| {
+        let name = format!("version of {}", version.component);
+        match version.state.as_str() {
+            "canary" => {
+                let text = format!("version {} is being tried out", version.record.number);
+                Some(Finding::new(name, Level::Ok, text))
+            }
+            "active" if version.record.number > 1 => {
+                let text = format!("version {} serves (`souk versions` has all)", version.record.number);
+                Some(Finding::new(name, Level::Ok, text))
+            }
+            _ => None,
+        }
+    });
+    found.collect()
+}
+
+fn messages(admin: &Admin) -> Vec<Finding> {
+    if admin.app.queue().is_none() {
+        return Vec::new();
+    }
+    let Some(stats) = admin.metrics.messages() else {
+        let text = "how many wait cannot be said\n  fix: see readiness; `souk events list` says why";
+        return vec![Finding::new("messages", Level::Warning, text)];
+    };
+    let mut findings = Vec::new();
+    if stats.dead > 0 {
+        let text = format!("{} dead letters\n  fix: `souk events list --dead`, then retry or drop them", stats.dead);
+        findings.push(Finding::new("messages", Level::Warning, text));
+    }
+    if stats.stranded > 0 {
+        let text = format!(
+            "{} have no function to be delivered to\n  fix: deploy the component that has it, or drop them",
+            stats.stranded
+        );
+        findings.push(Finding::new("messages", Level::Warning, text));
+    }
+    let now = souk_manifest::clock::since_epoch();
+    let oldest = stats.oldest.and_then(|oldest| u64::try_from(oldest).ok()).map(Duration::from_millis);
+    let age = oldest.map(|oldest| now.saturating_sub(oldest)).unwrap_or_default();
+    if age > MAX_MESSAGE_AGE {
+        let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
+        let text = format!("the oldest has waited for {age}\n  fix: `souk events list` says what its target answers");
+        findings.push(Finding::new("messages", Level::Warning, text));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::new("messages", Level::Ok, format!("{} wait, none is dead", stats.waiting)));
+    }
+    findings
+}
+
+/// The room on the disk of the state folder.
+fn disk(state: &Path) -> Finding {
+    let disk = match statvfs(state) {
+        Ok(disk) => disk,
+        Err(error) => return Finding::new("disk", Level::Warning, format!("its room cannot be read: {error}")),
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let text = format!("{} free on the disk of the state folder", ByteSize::b(free));
+    match free < LOW_DISK_BYTES {
+        true => Finding::new("disk", Level::Warning, format!("{text}\n  fix: make room before it is full")),
+        false => Finding::new("disk", Level::Ok, text),
+    }
+}
+
+/// The clocks of the databases, against this host's.
+async fn clocks(app: &App) -> Vec<Finding> {
+    let mut servers = BTreeMap::new();
+    for component in app.application().here().filter(|component| app.pool(&component.name).is_some()) {
+        if let Some(DatabaseUrl::Postgres(address)) = &component.database {
+            let server = format!("{}:{}", address.host(), address.port());
+            servers.entry(server).or_insert_with(|| (app.postgres_of(component), address.clone()));
+        }
+    }
+    let mut findings = Vec::new();
+    for (server, (granted, address)) in servers {
+        let name = format!("clock of {server}");
+        let before = souk_manifest::clock::since_epoch();
+        // One that cannot be asked is in the readiness.
+        let Ok(Ok(there)) = tokio::time::timeout(CLOCK_TIMEOUT, granted.clock(&address)).await else { continue };
+        let after = souk_manifest::clock::since_epoch();
+        let apart = before.saturating_sub(there).max(there.saturating_sub(after));
+        findings.push(match apart > MAX_CLOCK_DIFFERENCE {
+            true => {
+                let text = format!("it differs from this host's by {apart:.1?}\n  fix: let both be set by NTP");
+                Finding::new(name, Level::Warning, text)
+            }
+            false => Finding::new(name, Level::Ok, "as this host's"),
+        });
+    }
+    findings
+}

@@ -1,0 +1,55 @@
+//! A profile of a component, by the route of it.
+
+use super::problem::Problem;
+use super::routes::parameter;
+use super::serve::MAX_MESSAGE_BYTES;
+use crate::app::App;
+use http::StatusCode;
+use souk_runtime::{MAX_PROFILE_TIME, Profile};
+use std::time::Duration;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of profiles.
+    pub(crate) const FIXED_LIMITS = "administration";
+
+    /// How long a component is profiled when nobody says how long.
+    const PROFILE_TIME: Duration = Duration::from_secs(10);
+}
+
+/// Profiles `component` for as long as `query` says.
+pub(super) async fn profile(app: &App, component: &str, query: Option<&str>) -> Result<Vec<u8>, Problem> {
+    let time = match parameter(query, "for") {
+        None => PROFILE_TIME,
+        Some(text) => {
+            humantime::parse_duration(&text).ok().filter(|time| *time <= MAX_PROFILE_TIME).ok_or_else(|| {
+                Problem::bad(format_args!(
+                    "`for` is no time of {} s at most\n  fix: `for=10s`",
+                    MAX_PROFILE_TIME.as_secs()
+                ))
+            })?
+        }
+    };
+    let Some(pool) = app.pool(component) else {
+        let known: Vec<&str> = app.pools().map(|pool| &**pool.component()).collect();
+        return Err(Problem::not_found(format_args!(
+            "no component `{component}` runs on this host\n  fix: name one of {}",
+            known.join(", ")
+        )));
+    };
+    let broken = |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format_args!("{error}"));
+    let Some(Profile { json, samples }) = pool.profile(time).await.map_err(broken)? else {
+        let message = format!("component `{component}` is being profiled\n  fix: wait for the other profile to end");
+        return Err(Problem::new(StatusCode::CONFLICT, message));
+    };
+    if samples == 0 {
+        let message = format!(
+            "component `{component}` has not computed in this time\n  fix: call it meanwhile; the clock looks every five \
+             milliseconds, so take longer for short calls"
+        );
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, message));
+    }
+    match json.len() <= MAX_MESSAGE_BYTES {
+        true => Ok(json),
+        false => Err(Problem::bad("the profile is too large to be sent\n  fix: profile for a shorter time")),
+    }
+}

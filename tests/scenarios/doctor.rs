@@ -1,0 +1,75 @@
+//! `souk doctor` in production: it asks the host that runs, says what is to be looked at, and ends with a verdict.
+
+use crate::harness::admin::Api;
+use crate::harness::app::texts;
+use crate::harness::store::Shop;
+use crate::harness::{App, eventually, postgres::Postgres};
+
+#[tokio::test]
+async fn doctor_asks_a_running_host_and_compiles_nothing() {
+    let postgres = Postgres::start();
+    let app = App::store_alone()
+        .variable("products_database_url", postgres.database())
+        .variable("orders_database_url", postgres.database());
+    let shop = Shop::of(app).await;
+    let well = eventually("the host is ready", || async {
+        let output = shop.app.souk("doctor", &["--strict"]).await;
+        output.status.success().then(|| texts(&output).0)
+    })
+    .await;
+    for part in ["ok    host: souk", "ok    readiness: every route", "ok    clock of 127.0.0.1:", "ok    disk: "] {
+        assert!(well.contains(part), "{part} is missing: {well}");
+    }
+    assert!(!well.contains("components compile and link"), "{well}");
+    assert_eq!(well.lines().last(), Some("verdict: well"), "{well}");
+    drop(postgres);
+    let wrong = eventually("what is gone is found", || async {
+        let output = shop.app.souk("doctor", &[]).await;
+        (!output.status.success()).then(|| texts(&output).0)
+    })
+    .await;
+    assert!(wrong.contains("WRONG readiness: `") && wrong.contains("lacks PostgreSQL at"), "{wrong}");
+    assert!(wrong.lines().last().unwrap().starts_with("verdict: WRONG: "), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_a_warning_and_a_fault_where_that_is_asked_for() {
+    let app = App::alone("durable").administered();
+    let host = app.start().await;
+    host.client().get("/send/reject/odd/1").await;
+    let warned = eventually("the dead letter is found", || async {
+        let (out, _) = texts(&app.souk("doctor", &[]).await);
+        out.contains("1 dead letters").then_some(out)
+    })
+    .await;
+    assert!(warned.ends_with("verdict: well, with 1 warning\n"), "{warned}");
+    assert!(app.souk("doctor", &[]).await.status.success());
+    assert_eq!(app.souk("doctor", &["--strict"]).await.status.code(), Some(1));
+    let found = Api::on_socket(&app).get("/v1/doctor").await.json();
+    let dead = found.as_array().unwrap().iter().find(|found| found["level"] == "warning").unwrap();
+    assert!(dead["name"] == "messages" && dead["text"].as_str().unwrap().contains("fix: "), "{found}");
+}
+
+#[tokio::test]
+async fn without_a_toolchain_nothing_is_wrong() {
+    let app = App::alone("rogue").inside(["env", "PATH=/nowhere"].map(str::to_owned).into());
+    let output = app.souk("doctor", &[]).await;
+    let (out, err) = texts(&output);
+    assert!(output.status.success() && out.contains("info  toolchain: there is no rustc"), "{out}{err}");
+    assert_eq!(out.lines().last(), Some("verdict: well"), "{out}");
+}
+
+#[tokio::test]
+async fn what_the_edge_refuses_is_counted_by_its_reason() {
+    let app = App::alone("rogue").administered();
+    let host = app.start().await;
+    let client = host.client();
+    assert_eq!(client.get("/nowhere").await.status, 404);
+    let large = Some(vec![0; 20 << 20]);
+    let _ = client.try_send(http::Method::POST, "/rogue/self/length", &[("expect", "100-continue")], large).await;
+    let text = Api::of(&host).get("/metrics").await.text();
+    for reason in ["no-route", "body-too-large"] {
+        let line = format!("souk_http_refusals_total{{error_type=\"{reason}\"}} 1");
+        assert!(text.contains(&line), "{line} is missing: {text}");
+    }
+}
