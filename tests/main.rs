@@ -16,6 +16,7 @@ mod scenarios {
     mod backup;
     mod browser;
     mod cli;
+    mod cluster;
     mod crashes;
     mod defects;
     mod deploy;

@@ -11,6 +11,7 @@
 //! A contract with a resource, stream or future is refused: a handle means something in its own store only.
 
 pub mod check;
+pub mod cluster;
 pub mod durable;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -42,6 +43,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS.to_vec(),
         durable::fixed_limits(),
         remote::fixed_limits(),
+        cluster::FIXED_LIMITS.to_vec(),
         nest::fixed_limits(),
         redis::fixed_limits(),
     ]

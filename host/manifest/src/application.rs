@@ -52,6 +52,8 @@ pub struct Application {
     pub conditional: BTreeMap<String, String>,
     /// How to reach other hosts of the application; `None` when there are none.
     pub nats: Option<NatsConfig>,
+    /// The secret variables that this host's components use, with their values.
+    pub secrets: BTreeMap<String, Value>,
     /// The components that run here; `None` when all do. The others run on other hosts.
     pub only: Option<BTreeSet<String>>,
     /// Names by which the administration listener may be called, besides its address.

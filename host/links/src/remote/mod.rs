@@ -60,6 +60,7 @@
 //! Streams do not cross a remote link: a body is sent whole.
 
 mod call;
+mod clocks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hosts;
@@ -82,6 +83,7 @@ mod tests;
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
 pub use micro::is_served;
+pub(crate) use peers::WIRE_VERSION;
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
@@ -126,6 +128,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         wire::FIXED_LIMITS,
         http::FIXED_LIMITS,
         peers::FIXED_LIMITS,
+        clocks::FIXED_LIMITS,
         micro::FIXED_LIMITS,
         served::FIXED_LIMITS,
     ]

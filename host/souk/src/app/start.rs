@@ -6,8 +6,10 @@ use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
 use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
+use crate::machine;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::{self as bindings, Ctx};
+use souk_links::cluster::{self, Places};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::{Import, LinkError, Target, local};
@@ -155,6 +157,10 @@ impl App {
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
+        // A host that does not start for other reasons says nothing to those that come later.
+        if let Some(nats) = nats.filter(|_| !trial) {
+            join(nats, &application, state).await?;
+        }
         for (component, count) in migrations::run(&part, shared.databases()).await? {
             progress(Progress::Migrated { component, count });
         }
@@ -185,6 +191,12 @@ impl App {
         }
         Ok(app)
     }
+}
+
+/// Compares this host with what the hosts of the application have agreed on.
+async fn join(nats: &Nats, application: &Application, state: &StateFolder) -> Result<(), StartError> {
+    let id = state.id().map_err(|error| StartError::State { error })?;
+    Ok(cluster::join(nats, application, &Places::of(application, &id), &machine::name()).await?)
 }
 
 /// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds. Returns

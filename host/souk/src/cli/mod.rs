@@ -8,6 +8,7 @@ mod admin;
 mod backup;
 mod build;
 mod call;
+mod cluster;
 mod deploy;
 mod doctor;
 mod event_table;
@@ -83,6 +84,8 @@ enum Command {
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
+    /// See or accept what the hosts of the application have agreed on
+    Cluster(cluster::ClusterCommand),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
@@ -156,9 +159,17 @@ struct AppArgs {
     /// Every user of the machine can see a value that stands here
     #[arg(long, value_name = "K=V", global = true)]
     variable: Vec<String>,
+    /// The application's name on NATS: hosts of another name are another application [default: the runtime
+    /// configuration's, then the manifest's]
+    #[arg(long, value_name = "NAME", global = true, value_parser = application_name)]
+    name: Option<String>,
     /// The components that run here; other hosts run the rest [default: all]
     #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
     only: Vec<String>,
+}
+
+fn application_name(text: &str) -> Result<String, String> {
+    manifest::check_name(text).map(|()| text.to_owned()).map_err(|wrong| format!("the name {wrong}"))
 }
 
 impl AppArgs {
@@ -176,6 +187,7 @@ impl AppArgs {
                 .collect(),
             nats: self.nats.clone(),
             credentials: self.creds.clone(),
+            name: self.name.clone(),
             only: self.only.clone(),
             selected: Vec::new(),
             variables: given::variables(&self.variable)?,
@@ -268,6 +280,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Watch(up) => up.watching().run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
+                Command::Cluster(cluster) => cluster.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
                 Command::Deploy(deploy) => deploy.run().await,

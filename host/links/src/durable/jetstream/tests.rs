@@ -20,7 +20,7 @@ const LIMIT_BYTES: u64 = 64 << 20;
 
 async fn connect(server: &Server) -> Nats {
     let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
-    Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "an app").await.unwrap()
+    Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap()
 }
 
 /// The application's components.
@@ -348,7 +348,8 @@ async fn a_stream_that_cannot_be_what_it_must_is_refused_with_the_fix() {
 #[tokio::test]
 async fn more_copies_than_servers_are_refused_with_the_fix() {
     let server = Server::start();
-    let config = NatsConfig { servers: vec![server.url().parse().unwrap()], credentials: None, replicas: Some(3) };
+    let config =
+        NatsConfig { servers: vec![server.url().parse().unwrap()], replicas: Some(3), ..NatsConfig::default() };
     let nats = Nats::connect(&config, "an app").await.unwrap();
     let error = JetStreamQueue::open(nats, LIMIT_BYTES, target()).await.err().unwrap().to_string();
     assert!(error.contains("set `replicas` under [nats]"), "{error}");
