@@ -93,14 +93,14 @@ async fn hosts_without_a_cluster_secret_compare_places_and_no_secrets() {
     let stored = Records::open(&nats, BUCKET).await.unwrap().get(KEY).await.unwrap().value.unwrap();
     let stored = String::from_utf8(stored.to_vec()).unwrap();
     assert!(stored.contains("db.test") && !stored.contains("s3cret") && !stored.contains("\"key\""), "{stored}");
-    joined(&server, &host("postgres://db.test/other", "one"), "a").await.unwrap_err();
+    joined(&server, &host("postgres://me:pw@db.test/other", "one"), "a").await.unwrap_err();
 }
 
 #[tokio::test]
 async fn of_hosts_that_start_at_once_with_two_databases_only_those_of_one_start() {
     let server = Server::start();
     let one = application(&server.url(), POSTGRES, "k", Some(SECRET));
-    let other = application(&server.url(), "postgres://db.test/other", "k", Some(SECRET));
+    let other = application(&server.url(), "postgres://me:pw@db.test/other", "k", Some(SECRET));
     let starts = (0..8).map(|n| joined(&server, if n % 2 == 0 { &one } else { &other }, "x"));
     let ends = futures::future::join_all(starts).await;
     let started: Vec<bool> = ends.iter().map(Result::is_ok).collect();
@@ -111,7 +111,7 @@ async fn of_hosts_that_start_at_once_with_two_databases_only_those_of_one_start(
 async fn a_change_that_is_accepted_is_what_the_others_must_have_from_then_on() {
     let server = Server::start();
     let old = application(&server.url(), POSTGRES, "k3y", Some(SECRET));
-    let new = application(&server.url(), "postgres://new.test/shop", "n3w", Some("a secret that was rolled"));
+    let new = application(&server.url(), "postgres://me:pw@new.test/shop", "n3w", Some("a secret that was rolled"));
     joined(&server, &old, "a").await.unwrap();
     let nats = connected(&server, &new).await;
     let changed = accept(&nats, &new, &Places::of(&new, "a"), "an operator").await.unwrap();
