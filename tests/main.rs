@@ -29,6 +29,7 @@ mod scenarios {
     mod given;
     mod golden;
     mod grants;
+    mod guesses;
     mod hosts;
     mod isolation;
     mod jetstream;
@@ -48,6 +49,7 @@ mod scenarios {
     #[cfg(feature = "full")]
     mod outbound;
     mod own_application;
+    mod packages;
     mod payments;
     mod peers;
     mod permissions;
@@ -58,16 +60,22 @@ mod scenarios {
     mod readiness;
     mod reconcile;
     mod redis_triggers;
+    mod refunds;
     mod remote;
     mod sandbox;
+    mod schedules;
     mod sdks;
+    mod seed;
+    mod self_service;
     mod service_manager;
     mod shared_state;
     mod startup;
     mod static_files;
     mod streams;
     mod stripe;
+    mod timers;
     mod tokens;
+    mod traces;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

@@ -44,18 +44,18 @@ export async function picture(page, name) {
   await page.screenshot({ path: file, fullPage: true, clip });
 }
 
-// Looks at the page as it is now in light, in dark, and on the narrowest phone (WCAG 1.4.10), and takes a picture of
-// each. Returns what is wrong, one line a fault.
-export async function inspect(page, name) {
+// Looks at the page as it is now in light, in dark, and on the narrowest phone (WCAG 1.4.10), or in `views`, and takes a
+// picture of each. Returns what is wrong, one line a fault.
+export async function inspect(page, name, views) {
   const faults = (await page.locator("link[rel=icon]").count()) === 1 ? [] : [`${name}: no icon, so browsers ask for one`];
   const { width, height } = page.viewportSize();
-  const views = [
+  const usual = [
     ["light", width],
     ["dark", width],
     ["narrow", 320],
   ];
-  for (const [view, width] of views) {
-    await page.emulateMedia({ colorScheme: view === "dark" ? "dark" : "light" });
+  for (const [view, width] of views ?? usual) {
+    await page.emulateMedia({ colorScheme: view.endsWith("dark") ? "dark" : "light" });
     await page.setViewportSize({ width, height });
     await picture(page, `${name}-${view}`);
     faults.push(...(await violations(page)).map((fault) => `${name}, ${view}: ${fault}`));

@@ -1,15 +1,53 @@
-// Signs in to the administration by the address with a code (CONSOLE), looks at everything there, and drops the one message.
+// Signs in to the console by the address with a code (CONSOLE), and looks at every view: the map must show calls from
+// `front` to `rogue`; the one dead letter is looked into, retried and dropped; a function is called.
 
 import { browse, inspect } from "./browser.mjs";
 
+const VIEWS = [["light", 1280], ["dark", 1280], ["phone-light", 360], ["phone-dark", 360], ["narrow", 320]];
+
 await browse(async (page) => {
+  const faults = [];
+  await page.setViewportSize({ width: 1280, height: 900 });
   await page.goto(process.env.CONSOLE);
-  await page.getByRole("cell", { name: "dead", exact: true }).waitFor();
+  const calls = page.getByRole("row", { name: /^front rogue link/ });
+  await calls.waitFor();
   const address = page.url();
-  const faults = await inspect(page, "console");
-  const components = await page.locator("#components tbody tr td:first-child").allTextContents();
-  const log = await page.locator("#log").textContent();
+  const components = await page.locator(".box.here strong").allTextContents();
+  const call = await calls.getByRole("cell").allTextContents();
+  await page.getByText(/Rates and p99 are those/).waitFor();
+  faults.push(...(await inspect(page, "console-map", VIEWS)));
+
+  await page.getByRole("link", { name: "Messages", exact: true }).first().click();
+  await page.getByRole("button", { name: /^Show arguments/ }).click();
+  const parameters = JSON.parse(await page.getByLabel("JSON").textContent());
+  faults.push(...(await inspect(page, "console-messages", VIEWS)));
+  const retried = page.waitForResponse((response) => response.url().endsWith("/retry"));
+  await page.getByRole("button", { name: /^Retry message/ }).click();
+  await retried;
+  // It is delivered, and rejected again.
+  await page.waitForFunction(async () => (await (await fetch("/v1/messages")).json()).events[0].state === "dead");
   await page.getByRole("button", { name: /^Drop message/ }).click();
   await page.getByText("No message waits.").waitFor();
-  return { address, faults, components, log };
+
+  await page.getByRole("link", { name: "Explorer" }).click();
+  await page.getByLabel("Function").selectOption("souk-test:rogue/deeds@1.0.0#answer");
+  await page.getByLabel("n (u32)").fill("42");
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.locator(".result .badge").waitFor();
+  const result = JSON.parse(await page.getByLabel("JSON").textContent());
+  faults.push(...(await inspect(page, "console-explorer", VIEWS)));
+  // A record in a list, an option and a choice: forms of every kind are accessible.
+  const forms = [];
+  for (const name of await page.locator("#view select").first().locator("option").allTextContents()) {
+    await page.getByLabel("Function").selectOption(name);
+    forms.push(name);
+  }
+
+  for (const view of ["Limits", "Readiness", "Versions", "Log"]) {
+    await page.getByRole("link", { name: view }).click();
+    await page.locator(view === "Log" ? "#log:not(:empty)" : "#view table").first().waitFor();
+    faults.push(...(await inspect(page, `console-${view.toLowerCase()}`, VIEWS)));
+  }
+  const log = await page.locator("#log").textContent();
+  return { address, faults, components, call, parameters, result, forms, log };
 });

@@ -185,6 +185,16 @@ impl App {
         }
     }
 
+    /// An application out of the package that `-f` names, with an operator's folder of its own.
+    pub(crate) fn packaged(package: &str) -> App {
+        App { manifest: package.into(), ..App::at(folder(), "spin.toml".into()) }
+    }
+
+    /// The folder in which it is started.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Adds `text` to the end of the manifest.
     pub(crate) fn append(self, text: &str) -> App {
         let manifest = fs::read_to_string(&self.manifest).unwrap();
@@ -271,8 +281,35 @@ impl App {
         state(&self.folder, host.unwrap_or(0))
     }
 
+    /// Leaves the examples to the host: none are put in before the first start.
+    pub(crate) fn unseeded(self) -> App {
+        fs::write(self.folder.path().join("seeded"), "").unwrap();
+        self
+    }
+
+    /// Puts the examples in where the first start does not do so by itself: the scenarios buy them.
+    pub(crate) async fn seed(&self) {
+        let set = |name| self.value(name).is_some_and(|value| !value.is_empty());
+        let is_store = self.manifest.ends_with("spin.toml") && self.path("components/products/seed").exists();
+        let by_hand = set("stripe_secret") || set("products_database_url");
+        let seeded = self.folder.path().join("seeded");
+        if !is_store || !by_hand || self.value("seed") == Some("false") || seeded.exists() {
+            return;
+        }
+        let mut souk = self.command_with_state("seed", &self.state_of("products"));
+        if self.spread.is_some() {
+            souk.args(["--only", "products"]);
+        }
+        let output = run(souk).await;
+        // What is wrong with the application the start says, as the scenario expects it.
+        if output.status.success() {
+            fs::write(seeded, "").unwrap();
+        }
+    }
+
     /// Starts the host, or all of them, and waits until it answers.
     pub(crate) async fn start(&self) -> Host {
+        self.seed().await;
         let starts = self.ups().into_iter().map(|souk| Host::start(souk, Arc::clone(&self.folder)));
         let mut hosts = futures::future::join_all(starts).await;
         let first = hosts.remove(0);

@@ -43,6 +43,12 @@ pub(crate) fn mixed_guests() {
     });
 }
 
+/// Builds the components of `tests/guests/schedules`.
+pub(crate) fn schedule_guests() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| ["later", "ticker"].into_iter().for_each(guest));
+}
+
 /// The component of a package that was built.
 pub(crate) fn component(package: &str) -> PathBuf {
     target().join("wasm32-wasip2/debug").join(package.replace('-', "_")).with_extension("wasm")

@@ -98,6 +98,19 @@ impl Shop {
         self.post("/api/auth/login", "", json!({ "email": email, "password": password })).await
     }
 
+    /// All accounts, as an operator sees them.
+    pub(crate) async fn accounts(&self) -> Vec<Value> {
+        let (mut accounts, mut from) = (Vec::new(), Value::Null);
+        loop {
+            let page = self.call("auth", "store:auth/administration#list", json!({ "from": from })).await;
+            accounts.extend(page["accounts"].as_array().expect("a list").iter().cloned());
+            from = page["next"].clone();
+            if from.is_null() {
+                return accounts;
+            }
+        }
+    }
+
     /// Asks whose token this is.
     pub(crate) async fn verify(&self, token: &str) -> Answer {
         self.send(Method::POST, "/api/auth/verify", token, None).await
@@ -111,9 +124,10 @@ impl Shop {
     /// The token of an administrator who is new.
     pub(crate) async fn admin(&self) -> String {
         let email = fresh_email();
-        let token = token(&self.register(&email).await);
+        self.register(&email).await.expect(201);
         self.call("auth", "store:auth/administration#set-role", json!({ "email": email, "role": "admin" })).await;
-        token
+        // A change of role has ended the token of the registration.
+        token(&self.login(&email, PASSWORD).await)
     }
 
     /// Runs `souk call` and returns the result that it printed.

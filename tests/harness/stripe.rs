@@ -52,6 +52,23 @@ pub(crate) fn charge_refunded(succeeded: &Value, cents: u64) -> Value {
     event("charge.refunded", object)
 }
 
+/// The dispute `id` of the charge that `succeeded` is about has this status.
+pub(crate) fn charge_dispute(succeeded: &Value, id: &str, status: &str) -> Value {
+    let charge = &succeeded["data"]["object"];
+    let object = json!({
+        "id": id,
+        "object": "dispute",
+        "amount": charge["amount"],
+        "charge": charge["id"],
+        "currency": charge["currency"],
+        "metadata": {},
+        "reason": "fraudulent",
+        "status": status,
+    });
+    let kind = if ["won", "lost"].contains(&status) { "charge.dispute.closed" } else { "charge.dispute.updated" };
+    event(kind, object)
+}
+
 /// A payment page for this order has ended without a payment.
 pub(crate) fn checkout_session_expired(order: &str) -> Value {
     let object = json!({

@@ -47,6 +47,7 @@ impl Town {
             .file("runtime-config.toml", config);
         let (hosts, addresses) = Default::default();
         let mut town = Town { nats, app, hosts, addresses, _postgres: postgres, _stripe: stripe };
+        town.app.seed().await;
         for part in 0..PARTS.len() {
             for copy in 0..2 {
                 town.up(part, copy).await;

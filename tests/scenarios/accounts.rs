@@ -126,8 +126,7 @@ async fn of_those_who_register_an_email_at_once_one_gets_it() {
             assert_eq!(shop.login(email, PASSWORD).await.expect(201)["user"]["id"], *id, "{email}");
         }
     }
-    let accounts = shop.call("auth", "store:auth/administration#list", json!({ "page": 1, "limit": 10 })).await;
-    assert_eq!(accounts["total"], 3, "{accounts}");
+    assert_eq!(shop.accounts().await.len(), 3);
 }
 
 #[tokio::test]
@@ -138,7 +137,7 @@ async fn an_email_is_one_in_whichever_case_and_shown_as_it_was_given() {
     for email in ["ann.miller@example.com", "ANN.MILLER@EXAMPLE.COM"] {
         assert_eq!(shop.register(email).await.expect(400)["message"], "User already exists", "{email}");
         let session: Value = shop.login(email, PASSWORD).await.expect(201);
-        assert_eq!(session["user"], made["user"], "{email}");
+        assert_eq!((&session["user"]["id"], &session["user"]["email"]), (&made["user"]["id"], &made["user"]["email"]));
     }
     let admin = json!({ "email": "aNN.mILLER@example.com", "role": "admin" });
     let account = shop.call("auth", "store:auth/administration#set-role", admin).await;

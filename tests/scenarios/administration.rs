@@ -23,7 +23,9 @@ async fn each_token_does_what_it_is_for_and_nobody_else_does_anything() {
             assert!([200, 503].contains(&answer.status), "{path}: {answer:?}");
         }
     }
-    for path in ["/v1/application", "/v1/components", "/v1/functions", "/v1/messages", "/v1/readiness", "/v1/limits"] {
+    for path in
+        ["/v1/application", "/v1/map", "/v1/components", "/v1/functions", "/v1/messages", "/v1/readiness", "/v1/limits"]
+    {
         for api in [&nobody, &wrong] {
             let refused = api.get(path).await;
             refused.expect(401);
@@ -195,6 +197,8 @@ async fn on_the_control_socket_everything_is_there_without_a_token() {
     let memory = of_rogue["limits"].as_array().unwrap().iter().find(|l| l["key"] == "memory").unwrap();
     assert_eq!(memory["value"], "32 MiB");
     assert!(limits["fixed"].as_array().unwrap().len() > 100);
+    let memory = limits["budgets"].as_array().unwrap().iter().find(|b| b["name"] == "application_memory").unwrap();
+    assert!(memory["taken"].as_u64() < memory["most"].as_u64(), "{memory}");
     let line = host.wait_for_log("asks to call souk-test:rogue/deeds#boom of rogue").await;
     assert!(line.contains("control socket, user "), "{line}");
 }
@@ -231,4 +235,41 @@ async fn a_message_is_seen_without_its_arguments_by_who_may_only_look() {
     full.send(Method::DELETE, &one, &[], "").await.expect(200);
     let none: Value = full.get("/v1/messages").await.expect(200);
     assert_eq!(none["total"], 0);
+}
+
+/// Becomes its arguments, with a terminal as standard output; a child copies what is written there.
+const ON_A_TERMINAL: &str = r#"
+import os, sys
+here, there = os.openpty()
+if os.fork() == 0:
+    os.close(there)
+    try:
+        while text := os.read(here, 4096):
+            os.write(1, text.replace(b"\r", b""))
+    except OSError:
+        pass
+else:
+    os.close(here)
+    os.dup2(there, 1)
+    os.close(there)
+    os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[tokio::test]
+async fn a_host_on_a_terminal_prints_the_consoles_address_and_no_other_has_one() {
+    let app = App::alone("rogue");
+    let script = app.start().await;
+    assert_eq!(script.log_count("Administration: ") + script.log_count("Console: "), 0, "{:?}", script.log());
+    script.stop().await;
+    let app = app.inside(["python3", "-c", ON_A_TERMINAL].map(str::to_owned).to_vec());
+    let host = app.start().await;
+    let line = host.wait_for_log("Console: ").await;
+    let (url, code) = line.split_whitespace().nth(1).unwrap().split_once("/#code=").unwrap();
+    let api = Api::of(&host);
+    assert!(url == api.url() && url.starts_with("http://127.0.0.1:"), "{line}");
+    let code = json!({ "code": code }).to_string();
+    let cookie = api.send(Method::POST, "/v1/session", &[], &code).await;
+    assert_eq!(cookie.status, 204, "{cookie:?}");
+    assert_eq!(api.send(Method::POST, "/v1/session", &[], &code).await.status, 401, "the code works once");
+    host.stop().await;
 }

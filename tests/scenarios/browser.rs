@@ -83,19 +83,44 @@ async fn every_page_is_accessible_in_light_and_dark_and_fits_a_phone() {
 }
 
 #[tokio::test]
-async fn the_administration_is_signed_in_to_by_a_code_and_a_dead_letter_is_dropped_there() {
+async fn the_console_shows_a_call_retries_a_dead_letter_and_calls_a_function() {
     let app = App::alone("durable").administered();
     let host = app.start().await;
-    assert_eq!(host.client().get("/send/reject/odd/1").await.status, 200);
+    let client = host.client();
+    assert_eq!(client.get("/send/reject/odd/1").await.status, 200);
     host.wait_for_log("DEAD LETTER").await;
+    assert_eq!(client.get("/rogue/answer/7").await.expect(200), 7);
+    assert_eq!(client.get("/rogue/boom").await.status, 503);
     let (address, err) = texts(&app.souk("admin", &["code"]).await);
     let seen = browse("console.mjs", &[("CONSOLE", address.trim())]).await;
     assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
-    assert_eq!(seen["components"], json!(["front", "rogue", "sender"]), "{seen}");
     assert_eq!(seen["address"], format!("{}/", Api::of(&host).url()), "the code stays in the address: {err}");
+    let mut components: Vec<_> = seen["components"].as_array().unwrap().iter().collect();
+    components.sort_by_key(|name| name.as_str());
+    assert_eq!(json!(components), json!(["front", "rogue", "sender"]), "{seen}");
+    // The last two of the row are calls and errors since the start.
+    let call = seen["call"].as_array().unwrap();
+    assert_eq!(call[call.len() - 2..], [json!("2"), json!("1")], "{seen}");
+    assert_eq!(seen["result"], 42, "{seen}");
+    assert!(seen["parameters"].is_object(), "{seen}");
     assert!(seen["log"].as_str().unwrap().contains("DEAD LETTER"), "{seen}");
-    let dropped = host.wait_for_log("asks to drop message").await;
-    assert!(dropped.contains("session 1 from"), "{dropped}");
+    for asked in ["asks to retry message", "asks to drop message", "asks to call souk-test:rogue/deeds"] {
+        let line = host.wait_for_log(asked).await;
+        assert!(line.contains("session 1 from"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_console_asks_the_applications_api_as_its_document_describes_it() {
+    let app = App::store().administered();
+    let host = app.start().await;
+    order(&host.client()).await;
+    let (address, _) = texts(&app.souk("admin", &["code"]).await);
+    let seen = browse("explorer.mjs", &[("CONSOLE", address.trim())]).await;
+    assert_eq!(seen["faults"], json!([]), "{:#}", seen["faults"]);
+    assert_eq!(seen["product"]["id"], 1, "{seen}");
+    assert_eq!(seen["refused"], "401", "{seen}");
+    host.wait_for_log("asks to request GET /api/products/1").await;
 }
 
 /// The store as it comes: nothing is set, and the state folder is new.

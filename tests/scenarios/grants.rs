@@ -15,14 +15,19 @@ const GRANTS: &str = "  auth
     variables jwt_secret
   gateway
     link      store:auth/accounts@1.0.0 -> auth
+    link      store:auth/guesses@1.0.0 -> auth
+    link      store:auth/self-service@1.0.0 -> auth
     link      store:orders/orders@1.0.0 -> orders
+    link      store:orders/refunds@1.0.0 -> orders
     link      store:products/catalog@1.0.0 -> products
     variables open_access
   orders
     link      store:payments/checkout@1.0.0 -> payments
+    link      store:payments/refunds@1.0.0 -> payments
     link      store:products/catalog@1.0.0 -> products
+    schedule  expire-unpaid (every 10m), reconcile (every 30m), clean-up (cron 17 3 * * *)
     sqlite    orders
-    variables currency, database_url, max_open_orders
+    variables currency, database_url, max_open_orders, unpaid_order_hours
   passwords
   payments
     outbound  https://api.stripe.com, http://stripe-sandbox.spin.internal
@@ -60,6 +65,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("public_url", &["payments", "stripe-sandbox"]),
     ("currency", &["orders"]),
     ("max_open_orders", &["orders"]),
+    ("unpaid_order_hours", &["orders"]),
     ("products_database_url", &["products"]),
     ("orders_database_url", &["orders"]),
     ("open_access", &["gateway"]),

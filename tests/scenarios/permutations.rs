@@ -40,6 +40,8 @@ async fn end_in_the_same_state(database: Database) {
         for order in orders {
             number += 1;
             let (mut end, expected) = one_order(&stripe, &shop, &token, number, &order, refunded).await;
+            // The order was made later than that by this clock: it is not paid before.
+            let paid_at = end["createdAt"].as_str().unwrap().max("2026-11-23T02:13:20.000Z").to_owned();
             for changing in ["id", "createdAt", "updatedAt"] {
                 end.as_object_mut().unwrap().remove(changing).expect(changing);
             }
@@ -48,7 +50,7 @@ async fn end_in_the_same_state(database: Database) {
                 "totalItems": 2,
                 "status": status,
                 "paid": true,
-                "paidAt": "2026-11-23T02:13:20.000Z",
+                "paidAt": paid_at,
                 "refundedAmount": if refunded == 50 { json!(0.5) } else { json!(150.5) },
             });
             whole.as_object_mut().unwrap().extend(expected.as_object().unwrap().clone());

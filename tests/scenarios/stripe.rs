@@ -67,6 +67,7 @@ async fn stripe_is_sent_the_bill_as_its_api_wants_it() {
     assert!(asked.headers.contains_key("content-length") && !asked.headers.contains_key("transfer-encoding"));
     let cancel_url = format!("http://{}/payments/cancel", shop.host.address());
     let expected = [
+        ("adaptive_pricing[enabled]", "false"),
         ("cancel_url", cancel_url.as_str()),
         ("line_items[0][price_data][currency]", "eur"),
         ("line_items[0][price_data][product_data][name]", "Teclado & más <b>100%</b>"),
@@ -293,7 +294,7 @@ async fn one_order_has_one_page_at_a_time() {
     assert_eq!(page().await, made["paymentSession"]);
     shop.deliver(&checkout_session_expired(&order)).await.expect(200);
     assert_eq!(page().await, made["paymentSession"], "another page's end is not this one's");
-    assert_eq!(stripe.asked().len(), 1, "only the order itself asked Stripe");
+    assert_eq!(stripe.asked().len(), 3, "the order, and whoever wants to pay it, asked Stripe");
 
     // Only when Stripe says that it has ended is there another, for however many who ask.
     shop.deliver(&ended(&stripe, &order, &order)).await.expect(200);

@@ -46,6 +46,8 @@ async fn a_shop_of_release_0_1_0_on_postgres_and_nats_is_taken_over() {
     let app = App::store_alone()
         .variable("products_database_url", &database)
         .variable("orders_database_url", &database)
+        // What 0.1.0 put in is all that there is.
+        .unseeded()
         .variable("jwt_secret", JWT_SECRET)
         .variable("stripe_endpoint_secret", STRIPE_SECRET)
         .file("runtime-config.toml", config);

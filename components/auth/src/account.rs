@@ -1,7 +1,7 @@
-//! An account as it is stored, and the key it is stored under.
+//! An account as it is stored, and the key of its e-mail.
 //!
-//! The key is the e-mail in lower case, nothing else: an e-mail has one account by construction, and a listing of keys
-//! is a listing of e-mails. The store holds nothing but accounts.
+//! The key is the e-mail in lower case, so that an e-mail has one account by construction. Fields that an account of 0.1.0 did
+//! not have are absent while they say nothing.
 
 use crate::bindings::accounts::{Error, Role, User};
 use crate::bindings::administration::{self, LegacyAccount};
@@ -30,6 +30,31 @@ pub(crate) struct Account {
     pub password: String,
     /// RFC 3339, UTC.
     pub created_at: String,
+    /// How often all tokens were ended; a token names the generation that it is of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u64,
+    /// What lets the user set a new password once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Reset>,
+    /// When the e-mail became this one, in seconds since 1970, where it was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_since: Option<u64>,
+    /// When its deletion began, in seconds since 1970. Afterwards the number is all that is left, so that nobody gets it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
+}
+
+/// A reset token, as far as it is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reset {
+    /// The hash of the token's secret, in hexadecimal.
+    pub hash: String,
+    /// When it ends, in seconds since 1970.
+    pub until: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How a role is written in the store.
@@ -51,7 +76,34 @@ impl Account {
             disabled: false,
             password,
             created_at: rfc3339(now)?,
+            generation: 0,
+            reset: None,
+            email_since: None,
+            deleted: None,
         })
+    }
+
+    /// Whether the user may come in.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.disabled && self.deleted.is_none()
+    }
+
+    /// The account when all of its tokens are ended, reset tokens too.
+    pub(crate) fn without_tokens(self) -> Self {
+        Account { generation: self.generation + 1, reset: None, ..self }
+    }
+
+    /// What is left of an account that was deleted.
+    pub(crate) fn erased(self) -> Self {
+        let gone = String::new;
+        Account {
+            email: gone(),
+            name: gone(),
+            password: gone(),
+            role: Role::Customer,
+            disabled: true,
+            ..self.without_tokens()
+        }
     }
 
     /// An account that moves in from another system at `now`, with the number `id` if it had one there.
@@ -103,7 +155,8 @@ fn new_id(now: u64) -> Result<String, Error> {
     Ok(format!("{:08x}{random:016x}", now & u64::from(u32::MAX)))
 }
 
-fn rfc3339(seconds: u64) -> Result<String, Error> {
+/// A time as RFC 3339, UTC.
+pub(crate) fn rfc3339(seconds: u64) -> Result<String, Error> {
     i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok())

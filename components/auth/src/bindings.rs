@@ -9,13 +9,15 @@ spin_sdk::wit_bindgen::generate!({
         import store:auth/passwords@1.0.0;
         export store:auth/accounts@1.0.0;
         export store:auth/administration@1.0.0;
+        export store:auth/guesses@1.0.0;
+        export store:auth/self-service@1.0.0;
     }",
     path: ["../../wit/deps/wasi-keyvalue-2024-10-17", "../../wit/auth"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-pub(crate) use exports::store::auth::{accounts, administration};
+pub(crate) use exports::store::auth::{accounts, administration, guesses, self_service};
 pub(crate) use store::auth::passwords;
 pub(crate) use wasi::keyvalue::{atomics, batch, store as buckets};
 

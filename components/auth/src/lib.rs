@@ -1,8 +1,9 @@
-//! Accounts: exports `store:auth/accounts` and `store:auth/administration`, and keeps the users in a key-value store.
+//! Accounts: exports `store:auth/accounts`, `self-service`, `guesses` and `administration`, and keeps the users in a key-value
+//! store.
 //!
-//! An account is one record under one key, its e-mail, so it is made by a single compare-and-swap: two people who
-//! register an e-mail at once cannot both succeed, and a crash leaves a whole account or none. A token proves only who
-//! someone was; every `verify` reads the account, so what an administrator changes counts at once.
+//! Of an account one record says everything, and one swap makes the e-mail its own: two people who register an e-mail at
+//! once cannot both succeed. A token proves only who someone was; every `verify` reads the account, so what an administrator
+//! changes counts at once.
 //!
 //! Passwords are hashed and checked elsewhere (`store:auth/passwords`): here nothing takes long or much memory.
 //!
@@ -11,22 +12,24 @@
 //! bcrypt: until their first login they take the work of that hash.
 
 mod account;
+mod administration;
 mod bindings;
+mod guesses;
 mod password;
+mod reset;
 mod rules;
+mod self_service;
 mod store;
+mod text;
 mod token;
 
 use account::{Account, Key};
-use bindings::accounts::{self, Error, NewAccount, Role, Session};
-use bindings::administration::{self, LegacyAccount};
+use bindings::accounts::{self, Error, NewAccount, Session};
+use bindings::guesses::{Counted, Outcome as Came, Refusal as Slowed};
 use password::Outcome;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
-use token::{Refusal, Signer};
-
-/// The most accounts on one page.
-const MAX_PAGE: u32 = 1000;
+use token::{Proof, Refusal, Signer};
 
 /// The component: what it remembers between calls is its signing keys ([`Signer::load`]).
 struct Auth;
@@ -35,16 +38,16 @@ impl accounts::Guest for Auth {
     fn register(new: NewAccount) -> Result<Session, Error> {
         let signer = Signer::load()?;
         rules::name(&new.name)?;
-        let key = rules::email(&new.email)?;
+        let key = rules::new_email(&new.email)?;
         rules::password(&new.password)?;
         let store = Store::open()?;
         // A taken e-mail is refused before the hash is paid for; the swap below is what decides.
-        if store.get(&key)?.is_some() {
+        if store.by_email(&key)?.is_some() {
             return Err(Error::EmailTaken);
         }
         let hash = password::hash(&new.password)?;
         let now = now();
-        let account = store.add(&key, &Account::new(new.name, new.email, hash, now)?)?;
+        let account = store.add(&key, &Account::new(new.name, new.email, hash, now)?, now)?;
         session(&signer, account, now, now)
     }
 
@@ -56,76 +59,59 @@ impl accounts::Guest for Auth {
         }
         let store = Store::open()?;
         let key = Key::of(&email);
-        let found = key.as_ref().map(|key| store.get(key)).transpose()?.flatten();
+        let found = key.as_ref().map(|key| store.by_email(key)).transpose()?.flatten();
         let outcome = password::check(&password, found.as_ref())?;
         let account =
-            found.filter(|account| outcome != Outcome::Wrong && !account.disabled).ok_or(Error::Unauthorized)?;
-        if let Some(key) = key.filter(|_| outcome == Outcome::RightAndOutdated) {
-            upgrade(&store, &key, &account, &password);
+            found.filter(|account| outcome != Outcome::Wrong && account.is_open()).ok_or(Error::Unauthorized)?;
+        if outcome == Outcome::RightAndOutdated {
+            upgrade(&store, &account, &password);
         }
         let now = now();
         session(&signer, account, now, now)
     }
 
     fn verify(token: String) -> Result<Session, Error> {
-        let signer = Signer::load()?;
-        let now = now();
-        let proof = signer.read(&token, now).map_err(refused)?;
-        let key = Key::of(&proof.email).ok_or(Error::Unauthorized)?;
-        // The number too: should the e-mail ever belong to somebody else, an old token is not theirs.
-        let account = Store::open()?
-            .get(&key)?
-            .filter(|account| account.id == proof.id && !account.disabled)
-            .ok_or(Error::Unauthorized)?;
+        let (signer, now) = (Signer::load()?, now());
+        let (account, proof) = who(&signer, &Store::open()?, &token, now)?;
         session(&signer, account, proof.auth_time, now)
     }
 }
 
-impl administration::Guest for Auth {
-    fn set_role(email: String, role: Role) -> Result<administration::Account, Error> {
-        change(&email, |account| Account { role, ..account })
+impl bindings::guesses::Guest for Auth {
+    fn admit(account: Option<String>, source: String) -> Result<Counted, Slowed> {
+        guesses::admit(account.as_deref(), &source)
     }
 
-    fn disable(email: String, disabled: bool) -> Result<administration::Account, Error> {
-        change(&email, |account| Account { disabled, ..account })
-    }
-
-    fn import_account(legacy: LegacyAccount) -> Result<administration::Account, Error> {
-        rules::name(&legacy.name)?;
-        let key = rules::email(&legacy.email)?;
-        let id = legacy.id.as_deref().map(rules::id).transpose()?;
-        password::validate(&legacy.password_hash)?;
-        let account = Account::imported(legacy, id, now())?;
-        Store::open()?.add(&key, &account).map(Account::for_operator)
-    }
-
-    fn list(page: u32, limit: u32) -> Result<administration::Page, Error> {
-        if page == 0 {
-            return Err(Error::Invalid("page must be a positive number".into()));
-        }
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(Error::Invalid(format!("limit must be from 1 to {MAX_PAGE}")));
-        }
-        let (accounts, total) = Store::open()?.page(page, limit)?;
-        Ok(administration::Page { accounts: accounts.into_iter().map(Account::for_operator).collect(), total })
+    fn settle(account: String, source: String, counted: Counted, outcome: Came) -> Result<(), Slowed> {
+        guesses::settle(&account, &source, counted, outcome)
     }
 }
 
-/// Changes the account with this e-mail.
-fn change(email: &str, change: impl Fn(Account) -> Account) -> Result<administration::Account, Error> {
-    let nobody = || Error::Invalid("nobody has this e-mail".into());
-    let key = Key::of(email).ok_or_else(nobody)?;
-    Store::open()?.update(&key, |found| found.map(&change).ok_or_else(nobody)).map(Account::for_operator)
+/// Whose token this is, and what it proves.
+fn who(signer: &Signer, store: &Store, token: &str, now: u64) -> Result<(Account, Proof), Error> {
+    let proof = signer.read(token, now).map_err(refused)?;
+    // Numbers alone are keys.
+    let id = rules::id(&proof.id).map_err(|_| Error::Unauthorized)?;
+    let email = Key::of(&proof.email).ok_or(Error::Unauthorized)?;
+    let found = match store.by_id(&id)? {
+        // An account of release 0.1.0 is found by its e-mail.
+        None => store.by_email(&email)?.filter(|account| account.id == id),
+        found => found,
+    };
+    let account = found.filter(|account| {
+        account.is_open() && account.generation == proof.generation && Key::of(&account.email).as_ref() == Some(&email)
+    });
+    Ok((account.ok_or(Error::Unauthorized)?, proof))
 }
 
 /// Replaces the outdated hash of an account whose owner has just given the right password. A failure is only logged:
 /// the login stands, and the next one tries again.
-fn upgrade(store: &Store, key: &Key, account: &Account, password: &str) {
+fn upgrade(store: &Store, account: &Account, password: &str) {
     let replaced = password::hash(password).and_then(|hash| {
-        store.update(key, |found| match found {
-            // Unless somebody else has replaced it meanwhile.
-            Some(found) if found.password == account.password => Ok(Account { password: hash.clone(), ..found }),
-            found => found.ok_or(Error::Unauthorized),
+        store.update(&account.id, |found| match found.password == account.password {
+            true => Ok(Account { password: hash.clone(), ..found }),
+            // Somebody else has replaced it meanwhile.
+            false => Ok(found),
         })
     });
     if replaced.is_err() {

@@ -1,15 +1,19 @@
 //! Passwords are hashed and checked by a component of their own (`store:auth/passwords`): that work takes memory and a
 //! processor, and here a call must stay small, so that any number of people who log in do not hold up `verify`.
+//!
+//! A password is hashed in its NFKC form, so that one keyboard's `é` is another's. Accounts from before were hashed as the
+//! password was typed: where the two forms differ both are tried, for unknown users too.
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;
 use crate::bindings::passwords::{self, Error as HashError};
+use crate::text::nfkc;
 
 pub(crate) use passwords::Outcome;
 
 /// The hash to store for a password.
 pub(crate) fn hash(password: &str) -> Result<String, Error> {
-    passwords::hash(password).map_err(refused)
+    passwords::hash(&nfkc(password)).map_err(refused)
 }
 
 /// Whether a password is that of an account. When there is none the password is wrong, after the work of a hash of today.
@@ -17,6 +21,18 @@ pub(crate) fn hash(password: &str) -> Result<String, Error> {
 /// # Errors
 /// `internal` when the account's hash is none that can be checked: an import refuses those, so the store is damaged.
 pub(crate) fn check(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
+    let normal = nfkc(password);
+    match check_one(&normal, account)? {
+        // A right one as it was typed is outdated whatever its hash is.
+        Outcome::Wrong if normal != password => Ok(match check_one(password, account)? {
+            Outcome::Wrong => Outcome::Wrong,
+            Outcome::Right | Outcome::RightAndOutdated => Outcome::RightAndOutdated,
+        }),
+        outcome => Ok(outcome),
+    }
+}
+
+fn check_one(password: &str, account: Option<&Account>) -> Result<Outcome, Error> {
     let hash = account.map(|account| account.password.as_str());
     passwords::check(password, hash).map_err(|error| {
         if let (HashError::Invalid(_), Some(Account { id, .. })) = (&error, account) {

@@ -5,6 +5,7 @@
 
 use crate::account::Key;
 use crate::bindings::accounts::Error;
+use crate::text;
 
 /// The longest name in bytes. With this bound a token stays under 4 KiB (`token::MAX_TOKEN_BYTES`).
 pub(crate) const MAX_NAME: usize = 1000;
@@ -28,6 +29,16 @@ pub(crate) fn name(name: &str) -> Result<(), Error> {
 /// Checks an e-mail address and returns its key.
 pub(crate) fn email(email: &str) -> Result<Key, Error> {
     Key::of(email).filter(|_| is_address(email)).ok_or_else(|| Error::Invalid("email must be an email".into()))
+}
+
+/// Checks an e-mail address that nobody had before: it can be taken for no other one.
+pub(crate) fn new_email(email: &str) -> Result<Key, Error> {
+    let key = self::email(email)?;
+    match text::plain(email) {
+        plain if plain == email => Ok(key),
+        plain if is_address(&plain) => Err(Error::Invalid(format!("email must be written as {plain}"))),
+        _ => Err(Error::Invalid("email must be an email".into())),
+    }
 }
 
 /// Checks the password of a new account.
@@ -128,6 +139,15 @@ mod tests {
         ] {
             assert_eq!(message(email(bad)), "email must be an email", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_new_email_is_written_in_its_plain_form() {
+        assert!(new_email("Zoë@bücher.example").is_ok());
+        assert_eq!(message(new_email("ａnn@example.com")), "email must be written as ann@example.com");
+        assert_eq!(message(new_email("a\u{202e}nn@example.com")), "email must be written as ann@example.com");
+        assert_eq!(message(new_email("\u{200b}@example.com")), "email must be an email");
+        assert!(email("ａnn@example.com").is_ok(), "who has such an address keeps it");
     }
 
     #[test]

@@ -1,23 +1,59 @@
-//! The accounts in the key-value store `auth`.
+//! The key-value store `auth`: accounts, whose e-mail is whose, and the counters of those who guess.
+//!
+//! An account is one record under `user/` and its number, which never changes. The key of its e-mail leads to it, and counts
+//! while the account says that this is its e-mail: so a change of the e-mail is one write to one record, and what is
+//! interrupted leaves at worst a key that leads nowhere. Such a key is taken over, but only after [`GRACE_SECONDS`], when
+//! whoever was about to delete it has done so or is dead.
+//!
+//! Release 0.1.0 kept the whole account under the e-mail; it moves to its number when it is asked for first.
 //!
 //! Every write is a compare-and-swap, so two changes of one account never overwrite each other, whichever instances or
 //! hosts make them. What the store says goes to the log; callers are told what they can act on.
 
+mod page;
+
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
-use crate::bindings::batch;
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
-use std::collections::BTreeSet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
-/// How often a change is tried again because somebody else changed the account in between: more than there are
-/// instances that could.
+/// How often a change is tried again because somebody else changed the same in between: more than there are instances
+/// that could.
 const MAX_TRIES: usize = 512;
+/// How long whoever has changed an account may need to delete the key of its old e-mail, in seconds: longer than a call may
+/// take.
+const GRACE_SECONDS: u64 = 120;
 
 /// The open store.
 pub(crate) struct Store(Bucket);
+
+/// What is under the key of an e-mail.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    /// An account of release 0.1.0.
+    Old(Box<Account>),
+    /// Whose e-mail it is.
+    Of {
+        /// The number of the user.
+        id: String,
+        /// Since when, in seconds since 1970.
+        since: u64,
+    },
+}
+
+impl Entry {
+    fn id(&self) -> &str {
+        match self {
+            Entry::Old(account) => &account.id,
+            Entry::Of { id, .. } => id,
+        }
+    }
+}
 
 impl Store {
     /// Opens the store.
@@ -25,107 +61,217 @@ impl Store {
         buckets::open(LABEL).map(Store).map_err(refused)
     }
 
-    /// The account under a key.
-    pub(crate) fn get(&self, key: &Key) -> Result<Option<Account>, Error> {
-        parse(key.as_str(), self.0.get(key.as_str()).map_err(refused)?)
+    /// The account with this number.
+    pub(crate) fn by_id(&self, id: &str) -> Result<Option<Account>, Error> {
+        self.read(&user_key(id))
     }
 
-    /// Puts an account under a key that nobody has; `email-taken` otherwise.
-    pub(crate) fn add(&self, key: &Key, account: &Account) -> Result<Account, Error> {
-        self.update(key, |found| match found {
-            Some(_) => Err(Error::EmailTaken),
-            None => Ok(account.clone()),
+    /// The account with this e-mail.
+    pub(crate) fn by_email(&self, key: &Key) -> Result<Option<Account>, Error> {
+        let account = match self.read(key.as_str())? {
+            None => None,
+            Some(Entry::Of { id, .. }) => self.by_id(&id)?,
+            Some(Entry::Old(account)) => Some(self.moved(key, *account)?),
+        };
+        Ok(account.filter(|account| has(account, key)))
+    }
+
+    /// Moves an account of release 0.1.0 to its number; what is there already is newer.
+    fn moved(&self, key: &Key, old: Account) -> Result<Account, Error> {
+        let account = self.swap(&user_key(&old.id), |found: Option<Account>| match found {
+            Some(found) => Ok((None, found)),
+            None => Ok((Some(old.clone()), old.clone())),
+        })?;
+        if has(&account, key) {
+            self.swap(key.as_str(), |entry| match entry {
+                Some(Entry::Old(_)) => Ok((Some(Entry::Of { id: account.id.clone(), since: 0 }), ())),
+                _ => Ok((None, ())),
+            })?;
+        } else if account.email_since.is_none() && account.deleted.is_none() {
+            eprintln!(
+                "two accounts have the number {}: only the one that logged in first can log in; fix: delete the other one's \
+                 record from the store and import it with another number",
+                old.id
+            );
+        }
+        Ok(account)
+    }
+
+    /// Stores a new account, whose e-mail has this key.
+    ///
+    /// # Errors
+    /// `email-taken`, and `invalid` when somebody else has the number.
+    pub(crate) fn add(&self, key: &Key, account: &Account, now: u64) -> Result<Account, Error> {
+        if self.by_email(key)?.is_some() {
+            return Err(Error::EmailTaken);
+        }
+        // The account first: the key of its e-mail makes it valid. What an interrupted one has left is overwritten.
+        self.swap(&user_key(&account.id), |found: Option<Account>| match found {
+            Some(found) if !has(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
+            _ => Ok((Some(account.clone()), ())),
+        })?;
+        match self.claim(key, &account.id, now) {
+            Ok(true) => Ok(account.clone()),
+            // The same account, added by somebody else at the same time.
+            Ok(false) => Err(Error::EmailTaken),
+            Err(error) => {
+                if matches!(error, Error::EmailTaken) {
+                    self.delete(&user_key(&account.id))?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Changes an account as `change` says, and returns what it is then; an error of `change` leaves everything as it is.
+    ///
+    /// # Errors
+    /// `unauthorized` when nobody has this number any more.
+    pub(crate) fn update(
+        &self,
+        id: &str,
+        change: impl Fn(Account) -> Result<Account, Error>,
+    ) -> Result<Account, Error> {
+        self.swap(&user_key(id), |found: Option<Account>| {
+            let account = change(found.filter(|account| account.deleted.is_none()).ok_or(Error::Unauthorized)?)?;
+            Ok((Some(account.clone()), account))
         })
     }
 
-    /// Replaces what is under a key by what `change` makes of it, and returns that; when somebody else was faster, with
-    /// what they left. An error of `change` leaves everything as it is.
-    pub(crate) fn update(
+    /// Gives a user another e-mail, whose key this is; `change` may do more.
+    ///
+    /// # Errors
+    /// `email-taken`, and what `change` says.
+    pub(crate) fn move_to(
         &self,
+        account: &Account,
         key: &Key,
-        change: impl Fn(Option<Account>) -> Result<Account, Error>,
+        now: u64,
+        change: impl Fn(Account) -> Result<Account, Error>,
     ) -> Result<Account, Error> {
-        let mut cas = Cas::new(&self.0, key.as_str()).map_err(refused)?;
+        let is_new = self.claim(key, &account.id, now)?;
+        let changed = self.update(&account.id, |found| {
+            if found.email != account.email {
+                return Err(Error::Unavailable("the account is being changed by somebody else".into()));
+            }
+            Ok(Account { email_since: Some(now), ..change(found)? })
+        });
+        match (&changed, Key::of(&account.email)) {
+            (Ok(_), Some(old)) if old != *key => self.release(&old, &account.id)?,
+            (Err(_), _) if is_new => self.release(key, &account.id)?,
+            _ => {}
+        }
+        changed
+    }
+
+    /// Deletes an account but for its number. `forget` deletes what else is kept by its e-mail.
+    ///
+    /// # Errors
+    /// `invalid` when nobody has this number, and `unavailable` while somebody else is at it.
+    pub(crate) fn erase(&self, id: &str, now: u64, forget: impl Fn(&Key) -> Result<(), Error>) -> Result<(), Error> {
+        let account = self.swap(&user_key(id), |found: Option<Account>| {
+            let account = found
+                .filter(|account| account.deleted.is_none() || !account.email.is_empty())
+                .ok_or_else(|| Error::Invalid("nobody has this number".into()))?;
+            if account.deleted.is_some_and(|since| now < since + GRACE_SECONDS) {
+                return Err(Error::Unavailable("the account is being deleted; try again in two minutes".into()));
+            }
+            let begun = Account { deleted: Some(now), ..account };
+            Ok((Some(begun.clone()), begun))
+        })?;
+        // In this order: whoever finds the account half deleted still finds what is left to do.
+        if let Some(key) = Key::of(&account.email) {
+            forget(&key)?;
+            self.release(&key, id)?;
+        }
+        self.swap(&user_key(id), |found: Option<Account>| Ok((found.map(Account::erased), ())))
+    }
+
+    /// Makes the key of an e-mail lead to a user; `false` when it did so already.
+    fn claim(&self, key: &Key, user: &str, now: u64) -> Result<bool, Error> {
+        let claimed = || Ok((Some(Entry::Of { id: user.to_owned(), since: now }), true));
+        self.swap(key.as_str(), |entry| match entry {
+            None => claimed(),
+            Some(entry) if entry.id() == user => Ok((None, false)),
+            Some(Entry::Of { id, since }) => {
+                let holder = self.by_id(&id)?;
+                let changed = holder.as_ref().and_then(|holder| holder.email_since).unwrap_or(0).max(since);
+                let is_free = !holder.is_some_and(|holder| has(&holder, key)) && now >= changed + GRACE_SECONDS;
+                if is_free { claimed() } else { Err(Error::EmailTaken) }
+            }
+            Some(Entry::Old(_)) => Err(Error::EmailTaken),
+        })
+    }
+
+    /// Deletes the key of an e-mail that a user no longer has.
+    fn release(&self, key: &Key, user: &str) -> Result<(), Error> {
+        match self.read::<Entry>(key.as_str())? {
+            Some(entry) if entry.id() == user => self.delete(key.as_str()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is under a key.
+    pub(crate) fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        parse(key, self.0.get(key).map_err(refused)?)
+    }
+
+    /// Replaces what is under a key by what `change` makes of it, unless that is nothing; when somebody else was faster, with
+    /// what they left. Returns what else `change` says.
+    pub(crate) fn swap<T: DeserializeOwned + Serialize, R>(
+        &self,
+        key: &str,
+        change: impl Fn(Option<T>) -> Result<(Option<T>, R), Error>,
+    ) -> Result<R, Error> {
+        let mut cas = Cas::new(&self.0, key).map_err(refused)?;
         for _ in 0..MAX_TRIES {
-            let account = change(parse(key.as_str(), cas.current().map_err(refused)?)?)?;
-            let value = serde_json::to_vec(&account).map_err(|error| unexpected(key.as_str(), &error))?;
+            let (value, answer) = change(parse(key, cas.current().map_err(refused)?)?)?;
+            let Some(value) = value else { return Ok(answer) };
+            let value = serde_json::to_vec(&value).map_err(|error| unexpected(key, &error))?;
             match atomics::swap(cas, &value) {
-                Ok(()) => return Ok(account),
+                Ok(()) => return Ok(answer),
                 Err(CasError::CasFailed(renewed)) => cas = renewed,
                 Err(CasError::StoreError(error)) => return Err(refused(error)),
             }
         }
-        eprintln!("key-value store `{LABEL}`: an account was changed by others {MAX_TRIES} times in a row");
+        eprintln!("key-value store `{LABEL}`: a value was changed by others {MAX_TRIES} times in a row");
         Err(unavailable())
     }
 
-    /// Page `page` (from 1) of the accounts by e-mail, and how many there are in all.
-    ///
-    /// A store lists its keys in any order, so all are seen; no more are kept than the page and those before it.
-    pub(crate) fn page(&self, page: u32, limit: u32) -> Result<(Vec<Account>, u64), Error> {
-        let (limit, mut first) = (limit as usize, Lowest::new(u64::from(page) * u64::from(limit)));
-        let mut cursor = None;
-        loop {
-            let listed = self.0.list_keys(cursor.as_deref()).map_err(refused)?;
-            listed.keys.into_iter().for_each(|key| first.add(key));
-            cursor = listed.cursor;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        let total = first.seen;
-        let keys = first.into_page(limit);
-        let values = if keys.is_empty() { Vec::new() } else { batch::get_many(&self.0, &keys).map_err(refused)? };
-        let mut accounts = Vec::with_capacity(values.len());
-        for (key, value) in values {
-            accounts.extend(parse(&key, value)?);
-        }
-        Ok((accounts, total))
+    /// Deletes a key, if it is there.
+    pub(crate) fn delete(&self, key: &str) -> Result<(), Error> {
+        self.0.delete(key).map_err(refused)
     }
 }
 
-/// The lowest `most` of the keys that it has seen.
-struct Lowest {
-    most: u64,
-    seen: u64,
-    keys: BTreeSet<String>,
+/// Whether an account is that of the e-mail with this key.
+fn has(account: &Account, key: &Key) -> bool {
+    Key::of(&account.email).as_ref() == Some(key)
 }
 
-impl Lowest {
-    fn new(most: u64) -> Self {
-        Lowest { most, seen: 0, keys: BTreeSet::new() }
-    }
-
-    /// Takes note of a key. Some stores list one twice that is written meanwhile: it is on the page once, and counted
-    /// twice only where it comes after the page.
-    fn add(&mut self, key: String) {
-        if self.keys.insert(key) {
-            self.seen += 1;
-        }
-        if self.keys.len() as u64 > self.most {
-            self.keys.pop_last();
-        }
-    }
-
-    /// The last page of `limit` keys, in order; empty when there are not as many keys as pages before it hold.
-    fn into_page(self, limit: usize) -> Vec<String> {
-        let before = self.most.saturating_sub(limit as u64);
-        self.keys.into_iter().skip(usize::try_from(before).unwrap_or(usize::MAX)).collect()
-    }
+/// The key of an account. No key of an e-mail is like it: those have an `@`.
+fn user_key(id: &str) -> String {
+    format!("user/{id}")
 }
 
-fn parse(key: &str, value: Option<Vec<u8>>) -> Result<Option<Account>, Error> {
+fn parse<T: DeserializeOwned>(key: &str, value: Option<Vec<u8>>) -> Result<Option<T>, Error> {
     value.map(|json| serde_json::from_slice(&json)).transpose().map_err(|error| unexpected(key, &error))
 }
 
 /// A record that this component did not write. The error has a place in it and no content.
 fn unexpected(key: &str, error: &serde_json::Error) -> Error {
     eprintln!(
-        "key-value store `{LABEL}`: the value of {key:?} is no account: {:?} at column {}",
+        "key-value store `{LABEL}`: the value of {key:?} is not what it should be: {:?} at column {}",
         error.classify(),
         error.column()
     );
     Error::Internal("the accounts' store has unexpected content".into())
+}
+
+/// Something that cannot be; the log has what.
+pub(crate) fn fault(what: &str) -> Error {
+    eprintln!("{what}");
+    Error::Internal("accounts do not work as they should".into())
 }
 
 /// Logs what the store said and tells the caller only what it can act on.
@@ -147,34 +293,19 @@ fn unavailable() -> Error {
 mod tests {
     use super::*;
 
-    fn page(page: u64, limit: usize, keys: &[&str]) -> (Vec<String>, u64) {
-        let mut lowest = Lowest::new(page * limit as u64);
-        keys.iter().for_each(|key| lowest.add((*key).to_owned()));
-        assert!(lowest.keys.len() as u64 <= page * limit as u64);
-        let seen = lowest.seen;
-        (lowest.into_page(limit), seen)
-    }
-
-    #[test]
-    fn pages_are_in_order_whatever_the_order_of_the_keys() {
-        for keys in [["a", "b", "c", "d", "e"], ["e", "d", "c", "b", "a"], ["c", "e", "a", "d", "b"]] {
-            assert_eq!(page(1, 2, &keys), (vec!["a".into(), "b".into()], 5));
-            assert_eq!(page(2, 2, &keys), (vec!["c".into(), "d".into()], 5));
-            assert_eq!(page(3, 2, &keys), (vec!["e".into()], 5));
-            assert_eq!(page(4, 2, &keys), (vec![], 5));
-            assert_eq!(page(u64::from(u32::MAX), 1000, &keys), (vec![], 5));
-        }
-        assert_eq!(page(1, 2, &[]), (vec![], 0));
-    }
-
-    #[test]
-    fn a_key_that_is_listed_twice_is_on_the_page_once() {
-        assert_eq!(page(1, 3, &["b", "a", "b"]), (vec!["a".into(), "b".into()], 2));
-    }
-
     #[test]
     fn a_value_that_is_no_account_is_a_fault() {
-        assert!(matches!(parse("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
-        assert!(matches!(parse("a@b.io", None), Ok(None)));
+        assert!(matches!(parse::<Account>("user/1", Some(b"{}".to_vec())), Err(Error::Internal(_))));
+        assert!(matches!(parse::<Entry>("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
+        assert!(matches!(parse::<Account>("user/1", None), Ok(None)));
+    }
+
+    #[test]
+    fn an_e_mail_leads_to_a_number_or_holds_an_account_of_old() {
+        let old = br#"{"id":"6b03","email":"Ann@example.com","name":"Ann","role":"admin","disabled":false,"password":"$2b$h","createdAt":"2023-11-14T22:13:20Z"}"#;
+        let entry: Entry = parse("ann@example.com", Some(old.to_vec())).unwrap().unwrap();
+        assert!(matches!(&entry, Entry::Old(account) if account.generation == 0 && account.is_open()));
+        let new: Entry = parse("ann@example.com", Some(br#"{"id":"6b03","since":7}"#.to_vec())).unwrap().unwrap();
+        assert!(matches!(new, Entry::Of { ref id, since: 7 } if id == entry.id()));
     }
 }

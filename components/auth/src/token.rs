@@ -2,7 +2,8 @@
 //!
 //! A token lives two hours and can be renewed until 30 days after the login, whose time (`auth_time`, as in OpenID
 //! Connect) every renewal carries on. A token without it, as the store's predecessor made them, counts from its `iat`.
-//! It holds no role: a role is read from the account. `aud` and `iss` are neither set nor looked at, as before: the
+//! It holds no role: a role is read from the account. It names the generation of the account's tokens that it is of, so that
+//! all of them can be ended; a token without one is of the first. `aud` and `iss` are neither set nor looked at, as before: the
 //! secret belongs to this component alone.
 //!
 //! Refused: any other algorithm, a header that names extensions (`crit`: RFC 7515, section 4.1.11, none is known here), no
@@ -14,8 +15,10 @@
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;
+use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use souk_variables as variables;
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -45,6 +48,7 @@ pub(crate) struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    secret: Vec<u8>,
 }
 
 /// What a token that was read proves.
@@ -56,6 +60,8 @@ pub(crate) struct Proof {
     pub email: String,
     /// When the user logged in, in seconds since 1970.
     pub auth_time: u64,
+    /// Which generation of the user's tokens it is of.
+    pub generation: u64,
 }
 
 /// Why a token proves nothing.
@@ -80,6 +86,8 @@ struct Claims<'a> {
     iat: u64,
     exp: u64,
     auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
 }
 
 /// The claims that are used; `exp` is the library's.
@@ -91,6 +99,8 @@ struct Claimed {
     auth_time: Option<u64>,
     /// RFC 7519 lets it have a fraction.
     nbf: Option<f64>,
+    #[serde(default)]
+    generation: u64,
 }
 
 impl Signer {
@@ -122,7 +132,18 @@ impl Signer {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
             decoding: DecodingKey::from_secret(secret.as_bytes()),
             validation,
+            secret: secret.into(),
         }
+    }
+
+    /// A hash of a text that nobody else can make, for one purpose. Not for what lasts: the secret may be replaced.
+    pub(crate) fn digest(&self, purpose: &str, text: &str) -> [u8; 32] {
+        // A key of any length is taken.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.secret) else { return [0; 32] };
+        for part in ["souk ", purpose, "\0", text] {
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
     }
 
     /// A token for someone who logged in at `auth_time`.
@@ -134,6 +155,7 @@ impl Signer {
             iat: now,
             exp: (now + LIFETIME_SECONDS).min(auth_time + MAX_AGE_SECONDS),
             auth_time,
+            generation: Some(account.generation).filter(|generation| *generation > 0),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| {
             eprintln!("a token could not be signed: {error}");
@@ -164,7 +186,7 @@ impl Signer {
         if now.saturating_sub(auth_time) >= MAX_AGE_SECONDS {
             return Err(Refusal::Invalid);
         }
-        Ok(Proof { id: claimed.id, email: claimed.email, auth_time })
+        Ok(Proof { id: claimed.id, email: claimed.email, auth_time, generation: claimed.generation })
     }
 }
 

@@ -53,11 +53,11 @@ pub(crate) fn admin(request: &Request<'_>) -> Result<(), Error> {
     if Caller::of(request)?.is_admin() { Ok(()) } else { Err(Error::forbidden()) }
 }
 
-/// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`, in these
-/// letters.
+/// The token of an `Authorization` header, read as the recorded system read it: one blank after `Bearer`; but in letters of
+/// whichever case, as RFC 9110 has it.
 pub(crate) fn bearer(header: Option<&str>) -> Option<&str> {
     let mut words = header?.split(' ');
-    (words.next() == Some("Bearer")).then(|| words.next()).flatten().filter(|token| !token.is_empty())
+    words.next()?.eq_ignore_ascii_case("bearer").then(|| words.next()).flatten().filter(|token| !token.is_empty())
 }
 
 /// What the accounts say about a token that they do not verify, as HTTP.
@@ -109,9 +109,9 @@ mod tests {
     fn a_bearer_token_is_read_as_recorded() {
         assert_eq!(bearer(Some("Bearer abc")), Some("abc"));
         assert_eq!(bearer(Some("Bearer abc def")), Some("abc"));
-        for none in
-            [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer  abc"), Some("bearer abc"), Some("abc")]
-        {
+        assert_eq!(bearer(Some("bearer abc")), Some("abc"));
+        assert_eq!(bearer(Some("BEARER abc")), Some("abc"));
+        for none in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer  abc"), Some("abc")] {
             assert_eq!(bearer(none), None, "{none:?}");
         }
     }

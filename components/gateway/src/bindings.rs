@@ -5,7 +5,10 @@ spin_sdk::wit_bindgen::generate!({
     inline: "package store:gateway;
         world component {
             import store:auth/accounts@1.0.0;
+            import store:auth/guesses@1.0.0;
+            import store:auth/self-service@1.0.0;
             import store:orders/orders@1.0.0;
+            import store:orders/refunds@1.0.0;
             import store:products/catalog@1.0.0;
         }",
     path: ["../../wit/auth", "../../wit/orders", "../../wit/products"],
@@ -13,8 +16,8 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub(crate) use store::auth::accounts;
-pub(crate) use store::orders::orders;
+pub(crate) use store::auth::{accounts, guesses, self_service};
+pub(crate) use store::orders::{orders, refunds};
 pub(crate) use store::products::catalog;
 
 spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);

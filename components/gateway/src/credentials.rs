@@ -26,12 +26,24 @@ pub(crate) fn is_email(text: &str) -> bool {
 
 /// Whether `text` has at least eight characters, of them a lower-case and an upper-case letter, a digit and a symbol.
 pub(crate) fn is_strong_password(text: &str) -> bool {
-    let symbol = |c: char| r##"-#!$@£%^&*()_+|~=`{}[]:";'<>?,./\ "##.contains(c);
-    length(text) >= 8
-        && text.contains(|c: char| c.is_ascii_lowercase())
-        && text.contains(|c: char| c.is_ascii_uppercase())
-        && text.contains(|c: char| c.is_ascii_digit())
-        && text.contains(symbol)
+    weakness(text).is_none()
+}
+
+/// What a weak password lacks.
+pub(crate) fn weakness(text: &str) -> Option<String> {
+    let lacks = [
+        (length(text) < 8, "eight characters"),
+        (!text.contains(|c: char| c.is_ascii_lowercase()), "a lower-case letter from a to z"),
+        (!text.contains(|c: char| c.is_ascii_uppercase()), "an upper-case letter from A to Z"),
+        (!text.contains(|c: char| c.is_ascii_digit()), "a digit"),
+        (!text.contains(is_symbol), "a symbol such as - ! ? or a blank"),
+    ];
+    let lacks: Vec<&str> = lacks.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect();
+    (!lacks.is_empty()).then(|| format!("needs {}", lacks.join(", ")))
+}
+
+fn is_symbol(c: char) -> bool {
+    r##"-#!$@£%^&*()_+|~=`{}[]:";'<>?,./\ "##.contains(c)
 }
 
 fn length(text: &str) -> usize {
@@ -183,6 +195,16 @@ mod tests {
         ] {
             assert!(!is_email(email), "{email}");
         }
+    }
+
+    #[test]
+    fn a_weak_password_is_told_what_it_lacks() {
+        assert_eq!(
+            weakness("abcdefg1").unwrap(),
+            "needs an upper-case letter from A to Z, a symbol such as - ! ? or a blank"
+        );
+        assert_eq!(weakness("Aa1!").unwrap(), "needs eight characters");
+        assert_eq!(weakness("Abc123!x"), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod authorize;
 mod bindings;
 mod credentials;
+mod guesses;
 mod http;
 mod money;
 mod number;

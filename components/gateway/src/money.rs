@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 
 /// The most that an amount may be, in cents: ten thousand million units. It bounds every sum of amounts to 64 bits.
 const MAX_CENTS: u64 = 1_000_000_000_000;
+/// The same in units.
+pub(crate) const MAX_UNITS: u64 = MAX_CENTS / 100;
 
 /// The decimals of an amount.
 const DECIMALS: i64 = 2;

@@ -17,18 +17,31 @@ pub(crate) type Checked<T> = Result<T, Vec<String>>;
 pub(crate) struct Input<'f> {
     fields: &'f Fields<'f>,
     messages: Vec<String>,
+    hints: Vec<String>,
 }
 
 impl<'f> Input<'f> {
     /// Starts a check; fields that are not `known` are reported.
     pub(crate) fn new(fields: &'f Fields<'f>, known: &[&str]) -> Self {
         let messages = fields.unknown(known).map(|name| format!("property {name} should not exist")).collect();
-        Input { fields, messages }
+        Input { fields, messages, hints: Vec::new() }
     }
 
     /// A field that must be there. The rule sees an absent field too, and says what is missing.
     pub(crate) fn required<T>(&mut self, name: &str, rule: impl Fn(&str, Option<&Value>) -> Checked<T>) -> Option<T> {
         rule(name, self.fields.get(name)).map_err(|messages| self.messages.extend(messages)).ok()
+    }
+
+    /// Says more about a field that a rule has refused, where `explain` knows more than the rule's recorded words.
+    pub(crate) fn explain<T>(
+        &mut self,
+        name: &str,
+        checked: Option<T>,
+        explain: fn(&Value) -> Option<String>,
+    ) -> Option<T> {
+        let hint = if checked.is_none() { self.fields.get(name).and_then(explain) } else { None };
+        self.hints.extend(hint.map(|hint| format!("{name} {hint}")));
+        checked
     }
 
     /// A field that may be absent. `null` is not absent: the rule sees it.
@@ -43,7 +56,11 @@ impl<'f> Input<'f> {
 
     /// Ends the check: `value`, or 400 with every message.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
-        self.check(value).map_err(Error::invalid)
+        let hints = self.hints.join("; ");
+        self.check(value).map_err(Error::invalid).map_err(|error| match hints.is_empty() {
+            true => error,
+            false => error.hint(hints),
+        })
     }
 }
 
@@ -93,6 +110,21 @@ pub(crate) fn amount(name: &str, value: Option<&Value>) -> Checked<u64> {
         AmountError::Negative => vec![negative()],
         AmountError::Unrepresentable => vec![unfit()],
     })
+}
+
+/// What an amount must be, for one that is none.
+pub(crate) fn explain_amount(value: &Value) -> Option<String> {
+    let error = match value {
+        Value::Number(number) => money::from_number(number).err(),
+        Value::Text(text) => money::from_text(text).err(),
+        _ => None,
+    };
+    match error {
+        Some(AmountError::Unrepresentable | AmountError::NegativeAndUnrepresentable) => {
+            Some(format!("must have at most two decimals and be at most {}", money::MAX_UNITS))
+        }
+        _ => None,
+    }
 }
 
 /// An integer from 1 to `most`, as a JSON number.

@@ -6,6 +6,7 @@ spin_sdk::wit_bindgen::generate!({
         world component {
             import nest:microservices/requests@1.0.0;
             export store:payments/checkout@1.0.0;
+            export store:payments/refunds@1.0.0;
         }",
     path: ["../../wit/payments", "../../wit/nest"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
@@ -13,7 +14,7 @@ spin_sdk::wit_bindgen::generate!({
 });
 
 pub(crate) use self::nest::microservices::requests;
-pub(crate) use exports::store::payments::checkout;
+pub(crate) use exports::store::payments::{checkout, refunds};
 
 export!(Checkout with_types_in self);
 use super::Checkout;

@@ -7,6 +7,7 @@
 mod bindings;
 
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
+use bindings::refunds::{self, RefundRequest};
 use bindings::requests;
 use serde::{Deserialize, Serialize};
 use souk_nest::Decimal;
@@ -34,6 +35,12 @@ impl Guest for Checkout {
 
     fn expire_session(_id: String) -> Result<(), Error> {
         Err(Error::Invalid("the payment service cannot end a page".to_owned()))
+    }
+}
+
+impl refunds::Guest for Checkout {
+    fn create(_request: RefundRequest) -> Result<String, Error> {
+        Err(Error::Invalid("the payment service gives nothing back: do it at the payment provider".to_owned()))
     }
 }
 

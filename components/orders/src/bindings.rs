@@ -6,17 +6,20 @@ spin_sdk::wit_bindgen::generate!({
         world component {
             import store:products/catalog@1.0.0;
             import store:payments/checkout@1.0.0;
+            import store:payments/refunds@1.0.0;
             export store:orders/orders@1.0.0;
+            export store:orders/refunds@1.0.0;
             export store:orders/payment-events@1.0.0;
             export store:orders/administration@1.0.0;
+            export store:orders/timers@1.0.0;
         }",
     path: ["../../wit/products", "../../wit/payments", "../../wit/orders"],
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-pub(crate) use exports::store::orders::{administration, orders, payment_events};
-pub(crate) use store::payments::checkout;
+pub(crate) use exports::store::orders::{administration, orders, payment_events, refunds, timers};
+pub(crate) use store::payments::{checkout, refunds as provider};
 pub(crate) use store::products::catalog;
 
 export!(Component with_types_in self);

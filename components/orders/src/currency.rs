@@ -62,4 +62,13 @@ mod tests {
         }
         assert!(WITH_HUNDREDTHS.split_ascii_whitespace().all(|code| code.len() == 3));
     }
+
+    #[test]
+    fn the_manifest_lets_the_same_currencies_start() {
+        let manifest = include_str!("../../../spin.toml");
+        let listed = manifest.split_once("[application.tool.souk.variables.currency]\none_of = [").unwrap().1;
+        let listed = listed.split_once(']').unwrap().0;
+        let codes: Vec<_> = listed.split('"').skip(1).step_by(2).collect();
+        assert_eq!(codes, WITH_HUNDREDTHS.split_ascii_whitespace().collect::<Vec<_>>());
+    }
 }

@@ -12,11 +12,11 @@
 use crate::bindings::orders::{self, Order};
 use crate::bindings::payment_events::{Charge as Event, DeliveryError, ExpiredSession};
 use crate::payment_state::{Charge, payment_state};
-use crate::{rows, session, sql, store, time};
+use crate::{dispute, rows, session, sql, store, time};
 use souk_database::{Database, Row, Transaction, Value};
 
 /// The longest id of an event, a charge or a session, in bytes; a provider's have less than half of it.
-const MAX_ID: usize = 255;
+pub(crate) const MAX_ID: usize = 255;
 /// The longest receipt URL, in bytes.
 const MAX_URL: usize = 4096;
 
@@ -28,6 +28,7 @@ pub(crate) fn charge(database: &Database, event: &Event) -> Result<(), DeliveryE
     once(database, &event.event_id, |transaction| {
         let charge = check(event)?;
         bounded("the order's id", &event.order_id, MAX_ID)?;
+        transaction.query(sql::money::LOCK_CHARGE, &[Value::text(charge.id.as_str())])?;
         // Locked, as the order and all its charges are read now, and decide what is written at the end.
         let order = store::lock(transaction, &event.order_id).map_err(|error| no_order(error, &event.order_id))?;
         if (event.amount.cents, &event.amount.currency) != (order.total.cents, &order.total.currency) {
@@ -57,7 +58,7 @@ pub(crate) fn session_expired(database: &Database, event: &ExpiredSession) -> Re
 }
 
 /// Runs `work` in a transaction with the note that the event was seen; not at all when it was seen before.
-fn once(
+pub(crate) fn once(
     database: &Database,
     event_id: &str,
     work: impl FnOnce(&Transaction<'_>) -> Result<(), DeliveryError>,
@@ -143,17 +144,20 @@ fn note(transaction: &Transaction<'_>, order: &Order, charge: &Charge) -> Result
 }
 
 /// Writes to the order what its charges make of it, and flags in the log what should be given back since the `last`.
-fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) -> Result<(), DeliveryError> {
+pub(crate) fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) -> Result<(), DeliveryError> {
     let charges = transaction.query(sql::CHARGES, &[order.id.as_str().into()])?;
     let charges = charges.map(known_charge).collect::<Result<Vec<_>, _>>()?;
     let now = payment_state(order.status, &charges);
     let refunded = now.paid_by.map_or(0, |charge| charge.refunded_cents);
     let paid_by = now.paid_by.map(|charge| charge.id.as_str());
-    let paid_at = now.paid_by.map(|charge| charge.at.as_str());
+    // The provider's clock may be behind ours: nothing is paid before it is ordered.
+    let paid_at = now.paid_by.map(|charge| charge.at.as_str().max(order.created_at.as_str()));
+    let dispute = dispute::of_order(transaction, &order.id)?;
     let receipt = now.paid_by.and_then(|charge| charge.receipt_url.as_deref());
     let before = (order.paid_at.as_deref(), order.charge_id.as_deref(), order.receipt_url.as_deref());
     if (order.status, order.refunded_cents, order.refund_due_cents) == (now.status, refunded, now.refund_due_cents)
         && before == (paid_at, paid_by, receipt)
+        && order.dispute == dispute
     {
         return Ok(());
     }
@@ -165,6 +169,7 @@ fn bring_up_to_date(transaction: &Transaction<'_>, order: &Order, last: &str) ->
         receipt.into(),
         rows::number(refunded)?,
         rows::number(now.refund_due_cents)?,
+        dispute.map(rows::dispute_name).into(),
     ];
     transaction.query(sql::SAVE_PAYMENT_STATE, &parameters)?;
     if now.refund_due_cents > order.refund_due_cents {
@@ -189,7 +194,7 @@ pub(crate) fn known_charge(mut row: Row) -> Result<Charge, souk_database::Error>
     })
 }
 
-fn bounded(what: &str, text: &str, most: usize) -> Result<(), DeliveryError> {
+pub(crate) fn bounded(what: &str, text: &str, most: usize) -> Result<(), DeliveryError> {
     if !(1..=most).contains(&text.len()) {
         return Err(DeliveryError::Reject(format!("{what} must have 1 to {most} bytes, not {}", text.len())));
     }

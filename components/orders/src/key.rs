@@ -36,10 +36,7 @@ impl Key {
     /// # Errors
     /// `invalid` when the text cannot be a key.
     pub(crate) fn new(owner: Option<&str>, text: String, items: &[NewItem]) -> Result<Key, Error> {
-        if !(1..=MAX_LENGTH).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let text = format!("an idempotency key must be 1 to {MAX_LENGTH} visible ASCII characters");
-            return Err(Error::Invalid(text));
-        }
+        check(&text)?;
         Ok(Key { owner: owner.unwrap_or_default().to_owned(), text, hash: hash(items) })
     }
 
@@ -84,6 +81,17 @@ impl Key {
     fn place(&self) -> [Value; 2] {
         [Value::text(self.owner.as_str()), Value::text(self.text.as_str())]
     }
+}
+
+/// Refuses a text that cannot be a key.
+///
+/// # Errors
+/// `invalid` when it cannot.
+pub(crate) fn check(text: &str) -> Result<(), Error> {
+    if (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("an idempotency key must be 1 to {MAX_LENGTH} visible ASCII characters")))
 }
 
 /// SHA-256 of the items, in their order: product and quantity of each in bytes of fixed width, so that no two lists

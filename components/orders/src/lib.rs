@@ -1,5 +1,6 @@
-//! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/payment-events` for what the payment
-//! provider says, and `store:orders/administration` for an operator. It asks the catalogue for prices and the payments
+//! Orders: exports `store:orders/orders` for those who buy and sell, `store:orders/refunds` for those who give money
+//! back, `store:orders/payment-events` for what the payment
+//! provider says, `store:orders/administration` for an operator, and `store:orders/timers` for schedules. It asks the catalogue for prices and the payments
 //! for pages to pay on.
 //!
 //! # Who decides
@@ -21,6 +22,7 @@
 mod bindings;
 mod checkout;
 mod currency;
+mod dispute;
 mod draft;
 mod error;
 mod event;
@@ -29,6 +31,7 @@ mod page;
 mod payment_state;
 mod quota;
 mod reconcile;
+mod refund;
 mod rows;
 mod search;
 mod session;
@@ -36,10 +39,13 @@ mod sql;
 mod status;
 mod store;
 mod time;
+mod timers;
 
 use bindings::administration::{self, Report};
 use bindings::orders::{self, Actor, Checkout, Error, Found, NewOrder, Order, OrderId, Page, Query, Search, Status};
-use bindings::payment_events::{self, Charge, DeliveryError, ExpiredSession};
+use bindings::payment_events::{self, Charge, DeliveryError, DisputeChange, ExpiredSession, RefundChange};
+use bindings::refunds::{self, NewRefund, Refund};
+use bindings::timers as timers_contract;
 use souk_database::Database;
 
 /// The component: it has no state of its own.
@@ -76,6 +82,16 @@ impl orders::Guest for Component {
     }
 }
 
+impl refunds::Guest for Component {
+    fn give_back(actor: Actor, id: OrderId, refund: NewRefund) -> Result<Vec<Refund>, Error> {
+        refund::give_back(&Database::open()?, &actor, &id, &refund)
+    }
+
+    fn list(actor: Actor, id: OrderId) -> Result<Vec<Refund>, Error> {
+        refund::list(&Database::open()?, &actor, &id)
+    }
+}
+
 impl payment_events::Guest for Component {
     fn payment_succeeded(charge: Charge) -> Result<(), DeliveryError> {
         event::charge(&Database::open()?, &charge)
@@ -88,11 +104,33 @@ impl payment_events::Guest for Component {
     fn session_expired(session: ExpiredSession) -> Result<(), DeliveryError> {
         event::session_expired(&Database::open()?, &session)
     }
+
+    fn refund_changed(change: RefundChange) -> Result<(), DeliveryError> {
+        refund::changed(&Database::open()?, &change)
+    }
+
+    fn dispute_changed(change: DisputeChange) -> Result<(), DeliveryError> {
+        dispute::changed(&Database::open()?, &change)
+    }
 }
 
 impl administration::Guest for Component {
     fn reconcile(older_than_minutes: u32, after: Option<OrderId>) -> Result<Report, Error> {
         reconcile::reconcile(&Database::open()?, older_than_minutes, after.as_deref())
+    }
+}
+
+impl timers_contract::Guest for Component {
+    fn expire_unpaid() -> Result<(), timers_contract::DeliveryError> {
+        timers::expire_unpaid()
+    }
+
+    fn reconcile() -> Result<(), timers_contract::DeliveryError> {
+        timers::reconcile()
+    }
+
+    fn clean_up() -> Result<(), timers_contract::DeliveryError> {
+        timers::clean_up()
     }
 }
 

@@ -53,7 +53,14 @@ impl From<souk_database::Error> for NoPage {
 pub(crate) fn current(database: &Database, order: Order) -> Result<Checkout, NoPage> {
     for _ in 0..MAX_ATTEMPTS {
         let (number, open, page) = match session::last(database, &order.id)? {
-            Some(Attempt { number, open, page: Some(page) }) => (number, open, page),
+            Some(Attempt { number, open, page: Some(page) }) => {
+                // Its event may be under way: nobody is sent to a page that has just ended.
+                if !has_ended(database, &order, &page.id, open)? {
+                    return Ok(Checkout { order, payment_session: page.links });
+                }
+                begin(database, &order.id, number.saturating_add(1))?;
+                continue;
+            }
             // Never opened, as far as is known: asked for again as the same attempt, it cannot become two.
             Some(Attempt { number, page: None, .. }) => opened(database, &order, number)?,
             None => {
@@ -61,7 +68,7 @@ pub(crate) fn current(database: &Database, order: Order) -> Result<Checkout, NoP
                 opened(database, &order, 1)?
             }
         };
-        if open || !has_ended(database, &order, &page.id)? {
+        if open || !has_ended(database, &order, &page.id, open)? {
             return Ok(Checkout { order, payment_session: page.links });
         }
         begin(database, &order.id, number.saturating_add(1))?;
@@ -171,10 +178,11 @@ pub(crate) fn reopened(database: &Database, order_id: &str, number: u32) -> Resu
     }
 }
 
-/// Whether a page that seems to have ended has, as the provider knows it. One on which the order was paid is an error:
-/// the payment is stored, and there is nothing to pay.
-fn has_ended(database: &Database, order: &Order, session_id: &str) -> Result<bool, NoPage> {
+/// Whether a page has ended, as the provider knows it; where it cannot say, a page that `seems_open` has not. One on which
+/// the order was paid is an error: the payment is stored, and there is nothing to pay.
+fn has_ended(database: &Database, order: &Order, session_id: &str, seems_open: bool) -> Result<bool, NoPage> {
     match checkout::get_session(session_id) {
+        Err(_) if seems_open => Ok(false),
         Ok(SessionState::Open) => Ok(false),
         Ok(SessionState::Paid(payment)) => Err(paid(database, order, payment).into()),
         Ok(SessionState::Expired) => Ok(true),

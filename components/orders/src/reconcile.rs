@@ -17,7 +17,7 @@ use crate::bindings::administration::{Problem, Report};
 use crate::bindings::checkout::{self, SessionState};
 use crate::bindings::orders::{Error, Order, Status};
 use crate::page::{self, NoPage};
-use crate::{event, session, sql, store};
+use crate::{event, refund, session, sql, store};
 use souk_database::{Database, Row};
 use std::time::{Duration, Instant};
 
@@ -32,10 +32,16 @@ const MAX_RUN_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// `unavailable` when the provider or the database does not answer.
 pub(crate) fn reconcile(database: &Database, minutes: u32, after: Option<&str>) -> Result<Report, Error> {
+    // Once for all pages of a reconciliation.
+    let refunds = match after {
+        None => refund::ask_again(database, minutes, MAX_ORDERS)?,
+        Some(_) => Vec::new(),
+    };
     let pages = database.query(sql::OPEN_PAGES, &[minutes.into(), after.into(), MAX_ORDERS.into()])?;
     let pages = pages.map(open_page).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();
     let mut report = Report { asked: 0, paid: Vec::new(), ended: 0, problems: Vec::new(), next: None };
+    report.problems.extend(refunds.into_iter().map(|(order_id, message)| Problem { order_id, message }));
     let (mut orders, mut last) = (0, None);
     for OpenPage { order_id, attempt, session_id, charges } in pages {
         if last.as_ref() != Some(&order_id) {

@@ -1,6 +1,6 @@
 //! Rows to orders: the one place that knows what the columns of an order hold.
 
-use crate::bindings::orders::{Item, Money, Order, Status};
+use crate::bindings::orders::{DisputeState, Item, Money, Order, Status};
 use souk_database::{Error, Row, Rows, Value};
 
 /// Every status.
@@ -23,6 +23,7 @@ pub(crate) fn order(row: &mut Row) -> Result<Order, Error> {
         refund_due_cents: row.integer()?,
         created_at: row.text()?,
         updated_at: row.text()?,
+        dispute: row.optional_text()?.map(|text| dispute(&text)).transpose()?,
         items: Vec::new(),
     })
 }
@@ -73,6 +74,24 @@ pub(crate) fn status_name(status: Status) -> &'static str {
         Status::Cancelled => "CANCELLED",
         Status::Refunded => "REFUNDED",
     }
+}
+
+/// The state of a dispute as the database keeps it.
+pub(crate) fn dispute_name(state: DisputeState) -> &'static str {
+    match state {
+        DisputeState::Open => "OPEN",
+        DisputeState::Won => "WON",
+        DisputeState::Lost => "LOST",
+    }
+}
+
+/// The state of a dispute that the database keeps as this text.
+pub(crate) fn dispute(text: &str) -> Result<DisputeState, Error> {
+    let states = [DisputeState::Open, DisputeState::Won, DisputeState::Lost];
+    states.into_iter().find(|state| dispute_name(*state) == text).ok_or_else(|| {
+        eprintln!("database: a dispute has an unknown state");
+        Error::Internal
+    })
 }
 
 /// The status in the next column.

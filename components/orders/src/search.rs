@@ -59,6 +59,9 @@ impl Query {
         if filter.refund_due {
             self.conditions.push("refund_due_cents > 0".to_owned());
         }
+        if filter.disputed {
+            self.conditions.push("dispute IS NOT NULL".to_owned());
+        }
         Ok(())
     }
 

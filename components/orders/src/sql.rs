@@ -21,6 +21,8 @@
 //! its own or comes after the insert that might wait for another who clears up. References to an order take a lock that does not
 //! stand in the way of these.
 
+pub(crate) mod money;
+
 use souk_database::{Dialect, LOCKED, NOW, Statement, ago, statement, time};
 
 /// The columns of an order.
@@ -30,7 +32,8 @@ pub(crate) const COLUMNS: Statement = statement!(
     ", charge_id, receipt_url, refunded_cents, refund_due_cents, ",
     (time!("created_at")),
     ", ",
-    (time!("updated_at"))
+    (time!("updated_at")),
+    ", dispute"
 );
 
 /// What stands where an order is made: the transaction of [`TAKE_KEY`], `CREATE`, [`CREATE_ITEMS`] and
@@ -337,12 +340,12 @@ pub(crate) const CHARGES: Statement = statement!(
     " FROM charges WHERE order_id = ?1"
 );
 
-/// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents. The
-/// order must be locked.
+/// Parameters: order, status, time of payment or null, charge or null, receipt or null, refunded and due in cents, state of
+/// the dispute or null. The order must be locked.
 pub(crate) const SAVE_PAYMENT_STATE: Statement = statement!(
     "UPDATE orders SET status = ?2, paid_at = ",
     (Statement::each("?3", "?3::text::timestamptz")),
-    ", charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, refund_due_cents = ?7, updated_at = ",
+    ", charge_id = ?4, receipt_url = ?5, refunded_cents = ?6, refund_due_cents = ?7, dispute = ?8, updated_at = ",
     NOW,
     " WHERE id = ?1"
 );

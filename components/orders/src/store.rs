@@ -87,6 +87,7 @@ pub(crate) fn create(
         receipt_url: None,
         refunded_cents: 0,
         refund_due_cents: 0,
+        dispute: None,
         updated_at: created_at.clone(),
         created_at,
         items: draft.items,
@@ -248,6 +249,7 @@ pub(crate) fn as_made(order: Order) -> Order {
         receipt_url: None,
         refunded_cents: 0,
         refund_due_cents: 0,
+        dispute: None,
         updated_at: order.created_at.clone(),
         ..order
     }

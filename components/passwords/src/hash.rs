@@ -1,7 +1,8 @@
 //! Hashes: argon2id for new ones; bcrypt, which accounts of older systems have, is checked and called outdated.
 //!
 //! The parameters are OWASP's: 19 MiB, 2 passes, 1 lane, the default of the `argon2` crate (a test holds it to that).
-//! The whole password counts, where bcrypt reads 72 bytes. An unknown user costs one argon2id like a known one. A user
+//! The whole password counts, where bcrypt reads 72 bytes: a password that is not shorter may be another one with the same
+//! beginning, so its hash is never called outdated, for whoever replaced it would choose the rest. An unknown user costs one argon2id like a known one. A user
 //! who was imported with bcrypt, or with other parameters, costs one of that instead, until their next login replaces it:
 //! that difference can be measured, and no work that is added could hide it without doubling everybody's.
 //!
@@ -21,6 +22,8 @@ const NOBODY: &str =
 const MAX_PASSES: u32 = 10;
 /// The highest cost of a bcrypt hash, about a second's work; common are 10 to 12.
 const MAX_COST: u32 = 14;
+/// How much of a password bcrypt reads, in bytes.
+const BCRYPT_READS: usize = 72;
 
 /// A hash that can be checked. It has no `Debug`: a hash belongs in no log.
 pub(crate) enum Hash<'a> {
@@ -81,6 +84,7 @@ pub(crate) fn check(password: &str, hash: Option<&str>) -> Result<Outcome, Error
     Ok(match hash.filter(|_| is_right) {
         None => Outcome::Wrong,
         Some(hash) if hash.starts_with(CURRENT) => Outcome::Right,
+        Some(hash) if hash.starts_with("$2") && password.len() >= BCRYPT_READS => Outcome::Right,
         Some(_) => Outcome::RightAndOutdated,
     })
 }
@@ -146,11 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn bcrypt_reads_72_bytes_as_it_always_did() {
+    fn bcrypt_reads_72_bytes_and_who_proves_no_more_does_not_choose_the_rest() {
         let long = "Aa1!".repeat(20);
         let hash = bcrypt::hash(&long, 4).unwrap();
-        assert_eq!(outcome(&long, &hash), Outcome::RightAndOutdated);
-        assert_eq!(outcome(&format!("{}OTHERXXX", &long[..72]), &hash), Outcome::RightAndOutdated);
+        for right in [long.clone(), format!("{}OTHERXXX", &long[..72]), long[..72].to_owned()] {
+            assert_eq!(outcome(&right, &hash), Outcome::Right, "{right}");
+        }
+        let whole = bcrypt::hash(&long[..71], 4).unwrap();
+        assert_eq!(outcome(&long[..71], &whole), Outcome::RightAndOutdated);
         assert_eq!(outcome(&long[..71], &hash), Outcome::Wrong);
     }
 

@@ -28,7 +28,13 @@ struct SessionStatus {
 
 #[derive(Deserialize)]
 struct PaymentIntent {
+    status: Option<String>,
     latest_charge: Option<Charge>,
+}
+
+#[derive(Deserialize)]
+struct Refund {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +65,16 @@ pub(crate) fn session(body: &[u8], success_url: &str, cancel_url: &str) -> Resul
     })
 }
 
-/// How far a session has come. One whose payment is still being made (a bank transfer takes days) counts as open.
+/// The provider's id of a refund that was made. What becomes of it, its events say.
+///
+/// # Errors
+/// What is wrong with the answer, for the log.
+pub(crate) fn refund(body: &[u8]) -> Result<String, String> {
+    parse(body).map(|Refund { id }| id)
+}
+
+/// How far a session has come. One whose payment is still being made (a bank transfer takes days) counts as open, until
+/// that payment has failed: nobody can pay on it again.
 ///
 /// # Errors
 /// What is wrong with the answer, for the log.
@@ -78,7 +93,14 @@ pub(crate) fn state(body: &[u8]) -> Result<SessionState, String> {
             receipt_url: charge.receipt_url,
         }));
     }
-    Ok(if session.status.as_deref() == Some("expired") { SessionState::Expired } else { SessionState::Open })
+    let failed = session.payment_intent.and_then(|intent| intent.status);
+    let failed = failed.is_some_and(|status| matches!(status.as_str(), "requires_payment_method" | "canceled"));
+    let complete = session.status.as_deref() == Some("complete");
+    Ok(if session.status.as_deref() == Some("expired") || complete && failed {
+        SessionState::Expired
+    } else {
+        SessionState::Open
+    })
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
@@ -136,6 +158,20 @@ mod tests {
         assert!(matches!(state("\"complete\"", "unpaid"), Ok(SessionState::Open)));
         assert!(matches!(state("\"expired\"", "unpaid"), Ok(SessionState::Expired)));
         assert!(state("\"complete\"", "paid").is_err());
+    }
+
+    #[test]
+    fn a_delayed_payment_that_failed_ends_its_page() {
+        let state = |status: &str, intent: &str| {
+            let intent = format!(r#"{{"status":"{intent}","latest_charge":null}}"#);
+            let body = format!(r#"{{"status":"{status}","payment_status":"unpaid","payment_intent":{intent}}}"#);
+            state(body.as_bytes()).unwrap()
+        };
+        assert!(matches!(state("complete", "processing"), SessionState::Open));
+        assert!(matches!(state("complete", "requires_payment_method"), SessionState::Expired));
+        assert!(matches!(state("complete", "canceled"), SessionState::Expired));
+        // Nobody has tried to pay yet.
+        assert!(matches!(state("open", "requires_payment_method"), SessionState::Open));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! an answer that it kept. An order would be stuck on it for a day, so such a request is sent once more with a key that
 //! is derived from the first. Should the failed request have made a session after all, it cannot become a second page to
 //! pay on: its address was in no answer, so nobody was sent there. The derived key is always the same one, so of many
-//! callers none makes a second session with it.
+//! callers none makes a second session with it. Of a refund no second one is asked for: the first may have been made.
 
 use crate::bindings::checkout::Error;
 use crate::client::{self, Request, SendError};
@@ -32,6 +32,16 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const RETRY_JITTER_MS: u64 = 500;
 /// The most bytes of an answer: a session with everything expanded has 20 KiB.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// The idempotency key of a request.
+pub(crate) enum Key<'a> {
+    /// Without one a second request changes nothing.
+    None,
+    /// This one; after a failure that is kept under it, one that is derived from it.
+    Again(&'a IdempotencyKey),
+    /// This one and no other.
+    Only(&'a IdempotencyKey),
+}
 
 /// An answer with any status.
 struct Answer {
@@ -57,13 +67,13 @@ enum Fault {
 ///
 /// # Errors
 /// The contract's error for whatever else comes back, and `unavailable` when nothing does.
-pub(crate) fn send(
-    api: &Api,
-    purpose: &str,
-    request: RequestBuilder,
-    key: Option<&IdempotencyKey>,
-) -> Result<Vec<u8>, Error> {
-    let (mut tries, mut key, mut after_failure) = (0, key.cloned(), false);
+pub(crate) fn send(api: &Api, purpose: &str, request: RequestBuilder, key: Key<'_>) -> Result<Vec<u8>, Error> {
+    let (key, only) = match key {
+        Key::None => (None, true),
+        Key::Again(key) => (Some(key), false),
+        Key::Only(key) => (Some(key), true),
+    };
+    let (mut tries, mut key, mut after_failure) = (0, key.cloned(), only);
     loop {
         tries += 1;
         let outcome = try_once(api, &request, key.as_ref());

@@ -7,8 +7,9 @@
 use crate::bindings::checkout::{Error, LineItem, SessionRequest};
 use std::collections::HashMap;
 use stripe_checkout::checkout_session::{
-    CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
-    CreateCheckoutSessionPaymentIntentData, ExpireCheckoutSession, ProductData, RetrieveCheckoutSession,
+    CreateCheckoutSession, CreateCheckoutSessionAdaptivePricing, CreateCheckoutSessionLineItems,
+    CreateCheckoutSessionLineItemsPriceData, CreateCheckoutSessionPaymentIntentData, ExpireCheckoutSession,
+    ProductData, RetrieveCheckoutSession,
 };
 use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeRequest as _};
 use stripe_shared::CheckoutSessionMode;
@@ -95,7 +96,11 @@ fn form(
     let order = HashMap::from([("orderId".to_owned(), request.order_id.clone())]);
     let mut payment = CreateCheckoutSessionPaymentIntentData::new();
     payment.metadata = Some(order.clone());
+    // A customer who pays in another currency would pay another amount than the order's.
+    let mut own_currency = CreateCheckoutSessionAdaptivePricing::new();
+    own_currency.enabled = Some(false);
     CreateCheckoutSession::new()
+        .adaptive_pricing(own_currency)
         .mode(CheckoutSessionMode::Payment)
         .line_items(lines)
         .payment_intent_data(payment)
@@ -190,6 +195,7 @@ mod tests {
     fn a_bill_becomes_stripes_form_with_the_order_on_session_and_payment() {
         let form = form(&request(vec![item("Teclado & más", 7525, 2), item("Mouse", 15000, 1)]));
         let expected = [
+            ("adaptive_pricing[enabled]", "false"),
             ("cancel_url", "https://shop.example/no"),
             ("line_items[0][price_data][currency]", "usd"),
             ("line_items[0][price_data][product_data][name]", "Teclado & más"),

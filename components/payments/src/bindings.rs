@@ -2,13 +2,14 @@
 #![allow(unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 spin_sdk::wit_bindgen::generate!({
-    inline: "package store:payments-component; world component { export store:payments/checkout@1.0.0; }",
+    inline: "package store:payments-component;
+        world component { export store:payments/checkout@1.0.0; export store:payments/refunds@1.0.0; }",
     path: "../../wit/payments",
     runtime_path: "::spin_sdk::wit_bindgen::rt",
     generate_all,
 });
 
-pub(crate) use exports::store::payments::checkout;
+pub(crate) use exports::store::payments::{checkout, refunds};
 
 export!(Payments with_types_in self);
 spin_sdk::wasip3::http::service::export!(Payments with_types_in spin_sdk::wasip3);

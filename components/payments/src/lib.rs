@@ -1,4 +1,4 @@
-//! Payments: exports `store:payments/checkout`, and answers the two pages that Stripe sends customers back to.
+//! Payments: exports `store:payments/checkout` and `store:payments/refunds`, and answers the two pages that Stripe sends customers back to.
 //!
 //! It keeps nothing. What a session is, and how far it has come, Stripe knows; what an order costs, its caller knows.
 //! A call is one request to Stripe's API: [`bill`] builds it, [`api`] sends it (with timeouts and one safe retry),
@@ -15,9 +15,12 @@ mod bindings;
 mod client;
 mod config;
 mod pages;
+mod refund;
 mod refusal;
 
+use api::Key;
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
+use bindings::refunds::{self, RefundRequest};
 use config::Config;
 use http::header::IF_NONE_MATCH;
 use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
@@ -32,14 +35,14 @@ impl Guest for Payments {
         let config = Config::load()?;
         let key = bill::idempotency_key(&request)?;
         let create = bill::create(&request, &config.success_url, &config.cancel_url)?;
-        let body = api::send(&config.api, "create a checkout session", create, Some(&key))?;
+        let body = api::send(&config.api, "create a checkout session", create, Key::Again(&key))?;
         answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)
     }
 
     fn get_session(id: String) -> Result<SessionState, Error> {
         let retrieve = bill::retrieve(&id)?;
         let config = Config::load()?;
-        let body = api::send(&config.api, "read a checkout session", retrieve, None)?;
+        let body = api::send(&config.api, "read a checkout session", retrieve, Key::None)?;
         answer::state(&body).map_err(refusal::unreadable)
     }
 
@@ -47,7 +50,16 @@ impl Guest for Payments {
         let expire = bill::expire(&id)?;
         let config = Config::load()?;
         // Without a key: the second of two such requests changes nothing.
-        api::send(&config.api, "expire a checkout session", expire, None).map(drop)
+        api::send(&config.api, "expire a checkout session", expire, Key::None).map(drop)
+    }
+}
+
+impl refunds::Guest for Payments {
+    fn create(request: RefundRequest) -> Result<String, Error> {
+        let (key, create) = (refund::idempotency_key(&request)?, refund::create(&request)?);
+        let config = Config::load()?;
+        let body = api::send(&config.api, "create a refund", create, Key::Only(&key))?;
+        answer::refund(&body).map_err(refusal::unreadable)
     }
 }
 

@@ -85,6 +85,10 @@ fn about(code: &str, param: &str) -> (Error, &'static str) {
     let invalid = |message: &str| (Error::Invalid(message.to_owned()), "");
     match code {
         "amount_too_large" => invalid("The total is more than the payment provider accepts"),
+        "charge_already_refunded" => invalid("The payment was given back already"),
+        "charge_disputed" => invalid("The payment is disputed"),
+        _ if param == "charge" => invalid("The payment provider does not know the payment"),
+        _ if param == "amount" => invalid("The payment provider does not give that much back"),
         "amount_too_small" => invalid("The total is less than the payment provider accepts"),
         _ if param == "success_url" => (misconfigured(), "check the variables `stripe_success_url` and `public_url`"),
         _ if param == "cancel_url" => (misconfigured(), "check the variables `stripe_cancel_url` and `public_url`"),

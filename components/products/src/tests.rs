@@ -1,4 +1,4 @@
-//! The statements against a real SQLite and a real PostgreSQL with the component's own migrations.
+//! The statements against a real SQLite and a real PostgreSQL with the component's own migrations and examples.
 
 use crate::bindings::catalog::{Error, Money, Page, Product};
 use crate::{cents, key, name, next_page, page_of, rows, sql};
@@ -11,13 +11,13 @@ struct Catalogue(Database);
 fn both() -> [Catalogue; 2] {
     let sqlite = [
         include_str!("../migrations/sqlite/0001_products.sql"),
-        include_str!("../migrations/sqlite/0002_seed_products.sql"),
         include_str!("../migrations/sqlite/0003_counts.sql"),
+        include_str!("../seed/sqlite/add.sql"),
     ];
     let postgres = [
         include_str!("../migrations/postgres/0001_products.sql"),
-        include_str!("../migrations/postgres/0002_seed_products.sql"),
         include_str!("../migrations/postgres/0003_counts.sql"),
+        include_str!("../seed/postgres/add.sql"),
     ];
     let server = postgres::Postgres::shared();
     [Catalogue(Database::in_memory(&sqlite)), Catalogue(Database::postgres(&server.database(), &postgres))]

@@ -2,6 +2,7 @@
 
 use crate::delivery::{self, Patience};
 use crate::object::{self, Expand};
+use crate::refund;
 use crate::refusal::Refusal;
 use crate::reply::Reply;
 use crate::store::{self, Created, Fault};
@@ -38,6 +39,9 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
         return Err(Refusal::no_key());
     }
     let path = call.path;
+    if (call.method, path) == (&Method::POST, "/v1/refunds") {
+        return refund::create(body, idempotency_key(call)?.as_deref());
+    }
     match (call.method, path.strip_prefix("/v1/checkout/sessions")) {
         (&Method::POST, Some("")) => create(call, body).await,
         (&Method::POST, Some(rest)) if deed(rest, "/expire").is_some() => {
@@ -53,12 +57,18 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
     }
 }
 
-async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+/// The idempotency key of a request.
+fn idempotency_key(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     let key = souk_web::header(call.headers, "idempotency-key");
     if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
         let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
         return Err(Refusal::invalid("", None, message));
     }
+    Ok(key)
+}
+
+async fn create(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
+    let key = idempotency_key(call)?;
     let new_session = form::parse(body)?;
     let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
     let created = store::create(&mut db::query, &ids::new("cs_test_"), key.as_deref(), &new_session, ids::now());

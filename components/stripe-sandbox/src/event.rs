@@ -1,6 +1,7 @@
 //! The events that Stripe sends about what has happened to a session.
 
 use crate::object::{self, Expand};
+use crate::refund::Refund;
 use crate::session::Session;
 use serde_json::{Value, json};
 
@@ -28,6 +29,11 @@ pub(crate) fn paid(session: &Session, public_url: &str, now: i64, id: impl Fn() 
 pub(crate) fn refunded(session: &Session, public_url: &str, now: i64, id: impl Fn() -> String) -> Vec<Event> {
     let charge = session.payment.as_ref().map(|payment| object::charge(session, payment, public_url));
     charge.map(|charge| event("charge.refunded", charge, now, id())).into_iter().collect()
+}
+
+/// Of a refund that was just made: cards take it at once.
+pub(crate) fn refund_created(refund: &Refund, now: i64, id: String) -> Event {
+    event("refund.created", object::refund(refund), now, id)
 }
 
 /// Of a session that just ended without a payment.

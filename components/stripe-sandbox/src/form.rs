@@ -29,6 +29,36 @@ pub(crate) struct NewSession {
     pub digest: String,
 }
 
+/// A refund to make.
+#[derive(Debug, PartialEq)]
+pub(crate) struct NewRefund {
+    pub charge: String,
+    /// Absent: all that is left.
+    pub amount: Option<i64>,
+    pub metadata: BTreeMap<String, String>,
+    /// SHA-256 of the parameters in the order of their names, in hex.
+    pub digest: String,
+}
+
+/// Reads the form of `POST /v1/refunds`.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn refund(body: &[u8]) -> Result<NewRefund, Refusal> {
+    let pairs: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
+    let (mut charge, mut amount, mut metadata) = (None, None, BTreeMap::new());
+    for (name, value) in &pairs {
+        match segments(name).as_slice() {
+            ["charge"] => charge = Some(value.clone()),
+            ["amount"] => amount = Some(integer(name, value, 1)?),
+            ["metadata", key] => entry(&mut metadata, name, key, value)?,
+            _ => return Err(unknown(name)),
+        }
+    }
+    let charge = charge.filter(|charge| !charge.is_empty()).ok_or_else(|| missing("charge"))?;
+    Ok(NewRefund { charge, amount, metadata, digest: digest(&pairs) })
+}
+
 /// A line as far as it has been read.
 #[derive(Default)]
 struct Draft {
@@ -53,6 +83,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<NewSession, Refusal> {
         }
         match segments(name).as_slice() {
             ["mode"] => mode = Some(value.as_str()),
+            // Nobody pays in another currency here.
+            ["adaptive_pricing", "enabled"] if matches!(value.as_str(), "true" | "false") => {}
             ["success_url"] => success_url = Some(url(name, value)?),
             ["cancel_url"] => cancel_url = Some(url(name, value)?),
             ["metadata", key] => entry(&mut metadata, name, key, value)?,

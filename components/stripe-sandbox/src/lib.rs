@@ -26,6 +26,7 @@ mod ids;
 mod money;
 mod object;
 mod pages;
+mod refund;
 mod refusal;
 mod reply;
 mod session;

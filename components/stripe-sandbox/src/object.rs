@@ -1,5 +1,6 @@
 //! Stripe's objects, as its API and its events show them. Every field that a Stripe library insists on is there.
 
+use crate::refund::Refund;
 use crate::session::{Payment, Session, Status};
 use serde_json::{Value, json};
 
@@ -95,6 +96,21 @@ pub(crate) fn charge(session: &Session, payment: &Payment, public_url: &str) -> 
         "payment_method": null,
         "receipt_url": format!("{public_url}/stripe-sandbox/receipts/{}", payment.charge),
         "refunded": payment.refunded == session.amount,
+        "status": "succeeded",
+    })
+}
+
+/// A `refund`, as it is once a card has taken it.
+pub(crate) fn refund(refund: &Refund) -> Value {
+    json!({
+        "id": refund.id,
+        "object": "refund",
+        "amount": refund.amount,
+        "charge": refund.charge,
+        "created": refund.created,
+        "currency": refund.currency,
+        "metadata": refund.metadata,
+        "reason": null,
         "status": "succeeded",
     })
 }

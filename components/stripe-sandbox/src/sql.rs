@@ -40,11 +40,25 @@ pub(crate) const EXPIRE: &str = concat!(
     columns!()
 );
 
-/// Parameters: id. All of it, once.
+/// Parameters: id. All that is left of it.
 pub(crate) const REFUND: &str = concat!(
-    "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded = 0 RETURNING ",
+    "UPDATE sessions SET refunded = amount WHERE id = ?1 AND status = 'complete' AND refunded < amount RETURNING ",
     columns!()
 );
+
+/// Parameters: id, amount. No row when less is left.
+pub(crate) const REFUND_PART: &str = concat!(
+    "UPDATE sessions SET refunded = refunded + ?2 WHERE id = ?1 AND status = 'complete' AND refunded + ?2 <= amount RETURNING ",
+    columns!()
+);
+
+/// Parameters: idempotency key. The refund that it made, and the digest of its parameters.
+pub(crate) const REFUND_OF_KEY: &str =
+    "SELECT id, parameters, session, amount, created, metadata FROM refunds WHERE idempotency_key = ?1";
+
+/// Parameters: id, session, idempotency key or null, digest, amount, created, metadata.
+pub(crate) const ADD_REFUND: &str = "INSERT INTO refunds (id, session, idempotency_key, parameters, amount, created, metadata) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 /// Parameters: now. Sessions whose time is over and of which nobody has been told.
 pub(crate) const OVERDUE: &str =

@@ -110,9 +110,17 @@ pub(crate) fn expire(run: &mut Run, id: &str, now: i64) -> Result<Option<Session
     one(run(sql::EXPIRE, &[text(id), Value::Integer(now)])?)
 }
 
-/// Gives a payment back; `None` when there is none, or it was given back.
+/// Gives back what is left of a payment; `None` when there is none, or all of it was given back.
 pub(crate) fn refund(run: &mut Run, id: &str) -> Result<Option<Session>, Fault> {
     one(run(sql::REFUND, &[text(id)])?)
+}
+
+/// Gives some of a payment back; `None` when there is none, or less is left of it.
+pub(crate) fn refund_part(run: &mut Run, id: &str, amount: i64) -> Result<Option<Session>, Fault> {
+    if amount <= 0 {
+        return Ok(None);
+    }
+    one(run(sql::REFUND_PART, &[text(id), Value::Integer(amount)])?)
 }
 
 /// The ids of some sessions whose time is over.

@@ -2,6 +2,7 @@
 
 use crate::event::{self, Event};
 use crate::form::{self, NewSession, tests::FORM, tests::encode};
+use crate::refund::{self, Made};
 use crate::session::{LIFETIME_SECONDS, Payment, Session, Status};
 use crate::store::{self, Created, Delivery, Fault};
 use rusqlite::types::{Value as Cell, ValueRef};
@@ -43,6 +44,7 @@ impl Database {
         db.execute_batch("PRAGMA foreign_keys = ON").unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/0001_sessions.sql")).unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/0002_fewer_indexes.sql")).unwrap();
+        db.execute_batch(include_str!("../migrations/sqlite/0003_refunds.sql")).unwrap();
         Database(db)
     }
 
@@ -269,4 +271,30 @@ fn a_row_of_another_shape_is_an_error_and_no_panic() {
     assert!(store::get(&mut other, ID).is_err());
     assert!(store::claim(&mut other, None, 1, 2).is_err());
     assert_eq!(store::overdue(&mut |_, _| Ok(Vec::new()), 1).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_payment_is_given_back_in_parts_once_each_and_never_more_than_it_was() {
+    let db = Database::new();
+    db.create(ID, None, &new_session(), CREATED);
+    store::pay(&mut db.run(), ID, "pi_1", "ch_1", CREATED + 60).unwrap().unwrap();
+    let next = std::cell::Cell::new(0);
+    let refund = |id: &str, key: &str, charge: &str, amount: &str| {
+        let body = encode(&[("charge", charge), ("amount", amount), ("metadata[refundId]", "r")]);
+        let new = form::refund(&body).unwrap();
+        refund::make(&mut db.run(), id, Some(key), &new, "http://a", CREATED + 90, || {
+            format!("evt_{}", next.replace(next.get() + 1))
+        })
+        .unwrap()
+    };
+    let Made::Refund(first) = refund("re_1", "k1", "ch_1", "15000") else { panic!("no refund") };
+    assert_eq!((first.amount, first.metadata["refundId"].as_str()), (15000, "r"));
+    assert_eq!(db.count("events"), 2, "one of the charge, and one of the refund");
+    assert_eq!(refund("re_2", "k1", "ch_1", "15000"), Made::Refund(first), "the same key");
+    assert_eq!(refund("re_2", "k1", "ch_1", "50"), Made::KeyReused);
+    assert_eq!(refund("re_2", "k2", "ch_1", "51"), Made::TooMuch);
+    assert_eq!(refund("re_2", "k2", "ch_2", "1"), Made::NoCharge);
+    assert!(matches!(refund("re_2", "k2", "ch_1", "50"), Made::Refund(_)));
+    assert_eq!(refund("re_3", "k3", "ch_1", "1"), Made::TooMuch);
+    assert_eq!((db.count("events"), db.count("refunds")), (4, 2));
 }

@@ -9,7 +9,7 @@ spin_sdk::wit_bindgen::generate!({
     generate_all,
 });
 
-pub(crate) use store::orders::orders::Money;
+pub(crate) use store::orders::orders::{DisputeState, Money};
 pub(crate) use store::orders::payment_events;
 
 spin_sdk::wasip3::http::service::export!(Webhook with_types_in spin_sdk::wasip3);

@@ -37,6 +37,9 @@ pub(crate) fn deliver(event: &Event<'_>) -> Result<(), Reply> {
         Notice::Succeeded(charge) => (&charge.order_id, payment_events::payment_succeeded(charge)),
         Notice::Refunded(charge) => (&charge.order_id, payment_events::payment_refunded(charge)),
         Notice::Expired(session) => (&session.order_id, payment_events::session_expired(session)),
+        Notice::Refund(change) => (&change.order_id, payment_events::refund_changed(change)),
+        // It names a charge alone.
+        Notice::Dispute(change) => (&change.charge_id, payment_events::dispute_changed(change)),
     };
     reply_to(event, order, result)
 }

@@ -7,8 +7,8 @@
 //! Stripe's own crates have types for all of this; reading them costs a component 24 seconds of compilation and three
 //! megabytes, for a dozen fields.
 
-use crate::bindings::Money;
-use crate::bindings::payment_events::{Charge, ExpiredSession};
+use crate::bindings::payment_events::{Charge, DisputeChange, ExpiredSession, RefundChange, RefundOutcome};
+use crate::bindings::{DisputeState, Money};
 use serde::Deserialize;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -49,6 +49,10 @@ pub(crate) enum Notice {
     Refunded(Charge),
     /// A payment page ended without a payment.
     Expired(ExpiredSession),
+    /// A refund that the store asked for has come further.
+    Refund(RefundChange),
+    /// A charge is disputed, or that has come further.
+    Dispute(DisputeChange),
 }
 
 /// Why an event means nothing to the orders.
@@ -90,7 +94,16 @@ impl<'a> Event<'a> {
         match self.kind.as_str() {
             "charge.succeeded" => self.charge(None).map(Notice::Succeeded),
             "charge.refunded" => self.refund().map(Notice::Refunded),
-            "checkout.session.expired" => self.session().map(Notice::Expired),
+            // After a payment that was under way for days and failed, nobody can pay on its page again.
+            "checkout.session.expired" | "checkout.session.async_payment_failed" => self.session().map(Notice::Expired),
+            "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
+                self.refund_change().map(Notice::Refund)
+            }
+            "charge.dispute.created"
+            | "charge.dispute.updated"
+            | "charge.dispute.closed"
+            | "charge.dispute.funds_withdrawn"
+            | "charge.dispute.funds_reinstated" => self.dispute().map(Notice::Dispute),
             _ => Err(Unmapped::NotOurs("its type is not handled")),
         }
     }
@@ -129,10 +142,48 @@ impl<'a> Event<'a> {
         Ok(ExpiredSession { event_id: self.id.clone(), session_id: id, order_id })
     }
 
+    fn refund_change(&self) -> Result<RefundChange, Unmapped> {
+        let (object, order_id) = self.object()?;
+        let refund: StoreRefund = read(object, "data.object")?;
+        let Some(refund_id) = refund.metadata.refund_id.filter(|id| !id.is_empty()) else {
+            return Err(Unmapped::NotOurs("its refund was not asked for by the store"));
+        };
+        let outcome = match refund.status.as_str() {
+            "succeeded" => RefundOutcome::Succeeded,
+            "failed" | "canceled" => RefundOutcome::Failed,
+            _ => RefundOutcome::Pending,
+        };
+        let failure = refund.failure_reason.filter(|_| outcome == RefundOutcome::Failed);
+        Ok(RefundChange { event_id: self.id.clone(), refund_id, order_id, outcome, failure })
+    }
+
+    /// Its metadata is not the charge's, so it names no order.
+    fn dispute(&self) -> Result<DisputeChange, Unmapped> {
+        let dispute: DisputeObject = read(self.data_object()?, "data.object")?;
+        let state = match dispute.status.as_str() {
+            "won" | "warning_closed" | "prevented" => DisputeState::Won,
+            "lost" => DisputeState::Lost,
+            _ => DisputeState::Open,
+        };
+        Ok(DisputeChange {
+            event_id: self.id.clone(),
+            dispute_id: dispute.id,
+            charge_id: dispute.charge,
+            cents: dispute.amount,
+            state,
+            reason: dispute.reason,
+            at: self.at()?,
+        })
+    }
+
+    fn data_object(&self) -> Result<&'a RawValue, Unmapped> {
+        let data = self.data.ok_or_else(|| Unmapped::Unreadable("it has no data".to_owned()))?;
+        read(data, "data").map(|Data { object }| object)
+    }
+
     /// What the event is about, and the order that this names.
     fn object(&self) -> Result<(&'a RawValue, String), Unmapped> {
-        let data = self.data.ok_or_else(|| Unmapped::Unreadable("it has no data".to_owned()))?;
-        let Data { object } = read(data, "data")?;
+        let object = self.data_object()?;
         let Tagged { metadata } = read(object, "data.object")?;
         match metadata.and_then(|metadata| metadata.order_id).filter(|id| !id.is_empty()) {
             Some(order_id) => Ok((object, order_id)),
@@ -199,6 +250,29 @@ struct ChargeObject {
 #[derive(Deserialize)]
 struct RefundObject {
     amount_refunded: u64,
+}
+
+/// A refund that may be the store's.
+#[derive(Deserialize)]
+struct StoreRefund {
+    status: String,
+    failure_reason: Option<String>,
+    metadata: RefundMetadata,
+}
+
+#[derive(Deserialize)]
+struct RefundMetadata {
+    #[serde(rename = "refundId")]
+    refund_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DisputeObject {
+    id: String,
+    charge: String,
+    amount: u64,
+    status: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]

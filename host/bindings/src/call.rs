@@ -3,6 +3,7 @@
 //! A context is made once at the edge (an HTTP request, a `souk call`) and handed on by every link and every
 //! `*.spin.internal` request, so a whole tree of calls shares one deadline and one trace id.
 
+use crate::trace::Span;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub struct CallContext {
     pub draw: u16,
     /// What comes after the component, when it is middleware in this call. A call that it makes over a link has none.
     pub rest: Option<Chain>,
+    /// Its place in a trace; empty when it has none.
+    pub span: Span,
 }
 
 /// The components that a request still has to pass, the one that answers at the end; never empty.
@@ -62,14 +65,16 @@ impl CallContext {
     /// A context at the edge, with `timeout` to finish in.
     pub fn new(trace: impl Into<Arc<str>>, timeout: Duration) -> Self {
         let draw = souk_manifest::clock::draw(DRAWS);
-        CallContext { deadline: Instant::now() + timeout, trace: trace.into(), hops: 0, draw, rest: None }
+        let (deadline, span) = (Instant::now() + timeout, Span::default());
+        CallContext { deadline, trace: trace.into(), hops: 0, draw, rest: None, span }
     }
 
     /// The context for a callee that may take `timeout` at most; `None` when the call has crossed [`MAX_HOPS`] already.
     pub fn next(&self, timeout: Duration) -> Option<Self> {
         let hops = self.hops.checked_add(1).filter(|h| *h <= MAX_HOPS)?;
         let deadline = self.deadline.min(Instant::now() + timeout);
-        Some(CallContext { deadline, trace: self.trace.clone(), hops, draw: self.draw, rest: None })
+        let (trace, span) = (self.trace.clone(), self.span.clone());
+        Some(CallContext { deadline, trace, hops, draw: self.draw, rest: None, span })
     }
 
     /// The time that is left; zero when the deadline has passed.

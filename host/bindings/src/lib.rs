@@ -36,6 +36,7 @@ mod slice;
 pub mod sqlite;
 mod stdio;
 pub mod storage;
+pub mod trace;
 pub mod variables;
 mod wasi;
 
@@ -102,6 +103,8 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS,
         memory::FIXED_LIMITS,
         call::FIXED_LIMITS,
+        trace::FIXED_LIMITS,
+        trace::ID_LIMITS,
         line_budget::FIXED_LIMITS,
         migrations::postgres::FIXED_LIMITS,
     ];

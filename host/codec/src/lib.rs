@@ -32,6 +32,7 @@
 
 mod decode;
 mod encode;
+mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod shape;
@@ -85,6 +86,12 @@ impl FunctionCodec {
     #[must_use]
     pub fn within(self, most: u64) -> Self {
         FunctionCodec { most: usize::try_from(most).unwrap_or(usize::MAX), ..self }
+    }
+
+    /// The types of the parameters and of the result as JSON, for a program that asks a person for values:
+    /// `{"params": [{"name": "id", "type": {"kind": "u64"}}], "result": {"kind": "string"}}`.
+    pub fn form(&self) -> serde_json::Value {
+        form::of_function(self.fields(), self.result.as_ref())
     }
 
     /// The most bytes of memory that a value may take.

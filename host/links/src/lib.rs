@@ -20,6 +20,7 @@ pub mod local;
 pub mod nest;
 pub mod redis;
 pub mod remote;
+pub mod stand_in;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};

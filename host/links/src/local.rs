@@ -11,17 +11,24 @@
 use super::import::{Import, LinkError, define};
 use super::unavailable::{Unavailable, write_outcome};
 use souk_bindings::Ctx;
+use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
 use souk_runtime::{CallError, Failure, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
-/// Connects `import` to `target`, which answers it. Returns the functions, as `interface#name`, whose contract has no
+/// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions, as `interface#name`, whose contract has no
 /// error that could carry a dead callee.
 ///
 /// # Errors
 /// When the exporter lacks a function, or a type differs or cannot cross a link.
-pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -> Result<Vec<String>, LinkError> {
+pub fn link(
+    linker: &mut Linker<Ctx>,
+    import: &Import<'_>,
+    caller: &str,
+    target: &Arc<Pool>,
+    boundaries: &Boundaries,
+) -> Result<Vec<String>, LinkError> {
     let functions = import.functions()?;
     let mut functions_without_unavailable = Vec::new();
     let mut instance = import.instance(linker)?;
@@ -33,11 +40,16 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, target: &Arc<Pool>) -
         // It is there: its type has just been compared.
         let Some(position) = target.position(import.export, &function.name) else { continue };
         let own_task = function.ty.async_();
-        let link = Arc::new(Link { target: target.clone(), position, unavailable, own_task });
+        let name = format!("{}#{}", import.export, function.name);
+        let boundary = boundaries.links(caller, target.component(), &name);
+        let link = Arc::new(Link { target: target.clone(), position, unavailable, own_task, boundary });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
+                let (crossing, mut context) = (link.boundary.open(&context.span), context);
+                crossing.enter(&mut context);
                 let outcome = link.call(&context, params, results).await;
+                crossing.close_with(&outcome, |error| error.failure.key());
                 write_outcome(outcome, link.unavailable.as_ref(), results, &context)
             })
         })
@@ -53,6 +65,8 @@ struct Link {
     unavailable: Option<Unavailable>,
     /// Whether the callee needs a task of its own.
     own_task: bool,
+    /// What a call crosses on its way.
+    boundary: Boundary,
 }
 
 impl Link {

@@ -87,7 +87,7 @@ async fn a_callers_permit_is_free_while_its_callee_runs() {
         let contract = "test:slice/contract@1.0.0";
         let target = Target::Local(&callee);
         let import = Import { engine: &engine, importer: &importer, interface: contract, export: contract, target };
-        link(&mut linker, &import, &callee).unwrap();
+        link(&mut linker, &import, "caller", &callee, &Boundaries::off()).unwrap();
         let caller = pool("caller", &engine, &importer, &mut linker);
         let run = caller.position("test:slice/own@1.0.0", "run").unwrap();
         caller.call(run, &[], CallContext::new("trace", Duration::from_secs(60))).await.unwrap();

@@ -1,8 +1,8 @@
 //! An application as the manifest says, checked and with values filled in.
 
 use super::{
-    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, Files, IpNet, KeyValuePlace, NatsConfig, Nest,
-    RedisTrigger, RoutePattern, Router, StaticFolder, StaticResponse, Value,
+    AllowedHost, DatabaseUrl, DependencyName, Diagnostic, Download, DurableDependency, Files, IpNet, KeyValuePlace,
+    NatsConfig, Nest, RedisTrigger, RoutePattern, Router, Schedule, StaticFolder, StaticResponse, Value,
 };
 use crate::limits::{ComponentLimits, EdgeLimits};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub struct Application {
     pub state_dir: Option<PathBuf>,
     /// The command that tests the application, for `souk test`.
     pub test: Option<String>,
+    /// The path of the application's OpenAPI document, for the console.
+    pub openapi: Option<String>,
     /// Components that take no part, each with the variable that is set and turns it off.
     pub off: BTreeMap<String, String>,
     /// Components that take no part while a variable is set, each with the variable: those that are off, and others.
@@ -58,6 +60,8 @@ pub struct Application {
     pub only: Option<BTreeSet<String>>,
     /// Names by which the administration listener may be called, besides its address.
     pub admin_hosts: Vec<String>,
+    /// The servers that answer in place of components, by the component's name; for tests of others.
+    pub stand_ins: BTreeMap<String, String>,
 }
 
 impl Application {
@@ -139,13 +143,15 @@ pub struct Component {
     /// Links: which component answers its imports.
     pub dependencies: Vec<Dependency>,
     /// Which of its imports are answered by durable links; each is of a dependency.
-    pub durable: Vec<Marked>,
+    pub durable: Vec<DurableDependency>,
     /// Which of its imports are answered by remote links wherever their target runs; each is of a dependency.
     pub remote: Vec<Marked>,
     /// Which of its functions other components may call twice.
     pub idempotent: Vec<Idempotent>,
     /// What it exports beyond what other components depend on; for the generator of its bindings.
     pub exports: Vec<DependencyName>,
+    /// Its functions that the host calls at certain times.
+    pub schedules: Vec<Schedule>,
     /// What it has to do with a NestJS system.
     pub nest: Nest,
     /// Whether the host counts as ready whatever this component lacks.
@@ -154,10 +160,23 @@ pub struct Component {
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.
     pub migrations: Option<PathBuf>,
+    /// The numbers of migrations that are not run any more, and whose files are gone.
+    pub retired: Vec<i32>,
+    /// Example data for its database.
+    pub seed: Option<Seed>,
     /// The database that its migrations are for, where the manifest says so.
     pub database: Option<DatabaseUrl>,
     /// Its limits.
     pub limits: ComponentLimits,
+}
+
+/// Example data of a component, as `souk seed` puts it in and takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The folder of its scripts; it exists.
+    pub folder: PathBuf,
+    /// Whether the first start puts it into a new database by itself.
+    pub at_first_start: bool,
 }
 
 /// A link as the manifest declares it.

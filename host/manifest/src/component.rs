@@ -7,7 +7,10 @@ use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::AllowedHost;
 use super::table::{At, Table};
 use super::template::{Template, template};
-use super::{Component, Dependency, Idempotent, Marked, Nest, build, dependencies, nest, profile, source};
+use super::{
+    Component, Dependency, Idempotent, Marked, Nest, build, database_files, dependencies, durable, nest, profile,
+    schedule, source,
+};
 use crate::limits::ComponentLimits;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,10 +37,13 @@ impl Component {
             remote: Vec::new(),
             idempotent: Vec::new(),
             exports: Vec::new(),
+            schedules: Vec::new(),
             nest: Nest::default(),
             ignored_for_readiness: false,
             build: None,
             migrations: None,
+            retired: Vec::new(),
+            seed: None,
             database: None,
             limits: ComponentLimits::default(),
         }
@@ -175,24 +181,8 @@ fn read_tool(
 ) {
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     templates.unless = unless.map(|unless| unless.value);
-    if let Some(url) = souk.string("database_url") {
-        templates.database = template(&souk, url.line, &url.value, declared).map(|value| At { value, line: url.line });
-    }
-    if let Some(migrations) = souk.string("migrations") {
-        let path = dir.join(&migrations.value);
-        if !path.is_dir() {
-            let (message, fix) = match path.exists() {
-                true => (
-                    "is a file, and not the folder",
-                    "name the folder that holds `sqlite/NNNN_name.sql` or `postgres/NNNN_name.sql`",
-                ),
-                false => ("does not exist", "make the folder, or correct the path: it starts at the manifest"),
-            };
-            souk.error(migrations.line, format!("the folder of migrations `{}` {message}", migrations.value), fix);
-        }
-        component.migrations = Some(path);
-    }
-    component.durable = read_marked(&mut souk, "durable", &component.dependencies);
+    database_files::read(&mut souk, component, templates, dir, declared);
+    component.durable = durable::read(&mut souk, &component.dependencies);
     component.remote = read_marked(&mut souk, "remote", &component.dependencies);
     for remote in &component.remote {
         if let Some(durable) = component.durable.iter().find(|durable| durable.name.overlaps(&remote.name)) {
@@ -202,6 +192,7 @@ fn read_tool(
     }
     component.idempotent = read_idempotent(&mut souk);
     component.exports = read_exports(&mut souk);
+    schedule::read(&mut souk, component);
     component.nest = souk.table("nest").map(nest::read).unwrap_or_default();
     if let Some(readiness) = souk.string("readiness") {
         match readiness.value.as_str() {
@@ -261,26 +252,35 @@ fn read_idempotent(souk: &mut Table<'_, '_>) -> Vec<Idempotent> {
 
 /// Reads the dependencies under `key`, which says of what kind their links are; each must be one.
 fn read_marked(souk: &mut Table<'_, '_>, key: &'static str, dependencies: &[Dependency]) -> Vec<Marked> {
-    let mut marked: Vec<Marked> = Vec::new();
-    for entry in souk.strings(key) {
-        let name = match DependencyName::parse(&entry.value) {
-            Ok(name) => name,
-            Err(error) => {
-                let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
-                souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
-                continue;
-            }
-        };
-        if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
-            marked.push(Marked { name, line: entry.line });
-            continue;
+    let entries = souk.strings(key).into_iter();
+    let read =
+        |entry: At<String>| marked(souk, key, &entry, dependencies).map(|name| Marked { name, line: entry.line });
+    entries.filter_map(read).collect()
+}
+
+/// Reads the name of a dependency in `key`; what is none is reported.
+pub(super) fn marked(
+    souk: &Table<'_, '_>,
+    key: &str,
+    entry: &At<String>,
+    dependencies: &[Dependency],
+) -> Option<DependencyName> {
+    let name = match DependencyName::parse(&entry.value) {
+        Ok(name) => name,
+        Err(error) => {
+            let message = format!("`{}` in `{key}` is not a dependency's name: {error}", entry.value);
+            souk.error(entry.line, message, "write \"namespace:package/interface@version\"");
+            return None;
         }
-        let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
-        let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
-        };
-        souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
+    };
+    if dependencies.iter().any(|dependency| dependency.name.overlaps(&name)) {
+        return Some(name);
     }
-    marked
+    let known: Vec<String> = dependencies.iter().map(|dependency| dependency.name.to_string()).collect();
+    let fix = match nearest(&entry.value, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("add `\"{name}\" = {{ component = \"NAME\" }}` to the component's dependencies"),
+    };
+    souk.error(entry.line, format!("`{name}` in `{key}` is not a dependency of the component"), fix);
+    None
 }

@@ -47,6 +47,21 @@ pub(super) struct Declared {
     pub(super) generated: Option<Generated>,
     /// What an operator should be told when it has a certain value.
     pub(super) warning: Option<Warning>,
+    /// The values that it may have; any when absent.
+    pub(super) one_of: Option<OneOf>,
+}
+
+impl Declared {
+    /// A variable of which `[variables]` alone has been read.
+    pub(super) fn new(line: usize, default: Option<String>, secret: bool) -> Self {
+        Declared { line, default, secret, generated: None, warning: None, one_of: None }
+    }
+}
+
+/// The values that a variable may have.
+pub(super) struct OneOf {
+    pub(super) line: usize,
+    pub(super) values: Vec<String>,
 }
 
 /// How the host makes the value of a variable.

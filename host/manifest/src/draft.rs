@@ -1,6 +1,7 @@
 //! An application between the reading of its manifest and the values of its variables, and what all readers of its tables
 //! share.
 
+use super::database_files::SeedTemplate;
 use super::declared::Declared;
 use super::dependencies::Provider;
 use super::names::nearest;
@@ -43,6 +44,8 @@ pub(super) struct Templates {
     pub(super) variables: BTreeMap<String, Template>,
     pub(super) hosts: Vec<At<Template>>,
     pub(super) database: Option<At<Template>>,
+    /// When its seed is put in by itself.
+    pub(super) seed: Option<SeedTemplate>,
     /// The variable that turns the component off when it is set.
     pub(super) unless: Option<String>,
     /// What answers its dependencies, in their order.

@@ -1,18 +1,20 @@
 //! What the values of variables decide: which components take part, and what templates say.
 
+use super::database_files::SeedTemplate;
 use super::declared::{Value, is_set};
 use super::draft::{Draft, Templates};
 use super::names::nearest;
 use super::outbound::{AllowedHost, INTERNAL_DOMAIN};
 use super::table::{At, File};
 use super::template::Template;
-use super::{database, redis_trigger};
+use super::{database, database_files, redis_trigger};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The variables that components and triggers of this host use; `None` when it runs all components.
 pub(super) fn variables_here(draft: &Draft) -> Option<BTreeSet<&str>> {
     fn of(templates: &Templates) -> impl Iterator<Item = &str> {
-        let hosts = templates.hosts.iter().chain(&templates.database).map(|at| &at.value);
+        let seeds = templates.seed.iter().flat_map(SeedTemplate::templates);
+        let hosts = templates.hosts.iter().chain(&templates.database).chain(seeds).map(|at| &at.value);
         templates.variables.values().chain(hosts).flat_map(Template::variables)
     }
     let only = draft.application.only.as_ref()?;
@@ -104,6 +106,9 @@ pub(super) fn fill_in(draft: &mut Draft, values: &BTreeMap<String, Value>, file:
         }
         if let Some(template) = &templates.database {
             database::fill_in(component, template, values, file);
+        }
+        if let Some(seed) = &templates.seed {
+            database_files::fill_in(component, seed, values, file);
         }
     }
     let triggers = std::mem::take(&mut draft.redis);

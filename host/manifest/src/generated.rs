@@ -4,6 +4,8 @@
 //! `generate = "url"` is the URL at which the application itself is served. With `unless = "OTHER"` the host makes the
 //! value only while the variable OTHER is empty: with OTHER set, the operator must set this one too.
 //!
+//! `one_of` lists the values that a variable may have: see [`super::one_of`].
+//!
 //! An empty value counts as none here, for the variable itself and for `unless`: a line `SPIN_VARIABLE_NAME=` left over
 //! in a `.env` file must not become an empty key that signs something.
 //!
@@ -12,8 +14,9 @@
 //!
 //! Nothing is made while anything else is wrong, and nothing by `souk build`, which asks for no values.
 
-use super::declared::{Declared, Generated, Kind, PREFIX, Value, check_named, environment_name, is_set};
+use super::declared::{Declared, Generated, Kind, OneOf, PREFIX, Value, check_named, environment_name, is_set};
 use super::names::nearest;
+use super::one_of;
 use super::table::{At, File, Table};
 use crate::secrets::Secrets;
 use std::collections::BTreeMap;
@@ -32,9 +35,23 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
     let mut read = Vec::new();
     for (name, value) in table.entries() {
         let Some(mut entry) = table.entry(&name, value) else { continue };
-        let generate = entry.required_string("generate", FIX);
+        let listed = entry.value("one_of").is_some();
+        let one_of = one_of::read(&mut entry, &name);
+        let generate = match listed {
+            true => entry.string("generate"),
+            false => entry.required_string("generate", FIX),
+        };
         let unless = entry.string("unless").filter(|unless| check_named(&entry, "unless", unless, declared));
         entry.finish();
+        if listed && let Some(generate) = &generate {
+            let message = format!("variable `{}` is generated, so it has no `one_of`", name.value);
+            table.error(generate.line, message, "keep one of the two");
+            continue;
+        }
+        if listed {
+            limit(table, &name, one_of, declared);
+            continue;
+        }
         let kind = match generate.as_ref().map(|generate| generate.value.as_str()) {
             Some("secret") => Some(Kind::Secret),
             Some("url") => Some(Kind::Url),
@@ -77,6 +94,16 @@ pub(super) fn read(table: &Table<'_, '_>, declared: &mut BTreeMap<String, Declar
         if let Some(variable) = declared.get_mut(name) {
             variable.generated = Some(generated);
         }
+    }
+}
+
+/// Notes which values a variable may have.
+fn limit(table: &Table<'_, '_>, name: &At<&str>, one_of: Option<OneOf>, declared: &mut BTreeMap<String, Declared>) {
+    let variable = At { value: name.value.to_owned(), line: name.line };
+    if check_named(table, "variables", &variable, declared)
+        && let Some(known) = declared.get_mut(name.value)
+    {
+        known.one_of = one_of;
     }
 }
 

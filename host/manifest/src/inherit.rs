@@ -115,6 +115,7 @@ impl Maker<'_> {
         let component = draft.application.components.get(name)?;
         let single = match () {
             () if component.migrations.is_some() => Some("migrations"),
+            () if !component.schedules.is_empty() => Some("schedules"),
             () if !component.nest.serves.is_empty() => Some("patterns of a NestJS system"),
             () => None,
         };

@@ -33,7 +33,10 @@ const fn key(
 
 const APPLICATION: &str = "application.tool.souk";
 const COMPONENT: &str = "component.NAME.tool.souk";
+const DURABLE: &str = "component.NAME.tool.souk.durable";
+const SCHEDULE: &str = "component.NAME.tool.souk.schedule";
 const NEST: &str = "component.NAME.tool.souk.nest";
+const SEED: &str = "component.NAME.tool.souk.seed";
 const VARIABLES: &str = "application.tool.souk.variables";
 const WARNINGS: &str = "application.tool.souk.warnings";
 const STATIC: &str = "application.tool.souk.static";
@@ -49,6 +52,14 @@ pub const MANIFEST: &[Key] = &[
         "every limit's default",
         "[application.tool.souk.limits]",
         "Limits of the HTTP edge and of the process; see Limits.",
+    ),
+    key(
+        APPLICATION,
+        "openapi",
+        "a path of the application",
+        "the console shows no HTTP operations",
+        "openapi = \"/api/openapi.json\"",
+        "Where the application serves its OpenAPI document in JSON, for the explorer of the console.",
     ),
     key(
         APPLICATION,
@@ -134,9 +145,17 @@ pub const MANIFEST: &[Key] = &[
         VARIABLES,
         "generate",
         "`secret` or `url`",
-        "required in its entry",
+        "required in its entry, unless it has `one_of`",
         "jwt_secret = { generate = \"secret\" }",
         "`secret`: 256 random bits in hexadecimal, kept in the state folder. `url`: where the application answers.",
+    ),
+    key(
+        VARIABLES,
+        "one_of",
+        "a list of texts",
+        "any value",
+        "currency = { one_of = [\"usd\", \"eur\"] }",
+        "The values that the variable may have; with another one the application does not start.",
     ),
     key(
         VARIABLES,
@@ -173,7 +192,7 @@ pub const MANIFEST: &[Key] = &[
     key(
         COMPONENT,
         "durable",
-        "a list of dependencies",
+        "a list of dependencies, each a name or a table",
         "none",
         "durable = [\"acme:clicks/inbox@0.1.0\"]",
         "Calls of these are stored first, and made until they succeed or a day is over.",
@@ -236,11 +255,123 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "retired",
+        "a list of numbers, as text",
+        "none",
+        "retired = [\"0002\"]",
+        "Migrations that are not run any more, and whose files are gone; a database in which they ran is taken as it is.",
+    ),
+    key(
+        COMPONENT,
+        "schedule",
+        "tables",
+        "none",
+        "[[component.cleaner.tool.souk.schedule]]",
+        "Functions of it that the host calls at certain times; see docs/schedules.md.",
+    ),
+    key(
+        COMPONENT,
+        "seed",
+        "a table",
+        "none",
+        "[component.store.tool.souk.seed]",
+        "Example data, which `souk seed` puts in and takes away.",
+    ),
+    key(
+        COMPONENT,
         "unless",
         "a variable's name",
         "always there",
         "unless = \"stripe_secret\"",
         "The component and its routes are left out while this variable is set.",
+    ),
+    key(
+        DURABLE,
+        "after",
+        "a duration, 1s to 366days",
+        "delivered at once",
+        "durable = [{ interface = \"acme:mail/reminders@0.1.0\", after = \"30m\" }]",
+        "How long after a call was stored it is made.",
+    ),
+    key(
+        DURABLE,
+        "deliver_at",
+        "the name of a parameter",
+        "delivered at once",
+        "durable = [{ interface = \"acme:mail/reminders@0.1.0\", deliver_at = \"deliver-at\" }]",
+        "The parameter, a `u64`, by which the caller says when the call is made: milliseconds since 1970.",
+    ),
+    key(
+        DURABLE,
+        "interface",
+        "a dependency",
+        "required in its table",
+        "durable = [{ interface = \"acme:mail/reminders@0.1.0\", after = \"30m\" }]",
+        "The dependency.",
+    ),
+    key(
+        SCHEDULE,
+        "call",
+        "a function",
+        "required in its table",
+        "call = \"acme:tasks/cleaner@0.1.0#clean\"",
+        "What is called: a function of a durable contract, which takes nothing, or `id: string`, or `due: u64`, or both.",
+    ),
+    key(
+        SCHEDULE,
+        "cron",
+        "five fields, or six with seconds first",
+        "`every` says when",
+        "cron = \"0 3 * * *\"",
+        "When it is called, in UTC.",
+    ),
+    key(
+        SCHEDULE,
+        "every",
+        "a duration, 1s to 366days",
+        "`cron` says when",
+        "every = \"5m\"",
+        "How often it is called; due times are multiples of it since 1970, in UTC.",
+    ),
+    key(
+        SCHEDULE,
+        "missed",
+        "`skip`, `last` or `all`",
+        "`skip`",
+        "missed = \"last\"",
+        "What becomes of due times that passed while no host ran: nothing, one call for the last of them, or one for each.",
+    ),
+    key(
+        SCHEDULE,
+        "name",
+        "a name in kebab-case",
+        "required in its table",
+        "name = \"clean-up\"",
+        "Its name, by which `souk events` shows its calls.",
+    ),
+    key(
+        SEED,
+        "first_start",
+        "a template of `true` or `false`",
+        "`false`",
+        "first_start = \"{{ seed }}\"",
+        "Whether the first start puts it in by itself, where the component's database is a new SQLite file.",
+    ),
+    key(
+        SEED,
+        "folder",
+        "a folder, from the manifest",
+        "required",
+        "folder = \"store/seed\"",
+        "Its scripts, in `sqlite/` or `postgres/`: `add.sql`, `remove.sql`, and `keep.sql`, a query whose rows are reasons to keep other components' seeds.",
+    ),
+    key(
+        SEED,
+        "unless",
+        "a variable's name",
+        "none",
+        "unless = \"stripe_secret\"",
+        "The first start puts nothing in while this variable is set.",
     ),
     key(
         NEST,
@@ -430,6 +561,8 @@ mod tests {
                 WARNINGS => "[application.tool.souk.warnings.x]\nvalue = \"a\"\nmessage = \"b\"",
                 STATIC => "[[application.tool.souk.static]]\nroute = \"/a/...\"\nfolder = \".\"",
                 TEST => "[application.tool.souk.test]\ncommand = \"true\"",
+                DURABLE => "[[component.a.tool.souk.durable]]\ninterface = \"n:p/i\"",
+                SCHEDULE => "[[component.a.tool.souk.schedule]]\nname = \"x\"\ncall = \"n:p/i#f\"\nevery = \"1m\"",
                 other => &format!("[{}]", other.replace("NAME", "a")),
             };
             let head = HEAD.replace("application = { name = \"t\" }", "[application]\nname = \"t\"");

@@ -30,9 +30,11 @@ mod check;
 pub mod clock;
 mod component;
 mod database;
+mod database_files;
 mod declared;
 mod dependencies;
 mod draft;
+mod durable;
 mod error;
 mod files;
 mod fill_in;
@@ -46,7 +48,9 @@ pub mod limits;
 mod names;
 mod nats;
 mod nest;
+mod one_of;
 mod outbound;
+mod package;
 mod peers;
 mod postgres;
 mod profile;
@@ -54,6 +58,7 @@ mod reach;
 mod redis_trigger;
 mod route;
 mod runtime_config;
+pub mod schedule;
 mod schema;
 pub mod secrets;
 mod source;
@@ -73,10 +78,11 @@ mod mistakes;
 mod tests;
 
 pub use application::{
-    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, StaticRoute,
+    Application, Build, BuildPlan, BuildStep, Component, Dependency, Idempotent, Marked, Route, Seed, StaticRoute,
 };
 pub use database::DatabaseUrl;
 pub use declared::Value;
+pub use durable::{Delay, DurableDependency};
 pub use error::{Diagnostic, ManifestErrors};
 pub use files::{FileMount, Files};
 pub use generated::HostValues;
@@ -86,10 +92,12 @@ pub use names::{DependencyName, check_component};
 pub use nats::{NatsConfig, NatsServer, check_name, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_port};
+pub use package::{PackagePlan, PackagedCode, configured_state_dir, is_inside, load_package};
 pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
 pub use redis_trigger::RedisTrigger;
 pub use route::{RouteMatch, RoutePattern, Router};
-pub use source::Download;
+pub use schedule::{Missed, Schedule, Timetable};
+pub use source::{Download, is_local_to_a_link, is_loopback};
 pub use static_files::StaticFolder;
 pub use static_response::StaticResponse;
 
@@ -108,6 +116,9 @@ pub struct LoadOptions {
     pub manifest: PathBuf,
     /// The runtime configuration; `None` for `runtime-config.toml` beside the manifest, if there is one.
     pub runtime_config: Option<PathBuf>,
+    /// The folder of `runtime-config.toml` and `.env`, for an application out of a package: its own are not read then, and
+    /// what its manifest names must lie in its folder. `None` for the manifest's folder.
+    pub operator: Option<PathBuf>,
     /// Environment variables for every component (`--env K=V`); they win over the manifest's.
     pub environment: Vec<(String, String)>,
     /// The process's environment, from which `SPIN_VARIABLE_*` are taken.
@@ -154,16 +165,22 @@ pub fn read(options: &LoadOptions) -> Result<Manifest, ManifestErrors> {
     let Some((mut draft, source)) = read_file(&options.manifest, &report) else { return fail(report) };
     let manifest = File { source: &source, report: &report };
 
-    let default_config = draft.application.dir.join("runtime-config.toml");
+    if options.operator.is_some() {
+        package::check(&draft.application, manifest);
+    }
+    let beside = |name: &str| match &options.operator {
+        Some(folder) => Origin { path: folder.join(name), shown: folder.join(name) },
+        None => Origin { path: draft.application.dir.join(name), shown: source.path.with_file_name(name) },
+    };
+    let default_config = beside("runtime-config.toml");
     let config = match &options.runtime_config {
         Some(path) => Some(runtime_config::read(path, path, &report)),
-        None if default_config.is_file() => {
-            let shown = source.path.with_file_name("runtime-config.toml");
-            Some(runtime_config::read(&default_config, &shown, &report))
+        None if default_config.path.is_file() => {
+            Some(runtime_config::read(&default_config.path, &default_config.shown, &report))
         }
         None => None,
     };
-    let file = Origin { path: draft.application.dir.join(".env"), shown: source.path.with_file_name(".env") };
+    let file = beside(".env");
     let dotenv = variables::read_dotenv(&file.path, &file.shown, false, &report);
     variables::warn_of_strays(&draft.declared, options.process_env.keys().chain(dotenv.keys()), manifest);
 
@@ -230,6 +247,7 @@ impl Manifest {
             .map(|(name, _)| name.clone())
             .collect();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
+        one_of::check(&draft.declared, &values, file);
         warnings::report(&draft.declared, &values, file);
         fill_in::turn_off(&mut draft, &values, file);
         fill_in::fill_in(&mut draft, &values, file);

@@ -87,12 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_proxy_or_route_is_an_error_with_its_line_and_fix() {
+    fn a_wrong_proxy_route_or_document_is_an_error_with_its_line_and_fix() {
         for (text, message, fix) in [
             ("trusted_proxies = [\"proxy.test\"]", "neither an address nor a network", "without a port"),
             ("trusted_proxies = [\"10.0.0.1:80\"]", "neither an address nor a network", "without a port"),
             ("trusted_proxies = [\"0.0.0.0/0\"]", "is every address", "name the proxies alone"),
             ("trusted_proxies = \"10.0.0.1\"", "must be a list of strings", "[\"...\"]"),
+            ("openapi = \"openapi.json\"", "`openapi` does not begin with `/`", "openapi = \"/api/openapi.json\""),
             ("reserved_routes = [\"/nowhere\"]", "the route of no trigger", "[[trigger.http]]"),
         ] {
             let errors = app(&with_souk(text)).errors().0;

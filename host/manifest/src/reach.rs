@@ -5,13 +5,14 @@ use super::{Application, Component};
 use std::collections::BTreeSet;
 
 impl Application {
-    /// The components that a trigger (as what answers, or as middleware) or a table of Nest leads to, by dependencies (durable and remote ones too) and by
+    /// The components that a trigger (as what answers, or as middleware), a schedule or a table of Nest leads to, by dependencies (durable and remote ones too) and by
     /// requests to `NAME.spin.internal`. In an application without triggers, which is there for `souk call`, all of them.
     pub fn reachable(&self) -> BTreeSet<String> {
         let serving = self.components.values().filter(|component| !component.nest.serves.is_empty());
         let routed = self.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
         let redis = self.redis_triggers.iter().map(|trigger| &trigger.component);
-        let roots = routed.chain(redis).chain(serving.map(|component| &component.name));
+        let scheduled = self.components.values().filter(|component| !component.schedules.is_empty());
+        let roots = routed.chain(redis).chain(serving.chain(scheduled).map(|component| &component.name));
         let found = self.led_to(roots.map(String::as_str));
         if found.is_empty() { self.components.keys().cloned().collect() } else { found }
     }

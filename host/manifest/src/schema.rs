@@ -15,6 +15,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 /// How to say what tests the application.
+const OPENAPI_FIX: &str = "write the path at which the application serves it: `openapi = \"/api/openapi.json\"`";
 const TEST_FIX: &str = "write the shell command that tests the application: `command = \"cargo test\"`";
 
 /// Reads the whole document; `None` when it is not a manifest of version 2.
@@ -40,12 +41,14 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         sqlite_paths: BTreeMap::new(),
         state_dir: None,
         test: None,
+        openapi: None,
         off: BTreeMap::new(),
         conditional: BTreeMap::new(),
         nats: None,
         secrets: BTreeMap::new(),
         only: None,
         admin_hosts: Vec::new(),
+        stand_ins: BTreeMap::new(),
     };
     // Whatever names a component or variable would be wrong too, and say nothing new.
     if root.misspelt("component") || root.misspelt("variables") {
@@ -139,6 +142,12 @@ fn read_application(mut table: Table<'_, '_>, draft: &mut Draft) {
         if let Some(mut test) = souk.table("test") {
             draft.application.test = test.required_string("command", TEST_FIX).map(|command| command.value);
             test.finish();
+        }
+        if let Some(openapi) = souk.string("openapi") {
+            match openapi.value.starts_with('/') {
+                true => draft.application.openapi = Some(openapi.value),
+                false => souk.error(openapi.line, "`openapi` does not begin with `/`", OPENAPI_FIX),
+            }
         }
         draft.application.trusted_proxies = peers::read_trusted(&mut souk);
         draft.reserved = Reserved::read(&mut souk);

@@ -38,6 +38,11 @@ impl Download {
         if authority.as_str().contains('@') {
             return Err("has a user name or password");
         }
+        if let Ok(address) = bare(authority.host()).parse::<IpAddr>()
+            && is_local_to_a_link(address)
+        {
+            return Err("is an address of the local link, where machines keep their credentials");
+        }
         match url.scheme_str() {
             Some("https") => Ok(()),
             Some("http") if is_loopback(authority.host()) => Ok(()),
@@ -53,9 +58,22 @@ impl fmt::Debug for Download {
     }
 }
 
+/// A host of a URL without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Whether nothing is fetched from `address`: it is of the local link (a cloud's metadata service), or of nobody.
+pub fn is_local_to_a_link(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
+    }
+}
+
 /// Whether a host, as it stands in a URL, is this machine.
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
+pub fn is_loopback(host: &str) -> bool {
+    let address = bare(host);
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -152,6 +170,9 @@ mod tests {
             ("https://user:s3cret@example.com/a.wasm", false),
             ("ftp://example.com/a.wasm", false),
             ("/a.wasm", false),
+            ("https://169.254.169.254/a.wasm", false),
+            ("https://[fe80::1]/a.wasm", false),
+            ("https://[::ffff:169.254.169.254]/a.wasm", false),
         ] {
             assert_eq!(Download::check(&url.parse().unwrap()).is_ok(), allowed, "{url}");
         }

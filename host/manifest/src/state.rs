@@ -235,6 +235,25 @@ pub fn make_components_folder(path: &Path) -> Result<PathBuf, StateError> {
     Ok(folder)
 }
 
+/// Holds applications out of packages.
+const PACKAGES: &str = "packages";
+
+/// Where the state folder `path` keeps applications out of packages, each under its digest; it need not exist.
+pub fn packages_folder(path: &Path) -> PathBuf {
+    path.join(PACKAGES)
+}
+
+/// Makes the folder of [`packages_folder`], which needs no hold on the state folder.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_packages_folder(path: &Path) -> Result<PathBuf, StateError> {
+    make(path)?;
+    let folder = packages_folder(path);
+    make_private(&folder)?;
+    Ok(folder)
+}
+
 /// Holds the control socket.
 const RUN: &str = "run";
 

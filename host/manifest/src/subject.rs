@@ -9,6 +9,8 @@
 //! | `souk.APP.durable.COMPONENT.INTERFACE.FUNCTION.ID` | messages of durable links |
 //! | `souk.APP.dead.COMPONENT.INTERFACE.FUNCTION.ID` | those that were given up |
 //! | `souk.APP.note.ID` | why a message waits that has failed |
+//! | `souk.APP.schedule.COMPONENT.SCHEDULE` | how far a schedule has come |
+//! | `souk.APP.schedule.clock` | nothing: by its time hosts compare their clocks with the servers' |
 //!
 //! Each name is one token, so that permissions at the server can be given by application and by component. A host that
 //! runs `orders` subscribes to `souk.store.call.orders.>`, `souk.store.http.orders`, `souk.store.http.orders.*` and
@@ -157,6 +159,21 @@ impl Subjects {
     /// What is noted of the message `id`.
     pub fn note(&self, id: &str) -> String {
         format!("souk.{}.note.{id}", self.application)
+    }
+
+    /// What is known of the schedule `name` of `component`.
+    pub fn schedule(&self, component: &str, name: &str) -> String {
+        format!("souk.{}.schedule.{}.{}", self.application, token(component), token(name))
+    }
+
+    /// By which hosts compare their clocks with the servers'.
+    pub fn schedule_clock(&self) -> String {
+        format!("souk.{}.schedule.clock", self.application)
+    }
+
+    /// All that is known of schedules.
+    pub fn schedule_all(&self) -> String {
+        format!("souk.{}.schedule.>", self.application)
     }
 
     /// All dead letters.

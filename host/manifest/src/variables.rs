@@ -28,7 +28,7 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
             table.error(name.line, format!("`{}` cannot be a variable's name: {error}", name.value), fix);
         }
         let Some(mut entry) = table.entry(&name, value) else {
-            let unknown = Declared { line: name.line, default: None, secret: true, generated: None, warning: None };
+            let unknown = Declared::new(name.line, None, true);
             declared.insert(name.value.to_owned(), unknown);
             continue;
         };
@@ -54,10 +54,7 @@ pub(super) fn read_declared(table: Table<'_, '_>) -> BTreeMap<String, Declared> 
         }
         entry.finish();
         let default = default.map(|default| default.value);
-        declared.insert(
-            name.value.to_owned(),
-            Declared { line: name.line, default, secret, generated: None, warning: None },
-        );
+        declared.insert(name.value.to_owned(), Declared::new(name.line, default, secret));
     }
     declared
 }

@@ -7,7 +7,6 @@ use super::error::{CallError, Failure};
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::trial::Outcome;
-use souk_bindings::boundary::Boundary;
 use souk_bindings::call::CallContext;
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,15 +66,21 @@ impl Pool {
         position: usize,
         params: &[Val],
         results: &mut [Val],
-        context: CallContext,
+        mut context: CallContext,
     ) -> Result<(), CallError> {
-        let crossing = version.0.calls.get(position).map(Boundary::open);
+        let crossing = version.0.calls.get(position).map(|calls| calls.open(&context.span));
+        if let Some(crossing) = &crossing {
+            crossing.enter(&mut context);
+        }
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
         let called = {
             let mut call = pin!(self.call_crossing(version, position, params, results, context));
             call.as_mut().await
         };
-        if let Some(crossing) = crossing {
+        if let Some(mut crossing) = crossing {
+            if let Err(error) = &called {
+                crossing.fails(|| error.to_string());
+            }
             crossing.close_with(&called, |error| error.failure.key());
         }
         if let Some((version, start)) = counted {

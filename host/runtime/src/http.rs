@@ -113,8 +113,8 @@ impl Pool {
     /// Drives the call, as `run` runs it, until its response's head is there.
     async fn answer<B>(
         self: &Arc<Self>,
-        request: http::Request<B>,
-        context: CallContext,
+        mut request: http::Request<B>,
+        mut context: CallContext,
         run: fn(Call) -> Call,
     ) -> Result<http::Response<ResponseBody>, CallError>
     where
@@ -122,10 +122,16 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let version = self.choose(context.draw);
-        let crossing = version.0.requests.open();
+        let mut crossing = version.0.requests.open(&context.span);
+        crossing.enter(&mut context);
+        // For spans that the guest makes of its own.
+        context.span.write(request.headers_mut());
         let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
         let mut answer = pin!(self.answer_crossing(version, request, context, run));
         let answered = answer.as_mut().await;
+        if let Err(error) = &answered {
+            crossing.fails(|| error.to_string());
+        }
         crossing.close_with(&answered, |error| error.failure.key());
         if let Some((version, start)) = counted {
             let outcome = match &answered {

@@ -47,7 +47,7 @@ pub(super) fn message(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Compiled, Failure, Fairness, Pool, PoolConfig};
+    use crate::{Compiled, Failure, Fairness, Pool, PoolConfig, VersionConfig, VersionId};
     use souk_bindings::boundary::Boundaries;
     use souk_bindings::call::CallContext;
     use souk_bindings::http_client::{Client, Internal, tls_config};

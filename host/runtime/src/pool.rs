@@ -11,6 +11,7 @@ use super::version::{Instance, Version, VersionConfig};
 use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Tracer;
 use souk_bindings::{Ctx, Grants};
 use souk_manifest::limits::ComponentLimits;
 use std::pin::pin;
@@ -232,6 +233,11 @@ impl Pool {
     /// What deliveries of messages to it cross.
     pub fn deliveries(&self) -> &Boundary {
         &self.deliveries
+    }
+
+    /// Whether and where traces are recorded.
+    pub fn tracer(&self) -> &Tracer {
+        self.boundaries.tracer()
     }
 
     /// How long one call may take.

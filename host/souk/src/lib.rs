@@ -18,6 +18,8 @@ pub mod http;
 mod limits;
 mod machine;
 pub mod metrics;
+#[cfg(feature = "oci")]
+mod package;
 pub mod readiness;
 #[cfg(test)]
 mod reference;

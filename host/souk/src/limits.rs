@@ -11,6 +11,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         souk_bindings::fixed_limits(),
         souk_runtime::fixed_limits(),
         app::FIXED_LIMITS.to_vec(),
+        app::STAND_IN_LIMITS.to_vec(),
         app::deploy::fixed_limits(),
         souk_links::fixed_limits(),
         souk_nats::fixed_limits(),
@@ -20,6 +21,8 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         backup::fixed_limits(),
         cli::fixed_limits(),
         fetch::fixed_limits(),
+        #[cfg(feature = "oci")]
+        crate::package::fixed_limits(),
         [
             telemetry::FIXED_LIMITS,
             telemetry::repeats::FIXED_LIMITS,

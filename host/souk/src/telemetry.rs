@@ -9,9 +9,11 @@
 
 mod json;
 pub(crate) mod repeats;
+mod sampling;
 pub(crate) mod tail;
 
 pub use repeats::MAX_REPEATS;
+pub(crate) use sampling::tracer;
 pub use tail::LogTail;
 
 use clap::ValueEnum;

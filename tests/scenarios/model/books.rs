@@ -281,7 +281,8 @@ impl Order {
             (&json!(self.status), self.cents, paid_by.map_or(0, |(_, charge)| charge.refunded), left - kept),
             "status, total, refunded, due back: {seen}"
         );
-        let time = paid_by.map(|(_, charge)| format!("2026-11-23T02:13:2{}.000Z", charge.at));
+        let made = seen["createdAt"].as_str().unwrap();
+        let time = paid_by.map(|(_, charge)| format!("2026-11-23T02:13:2{}.000Z", charge.at).max(made.to_owned()));
         let expected = json!([paid_by.is_some(), time, paid_by.map(|(id, _)| id), paid_by.map(|(id, _)| receipt(id))]);
         let said = ["paid", "paidAt", "stripeChargeId", "receiptUrl"].map(|name| seen[name].clone());
         assert_eq!(json!(said), expected, "{seen}");

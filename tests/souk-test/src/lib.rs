@@ -53,6 +53,8 @@ pub mod postgres;
 pub mod random;
 #[cfg(feature = "servers")]
 pub mod redis;
+#[cfg(feature = "servers")]
+pub mod registry;
 
 pub use app::{App, Builder, Received, Response, StandIn};
 pub use serde_json::{Value, json};

@@ -59,7 +59,10 @@ fn a_token_says_who_logged_in_and_when_and_not_the_role() {
         claims(&token),
         json!({"id": ann.id, "email": "Ann@example.com", "name": "Ann", "iat": now, "exp": now + 2 * HOUR, "auth_time": now})
     );
-    assert_eq!(read(&token), Some(Proof { id: ann.id, email: "Ann@example.com".into(), auth_time: now }));
+    assert_eq!(
+        read(&token),
+        Some(Proof { id: ann.id, email: "Ann@example.com".into(), auth_time: now, generation: 0 })
+    );
 }
 
 #[test]
@@ -206,4 +209,27 @@ fn the_longest_account_has_a_token_that_can_be_read() {
     let token = signer().issue(&longest, now(), now()).unwrap();
     assert!(token.len() <= MAX_TOKEN_BYTES, "{}", token.len());
     assert!(read(&token).is_some());
+}
+
+#[test]
+fn a_token_names_the_generation_that_it_is_of() {
+    let (now, mut ann) = (now(), account("ann@example.com", "Ann"));
+    ann.generation = 3;
+    let token = signer().issue(&ann, now, now).unwrap();
+    assert_eq!(claims(&token)["generation"], 3);
+    assert_eq!(read(&token).unwrap().generation, 3);
+    // A token of old is of the first.
+    assert_eq!(read(&signed(&changed(json!({})))).unwrap().generation, 0);
+}
+
+#[test]
+fn a_digest_depends_on_secret_purpose_and_text() {
+    let one = signer().digest("source", "192.0.2.7");
+    assert_eq!(one, signer().digest("source", "192.0.2.7"));
+    let others = [
+        Signer::new("another secret").digest("source", "192.0.2.7"),
+        signer().digest("account", "192.0.2.7"),
+        signer().digest("source", "192.0.2.8"),
+    ];
+    assert!(!others.contains(&one));
 }

@@ -1,7 +1,8 @@
 //! Request bodies as Express's body-parser reads them: JSON and forms, plain or compressed, at most 100 KiB.
 //!
 //! Every kind comes out as JSON text, so a route sees one kind of input. A body of any other type is not read at all,
-//! and counts as no body: the validation then says which fields are missing, as it always did.
+//! and counts as no body: the validation then says which fields are missing, as it always did, and a hint says why.
+//! What is not UTF-8 is refused, and so is JSON that is sent as a form, whose one field would be all of it.
 //! It refuses, before reading where it can: other encodings and charsets (415), and more than the limit (413), counted
 //! after inflating, so that a small compressed body cannot fill the sandbox.
 
@@ -14,6 +15,18 @@ use std::io::Read;
 
 /// The most bytes of a body, inflated: body-parser's default.
 const MAX_BODY_BYTES: usize = 100 * 1024;
+
+/// The header that JSON is sent with.
+const JSON_TYPE: &str = "`content-type: application/json`";
+
+/// A body that was read, or why it was not.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Body {
+    /// JSON text; empty when there is none that is parsed.
+    pub text: String,
+    /// Why there is none although something was sent.
+    pub unread: Option<String>,
+}
 
 /// The types that are parsed.
 #[derive(Debug, PartialEq)]
@@ -70,11 +83,15 @@ impl Format {
             Encoding::Gzip => inflate(MultiGzDecoder::new(raw.as_slice()))?,
             Encoding::Deflate => inflate(ZlibDecoder::new(raw.as_slice()))?,
         };
-        // What is not UTF-8 is replaced, not refused, and a byte order mark is dropped: as iconv-lite has it.
-        let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        let text = String::from_utf8(bytes).map_err(|_| Error::protocol(400, "the body is not UTF-8"))?;
+        // As iconv-lite has it.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         match self.kind {
             Kind::Json => Ok(text),
+            Kind::Form if text.trim_start().starts_with(['{', '[']) => {
+                let message = "the body is JSON, and its content-type says that it is a form";
+                Err(Error::protocol(400, message).hint(format!("send it with {JSON_TYPE}")))
+            }
             Kind::Form => query::to_json(&text),
         }
     }
@@ -93,17 +110,34 @@ fn too_large() -> Error {
     Error::protocol(413, "request entity too large")
 }
 
-/// The body of `request` as JSON text; empty when it has none that is parsed.
-pub(crate) async fn read(request: Request, headers: &Headers) -> Result<String, Error> {
-    let Some(content_type) = header(headers, "content-type") else { return Ok(String::new()) };
-    let Some(format) = Format::of(&content_type, header(headers, "content-encoding").as_deref())? else {
-        return Ok(String::new());
+/// The body of `request` as JSON text.
+pub(crate) async fn read(request: Request, headers: &Headers) -> Result<Body, Error> {
+    let content_type = header(headers, "content-type");
+    let format = match &content_type {
+        Some(content_type) => Format::of(content_type, header(headers, "content-encoding").as_deref())?,
+        None => None,
+    };
+    let Some(format) = format else {
+        let length = header(headers, "content-length");
+        let is_sent = length.is_some_and(|length| length != "0") || header(headers, "transfer-encoding").is_some();
+        return Ok(Body { text: String::new(), unread: is_sent.then(|| unread(content_type.as_deref())) });
     };
     let raw = souk_web::read(request, headers, MAX_BODY_BYTES).await.map_err(|error| match error {
         BodyError::TooLarge => too_large(),
         BodyError::Aborted => Error::protocol(400, "request aborted"),
     })?;
-    format.decode(raw)
+    Ok(Body { text: format.decode(raw)?, unread: None })
+}
+
+/// Why a body of this type was not read.
+pub(crate) fn unread(content_type: Option<&str>) -> String {
+    let form = "or as a form with `content-type: application/x-www-form-urlencoded`";
+    match content_type {
+        None => format!("the body was not read, as it has no content-type: send it as JSON with {JSON_TYPE}, {form}"),
+        Some(_) => {
+            format!("the body was not read, as its content-type is another: send it as JSON with {JSON_TYPE}, {form}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -187,9 +221,28 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_dropped_and_bad_utf8_replaced() {
+    fn a_byte_order_mark_is_dropped_and_what_is_not_utf_8_refused() {
         let json = format("application/json", None);
         assert_eq!(json.decode(b"\xef\xbb\xbf{}".to_vec()).unwrap(), "{}");
-        assert_eq!(json.decode(b"{\"a\":\"\xff\"}".to_vec()).unwrap(), "{\"a\":\"\u{fffd}\"}");
+        let (status, body) = refused(json.decode(b"{\"a\":\"\xff\"}".to_vec()));
+        assert_eq!((status, body.as_str()), (400, r#"{"statusCode":400,"message":"the body is not UTF-8"}"#));
+    }
+
+    #[test]
+    fn json_that_is_sent_as_a_form_is_refused_and_not_repeated() {
+        let form = format("application/x-www-form-urlencoded", None);
+        for json in [r#"{"password":"Abc123!x"}"#, r#" [{"password":"Abc123!x"}]"#] {
+            let (status, body) = refused(form.decode(json.as_bytes().to_vec()));
+            assert_eq!(status, 400);
+            assert!(body.contains("application/json") && !body.contains("Abc123"), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_says_how_to_send_it() {
+        for hint in [unread(None), unread(Some("text/plain"))] {
+            assert!(hint.contains("application/json") && !hint.contains("text/plain"), "{hint}");
+        }
+        assert_ne!(unread(None), unread(Some("text/plain")));
     }
 }

@@ -15,6 +15,10 @@ pub(crate) struct Error {
     message: Message,
     /// One more key of the body, after the others.
     detail: Option<(&'static str, String)>,
+    /// In how many seconds the request can be made again, where that is known.
+    retry_after: Option<u32>,
+    /// What would do instead, where the recorded message alone leaves a client lost; the last key of the body.
+    hint: Option<String>,
 }
 
 /// Which keys stand in the body, in which order.
@@ -42,7 +46,7 @@ enum Message {
 
 impl Error {
     fn new(status: u16, shape: Shape, message: impl Into<String>) -> Self {
-        Error { status, shape, message: Message::One(message.into()), detail: None }
+        Error { status, shape, message: Message::One(message.into()), detail: None, retry_after: None, hint: None }
     }
 
     /// The request is malformed in one way.
@@ -52,7 +56,14 @@ impl Error {
 
     /// Fields are wrong: one message each.
     pub(crate) fn invalid(messages: Vec<String>) -> Self {
-        Error { status: 400, shape: Shape::Http, message: Message::Many(messages), detail: None }
+        Error {
+            status: 400,
+            shape: Shape::Http,
+            message: Message::Many(messages),
+            detail: None,
+            retry_after: None,
+            hint: None,
+        }
     }
 
     /// No route takes this method and path.
@@ -98,6 +109,12 @@ impl Error {
         Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
+    /// There were too many attempts; in so many seconds one is looked at.
+    pub(crate) fn too_many(seconds: u32) -> Self {
+        let error = Self::remote(429, format!("Too many attempts, please try again in {seconds} seconds"));
+        Error { retry_after: Some(seconds), ..error }
+    }
+
     /// Something is wrong here or in a service; `detail` goes to the log, nothing of it to the client.
     pub(crate) fn internal(detail: &str) -> Self {
         eprintln!("internal error: {detail}");
@@ -110,6 +127,19 @@ impl Error {
         self
     }
 
+    /// Adds what would do instead.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Error { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds why fields are missing, where they are.
+    pub(crate) fn unread(self, why: &str) -> Self {
+        match self.message {
+            Message::Many(_) => self.hint(why),
+            Message::One(_) => self,
+        }
+    }
+
     /// The response.
     pub(crate) fn into_reply(self) -> Reply {
         // Strings and numbers cannot fail to become JSON; an empty body would still carry the status.
@@ -118,6 +148,7 @@ impl Error {
             body: serde_json::to_vec(&self).unwrap_or_default(),
             kind: Kind::Json,
             public: false,
+            retry_after: self.retry_after,
         }
     }
 }
@@ -150,6 +181,9 @@ impl Serialize for Error {
         }
         if let Some((key, value)) = &self.detail {
             map.serialize_entry(key, value)?;
+        }
+        if let Some(hint) = &self.hint {
+            map.serialize_entry("hint", hint)?;
         }
         map.end()
     }
@@ -193,6 +227,10 @@ mod tests {
         assert_eq!(body(Error::protocol(415, "a")), r#"{"statusCode":415,"message":"a"}"#);
         assert_eq!(body(Error::service(404, "a")), r#"{"message":"a","status":404}"#);
         assert_eq!(body(Error::remote(400, "a")), r#"{"status":400,"message":"a"}"#);
+        assert_eq!(
+            body(Error::invalid(vec!["a".into()]).hint("b")),
+            r#"{"message":["a"],"error":"Bad Request","statusCode":400,"hint":"b"}"#
+        );
         assert_eq!(
             body(Error::remote(503, "a").with("orderId", "b".into())),
             r#"{"status":503,"message":"a","orderId":"b"}"#

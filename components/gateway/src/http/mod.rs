@@ -7,6 +7,7 @@ pub(crate) mod path;
 pub(crate) mod query;
 pub(crate) mod reply;
 
+use body::Body;
 use error::Error;
 use json::Fields;
 use reply::Reply;
@@ -61,12 +62,16 @@ async fn answer(
     target: &str,
     dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
-    let text = match method {
+    let sent = match method {
         // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
-        Method::Get | Method::Head => String::new(),
+        Method::Get | Method::Head => Body::default(),
         _ => body::read(request, headers).await?,
     };
-    let body = Fields::parse(&text)?;
+    let body = Fields::parse(&sent.text)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    dispatch(&Request { method, target, path, query, body: &body, headers })
+    let answer = dispatch(&Request { method, target, path, query, body: &body, headers });
+    answer.map_err(|error| match &sent.unread {
+        Some(why) => error.unread(why),
+        None => error,
+    })
 }

@@ -7,7 +7,7 @@ use souk_web::{etag, header, respond};
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
 
 /// How long a client should wait before it tries an outage again, in seconds.
-const RETRY_AFTER: &[u8] = b"1";
+const RETRY_AFTER: u32 = 1;
 
 /// An answer, before HTTP's own rules are applied to it.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Reply {
     pub kind: Kind,
     /// Whether anyone may have the body. Nobody keeps a copy of any other.
     pub public: bool,
+    /// In how many seconds the request can be made again, where that is known.
+    pub retry_after: Option<u32>,
 }
 
 /// What a body is.
@@ -34,7 +36,7 @@ impl Reply {
     /// An answer that carries `value`, for the one who asked.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(value).map_err(|e| Error::internal(&e.to_string()))?;
-        Ok(Reply { status, body, kind: Kind::Json, public: false })
+        Ok(Reply { status, body, kind: Kind::Json, public: false, retry_after: None })
     }
 
     /// The same answer, for anyone: it depends on no token and tells nothing about a user.
@@ -67,10 +69,11 @@ impl Reply {
         if let Kind::Page(policy) = self.kind {
             headers.push(("content-security-policy".to_owned(), policy.into()));
         }
-        match self.status {
-            401 => headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec())),
-            503 => headers.push(("retry-after".to_owned(), RETRY_AFTER.to_vec())),
-            _ => {}
+        if self.status == 401 {
+            headers.push(("www-authenticate".to_owned(), b"Bearer".to_vec()))
+        }
+        if let Some(seconds) = self.retry_after.or((self.status == 503).then_some(RETRY_AFTER)) {
+            headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
         respond(self.status, headers, body)

@@ -1,19 +1,25 @@
-//! `/api/auth`: register, log in, and see whose token it is.
+//! `/api/auth`: register, log in, see whose token it is, and what users do to their own accounts.
 //!
-//! All three answer 201, as they always did. The role is not in the answer: the recorded body has none.
+//! All answer 201, as the first three always did. A registration's answer has no role, as it was recorded: it is always the
+//! same.
+
+mod own;
 
 use super::no_route;
 use crate::authorize::{bearer, unproved};
-use crate::bindings::accounts::{self, NewAccount, Session};
-use crate::credentials::{is_email, is_strong_password};
+use crate::bindings::accounts::{self, NewAccount, Role, Session, User};
+use crate::credentials::{is_email, is_strong_password, weakness};
+use crate::guesses::{Guess, try_once};
 use crate::http::Request;
 use crate::http::error::Error;
-use crate::http::json::Fields;
+use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::validate::{Input, string, string_that};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
+#[cfg(test)]
+use super::openapi::account_bodies::GuessErrors;
 #[cfg(test)]
 use super::openapi::bodies::{BodyErrors, CredentialsBody, Failures, LoginErrors, NewAccountBody};
 
@@ -21,9 +27,14 @@ use super::openapi::bodies::{BodyErrors, CredentialsBody, Failures, LoginErrors,
 pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Post, [action]) => match action.to_ascii_lowercase().as_str() {
-            "register" => register(request.body),
-            "login" => login(request.body),
+            "register" => register(request),
+            "login" => login(request),
             "verify" => verify(request.header("authorization").as_deref()),
+            "revoke" => own::revoke(request),
+            "change-password" => own::change_password(request),
+            "change-email" => own::change_email(request),
+            "delete-account" => own::delete(request),
+            "reset-password" => own::reset_password(request),
             _ => Err(no_route(request)),
         },
         _ => Err(no_route(request)),
@@ -36,10 +47,14 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/register", operation_id = "register", tag = "auth",
     request_body = NewAccountBody,
-    responses(BodyErrors, Failures, (status = 201, description = "The account was made", body = View)),
+    responses(
+        BodyErrors, GuessErrors, Failures, (status = 201, description = "The account was made", body = View),
+    ),
 ))]
-fn register(body: &Fields<'_>) -> Result<Reply, Error> {
-    let session = accounts::register(&new_account(body)?).map_err(refused)?;
+fn register(request: &Request<'_>) -> Result<Reply, Error> {
+    let account = new_account(request.body)?;
+    let made = try_once(request, Guess::Existence, || accounts::register(&account), |made| Some(&made.user.email));
+    let session = made?.map_err(refused)?;
     Reply::json(201, &View::of(&session))
 }
 
@@ -49,12 +64,15 @@ fn register(body: &Fields<'_>) -> Result<Reply, Error> {
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/login", operation_id = "login", tag = "auth",
     request_body = CredentialsBody,
-    responses(BodyErrors, Failures, (status = 201, description = "The token to use from now on", body = View)),
+    responses(
+        BodyErrors, GuessErrors, Failures, (status = 201, description = "The token to use from now on", body = View),
+    ),
 ))]
-fn login(body: &Fields<'_>) -> Result<Reply, Error> {
-    let (email, password) = credentials(body)?;
-    let session = accounts::login(&email, &password).map_err(refused)?;
-    Reply::json(201, &View::of(&session))
+fn login(request: &Request<'_>) -> Result<Reply, Error> {
+    let (email, password) = credentials(request.body)?;
+    let call = || accounts::login(&email, &password);
+    let session = try_once(request, Guess::Password(&email), call, |proved| Some(&proved.user.email))?;
+    Reply::json(201, &View::with_role(&session.map_err(refused)?))
 }
 
 /// Says whose token it is, and renews it.
@@ -70,7 +88,7 @@ fn login(body: &Fields<'_>) -> Result<Reply, Error> {
 fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
     let token = bearer(authorization).ok_or_else(Error::no_token)?;
     let session = accounts::verify(token).map_err(unproved)?;
-    Reply::json(201, &View::of(&session))
+    Reply::json(201, &View::with_role(&session))
 }
 
 /// What the accounts refuse to register or to log in, as HTTP.
@@ -100,8 +118,16 @@ fn credentials(body: &Fields<'_>) -> Result<(String, String), Error> {
 /// What proves who someone is, at registration and at every login alike.
 fn proof(input: &mut Input<'_>) -> (Option<String>, Option<String>) {
     let email = input.required("email", string_that(is_email, "must be an email"));
-    let password = input.required("password", string_that(is_strong_password, "is not strong enough"));
-    (email, password)
+    (email, strong_password(input, "password"))
+}
+
+/// A password that can be registered; a hint says what another one lacks.
+fn strong_password(input: &mut Input<'_>, name: &str) -> Option<String> {
+    let password = input.required(name, string_that(is_strong_password, "is not strong enough"));
+    input.explain(name, password, |value| match value {
+        Value::Text(text) => weakness(text),
+        _ => None,
+    })
 }
 
 /// A user who has proved who they are.
@@ -121,18 +147,49 @@ struct UserView<'a> {
     /// As the user wrote it.
     email: &'a str,
     name: &'a str,
+    /// What they may do: `customer` or `admin`. Absent in the answer to a registration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    role: Option<&'static str>,
+}
+
+impl<'a> UserView<'a> {
+    fn of(user: &'a User) -> Self {
+        UserView { id: &user.id, email: &user.email, name: &user.name, role: None }
+    }
+
+    fn with_role(user: &'a User) -> Self {
+        let role = match user.role {
+            Role::Customer => "customer",
+            Role::Admin => "admin",
+        };
+        UserView { role: Some(role), ..UserView::of(user) }
+    }
 }
 
 impl<'a> View<'a> {
     fn of(Session { user, token }: &'a Session) -> Self {
-        View { user: UserView { id: &user.id, email: &user.email, name: &user.name }, token }
+        View { user: UserView::of(user), token }
+    }
+
+    fn with_role(Session { user, token }: &'a Session) -> Self {
+        View { user: UserView::with_role(user), token }
     }
 }
 
 /// What is described in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(register, login, verify))]
+#[openapi(paths(
+    register,
+    login,
+    verify,
+    own::revoke,
+    own::change_password,
+    own::change_email,
+    own::delete,
+    own::reset_password
+))]
 pub(super) struct Api;
 
 #[cfg(test)]

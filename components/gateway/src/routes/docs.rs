@@ -25,5 +25,5 @@ pub(super) fn route(request: &Request<'_>, resource: &str, rest: &[&str]) -> Res
         (Method::Get | Method::Head, [], _) => (DOCUMENT, Kind::Json),
         _ => return Err(no_route(request)),
     };
-    Ok(Reply { status: 200, body: body.into(), kind, public: true })
+    Ok(Reply { status: 200, body: body.into(), kind, public: true, retry_after: None })
 }

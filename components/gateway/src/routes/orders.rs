@@ -8,21 +8,22 @@ use super::no_route;
 use crate::authorize::Caller;
 use crate::bindings::accounts::Role;
 use crate::bindings::orders::{self, Actor, OrderId, Query, Status};
+use crate::bindings::refunds;
 use crate::http::error::Error;
 use crate::http::json::Fields;
 use crate::http::reply::Reply;
 use crate::http::{Request, path};
 use input::ListQuery;
 use spin_sdk::wasip3::http::types::Method;
-use view::{CheckoutView, FoundView, List, OrderView};
+use view::{CheckoutView, FoundView, List, OrderView, RefundsView};
 
 #[cfg(test)]
 use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewStatusBody,
-    OrderQuery, PageQuery, PaymentErrors, QueryErrors, ServiceError, StatusName,
+    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewRefundBody,
+    NewStatusBody, OrderQuery, PageQuery, PaymentErrors, QueryErrors, ServiceError, StatusName,
 };
 
 /// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
@@ -55,6 +56,16 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
             let id = path::parameter(id)?;
             let actor = actor(request)?;
             pay(actor, &id)
+        }
+        (Method::Get | Method::Head, [id, word]) if word.eq_ignore_ascii_case("refunds") && !id.is_empty() => {
+            let id = path::parameter(id)?;
+            let actor = actor(request)?;
+            list_refunds(actor, &id)
+        }
+        (Method::Post, [id, word]) if word.eq_ignore_ascii_case("refunds") && !id.is_empty() => {
+            let id = path::parameter(id)?;
+            let actor = actor(request)?;
+            give_back(actor, &id, request.body, request.header("idempotency-key"))
         }
         _ => Err(no_route(request)),
     }
@@ -179,6 +190,44 @@ fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Err
     Reply::json(200, &OrderView::line(&order))
 }
 
+/// Gives money back: some of what was paid, or all that is left.
+///
+/// For administrators. What was paid too much goes back first, so it may be refunds of several payments. They are stored
+/// before the payment provider is asked; one that it could not be asked for stays `REQUESTED`, and the same request asks
+/// again. What they have come to is known by the provider's events.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/api/orders/{id}/refunds", operation_id = "refundOrder", tag = "orders", security(("bearer" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case"), KeyHeader),
+    request_body = NewRefundBody,
+    responses(
+        BodyErrors, LoginErrors, MissingErrors, ConflictErrors, Failures,
+        (status = 201, description = "The refunds", body = RefundsView),
+        (status = 422, description = "The key was used for another refund of the order", body = ServiceError),
+    ),
+))]
+fn give_back(actor: Actor, id: &str, body: &Fields<'_>, idempotency_key: Option<String>) -> Result<Reply, Error> {
+    let refund = input::new_refund(body, idempotency_key)?;
+    let id = order_id(id)?;
+    let made = refunds::give_back(&actor, &id, &refund).map_err(|e| refused(e, Some(&id)))?;
+    Reply::json(201, &RefundsView::of(&made))
+}
+
+/// Lists the refunds of an order, the first one first. For administrators.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/api/orders/{id}/refunds", operation_id = "listRefunds", tag = "orders", security(("bearer" = [])),
+    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case")),
+    responses(
+        LoginErrors, MissingErrors, Failures,
+        (status = 200, description = "The refunds", body = RefundsView),
+        (status = 403, description = "The user is no administrator", body = ServiceError),
+    ),
+))]
+fn list_refunds(actor: Actor, id: &str) -> Result<Reply, Error> {
+    let id = order_id(id)?;
+    let found = refunds::list(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
+    Reply::json(200, &RefundsView::of(&found))
+}
+
 /// An order's number from its path segment: a UUID, of which those in upper case are nobody's.
 fn order_id(segment: &str) -> Result<OrderId, Error> {
     let groups: Vec<&str> = segment.split('-').collect();
@@ -224,7 +273,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
 /// What is described in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, list_by_status, create, get, change_status, pay))]
+#[openapi(paths(list, list_by_status, create, get, change_status, pay, give_back, list_refunds))]
 pub(super) struct Api;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::http::json::{Fields, Value};
 use crate::http::reply::Reply;
 use crate::http::{Request, path, query};
 use crate::money::Decimal;
-use crate::validate::{Checked, Input, amount, positive, text};
+use crate::validate::{Checked, Input, amount, explain_amount, positive, text};
 use serde::Serialize;
 use spin_sdk::wasip3::http::types::Method;
 
@@ -203,13 +203,15 @@ fn new_product(body: &Fields<'_>) -> Result<NewProduct, Error> {
     let mut input = Input::new(body, &["name", "price"]);
     let name = input.required("name", text);
     let price = input.required("price", amount);
+    let price = input.explain("price", price, explain_amount);
     input.finish(name.zip(price).map(|(name, cents)| NewProduct { name, price: Money { cents } }))
 }
 
 fn changes(body: &Fields<'_>) -> Result<ProductChanges, Error> {
     let mut input = Input::new(body, &["name", "price"]);
     let name = input.optional("name", text);
-    let price = input.optional("price", amount).map(|cents| Money { cents });
+    let price = input.optional("price", amount);
+    let price = input.explain("price", price, explain_amount).map(|cents| Money { cents });
     input.finish(Some(ProductChanges { name, price }))
 }
 

@@ -94,7 +94,8 @@ fn an_order_that_is_being_paid_cannot_be_cancelled() {
     let pay = |db: &Database| {
         let status = |text: &str| text.into();
         let paid = [made.id.as_str().into(), status("PAID"), "2024-02-27T15:50:01.000Z".into(), "ch_1".into()];
-        let rest = [souk_database::Value::Null, souk_database::Value::Integer(0), souk_database::Value::Integer(0)];
+        let (null, zero) = (souk_database::Value::Null, souk_database::Value::Integer(0));
+        let rest = [null.clone(), zero.clone(), zero, null];
         db.query(sql::SAVE_PAYMENT_STATE, &[paid.as_slice(), &rest].concat()).map(drop)
     };
     let refused = while_it_waits(&server, pay, true, |db| {

@@ -13,6 +13,7 @@ const NONE: Filter = Filter {
     min_cents: None,
     max_cents: None,
     refund_due: false,
+    disputed: false,
 };
 
 /// Orders 1 to `count`, a minute apart, of 7 owners, of several statuses, each 13th with money to give back.

@@ -204,3 +204,60 @@ fn json_that_is_no_event_is_refused() {
         assert_eq!(malformed(text.as_bytes()), message, "{text}");
     }
 }
+
+#[test]
+fn a_refund_of_the_store_has_its_outcome_and_others_are_not_ours() {
+    let refund = |kind: &str, status: &str, metadata: &str| {
+        let object = format!(
+            r#"{{"id":"re_1","object":"refund","amount":5,"status":"{status}","failure_reason":"lost_or_stolen_card","metadata":{metadata}}}"#
+        );
+        notice(&event(kind, &object))
+    };
+    let ours = format!(r#"{{"orderId":"{ORDER}","refundId":"r-1"}}"#);
+    for (kind, status, outcome) in [
+        ("refund.created", "pending", RefundOutcome::Pending),
+        ("refund.created", "succeeded", RefundOutcome::Succeeded),
+        ("refund.updated", "requires_action", RefundOutcome::Pending),
+        ("refund.failed", "failed", RefundOutcome::Failed),
+        ("charge.refund.updated", "canceled", RefundOutcome::Failed),
+    ] {
+        let failure = (outcome == RefundOutcome::Failed).then(|| "lost_or_stolen_card".to_owned());
+        let change = RefundChange {
+            event_id: "evt_test_1".into(),
+            refund_id: "r-1".into(),
+            order_id: ORDER.into(),
+            outcome,
+            failure,
+        };
+        assert_eq!(refund(kind, status, &ours), Ok(Notice::Refund(change)), "{kind} {status}");
+    }
+    // Made at the provider: the charge's own event tells of it.
+    for metadata in ["{}", &format!(r#"{{"orderId":"{ORDER}"}}"#), "null"] {
+        assert!(matches!(refund("refund.created", "succeeded", metadata), Err(Unmapped::NotOurs(_))), "{metadata}");
+    }
+}
+
+#[test]
+fn a_dispute_is_open_until_it_is_decided() {
+    for (status, state) in [
+        ("needs_response", DisputeState::Open),
+        ("warning_needs_response", DisputeState::Open),
+        ("under_review", DisputeState::Open),
+        ("won", DisputeState::Won),
+        ("warning_closed", DisputeState::Won),
+        ("lost", DisputeState::Lost),
+    ] {
+        let object = format!(
+            r#"{{"id":"dp_1","object":"dispute","amount":1000,"charge":"ch_1","currency":"usd","metadata":{{}},"reason":"fraudulent","status":"{status}"}}"#
+        );
+        let Ok(Notice::Dispute(change)) = notice(&event("charge.dispute.updated", &object)) else { panic!("{status}") };
+        assert_eq!((change.charge_id.as_str(), change.cents, change.state), ("ch_1", 1000, state), "{status}");
+        assert_eq!(change.at, "2023-11-14T22:13:20.000Z");
+    }
+}
+
+#[test]
+fn a_delayed_payment_that_failed_ends_its_page() {
+    let object = format!(r#"{{"id":"cs_1","metadata":{{"orderId":"{ORDER}"}}}}"#);
+    assert!(matches!(notice(&event("checkout.session.async_payment_failed", &object)), Ok(Notice::Expired(_))));
+}

@@ -8,9 +8,11 @@
 //! OTLP is a translation.
 
 use super::OTHER;
+use crate::trace::Kind;
 use http::StatusCode;
 pub use prometheus::Registry;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -25,6 +27,19 @@ pub(super) struct Family {
     vec: HistogramVec,
     /// Whether its first labels are a request's method and status.
     request: bool,
+    crosses: Crosses,
+}
+
+/// What crosses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Crosses {
+    Requests,
+    Calls,
+    Links,
+    Operations,
+    Outgoing,
+    Stored,
+    Deliveries,
 }
 
 /// All measures.
@@ -32,6 +47,7 @@ pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) requests: Family,
     pub(super) calls: Family,
+    pub(super) links: Family,
     pub(super) operations: Family,
     pub(super) outgoing: Family,
     pub(super) stored: Family,
@@ -42,7 +58,8 @@ pub(super) struct Families {
 impl Families {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let family = |name: &str, help: &str, buckets: &[f64], request: bool, labels: [&str; 3]| {
+        let family = |name: &str, help: &str, buckets: &[f64], crosses: Crosses, labels: [&str; 3]| {
+            let request = matches!(crosses, Crosses::Requests | Crosses::Outgoing);
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let own: &[&str] = match request {
                 true => &["http_request_method", "http_response_status_code", "error_type"],
@@ -50,7 +67,7 @@ impl Families {
             };
             let vec = HistogramVec::new(opts, &[own, &labels].concat())?;
             registry.register(Box::new(vec.clone()))?;
-            Ok::<_, prometheus::Error>(Family { vec, request })
+            Ok::<_, prometheus::Error>(Family { vec, request, crosses })
         };
         let failures = Opts::new(
             "souk_component_failures_total",
@@ -63,42 +80,49 @@ impl Families {
                 "http_server_request_duration_seconds",
                 "Duration of HTTP requests of clients, up to the response's head.",
                 REQUEST_BUCKETS,
-                true,
+                Crosses::Requests,
                 ["souk_component", "http_route", "souk_version"],
             )?,
             calls: family(
                 "rpc_server_call_duration_seconds",
                 "Duration of calls into a component, waiting for an instance included.",
                 CALL_BUCKETS,
-                false,
+                Crosses::Calls,
                 ["souk_component", "souk_version", "rpc_method"],
+            )?,
+            links: family(
+                "rpc_client_call_duration_seconds",
+                "Duration of calls over links, as the component that calls sees them.",
+                CALL_BUCKETS,
+                Crosses::Links,
+                ["souk_component", "souk_target", "rpc_method"],
             )?,
             operations: family(
                 "db_client_operation_duration_seconds",
                 "Duration of statements and key-value operations.",
                 CALL_BUCKETS,
-                false,
+                Crosses::Operations,
                 ["souk_component", "db_system_name", "db_namespace"],
             )?,
             outgoing: family(
                 "http_client_request_duration_seconds",
                 "Duration of HTTP requests of components, up to the response's head.",
                 REQUEST_BUCKETS,
-                true,
+                Crosses::Outgoing,
                 ["souk_component", "souk_version", "souk_target"],
             )?,
             stored: family(
                 "messaging_client_operation_duration_seconds",
                 "Duration of storing a message of a durable link.",
                 CALL_BUCKETS,
-                false,
+                Crosses::Stored,
                 ["souk_component", "souk_target", "rpc_method"],
             )?,
             deliveries: family(
                 "messaging_process_duration_seconds",
                 "Duration of deliveries of messages; error_type is what became of a message that was not delivered.",
                 CALL_BUCKETS,
-                false,
+                Crosses::Deliveries,
                 ["souk_component", "souk_version", "rpc_method"],
             )?,
             failures,
@@ -111,7 +135,7 @@ impl Family {
     /// The measures of one boundary.
     pub(super) fn place(&self, labels: [&str; 3]) -> Place {
         let good = (!self.request).then(OnceLock::new);
-        Place { vec: self.vec.clone(), good, labels: labels.map(str::to_owned) }
+        Place { vec: self.vec.clone(), good, labels: labels.map(str::to_owned), crosses: self.crosses }
     }
 }
 
@@ -121,9 +145,47 @@ pub(super) struct Place {
     /// Of those without an error, found once there is one; `None` where method and status tell them apart.
     good: Option<OnceLock<Histogram>>,
     labels: [String; 3],
+    crosses: Crosses,
 }
 
 impl Place {
+    /// Which side of what a span is that crosses here.
+    pub(super) fn kind(&self) -> Kind {
+        match self.crosses {
+            Crosses::Requests => Kind::Server,
+            Crosses::Calls => Kind::Internal,
+            Crosses::Links | Crosses::Operations | Crosses::Outgoing => Kind::Client,
+            Crosses::Stored => Kind::Producer,
+            Crosses::Deliveries => Kind::Consumer,
+        }
+    }
+
+    /// The component that crosses; empty where it is known to the call alone.
+    pub(super) fn component(&self) -> &str {
+        let [component, ..] = &self.labels;
+        component
+    }
+
+    /// What a span is called until more is known of it.
+    pub(super) fn span_name(&self) -> Cow<'_, str> {
+        let [_, two, three] = &self.labels;
+        match self.crosses {
+            Crosses::Requests | Crosses::Outgoing => "HTTP".into(),
+            Crosses::Calls | Crosses::Links => three.as_str().into(),
+            Crosses::Operations => two.as_str().into(),
+            Crosses::Stored => format!("store {three}").into(),
+            Crosses::Deliveries => "deliver".into(),
+        }
+    }
+
+    /// The route of a request; empty for what is none.
+    pub(super) fn route(&self) -> &str {
+        match (self.crosses, &self.labels) {
+            (Crosses::Requests, [_, route, _]) => route,
+            _ => "",
+        }
+    }
+
     pub(super) fn record(&self, error: Option<&'static str>, took: Duration) {
         let [one, two, three] = &self.labels;
         match (error, &self.good) {

@@ -2,12 +2,12 @@
 //!
 //! There are six: a request in, a link call, a database statement, a key-value operation, an outgoing request, and a
 //! durable hand-over or delivery. Each is a [`Boundary`], made once at the start with everything that is known then, so
-//! that a call that crosses it only [opens](Boundary::open) a [`Crossing`] and closes it with what became of it. Today that
-//! is measured ([`families`]); a trace, a recording or a denial of a single call belong here too, and in no function in
-//! between.
+//! that a call that crosses it only [opens](Boundary::open) a [`Crossing`] and closes it with what became of it. That is
+//! measured ([`families`]) and, where the call has a trace, a span of it ([`trace`](crate::trace)); a recording or a denial
+//! of a single call belong here too, and in no function in between.
 //!
 //! Switched off, a boundary is nothing, and a crossing costs one branch. Switched on, it costs two looks at the clock and a
-//! few counters, and no allocation where the call succeeds.
+//! few counters, and no allocation where the call succeeds; a trace costs a branch more where the call has none.
 //!
 //! **Bounded.** What distinguishes measures is known at the start (components, functions, routes, labels), or is one of a
 //! fixed list (errors, known methods and status codes): neither a client nor a guest can make their number grow.
@@ -17,6 +17,8 @@ mod families;
 mod tests;
 mod usage;
 
+use crate::call::CallContext;
+use crate::trace::{Attribute, Begun, Kind, Span, Tracer};
 pub use families::Registry;
 use families::{Families, Family, Place};
 use http::{Method, StatusCode};
@@ -30,12 +32,15 @@ const OTHER: &str = "_OTHER";
 
 /// The boundaries of an application: where what happens at them is kept.
 #[derive(Clone, Default)]
-pub struct Boundaries(Option<Arc<Families>>);
+pub struct Boundaries {
+    families: Option<Arc<Families>>,
+    tracer: Tracer,
+}
 
 impl Boundaries {
     /// They keep nothing.
     pub fn off() -> Self {
-        Boundaries(None)
+        Boundaries::default()
     }
 
     /// They measure.
@@ -43,16 +48,26 @@ impl Boundaries {
     /// # Errors
     /// When two measures have one name, which is a mistake in the host.
     pub fn measured() -> Result<Self, prometheus::Error> {
-        Ok(Boundaries(Some(Arc::new(Families::new()?))))
+        Ok(Boundaries { families: Some(Arc::new(Families::new()?)), tracer: Tracer::off() })
+    }
+
+    /// The same, where calls also have traces of `tracer`.
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Boundaries { tracer, ..self }
+    }
+
+    /// Whether and where traces are recorded.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// What was measured; `None` when they are off.
     pub fn registry(&self) -> Option<&Registry> {
-        self.0.as_ref().map(|families| &families.registry)
+        self.families.as_ref().map(|families| &families.registry)
     }
 
     fn boundary(&self, family: impl Fn(&Families) -> &Family, labels: [&str; 3]) -> Boundary {
-        Boundary(self.0.as_ref().map(|families| Arc::new(family(families).place(labels))))
+        Boundary(self.families.as_ref().map(|families| Arc::new(family(families).place(labels))))
     }
 
     /// Requests of clients for a route, which is a pattern of the manifest.
@@ -63,6 +78,11 @@ impl Boundaries {
     /// Calls of a function of `component`, as `interface@version#name`; `version` is the component's.
     pub fn calls(&self, component: &str, version: &str, function: &str) -> Boundary {
         self.boundary(|families| &families.calls, [component, version, function])
+    }
+
+    /// Calls of `component` to a function of `target` over a link, here or on another host.
+    pub fn links(&self, component: &str, target: &str, function: &str) -> Boundary {
+        self.boundary(|families| &families.links, [component, target, function])
     }
 
     /// Statements of `component` on databases of `system` (`sqlite`, `postgresql`).
@@ -93,7 +113,7 @@ impl Boundaries {
 
     /// Calls into `component` that failed.
     pub fn failures(&self, component: &str) -> Failures {
-        Failures(self.0.as_ref().map(|families| (families.failures.clone(), component.into())))
+        Failures(self.families.as_ref().map(|families| (families.failures.clone(), component.into())))
     }
 }
 
@@ -132,18 +152,32 @@ impl Boundary {
         Boundary(None)
     }
 
-    /// A call begins to cross.
-    pub fn open(&self) -> Crossing {
+    /// A call begins to cross; `at` is the place in its trace.
+    pub fn open(&self, at: &Span) -> Crossing {
         match &self.0 {
             None => Crossing(None),
-            Some(place) => Crossing(Some((place.clone(), Instant::now()))),
+            Some(place) => Crossing(Some(Crossed {
+                place: place.clone(),
+                start: Instant::now(),
+                span: match at.is_recorded() {
+                    true => at.begin(place.kind(), &place.span_name(), place.component()),
+                    false => None,
+                },
+            })),
         }
     }
 }
 
 /// A call that crosses a boundary. Dropped before it is closed, it was cancelled.
 #[must_use = "a crossing that is dropped counts as cancelled"]
-pub struct Crossing(Option<(Arc<Place>, Instant)>);
+pub struct Crossing(Option<Crossed>);
+
+struct Crossed {
+    place: Arc<Place>,
+    start: Instant,
+    /// Its part of a trace, where the call has one that is recorded.
+    span: Option<Box<Begun>>,
+}
 
 /// The error of a crossing that nobody waited for.
 const CANCELLED: &str = "cancelled";
@@ -151,15 +185,66 @@ const CANCELLED: &str = "cancelled";
 impl Crossing {
     /// It crosses at `boundary`, as is known only now.
     pub fn at(&mut self, boundary: &Boundary) {
-        if let (Some((place, _)), Some(known)) = (&mut self.0, &boundary.0) {
-            place.clone_from(known);
+        if let (Some(crossed), Some(known)) = (&mut self.0, &boundary.0) {
+            crossed.place.clone_from(known);
+            if let Some(span) = &mut crossed.span {
+                span.moved_to(known.component());
+            }
+        }
+    }
+
+    /// What is done in `context` from here on is a part of it.
+    pub fn enter(&self, context: &mut CallContext) {
+        if let Some(span) = self.span() {
+            context.span = span.span();
+        }
+    }
+
+    /// The place in the trace of what is a part of it; that of `outer` where it is not recorded.
+    pub fn place(&self, outer: &Span) -> Span {
+        self.span().map_or_else(|| outer.clone(), |span| span.span())
+    }
+
+    fn span(&self) -> Option<&Begun> {
+        self.0.as_ref()?.span.as_deref()
+    }
+
+    /// Says something of it to its trace; where it has none, `value` is not asked for.
+    pub fn note(&mut self, name: &'static str, value: impl FnOnce() -> Attribute) {
+        if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
+            span.note(name, value());
+        }
+    }
+
+    /// Says what it is to its trace, more exactly than the boundary does.
+    pub fn name(&mut self, name: impl FnOnce() -> String) {
+        if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
+            span.rename(&name());
+        }
+    }
+
+    /// The SQL statement that it is.
+    pub fn statement(&mut self, statement: &str) {
+        self.name(|| crate::trace::operation(statement));
+        self.note("db.query.text", || Attribute::text(crate::trace::without_values(statement)));
+    }
+
+    /// How many rows the statement gave or changed.
+    pub fn rows(&mut self, rows: impl TryInto<i64>) {
+        self.note("db.response.returned_rows", || Attribute::number(rows));
+    }
+
+    /// Says to its trace why it fails, more exactly than its error does.
+    pub fn fails(&mut self, why: impl FnOnce() -> String) {
+        if let Some(span) = self.0.as_mut().and_then(|crossed| crossed.span.as_mut()) {
+            span.fails(&why());
         }
     }
 
     /// It is over, with this error, if any; errors are few, and known when the host is built.
     pub fn close(mut self, error: Option<&'static str>) {
-        if let Some((place, start)) = self.0.take() {
-            place.record(error, start.elapsed());
+        if let Some(crossed) = self.0.take() {
+            crossed.close(error);
         }
     }
 
@@ -172,16 +257,39 @@ impl Crossing {
 
     /// A request is over: with a response of this status, or without one for this reason.
     pub fn close_request(mut self, method: &Method, outcome: Result<StatusCode, &'static str>) {
-        if let Some((place, start)) = self.0.take() {
-            place.record_request(known_method(method), outcome, start.elapsed());
+        let Some(Crossed { place, start, span }) = self.0.take() else { return };
+        place.record_request(known_method(method), outcome, start.elapsed());
+        let Some(mut span) = span else { return };
+        span.rename(format!("{} {}", known_method(method), place.route()).trim_end());
+        span.note("http.request.method", Attribute::text(known_method(method)));
+        if place.kind() == Kind::Server && !place.route().is_empty() {
+            span.note("http.route", Attribute::text(place.route()));
+        }
+        match outcome {
+            Ok(status) => {
+                span.note("http.response.status_code", Attribute::number(status.as_u16()));
+                // A client's mistake is none of a server (OpenTelemetry's conventions); of a client it is.
+                let failed = status.is_server_error() || place.kind() == Kind::Client && status.is_client_error();
+                span.end(failed.then_some(status.as_str()));
+            }
+            Err(error) => span.end(Some(error)),
+        }
+    }
+}
+
+impl Crossed {
+    fn close(self, error: Option<&'static str>) {
+        self.place.record(error, self.start.elapsed());
+        if let Some(span) = self.span {
+            span.end(error);
         }
     }
 }
 
 impl Drop for Crossing {
     fn drop(&mut self) {
-        if let Some((place, start)) = self.0.take() {
-            place.record(Some(CANCELLED), start.elapsed());
+        if let Some(crossed) = self.0.take() {
+            crossed.close(Some(CANCELLED));
         }
     }
 }

@@ -11,9 +11,9 @@ fn text(boundaries: &Boundaries) -> String {
 fn a_crossing_is_measured_by_what_became_of_it() {
     let boundaries = Boundaries::measured().unwrap();
     let calls = boundaries.calls("orders", "", "a:b/c@1.0.0#d");
-    calls.open().close(None);
-    calls.open().close_with(&Err::<(), _>(7), |_| "trapped");
-    drop(calls.open());
+    calls.open(&Span::default()).close(None);
+    calls.open(&Span::default()).close_with(&Err::<(), _>(7), |_| "trapped");
+    drop(calls.open(&Span::default()));
     let text = text(&boundaries);
     for (error, count) in [("", 1), ("trapped", 1), ("cancelled", 1)] {
         let line = format!(
@@ -33,7 +33,7 @@ fn requests_of_all_kinds_make_a_bounded_number_of_measures() {
     for round in 0..2 {
         for n in 0..1000_u16 {
             let method = Method::from_bytes(format!("M{n}").as_bytes()).unwrap();
-            let mut crossing = route.open();
+            let mut crossing = route.open(&Span::default());
             crossing.at(&unknown);
             crossing.close_request(&method, StatusCode::from_u16(100 + n % 900).map_err(|_| "never"));
         }
@@ -45,9 +45,36 @@ fn requests_of_all_kinds_make_a_bounded_number_of_measures() {
 }
 
 #[test]
+fn a_crossing_of_a_call_with_a_trace_is_a_span_below_the_callers() {
+    let tracer = Tracer::sampled(1.0, true);
+    let boundaries = Boundaries::measured().unwrap().traced(tracer.clone());
+    let root = tracer.root(None);
+    let mut request = boundaries.requests("", "").open(&root);
+    request.at(&boundaries.requests("gateway", "/orders/..."));
+    let mut statement = boundaries.statements("orders", "sqlite").open(&request.place(&root));
+    statement.statement("select a from b where c = 'secret'");
+    statement.rows(3_u64);
+    statement.close(Some("busy"));
+    drop(boundaries.key_value("auth", "sqlite").open(&request.place(&root)));
+    request.close_request(&Method::GET, Ok(StatusCode::NOT_FOUND));
+    let id = tracer.list(&crate::trace::Filter::default(), 1)[0].trace.to_string();
+    let spans = tracer.find(&id).unwrap().spans;
+    let outer = spans.iter().find(|span| span.kind == Kind::Server).unwrap();
+    assert_eq!((&*outer.name, &*outer.component, &outer.error), ("GET /orders/...", "gateway", &None));
+    assert_eq!((outer.parent, outer.text("http.route")), (None, Some("/orders/...")));
+    let of = |component: &str| spans.iter().find(|span| &*span.component == component && span.kind == Kind::Client);
+    let statement = of("orders").unwrap();
+    assert_eq!((&*statement.name, statement.parent), ("SELECT", Some(outer.span)));
+    assert_eq!(statement.text("db.query.text"), Some("select a from b where c = ?"));
+    assert_eq!(statement.error.as_deref(), Some("busy"));
+    // A store is no component's: it is the caller's that asks it.
+    assert_eq!(of("gateway").unwrap().error.as_deref(), Some("cancelled"));
+}
+
+#[test]
 fn switched_off_nothing_is_kept() {
     let boundaries = Boundaries::off();
-    boundaries.calls("orders", "", "f").open().close(Some("trapped"));
+    boundaries.calls("orders", "", "f").open(&Span::default()).close(Some("trapped"));
     boundaries.failures("orders").count("trapped");
     assert!(boundaries.registry().is_none());
 }

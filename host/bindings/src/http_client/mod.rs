@@ -28,6 +28,7 @@ use crate::boundary::{Boundary, ComponentBoundaries};
 use crate::call::CallContext;
 use crate::framing::{self, Counted};
 use crate::outbound::{AllowedHosts, Resolve, system_resolver};
+use crate::trace::Attribute;
 use body::Limited;
 use connect::{CONNECT_TIMEOUT, Connector};
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
@@ -136,10 +137,14 @@ impl Client {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let request = self.framed(request, &target, call)?;
+        let mut request = self.framed(request, &target, call)?;
         let deadline = call.deadline;
         let boundary = if target.host.ends_with(INTERNAL) { &self.inside } else { &self.outside };
-        let (crossing, method) = (boundary.open(), request.method().clone());
+        let (mut crossing, method) = (boundary.open(&call.span), request.method().clone());
+        crossing.note("server.address", || Attribute::text(target.host.clone()));
+        let given = &call.span;
+        let call = &CallContext { span: crossing.place(given), ..call.clone() };
+        call.span.write_outside(given, request.headers_mut());
         let sent = async {
             match target.host.strip_suffix(INTERNAL).map(str::to_owned) {
                 Some(name) => self.send_to_component(name, &target, request, options, call).await,

@@ -22,14 +22,19 @@ use super::nats::Bucket;
 use super::redis::Database;
 use super::types::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, Swap, Version, Versioned};
 use crate::boundary::{Boundaries, Boundary};
+use crate::trace::Span;
 use souk_manifest::RedisUrl;
 use souk_nats::Nats;
 use std::path::Path;
+use std::sync::Arc;
 
 /// One open store; shared by all instances of all components that it is granted to.
 pub struct Store {
-    kind: Kind,
+    kind: Arc<Kind>,
     boundary: Boundary,
+    label: Arc<str>,
+    /// Of the call whose operations these are.
+    span: Span,
 }
 
 enum Kind {
@@ -40,22 +45,37 @@ enum Kind {
 
 impl Store {
     fn of(kind: Kind) -> Self {
-        Store { kind, boundary: Boundary::off() }
+        Store { kind: Arc::new(kind), boundary: Boundary::off(), label: "".into(), span: Span::default() }
     }
 
     /// The same with the boundary that its operations cross.
     pub fn crossing(self, boundaries: &Boundaries, label: &str) -> Self {
-        let system = match &self.kind {
+        let system = match &*self.kind {
             Kind::File(_) => "sqlite",
             Kind::Nats(_) => "nats",
             Kind::Redis(_) => "redis",
         };
-        Store { boundary: boundaries.key_value(label, system), ..self }
+        Store { boundary: boundaries.key_value(label, system), label: label.into(), ..self }
+    }
+
+    /// The store for the operations of a call with this place in a trace.
+    pub(super) fn within(self: &Arc<Self>, span: &Span) -> Arc<Self> {
+        if !span.is_recorded() {
+            return self.clone();
+        }
+        let Store { kind, boundary, label, .. } = &**self;
+        let (kind, boundary, label) = (kind.clone(), boundary.clone(), label.clone());
+        Arc::new(Store { kind, boundary, label, span: span.clone() })
     }
 
     /// Does an operation of a guest.
-    async fn operation<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let crossing = self.boundary.open();
+    async fn operation<T>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut crossing = self.boundary.open(&self.span);
+        crossing.name(|| format!("{name} {}", self.label));
         let result = work.await;
         crossing.close_with(&result, StoreError::name);
         result
@@ -91,7 +111,7 @@ impl Store {
     /// # Errors
     /// Why it does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        match &self.kind {
+        match &*self.kind {
             Kind::File(_) => Ok(()),
             Kind::Nats(bucket) => bucket.get_versioned(PROBED_KEY).await.map(drop),
             Kind::Redis(database) => database.exists(PROBED_KEY).await.map(drop),
@@ -101,7 +121,7 @@ impl Store {
     /// The largest value that this store takes, in bytes: [`MAX_VALUE_BYTES`], or what the server's messages have room
     /// for.
     pub fn max_value(&self) -> usize {
-        match &self.kind {
+        match &*self.kind {
             Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,
             Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE_BYTES),
         }
@@ -113,8 +133,8 @@ impl Store {
     /// When the key is too long or the store fails; so for every operation below.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_key(key)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("get", async {
+            match &*self.kind {
                 Kind::File(file) => file.get_versioned(key).map(value),
                 Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
                 Kind::Redis(database) => database.get(key).await,
@@ -126,8 +146,8 @@ impl Store {
     /// The value of `key` and its version.
     pub async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         check_key(key)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("get-versioned", async {
+            match &*self.kind {
                 Kind::File(file) => file.get_versioned(key),
                 Kind::Nats(bucket) => bucket.get_versioned(key).await,
                 Kind::Redis(database) => database.get_versioned(key).await,
@@ -139,8 +159,8 @@ impl Store {
     /// The version of `key` alone; `None` when there is no such key.
     pub async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
         check_key(key)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("version", async {
+            match &*self.kind {
                 Kind::File(file) => file.version(key),
                 Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
                 Kind::Redis(database) => database.version(key).await,
@@ -152,8 +172,8 @@ impl Store {
     /// Whether there is such a key.
     pub async fn exists(&self, key: &str) -> Result<bool, StoreError> {
         check_key(key)?;
-        match &self.kind {
-            Kind::Redis(database) => self.operation(database.exists(key)).await,
+        match &*self.kind {
+            Kind::Redis(database) => self.operation("exists", database.exists(key)).await,
             Kind::File(_) | Kind::Nats(_) => Ok(self.version(key).await?.is_some()),
         }
     }
@@ -162,8 +182,8 @@ impl Store {
     ///
     /// A listing of several pages is no snapshot: a key that is written meanwhile may or may not be in it.
     pub async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
-        self.operation(async {
-            match &self.kind {
+        self.operation("keys", async {
+            match &*self.kind {
                 Kind::File(file) => file.keys(from),
                 Kind::Nats(bucket) => bucket.keys(from).await,
                 Kind::Redis(database) => database.keys(from).await,
@@ -175,8 +195,8 @@ impl Store {
     /// The values of `keys`, in their order.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         check_batch(&keys)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("get-many", async {
+            match &*self.kind {
                 Kind::File(file) => file.get_many(keys).await,
                 Kind::Nats(bucket) => bucket.get_many(keys).await,
                 Kind::Redis(database) => database.get_many(keys).await,
@@ -200,8 +220,8 @@ impl Store {
         if entries.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_BATCH_BYTES {
             return Err(StoreError::BatchTooLarge);
         }
-        self.operation(async {
-            match &self.kind {
+        self.operation("set-many", async {
+            match &*self.kind {
                 Kind::File(file) => file.set_many(entries).await,
                 Kind::Nats(bucket) => bucket.set_many(entries).await,
                 Kind::Redis(database) => database.set_many(entries).await,
@@ -213,8 +233,8 @@ impl Store {
     /// Deletes `keys`; one that is not there is no error.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
         check_batch(&keys)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("delete-many", async {
+            match &*self.kind {
                 Kind::File(file) => file.delete_many(keys).await,
                 Kind::Nats(bucket) => bucket.delete_many(keys).await,
                 Kind::Redis(database) => database.delete_many(keys).await,
@@ -226,8 +246,8 @@ impl Store {
     /// Adds `delta` to the number under `key`, which is 0 when there is none, and returns the sum.
     pub async fn increment(&self, key: String, delta: i64) -> Result<i64, StoreError> {
         check_key(&key)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("increment", async {
+            match &*self.kind {
                 Kind::File(file) => file.increment(key, delta).await,
                 Kind::Nats(bucket) => bucket.increment(&key, delta).await,
                 Kind::Redis(database) => database.increment(&key, delta).await,
@@ -240,8 +260,8 @@ impl Store {
     pub async fn swap(&self, key: String, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
         check_key(&key)?;
         self.check_value(&value)?;
-        self.operation(async {
-            match &self.kind {
+        self.operation("swap", async {
+            match &*self.kind {
                 Kind::File(file) => file.swap(key, expected, value).await,
                 Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
                 Kind::Redis(database) => database.swap(&key, expected, &value).await,

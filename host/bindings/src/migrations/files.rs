@@ -43,8 +43,9 @@ pub(super) fn file_name(version: i32, name: &str) -> String {
 /// migrations may be for another kind of database.
 ///
 /// # Errors
-/// When `dir` cannot be read, a file has another name than `NNNN_name.sql`, or two have one number.
-pub(super) fn read(component: &str, dir: &Path, kind: Kind) -> Result<Vec<Migration>, MigrationError> {
+/// When `dir` cannot be read, a file has another name than `NNNN_name.sql`, two have one number, or one has a number that
+/// is `retired`: hosts of before would take it for the one that they ran.
+pub(super) fn read(component: &str, dir: &Path, retired: &[i32], kind: Kind) -> Result<Vec<Migration>, MigrationError> {
     const READABLE: &str = "make it readable for the host's user";
     let error = |path: &Path, reason: String, fix| MigrationError::File {
         component: component.to_owned(),
@@ -81,6 +82,10 @@ pub(super) fn read(component: &str, dir: &Path, kind: Kind) -> Result<Vec<Migrat
                 "the name must be NNNN_name.sql: four digits, an underscore, then letters, digits or underscores";
             return Err(error(&path, reason.to_owned(), "rename the file, or move it out of the folder"));
         };
+        if retired.contains(&version) {
+            let reason = "its number is among the component's `retired`, so it never runs";
+            return Err(error(&path, reason.to_owned(), "remove the file, or give it the next free number"));
+        }
         let sql = std::fs::read_to_string(&path).map_err(|e| {
             error(&path, format!("the file cannot be read: {e}"), "make it a text file that the host's user can read")
         })?;

@@ -39,6 +39,29 @@ pub(super) fn install(connection: &mut Connection, history: &str) -> rusqlite::R
     Ok(gauge)
 }
 
+/// Guards `connection`, which runs a script inside a transaction that is open already: what a guest's writes may, and no
+/// other end of the transaction. What was denied is in the gauge.
+pub(super) fn install_for_script(connection: &mut Connection) -> rusqlite::Result<Arc<Gauge>> {
+    let gauge = Arc::new(Gauge::default());
+    let denied = gauge.clone();
+    connection.authorizer(Some(move |context: AuthContext<'_>| {
+        let checked = match &context.action {
+            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
+                Err("a script may not COMMIT or ROLLBACK; the host runs it in a transaction of its own".to_owned())
+            }
+            action => check_write(action),
+        };
+        checked.map_or_else(
+            |why| {
+                denied.note_denied(why);
+                Authorization::Deny
+            },
+            |()| Authorization::Allow,
+        )
+    }))?;
+    Ok(gauge)
+}
+
 /// Ends the guard.
 pub(super) fn remove(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)

@@ -9,11 +9,13 @@
 //! migration that says `COMMIT` or `ROLLBACK` itself would break that promise and is denied.
 //!
 //! What ran must stay: a file that was changed, removed or slipped in before one that ran is an error that names it.
-//! Gaps between the numbers are allowed.
+//! Gaps between the numbers are allowed. A migration that is gone on purpose is listed as retired: it runs nowhere any
+//! more, and a database in which it ran is taken as it is.
 
 mod files;
 mod guard;
 pub mod postgres;
+pub mod seed;
 pub mod sqlite;
 mod standing;
 #[cfg(test)]
@@ -70,6 +72,21 @@ pub enum MigrationError {
         /// The database's reason, with the line where it is known.
         reason: String,
     },
+    /// A script of the component's seed failed; nothing of it remains.
+    #[error(
+        "component `{component}`: the script {} of database `{database}` failed and was rolled back: {reason}\n  fix: \
+         correct the script, or bring the database to the newest migrations with `souk migrate`", path.display()
+    )]
+    Seed {
+        /// The component.
+        component: String,
+        /// The label or the address of the database.
+        database: String,
+        /// The script.
+        path: PathBuf,
+        /// The database's reason, with the line where it is known.
+        reason: String,
+    },
     /// The database itself does not answer, or not as expected.
     #[error(
         "component `{component}`: the migrations of database `{database}` cannot be read or run: {reason}\n  fix: {fix}"
@@ -105,6 +122,8 @@ pub struct Report {
     pub applied: Vec<String>,
     /// How many had run before.
     pub before: usize,
+    /// Whether none had ever run in this database.
+    pub was_new: bool,
 }
 
 /// The database that a component's migrations are for.

@@ -38,36 +38,43 @@ souk_manifest::fixed_limits! {
 /// The advisory lock, which is the same in every database and for every component.
 const LOCK: i64 = i64::from_be_bytes(*b"soukmigr");
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations.
+/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
-pub async fn run(address: &PostgresAddress, component: &str, dir: &Path) -> Result<Report, MigrationError> {
-    run_within(address, component, dir, CONNECT_TIMEOUT, LOCK_TIMEOUT).await
+pub async fn run(
+    address: &PostgresAddress,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+) -> Result<Report, MigrationError> {
+    run_within(Context { address, component, retired }, dir, CONNECT_TIMEOUT, LOCK_TIMEOUT).await
 }
 
 async fn run_within(
-    address: &PostgresAddress,
-    component: &str,
+    context: Context<'_>,
     dir: &Path,
     connect_wait: Duration,
     lock_wait: Duration,
 ) -> Result<Report, MigrationError> {
-    let context = Context { address, component };
-    let migrations = files::read(component, dir, Kind::Postgres)?;
+    let Context { address, component, retired } = context;
+    let migrations = files::read(component, dir, retired, Kind::Postgres)?;
     if migrations.is_empty() {
-        return Ok(Report { applied: Vec::new(), before: 0 });
+        return Ok(Report { applied: Vec::new(), before: 0, was_new: false });
     }
     let mut connection = context.connect(connect_wait).await?;
     let table = context.table(&mut connection).await?;
-    let mut applied = Vec::new();
-    if !context.pending(&mut connection, &table, &migrations).await?.is_empty() {
+    let (mut applied, mut was_new) = (Vec::new(), false);
+    if !context.pending(&mut connection, &table, &migrations).await?.0.is_empty() {
         context.lock(&mut connection, lock_wait).await?;
         // Asked again: who held the lock has run them.
-        let pending = context.pending(&mut connection, &table, &migrations).await?;
+        let pending;
+        (pending, was_new) = context.pending(&mut connection, &table, &migrations).await?;
         let mut migrator = Migrator::with_migrations(migrations.iter().map(for_sqlx).collect());
         migrator.dangerous_set_table_name(table);
         migrator.set_locking(false);
+        // What is missing was looked at above; retired migrations are, and are no fault.
+        migrator.set_ignore_missing(true);
         for migration in pending {
             // One at a time, because not every error names the migration.
             let ran = migrator.run_direct(Some(migration.version.into()), &mut connection, false).await;
@@ -78,7 +85,7 @@ async fn run_within(
     }
     // Also gives up the lock. What was to be done is done: a server that does not say goodbye changes nothing.
     let _ = connection.close().await;
-    Ok(Report { before: migrations.len() - applied.len(), applied })
+    Ok(Report { before: migrations.len() - applied.len(), applied, was_new })
 }
 
 /// Runs what has not run yet in a transaction that is rolled back. Returns the files. A lock that is not to be had within
@@ -90,13 +97,14 @@ pub async fn rehearse(
     address: &PostgresAddress,
     component: &str,
     dir: &Path,
+    retired: &[i32],
     lock_wait: Duration,
 ) -> Result<Vec<String>, MigrationError> {
-    let context = Context { address, component };
-    let migrations = files::read(component, dir, Kind::Postgres)?;
+    let context = Context { address, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Postgres)?;
     let mut connection = context.connect(CONNECT_TIMEOUT).await?;
     let table = context.table(&mut connection).await?;
-    let pending = context.pending(&mut connection, &table, &migrations).await?;
+    let (pending, _) = context.pending(&mut connection, &table, &migrations).await?;
     let begin = format!("BEGIN; SET LOCAL lock_timeout = {}", lock_wait.as_millis());
     sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await.map_err(|e| context.unreadable(&e))?;
     let mut tried = Vec::new();
@@ -115,9 +123,14 @@ pub async fn rehearse(
 ///
 /// # Errors
 /// When the files or the database cannot be read.
-pub async fn status(address: &PostgresAddress, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
-    let context = Context { address, component };
-    let migrations = files::read(component, dir, Kind::Postgres)?;
+pub async fn status(
+    address: &PostgresAddress,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+) -> Result<Vec<Status>, MigrationError> {
+    let context = Context { address, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Postgres)?;
     let mut connection = context.connect(CONNECT_TIMEOUT).await?;
     let table = context.table(&mut connection).await?;
     let status = context.compare(&mut connection, &table, &migrations).await?;
@@ -125,16 +138,17 @@ pub async fn status(address: &PostgresAddress, component: &str, dir: &Path) -> R
     Ok(status)
 }
 
-/// For errors.
+/// Whose migrations are meant; also for errors.
 #[derive(Clone, Copy)]
-struct Context<'a> {
-    address: &'a PostgresAddress,
-    component: &'a str,
+pub(super) struct Context<'a> {
+    pub(super) address: &'a PostgresAddress,
+    pub(super) component: &'a str,
+    pub(super) retired: &'a [i32],
 }
 
 impl Context<'_> {
     /// Connects, and tries again for `wait` while the server cannot be reached or is still starting.
-    async fn connect(&self, wait: Duration) -> Result<PgConnection, MigrationError> {
+    pub(super) async fn connect(&self, wait: Duration) -> Result<PgConnection, MigrationError> {
         let options = match connect_options(self.address) {
             Ok(options) => options,
             Err(error) => return Err(self.error(error.message, error.fix)),
@@ -184,14 +198,16 @@ impl Context<'_> {
         Ok(format!("{}.{}", quoted(&schema), quoted(&table)))
     }
 
+    /// What is to be run, and whether nothing ever was.
     async fn pending<'m>(
         &self,
         connection: &mut PgConnection,
         table: &str,
         migrations: &'m [Migration],
-    ) -> Result<Vec<&'m Migration>, MigrationError> {
+    ) -> Result<(Vec<&'m Migration>, bool), MigrationError> {
         let status = self.compare(connection, table, migrations).await?;
-        standing::pending(self.component, &self.address.to_string(), migrations, &status)
+        let pending = standing::pending(self.component, &self.address.to_string(), migrations, &status)?;
+        Ok((pending, standing::is_new(&status)))
     }
 
     async fn compare(
@@ -201,7 +217,8 @@ impl Context<'_> {
         migrations: &[Migration],
     ) -> Result<Vec<Status>, MigrationError> {
         let ran = history(connection, table).await.map_err(|e| self.unreadable(&e))?;
-        Ok(standing::compare(migrations, migrations.iter().map(|one| hex::encode(&for_sqlx(one).checksum)), ran))
+        let checksums = migrations.iter().map(|one| hex::encode(&for_sqlx(one).checksum));
+        Ok(standing::compare(migrations, checksums, ran, self.retired))
     }
 
     /// Takes the lock, and waits for it while another host has it.
@@ -223,7 +240,7 @@ impl Context<'_> {
         }
     }
 
-    fn unreadable(&self, error: &sqlx::Error) -> MigrationError {
+    pub(super) fn unreadable(&self, error: &sqlx::Error) -> MigrationError {
         let (reason, fix) = explain(error);
         self.error(reason, fix)
     }
@@ -301,14 +318,18 @@ fn for_sqlx(migration: &Migration) -> migrate::Migration {
         sqlx_core::sql_str::SqlSafeStr::into_sql_str(text),
         false,
     );
-    let tag = (0..).map(|n| format!("souk_{n}")).find(|tag| !sql.contains(tag)).unwrap_or_default();
-    let inside = format!("DO $do_{tag}$ BEGIN EXECUTE ${tag}${sql}${tag}$; END $do_{tag}$");
-    for_sqlx.sql = sqlx_core::sql_str::SqlSafeStr::into_sql_str(AssertSqlSafe(inside));
+    for_sqlx.sql = sqlx_core::sql_str::SqlSafeStr::into_sql_str(AssertSqlSafe(inside_execute(sql)));
     for_sqlx
 }
 
+/// `sql` as one statement that cannot end the transaction that it runs in.
+pub(super) fn inside_execute(sql: &str) -> String {
+    let tag = (0..).map(|n| format!("souk_{n}")).find(|tag| !sql.contains(tag)).unwrap_or_default();
+    format!("DO $do_{tag}$ BEGIN EXECUTE ${tag}${sql}${tag}$; END $do_{tag}$")
+}
+
 /// The line of the migration `sql` at which PostgreSQL found an error, when it names a place.
-fn line_of(sql: &str, error: &PgDatabaseError) -> Option<usize> {
+pub(super) fn line_of(sql: &str, error: &PgDatabaseError) -> Option<usize> {
     let Some(PgErrorPosition::Internal { position, query }) = error.position() else { return None };
     (query == sql).then(|| 1 + sql.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count())
 }

@@ -13,11 +13,13 @@ use souk_test::postgres::{PASSWORD, Postgres, name_of};
 struct Fixture {
     folder: tempfile::TempDir,
     url: String,
+    retired: Vec<i32>,
 }
 
 impl Fixture {
     fn new(files: &[(&str, &str)]) -> Self {
-        let fixture = Fixture { folder: tempfile::tempdir().unwrap(), url: Postgres::shared().database() };
+        let fixture =
+            Fixture { folder: tempfile::tempdir().unwrap(), url: Postgres::shared().database(), retired: Vec::new() };
         for (file, sql) in files {
             fixture.write("one", file, sql);
         }
@@ -39,7 +41,7 @@ impl Fixture {
     }
 
     async fn run(&self, component: &str) -> Result<Report, MigrationError> {
-        run(&self.address(), component, &self.dir(component)).await
+        run(&self.address(), component, &self.dir(component), &self.retired).await
     }
 
     async fn applied(&self, component: &str) -> Vec<String> {
@@ -53,7 +55,7 @@ impl Fixture {
     }
 
     async fn standings(&self, component: &str) -> Vec<Standing> {
-        let status = status(&self.address(), component, &self.dir(component)).await.unwrap();
+        let status = status(&self.address(), component, &self.dir(component), &self.retired).await.unwrap();
         status.into_iter().map(|status| status.standing).collect()
     }
 
@@ -156,6 +158,20 @@ async fn what_ran_must_stay_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_retired_migration_is_no_fault_where_it_ran_and_runs_nowhere_else() {
+    let mut f =
+        Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)"), ("0002_b.sql", "CREATE TABLE b (n integer)")]);
+    assert!(f.run("one").await.unwrap().was_new);
+    fs::remove_file(f.dir("one").join("postgres/0002_b.sql")).unwrap();
+    f.retired = vec![2];
+    f.write("one", "0003_c.sql", "CREATE TABLE c (n integer)");
+    let report = f.run("one").await.unwrap();
+    assert_eq!((report.applied, report.before, report.was_new), (vec!["0003_c.sql".into()], 1, false));
+    assert!(matches!(f.standings("one").await[1], Standing::Retired(_)));
+    assert_eq!(f.tables(), ["a", "b", "c"], "what it did stays");
+}
+
+#[tokio::test]
 async fn components_that_share_a_database_have_a_history_each() {
     let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
     f.write("two-b", "0001_x.sql", "CREATE TABLE x (n integer)");
@@ -190,11 +206,12 @@ async fn hosts_that_start_together_run_each_migration_once() {
 #[tokio::test]
 async fn the_wait_for_another_hosts_migrations_has_an_end() {
     let f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
-    let context = Context { address: &f.address(), component: "other" };
+    let context = Context { address: &f.address(), component: "other", retired: &[] };
     let mut other = context.connect(CONNECT_TIMEOUT).await.unwrap();
     context.lock(&mut other, LOCK_TIMEOUT).await.unwrap();
     let wait = Duration::from_millis(50);
-    let ran = run_within(&f.address(), "one", &f.dir("one"), CONNECT_TIMEOUT, wait).await;
+    let one = Context { address: &f.address(), component: "one", retired: &[] };
+    let ran = run_within(one, &f.dir("one"), CONNECT_TIMEOUT, wait).await;
     let error = ran.unwrap_err().to_string();
     assert!(error.contains("another host") && error.contains("component `one`"), "{error}");
     other.close().await.unwrap();
@@ -276,7 +293,10 @@ async fn a_server_that_cannot_be_reached_is_one_error_after_a_bounded_wait() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [port, silent.local_addr().unwrap().port()] {
         f.url = Postgres::shared().url_at(port, "shop");
-        let ran = run_within(&f.address(), "one", &f.dir("one"), Duration::from_millis(500), LOCK_TIMEOUT).await;
+        let ran = {
+            let one = Context { address: &f.address(), component: "one", retired: &[] };
+            run_within(one, &f.dir("one"), Duration::from_millis(500), LOCK_TIMEOUT).await
+        };
         let error = ran.unwrap_err().to_string();
         for part in ["component `one`", &format!("postgres://127.0.0.1:{port}/shop"), "fix: start the server"] {
             assert!(error.contains(part), "{part}: {error}");
@@ -294,7 +314,10 @@ async fn a_server_that_starts_a_moment_later_is_waited_for() {
     let run = tokio::spawn({
         let (address, dir) = (f.address(), f.dir("one"));
         // Longer than in earnest: the machine may be busy.
-        async move { run_within(&address, "one", &dir, Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied }
+        async move {
+            let one = Context { address: &address, component: "one", retired: &[] };
+            run_within(one, &dir, Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied
+        }
     });
     let late = tokio::task::spawn_blocking(move || {
         late.resume();

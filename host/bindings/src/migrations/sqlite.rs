@@ -13,32 +13,38 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations. Blocks on the disk.
+/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone. Blocks
+/// on the disk.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
-pub fn run(database: &Database, component: &str, dir: &Path) -> Result<Report, MigrationError> {
-    let context = Context { database, component };
-    let migrations = files::read(component, dir, Kind::Sqlite)?;
+pub fn run(database: &Database, component: &str, dir: &Path, retired: &[i32]) -> Result<Report, MigrationError> {
+    let context = Context { database, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
     if migrations.is_empty() {
-        return Ok(Report { applied: Vec::new(), before: 0 });
+        return Ok(Report { applied: Vec::new(), before: 0, was_new: false });
     }
-    let (mut connection, applied) = context.apply(context.connect()?, &migrations)?;
+    let (mut connection, applied, was_new) = context.apply(context.connect()?, &migrations)?;
     if !applied.is_empty() {
         guard::remove(&mut connection)
             .and_then(|()| database.look_for_virtual_tables(&connection))
             .map_err(|e| context.unreadable(&e))?;
     }
-    Ok(Report { before: migrations.len() - applied.len(), applied })
+    Ok(Report { before: migrations.len() - applied.len(), applied, was_new })
 }
 
 /// Runs what has not run yet in a copy of the database, which is removed afterwards. Returns the files. Blocks on the disk.
 ///
 /// # Errors
 /// As [`run`].
-pub fn rehearse(database: &Database, component: &str, dir: &Path) -> Result<Vec<String>, MigrationError> {
-    let context = Context { database, component };
-    let migrations = files::read(component, dir, Kind::Sqlite)?;
+pub fn rehearse(
+    database: &Database,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+) -> Result<Vec<String>, MigrationError> {
+    let context = Context { database, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
     let connection = context.connect()?;
     let status = context.compare(&connection, &migrations, &context.parse(&migrations)?)?;
     if standing::pending(component, database.label(), &migrations, &status)?.is_empty() {
@@ -62,13 +68,13 @@ pub fn rehearse(database: &Database, component: &str, dir: &Path) -> Result<Vec<
 }
 
 impl Context<'_> {
-    /// Applies what is pending in what `connection` leads to.
+    /// Applies what is pending in what `connection` leads to; also says which files, and whether none had ever run.
     fn apply(
         self,
         mut connection: Connection,
         migrations: &[Migration],
-    ) -> Result<(Connection, Vec<String>), MigrationError> {
-        let Context { database, component } = self;
+    ) -> Result<(Connection, Vec<String>, bool), MigrationError> {
+        let Context { database, component, .. } = self;
         let all = self.parse(migrations)?;
         let status = self.compare(&connection, migrations, &all)?;
         let pending = standing::pending(component, database.label(), migrations, &status)?;
@@ -78,12 +84,14 @@ impl Context<'_> {
         let mut applied = Vec::new();
         for migration in pending {
             let mut runner = Runner::new(&all).set_grouped(true).set_target(Target::Version(migration.version));
+            // What is missing was looked at above; retired migrations are, and are no fault.
+            runner = runner.set_abort_missing(false);
             runner.set_migration_table_name(quoted(&history_table(component)));
             runner.run(&mut connection).map_err(|e| self.failed(migration, &e, &gauge))?;
             tracing::debug!(component, database = database.label(), file = %migration.file, "migration applied");
             applied.push(migration.file.clone());
         }
-        Ok((connection, applied))
+        Ok((connection, applied, standing::is_new(&status)))
     }
 }
 
@@ -91,9 +99,14 @@ impl Context<'_> {
 ///
 /// # Errors
 /// When the files or the database cannot be read.
-pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<Status>, MigrationError> {
-    let context = Context { database, component };
-    let migrations = files::read(component, dir, Kind::Sqlite)?;
+pub fn status(
+    database: &Database,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+) -> Result<Vec<Status>, MigrationError> {
+    let context = Context { database, component, retired };
+    let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
     context.compare(&context.connect()?, &migrations, &context.parse(&migrations)?)
 }
 
@@ -102,6 +115,7 @@ pub fn status(database: &Database, component: &str, dir: &Path) -> Result<Vec<St
 struct Context<'a> {
     database: &'a Database,
     component: &'a str,
+    retired: &'a [i32],
 }
 
 impl Context<'_> {
@@ -129,7 +143,7 @@ impl Context<'_> {
         parsed: &[refinery::Migration],
     ) -> Result<Vec<Status>, MigrationError> {
         let ran = history(connection, self.component).map_err(|e| self.unreadable(&e))?;
-        Ok(standing::compare(migrations, parsed.iter().map(|one| one.checksum().to_string()), ran))
+        Ok(standing::compare(migrations, parsed.iter().map(|one| one.checksum().to_string()), ran, self.retired))
     }
 
     fn unreadable(&self, error: &rusqlite::Error) -> MigrationError {

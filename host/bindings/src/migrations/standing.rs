@@ -13,6 +13,8 @@ pub enum Standing {
     Pending,
     /// It ran, and its file was changed since.
     Changed,
+    /// It ran, and its file is gone on purpose; when it ran, as RFC 3339.
+    Retired(String),
     /// It ran, and its file is gone.
     Missing,
     /// It did not run, but a later one did.
@@ -37,12 +39,13 @@ pub(super) struct Ran {
     pub(super) checksum: String,
 }
 
-/// Where each of `migrations` stands, which have these checksums, and each that `ran` by its version; in the order of
-/// versions.
+/// Where each of `migrations` stands, which have these checksums, and each that `ran` by its version, of which some are
+/// `retired`; in the order of versions.
 pub(super) fn compare(
     migrations: &[Migration],
     checksums: impl Iterator<Item = String>,
     mut ran: BTreeMap<i32, Ran>,
+    retired: &[i32],
 ) -> Vec<Status> {
     let last = ran.keys().next_back().copied();
     let mut all: Vec<Status> = migrations
@@ -62,7 +65,7 @@ pub(super) fn compare(
     all.extend(ran.into_iter().map(|(version, ran)| Status {
         version,
         file: files::file_name(version, &ran.name),
-        standing: Standing::Missing,
+        standing: if retired.contains(&version) { Standing::Retired(ran.at) } else { Standing::Missing },
     }));
     all.sort_by_key(|s| s.version);
     all
@@ -92,16 +95,24 @@ pub(super) fn pending<'a>(
     Ok(migrations.iter().filter(|migration| is_pending(migration.version)).collect())
 }
 
+/// Whether nothing has ever run.
+pub(super) fn is_new(status: &[Status]) -> bool {
+    status.iter().all(|one| one.standing == Standing::Pending)
+}
+
 impl Standing {
     /// What is wrong with it, if anything, and what would fix it.
     fn problem(&self) -> Option<(&'static str, &'static str)> {
         match self {
-            Standing::Applied(_) | Standing::Pending => None,
+            Standing::Applied(_) | Standing::Retired(_) | Standing::Pending => None,
             Standing::Changed => Some((
                 "was changed after it ran",
                 "put the file back as it was, and make the change in a new migration",
             )),
-            Standing::Missing => Some(("has run, but its file is gone", "put the file back")),
+            Standing::Missing => Some((
+                "has run, but its file is gone",
+                "put the file back, or add its number to the component's `retired`",
+            )),
             Standing::Late => Some((
                 "has not run, but a later one has",
                 "give it a number after the last, so that all hosts run them in one order",

@@ -11,13 +11,14 @@ use std::sync::Arc;
 struct Fixture {
     folder: tempfile::TempDir,
     database: Arc<Database>,
+    retired: Vec<i32>,
 }
 
 impl Fixture {
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("state/sqlite/shop.db"), "shop").unwrap();
-        let fixture = Fixture { folder, database };
+        let fixture = Fixture { folder, database, retired: Vec::new() };
         for (file, sql) in files {
             fixture.write("one", file, sql);
         }
@@ -35,11 +36,11 @@ impl Fixture {
     }
 
     fn run(&self, component: &str) -> Result<Report, MigrationError> {
-        run(&self.database, component, &self.dir(component))
+        run(&self.database, component, &self.dir(component), &self.retired)
     }
 
     fn status(&self, component: &str) -> Vec<Status> {
-        status(&self.database, component, &self.dir(component)).unwrap()
+        status(&self.database, component, &self.dir(component), &self.retired).unwrap()
     }
 
     fn tables(&self) -> Vec<String> {
@@ -133,6 +134,25 @@ fn a_missing_migration_is_refused_by_name() {
     let error = message(f.run("one"));
     assert!(error.contains("0001_a.sql") && error.contains("its file is gone"), "{error}");
     assert_eq!(f.status("one")[0].standing, Standing::Missing);
+}
+
+#[test]
+fn a_retired_migration_is_no_fault_where_it_ran_and_runs_nowhere_else() {
+    let mut f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n)"), ("0002_b.sql", "CREATE TABLE b (n)")]);
+    assert!(f.run("one").unwrap().was_new);
+    f.retired = vec![2];
+    let error = message(f.run("one"));
+    assert!(error.contains("0002_b.sql") && error.contains("`retired`"), "{error}");
+    fs::remove_file(f.dir("one").join("sqlite/0002_b.sql")).unwrap();
+    f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
+    let report = f.run("one").unwrap();
+    assert_eq!((report.applied, report.before, report.was_new), (vec!["0003_c.sql".into()], 1, false));
+    assert!(matches!(f.status("one")[1].standing, Standing::Retired(_)));
+    assert_eq!(f.tables(), ["a", "b", "c"], "what it did stays");
+    let mut new = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n)"), ("0003_c.sql", "CREATE TABLE c (n)")]);
+    new.retired = vec![2];
+    assert_eq!(new.run("one").unwrap().applied, ["0001_a.sql", "0003_c.sql"]);
+    assert_eq!(new.run("one").unwrap().before, 2);
 }
 
 #[test]

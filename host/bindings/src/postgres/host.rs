@@ -9,6 +9,7 @@ use super::error::name_of;
 use super::{Address, AddressError, Column, Connection, Error, ParameterValue, Row, RowSet, State};
 use crate::boundary::Crossing;
 use crate::producer::Producer;
+use crate::trace::Span;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -36,12 +37,20 @@ pub(super) struct View<'a> {
     pub state: &'a mut State,
     /// Of the call, for the log.
     pub trace: &'a str,
+    /// Of the call.
+    pub span: &'a Span,
 }
 
 impl View<'_> {
     /// The parts of `ctx`.
     pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
-        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.postgres, trace: &ctx.call.trace }
+        View {
+            table: &mut ctx.table,
+            grants: &ctx.grants,
+            state: &mut ctx.postgres,
+            trace: &ctx.call.trace,
+            span: &ctx.call.span,
+        }
     }
 }
 
@@ -81,9 +90,12 @@ impl View<'_> {
         Ok(self.table.get(handle)?.clone())
     }
 
-    /// The connection, and a statement that begins on it.
-    fn crossing(&self, handle: &Resource<Handle>) -> wasmtime::Result<(Handle, Crossing)> {
-        Ok((self.connection(handle)?, self.grants.boundaries.postgres.open()))
+    /// The connection, and `statement`, which begins on it.
+    fn crossing(&self, handle: &Resource<Handle>, statement: &str) -> wasmtime::Result<(Handle, Crossing)> {
+        let connection = self.connection(handle)?;
+        let mut crossing = self.grants.boundaries.postgres.open(self.span);
+        crossing.statement(statement);
+        Ok((connection, crossing))
     }
 }
 
@@ -124,9 +136,11 @@ impl wit::HostConnection for View<'_> {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
-        let connection = self.connection(&handle)?;
-        let crossing = self.grants.boundaries.postgres.open();
+        let (connection, mut crossing) = self.crossing(&handle, &statement)?;
         let result = connection.query(statement, params).await;
+        if let Ok(result) = &result {
+            crossing.rows(result.rows.len());
+        }
         crossing.close_with(&result, name_of);
         Ok(result)
     }
@@ -137,9 +151,11 @@ impl wit::HostConnection for View<'_> {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let connection = self.connection(&handle)?;
-        let crossing = self.grants.boundaries.postgres.open();
+        let (connection, mut crossing) = self.crossing(&handle, &statement)?;
         let result = connection.execute(statement, params).await;
+        if let Ok(rows) = &result {
+            crossing.rows(*rows);
+        }
         crossing.close_with(&result, name_of);
         Ok(result)
     }
@@ -191,7 +207,7 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle))?;
+        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle, &statement))?;
         let begun = connection.query_stream(statement, params).await;
         crossing.close_with(&begun, name_of);
         let mut rows = match begun {
@@ -219,8 +235,11 @@ impl wit::HostConnectionWithStore<Ctx> for Postgres {
         statement: String,
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let (connection, crossing) = store.with(|mut store| store.get().crossing(&handle))?;
+        let (connection, mut crossing) = store.with(|mut store| store.get().crossing(&handle, &statement))?;
         let result = connection.execute(statement, params).await;
+        if let Ok(rows) = &result {
+            crossing.rows(*rows);
+        }
         crossing.close_with(&result, name_of);
         Ok(result)
     }

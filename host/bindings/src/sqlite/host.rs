@@ -8,6 +8,7 @@ use super::error::name_of;
 use super::stream::{Counted, Unread};
 use super::{Connection, Error, MAX_CONNECTIONS, QueryResult, RowResult, State, Value};
 use crate::producer::Producer;
+use crate::trace::Span;
 use crate::{Ctx, Grants};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -29,12 +30,14 @@ pub(super) struct View<'a> {
     pub table: &'a mut ResourceTable,
     pub grants: &'a Grants,
     pub state: &'a mut State,
+    /// Of the call.
+    pub span: &'a Span,
 }
 
 impl View<'_> {
     /// The parts of `ctx`.
     pub(super) fn of(ctx: &mut Ctx) -> View<'_> {
-        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite }
+        View { table: &mut ctx.table, grants: &ctx.grants, state: &mut ctx.sqlite, span: &ctx.call.span }
     }
 
     pub(super) fn open_label(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Handle>, Error>> {
@@ -69,8 +72,12 @@ impl View<'_> {
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<QueryResult, Error>> {
         let connection = self.connection(handle)?;
-        let crossing = self.grants.boundaries.sqlite.open();
+        let mut crossing = self.grants.boundaries.sqlite.open(self.span);
+        crossing.statement(&sql);
         let result = connection.execute(sql, params).await;
+        if let Ok(result) = &result {
+            crossing.rows(result.rows.len());
+        }
         crossing.close_with(&result, name_of);
         Ok(result)
     }
@@ -128,10 +135,11 @@ impl wit::HostConnectionWithStore<Ctx> for Sqlite {
         sql: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Rows, Error>> {
-        let (connection, crossing) = store.with(|mut store| {
+        let (connection, mut crossing) = store.with(|mut store| {
             let view = store.get();
-            wasmtime::error::Ok((view.connection(&handle)?, view.grants.boundaries.sqlite.open()))
+            wasmtime::error::Ok((view.connection(&handle)?, view.grants.boundaries.sqlite.open(view.span)))
         })?;
+        crossing.statement(&sql);
         let begun = connection.query_stream(sql, params).await;
         crossing.close_with(&begun, name_of);
         let mut rows = match begun {

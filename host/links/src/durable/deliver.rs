@@ -6,8 +6,10 @@
 use super::backoff::Backoff;
 use super::contract::{self, Verdict};
 use super::queue::{Key, Message, Queue, QueueError, kept};
+use super::schedule::{self, Scheduled};
 use super::{file, jetstream, watch};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::{Attribute, Parent, Span};
 use souk_codec::FunctionCodec;
 use souk_runtime::{Failure, Pool, vital};
 use std::sync::Arc;
@@ -30,13 +32,14 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Delivers what is in `queue` to `pools` until `stop`.
+    /// Delivers what is in `queue` to `pools` until `stop`, and stores there the calls of `schedules` when they are due.
     ///
     /// # Errors
     /// When the queue fails.
     pub async fn start<'a>(
         queue: &Queue,
         pools: impl Iterator<Item = &'a Arc<Pool>>,
+        schedules: &[Arc<Scheduled>],
         stop: CancellationToken,
     ) -> Result<Self, QueueError> {
         let workers: Vec<DeliveryWorker> = pools.filter_map(DeliveryWorker::of).collect();
@@ -46,6 +49,9 @@ impl Deliveries {
             Queue::JetStream(queue) => jetstream::deliver::start(queue, workers, &tasks, &stop).await?,
         }
         tasks.spawn(vital("the watch over durable messages", watch::run(queue.clone(), stop.clone())));
+        if !schedules.is_empty() {
+            tasks.spawn(vital("schedules", schedule::run(queue.clone(), schedules.to_vec(), stop.clone())));
+        }
         Ok(Deliveries { tasks, stop })
     }
 
@@ -141,19 +147,28 @@ impl DeliveryWorker {
 
     /// Calls the target and returns the outcome, also for a message that has used up its attempts.
     pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
-        let crossing = self.pool.deliveries().open();
-        let outcome = match self.attempt(message).await {
+        let parent = message.traceparent.as_deref().and_then(|parent| Parent::parse(parent, None));
+        let outer = self.pool.tracer().joined(parent);
+        let mut crossing = self.pool.deliveries().open(&outer);
+        crossing.name(|| format!("deliver {}#{}", message.key.interface, message.key.function));
+        crossing.note("messaging.message.id", || Attribute::text(message.id.as_str()));
+        crossing.note("souk.attempt", || Attribute::number(message.attempt));
+        crossing.note("souk.request.id", || Attribute::text(message.trace.as_str()));
+        let outcome = match self.attempt(message, crossing.place(&outer)).await {
             DeliveryOutcome::RetryLater { reason, uncounted: false } if message.attempt >= self.attempts => {
                 DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt))
             }
             outcome => outcome,
         };
+        if let DeliveryOutcome::RetryLater { reason, .. } | DeliveryOutcome::DeadLetter(reason) = &outcome {
+            crossing.fails(|| kept(reason));
+        }
         crossing.close(outcome.error());
         self.log(message, &outcome);
         outcome
     }
 
-    async fn attempt(&self, message: &Message) -> DeliveryOutcome {
+    async fn attempt(&self, message: &Message, span: Span) -> DeliveryOutcome {
         if message.attempt > self.attempts {
             let reason = message.reason.as_deref().unwrap_or("unknown");
             return DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
@@ -169,8 +184,11 @@ impl DeliveryWorker {
                 ));
             }
         };
-        let context =
-            CallContext { hops: message.hops, ..CallContext::new(message.trace.as_str(), self.pool.call_deadline()) };
+        let context = CallContext {
+            hops: message.hops,
+            span,
+            ..CallContext::new(message.trace.as_str(), self.pool.call_deadline())
+        };
         match self.pool.call(handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {
                 Verdict::Done => DeliveryOutcome::Delivered,

@@ -1,19 +1,22 @@
 //! The caller's side of a durable link: a call that becomes a message.
 
+use super::delay::FunctionDelay;
 use super::log_throttle::LogThrottle;
 use super::queue::{Key, NewMessage, Published, Queue};
 use super::{MAX_ARGUMENTS_BYTES, contract};
-use crate::check::LinkTypeError;
+use crate::check::{LinkTypeError, Mismatch};
 use crate::import::{Import, LinkError, define};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Attribute;
 use souk_codec::FunctionCodec;
+use souk_manifest::Delay;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{Linker, Val};
 
-/// Connects `import` of the component `caller` to the queue.
+/// Connects `import` of the component `caller` to the queue; messages are delivered after `delay`.
 ///
 /// # Errors
 /// When the exporter lacks a function, or a function is none that a durable link can have.
@@ -23,12 +26,21 @@ pub fn link(
     caller: &Arc<str>,
     queue: &Queue,
     boundaries: &Boundaries,
+    delay: &Delay,
 ) -> Result<(), LinkError> {
     let functions = import.functions()?;
+    if let Delay::Chosen(parameter) = delay
+        && !functions.iter().any(|function| function.ty.params().any(|(name, _)| name == parameter))
+    {
+        let message = format!("no function has the parameter `{parameter}`, which is to say when a call is made");
+        let fix = "let `deliver_at` name a parameter of type `u64`, or write `after = \"30m\"`";
+        return Err(LinkTypeError::new(import.interface, "*", Mismatch::new(message, fix)).into());
+    }
     let log_throttle = Arc::new(LogThrottle::default());
     let mut instance = import.instance(linker)?;
     for function in functions {
         contract::check(import.interface, &function.name, &function.ty)?;
+        let delay = FunctionDelay::of(delay, import.interface, &function.name, &function.ty)?;
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
         let target = import.target.component();
@@ -42,6 +54,7 @@ pub fn link(
             },
             caller: caller.clone(),
             codec,
+            delay,
             queue: queue.clone(),
             log_throttle: log_throttle.clone(),
         });
@@ -63,6 +76,7 @@ struct Link {
     key: Key,
     caller: Arc<str>,
     codec: FunctionCodec,
+    delay: FunctionDelay,
     queue: Queue,
     log_throttle: Arc<LogThrottle>,
     /// What a message crosses on its way to the queue.
@@ -78,22 +92,27 @@ impl Link {
             tracing::warn!(component = %self.caller, trace = %trace, "too many hops on the way to `{target}`");
             return contract::reject(format!("{target} was reached through too many calls; a loop is likely"));
         };
-        let arguments = match self.arguments(params) {
-            Ok(arguments) => arguments,
+        let (due, arguments) = match self.delay.due(params).and_then(|due| Ok((due, self.arguments(params)?))) {
+            Ok(read) => read,
             Err(message) => {
                 tracing::warn!(component = %self.caller, trace = %trace, "a message for `{target}`: {message}");
                 return contract::reject(message);
             }
         };
+        let mut crossing = self.stored.open(&context.span);
         let message = NewMessage {
             key: self.key.clone(),
             caller: self.caller.clone(),
             trace: trace.clone(),
+            traceparent: crossing.place(&context.span).traceparent(),
             hops: next.hops,
+            due,
             arguments,
         };
-        let crossing = self.stored.open();
         let published = self.queue.publish(message, context.deadline).await;
+        if let Ok(Published::Stored(id)) = &published {
+            crossing.note("messaging.message.id", || Attribute::text(id.as_str()));
+        }
         crossing.close(match &published {
             Ok(Published::Stored(_)) => None,
             Ok(Published::Full) => Some("full"),

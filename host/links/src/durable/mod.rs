@@ -38,6 +38,7 @@
 
 mod backoff;
 mod contract;
+mod delay;
 mod deliver;
 mod file;
 mod jetstream;
@@ -45,6 +46,7 @@ mod link;
 mod log_throttle;
 pub mod operator;
 mod queue;
+mod schedule;
 mod watch;
 
 pub(crate) use contract::{is_delivery, reject};
@@ -55,6 +57,7 @@ pub use link::link;
 pub(crate) use log_throttle::LogThrottle;
 pub(crate) use queue::{Key, NewMessage, Published};
 pub use queue::{Queue, QueueError, Stats};
+pub use schedule::{ScheduleError, Scheduled};
 
 use souk_manifest::limits::FixedLimit;
 use souk_runtime::Exported;
@@ -75,6 +78,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     [
         [FIXED_LIMITS, deliver::FIXED_LIMITS, watch::FIXED_LIMITS, operator::FIXED_LIMITS, log_throttle::FIXED_LIMITS]
             .concat(),
+        schedule::fixed_limits(),
         file::fixed_limits(),
         jetstream::fixed_limits(),
     ]

@@ -25,6 +25,9 @@ pub enum QueueError {
     /// A message was deleted at the moment in which its delivery began.
     #[error("message {0} is deleted, but a delivery of it began at the same moment: that one may still be applied")]
     DeliveryBegan(Arc<str>),
+    /// The host's clock is ahead of that of the NATS servers by so many milliseconds, or behind.
+    #[error("this host's clock is {} ms {} that of the NATS servers", .0.unsigned_abs(), if *.0 > 0 { "ahead of" } else { "behind" })]
+    Clock(i64),
     /// The host is stopping, or its writer thread has died.
     #[error("the queue of messages is closed: the host is stopping, or must be started again")]
     Stopped,
@@ -41,6 +44,9 @@ impl QueueError {
             QueueError::Nats(_) => jetstream::FIX,
             QueueError::Full(_) => "drop messages, or raise the limit `durable_bytes` and start the hosts again",
             QueueError::DeliveryBegan(_) => "look at the component's data; it is not delivered once more",
+            QueueError::Clock(_) => {
+                "let a time service (chrony, systemd-timesyncd) set the clocks of all hosts and NATS servers"
+            }
             QueueError::Stopped => "start the host again",
         }
     }
@@ -72,8 +78,12 @@ pub struct NewMessage {
     pub caller: Arc<str>,
     /// The call's trace id.
     pub trace: Arc<str>,
+    /// Its place in the trace of requests, as the header has it.
+    pub traceparent: Option<String>,
     /// The links that the call has crossed, this one included.
     pub hops: u8,
+    /// When it is delivered first, in milliseconds since 1970; at once where it does not say.
+    pub due: Option<i64>,
     /// The arguments as JSON.
     pub arguments: String,
 }
@@ -100,6 +110,8 @@ pub struct Message {
     pub caller: String,
     /// The trace id of that call.
     pub trace: String,
+    /// The call's place in the trace of requests; none where it had none, or an older release has stored it.
+    pub traceparent: Option<String>,
     /// The links that the call has crossed.
     pub hops: u8,
     /// Which attempt this is, from 1.

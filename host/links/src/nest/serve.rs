@@ -213,7 +213,8 @@ impl Served {
     }
 
     async fn call(&self, (params, _reservation): Params, trace: &Arc<str>) -> Result<Answer, Refusal> {
-        let context = CallContext::new(trace.clone(), self.pool.call_deadline());
+        let span = self.pool.tracer().root(None);
+        let context = CallContext { span, ..CallContext::new(trace.clone(), self.pool.call_deadline()) };
         match self.pool.call(self.position, &params, context).await {
             Ok(results) => match self.function.outcome(&results) {
                 Ok(answer) => Ok(answer),
@@ -237,7 +238,15 @@ impl Served {
         if arguments.len() > MAX_ARGUMENTS_BYTES {
             return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS_BYTES} bytes")));
         }
-        let message = NewMessage { key: key.clone(), caller: "nest".into(), trace: trace.clone(), hops: 0, arguments };
+        let message = NewMessage {
+            key: key.clone(),
+            caller: "nest".into(),
+            trace: trace.clone(),
+            traceparent: None,
+            hops: 0,
+            due: None,
+            arguments,
+        };
         let deadline = Instant::now() + self.pool.call_deadline();
         let (cause, fix) = match queue.publish(message, deadline).await {
             Ok(Published::Stored(id)) => {

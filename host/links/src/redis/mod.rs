@@ -81,7 +81,8 @@ impl Channel {
         let Ok(_slot) = self.slots.acquire().await else { return };
         let message = Val::List(payload.into_iter().map(Val::U8).collect());
         let trace: Arc<str> = Uuid::now_v7().to_string().into();
-        let context = CallContext::new(trace.clone(), self.pool.call_deadline());
+        let span = self.pool.tracer().root(None);
+        let context = CallContext { span, ..CallContext::new(trace.clone(), self.pool.call_deadline()) };
         let (component, channel) = (self.pool.component(), &self.name);
         match self.pool.call(self.function, &[message], context).await {
             Ok(values) => {

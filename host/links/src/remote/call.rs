@@ -10,6 +10,7 @@ use async_nats::{Client, Message, StatusCode, Subject};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::{Attribute, Span};
 use souk_nats::{ALLOW, Nats, NatsError, Outage};
 use souk_runtime::{CallError, Failure};
 use std::collections::HashMap;
@@ -77,6 +78,14 @@ impl Target {
         Target { function: Some(Arc::new(expected)), ..Target::of(remote, component, subject, idempotent) }
     }
 
+    /// What is called, for a trace.
+    fn name(&self) -> String {
+        match &self.function {
+            Some(expected) => format!("{}#{}", expected.function.interface, expected.function.name),
+            None => format!("HTTP to {}", self.component),
+        }
+    }
+
     /// HTTP requests for `component`; `idempotent` as for [`Target::function`].
     pub(super) fn http(remote: &Remote, component: &Arc<str>, idempotent: bool) -> Self {
         Target::of(remote, component, remote.nats().subjects().http(component).into(), idempotent)
@@ -139,6 +148,25 @@ impl Remote {
     /// # Errors
     /// When no host took it, it failed there, or `context`'s deadline passed; never later than that.
     pub async fn call(
+        &self,
+        target: &Target,
+        caller: &str,
+        payload: Bytes,
+        context: &CallContext,
+    ) -> Result<Bytes, CallError> {
+        if !context.span.is_recorded() {
+            return self.answered(target, caller, payload, context).await;
+        }
+        let mut context = context.clone();
+        let mut leaving = Span::leave(&mut context, &target.name());
+        leaving.note("souk.link", || Attribute::text("remote"));
+        leaving.note("souk.callee", || Attribute::text(&*target.component));
+        let answer = Box::pin(self.answered(target, caller, payload, &context)).await;
+        leaving.end(answer.as_ref().err().map(|error| error.failure.key()));
+        answer
+    }
+
+    async fn answered(
         &self,
         target: &Target,
         caller: &str,

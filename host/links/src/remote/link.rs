@@ -7,7 +7,9 @@ use crate::check::LinkTypeError;
 use crate::import::{Import, LinkError, define};
 use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
+use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Span;
 use souk_codec::FunctionCodec;
 use souk_manifest::limits::ByteSize;
 use souk_runtime::{CallError, Failure};
@@ -27,6 +29,8 @@ pub struct Linked<'a> {
     pub call_bytes: ByteSize,
     /// Whether a function of the exporter's interface may be called twice.
     pub idempotent: &'a dyn Fn(&str) -> bool,
+    /// Where calls are measured.
+    pub boundaries: &'a Boundaries,
 }
 
 /// Connects `import` to the hosts that run the component which answers it. Returns the functions, as
@@ -46,6 +50,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?
             .within(linked.call_bytes.as_u64());
+        let called = format!("{}#{}", import.export, function.name);
         let link = Arc::new(Link {
             remote: linked.remote.clone(),
             caller: linked.caller.clone(),
@@ -58,11 +63,14 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             call_deadline: linked.call_deadline,
             codec,
             unavailable,
+            boundary: linked.boundaries.links(linked.caller, import.target.component(), &called),
         });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
+                let crossing = link.boundary.open(&Span::default());
                 let outcome = link.call(&context, params).await;
+                crossing.close_with(&outcome, |error| error.failure.key());
                 write_results(outcome, link.unavailable.as_ref(), results, &context)
             })
         })
@@ -79,6 +87,8 @@ struct Link {
     call_deadline: Duration,
     codec: FunctionCodec,
     unavailable: Option<Unavailable>,
+    /// What a call crosses on its way.
+    boundary: Boundary,
 }
 
 impl Link {

@@ -20,6 +20,7 @@
 //! | `Souk-Timeout` | milliseconds that were left when it was sent; the component's `call_deadline` |
 //! | `Souk-Deadline` | the same as milliseconds since 1970: a call is not started more than [`MAX_CLOCK_SKEW`] past it; it is |
 //! | `Souk-Trace` | the trace id; a new one |
+//! | `traceparent`, `tracestate` | the call's place in the trace of requests; none |
 //! | `Souk-Hops` | links crossed so far, at most [`MAX_HOPS`](souk_bindings::call::MAX_HOPS); 1 |
 //! | `Souk-Draw` | which version of each component the tree of calls sees while one is tried out, below 10,000; drawn anew |
 //! | `Souk-Caller` | the component that calls, for logs; `-` |
@@ -67,6 +68,7 @@ mod hosts;
 pub mod http;
 mod inbox;
 mod link;
+mod listing;
 pub(crate) mod memory_budget;
 mod micro;
 mod peers;
@@ -82,6 +84,7 @@ mod tests;
 
 pub use call::{Remote, Target};
 pub use link::{Linked, link};
+pub use listing::{ListedHost, hosts as listed_hosts};
 pub use micro::is_served;
 pub(crate) use peers::WIRE_VERSION;
 pub use peers::{PeerError, Presence, agree};
@@ -129,6 +132,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         http::FIXED_LIMITS,
         peers::FIXED_LIMITS,
         clocks::FIXED_LIMITS,
+        listing::FIXED_LIMITS,
         micro::FIXED_LIMITS,
         served::FIXED_LIMITS,
     ]

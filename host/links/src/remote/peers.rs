@@ -42,6 +42,8 @@ souk_manifest::fixed_limits! {
 pub(crate) const WIRE_VERSION: &str = "2";
 /// Under which key a host says it.
 const WIRE: &str = "wire";
+/// Under which key a host names the components that it runs, with commas between them.
+pub(super) const RUNS: &str = "runs";
 
 /// A host speaks another version of the wire.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +113,9 @@ fn said(application: &Application) -> HashMap<String, String> {
         (key(component), format!("{state}: {variable}"))
     };
     let wire = (WIRE.to_owned(), WIRE_VERSION.to_owned());
-    application.conditional.iter().map(said).chain([wire]).collect()
+    let runs: Vec<&str> = application.here().map(|component| component.name.as_str()).collect();
+    let runs = (RUNS.to_owned(), runs.join(","));
+    application.conditional.iter().map(said).chain([wire, runs]).collect()
 }
 
 /// Asks the hosts that are there whether they speak the same version of the wire and the same components are off at them,

@@ -254,7 +254,9 @@ impl Host {
             Ok(envelope) => {
                 trace = envelope.context.trace.clone();
                 let most = self.nats.client().max_payload();
-                let outcome = self.perform(endpoint, payload, &mut reservation, envelope.context, &reply).await;
+                let span = endpoint.pool.tracer().joined(envelope.parent);
+                let context = CallContext { span, ..envelope.context };
+                let outcome = self.perform(endpoint, payload, &mut reservation, context, &reply).await;
                 let outcome = outcome.and_then(|answer| match answer.len() > most {
                     false => Ok(answer),
                     true => Err(too_large(component, most)),

@@ -7,6 +7,7 @@ use super::MAX_CLOCK_SKEW;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use souk_bindings::call::{CallContext, DRAWS, MAX_HOPS};
+use souk_bindings::trace::Parent;
 use souk_runtime::Failure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ const TRACE: HeaderName = HeaderName::from_static("Souk-Trace");
 const HOPS: HeaderName = HeaderName::from_static("Souk-Hops");
 const DRAW: HeaderName = HeaderName::from_static("Souk-Draw");
 const CALLER: HeaderName = HeaderName::from_static("Souk-Caller");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const WORKING: HeaderName = HeaderName::from_static("Souk-Working");
 
 souk_manifest::fixed_limits! {
@@ -38,6 +41,8 @@ pub(super) struct Envelope {
     pub caller: String,
     /// Its deadline, trace and hops, as they count here.
     pub context: CallContext,
+    /// Its place in the trace of requests.
+    pub parent: Option<Parent>,
 }
 
 /// Milliseconds since 1970.
@@ -66,6 +71,12 @@ pub(super) fn call(id: &str, caller: &str, context: &CallContext) -> HeaderMap {
     headers.insert(HOPS, HeaderValue::from(u64::from(context.hops)));
     headers.insert(DRAW, HeaderValue::from(u64::from(context.draw)));
     headers.insert(CALLER, value(caller));
+    if let Some(parent) = context.span.traceparent() {
+        headers.insert(TRACEPARENT, value(&parent));
+        if let Some(state) = context.span.tracestate() {
+            headers.insert(TRACESTATE, value(state));
+        }
+    }
     headers
 }
 
@@ -97,6 +108,7 @@ pub(super) fn read(headers: Option<&HeaderMap>, most: Duration) -> Result<Envelo
         id: text(CALL).filter(|id| is_plain(id)).map(str::to_owned),
         caller: text(CALLER).filter(|name| is_plain(name)).unwrap_or("-").to_owned(),
         context: CallContext { hops, draw, ..drawn },
+        parent: text(TRACEPARENT).and_then(|parent| Parent::parse(parent, text(TRACESTATE))),
     })
 }
 
@@ -184,6 +196,17 @@ mod tests {
         assert_eq!((envelope.id, envelope.caller.as_str(), envelope.context.hops), (None, "-", 1));
         assert!(envelope.context.remaining() <= MOST && envelope.context.remaining() > MOST / 2);
         assert!(envelope.context.trace.starts_with("nats-"));
+    }
+
+    #[test]
+    fn a_call_brings_its_place_in_the_trace_and_what_is_none_is_left_out() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let known = Parent::parse(parent, Some("vendor=1"));
+        let span = souk_bindings::trace::Tracer::sampled(1.0, true).joined(known.clone());
+        let context = CallContext { span, ..CallContext::new("t", MOST) };
+        assert_eq!(read(Some(&call("c", "caller", &context)), MOST).unwrap().parent, known);
+        assert!(read(Some(&call("c", "caller", &CallContext::new("t", MOST))), MOST).unwrap().parent.is_none());
+        assert!(read(Some(&with(&[("traceparent", "00-nonsense")])), MOST).unwrap().parent.is_none());
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl FixedLimit {
 
 /// Every fixed limit of manifests, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [crate::nats::FIXED_LIMITS, crate::postgres::FIXED_LIMITS].concat()
+    [crate::nats::FIXED_LIMITS, crate::postgres::FIXED_LIMITS, crate::schedule::FIXED_LIMITS].concat()
 }
 
 /// Declares a module's constants that bound something, and the table of them.

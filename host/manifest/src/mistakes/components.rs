@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// A durable dependency with `more`.
+fn durable(more: &str, message: &'static str, fix: &'static str) -> Mistake {
+    let entry = format!("tool.souk.durable = [{{ interface = \"n:p/i\", {more} }}]\n");
+    in_component(&(entry + &dependency("{ component = \"b\" }")), 8, message, fix)
+}
+
+/// A schedule of the keys `keys`, the first of which stands in line 9.
+fn schedule(keys: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
+    in_component(&format!("[[component.a.tool.souk.schedule]]\n{keys}"), line, message, fix)
+}
+
 pub(super) fn mistakes() -> Vec<Mistake> {
     vec![
         in_component("sqlite_database = [\"orders\"]", 8, "unknown key `sqlite_database`", "`sqlite_databases`"),
@@ -57,6 +68,21 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         in_component("tool.souk.migrations = \"none\"", 8, "`none` does not exist", "make the folder"),
         in_component("tool.souk.migrations = \"spin.toml\"", 8, "is a file", "name the folder"),
         in_component(
+            "tool.souk = { migrations = \".\", retired = [\"2\"] }",
+            8,
+            "`2` in `retired` is not the number of a migration",
+            "four digits",
+        ),
+        in_component("tool.souk.retired = [\"0002\"]", 8, "`retired` is about migrations", "add `migrations`"),
+        in_component("tool.souk = { migrations = \".\", seed = { } }", 8, "has no `folder`", "folder ="),
+        in_component("tool.souk.seed = { folder = \".\" }", 8, "a seed goes into tables", "add `migrations`"),
+        in_component(
+            "tool.souk = { migrations = \".\", seed = { folder = \"none\" } }",
+            8,
+            "the folder of the seed `none` does not exist",
+            "make the folder",
+        ),
+        in_component(
             "tool.souk.durable = [\"n:p/i\"]",
             8,
             "`n:p/i` in `durable` is not a dependency",
@@ -77,6 +103,29 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             8,
             "`n:p` is in `remote` and, as `n:p/i`, in `durable`",
             "take it out of one",
+        ),
+        in_component(
+            "tool.souk.durable = [7]",
+            8,
+            "`durable` must be a list of strings or tables",
+            "write a list of strings or tables",
+        ),
+        durable("after = \"30m\", deliver_at = \"when\"", "has both `after` and `deliver_at`", "keep one"),
+        durable("after = \"10ms\"", "`after` is not between 1s and 366days", "after = \"30m\""),
+        durable("before = \"1s\"", "unknown key `before`", "known here: after, deliver_at, interface"),
+        schedule("name = \"x\"\nevery = \"1s\"", 8, "has no `call`", "#function"),
+        schedule("name = \"x\"\ncall = \"n:p#f\"\nevery = \"1s\"", 10, "it names no interface", "#function"),
+        schedule("name = \"x\"\ncall = \"n:p/i\"\nevery = \"1s\"", 10, "it names no function", "#function"),
+        schedule("name = \"a_b\"\ncall = \"n:p/i#f\"\nevery = \"1s\"", 9, "cannot be a schedule's name", "kebab-case"),
+        schedule("name = \"x\"\ncall = \"n:p/i#f\"", 8, "has neither `cron` nor `every`", "cron = "),
+        schedule("name = \"x\"\ncall = \"n:p/i#f\"\nevery = \"1s\"\ncron = \"* * * * *\"", 11, "has both", "keep one"),
+        schedule("name = \"x\"\ncall = \"n:p/i#f\"\ncron = \"daily\"", 11, "`daily` is not a cron pattern", "UTC"),
+        schedule("name = \"x\"\ncall = \"n:p/i#f\"\nevery = \"1.5\"", 11, "not a duration", "every = \"30m\""),
+        schedule(
+            "name = \"x\"\ncall = \"n:p/i#f\"\nevery = \"1s\"\nmissed = \"once\"",
+            12,
+            "`missed` must be \"skip\", \"last\" or \"all\"",
+            "missed = \"last\"",
         ),
         in_component("tool.souk.idempotent = [\"n:p\"]", 8, "`n:p` in `idempotent` is neither", "#function"),
         in_component("tool.souk.idempotent = [\"n:p/i#\"]", 8, "names no function after its `#`", "#function"),

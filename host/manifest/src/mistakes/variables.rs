@@ -55,6 +55,31 @@ pub(super) fn mistakes() -> Vec<Mistake> {
         generated("v = { generate = \"uuid\" }", "v = { required = true }", "`generate = \"uuid\"`", "\"url\""),
         generated("v = { generate = true }", "v = { required = true }", "`generate` must be a string", "quotes"),
         generated("v = { generat = \"url\" }", "v = { required = true }", "unknown key `generat`", "`generate`"),
+        generated(
+            "v = { one_of = [] }",
+            "v = { default = \"\" }",
+            "`one_of` of variable `v` has no value",
+            "one_of = [\"usd\"",
+        ),
+        generated("v = { one_of = \"a\" }", "v = { default = \"a\" }", "`one_of` must be", "[\"...\"]"),
+        generated(
+            "curency = { one_of = [\"a\"] }",
+            "currency = { default = \"a\" }",
+            "names the variable `curency`, which is not declared",
+            "did you mean `currency`?",
+        ),
+        generated(
+            "v = { one_of = [\"a\"], generate = \"url\" }",
+            "v = { required = true }",
+            "`v` is generated, so it has no `one_of`",
+            "keep one",
+        ),
+        generated(
+            "v = { one_of = [\"a\", \"b\"] }",
+            "v = { default = \"c\" }",
+            "variable `v` is \"c\", which is not one of the values",
+            "set SPIN_VARIABLE_V to `a`, `b`",
+        ),
         generated("v = {}", "v = { required = true }", "has no `generate`", "generate = \"secret\""),
         generated("v = \"url\"", "v = { required = true }", "`v` must be a table", "table"),
         generated(

@@ -27,6 +27,7 @@ pub(super) fn app(manifest: &str) -> App {
         name: None,
         manifest: dir.path().join("spin.toml"),
         runtime_config: None,
+        operator: None,
         environment: Vec::new(),
         process_env: BTreeMap::new(),
         nats: Vec::new(),

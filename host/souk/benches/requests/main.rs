@@ -138,12 +138,12 @@ fn rows() {
             .env("SPIN_VARIABLE_STRIPE_API_URL", format!("http://{}", provider.address));
         command
     };
-    let store = Server::start(with_provider("store"));
+    let store = Server::start(server::seeded(with_provider("store")));
     let mut command = with_provider("postgres");
     command.env("SPIN_VARIABLE_ORDERS_DATABASE_URL", &url).env("SPIN_VARIABLE_PRODUCTS_DATABASE_URL", &url);
-    let on_postgres = Server::start(command);
+    let on_postgres = Server::start(server::seeded(command));
     let probe = Server::start(souk("probe", &state.path().join("probe")));
-    // The native server reads the rows that the migrations of the store have made.
+    // The native server reads the tables and rows that the store has made.
     let products = state.path().join("store/sqlite/products.db");
     let native = Server::start(native::command(&products, &state.path().join("native"), &url, &provider.address));
     let ours = register(&store, &LOGIN.replace('{', r#"{"name":"Bench","#));

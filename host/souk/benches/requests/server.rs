@@ -46,6 +46,14 @@ pub(crate) fn souk(app: &str, state: &Path) -> Command {
     command
 }
 
+/// The same, once the examples are in: beside a key for payments no start puts them in by itself.
+pub(crate) fn seeded(up: Command) -> Command {
+    let mut seed = Command::new(up.get_program());
+    seed.arg("seed").args(up.get_args().skip(3)).envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert!(seed.stdout(Stdio::null()).status().unwrap().success(), "souk seed");
+    up
+}
+
 impl Server {
     /// Starts the process and waits for the address that it prints.
     pub(crate) fn start(mut command: Command) -> Self {

@@ -3,13 +3,13 @@
 use super::access::{self, Asker, Door, Right};
 use super::call::{CallRequest, call, list};
 use super::problem::Problem;
+use super::request::{self, RequestOfOwn};
 use super::routes::{self, Action, parameter};
 use super::serve::MAX_MESSAGE_BYTES;
 use super::sessions::SESSION_TTL;
-use super::{Admin, console, deployments, facts, messages};
+use super::{Admin, console, deployments, facts, map, messages, traces};
 use crate::fetch::MAX_COMPONENT_BYTES;
 use crate::http::ADMIN_COOKIE as COOKIE;
-use crate::usage;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -123,7 +123,7 @@ impl Asked<'_> {
         let Asked { admin, door, asker, head, body } = self;
         let query = |key| parameter(head.uri.query(), key);
         match action {
-            Action::Console(file) => Ok(console::answer(file)),
+            Action::Console => console::answer(&id),
             Action::Live => Ok(text("ok\n")),
             Action::Ready => {
                 let report = admin.readiness.report(false);
@@ -160,6 +160,8 @@ impl Asked<'_> {
                 json(&serde_json::json!({ "code": code, "url": url }))
             }
             Action::Application => json(&facts::application(admin)),
+            Action::Hosts => json(&facts::hosts(admin).await),
+            Action::Map => json(&map::map(admin)),
             Action::Components => json(&facts::components(admin)),
             Action::Functions => json(&list(&admin.app).await),
             Action::ListMessages => {
@@ -174,7 +176,11 @@ impl Asked<'_> {
                 }
                 json(&event)
             }
-            Action::Budgets => json(&usage::of(&admin.app)),
+            Action::ListTraces => json(&traces::list(admin.app.boundaries().tracer(), head.uri.query())?),
+            Action::ShowTrace => {
+                let with_values = asker.right >= Right::Full;
+                json(&traces::one(admin.app.boundaries().tracer(), &id, with_values)?)
+            }
             Action::Limits => json(&facts::limits(admin)),
             Action::Log => {
                 let number = |key| query(key).and_then(|value| value.parse::<u64>().ok());
@@ -182,6 +188,7 @@ impl Asked<'_> {
             }
             Action::Versions => json(&deployments::versions(&admin.app, head.uri.query())?),
             Action::Call
+            | Action::Request
             | Action::RetryMessage
             | Action::DropMessage
             | Action::RetryDead
@@ -204,6 +211,11 @@ impl Asked<'_> {
                 let request: CallRequest = read(body, MAX_MESSAGE_BYTES).await?;
                 note(&format!("call {} of {}", logged(&request.function), logged(&request.component)));
                 json(&call(&admin.app, request).await?)
+            }
+            Action::Request => {
+                let request: RequestOfOwn = read(body, MAX_MESSAGE_BYTES).await?;
+                note(&format!("request {} {}", logged(&request.method), logged(request.path_alone())));
+                json(&request::send(admin, request).await?)
             }
             Action::Deploy => {
                 let file = read_bytes(body, MAX_COMPONENT_BYTES as usize).await?;

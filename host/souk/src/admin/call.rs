@@ -54,6 +54,9 @@ pub struct Listed {
     /// The release of WASI that the component speaks, where that is known.
     #[serde(default)]
     pub wasi: Option<String>,
+    /// The types of its parameters and result, for a form; of functions on this host that can be called by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<serde_json::Value>,
 }
 
 /// Makes the call in this process.
@@ -71,7 +74,7 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
         if let Some(declared) = app.application().components.get(&component) {
             let call = CallRequest { component, function, arguments };
             return match app.remote() {
-                Some(remote) => call_remote(remote, declared, call).await,
+                Some(remote) => call_remote(app, remote, declared, call).await,
                 None => Err(Problem::unavailable(format_args!(
                     "component `{}` runs on another host\n  fix: name the NATS that the hosts share, `--nats nats://HOST:4222`",
                     declared.name
@@ -111,14 +114,19 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| Problem::bad(format_args!("the arguments of {function}: {e}\n  fix: it is {}", line(called))))?;
-    let values = pool.call(position, &params, context(pool.call_deadline())).await;
+    let values = pool.call(position, &params, context(app, pool.call_deadline())).await;
     let values = values.map_err(|e| Problem::new(status_of(e.failure), &e))?;
     let json = codec.encode_results(&values).map_err(|e| unreadable(&function, &e))?;
     reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)
 }
 
 /// Makes a call to a component on another host: what it offers, that host says, and the arguments go there as they are.
-async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -> Result<CallReply, Problem> {
+async fn call_remote(
+    app: &App,
+    remote: &Remote,
+    declared: &Component,
+    call: CallRequest,
+) -> Result<CallReply, Problem> {
     let CallRequest { component, function, arguments } = call;
     let served = ServedFunction::of(remote.nats(), &component).await.map_err(|why| match why {
         Unanswered::Nobody => Problem::unavailable(format_args!(
@@ -143,7 +151,7 @@ async fn call_remote(remote: &Remote, declared: &Component, call: CallRequest) -
     let idempotent = declared.idempotent.iter().any(|entry| entry.covers(&called.interface, &called.name));
     let target = Target::function(remote, &component.into(), CalledFunction::clone(called), idempotent);
     let arguments = Bytes::copy_from_slice(arguments.get().as_bytes());
-    let answer = remote.call(&target, "-", arguments, &context(declared.limits.call_deadline)).await;
+    let answer = remote.call(&target, "-", arguments, &context(app, declared.limits.call_deadline)).await;
     let answer = answer.map_err(|error| match error.failure {
         Failure::Mismatch => {
             Problem::bad(format_args!("the arguments of {function} do not fit\n  fix: it is {}", called.signature))
@@ -169,8 +177,9 @@ fn unreadable(function: &str, error: &dyn std::fmt::Display) -> Problem {
 }
 
 /// The context of a call by hand.
-fn context(timeout: Duration) -> CallContext {
-    CallContext::new(format!("call-{}", Uuid::now_v7().simple()), timeout)
+fn context(app: &App, timeout: Duration) -> CallContext {
+    let span = app.boundaries().tracer().root(None);
+    CallContext { span, ..CallContext::new(format!("call-{}", Uuid::now_v7().simple()), timeout) }
 }
 
 /// The reply of a call whose value is `json`.
@@ -199,15 +208,17 @@ fn callable(functions: &[Function]) -> impl Iterator<Item = &Function> {
 /// What is listed of a component of this host.
 fn list_local(component: &str, compiled: &Compiled) -> Vec<Listed> {
     let wasi = compiled.wasi.map(str::to_owned);
-    let listed = |interface: &str, signature: String| Listed {
+    let listed = |interface: &str, signature: String, form| Listed {
         component: component.to_owned(),
         interface: interface.to_owned(),
         signature,
         remote: false,
         wasi: wasi.clone(),
+        form,
     };
-    let http = compiled.exported.http().then(|| listed("", "answers HTTP requests".to_owned()));
-    let functions = callable(&compiled.exported.functions).map(|f| listed(&f.interface, line(f)));
+    let http = compiled.exported.http().then(|| listed("", "answers HTTP requests".to_owned(), None));
+    let form = |f: &Function| FunctionCodec::of(&f.ty).ok().map(|codec| codec.form());
+    let functions = callable(&compiled.exported.functions).map(|f| listed(&f.interface, line(f), form(f)));
     http.into_iter().chain(functions).collect()
 }
 
@@ -243,6 +254,7 @@ async fn list_remote(remote: &Remote, component: &str) -> Vec<Listed> {
         signature: f.signature.clone(),
         remote: true,
         wasi: None,
+        form: None,
     });
     listed.collect()
 }
@@ -255,5 +267,6 @@ fn nobody(component: &str) -> Listed {
         signature: "no host that runs it answers now".to_owned(),
         remote: true,
         wasi: None,
+        form: None,
     }
 }

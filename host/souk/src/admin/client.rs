@@ -3,6 +3,7 @@
 use super::call::{CallReply, CallRequest, Listed};
 use super::problem::Problem;
 use super::serve::MAX_MESSAGE_BYTES;
+use super::traces::{TraceLine, TraceTree};
 use crate::app::deploy::{Deployed, Reloaded, VersionFacts};
 use crate::usage::Used;
 use bytes::Bytes;
@@ -32,6 +33,11 @@ pub struct TokenValues {
 
 fn of_component(component: &str) -> String {
     format!("/v1/components/{}", utf8_percent_encode(component, NON_ALPHANUMERIC))
+}
+
+#[derive(Deserialize)]
+struct Budgets {
+    budgets: Vec<Used>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +104,27 @@ impl RunningHost {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn budgets(&mut self) -> anyhow::Result<Vec<Used>> {
-        self.ask(Method::GET, "/v1/budgets", Vec::new()).await
+        let Budgets { budgets } = self.ask(Method::GET, "/v1/limits", Vec::new()).await?;
+        Ok(budgets)
+    }
+
+    /// The traces that the host has, of those that `query` asks for.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn traces(&mut self, query: &[(&str, String)]) -> anyhow::Result<Vec<TraceLine>> {
+        let pair = |(key, value): &(&str, String)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+        let query: Vec<String> = query.iter().map(pair).collect();
+        self.ask(Method::GET, &format!("/v1/traces?{}", query.join("&")), Vec::new()).await
+    }
+
+    /// One trace.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn trace(&mut self, id: &str) -> anyhow::Result<TraceTree> {
+        let path = format!("/v1/traces/{}", utf8_percent_encode(id, NON_ALPHANUMERIC));
+        self.ask(Method::GET, &path, Vec::new()).await
     }
 
     /// Lets the host make new tokens.

@@ -1,5 +1,7 @@
-//! The page of the administration listener: files that are a part of the program, and load nothing from elsewhere.
+//! The console: files that are a part of the program, and load nothing from elsewhere. There is no build step: what is in
+//! `host/souk/console` is what a browser gets.
 
+use super::problem::Problem;
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use http::{HeaderValue, Response};
@@ -9,25 +11,73 @@ use http_body_util::Full;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-/// A file of the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum File {
-    Page,
-    Script,
-    Style,
+/// A file: its name in `/console/`, and its text.
+struct File(&'static str, &'static str);
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { &[$(File($name, include_str!(concat!("../../console/", $name)))),*] };
 }
 
-/// The answer with `file`.
-pub(super) fn answer(file: File) -> Response<Full<Bytes>> {
-    let (kind, text) = match file {
-        File::Page => ("text/html; charset=utf-8", include_str!("../../console/index.html")),
-        File::Script => ("text/javascript; charset=utf-8", include_str!("../../console/console.js")),
-        File::Style => ("text/css; charset=utf-8", include_str!("../../console/console.css")),
+/// The page is the first one.
+static FILES: &[File] = files![
+    "index.html",
+    "console.css",
+    "console.js",
+    "api.js",
+    "dom.js",
+    "explorer.js",
+    "form.js",
+    "limits.js",
+    "log.js",
+    "map.js",
+    "messages.js",
+    "openapi.js",
+    "rates.js",
+    "readiness.js",
+    "traces.js",
+    "versions.js",
+];
+
+/// The answer with the file `name`; with the page where it is empty.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn answer(name: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    let name = if name.is_empty() { "index.html" } else { name };
+    let file = FILES.iter().find(|file| file.0 == name);
+    let File(name, text) = file.ok_or_else(|| Problem::not_found("the console has no such file"))?;
+    let kind = match name.rsplit_once('.') {
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        _ => "text/html; charset=utf-8",
     };
-    let mut answer = Response::new(Full::from(text));
+    let mut answer = Response::new(Full::from(*text));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    answer
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_served_and_asks_no_other_host() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/console");
+        let mut names: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let mut served: Vec<&str> = FILES.iter().map(|file| file.0).collect();
+        served.sort_unstable();
+        assert_eq!(served, names);
+        for File(name, text) in FILES {
+            // The name of SVG's elements is no address.
+            let text = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!text.contains("http://") && !text.contains("https://"), "{name} names another host");
+            assert!(answer(name).is_ok(), "{name}");
+        }
+        assert!(answer("other.js").is_err());
+    }
 }

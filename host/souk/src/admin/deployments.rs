@@ -9,10 +9,18 @@ use souk_bindings::call::DRAWS;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a version is tried out where nothing else is said.
-const TIME: Duration = Duration::from_secs(60);
-const MAX_ERRORS: f64 = 0.01;
-const MAX_SLOWDOWN: f64 = 2.0;
+souk_manifest::fixed_limits! {
+    /// The fixed limits of deployments.
+    pub(crate) const FIXED_LIMITS = "deployments";
+
+    /// How long a version is tried out where nothing else is said.
+    const TRIAL_TIME: Duration = Duration::from_secs(60);
+}
+
+/// The share of its calls that may fail meanwhile, where nothing else is said.
+const ERRORS: f64 = 0.01;
+/// How many times as long they may take.
+const SLOWDOWN: f64 = 2.0;
 
 impl From<DeployError> for Problem {
     fn from(error: DeployError) -> Self {
@@ -84,13 +92,13 @@ fn terms(query: Option<&str>) -> Result<Option<Terms>, Problem> {
         return Ok(None);
     }
     let time = match parameter(query, "for") {
-        None => TIME,
+        None => TRIAL_TIME,
         Some(text) => humantime::parse_duration(&text)
             .map_err(|_| Problem::bad(format_args!("`for` is a time as `60s` or `5m`, and not {text:?}")))?,
     };
-    let max_errors = parameter(query, "max-errors").map_or(Ok(MAX_ERRORS), |text| percent("max-errors", &text))?;
+    let max_errors = parameter(query, "max-errors").map_or(Ok(ERRORS), |text| percent("max-errors", &text))?;
     let max_slowdown = match parameter(query, "max-slowdown") {
-        None => MAX_SLOWDOWN,
+        None => SLOWDOWN,
         Some(text) => text
             .parse()
             .ok()

@@ -2,7 +2,9 @@
 
 use super::Admin;
 use crate::limits::fixed_limits;
+use crate::usage::{self, Used};
 use serde::Serialize;
+use souk_links::remote::{ListedHost, listed_hosts};
 use souk_manifest::Component;
 use souk_manifest::limits::{ComponentLimits, EdgeLimits, Limit, LimitValue};
 use souk_runtime::PoolUse;
@@ -25,6 +27,9 @@ pub(super) struct Application {
     souk: &'static str,
     /// For how many seconds the host has run.
     uptime: u64,
+    /// The path of its OpenAPI document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openapi: Option<String>,
     ready: bool,
     draining: bool,
 }
@@ -37,6 +42,7 @@ pub(super) fn application(admin: &Admin) -> Application {
         url: admin.url.clone(),
         souk: env!("CARGO_PKG_VERSION"),
         uptime: admin.started.elapsed().as_secs(),
+        openapi: application.openapi.clone(),
         ready: admin.readiness.is_ready(),
         draining: admin.readiness.is_draining(),
     }
@@ -80,6 +86,12 @@ struct Instances {
     waiting: usize,
 }
 
+impl ComponentFacts {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 pub(super) fn components(admin: &Admin) -> Vec<ComponentFacts> {
     let application = admin.app.application();
     let there = application.components.values().map(|component| of(admin, component));
@@ -120,12 +132,22 @@ fn of(admin: &Admin, component: &Component) -> ComponentFacts {
     }
 }
 
+/// The hosts of the application that answer; none without NATS.
+pub(super) async fn hosts(admin: &Admin) -> Vec<ListedHost> {
+    match admin.app.remote() {
+        Some(remote) => listed_hosts(remote.nats()).await,
+        None => Vec::new(),
+    }
+}
+
 /// Every limit.
 #[derive(Serialize)]
 pub(super) struct Limits {
     application: Vec<LimitFacts>,
     components: Vec<ComponentLimitFacts>,
     fixed: Vec<FixedFacts>,
+    /// How much is used of each budget: of limits that many share, and of instances.
+    budgets: Vec<Used>,
 }
 
 #[derive(Serialize)]
@@ -181,6 +203,7 @@ pub(super) fn limits(admin: &Admin) -> Limits {
         application: rows(EdgeLimits::TABLE, &application.limits.values(), of_application),
         components: components.collect(),
         fixed: fixed.collect(),
+        budgets: usage::of(&admin.app),
     }
 }
 

@@ -11,7 +11,8 @@
 //! | [`access`] | who asks: `Host`, `Origin`, token or session |
 //! | [`serve`] | the two listeners and their bounds |
 //! | [`answer`] | a request, from its right to its answer |
-//! | [`call`], [`messages`], [`facts`] | what the routes do |
+//! | [`traces`] | what requests did |
+//! | [`call`], [`request`], [`messages`], [`facts`], [`map`] | what the routes do |
 //! | [`console`] | the page in a browser |
 //! | [`client`] | the other side, for commands |
 
@@ -22,12 +23,15 @@ pub mod client;
 mod console;
 mod deployments;
 mod facts;
+mod map;
 pub mod messages;
 mod problem;
+mod request;
 pub(crate) mod routes;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
+pub mod traces;
 
 use crate::app::App;
 use crate::app::deploy::Reloaded;
@@ -48,7 +52,8 @@ use tokio_util::task::TaskTracker;
 
 /// Every fixed limit of this module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
-    [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS].concat()
+    let parts = [serve::FIXED_LIMITS, answer::FIXED_LIMITS, sessions::FIXED_LIMITS, facts::FIXED_LIMITS];
+    [parts.concat(), [traces::FIXED_LIMITS, request::FIXED_LIMITS, deployments::FIXED_LIMITS].concat()].concat()
 }
 
 /// The manifest as it is now, and the listeners' certificates.
@@ -99,4 +104,12 @@ pub struct Admin {
     pub(crate) reload: Reload,
     /// Requests that change something: a drain waits for them.
     pub(crate) changes: TaskTracker,
+}
+
+impl Admin {
+    /// The address of the console with a code that signs in once; `None` where there is no listener for it.
+    pub(crate) fn console_address(&self) -> Option<String> {
+        let code = self.sessions.code().ok()?;
+        self.listener.as_ref().map(|url| format!("{url}/#code={code}"))
+    }
 }

@@ -1,7 +1,6 @@
 //! Every route of the API: its method, its path, and the right that it needs.
 
 use super::access::Right;
-use super::console::File;
 use super::problem::Problem;
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -9,7 +8,7 @@ use percent_encoding::percent_decode_str;
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    Console(File),
+    Console,
     Live,
     Ready,
     Metrics,
@@ -17,10 +16,13 @@ pub(crate) enum Action {
     SignOut,
     Code,
     RenewTokens,
+    Hosts,
+    Map,
     Application,
     Components,
     Functions,
     Call,
+    Request,
     ListMessages,
     ShowMessage,
     RetryMessage,
@@ -28,7 +30,8 @@ pub(crate) enum Action {
     RetryDead,
     DropDead,
     Readiness,
-    Budgets,
+    ListTraces,
+    ShowTrace,
     Limits,
     Log,
     Versions,
@@ -62,9 +65,8 @@ const fn delete(path: &'static str, needs: Right, action: Action) -> Route {
 
 /// All of them; `docs/administration-api.md` has each.
 pub(crate) static ROUTES: &[Route] = &[
-    get("/", Right::Nothing, Action::Console(File::Page)),
-    get("/console.js", Right::Nothing, Action::Console(File::Script)),
-    get("/console.css", Right::Nothing, Action::Console(File::Style)),
+    get("/", Right::Nothing, Action::Console),
+    get("/console/{id}", Right::Nothing, Action::Console),
     get("/livez", Right::Nothing, Action::Live),
     get("/readyz", Right::Nothing, Action::Ready),
     get("/metrics", Right::Nothing, Action::Metrics),
@@ -74,8 +76,11 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/tokens/renew", Right::Owner, Action::RenewTokens),
     get("/v1/application", Right::Read, Action::Application),
     get("/v1/components", Right::Read, Action::Components),
+    get("/v1/hosts", Right::Read, Action::Hosts),
+    get("/v1/map", Right::Read, Action::Map),
     get("/v1/functions", Right::Read, Action::Functions),
     post("/v1/call", Right::Full, Action::Call),
+    post("/v1/request", Right::Full, Action::Request),
     get("/v1/messages", Right::Read, Action::ListMessages),
     get("/v1/messages/{id}", Right::Read, Action::ShowMessage),
     post("/v1/messages/{id}/retry", Right::Full, Action::RetryMessage),
@@ -83,7 +88,8 @@ pub(crate) static ROUTES: &[Route] = &[
     post("/v1/dead-letters/retry", Right::Full, Action::RetryDead),
     delete("/v1/dead-letters", Right::Full, Action::DropDead),
     get("/v1/readiness", Right::Read, Action::Readiness),
-    get("/v1/budgets", Right::Read, Action::Budgets),
+    get("/v1/traces", Right::Read, Action::ListTraces),
+    get("/v1/traces/{id}", Right::Read, Action::ShowTrace),
     get("/v1/limits", Right::Read, Action::Limits),
     get("/v1/log", Right::Full, Action::Log),
     get("/v1/versions", Right::Read, Action::Versions),
@@ -98,6 +104,7 @@ impl Action {
     pub(crate) fn changes(self) -> bool {
         match self {
             Action::Call
+            | Action::Request
             | Action::RetryMessage
             | Action::DropMessage
             | Action::RetryDead
@@ -107,20 +114,23 @@ impl Action {
             | Action::Promote
             | Action::Reload
             | Action::RenewTokens => true,
-            Action::Console(_)
+            Action::Console
             | Action::Live
             | Action::Ready
             | Action::Metrics
             | Action::SignIn
             | Action::SignOut
             | Action::Code
+            | Action::Hosts
+            | Action::Map
             | Action::Application
             | Action::Components
             | Action::Functions
             | Action::ListMessages
             | Action::ShowMessage
             | Action::Readiness
-            | Action::Budgets
+            | Action::ListTraces
+            | Action::ShowTrace
             | Action::Limits
             | Action::Versions
             | Action::Log => false,
@@ -193,10 +203,7 @@ mod tests {
     #[test]
     fn only_what_names_no_data_needs_no_right() {
         let open: Vec<&str> = ROUTES.iter().filter(|r| r.needs == Right::Nothing).map(|r| r.path).collect();
-        assert_eq!(
-            open,
-            ["/", "/console.js", "/console.css", "/livez", "/readyz", "/metrics", "/v1/session", "/v1/session"]
-        );
+        assert_eq!(open, ["/", "/console/{id}", "/livez", "/readyz", "/metrics", "/v1/session", "/v1/session"]);
         let changing = ROUTES.iter().filter(|route| route.action.changes());
         assert!(changing.into_iter().all(|route| route.needs >= Right::Full && route.method != Method::GET));
     }

@@ -16,6 +16,20 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+impl App {
+    /// Answers `request` as the application's public routes do, files left out; its URL is absolute.
+    ///
+    /// # Errors
+    /// When no component answers in time, or the one that should has failed.
+    pub async fn request(
+        self: &Arc<Self>,
+        request: Request<WasiBody>,
+        context: CallContext,
+    ) -> Result<Response<WasiBody>, Error> {
+        dispatch(self)(Destination::OwnRoutes, request, context).await
+    }
+}
+
 /// What a request leads to.
 enum Found {
     Component(Entry),

@@ -3,6 +3,7 @@
 use super::App;
 use super::error::StartError;
 use super::migrations;
+use super::stand_ins;
 use super::start::{Wiring, compile, swept};
 use souk_links::remote::Remote;
 use souk_manifest::ManifestErrors;
@@ -54,6 +55,7 @@ impl App {
             codes,
             pools: known,
             ids: BTreeMap::new(),
+            stand_ins: stand_ins::answers(&self.application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes,

@@ -1,5 +1,7 @@
 //! The components' migrations, run before the first request or by `souk migrate`.
 
+use super::example_data;
+use souk_bindings::migrations::seed::Script;
 use souk_bindings::migrations::{self, MigrationError, Standing, Status, Target};
 use souk_bindings::sqlite::{Database, Databases};
 use souk_manifest::state::{StateError, StateFolder};
@@ -31,10 +33,15 @@ pub enum MigrateError {
 struct Job {
     component: String,
     dir: PathBuf,
+    retired: Vec<i32>,
+    /// The folder of example data that a new SQLite database gets by itself.
+    seed: Option<PathBuf>,
     database: Place,
 }
 
-enum Place {
+/// A component's database.
+#[derive(Clone)]
+pub(super) enum Place {
     Sqlite(Arc<Database>),
     Postgres(PostgresAddress),
 }
@@ -43,43 +50,67 @@ fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, Mi
     let mut jobs = Vec::new();
     for component in application.here() {
         let Some(dir) = &component.migrations else { continue };
-        let place = match migrations::target(component, dir)? {
-            Target::Sqlite(label) => databases.get(label).cloned().map(Place::Sqlite),
-            Target::Postgres(address) => Some(Place::Postgres(address.clone())),
-        };
-        if let Some(database) = place {
-            jobs.push(Job { component: component.name.clone(), dir: dir.clone(), database });
+        if let Some(database) = Place::of(component, dir, databases)? {
+            let seed = component.seed.as_ref().filter(|seed| seed.at_first_start);
+            jobs.push(Job {
+                component: component.name.clone(),
+                dir: dir.clone(),
+                retired: component.retired.clone(),
+                seed: seed.map(|seed| seed.folder.clone()),
+                database,
+            });
         }
     }
     Ok(jobs)
 }
 
+impl Place {
+    /// The database of `component`, whose migrations are in `dir`; `None` when nobody has opened it.
+    pub(super) fn of(
+        component: &Component,
+        dir: &Path,
+        databases: &Databases,
+    ) -> Result<Option<Place>, MigrationError> {
+        Ok(match migrations::target(component, dir)? {
+            Target::Sqlite(label) => databases.get(label).cloned().map(Place::Sqlite),
+            Target::Postgres(address) => Some(Place::Postgres(address.clone())),
+        })
+    }
+}
+
 impl Job {
     async fn run(self) -> Result<(String, usize), MigrateError> {
-        let Job { component, dir, database } = self;
-        let (component, report) = match database {
+        let Job { component, dir, retired, seed, database } = self;
+        let (component, report) = match &database {
             Place::Sqlite(database) => {
+                let database = database.clone();
                 let run = move || {
-                    let report = migrations::sqlite::run(&database, &component, &dir);
+                    let report = migrations::sqlite::run(&database, &component, &dir, &retired);
                     (component, report)
                 };
                 tokio::task::spawn_blocking(run).await?
             }
             Place::Postgres(address) => {
-                let report = migrations::postgres::run(&address, &component, &dir).await;
+                let report = migrations::postgres::run(address, &component, &dir, &retired).await;
                 (component, report)
             }
         };
-        Ok((component, report?.applied.len()))
+        let report = report?;
+        // A host that is killed between the two leaves a database without examples, which `souk seed` puts in.
+        if let Some(folder) = seed.filter(|_| report.was_new && matches!(database, Place::Sqlite(_))) {
+            example_data::run(&database, &component, &folder, Script::Add).await?;
+        }
+        Ok((component, report.applied.len()))
     }
 
     async fn status(self) -> Result<Vec<Status>, MigrateError> {
-        let Job { component, dir, database } = self;
+        let Job { component, dir, retired, database, .. } = self;
         Ok(match database {
             Place::Sqlite(database) => {
-                tokio::task::spawn_blocking(move || migrations::sqlite::status(&database, &component, &dir)).await??
+                let ask = move || migrations::sqlite::status(&database, &component, &dir, &retired);
+                tokio::task::spawn_blocking(ask).await??
             }
-            Place::Postgres(address) => migrations::postgres::status(&address, &component, &dir).await?,
+            Place::Postgres(address) => migrations::postgres::status(&address, &component, &dir, &retired).await?,
         })
     }
 }
@@ -128,14 +159,14 @@ pub(super) async fn rehearse(
 ) -> Result<Vec<String>, MigrateError> {
     let only = BTreeSet::from([component.name.clone()]);
     let mut tried = Vec::new();
-    for Job { component, dir, database } in jobs(&application.restricted_to(&only), databases)? {
+    for Job { component, dir, retired, database, .. } in jobs(&application.restricted_to(&only), databases)? {
         tried.extend(match database {
             Place::Sqlite(database) => {
-                let rehearse = move || migrations::sqlite::rehearse(&database, &component, &dir);
+                let rehearse = move || migrations::sqlite::rehearse(&database, &component, &dir, &retired);
                 tokio::task::spawn_blocking(rehearse).await??
             }
             Place::Postgres(address) => {
-                migrations::postgres::rehearse(&address, &component, &dir, REHEARSAL_LOCK_WAIT).await?
+                migrations::postgres::rehearse(&address, &component, &dir, &retired, REHEARSAL_LOCK_WAIT).await?
             }
         });
     }
@@ -151,7 +182,7 @@ pub(super) async fn run_of(
     run(&application.restricted_to(&BTreeSet::from([component.name.clone()])), databases).await.map(|_| ())
 }
 
-fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {
+pub(super) fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {
     let mut databases = Databases::default();
     ManifestErrors::check(databases.open(application, folder))?;
     Ok(databases)
@@ -179,6 +210,7 @@ pub async fn migration_status(application: &Application, state_dir: &Path) -> Re
         for status in job.status().await? {
             let standing = match status.standing {
                 Standing::Applied(when) => format!("applied {when}"),
+                Standing::Retired(when) => format!("retired, applied {when}"),
                 Standing::Pending => "pending".into(),
                 wrong => {
                     clean = false;

@@ -6,6 +6,7 @@
 pub(crate) mod deploy;
 mod dispatch;
 mod error;
+mod example_data;
 mod grants;
 mod handler;
 mod imports;
@@ -16,7 +17,9 @@ mod queue;
 mod redis;
 mod remote_parts;
 mod routes;
+mod schedules;
 mod seed;
+mod stand_ins;
 mod start;
 mod summary;
 
@@ -28,7 +31,7 @@ use souk_bindings::budget::ApplicationBudget;
 use souk_bindings::key_value::Store;
 use souk_bindings::postgres;
 use souk_bindings::sqlite::Database;
-use souk_links::durable::{Deliveries, Queue, QueueError};
+use souk_links::durable::{Deliveries, Queue, QueueError, Scheduled};
 use souk_links::nest::{Bridge, Service};
 use souk_links::redis::{Channel, Listening, RedisError};
 use souk_links::remote::{Presence, Remote, Serving};
@@ -43,10 +46,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
+pub use example_data::{add as add_examples, remove as remove_examples};
 pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use routes::{Answer, PublicRoute};
 pub use seed::Seeds;
+pub(crate) use stand_ins::FIXED_LIMITS as STAND_IN_LIMITS;
 pub(crate) use start::FIXED_LIMITS;
 pub use start::Progress;
 pub use summary::describe;
@@ -65,6 +70,8 @@ pub struct App {
     remote: Option<Remote>,
     /// Of durable links; none where nothing here sends or receives on one, and none did.
     queue: Option<Queue>,
+    /// What the host calls at certain times.
+    schedules: Vec<Arc<Scheduled>>,
     /// What the components answer of a NestJS system.
     services: Vec<Service>,
     /// What components get of Redis.
@@ -137,13 +144,13 @@ impl App {
         self.queue.as_ref()
     }
 
-    /// Delivers the messages of durable links until `stop`. An application that is started for one call does not.
+    /// Delivers the messages of durable links, and makes the calls of schedules, until `stop`. An application that is started for one call does not.
     ///
     /// # Errors
     /// When the queue fails.
     pub async fn deliver(&self, stop: CancellationToken) -> Result<Option<Deliveries>, QueueError> {
         match &self.queue {
-            Some(queue) => Deliveries::start(queue, self.pools.values(), stop).await.map(Some),
+            Some(queue) => Deliveries::start(queue, self.pools.values(), &self.schedules, stop).await.map(Some),
             None => Ok(None),
         }
     }

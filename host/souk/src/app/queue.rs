@@ -31,7 +31,7 @@ pub enum OpenQueueError {
     },
 }
 
-/// Opens the queue of durable messages, where a component of this host has a durable link, `events` of another system are
+/// Opens the queue of durable messages, where a component of this host has a durable link or a schedule, `events` of another system are
 /// to be stored, messages may come for a component here (`receives`), or an earlier manifest has left some: on `nats`,
 /// where there is one, or else in the state folder.
 pub(super) async fn open(
@@ -44,7 +44,8 @@ pub(super) async fn open(
     let (path, limit) = (state.messages(), application.limits.durable_bytes.as_u64());
     let sends = application.here().any(|component| !component.durable.is_empty());
     let sent = || application.components.values().any(|component| !component.durable.is_empty());
-    let durable = events || sends || (receives && sent());
+    let scheduled = application.here().any(|component| !component.schedules.is_empty());
+    let durable = events || sends || scheduled || (receives && sent());
     let file = if path.exists() || (durable && nats.is_none()) {
         Some(FileQueue::open(&path, limit).map_err(|error| {
             let (why, fix) = why_not_opened(&error);

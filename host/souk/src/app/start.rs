@@ -5,16 +5,20 @@ use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
-use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes};
+use super::{
+    App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, schedules, stand_ins,
+};
 use crate::machine;
 use souk_bindings::boundary::Boundaries;
+use souk_bindings::trace::Tracer;
 use souk_bindings::{self as bindings, Ctx};
 use souk_links::cluster::{self, Places};
 use souk_links::durable::{self, Queue};
 use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
+use souk_links::stand_in;
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component as Declared, Dependency, Diagnostic, ManifestErrors};
+use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic, ManifestErrors};
 use souk_nats::Nats;
 use souk_runtime::{
     CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, VersionConfig, VersionId, vital,
@@ -65,16 +69,17 @@ pub enum Progress {
 }
 
 impl App {
-    /// Starts `application` with its state in `state`.
+    /// Starts `application` with its state in `state`; `tracer` says which requests have a trace.
     ///
     /// # Errors
     /// When anything is missing, wrong, or not as the manifest says.
     pub async fn start(
         application: Application,
         state: &StateFolder,
+        tracer: Tracer,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, progress, false).await
+        App::start_with(application, state, tracer, progress, false).await
     }
 
     /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
@@ -83,12 +88,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
-        App::start_with(application, state, |_| {}, true).await.map(|_| ())
+        App::start_with(application, state, Tracer::off(), |_| {}, true).await.map(|_| ())
     }
 
     async fn start_with(
         application: Application,
         state: &StateFolder,
+        tracer: Tracer,
         progress: impl Fn(Progress),
         trial: bool,
     ) -> Result<Arc<Self>, StartError> {
@@ -97,7 +103,7 @@ impl App {
         let part = application.restricted_to(&application.reachable());
         for component in application.here().filter(|component| !part.runs_here(&component.name)) {
             tracing::info!(
-                "component `{}` is not loaded: no trigger, dependency, durable link or table of Nest leads to it; `souk \
+                "component `{}` is not loaded: no trigger, dependency, durable link, schedule or table of Nest leads to it; `souk \
                  call` loads it",
                 component.name
             );
@@ -123,7 +129,7 @@ impl App {
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
         let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
         mistakes.extend(wrong);
-        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()? };
+        let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
@@ -142,6 +148,7 @@ impl App {
             codes,
             pools: BTreeMap::new(),
             ids: chosen.iter().map(|(component, one)| (component.clone(), one.id.clone())).collect(),
+            stand_ins: stand_ins::answers(&application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes,
@@ -154,6 +161,7 @@ impl App {
         mistakes.extend(check_routes(engine.wasmtime(), &application, &codes));
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let channels = redis::channels(&application, &pools, &mut mistakes);
+        let schedules = schedules::all(&application, &pools, &mut mistakes);
         let nats = remote.as_ref().map(Remote::nats);
         let services = nest::services(&application, &pools, queue.as_ref(), nats, &mut mistakes);
         ManifestErrors::check(mistakes)?;
@@ -173,6 +181,7 @@ impl App {
             handlers,
             remote,
             queue,
+            schedules,
             services,
             channels,
             _presence: presence,
@@ -270,6 +279,8 @@ pub(super) struct Wiring<'a> {
     pub(super) pools: BTreeMap<String, Arc<Pool>>,
     /// Which version of each component it is.
     pub(super) ids: BTreeMap<String, VersionId>,
+    /// What answers for components that have a stand-in.
+    pub(super) stand_ins: BTreeMap<String, stand_in::Answer>,
     /// What is called at other hosts.
     pub(super) expected: Vec<ExpectedType>,
     /// The components that were wired, or could not be.
@@ -371,13 +382,21 @@ impl Wiring<'_> {
             let import = Import { engine: self.engine, importer: code, interface: &import, export, target };
             let forced = declared.remote.iter().any(|remote| remote.name.covers(import.interface));
             let linked = match (target, self.remote) {
+                _ if let Some(answer) = self.stand_ins.get(&dependency.component) => {
+                    let target = self.application.components.get(&dependency.component);
+                    let most = target.map_or(declared.limits.call_deadline, |target| target.limits.call_deadline);
+                    stand_in::link(linker, &import, most, answer).map(|()| Vec::new())
+                }
                 _ if durable.is_some()
                     && let Some(queue) = self.queue =>
                 {
                     let caller = declared.name.as_str().into();
-                    durable::link(linker, &import, &caller, queue, self.shared.boundaries()).map(|()| Vec::new())
+                    let delay = durable.map_or(&Delay::None, |durable| &durable.delay);
+                    durable::link(linker, &import, &caller, queue, self.shared.boundaries(), delay).map(|()| Vec::new())
                 }
-                (Target::Local(pool), remote) if !forced || remote.is_none() => local::link(linker, &import, pool),
+                (Target::Local(pool), remote) if !forced || remote.is_none() => {
+                    local::link(linker, &import, &declared.name, pool, self.shared.boundaries())
+                }
                 (_, Some(remote)) => self.link_remotely(linker, &import, declared, remote),
                 // Without NATS there is no remote target: that has been checked.
                 (_, None) => continue,
@@ -412,6 +431,7 @@ impl Wiring<'_> {
             call_deadline: target.limits.call_deadline,
             call_bytes: declared.limits.call_bytes,
             idempotent: &|function| target.idempotent.iter().any(|entry| entry.covers(import.export, function)),
+            boundaries: self.shared.boundaries(),
         };
         self.expected.extend(remote::expected_types(import, &declared.name)?);
         remote::link(linker, import, &linked)

@@ -91,6 +91,7 @@ fn grants(application: &Application, component: &Component) -> Vec<String> {
     list("from", component.download.iter().map(|download| download.url().to_string()).collect());
     list("remote", component.remote.iter().map(|r| r.name.to_string()).collect());
     list("durable", component.durable.iter().map(|d| d.name.to_string()).collect());
+    list("schedule", component.schedules.iter().map(|s| format!("{} ({})", s.name, s.timetable)).collect());
     let patterns = |patterns: &[NestPattern]| patterns.iter().map(|pattern| pattern.subject.clone()).collect();
     list("serves", patterns(&component.nest.serves));
     list("calls", patterns(&component.nest.calls));

@@ -54,7 +54,7 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let path = self.manifest.path();
+        let path = self.manifest.path()?;
         let (folder, manifest) = place(&path)?;
         let changes = match (self.component, self.link.as_slice()) {
             (Some(name), _) => {

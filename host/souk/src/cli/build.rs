@@ -40,7 +40,7 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let manifest = self.manifest.path();
+        let manifest = self.manifest.path()?;
         let state = self.state_dir.unwrap_or_else(|| state_beside(&manifest));
         let what = What { manifest: &manifest, runtime_config: None, components: &self.components, state: &state };
         run(what, false).await?;

@@ -19,13 +19,16 @@ mod limits;
 mod migrate;
 mod new;
 mod output;
+mod package;
 mod papers;
 mod port_file;
 mod reach;
+mod seed;
 mod service_manager;
 mod signals;
 mod stale;
 mod test;
+mod traces;
 mod up;
 mod wait;
 mod watch;
@@ -86,10 +89,16 @@ enum Command {
     Events(events::Events),
     /// See or accept what the hosts of the application have agreed on
     Cluster(cluster::ClusterCommand),
+    /// Print the last traces of the running host: what requests did
+    Traces(traces::Traces),
+    /// Print one trace, as a waterfall
+    Trace(traces::Trace),
     /// Print or renew the tokens of the administration listener
     Admin(admin::AdminCommand),
     /// Bring the databases to the components' newest migrations, or show where they stand
     Migrate(migrate::Migrate),
+    /// Put the components' examples into the databases, or take them away
+    Seed(seed::Seed),
     /// Let a new version of a component serve in the running host, or try it out with a share of the calls
     Deploy(deploy::Deploy),
     /// Show the versions of components in the running host
@@ -106,6 +115,12 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup into a state folder that has no data
     Restore(backup::Restore),
+    /// Make a package of the application: its manifest, components and files
+    Package(package::MakePackage),
+    /// Push the application, or the file of a package, to a registry
+    Push(package::Push),
+    /// Get a package from a registry, compare it with its digests, and write it to a file
+    Pull(package::Pull),
     /// Say whether the host on this machine is ready: for health checks
     Health(health::Health),
     /// Print a shell's completions of this command line
@@ -127,14 +142,19 @@ impl Command {
 /// The application. Its options stand before or after a command's own command.
 #[derive(Debug, Args)]
 struct ManifestArg {
-    /// The manifest, or the folder that holds spin.toml
+    /// The manifest, the folder that holds spin.toml, or a package: its file, or REGISTRY/REPOSITORY:TAG
     #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", global = true)]
     manifest: PathBuf,
 }
 
 impl ManifestArg {
-    fn path(&self) -> PathBuf {
-        if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() }
+    /// The manifest of an application that is no package.
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        if self.is_package() {
+            let package = self.manifest.display();
+            anyhow::bail!("{package} is a package: nothing in it is built or changed\n  fix: name a manifest with -f");
+        }
+        Ok(if self.manifest.is_dir() { self.manifest.join("spin.toml") } else { self.manifest.clone() })
     }
 }
 
@@ -174,12 +194,14 @@ fn application_name(text: &str) -> Result<String, String> {
 
 impl AppArgs {
     fn manifest(&self) -> PathBuf {
-        self.manifest.path()
+        self.located().map_or_else(|_| self.manifest.manifest.clone(), |located| located.manifest)
     }
 
     fn options(&self, environment: Vec<(String, String)>) -> anyhow::Result<LoadOptions> {
+        let located = self.located()?;
         Ok(LoadOptions {
-            manifest: self.manifest(),
+            manifest: located.manifest,
+            operator: located.operator,
             runtime_config: self.runtime_config_file.clone(),
             environment,
             process_env: std::env::vars_os()
@@ -204,8 +226,17 @@ impl AppArgs {
         match (&self.state_dir, configured) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => dir.to_path_buf(),
+            (None, None) if self.manifest.is_package() => PathBuf::from(".souk"),
             (None, None) => state_beside(&self.manifest()),
         }
+    }
+
+    /// The state folder of an application out of a package, before anything of the package is known.
+    #[cfg(feature = "oci")]
+    fn package_state(&self) -> PathBuf {
+        let beside = Path::new("runtime-config.toml");
+        let configured = manifest::configured_state_dir(self.runtime_config_file.as_deref().unwrap_or(beside));
+        self.state_dir(configured.as_deref())
     }
 }
 
@@ -281,8 +312,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
                 Command::Cluster(cluster) => cluster.run().await,
+                Command::Traces(traces) => traces.run().await,
+                Command::Trace(trace) => trace.run().await,
                 Command::Admin(admin) => admin.run().await,
                 Command::Migrate(migrate) => migrate.run().await,
+                Command::Seed(seed) => seed.run().await,
                 Command::Deploy(deploy) => deploy.run().await,
                 Command::Versions(versions) => versions.run().await,
                 Command::Rollback(rollback) => rollback.run().await,
@@ -291,6 +325,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Limits(limits) => limits.run().await,
                 Command::Backup(backup) => backup.run().await,
                 Command::Restore(restore) => restore.run().await,
+                Command::Package(package) => package.run().await,
+                Command::Push(push) => push.run().await,
+                Command::Pull(pull) => pull.run().await,
                 Command::Health(health) => health.run().await,
                 Command::Completions(completions) => Ok(completions.run()),
                 Command::Man(man) => man.run(),

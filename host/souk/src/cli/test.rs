@@ -44,7 +44,7 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let manifest = std::path::absolute(self.manifest.path())?;
+        let manifest = std::path::absolute(self.manifest.path()?)?;
         let plan = souk_manifest::load_build_only(&manifest)?;
         let command = match (self.command.as_slice(), &plan.test) {
             ([], Some(command)) => vec!["sh".to_owned(), "-c".to_owned(), command.clone()],

@@ -1,5 +1,6 @@
 //! `souk up`: the application, served.
 
+use super::package::{WishArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
@@ -18,6 +19,8 @@ use clap::Args;
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, HostValues, LoadOptions, Manifest};
 use souk_runtime::{lost, vital};
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +34,8 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Up {
     #[command(flatten)]
     app: AppArgs,
+    #[command(flatten)]
+    wish: WishArgs,
     /// Build the components first [also: SPIN_ALWAYS_BUILD]
     #[arg(long)]
     build: bool,
@@ -58,6 +63,9 @@ pub(super) struct Up {
     /// Statements for the database `default`, or @FILE with some; @FILE:LABEL for another database
     #[arg(long, value_name = "SQL")]
     sqlite: Vec<String>,
+    /// In a test, let the server at this loopback URL answer the calls of a component's callers
+    #[arg(long, value_name = "COMPONENT=URL")]
+    stand_in: Vec<String>,
     /// Serve HTTPS with this PEM certificate chain
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -104,9 +112,15 @@ impl Up {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         // Read before anything is done: a build takes time.
         let seeds = self.seeds()?;
+        let packaged = self.app.obtain(&self.wish, self.quiet).await?;
+        if packaged && self.build {
+            anyhow::bail!(
+                "-f names a package, whose build commands are never run\n  fix: leave out --build, or name a manifest"
+            );
+        }
         let mut options = self.app.options(given::pairs("--env", &self.env)?)?;
         options.selected.clone_from(&self.components);
-        if self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some() {
+        if !packaged && (self.build || std::env::var_os("SPIN_ALWAYS_BUILD").is_some()) {
             let (manifest, state) = (self.app.manifest(), self.app.state_dir(None));
             let runtime_config = self.app.runtime_config_file.as_deref();
             if state::exists(&state) {
@@ -145,18 +159,23 @@ impl Up {
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
-        let listener = self.listen_for_admin().await?;
+        let (listener, by_hand) = (self.listen_for_admin().await?, self.is_by_hand());
         let certificates: Vec<Tls> =
             tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
         let mut application = fill_in(manifest, url(scheme, address), state.secrets())?;
+        if self.app.manifest.is_package() {
+            show_grants(&application);
+        }
         self.fetch(&mut application, state.path()).await?;
+        application.stand_ins = self.stand_ins(&application)?;
         descriptors::raise(&application.limits);
         machine::check_memory(&application.limits);
         stale::stale(&application).iter().for_each(|text| output::note(&format!("warning: {text}")));
         let socket = serve::bind_socket(&state::control_socket(state.path()))?;
         let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;
-        let app = App::start(application, &state, move |progress| {
+        let tracer = telemetry::tracer(listener.is_some())?;
+        let app = App::start(application, &state, tracer, move |progress| {
             if !quiet {
                 show(&progress);
             }
@@ -202,6 +221,9 @@ impl Up {
         if !quiet {
             if let Some(url) = &admin.listener {
                 output::text(&format!("Administration: {url}\n"));
+            }
+            if by_hand && let Some(address) = admin.console_address() {
+                output::text(&format!("Console: {address} (once, within a minute; then `souk admin code`)\n"));
             }
             output::text(&app.summary(&admin.url, state.path(), start.elapsed()));
         }
@@ -252,6 +274,33 @@ fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Tl
 }
 
 impl Up {
+    /// The servers of `--stand-in`.
+    fn stand_ins(&self, application: &Application) -> anyhow::Result<BTreeMap<String, String>> {
+        let stand_ins: BTreeMap<String, String> = given::pairs("--stand-in", &self.stand_in)?.into_iter().collect();
+        for (component, url) in &stand_ins {
+            if !application.components.contains_key(component) {
+                let known: Vec<&str> = application.components.keys().map(String::as_str).collect();
+                anyhow::bail!(
+                    "--stand-in: there is no component `{component}`\n  fix: name one of {}",
+                    known.join(", ")
+                );
+            }
+            let loopback =
+                url.parse::<http::Uri>().ok().filter(|uri| uri.scheme_str() == Some("http")).is_some_and(|uri| {
+                    uri.host().is_some_and(|host| {
+                        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+                    })
+                });
+            if !loopback {
+                anyhow::bail!(
+                    "--stand-in: {url:?} is no address of this machine\n  fix: write `{component}=http://127.0.0.1:PORT`"
+                );
+            }
+            output::note(&format!("warning: the calls of `{component}` go to the stand-in at {url}"));
+        }
+        Ok(stand_ins)
+    }
+
     /// How the manifest is read again.
     fn reload(&self, options: &LoadOptions, state: &StateFolder, url: String, certificates: &[Tls]) -> Reload {
         let (options, state) = (options.clone(), state.clone());
@@ -266,9 +315,23 @@ impl Up {
 
     /// The listener of `--admin`; bound before anything is compiled, as the public one.
     async fn listen_for_admin(&self) -> anyhow::Result<Option<Listener>> {
-        let Some(address) = &self.admin else { return Ok(None) };
+        let Some(address) = &self.admin else { return Ok(self.listen_for_console().await) };
         let tls = tls(self.admin_tls_cert.as_deref(), self.admin_tls_key.as_deref())?;
         Ok(Some(Listener::bind(address, tls, self.admin_insecure).await?))
+    }
+
+    /// Whether a person at a terminal has started the host: then the console is there without being asked for.
+    fn is_by_hand(&self) -> bool {
+        self.admin.is_none() && !self.quiet && self.log_format == Format::Text && std::io::stdout().is_terminal()
+    }
+
+    /// A listener on this machine alone, at a free port. One that cannot be had is no reason not to start.
+    async fn listen_for_console(&self) -> Option<Listener> {
+        if !self.is_by_hand() {
+            return None;
+        }
+        let listener = Listener::bind("127.0.0.1:0", None, false).await;
+        listener.inspect_err(|error| output::note(&format!("warning: no console: {error}"))).ok()
     }
 
     /// Where to serve.

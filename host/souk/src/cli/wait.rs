@@ -1,9 +1,9 @@
-//! `souk events wait`: until durable links have delivered everything.
+//! `souk events wait`: until durable links have delivered everything that is due.
 
 use super::events::Messages;
 use super::output;
 use clap::Args;
-use souk_links::durable::operator::Request;
+use souk_links::durable::operator::{Event, Request};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ impl Wait {
             let found = messages.ask(Request::List { dead: false }).await?;
             let (waiting, dead): (Vec<_>, Vec<_>) = found.events.iter().partition(|event| event.state != "dead");
             // What is stranded is delivered by no host that runs this application.
-            let waiting = waiting.iter().filter(|event| event.state != "stranded").count();
+            let waiting = waiting.iter().filter(|event| event.state != "stranded" && !was_told_to_wait(event)).count();
             if waiting == 0 {
                 match dead.len() {
                     0 => output::note("everything is delivered"),
@@ -48,4 +48,10 @@ impl Wait {
             tokio::time::sleep(EVENTS_POLL_INTERVAL).await;
         }
     }
+}
+
+/// Whether a message waits for its time, and not because it has failed.
+fn was_told_to_wait(event: &Event) -> bool {
+    let due = event.due_at.as_deref().and_then(|due| humantime::parse_rfc3339(due).ok());
+    event.attempts == 0 && event.reason.is_none() && due.is_some_and(|due| due > souk_manifest::clock::now())
 }

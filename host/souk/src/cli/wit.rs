@@ -23,7 +23,7 @@ pub(super) struct Wit {
 
 impl Wit {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let plan = souk_manifest::load_build_only(&self.manifest.path())?;
+        let plan = souk_manifest::load_build_only(&self.manifest.path()?)?;
         let written = write(&plan, true)?;
         if written.is_empty() {
             output::note(

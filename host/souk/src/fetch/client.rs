@@ -1,15 +1,13 @@
 //! GET of one file, over https or from this machine, with its redirects and bounds.
 
+use super::connect::{Connector, connector};
 use bytes::Bytes;
 use http::header::{LOCATION, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use souk_bindings::http_client::tls_config;
 use souk_manifest::Download;
 use std::error::Error as _;
 use std::io;
@@ -84,7 +82,7 @@ impl Refused {
 
 /// Fetches files.
 pub(super) struct Client {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: legacy::Client<Connector, Empty<Bytes>>,
     /// How large a file may be.
     most: u64,
 }
@@ -92,11 +90,7 @@ pub(super) struct Client {
 impl Client {
     /// A client for files of at most `most` bytes that trusts the same authorities as components' requests.
     pub(super) fn new(most: u64) -> Result<Self, Refused> {
-        let mut tls = (*tls_config().map_err(|error| Refused::Unreachable(error.to_string()))?).clone();
-        // The connector sets its own.
-        tls.alpn_protocols.clear();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().build();
+        let connector = connector().map_err(|error| Refused::Unreachable(error.to_string()))?;
         Ok(Client { client: legacy::Client::builder(TokioExecutor::new()).build(connector), most })
     }
 
@@ -131,7 +125,7 @@ impl Client {
 }
 
 /// The deepest cause, which says what happened.
-fn cause(error: &legacy::Error) -> String {
+pub(crate) fn cause(error: &legacy::Error) -> String {
     let mut deepest = error.source();
     while let Some(next) = deepest.and_then(|error| error.source()) {
         deepest = Some(next);
@@ -194,6 +188,7 @@ mod tests {
             ("http://b.test/z", None),
             ("http://127.0.0.1/z", None),
             ("https://user:s3cret@b.test/z", None),
+            ("https://169.254.169.254/z", None),
             ("z", None),
             ("", None),
         ] {

@@ -5,9 +5,14 @@
 //! one is ever found. Redirects are followed to https alone; nothing that could log somebody in is sent anywhere.
 
 mod client;
+mod connect;
 
 pub(crate) use client::MAX_COMPONENT_BYTES;
+#[cfg(feature = "oci")]
+pub(crate) use client::cause;
 use client::{Client, Refused};
+#[cfg(feature = "oci")]
+pub(crate) use connect::{Connector, connector};
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::state::{self, StateError};

@@ -22,6 +22,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::boundary::{Boundary, Crossing};
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::{Attribute, Parent, Span};
 use souk_links::remote::whole::Trailers;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure};
@@ -49,6 +50,8 @@ struct Answering<'a> {
     call_until: Instant,
     /// What it crosses.
     crossing: Crossing,
+    /// Its place in a trace.
+    span: Span,
 }
 
 /// A browser that has been here by TLS comes by TLS alone for a year, unless the component says otherwise.
@@ -134,9 +137,12 @@ impl Edge {
         let method = request.method().clone();
         let end = under_way.end();
         let peer = self.trusted.client(&caller.peer, request.headers());
-        let crossing = self.unrouted.open();
+        let from_proxy = caller.peer.is_proxy();
+        let span = self.app.boundaries().tracer().at_edge(|| Parent::of(request.headers()), from_proxy);
+        let mut crossing = self.unrouted.open(&span);
+        crossing.note("souk.request.id", || Attribute::text(id.to_str().unwrap_or("-")));
         let mut answering =
-            Answering { under_way: &under_way, peer, end: &end, account: None, call_until: start, crossing };
+            Answering { under_way: &under_way, peer, end: &end, account: None, call_until: start, crossing, span };
         let (mut response, component) = self.route(request, caller, &id, &mut answering).await;
         let Answering { account, call_until, crossing, .. } = answering;
         let account = account.unwrap_or_else(|| self.budget.open_whatever(Owner::of(caller, &peer, false)));
@@ -251,7 +257,9 @@ impl Edge {
                 return (refusal(&refused, limit), Some(component));
             }
         };
-        let context = CallContext { rest: entry.rest.clone(), ..CallContext::new(trace, handler.call_deadline()) };
+        let span = answering.crossing.place(&answering.span);
+        let rest = entry.rest.clone();
+        let context = CallContext { rest, span, ..CallContext::new(trace, handler.call_deadline()) };
         answering.call_until = context.deadline;
         answering.under_way.call_until(context.deadline);
         let exceeded = upload.exceeded();

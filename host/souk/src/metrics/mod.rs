@@ -49,12 +49,17 @@ impl Metrics {
         }
     }
 
+    /// How many messages of durable links wait, as last asked; `None` where there are none.
+    pub(crate) fn messages(&self) -> Option<Stats> {
+        *self.messages.lock()
+    }
+
     /// The text.
     ///
     /// # Errors
     /// When two measures have one name, which is a mistake in the host.
     pub fn text(&self) -> Result<String, prometheus::Error> {
-        let messages = *self.messages.lock();
+        let messages = self.messages();
         let mut families = self.app.boundaries().registry().map(prometheus::Registry::gather).unwrap_or_default();
         families.extend(state::gather(&self.app, &self.readiness, messages, self.losses.lines())?);
         TextEncoder::new().encode_to_string(&families)

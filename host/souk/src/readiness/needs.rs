@@ -104,7 +104,7 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
             None => needs.disk(name, &state.key_value().join(label), state),
         }
     }
-    if !component.durable.is_empty() {
+    if !component.durable.is_empty() || !component.schedules.is_empty() {
         match app.queue() {
             Some(Queue::File(_)) => needs.disk(name, &state.messages(), state),
             Some(Queue::JetStream(_)) => {

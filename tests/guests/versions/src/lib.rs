@@ -29,7 +29,7 @@ async fn handle(request: Request) -> impl IntoResponse {
     }
     match behaviour {
         "traps" => panic!("this version is wrong"),
-        "errors" if call % 2 == 0 => return (StatusCode::INTERNAL_SERVER_ERROR, "wrong".to_owned()),
+        "errors" if call.is_multiple_of(2) => return (StatusCode::INTERNAL_SERVER_ERROR, "wrong".to_owned()),
         "slow" => compute(Duration::from_millis(8)),
         "leaks" => std::mem::forget(vec![1_u8; 2 << 20]),
         _ => compute(Duration::from_millis(2)),

@@ -93,6 +93,34 @@ pub(crate) enum StatusName {
     Refunded,
 }
 
+/// How far a dispute has come.
+#[derive(ToSchema)]
+#[schema(as = Dispute, rename_all = "UPPERCASE")]
+pub(crate) enum DisputeName {
+    Open,
+    Won,
+    Lost,
+}
+
+/// How far a refund has come.
+#[derive(ToSchema)]
+#[schema(as = RefundState, rename_all = "UPPERCASE")]
+pub(crate) enum RefundStateName {
+    Requested,
+    Sent,
+    Succeeded,
+    Failed,
+}
+
+/// How much to give back; without an amount, all that was paid and not given back.
+#[derive(ToSchema)]
+#[schema(as = NewRefund, example = json!({"amount": 10.5}))]
+pub(crate) struct NewRefundBody {
+    /// At most two decimals. Needs an `Idempotency-Key`.
+    #[schema(minimum = 0.01, maximum = 10_000_000_000_u64, nullable = false)]
+    amount: Option<f64>,
+}
+
 /// The statuses that a client may name; an order that has left PENDING does not come back to it.
 #[derive(ToSchema)]
 #[schema(rename_all = "UPPERCASE")]
@@ -159,6 +187,8 @@ pub(crate) struct OrderQuery {
     max_total: Option<f64>,
     /// Only orders of which money should be given back.
     refund_due: Option<bool>,
+    /// Only orders of which a payment is or was disputed at the customer's bank.
+    disputed: Option<bool>,
     /// By the time when they were made, or by their total.
     #[param(inline)]
     sort: Option<SortName>,
@@ -193,6 +223,9 @@ pub(crate) struct RequestError {
     /// The status in words.
     error: String,
     status_code: u16,
+    /// What would do instead, where the message alone does not say it.
+    #[schema(nullable = false)]
+    hint: Option<String>,
 }
 
 /// One message, or one for each wrong field.
@@ -209,6 +242,9 @@ pub(crate) enum Messages {
 pub(crate) struct PlainError {
     message: String,
     status_code: u16,
+    /// What would do instead, where the message alone does not say it.
+    #[schema(nullable = false)]
+    hint: Option<String>,
 }
 
 /// A service refuses or cannot answer now, or the server gives up on a request.

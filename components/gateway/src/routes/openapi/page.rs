@@ -96,7 +96,7 @@ fn describe(page: &mut String, method: &str, path: &str, operation: &Value) {
             line(page, format_args!("<p>{}</p>", prose(said)));
         }
     }
-    if operation.get("security").is_some() {
+    if list(&operation["security"]).next().is_some() {
         *page += "<p>Needs a login: <code>Authorization: Bearer TOKEN</code>.</p>\n";
     }
     if list(&operation["parameters"]).next().is_some() {

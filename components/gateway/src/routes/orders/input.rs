@@ -3,6 +3,7 @@
 //! Lists nest, and class-validator's words about what is nested depend on what it finds there; [`items`] follows it.
 
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
+use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
@@ -46,11 +47,36 @@ pub(super) fn new_order(body: &Fields<'_>, idempotency_key: Option<String>) -> R
     let mut input = Input::new(body, &["items"]);
     let items = input.required("items", items);
     let items = input.finish(items)?;
-    if !idempotency_key.as_deref().is_none_or(is_key) {
-        let text = format!("Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters");
+    check_key(idempotency_key.as_deref())?;
+    Ok(NewOrder { items, idempotency_key })
+}
+
+fn check_key(key: Option<&str>) -> Result<(), Error> {
+    match key.is_none_or(is_key) {
+        true => Ok(()),
+        false => Err(Error::bad_request(format!("Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters"))),
+    }
+}
+
+/// The body of a refund. One without an amount gives back all that is left.
+pub(super) fn new_refund(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewRefund, Error> {
+    let mut input = Input::new(body, &["amount"]);
+    let cents = input.optional("amount", positive_amount);
+    input.finish(Some(()))?;
+    check_key(idempotency_key.as_deref())?;
+    if cents.is_some() && idempotency_key.is_none() {
+        let text = "A refund of an amount needs an Idempotency-Key, so that it is made once however often it is sent";
         return Err(Error::bad_request(text));
     }
-    Ok(NewOrder { items, idempotency_key })
+    Ok(NewRefund { cents, idempotency_key })
+}
+
+/// An amount above zero; in cents.
+fn positive_amount(name: &str, value: Option<&Value>) -> Checked<u64> {
+    match amount(name, value)? {
+        0 => Err(vec![format!("{name} must be a positive number")]),
+        cents => Ok(cents),
+    }
 }
 
 fn is_key(key: &str) -> bool {
@@ -131,7 +157,7 @@ pub(super) enum ListQuery {
 }
 
 /// The members of a list that make it a search.
-const SEARCH: [&str; 8] = ["after", "customer", "from", "to", "minTotal", "maxTotal", "refundDue", "sort"];
+const SEARCH: [&str; 9] = ["after", "customer", "from", "to", "minTotal", "maxTotal", "refundDue", "disputed", "sort"];
 
 /// The query of a list.
 pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
@@ -157,6 +183,7 @@ pub(super) fn query(query: &str) -> Result<ListQuery, Error> {
         min_cents: input.optional("minTotal", amount),
         max_cents: input.optional("maxTotal", amount),
         refund_due: input.optional("refundDue", boolean).unwrap_or(false),
+        disputed: input.optional("disputed", boolean).unwrap_or(false),
     };
     let sort = input.optional("sort", sort).unwrap_or(Sort::Newest);
     input.finish(Some(ListQuery::Search(Search { filter, sort, after, limit })))

@@ -155,6 +155,7 @@ fn paid_order() -> Order {
         receipt_url: Some("https://example.com/r".into()),
         refunded_cents: 0,
         refund_due_cents: 15025,
+        dispute: None,
         created_at: "2024-02-27T15:50:27.545Z".into(),
         updated_at: "2024-02-27T15:51:00.000Z".into(),
         items: vec![Item { product_id: 1, name: "Teclado".into(), unit_cents: 7525, quantity: 2 }],
@@ -197,11 +198,12 @@ fn search(query: &str) -> Search {
 #[test]
 fn filters_are_read_in_the_contracts_form() {
     let all = search(
-        "status=PAID&customer=u1&from=2024-02-27&to=2024-02-28&minTotal=1.5&maxTotal=200&refundDue=true&sort=largest\
+        "status=PAID&customer=u1&from=2024-02-27&to=2024-02-28&minTotal=1.5&maxTotal=200&refundDue=true&disputed=true&sort=largest\
          &after=x&limit=50",
     );
-    let Filter { status, customer, made_from, made_before, min_cents, max_cents, refund_due } = all.filter;
-    assert_eq!((status, customer.as_deref(), refund_due), (Some(Status::Paid), Some("u1"), true));
+    let Filter { status, customer, made_from, made_before, min_cents, max_cents, refund_due, disputed } = all.filter;
+    assert_eq!((status, customer.as_deref()), (Some(Status::Paid), Some("u1")));
+    assert!(refund_due && disputed);
     assert_eq!(made_from.as_deref(), Some("2024-02-27T00:00:00.000Z"));
     assert_eq!(made_before.as_deref(), Some("2024-02-29T00:00:00.000Z"), "the last day counts as a whole");
     assert_eq!((min_cents, max_cents), (Some(150), Some(20_000)));
@@ -210,6 +212,27 @@ fn filters_are_read_in_the_contracts_form() {
     assert_eq!(moment.made_before.as_deref(), Some("2024-02-27T15:50:27.100Z"));
     assert_eq!(moment.made_from.as_deref(), Some("2024-02-27T13:50:27.000Z"));
     assert!(matches!(input::query("status=PAID&page=2"), Ok(ListQuery::Page(_))), "as clients have always asked");
+}
+
+#[test]
+fn a_refund_of_an_amount_needs_a_key_and_one_of_all_does_not() {
+    let read = |body: &str, key: Option<&str>| {
+        input::new_refund(&Fields::parse(body).unwrap(), key.map(str::to_owned)).map(|refund| refund.cents)
+    };
+    assert_eq!(read("{}", None).unwrap(), None);
+    assert_eq!(read("{}", Some("k")).unwrap(), None);
+    assert_eq!(read(r#"{"amount":10.5}"#, Some("k")).unwrap(), Some(1050));
+    for (body, key) in [
+        (r#"{"amount":10.5}"#, None),
+        (r#"{"amount":0}"#, Some("k")),
+        (r#"{"amount":-1}"#, Some("k")),
+        (r#"{"amount":1.005}"#, Some("k")),
+        (r#"{"amount":null}"#, Some("k")),
+        (r#"{"cents":1}"#, Some("k")),
+        ("{}", Some("a b")),
+    ] {
+        assert_eq!(sent(read(body, key).unwrap_err()).0, 400, "{body} {key:?}");
+    }
 }
 
 #[test]
@@ -232,7 +255,7 @@ fn a_filter_that_says_nothing_is_refused_with_its_name() {
 #[test]
 fn what_a_search_found_says_where_to_go_on() {
     let found = Found { orders: vec![paid_order()], next: Some("x".into()) };
-    let expected = format!(r#"{{"data":[{{{LINE}}}],"next":"x"}}"#);
+    let expected = format!(r#"{{"data":[{{{LINE},"refundDueAmount":150.25}}],"next":"x"}}"#);
     assert_eq!(serde_json::to_string(&FoundView::of(&found)).unwrap(), expected);
     assert_eq!(
         serde_json::to_string(&FoundView::of(&Found { orders: vec![], next: None })).unwrap(),

@@ -1,12 +1,13 @@
 //! Orders as the API shows them, with the names and the order of keys that its clients know.
 
 use super::input::name;
-use crate::bindings::orders::{Checkout, Found, Item, Order, Page, PaymentSession, Query};
+use crate::bindings::orders::{Checkout, DisputeState, Found, Item, Order, Page, PaymentSession, Query};
+use crate::bindings::refunds::{Refund, RefundState};
 use crate::money::Decimal;
 use serde::Serialize;
 
 #[cfg(test)]
-use crate::routes::openapi::bodies::StatusName;
+use crate::routes::openapi::bodies::{DisputeName, RefundStateName, StatusName};
 
 /// An order. Lists, and the answer to a change of status, have a line of it: without what is bought, and without what
 /// became of the payment.
@@ -43,6 +44,10 @@ pub(super) struct OrderView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     refund_due_amount: Option<Decimal>,
+    /// Whether a payment is disputed at the customer's bank: `OPEN`, `WON` by the store, or `LOST`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false, value_type = Option<DisputeName>))]
+    dispute: Option<&'static str>,
     /// Its lines; lists and changes of status leave them out.
     #[cfg_attr(test, schema(nullable = false))]
     #[serde(rename = "OrderItem", skip_serializing_if = "Option::is_none")]
@@ -97,6 +102,69 @@ pub(super) struct FoundView<'a> {
     next: Option<&'a str>,
 }
 
+/// Money that is given back of one payment.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Refund))]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RefundView<'a> {
+    #[cfg_attr(test, schema(value_type = String, format = "uuid"))]
+    id: &'a str,
+    amount: Decimal,
+    /// How far it has come; `REQUESTED` while the payment provider could not be asked.
+    #[cfg_attr(test, schema(value_type = RefundStateName))]
+    state: &'static str,
+    /// The charge of which it gives something back.
+    stripe_charge_id: &'a str,
+    /// Why nothing was given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    failure: Option<&'a str>,
+    /// The number of the administrator who asked for it.
+    #[cfg_attr(test, schema(required = true))]
+    asked_by: Option<&'a str>,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
+    created_at: &'a str,
+    #[cfg_attr(test, schema(value_type = String, format = DateTime))]
+    updated_at: &'a str,
+}
+
+/// The refunds of an order, or those that one request asked for.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Refunds))]
+pub(super) struct RefundsView<'a> {
+    data: Vec<RefundView<'a>>,
+}
+
+impl<'a> RefundsView<'a> {
+    /// These refunds.
+    pub(super) fn of(refunds: &'a [Refund]) -> Self {
+        let view = |refund: &'a Refund| RefundView {
+            id: &refund.id,
+            amount: Decimal(refund.amount.cents),
+            state: match refund.state {
+                RefundState::Requested => "REQUESTED",
+                RefundState::Sent => "SENT",
+                RefundState::Succeeded => "SUCCEEDED",
+                RefundState::Failed => "FAILED",
+            },
+            stripe_charge_id: &refund.charge_id,
+            failure: refund.failure.as_deref(),
+            asked_by: refund.asked_by.as_deref(),
+            created_at: &refund.created_at,
+            updated_at: &refund.updated_at,
+        };
+        RefundsView { data: refunds.iter().map(view).collect() }
+    }
+}
+
+fn dispute(state: DisputeState) -> &'static str {
+    match state {
+        DisputeState::Open => "OPEN",
+        DisputeState::Won => "WON",
+        DisputeState::Lost => "LOST",
+    }
+}
+
 /// What a list is answered with: by number of the page, or by filters.
 #[cfg(test)]
 #[allow(dead_code, reason = "described, never made")]
@@ -128,6 +196,7 @@ impl<'a> OrderView<'a> {
             receipt_url: order.receipt_url.as_deref(),
             refunded_amount: unless_zero(order.refunded_cents),
             refund_due_amount: unless_zero(order.refund_due_cents),
+            dispute: order.dispute.map(dispute),
             items: Some(order.items.iter().map(ItemView::of).collect()),
             ..OrderView::line(order)
         }
@@ -148,8 +217,14 @@ impl<'a> OrderView<'a> {
             receipt_url: None,
             refunded_amount: None,
             refund_due_amount: None,
+            dispute: None,
             items: None,
         }
+    }
+
+    /// An order that was searched for: with what is owed and disputed, as that may be why.
+    fn found(order: &'a Order) -> Self {
+        OrderView { items: None, receipt_url: None, ..OrderView::whole(order) }
     }
 }
 
@@ -177,7 +252,7 @@ impl<'a> CheckoutView<'a> {
 impl<'a> FoundView<'a> {
     /// The page that was found.
     pub(super) fn of(found: &'a Found) -> Self {
-        FoundView { data: found.orders.iter().map(OrderView::line).collect(), next: found.next.as_deref() }
+        FoundView { data: found.orders.iter().map(OrderView::found).collect(), next: found.next.as_deref() }
     }
 }
 

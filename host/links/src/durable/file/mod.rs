@@ -15,6 +15,7 @@
 
 mod commit;
 pub(super) mod deliver;
+mod schedules;
 mod statements;
 
 #[cfg(test)]
@@ -90,8 +91,9 @@ impl FileQueue {
         writer.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; {} COMMIT",
-            statements::SCHEMA
+            [statements::SCHEMA, schedules::SCHEMA].concat()
         ))?;
+        statements::bring_up_to_date(&writer)?;
         // SQLite syncs files; that the file is in its folder, and that in the state's, must outlive a loss of power too.
         for folder in path.ancestors().skip(1).take(2) {
             std::fs::File::open(folder)?.sync_all()?;

@@ -35,13 +35,30 @@ CREATE TRIGGER IF NOT EXISTS message_out AFTER DELETE ON message BEGIN
     UPDATE total SET bytes = bytes - old.bytes;
 END;";
 
+/// What a queue of release 0.1.0 lacks. That release names the columns that it reads and writes, so it goes on with this.
+pub(super) fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
+    let there: bool = connection.query_row(
+        "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'traceparent'",
+        [],
+        |row| row.get(0),
+    )?;
+    if !there {
+        connection.execute_batch("ALTER TABLE message ADD COLUMN traceparent TEXT")?;
+    }
+    Ok(())
+}
+
 /// The reason of a message that was being delivered when its host died.
 const INTERRUPTED: &str = "the host ended during the delivery";
 
 /// Called when no host delivers. Makes waiting messages due now, and interrupted deliveries pending again. Those keep
 /// the pause that was noted before their attempt began, since one of them may have ended the host.
 pub(super) fn requeue_interrupted(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    connection.execute("UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1", [now])?;
+    // What was never tried waits because it was told to.
+    connection.execute(
+        "UPDATE message SET due = ?1 WHERE state = 'pending' AND due > ?1 AND (attempts > 0 OR reason IS NOT NULL)",
+        [now],
+    )?;
     connection
         .execute("UPDATE message SET state = 'pending', reason = ?1 WHERE state = 'delivering'", [INTERRUPTED])?;
     Ok(())
@@ -63,8 +80,8 @@ pub(super) fn insert(
     }
     connection
         .prepare_cached(
-            "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments)
-             VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments,
+                traceparent) VALUES (?1, ?12, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id,
@@ -77,6 +94,8 @@ pub(super) fn insert(
             &*message.key.function,
             &*message.trace,
             message.arguments,
+            message.traceparent,
+            message.due.unwrap_or(now).max(now),
         ])?;
     Ok(true)
 }
@@ -91,7 +110,7 @@ pub(super) fn take(
     pause: &dyn Fn(u32) -> i64,
 ) -> rusqlite::Result<Taken> {
     let mut due = connection.prepare_cached(
-        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments FROM message
+        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments, traceparent FROM message
          WHERE state = 'pending' AND target = ?1 AND due <= ?2 ORDER BY due LIMIT ?3",
     )?;
     let messages = due.query_map(params![target, now, number(most)], |row| {
@@ -108,6 +127,7 @@ pub(super) fn take(
             hops: row.get(6)?,
             reason: row.get(7)?,
             arguments: row.get(8)?,
+            traceparent: row.get(9)?,
         })
     })?;
     let messages: Vec<Message> = messages.collect::<rusqlite::Result<_>>()?;
@@ -280,9 +300,11 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
     }
     if stats.waiting > 0 {
         stats.oldest = connection
-            .prepare_cached("SELECT stored FROM message WHERE state IN ('pending', 'delivering') ORDER BY id LIMIT 1")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
+            .prepare_cached(
+                "SELECT min(CASE WHEN attempts = 0 AND reason IS NULL THEN due ELSE stored END) FROM message
+                 WHERE state IN ('pending', 'delivering')",
+            )?
+            .query_row([], |row| row.get(0))?;
     }
     Ok(stats)
 }

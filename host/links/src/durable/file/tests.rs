@@ -21,7 +21,15 @@ fn key(target: &str) -> Key {
 
 fn message(arguments: &str) -> NewMessage {
     let (caller, trace) = ("caller".into(), "trace-1".into());
-    NewMessage { key: key("target"), caller, trace, hops: 1, arguments: arguments.to_owned() }
+    NewMessage {
+        key: key("target"),
+        caller,
+        trace,
+        traceparent: None,
+        hops: 1,
+        due: None,
+        arguments: arguments.to_owned(),
+    }
 }
 
 async fn publish(queue: &FileQueue, arguments: &str) -> String {

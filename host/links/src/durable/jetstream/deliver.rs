@@ -235,6 +235,10 @@ impl Runner {
                 return self.give_back(&delivery, state, reason, due).await;
             }
         }
+        // It was told to wait, and a server that is started again hands it out at once.
+        if let Some(due) = delivery.stored.waits_until(now()) {
+            return self.give_back(&delivery, State::Waiting, reason, due).await;
+        }
         if stop.is_cancelled() {
             return self.give_back(&delivery, State::Waiting, reason, now()).await;
         }

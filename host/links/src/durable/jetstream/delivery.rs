@@ -86,7 +86,15 @@ mod tests {
 
     fn delivery(times: u32) -> Delivery {
         let key = Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() };
-        let message = NewMessage { key, caller: "caller".into(), trace: "t".into(), hops: 1, arguments: String::new() };
+        let message = NewMessage {
+            key,
+            caller: "caller".into(),
+            trace: "t".into(),
+            traceparent: None,
+            hops: 1,
+            due: None,
+            arguments: String::new(),
+        };
         let stored = Stored::new("id".to_owned(), message);
         Delivery { stored, reply: "r".into(), sequence: 1, times, uncounted: 0, noted: false }
     }

@@ -6,7 +6,9 @@
 //! | `Nats-Msg-Id` | by which the stream knows one that is sent twice |
 //! | `Souk-Caller` | the component whose call it is |
 //! | `Souk-Trace`, `Souk-Hops` | of that call |
+//! | `traceparent` | the place of that call in its trace, where it has one |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
+//! | `Souk-Due` | when it is delivered first, of one that was told to wait, in milliseconds since 1970 |
 //! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
 //!
 //! The id is in the subject so that an operator finds a message by it. What cannot be read is taken as empty: a message
@@ -21,8 +23,10 @@ use souk_manifest::subject::{self, Subjects};
 
 const CALLER: &str = "Souk-Caller";
 const TRACE: &str = "Souk-Trace";
+const TRACEPARENT: &str = "traceparent";
 const HOPS: &str = "Souk-Hops";
 const STORED: &str = "Souk-Stored";
+const DUE: &str = "Souk-Due";
 const ATTEMPTS: &str = "Souk-Attempts";
 const REASON: &str = "Souk-Reason";
 
@@ -33,9 +37,12 @@ pub(super) struct Stored {
     pub(super) key: Key,
     pub(super) caller: String,
     pub(super) trace: String,
+    pub(super) traceparent: Option<String>,
     pub(super) hops: u8,
     /// Milliseconds since 1970.
     pub(super) stored: i64,
+    /// When it is delivered first, of one that was told to wait.
+    pub(super) due: Option<i64>,
     /// Attempts before it came into the stream.
     pub(super) attempts: u32,
     pub(super) reason: Option<String>,
@@ -45,14 +52,16 @@ pub(super) struct Stored {
 impl Stored {
     /// A message that is stored now.
     pub(super) fn new(id: String, message: NewMessage) -> Self {
-        let NewMessage { key, caller, trace, hops, arguments } = message;
+        let NewMessage { key, caller, trace, traceparent, hops, due, arguments } = message;
         Stored {
             id,
             key,
             caller: caller.to_string(),
             trace: trace.to_string(),
+            traceparent,
             hops,
             stored: now(),
+            due,
             attempts: 0,
             reason: None,
             arguments: arguments.into(),
@@ -72,8 +81,10 @@ impl Stored {
             },
             caller: text(CALLER).unwrap_or_default(),
             trace: text(TRACE).unwrap_or_default(),
+            traceparent: text(TRACEPARENT),
             hops: number(headers, HOPS),
             stored: number(headers, STORED),
+            due: headers.get(DUE).and_then(|due| due.as_str().parse().ok()),
             attempts: number(headers, ATTEMPTS),
             reason: text(REASON),
             arguments,
@@ -92,8 +103,14 @@ impl Stored {
         add(NATS_MESSAGE_ID, message_id);
         add(HeaderName::from_static(CALLER), &self.caller);
         add(HeaderName::from_static(TRACE), &self.trace);
+        if let Some(traceparent) = &self.traceparent {
+            add(HeaderName::from_static(TRACEPARENT), traceparent);
+        }
         add(HeaderName::from_static(HOPS), &self.hops.to_string());
         add(HeaderName::from_static(STORED), &self.stored.to_string());
+        if let Some(due) = self.due {
+            add(HeaderName::from_static(DUE), &due.to_string());
+        }
         if self.attempts > 0 {
             add(HeaderName::from_static(ATTEMPTS), &self.attempts.to_string());
         }
@@ -115,6 +132,11 @@ impl Stored {
         format!("{}.{}", subjects.dead(target, interface, function), self.id)
     }
 
+    /// Until when it waits that was told to.
+    pub(super) fn waits_until(&self, now: i64) -> Option<i64> {
+        self.due.filter(|due| *due > now)
+    }
+
     /// As what a delivery takes, for attempt number `attempt`.
     pub(super) fn message(&self, attempt: u32, reason: Option<String>) -> Message {
         Message {
@@ -122,6 +144,7 @@ impl Stored {
             key: self.key.clone(),
             caller: self.caller.clone(),
             trace: self.trace.clone(),
+            traceparent: self.traceparent.clone(),
             hops: self.hops,
             attempt,
             reason,
@@ -145,7 +168,9 @@ mod tests {
             key: key.clone(),
             caller: "webhook".into(),
             trace: "t-1".into(),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             hops: 3,
+            due: Some(7),
             arguments: r#"{"n":1}"#.to_owned(),
         };
         let subjects = Subjects::of("My store");
@@ -157,7 +182,8 @@ mod tests {
         for subject in [written.durable_subject(&subjects), written.dead_subject(&subjects)] {
             let read = Stored::read(&subject, &written.headers("m"), written.arguments.clone());
             assert_eq!((&read.id, &read.key, &read.caller), (&written.id, &key, &written.caller));
-            assert_eq!((&read.trace, read.hops, read.stored), (&written.trace, 3, written.stored));
+            assert_eq!((&read.trace, read.hops, read.stored, read.due), (&written.trace, 3, written.stored, Some(7)));
+            assert_eq!(read.traceparent, written.traceparent);
             assert_eq!((read.attempts, read.reason), (7, written.reason.as_deref().map(kept)));
             assert_eq!(read.arguments, written.arguments);
         }

@@ -25,12 +25,14 @@ mod delivery;
 mod message;
 mod note;
 mod operator;
+mod schedules;
 mod streams;
 mod sweep;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use schedules::Schedules;
 pub use streams::JetStreamError;
 
 use super::MAX_REASON_BYTES;
@@ -91,6 +93,7 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         deliver::FIXED_LIMITS,
         sweep::FIXED_LIMITS,
         operator::FIXED_LIMITS,
+        schedules::FIXED_LIMITS,
     ]
     .concat()
 }
@@ -183,7 +186,11 @@ impl JetStreamQueue {
     /// # Errors
     /// When no stream has acknowledged it by then.
     pub async fn publish(&self, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
-        let id = Uuid::now_v7().to_string();
+        self.publish_as(Uuid::now_v7().to_string(), message, deadline).await
+    }
+
+    /// As [`JetStreamQueue::publish`], under an `id` by which the stream knows it for two minutes.
+    async fn publish_as(&self, id: String, message: NewMessage, deadline: Instant) -> Result<Published, QueueError> {
         let stored = Stored::new(id.clone(), message);
         let until = deadline.min(Instant::now() + PUBLISH_TIMEOUT);
         let subject = stored.durable_subject(self.shared.nats.subjects());

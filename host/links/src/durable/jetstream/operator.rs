@@ -12,6 +12,7 @@
 use super::message::Stored;
 use super::note::{Note, State};
 use super::{JetStreamQueue, PUBLISH_TIMEOUT, Sent, failed};
+use crate::durable::now;
 use crate::durable::operator::{Event, Found, Which};
 use crate::durable::queue::{QueueError, Stats};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
@@ -142,10 +143,7 @@ impl JetStreamQueue {
             return Ok(Stats { dead, ..Stats::default() });
         }
         let stranded = self.stranded().await?.min(durable.messages);
-        let oldest = match stranded {
-            0 => millis(durable.first_timestamp.unix_timestamp_nanos()),
-            _ => self.oldest().await?,
-        };
+        let oldest = self.oldest().await?;
         Ok(Stats { waiting: durable.messages - stranded, dead, stranded, oldest })
     }
 
@@ -168,9 +166,21 @@ impl JetStreamQueue {
         let mut oldest = None;
         for component in &self.shared.components {
             let subject = self.shared.nats.subjects().durable_of(component);
-            let first = one(self.shared.durable.get_first_raw_message_by_subject(&subject, 1).await)?;
-            oldest =
-                oldest.into_iter().chain(first.and_then(|message| millis(message.time.unix_timestamp_nanos()))).min();
+            // Those that were told to wait count from when they are due.
+            let mut from = 1;
+            for _ in 0..PAGE {
+                let Some(message) = one(self.shared.durable.get_first_raw_message_by_subject(&subject, from).await)?
+                else {
+                    break;
+                };
+                from = message.sequence + 1;
+                let stored_at = millis(message.time.unix_timestamp_nanos());
+                let (stored, _) = read(message);
+                oldest = oldest.into_iter().chain(stored.due.or(stored_at)).min();
+                if stored.due.is_none() {
+                    break;
+                }
+            }
         }
         Ok(oldest)
     }
@@ -212,14 +222,16 @@ impl JetStreamQueue {
         let (attempts, reason) = match entry.state {
             "dead" => (0, None),
             // One that a host holds would be delivered by it as well.
-            "pending" if entry.attempts > 0 && !entry.held => (entry.attempts, entry.reason.clone()),
+            "pending" if (entry.attempts > 0 || entry.stored.waits_until(now()).is_some()) && !entry.held => {
+                (entry.attempts, entry.reason.clone())
+            }
             // It is due, or it is not for now.
             _ => return Ok(()),
         };
         let stream = self.stream_of(entry);
         // It may be gone: delivered, or dropped by somebody else.
         let Some(message) = one(stream.get_raw_message(entry.sequence).await)? else { return Ok(()) };
-        let copy = Stored { attempts, reason, ..read(message).0 };
+        let copy = Stored { attempts, reason, due: None, ..read(message).0 };
         self.resend(copy, &Uuid::now_v7().to_string(), true).await?;
         self.delete(stream, entry.sequence).await
     }
@@ -336,7 +348,8 @@ impl JetStreamQueue {
                 reached
             }
         };
-        let (attempts, reason, due) = (stored.attempts, stored.reason.clone(), Some(stored.stored));
+        let (attempts, reason, due) =
+            (stored.attempts, stored.reason.clone(), Some(stored.due.unwrap_or(stored.stored)));
         let mut held = false;
         let (state, attempts, reason, due) = if sequence > reached {
             ("pending", attempts, reason, due)

@@ -3,6 +3,7 @@
 //! Hosts that start together make the same, and whoever comes second finds it. What a stream can become it is changed
 //! into; what it cannot (where it is stored, when it lets go of messages) is an error that says what to do.
 
+use super::schedules::MAX_SCHEDULES_BYTES;
 use super::{ACK_WAIT, FIX, JetStreamQueue, MAX_ACK_PENDING};
 use crate::durable::deliver::RETRY_INTERVAL;
 use crate::durable::queue::QueueError;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 pub(super) const DURABLE: &str = "durable";
 pub(super) const DEAD: &str = "dead";
 pub(super) const NOTES: &str = "notes";
+pub(super) const SCHEDULES: &str = "schedules";
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of streams.
@@ -132,21 +134,8 @@ impl JetStreamError {
 impl JetStreamQueue {
     /// The streams as they should be.
     fn wanted(&self) -> [Config; 3] {
-        let (subjects, replicas) = (self.shared.nats.subjects(), self.shared.nats.replicas());
-        let bytes = i64::try_from(self.shared.limit.saturating_add(SLACK_BYTES)).unwrap_or(i64::MAX);
-        let stream = |what: &str, subject: String| Config {
-            name: subjects.stream(what),
-            subjects: vec![subject],
-            storage: StorageType::File,
-            num_replicas: replicas,
-            max_bytes: bytes,
-            max_messages: -1,
-            max_messages_per_subject: -1,
-            max_consumers: -1,
-            discard: DiscardPolicy::New,
-            duplicate_window: DUPLICATE_WINDOW,
-            ..Config::default()
-        };
+        let subjects = self.shared.nats.subjects();
+        let stream = |what: &str, subject: String| self.stream(what, subject);
         [
             Config { retention: RetentionPolicy::WorkQueue, ..stream(DURABLE, subjects.durable_all()) },
             // A message that dies twice, because a host died before it could say so, is one dead letter.
@@ -159,6 +148,35 @@ impl JetStreamQueue {
                 ..stream(NOTES, subjects.note("*"))
             },
         ]
+    }
+
+    /// A stream as most of them are.
+    fn stream(&self, what: &str, subject: String) -> Config {
+        Config {
+            name: self.shared.nats.subjects().stream(what),
+            subjects: vec![subject],
+            storage: StorageType::File,
+            num_replicas: self.shared.nats.replicas(),
+            max_bytes: i64::try_from(self.shared.limit.saturating_add(SLACK_BYTES)).unwrap_or(i64::MAX),
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            discard: DiscardPolicy::New,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..Config::default()
+        }
+    }
+
+    /// Makes or changes the stream of what is known of schedules: of each the newest, for good.
+    pub(super) async fn make_schedules(&self) -> Result<(), JetStreamError> {
+        let wanted = Config {
+            max_messages_per_subject: 1,
+            max_bytes: MAX_SCHEDULES_BYTES,
+            discard: DiscardPolicy::Old,
+            ..self.stream(SCHEDULES, self.shared.nats.subjects().schedule_all())
+        };
+        let start = Instant::now();
+        self.make(&wanted).await.map(drop).map_err(|error| error.or_denied(self.denied(start)))
     }
 
     /// Makes or changes the streams, and waits up to `patience` for a JetStream that is about to be there.

@@ -95,7 +95,9 @@ impl JetStreamQueue {
             let note = self.shared.notes.get(&stored.id).await?.unwrap_or_default();
             let standing = if sequence <= ended {
                 Standing::Ended
-            } else if note.state != State::Delivering && note.due.is_some_and(|due| due > overdue_before()) {
+            } else if stored.waits_until(overdue_before()).is_some()
+                || note.state != State::Delivering && note.due.is_some_and(|due| due > overdue_before())
+            {
                 continue;
             } else {
                 Standing::Attempts(note.attempts)

@@ -37,7 +37,9 @@ fn message(arguments: &str) -> NewMessage {
         key: Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() },
         caller: "caller".into(),
         trace: "trace-1".into(),
+        traceparent: None,
         hops: 1,
+        due: None,
         arguments: arguments.to_owned(),
     }
 }

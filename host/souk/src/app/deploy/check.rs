@@ -5,6 +5,7 @@
 
 use super::super::App;
 use super::super::migrations;
+use super::super::stand_ins;
 use super::super::start::{Wiring, check_routes};
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
@@ -62,6 +63,7 @@ impl App {
             codes: BTreeMap::from([(declared.name.clone(), code)]),
             pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
             ids: BTreeMap::new(),
+            stand_ins: stand_ins::answers(&self.application.stand_ins),
             expected: Vec::new(),
             tried: BTreeSet::new(),
             mistakes: Vec::new(),
@@ -102,7 +104,7 @@ impl App {
         mistakes
     }
 
-    /// What others call that this host does not see: functions on NATS, and the patterns of Nest.
+    /// What is called otherwise than by links: functions on NATS, what schedules call, and the patterns of Nest.
     fn check_served(
         &self,
         declared: &Declared,
@@ -116,9 +118,13 @@ impl App {
             let mut patterns = declared.nest.serves.iter();
             patterns.any(|pattern| pattern.function == name && pattern.interface.covers(interface))
         };
+        let by_schedule = |interface: &str, name: &str| {
+            declared.schedules.iter().any(|one| one.function == name && one.interface.covers(interface))
+        };
         for function in active.compiled().exported.functions.iter().filter(|f| !is_host_interface(&f.interface)) {
             let (interface, name) = (&function.interface, &function.name);
             let who = match &self.remote {
+                _ if by_schedule(interface, name) => "a schedule calls it",
                 _ if by_pattern(interface, name) => "a pattern of Nest leads to it",
                 Some(_) => "other hosts may call it",
                 None => continue,

@@ -5,6 +5,7 @@
 //! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
 
 use super::super::App;
+use super::super::stand_ins;
 use super::super::start::Wiring;
 use super::{DeployError, drained};
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ fn text(part: &impl Debug) -> String {
 /// The keys of a component that have changed and are read by a start alone.
 fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
     let differ = |a: &dyn Debug, b: &dyn Debug| text(&a) != text(&b);
-    let all: [(&str, &dyn Debug, &dyn Debug); 14] = [
+    let all: [(&str, &dyn Debug, &dyn Debug); 16] = [
         ("source", &old.source, &new.source),
         ("files", &old.files, &new.files),
         ("key_value_stores", &old.key_value_stores, &new.key_value_stores),
@@ -49,6 +50,8 @@ fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
         ("nest", &old.nest, &new.nest),
         ("readiness", &old.ignored_for_readiness, &new.ignored_for_readiness),
         ("migrations", &old.migrations, &new.migrations),
+        ("retired", &old.retired, &new.retired),
+        ("seed", &old.seed, &new.seed),
         ("database_url", &old.database, &new.database),
         ("limits", &old.limits, &new.limits),
         ("build", &old.build, &new.build),
@@ -172,6 +175,7 @@ impl App {
                 codes: BTreeMap::from([(new.name.clone(), active.compiled().code.clone())]),
                 pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
                 ids: BTreeMap::new(),
+                stand_ins: stand_ins::answers(&self.application.stand_ins),
                 expected: Vec::new(),
                 tried: BTreeSet::new(),
                 mistakes: Vec::new(),

@@ -1,4 +1,4 @@
--- The 47 products of the store that Souk replaces, with their numbers and dates.
+-- The 47 products of the store that Souk replaces, with their numbers and dates. A number that is taken stays as it is.
 INSERT INTO products (id, name, price_cents, created_at, updated_at) VALUES
     (1, 'Teclado', 7525, '2024-02-27T15:50:27.545Z', '2024-02-27T15:50:27.545Z'),
     (2, 'Mouse', 15000, '2024-02-27T15:50:41.977Z', '2024-02-27T15:50:41.977Z'),
@@ -46,4 +46,9 @@ INSERT INTO products (id, name, price_cents, created_at, updated_at) VALUES
     (44, 'Cable DisplayPort', 1000, '2024-02-27T15:54:05.243Z', '2024-02-27T15:54:05.243Z'),
     (45, 'Cable de red Ethernet', 1000, '2024-02-27T15:54:10.141Z', '2024-02-27T15:54:10.141Z'),
     (46, 'Bolsa para laptop', 2500, '2024-02-27T15:54:15.042Z', '2024-02-27T15:54:15.042Z'),
-    (47, 'Almohadilla para mouse', 1500, '2024-02-27T15:54:19.956Z', '2024-02-27T15:54:19.956Z');
+    (47, 'Almohadilla para mouse', 1500, '2024-02-27T15:54:19.956Z', '2024-02-27T15:54:19.956Z')
+ON CONFLICT (id) DO NOTHING;
+
+-- Rows that bring their numbers do not move the sequence, and it never goes back.
+SELECT setval(sequence::regclass, 47) FROM (SELECT pg_get_serial_sequence('products', 'id') AS sequence) AS own
+WHERE 47 > coalesce((SELECT last_value FROM pg_sequences WHERE schemaname || '.' || sequencename = sequence), 0);

@@ -1,0 +1,284 @@
+//! Slows down those who guess passwords: `store:auth/guesses`.
+//!
+//! A try is counted as wrong before it is made, and taken back when it was not, so that a thousand at one moment are no way
+//! around. Sources that have logged in to an account within 30 days have counters of their own, in one record an account:
+//! what strangers do never holds them up. All others count twice, for their source and for the account.
+//!
+//! Strangers' counters are bounded in number: there are [`SLOTS`] for sources and as many for accounts, and a keyed hash
+//! says which is whose, so nobody can choose with whom they share. Those who share one wait together: the other way
+//! round, somebody who fills all slots would be rid of what was counted.
+
+pub(crate) mod rule;
+mod source;
+
+use crate::account::Key;
+use crate::bindings::accounts::Error;
+use crate::bindings::guesses::{Counted, Outcome, Refusal};
+use crate::now;
+use crate::store::{Store, fault};
+use crate::token::Signer;
+use rule::{Counter, KNOWN, Rule, SOURCE, STRANGERS};
+use serde::{Deserialize, Serialize};
+
+/// How many counters there are for sources, and how many for accounts.
+const SLOTS: u16 = 1 << 14;
+/// How many sources are known to an account: those that logged in last.
+pub(crate) const MAX_KNOWN: usize = 8;
+/// How long a source is known after a login, in seconds.
+const KNOWN_SECONDS: u64 = 30 * 24 * 60 * 60;
+
+/// A source that has logged in to an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Source {
+    /// The beginning of the keyed hash of its address: the address itself is not kept.
+    source: String,
+    /// When it logged in last, in seconds since 1970.
+    login: u64,
+    #[serde(flatten)]
+    counter: Counter,
+}
+
+/// The counters that a try goes by.
+struct Counters<'a> {
+    store: &'a Store,
+    /// The key of the sources that are known to the account.
+    known: String,
+    /// What this source is called there.
+    name: String,
+    source_slot: String,
+    account_slot: String,
+}
+
+/// Admits a try, and counts it as wrong.
+pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refusal> {
+    let (signer, store) = (Signer::load().map_err(refused)?, Store::open().map_err(refused)?);
+    let counters = Counters::of(&signer, &store, account.unwrap_or_default(), source);
+    let now = now();
+    if account.is_some() && counters.try_known(now)? {
+        return Ok(Counted::Known);
+    }
+    let (source_rule, strangers) = (&SOURCE, &STRANGERS);
+    if account.is_none() {
+        if counters.count(&counters.source_slot, source_rule, now)? {
+            eprintln!("source {source}: too many wrong tries; its further ones are slowed");
+        }
+        return Ok(Counted::Source);
+    }
+    // Both are asked before either counts: what one refuses is no try that the other counts.
+    let wait = counters.wait(&counters.source_slot, source_rule, now)?.max(counters.wait(
+        &counters.account_slot,
+        strangers,
+        now,
+    )?);
+    if wait > 0 {
+        return Err(too_many(wait));
+    }
+    if counters.count(&counters.source_slot, source_rule, now)? {
+        eprintln!("source {source}: too many wrong tries; its further ones are slowed");
+    }
+    if counters.count(&counters.account_slot, strangers, now)? {
+        eprintln!(
+            "{}: too many wrong passwords; tries of sources that are new to it are slowed",
+            named(&store, account)
+        );
+    }
+    Ok(Counted::Stranger)
+}
+
+/// Says what came of a try.
+pub(crate) fn settle(account: &str, source: &str, counted: Counted, outcome: Outcome) -> Result<(), Refusal> {
+    if outcome == Outcome::Wrong {
+        return Ok(());
+    }
+    let (signer, store) = (Signer::load().map_err(refused)?, Store::open().map_err(refused)?);
+    let counters = Counters::of(&signer, &store, account, source);
+    if counted != Counted::Known {
+        counters.take_back(&counters.source_slot)?;
+    }
+    if counted == Counted::Stranger {
+        counters.take_back(&counters.account_slot)?;
+    }
+    let now = now();
+    match (counted, outcome) {
+        (Counted::Known, _) => counters.change_known(|sources| settled(sources, &counters.name, outcome, now)),
+        (_, Outcome::Right) => counters.change_known(|sources| remembered(sources, &counters.name, now)),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets which sources have logged in to an account.
+pub(crate) fn forget(store: &Store, account: &Key) -> Result<(), Error> {
+    let signer = Signer::load()?;
+    store.delete(&known_key(&signer, account.as_str()))
+}
+
+fn known_key(signer: &Signer, account: &str) -> String {
+    format!("known/{}", hex::encode(signer.digest("known", account)))
+}
+
+impl<'a> Counters<'a> {
+    fn of(signer: &Signer, store: &'a Store, account: &str, source: &str) -> Self {
+        // As an account's key is: in whichever case an address is written, it is one.
+        let (account, source) = (account.to_lowercase(), source::network(source));
+        let slot = |kind: &str, text: &str| {
+            let [first, second, ..] = signer.digest(kind, text);
+            format!("guess/{kind}/{}", u16::from_be_bytes([first, second]) % SLOTS)
+        };
+        let [a, b, c, d, e, f, g, h, ..] = signer.digest("source-of-account", &format!("{account}\0{source}"));
+        Counters {
+            store,
+            known: known_key(signer, &account),
+            name: hex::encode([a, b, c, d, e, f, g, h]),
+            source_slot: slot("source", &source),
+            account_slot: slot("account", &account),
+        }
+    }
+
+    /// Counts a try of a source that is known; `false` when it is not.
+    fn try_known(&self, now: u64) -> Result<bool, Refusal> {
+        let sources: Vec<Source> = self.store.read(&self.known).map_err(refused)?.unwrap_or_default();
+        if !sources.iter().any(|known| is_known(known, &self.name, now)) {
+            return Ok(false);
+        }
+        let counted = self.store.swap(&self.known, |sources: Option<Vec<Source>>| {
+            let mut sources = sources.unwrap_or_default();
+            match sources.iter_mut().find(|known| is_known(known, &self.name, now)) {
+                None => return Ok((None, Ok(false))),
+                Some(known) => match known.counter.wait(&KNOWN, now) {
+                    0 => known.counter = known.counter.tried(&KNOWN, now),
+                    wait => return Ok((None, Err(too_many(wait)))),
+                },
+            }
+            Ok((Some(sources), Ok(true)))
+        });
+        counted.map_err(refused)?
+    }
+
+    fn change_known(&self, change: impl Fn(Vec<Source>) -> Vec<Source>) -> Result<(), Refusal> {
+        let changed = self.store.swap(&self.known, |sources| {
+            let sources = change(sources.unwrap_or_default());
+            Ok(((!sources.is_empty()).then_some(sources), ()))
+        });
+        changed.map_err(refused)
+    }
+
+    fn wait(&self, slot: &str, rule: &Rule, now: u64) -> Result<u64, Refusal> {
+        let counter: Counter = self.store.read(slot).map_err(refused)?.unwrap_or_default();
+        Ok(counter.wait(rule, now))
+    }
+
+    /// Counts a try; `true` when it is the first one after which others wait.
+    fn count(&self, slot: &str, rule: &Rule, now: u64) -> Result<bool, Refusal> {
+        let counted = self.store.swap(slot, |counter: Option<Counter>| {
+            let counter = counter.unwrap_or_default();
+            match counter.wait(rule, now) {
+                0 => {
+                    let tried = counter.tried(rule, now);
+                    Ok((Some(tried), Ok(tried.wrong == rule.free)))
+                }
+                wait => Ok((None, Err(too_many(wait)))),
+            }
+        });
+        counted.map_err(refused)?
+    }
+
+    fn take_back(&self, slot: &str) -> Result<(), Refusal> {
+        let taken_back = self.store.swap(slot, |counter: Option<Counter>| Ok((counter.map(Counter::taken_back), ())));
+        taken_back.map_err(refused)
+    }
+}
+
+fn is_known(source: &Source, name: &str, now: u64) -> bool {
+    source.source == name && now.saturating_sub(source.login) < KNOWN_SECONDS
+}
+
+/// The sources after one of them was not wrong.
+fn settled(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> Vec<Source> {
+    if let Some(known) = sources.iter_mut().find(|known| known.source == name) {
+        known.counter = known.counter.taken_back();
+        if outcome == Outcome::Right {
+            known.login = now;
+        }
+    }
+    sources
+}
+
+/// The sources after one that was new has logged in: what others have done since then in its name still counts.
+fn remembered(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
+    sources.retain(|known| now.saturating_sub(known.login) < KNOWN_SECONDS);
+    match sources.iter_mut().find(|known| known.source == name) {
+        Some(known) => known.login = now,
+        None => sources.push(Source { source: name.to_owned(), login: now, counter: Counter::default() }),
+    }
+    sources.sort_by_key(|known| std::cmp::Reverse(known.login));
+    sources.truncate(MAX_KNOWN);
+    sources
+}
+
+/// What the log calls an account.
+fn named(store: &Store, account: Option<&str>) -> String {
+    let found = account.and_then(Key::of).map(|key| store.by_email(&key));
+    match found {
+        Some(Ok(Some(account))) => format!("user {}", account.id),
+        _ => "an account that nobody has".to_owned(),
+    }
+}
+
+fn too_many(wait: u64) -> Refusal {
+    Refusal::TooMany(u32::try_from(wait).unwrap_or(u32::MAX))
+}
+
+fn refused(error: Error) -> Refusal {
+    match error {
+        Error::Unavailable(text) => Refusal::Unavailable(text),
+        Error::Internal(text) => Refusal::Internal(text),
+        Error::Invalid(_) | Error::EmailTaken | Error::Unauthorized => {
+            match fault("a counter was answered as an account") {
+                Error::Internal(text) => Refusal::Internal(text),
+                _ => Refusal::Internal(String::new()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str, login: u64) -> Source {
+        Source { source: name.into(), login, counter: Counter { wrong: 3, at: 5 } }
+    }
+
+    #[test]
+    fn so_many_sources_are_known_and_those_that_logged_in_last() {
+        let mut sources = Vec::new();
+        for at in 0..20 {
+            sources = remembered(sources, &format!("s{at}"), 1000 + at);
+        }
+        let names: Vec<_> = sources.iter().map(|known| known.source.as_str()).collect();
+        assert_eq!(names, ["s19", "s18", "s17", "s16", "s15", "s14", "s13", "s12"]);
+        let later = remembered(sources, "new", 1020 + KNOWN_SECONDS);
+        assert_eq!(later.len(), 1, "who has not logged in for 30 days is forgotten");
+    }
+
+    #[test]
+    fn a_login_renews_a_source_and_takes_its_own_try_back_alone() {
+        let sources = settled(vec![source("a", 10), source("b", 10)], "a", Outcome::Right, 99);
+        assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 2));
+        assert_eq!(sources[1], source("b", 10));
+        let sources = settled(sources, "a", Outcome::Neither, 200);
+        assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 1));
+        assert_eq!(
+            remembered(vec![source("a", 10)], "a", 20)[0].counter.wrong,
+            3,
+            "a login from elsewhere forgives nothing"
+        );
+    }
+
+    #[test]
+    fn a_source_is_known_for_thirty_days() {
+        assert!(is_known(&source("a", 1000), "a", 1000 + KNOWN_SECONDS - 1));
+        assert!(!is_known(&source("a", 1000), "a", 1000 + KNOWN_SECONDS));
+        assert!(!is_known(&source("a", 1000), "b", 1000));
+    }
+}

@@ -1,0 +1,89 @@
+//! What users do to their own accounts: `store:auth/self-service`.
+//!
+//! A stolen token is not enough to take an account over: what changes how one logs in asks for the password again.
+
+use crate::account::Account;
+use crate::bindings::accounts::{Error, Session, User};
+use crate::bindings::self_service::Guest;
+use crate::password::{self, Outcome};
+use crate::store::Store;
+use crate::token::Signer;
+use crate::{Auth, guesses, now, reset, rules, session, who};
+
+/// What is said of a password that is not the account's.
+const WRONG: &str = "the password is wrong";
+
+impl Guest for Auth {
+    fn revoke(token: String) -> Result<User, Error> {
+        let store = Store::open()?;
+        let (account, proof) = who(&*Signer::load()?, &store, &token, now())?;
+        let ended = store.update(&account.id, |account| match account.generation == proof.generation {
+            true => Ok(account.without_tokens()),
+            // Somebody else has ended them meanwhile.
+            false => Ok(account),
+        });
+        ended.map(Account::for_others)
+    }
+
+    fn change_password(token: String, current: String, new: String) -> Result<Session, Error> {
+        let (signer, store, now) = (Signer::load()?, Store::open()?, now());
+        let (account, proof) = who(&signer, &store, &token, now)?;
+        prove(&account, &current)?;
+        rules::password(&new)?;
+        let hash = password::hash(&new)?;
+        let changed = store.update(&account.id, |found| match found.generation == proof.generation {
+            true => Ok(Account { password: hash.clone(), ..found.without_tokens() }),
+            false => Err(Error::Unauthorized),
+        })?;
+        session(&signer, changed, now, now)
+    }
+
+    fn change_email(token: String, password: String, email: String) -> Result<Session, Error> {
+        let (signer, store, now) = (Signer::load()?, Store::open()?, now());
+        let (account, proof) = who(&signer, &store, &token, now)?;
+        let key = rules::new_email(&email)?;
+        prove(&account, &password)?;
+        // Tokens name the old address, and a reset token went there.
+        let changed = store.move_to(&account, &key, now, |found| match found.generation == proof.generation {
+            true => Ok(Account { email: email.clone(), ..found.without_tokens() }),
+            false => Err(Error::Unauthorized),
+        })?;
+        session(&signer, changed, proof.auth_time, now)
+    }
+
+    fn delete_account(token: String, password: String) -> Result<String, Error> {
+        let (signer, store, now) = (Signer::load()?, Store::open()?, now());
+        let (account, _) = who(&signer, &store, &token, now)?;
+        prove(&account, &password)?;
+        store.erase(&account.id, now, |key| guesses::forget(&store, key))?;
+        Ok(account.id)
+    }
+
+    fn reset_password(reset_token: String, password: String) -> Result<Session, Error> {
+        let (signer, store, now) = (Signer::load()?, Store::open()?, now());
+        let (id, secret) = reset::split(&reset_token).ok_or(Error::Unauthorized)?;
+        let id = rules::id(id).map_err(|_| Error::Unauthorized)?;
+        let fits = |account: &Account| reset::fits(account, secret, now);
+        store.by_id(&id)?.filter(fits).ok_or(Error::Unauthorized)?;
+        rules::password(&password)?;
+        let hash = password::hash(&password)?;
+        // Of two who use it at once, one finds it gone.
+        let changed = store.update(&id, |found| match fits(&found) {
+            true => Ok(Account { password: hash.clone(), ..found.without_tokens() }),
+            false => Err(Error::Unauthorized),
+        })?;
+        session(&signer, changed, now, now)
+    }
+}
+
+/// Checks a password once more.
+fn prove(account: &Account, password: &str) -> Result<(), Error> {
+    let is_wrong = || Error::Invalid(WRONG.into());
+    if password.len() > rules::MAX_PASSWORD {
+        return Err(is_wrong());
+    }
+    match password::check(password, Some(account))? {
+        Outcome::Wrong => Err(is_wrong()),
+        Outcome::Right | Outcome::RightAndOutdated => Ok(()),
+    }
+}

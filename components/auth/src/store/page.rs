@@ -1,0 +1,73 @@
+//! Listing accounts, a page of the store's own at a time: no more is held than one page, however many accounts there are.
+
+use super::{Entry, Store, has, parse, refused, user_key};
+use crate::account::{Account, Key};
+use crate::bindings::accounts::Error;
+use crate::bindings::batch;
+
+/// Some of the accounts, and where the next ones begin.
+pub(crate) struct Page {
+    pub accounts: Vec<Account>,
+    pub next: Option<String>,
+}
+
+/// A key and its value, where there is one.
+type Found = (String, Option<Vec<u8>>);
+
+impl Store {
+    /// The accounts of one page of the store's keys.
+    pub(crate) fn page(&self, from: Option<&str>) -> Result<Page, Error> {
+        let listed = self.0.list_keys(from).map_err(refused)?;
+        let (users, emails): (Vec<String>, Vec<String>) = listed
+            .keys
+            .into_iter()
+            .filter(|key| key.starts_with("user/") || key.contains('@'))
+            .partition(|key| !key.contains('@'));
+        let mut accounts = self.users(users)?;
+        accounts.extend(self.old(emails)?);
+        Ok(Page { accounts, next: listed.cursor })
+    }
+
+    /// The accounts under these keys, without those that nobody can log in to: deleted ones, and what was interrupted before
+    /// an e-mail led to it.
+    fn users(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {
+        let mut accounts = Vec::new();
+        for (key, value) in self.many(&keys)? {
+            accounts.extend(parse::<Account>(&key, value)?.filter(|account| account.deleted.is_none()));
+        }
+        let emails = accounts.iter().filter_map(|account| Key::of(&account.email));
+        let emails: Vec<String> = emails.map(|key| key.as_str().to_owned()).collect();
+        let mut valid = std::collections::HashSet::new();
+        for (key, value) in self.many(&emails)? {
+            valid.extend(parse::<Entry>(&key, value)?.map(|entry| entry.id().to_owned()));
+        }
+        accounts.retain(|account| valid.contains(&account.id));
+        Ok(accounts)
+    }
+
+    /// The accounts of release 0.1.0 under these e-mails that have not moved to their number.
+    fn old(&self, keys: Vec<String>) -> Result<Vec<Account>, Error> {
+        let mut accounts = Vec::new();
+        for (key, value) in self.many(&keys)? {
+            if let Some(Entry::Old(account)) = parse(&key, value)? {
+                accounts.push(*account);
+            }
+        }
+        let numbers: Vec<String> = accounts.iter().map(|account| user_key(&account.id)).collect();
+        let moved: Vec<String> =
+            self.many(&numbers)?.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect();
+        accounts.retain(|account| !moved.contains(&user_key(&account.id)));
+        Ok(accounts)
+    }
+
+    fn many(&self, keys: &[String]) -> Result<Vec<Found>, Error> {
+        if keys.is_empty() { Ok(Vec::new()) } else { batch::get_many(&self.0, keys).map_err(refused) }
+    }
+
+    /// The account that has this e-mail and another number.
+    pub(crate) fn other(&self, email: &str, id: &str) -> Result<Option<Account>, Error> {
+        let Some(key) = Key::of(email) else { return Ok(None) };
+        let found = self.by_email(&key)?;
+        Ok(found.filter(|account| account.id != id && has(account, &key)))
+    }
+}

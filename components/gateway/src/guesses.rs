@@ -1,0 +1,103 @@
+//! Tries to prove something, slowed where there were many wrong ones (`store:auth/guesses`).
+//!
+//! The source is the client as the host knows it: the other end of the connection, or whom a trusted proxy names. The host
+//! sets the header `spin-client-addr` itself and drops what a client has sent under its name.
+
+use crate::bindings::accounts::Error as Refused;
+use crate::bindings::guesses::{self, Outcome, Refusal};
+use crate::http::Request;
+use crate::http::error::Error;
+
+/// The header in which the host names the client.
+const CLIENT: &str = "spin-client-addr";
+
+/// What a try can guess.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Guess<'a> {
+    /// The password of the account with this e-mail, which may be none.
+    Password(&'a str),
+    /// Whether something is there, of nobody in particular.
+    Existence,
+}
+
+/// Makes a try, if its source may: `call` makes it, and `account` says from its answer whose account was proved.
+///
+/// # Errors
+/// 429 when it may not, and 503 when nobody can say; what `call` refuses is its own result.
+pub(crate) fn try_once<T>(
+    request: &Request<'_>,
+    guess: Guess<'_>,
+    call: impl FnOnce() -> Result<T, Refused>,
+    account: impl FnOnce(&T) -> Option<&str>,
+) -> Result<Result<T, Refused>, Error> {
+    let source = request.header(CLIENT).unwrap_or_default();
+    let named = match guess {
+        Guess::Password(email) => Some(email),
+        Guess::Existence => None,
+    };
+    let counted = guesses::admit(named, &source).map_err(refused)?;
+    let answer = call();
+    let (proved, outcome) = match &answer {
+        Ok(answer) => match account(answer) {
+            Some(email) => (Some(email), Outcome::Right),
+            None => (None, Outcome::Neither),
+        },
+        Err(error) => (None, outcome(error, guess)),
+    };
+    // Whose counters it went by, and where none did, whose account it was.
+    let settled = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
+    if let Err(error) = settled {
+        // The answer stands; the try counts as a wrong one until that is forgotten.
+        eprintln!("a try could not be settled: {error:?}");
+    }
+    Ok(answer)
+}
+
+/// What a refusal says about a try. `invalid` is a wrong password where one was asked for; what is malformed in other ways has
+/// been refused before.
+fn outcome(error: &Refused, guess: Guess<'_>) -> Outcome {
+    match (error, guess) {
+        (Refused::Unauthorized | Refused::EmailTaken, _) | (Refused::Invalid(_), Guess::Password(_)) => Outcome::Wrong,
+        (Refused::Invalid(_), Guess::Existence) | (Refused::Unavailable(_) | Refused::Internal(_), _) => {
+            Outcome::Neither
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::TooMany(seconds) => Error::too_many(seconds),
+        Refusal::Unavailable(_) => Error::unavailable("The account service"),
+        Refusal::Internal(detail) => Error::internal(&detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proves_nothing_is_wrong_and_an_outage_is_nobodys_fault() {
+        for guess in [Guess::Password("a@b.io"), Guess::Existence] {
+            assert_eq!(outcome(&Refused::Unauthorized, guess), Outcome::Wrong);
+            assert_eq!(outcome(&Refused::EmailTaken, guess), Outcome::Wrong);
+            assert_eq!(outcome(&Refused::Unavailable("down".into()), guess), Outcome::Neither);
+        }
+        assert_eq!(
+            outcome(&Refused::Invalid("the password is wrong".into()), Guess::Password("a@b.io")),
+            Outcome::Wrong
+        );
+        assert_eq!(outcome(&Refused::Invalid("too long".into()), Guess::Existence), Outcome::Neither);
+    }
+
+    #[test]
+    fn a_try_too_many_is_429_and_says_when_to_come_back() {
+        let reply = refused(Refusal::TooMany(64)).into_reply();
+        assert_eq!((reply.status, reply.retry_after), (429, Some(64)));
+        assert_eq!(
+            String::from_utf8(reply.body).unwrap(),
+            r#"{"status":429,"message":"Too many attempts, please try again in 64 seconds"}"#
+        );
+        assert_eq!(refused(Refusal::Unavailable("worker 7".into())).into_reply().status, 503);
+    }
+}

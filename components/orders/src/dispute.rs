@@ -1,0 +1,69 @@
+//! Disputes: a customer asks their bank for the money back. Each is kept with its charge, and the order shows the state
+//! that counts; no event names an order, so a dispute whose charge is not known yet waits for it.
+
+use crate::bindings::orders::DisputeState;
+use crate::bindings::payment_events::{DeliveryError, DisputeChange};
+use crate::sql::money;
+use crate::{event, rows, store, time};
+use souk_database::{Database, Transaction, Value};
+
+/// A customer disputes a charge, or that has come further.
+///
+/// # Errors
+/// `reject` when the event cannot be one; `retry` when the database does not answer.
+pub(crate) fn changed(database: &Database, change: &DisputeChange) -> Result<(), DeliveryError> {
+    event::once(database, &change.event_id, |transaction| {
+        for (what, text) in [
+            ("the dispute's id", &change.dispute_id),
+            ("the charge's id", &change.charge_id),
+            ("the dispute's reason", &change.reason),
+        ] {
+            event::bounded(what, text, event::MAX_ID)?;
+        }
+        if !time::is_timestamp(&change.at) {
+            let reason = format!("the time of dispute {:?} is not RFC 3339 in UTC", change.dispute_id);
+            return Err(DeliveryError::Reject(reason));
+        }
+        let charge = Value::text(change.charge_id.as_str());
+        transaction.query(money::LOCK_CHARGE, std::slice::from_ref(&charge))?;
+        let parameters = [
+            Value::text(change.dispute_id.as_str()),
+            charge.clone(),
+            rows::number(change.cents)?,
+            rows::dispute_name(change.state).into(),
+            Value::text(change.reason.as_str()),
+            Value::text(change.at.as_str()),
+        ];
+        if transaction.query(money::NOTE_DISPUTE, &parameters)?.next().is_none() {
+            return Ok(());
+        }
+        let Some(mut row) = transaction.query(money::ORDER_OF_CHARGE, &[charge])?.next() else {
+            println!("dispute {:?} is of charge {:?}, which is of no known order", change.dispute_id, change.charge_id);
+            return Ok(());
+        };
+        let id = row.text()?;
+        let order = store::lock(transaction, &id)
+            .map_err(|_| DeliveryError::Retry("the orders' database gives no answer".into()))?;
+        eprintln!(
+            "DISPUTE OF ORDER {id}: {} cents of charge {:?} are disputed ({:?}); dispute {:?} is {}",
+            change.cents,
+            change.charge_id,
+            change.reason,
+            change.dispute_id,
+            rows::dispute_name(change.state)
+        );
+        event::bring_up_to_date(transaction, &order, &change.charge_id)
+    })
+}
+
+/// The state that counts of the disputes of an order: an open one, or else a lost one.
+pub(crate) fn of_order(transaction: &Transaction<'_>, id: &str) -> Result<Option<DisputeState>, souk_database::Error> {
+    let disputes = transaction.query(money::DISPUTES, &[id.into()])?;
+    let mut states = Vec::new();
+    for mut row in disputes {
+        let _charge = row.text()?;
+        states.push(rows::dispute(&row.text()?)?);
+    }
+    let first = |wanted| states.iter().copied().find(|state| *state == wanted);
+    Ok(first(DisputeState::Open).or_else(|| first(DisputeState::Lost)).or_else(|| first(DisputeState::Won)))
+}

@@ -1,0 +1,289 @@
+//! Refunds: stored first, then asked of the payment provider under their own number, so that neither a crash nor a second
+//! click pays twice.
+//!
+//! How much can be given back is decided under the order's lock, by its charges, the refunds that were asked for, and its
+//! disputes ([`plan`]). What becomes of a refund is what the provider's events say ([`changed`]); its answer only says that
+//! it was asked. The order's amounts follow the charges, as they do when money is given back at the provider itself.
+//!
+//! A refund of which nobody knows whether the provider was asked is asked for again: by the same call, or by
+//! [`crate::reconcile`]. The provider forgets a number after 24 hours, so that an older one is left to an operator.
+
+pub(crate) mod plan;
+
+use crate::bindings::orders::{Actor, Error, Money, Order};
+use crate::bindings::payment_events::{DeliveryError, RefundChange, RefundOutcome};
+use crate::bindings::provider::{self, RefundRequest};
+use crate::bindings::refunds::{NewRefund, Refund, RefundState};
+use crate::sql::money;
+use crate::{event, key, rows, sql, store};
+use plan::Asked;
+use souk_database::{Database, Row, Rows, Transaction, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// A refund as it is stored.
+pub(crate) struct Stored {
+    refund: Refund,
+    key: Option<String>,
+    asked_cents: Option<u64>,
+    /// The provider still knows its number, should it have been asked.
+    recent: bool,
+}
+
+/// Gives money back: see the contract.
+///
+/// # Errors
+/// `not-found`; `forbidden` for customers; `invalid` for a wrong amount or key; `conflict` when less can be given back;
+/// `key-reused`; the database's.
+pub(crate) fn give_back(database: &Database, actor: &Actor, id: &str, new: &NewRefund) -> Result<Vec<Refund>, Error> {
+    let order = visible(database, actor, id)?;
+    match (&new.idempotency_key, new.cents) {
+        (Some(text), _) => key::check(text)?,
+        (None, Some(_)) => {
+            return Err(Error::Invalid("a refund of a part needs an idempotency key, so that it is made once".into()));
+        }
+        (None, None) => {}
+    }
+    if new.cents == Some(0) {
+        return Err(Error::Invalid("a refund must be of at least one cent".into()));
+    }
+    let wanted = database.transaction(|transaction| intend(transaction, actor, &order.id, new))?;
+    for stored in stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)? {
+        if wanted.contains(&stored.refund.id) {
+            ask(database, &order, &stored)?;
+        }
+    }
+    let all = stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
+    Ok(all.into_iter().map(|stored| stored.refund).filter(|refund| wanted.contains(&refund.id)).collect())
+}
+
+/// The refunds of an order.
+///
+/// # Errors
+/// `not-found`; `forbidden` for customers; the database's.
+pub(crate) fn list(database: &Database, actor: &Actor, id: &str) -> Result<Vec<Refund>, Error> {
+    let order = visible(database, actor, id)?;
+    let all = stored(database.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
+    Ok(all.into_iter().map(|stored| stored.refund).collect())
+}
+
+/// An order that the actor may give back.
+fn visible(database: &Database, actor: &Actor, id: &str) -> Result<Order, Error> {
+    let order = store::find(database, id, actor.sees())?;
+    match actor {
+        Actor::Customer(_) => Err(Error::Forbidden("only administrators give money back, and see what was".into())),
+        Actor::Admin(_) | Actor::Anyone => Ok(order),
+    }
+}
+
+/// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their numbers.
+fn intend(transaction: &Transaction<'_>, actor: &Actor, id: &str, new: &NewRefund) -> Result<BTreeSet<String>, Error> {
+    let order = store::lock(transaction, id)?;
+    let known = stored(transaction.query(money::REFUNDS, &[id.into()])?, &order.total.currency)?;
+    let same: Vec<&Stored> = known
+        .iter()
+        .filter(|stored| match &new.idempotency_key {
+            Some(_) => stored.key == new.idempotency_key,
+            // Nobody knows whether it was asked for.
+            None => stored.key.is_none() && stored.refund.state == RefundState::Requested,
+        })
+        .collect();
+    if same.iter().any(|stored| stored.asked_cents != new.cents) {
+        return Err(Error::KeyReused);
+    }
+    if !same.is_empty() {
+        return Ok(same.into_iter().map(|stored| stored.refund.id.clone()).collect());
+    }
+    let charges = transaction.query(sql::CHARGES, &[id.into()])?;
+    let charges = charges.map(event::known_charge).collect::<Result<Vec<_>, _>>()?;
+    let contested = contested(transaction, id)?;
+    let parts = plan::plan(order.status, &charges, &asked(&known), &contested, new.cents);
+    let parts = parts.map_err(|most| Error::Conflict(too_much(most, &order)))?;
+    let mut numbers = BTreeSet::new();
+    for (charge, cents) in parts {
+        let number = Uuid::new_v4().to_string();
+        let parameters = [
+            Value::text(number.as_str()),
+            id.into(),
+            Value::Text(charge),
+            rows::number(cents)?,
+            new.cents.map(rows::number).transpose()?.unwrap_or(Value::Null),
+            new.idempotency_key.as_deref().into(),
+            actor.owner().into(),
+        ];
+        transaction.query(money::ADD_REFUND, &parameters)?;
+        numbers.insert(number);
+    }
+    Ok(numbers)
+}
+
+fn too_much(most: u64, order: &Order) -> String {
+    let currency = order.total.currency.to_uppercase();
+    match most {
+        0 => "nothing of this order can be given back: it was not paid, was given back, or is disputed".to_owned(),
+        most => format!("no more than {}.{:02} {currency} of this order can be given back", most / 100, most % 100),
+    }
+}
+
+/// What was asked for of each charge.
+fn asked(known: &[Stored]) -> BTreeMap<String, Asked> {
+    let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
+    for Stored { refund, .. } in known {
+        let of = asked.entry(refund.charge_id.clone()).or_default();
+        match refund.state {
+            RefundState::Requested | RefundState::Sent => of.under_way += refund.amount.cents,
+            RefundState::Succeeded => of.succeeded += refund.amount.cents,
+            RefundState::Failed => {}
+        }
+    }
+    asked
+}
+
+/// The charges of which a dispute is open or lost: the bank has their money, or may take it.
+fn contested(transaction: &Transaction<'_>, id: &str) -> Result<BTreeSet<String>, souk_database::Error> {
+    let disputes = transaction.query(money::DISPUTES, &[id.into()])?;
+    let disputes = disputes.map(|mut row| Ok((row.text()?, row.text()?))).collect::<Result<Vec<_>, _>>()?;
+    Ok(disputes.into_iter().filter(|(_, state)| state != "WON").map(|(charge, _)| charge).collect())
+}
+
+/// Asks the provider for a refund of which nobody knows whether it was asked for. What hinders it is in the log, and the
+/// refund stays as it is.
+fn ask(database: &Database, order: &Order, stored: &Stored) -> Result<(), Error> {
+    let refund = &stored.refund;
+    if refund.state != RefundState::Requested {
+        return Ok(());
+    }
+    if !stored.recent {
+        eprintln!("{}", forgotten(&order.id, &refund.id));
+        return Ok(());
+    }
+    let request = RefundRequest {
+        refund_id: refund.id.clone(),
+        order_id: order.id.clone(),
+        charge_id: refund.charge_id.clone(),
+        amount: refund.amount.cents,
+    };
+    let (state, failure) = match provider::create(&request) {
+        Ok(_) => (RefundState::Sent, None),
+        Err(crate::bindings::checkout::Error::Invalid(text)) => (RefundState::Failed, Some(text)),
+        Err(error) => {
+            eprintln!("order {}: refund {} could not be asked for and waits: {error:?}", order.id, refund.id);
+            return Ok(());
+        }
+    };
+    let moved = [
+        Value::text(refund.id.as_str()),
+        Value::text(order.id.as_str()),
+        state_name(state).into(),
+        failure.as_deref().into(),
+        ",REQUESTED,".into(),
+    ];
+    database.query(money::MOVE_REFUND, &moved)?;
+    Ok(())
+}
+
+fn forgotten(order: &str, refund: &str) -> String {
+    format!(
+        "order {order}: refund {refund} was asked for more than 23 hours ago and is not confirmed; see at the payment \
+         provider whether it was made"
+    )
+}
+
+/// Asks again for refunds that wait since at least so many minutes; returns what cannot be: the order, and why.
+pub(crate) fn ask_again(database: &Database, minutes: u32, most: u32) -> Result<Vec<(String, String)>, Error> {
+    let orders = database.query(money::UNASKED, &[minutes.into(), most.into()])?;
+    let orders = orders.map(|mut row| row.text()).collect::<Result<BTreeSet<_>, _>>()?;
+    let mut problems = Vec::new();
+    for id in orders {
+        let order = store::find(database, &id, None)?;
+        for refund in stored(database.query(money::REFUNDS, &[id.as_str().into()])?, &order.total.currency)? {
+            if refund.refund.state != RefundState::Requested {
+                continue;
+            }
+            match refund.recent {
+                true => ask(database, &order, &refund)?,
+                false => problems.push((id.clone(), forgotten(&id, &refund.refund.id))),
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// The provider has come further with a refund.
+///
+/// # Errors
+/// `reject` when there is no such refund; `retry` when the database does not answer.
+pub(crate) fn changed(database: &Database, change: &RefundChange) -> Result<(), DeliveryError> {
+    event::once(database, &change.event_id, |transaction| {
+        event::bounded("the refund's id", &change.refund_id, event::MAX_ID)?;
+        event::bounded("the order's id", &change.order_id, event::MAX_ID)?;
+        let place = [Value::text(change.refund_id.as_str()), Value::text(change.order_id.as_str())];
+        if transaction.query(money::FIND_REFUND, &place)?.next().is_none() {
+            let reason = format!("order {:?} has no refund {:?}", change.order_id, change.refund_id);
+            return Err(DeliveryError::Reject(reason));
+        }
+        let (state, from) = match change.outcome {
+            RefundOutcome::Pending => (RefundState::Sent, ",REQUESTED,"),
+            RefundOutcome::Succeeded => (RefundState::Succeeded, ",REQUESTED,SENT,"),
+            // A bank may send the money back days later.
+            RefundOutcome::Failed => (RefundState::Failed, ",REQUESTED,SENT,SUCCEEDED,"),
+        };
+        let failure: Option<String> =
+            change.failure.as_ref().map(|text| text.chars().filter(|c| *c != '\0').take(event::MAX_ID).collect());
+        let [id, order] = place;
+        let parameters = [id, order, state_name(state).into(), failure.as_deref().into(), from.into()];
+        let moved = transaction.query(money::MOVE_REFUND, &parameters)?.next();
+        if let (Some(mut row), RefundState::Failed) = (moved, state) {
+            let cents: u64 = row.integer()?;
+            eprintln!(
+                "REFUND FAILED, someone must look at it: {cents} cents of order {:?} were not given back: {}",
+                change.order_id,
+                failure.as_deref().unwrap_or("the payment provider does not say why")
+            );
+        }
+        Ok(())
+    })
+}
+
+fn stored(rows: Rows, currency: &str) -> Result<Vec<Stored>, souk_database::Error> {
+    rows.map(|row| one(row, currency)).collect()
+}
+
+fn one(mut row: Row, currency: &str) -> Result<Stored, souk_database::Error> {
+    let (id, charge_id, cents) = (row.text()?, row.text()?, row.integer()?);
+    let refund = Refund {
+        id,
+        charge_id,
+        amount: Money { cents, currency: currency.to_owned() },
+        state: state(&row.text()?)?,
+        failure: row.optional_text()?,
+        asked_by: row.optional_text()?,
+        created_at: row.text()?,
+        updated_at: row.text()?,
+    };
+    let key = row.optional_text()?;
+    let asked_cents = Some(row.integer()?).filter(|cents| *cents > 0);
+    Ok(Stored { refund, key, asked_cents, recent: row.boolean()? })
+}
+
+const STATES: [RefundState; 4] =
+    [RefundState::Requested, RefundState::Sent, RefundState::Succeeded, RefundState::Failed];
+
+fn state_name(state: RefundState) -> &'static str {
+    match state {
+        RefundState::Requested => "REQUESTED",
+        RefundState::Sent => "SENT",
+        RefundState::Succeeded => "SUCCEEDED",
+        RefundState::Failed => "FAILED",
+    }
+}
+
+fn state(text: &str) -> Result<RefundState, souk_database::Error> {
+    STATES.into_iter().find(|state| state_name(*state) == text).ok_or_else(|| {
+        eprintln!("database: a refund has an unknown state");
+        souk_database::Error::Internal
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Refunds and disputes against a real SQLite and a real PostgreSQL; the provider is asked for nothing here.
+
+use super::*;
+use crate::bindings::orders::{DisputeState, Status};
+use crate::bindings::payment_events::{Charge, DisputeChange};
+use crate::dispute;
+use crate::tests::{both, order};
+
+fn pay(db: &Database, order: &Order, charge: &str, refunded_cents: u64) {
+    let event = Charge {
+        event_id: format!("e-{charge}-{refunded_cents}"),
+        charge_id: charge.into(),
+        order_id: order.id.clone(),
+        amount: order.total.clone(),
+        refunded_cents,
+        receipt_url: None,
+        at: "2024-02-27T15:50:01.000Z".into(),
+    };
+    event::charge(db, &event).unwrap();
+}
+
+/// Stores what a call would ask the provider for; returns the numbers.
+fn wish(db: &Database, order: &Order, cents: Option<u64>, key: Option<&str>) -> Result<Vec<String>, Error> {
+    let new = NewRefund { cents, idempotency_key: key.map(str::to_owned) };
+    let admin = Actor::Admin("1".into());
+    db.transaction(|transaction| intend(transaction, &admin, &order.id, &new)).map(|ids| ids.into_iter().collect())
+}
+
+fn told(db: &Database, event: &str, order: &Order, refund: &str, outcome: RefundOutcome) -> Result<(), DeliveryError> {
+    let failure = (outcome == RefundOutcome::Failed).then(|| "expired_or_canceled_card".to_owned());
+    let change =
+        RefundChange { event_id: event.into(), refund_id: refund.into(), order_id: order.id.clone(), outcome, failure };
+    changed(db, &change)
+}
+
+fn disputed(db: &Database, event: &str, state: DisputeState, second: u8) {
+    let change = DisputeChange {
+        event_id: event.into(),
+        dispute_id: "dp_1".into(),
+        charge_id: "ch_1".into(),
+        cents: 1000,
+        state,
+        reason: "fraudulent".into(),
+        at: format!("2024-03-01T00:00:{second:02}.000Z"),
+    };
+    dispute::changed(db, &change).unwrap();
+}
+
+fn states(db: &Database, order: &Order) -> Vec<RefundState> {
+    list(db, &Actor::Anyone, &order.id).unwrap().into_iter().map(|refund| refund.state).collect()
+}
+
+#[test]
+fn a_second_click_is_the_same_refund_and_all_refunds_together_never_exceed_the_payment() {
+    for db in both() {
+        let made = order(&db, Some("9"), 1000);
+        assert!(matches!(wish(&db, &made, None, None), Err(Error::Conflict(_))), "nothing was paid");
+        pay(&db, &made, "ch_1", 0);
+        let part = wish(&db, &made, Some(300), Some("k")).unwrap();
+        assert_eq!(part.len(), 1);
+        assert_eq!(wish(&db, &made, Some(300), Some("k")).unwrap(), part);
+        assert!(matches!(wish(&db, &made, Some(301), Some("k")), Err(Error::KeyReused)));
+        let most = wish(&db, &made, Some(701), Some("k2"));
+        assert!(matches!(&most, Err(Error::Conflict(text)) if text.contains("7.00 USD")), "{most:?}");
+        let rest = wish(&db, &made, None, None).unwrap();
+        assert_eq!(wish(&db, &made, None, None).unwrap(), rest, "nobody knows whether it was asked for");
+        told(&db, "e1", &made, &rest[0], RefundOutcome::Pending).unwrap();
+        assert!(matches!(wish(&db, &made, None, None), Err(Error::Conflict(_))));
+    }
+}
+
+#[test]
+fn events_of_a_refund_in_any_order_give_the_same_state() {
+    use RefundOutcome::{Failed, Pending, Succeeded};
+    for db in both() {
+        for (number, (outcomes, end)) in [
+            (vec![Pending, Succeeded], RefundState::Succeeded),
+            (vec![Succeeded, Pending], RefundState::Succeeded),
+            (vec![Failed, Succeeded, Pending], RefundState::Failed),
+            (vec![Pending, Succeeded, Failed], RefundState::Failed),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let made = order(&db, None, 1000);
+            pay(&db, &made, &format!("ch_{number}"), 0);
+            let id = wish(&db, &made, None, None).unwrap().remove(0);
+            for (step, outcome) in outcomes.into_iter().enumerate() {
+                told(&db, &format!("e-{number}-{step}"), &made, &id, outcome).unwrap();
+            }
+            assert_eq!(states(&db, &made), [end]);
+            // What failed may be tried again.
+            assert_eq!(wish(&db, &made, None, None).is_ok(), end == RefundState::Failed);
+        }
+        let made = order(&db, None, 1000);
+        assert!(matches!(told(&db, "e-x", &made, "no such", Succeeded), Err(DeliveryError::Reject(_))));
+    }
+}
+
+#[test]
+fn money_given_back_counts_once_whichever_event_tells_of_it_first() {
+    for db in both() {
+        for charge_first in [true, false] {
+            let made = order(&db, None, 1000);
+            let charge = format!("ch_{charge_first}");
+            pay(&db, &made, &charge, 0);
+            let id = wish(&db, &made, Some(400), Some("k")).unwrap().remove(0);
+            if charge_first {
+                pay(&db, &made, &charge, 400);
+            }
+            told(&db, &format!("e-{charge_first}"), &made, &id, RefundOutcome::Succeeded).unwrap();
+            assert!(matches!(wish(&db, &made, Some(601), Some("k2")), Err(Error::Conflict(_))));
+            if !charge_first {
+                pay(&db, &made, &charge, 400);
+            }
+            assert_eq!(wish(&db, &made, Some(600), Some("k3")).unwrap().len(), 1);
+            assert_eq!(store::find(&db, &made.id, None).unwrap().refunded_cents, 400);
+        }
+    }
+}
+
+#[test]
+fn a_dispute_stands_on_its_order_whichever_event_comes_first_and_its_payment_is_not_given_back() {
+    for pay_first in [true, false] {
+        for db in both() {
+            let made = order(&db, None, 1000);
+            if pay_first {
+                pay(&db, &made, "ch_1", 0);
+            }
+            disputed(&db, "d1", DisputeState::Open, 1);
+            if !pay_first {
+                pay(&db, &made, "ch_1", 0);
+            }
+            let dispute = || store::find(&db, &made.id, None).unwrap().dispute;
+            assert_eq!(dispute(), Some(DisputeState::Open));
+            assert!(matches!(wish(&db, &made, None, None), Err(Error::Conflict(_))));
+            disputed(&db, "d3", DisputeState::Won, 3);
+            assert_eq!(dispute(), Some(DisputeState::Won));
+            // One that is late, and one that says what is known.
+            disputed(&db, "d2", DisputeState::Open, 2);
+            disputed(&db, "d4", DisputeState::Won, 3);
+            assert_eq!(dispute(), Some(DisputeState::Won));
+            assert_eq!(wish(&db, &made, None, None).unwrap().len(), 1);
+            assert_eq!(store::find(&db, &made.id, None).unwrap().status, Status::Paid);
+        }
+    }
+}
+
+#[test]
+fn customers_neither_see_nor_make_refunds() {
+    for db in both() {
+        let made = order(&db, Some("9"), 1000);
+        let new = NewRefund { cents: None, idempotency_key: None };
+        for (actor, hidden) in [(Actor::Customer("9".into()), false), (Actor::Customer("8".into()), true)] {
+            let refusals = [give_back(&db, &actor, &made.id, &new).err(), list(&db, &actor, &made.id).err()];
+            for refusal in refusals {
+                match hidden {
+                    true => assert!(matches!(refusal, Some(Error::NotFound))),
+                    false => assert!(matches!(refusal, Some(Error::Forbidden(_)))),
+                }
+            }
+        }
+        let keyless = NewRefund { cents: Some(1), idempotency_key: None };
+        let refused = give_back(&db, &Actor::Anyone, &made.id, &keyless);
+        assert!(matches!(refused, Err(Error::Invalid(_))));
+    }
+}

@@ -1,0 +1,91 @@
+//! The request for a refund. async-stripe's types for it are a crate of their own, with all of Stripe's core; it has four
+//! fields.
+
+use crate::bindings::checkout::Error;
+use crate::bindings::refunds::RefundRequest;
+use serde::Serialize;
+use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeMethod};
+
+/// The longest id of a charge, in bytes; Stripe's have a tenth of it.
+const MAX_ID: usize = 255;
+
+#[derive(Serialize)]
+struct Form<'a> {
+    amount: u64,
+    charge: &'a str,
+    metadata: Metadata<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    order_id: &'a str,
+    refund_id: &'a str,
+}
+
+/// The key by which Stripe knows that a refund is the same one again: its number.
+///
+/// # Errors
+/// `invalid` when it has none.
+pub(crate) fn idempotency_key(request: &RefundRequest) -> Result<IdempotencyKey, Error> {
+    let number = &request.refund_id;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid("the refund has no usable number");
+    }
+    IdempotencyKey::new(number).or_else(|_| invalid("the refund's number is too long"))
+}
+
+/// The request. Order and number stand on the refund, where its events carry them.
+///
+/// # Errors
+/// `invalid` when it is of nothing, or names no charge.
+pub(crate) fn create(request: &RefundRequest) -> Result<RequestBuilder, Error> {
+    let RefundRequest { refund_id, order_id, charge_id, amount } = request;
+    let known = charge_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !(1..=MAX_ID).contains(&charge_id.len()) || !known {
+        return invalid("there is no such charge");
+    }
+    if *amount == 0 {
+        return invalid("there is nothing to give back");
+    }
+    let form = Form { amount: *amount, charge: charge_id, metadata: Metadata { order_id, refund_id } };
+    Ok(RequestBuilder::new(StripeMethod::Post, "/refunds").form(&form))
+}
+
+fn invalid<T>(message: &str) -> Result<T, Error> {
+    Err(Error::Invalid(message.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(charge: &str, amount: u64) -> RefundRequest {
+        RefundRequest { refund_id: "r-1".into(), order_id: "o-1".into(), charge_id: charge.into(), amount }
+    }
+
+    #[test]
+    fn a_refund_names_its_charge_its_order_and_itself() {
+        let built = create(&request("ch_1", 250)).unwrap();
+        assert_eq!(built.path, "/refunds");
+        let form: Vec<_> = form_urlencoded::parse(built.body.as_ref().unwrap().as_bytes()).into_owned().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            form,
+            [
+                pair("amount", "250"),
+                pair("charge", "ch_1"),
+                pair("metadata[orderId]", "o-1"),
+                pair("metadata[refundId]", "r-1")
+            ]
+        );
+        assert_eq!(idempotency_key(&request("ch_1", 250)).unwrap().as_str(), "r-1");
+    }
+
+    #[test]
+    fn a_refund_of_nothing_or_of_no_charge_is_not_asked_for() {
+        for bad in [request("ch_1", 0), request("", 1), request("../x", 1), request(&"c".repeat(256), 1)] {
+            assert!(matches!(create(&bad), Err(Error::Invalid(_))));
+        }
+    }
+}

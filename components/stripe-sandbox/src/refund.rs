@@ -1,0 +1,126 @@
+//! `POST /v1/refunds`: gives some or all of a payment back, and sends the events that Stripe sends of it.
+//!
+//! The key, what is left of the payment, and the events are one transaction: the same key never gives back twice, and of
+//! two refunds at once neither takes more than there is.
+
+use crate::event;
+use crate::form;
+use crate::object;
+use crate::refusal::Refusal;
+use crate::reply::Reply;
+use crate::store::{self, Delivery, Fault, Run};
+use crate::{db, ids, settings, sql};
+use serde_json::json;
+use spin_sdk::sqlite::Value;
+use std::collections::BTreeMap;
+
+/// A refund.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refund {
+    pub id: String,
+    pub amount: i64,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The charge of which it gives something back.
+    pub charge: String,
+    pub currency: String,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What came of a wish for a refund.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Made {
+    /// A new one, or the one that the same key made before.
+    Refund(Refund),
+    /// The charge is unknown.
+    NoCharge,
+    /// Less is left of it.
+    TooMuch,
+    /// The key is known with other parameters.
+    KeyReused,
+}
+
+/// Answers the request; its events are stored, and the caller sends them.
+pub(crate) fn create(body: &[u8], key: Option<&str>) -> Result<Reply, Refusal> {
+    let new = form::refund(body)?;
+    let public_url = settings::public_url().ok_or_else(Refusal::ours)?;
+    let made =
+        db::transaction(|run| make(run, &ids::new("re_"), key, &new, &public_url, ids::now(), || ids::new("evt_")));
+    match made.map_err(|_| Refusal::ours())? {
+        Made::Refund(refund) => Ok(Reply::json(200, &object::refund(&refund))),
+        Made::NoCharge => {
+            let shown: String = new.charge.chars().take(100).collect();
+            Err(Refusal::missing("resource_missing", Some("charge"), format!("No such charge: '{shown}'")))
+        }
+        Made::TooMuch => {
+            let message = "The refund is greater than what is left of the charge.";
+            Err(Refusal::invalid("charge_already_refunded", Some("amount"), message))
+        }
+        Made::KeyReused => Err(Refusal::key_reused(key.unwrap_or_default())),
+    }
+}
+
+/// Makes a refund, or finds the one that the same key made.
+pub(crate) fn make(
+    run: &mut Run,
+    id: &str,
+    key: Option<&str>,
+    new: &form::NewRefund,
+    public_url: &str,
+    now: i64,
+    event_id: impl Fn() -> String,
+) -> Result<Made, Fault> {
+    let text = |value: &str| Value::Text(value.to_owned());
+    let known = match key {
+        Some(key) => run(sql::REFUND_OF_KEY, &[text(key)])?.into_iter().next(),
+        None => None,
+    };
+    let Some(session) = store::by_charge(run, &new.charge)? else { return Ok(Made::NoCharge) };
+    if let Some(row) = known {
+        let Ok(
+            [
+                Value::Text(id),
+                Value::Text(digest),
+                _,
+                Value::Integer(amount),
+                Value::Integer(created),
+                Value::Text(metadata),
+            ],
+        ) = <[Value; 6]>::try_from(row.values)
+        else {
+            return Err(Fault("a refund has other columns than the migrations give it".into()));
+        };
+        if digest != new.digest {
+            return Ok(Made::KeyReused);
+        }
+        let metadata = serde_json::from_str(&metadata).map_err(|error| Fault(error.to_string()))?;
+        let (charge, currency) = (new.charge.clone(), session.currency);
+        return Ok(Made::Refund(Refund { id, amount, created, charge, currency, metadata }));
+    }
+    let left = session.amount - session.payment.as_ref().map_or(0, |payment| payment.refunded);
+    let amount = new.amount.unwrap_or(left);
+    let Some(session) = store::refund_part(run, &session.id, amount)? else { return Ok(Made::TooMuch) };
+    let metadata = json!(new.metadata).to_string();
+    let parameters = [
+        text(id),
+        text(&session.id),
+        key.map_or(Value::Null, text),
+        text(&new.digest),
+        Value::Integer(amount),
+        Value::Integer(now),
+        text(&metadata),
+    ];
+    run(sql::ADD_REFUND, &parameters)?;
+    let refund = Refund {
+        id: id.to_owned(),
+        amount,
+        created: now,
+        charge: new.charge.clone(),
+        currency: session.currency.clone(),
+        metadata: new.metadata.clone(),
+    };
+    let mut events = event::refunded(&session, public_url, now, &event_id);
+    events.push(event::refund_created(&refund, now, event_id()));
+    store::add_events(run, &session.id, events, Delivery::Once)?;
+    Ok(Made::Refund(refund))
+}

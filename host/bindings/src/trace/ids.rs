@@ -1,0 +1,161 @@
+//! Ids of traces and spans, and `traceparent` as the W3C's recommendation has it: `00-TRACE-SPAN-FLAGS`.
+
+use super::{TRACEPARENT, TRACESTATE};
+use http::HeaderMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of a trace's ids.
+    pub(crate) const FIXED_LIMITS = "traces";
+
+    /// The longest `tracestate` that is handed on: what the recommendation asks for at least.
+    const MAX_STATE_BYTES: usize = 512, bytes;
+}
+
+/// The id of a trace; never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId([u8; 16]);
+
+/// The id of a span; never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpanId([u8; 8]);
+
+impl TraceId {
+    pub(super) fn new(numbers: &Numbers) -> Self {
+        let number = u128::from(numbers.next()) << 64 | u128::from(numbers.next() | 1);
+        TraceId(number.to_be_bytes())
+    }
+
+    /// Its bytes.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        decode(text, &mut bytes)?;
+        Some(TraceId(bytes))
+    }
+}
+
+impl SpanId {
+    pub(super) fn new(numbers: &Numbers) -> Self {
+        SpanId(numbers.next().max(1).to_be_bytes())
+    }
+
+    /// Its bytes.
+    pub fn bytes(self) -> [u8; 8] {
+        self.0
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Lower-case hexadecimal digits, not all of them zeros.
+fn decode(text: &str, bytes: &mut [u8]) -> Option<()> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    hex::decode_to_slice(text, bytes).ok()?;
+    bytes.iter().any(|byte| *byte != 0).then_some(())
+}
+
+/// Numbers for ids and decisions, without a call of the system for each: SplitMix64 from a random beginning. They need not
+/// be secret, and nothing rests on their being so.
+pub(super) struct Numbers(AtomicU64);
+
+impl Numbers {
+    pub(super) fn new() -> Self {
+        Numbers(AtomicU64::new(Uuid::new_v4().as_u64_pair().1 ^ Uuid::new_v4().as_u64_pair().0.rotate_left(17)))
+    }
+
+    pub(super) fn next(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// What a caller says of its place in a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+    /// Whether the caller records it.
+    pub sampled: bool,
+    pub(super) state: Option<Arc<str>>,
+}
+
+impl Parent {
+    /// Reads a `traceparent`, and `tracestate` with it; `None` where it is none. A version that is newer is read as far as
+    /// this one goes.
+    pub fn parse(parent: &str, state: Option<&str>) -> Option<Self> {
+        let mut parts = parent.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let mut byte = [0];
+        let version = match version {
+            "00" => 0,
+            version => decode(version, &mut byte).map(|()| byte).map(|[version]| version)?,
+        };
+        if version == 0xff || version == 0 && parts.next().is_some() {
+            return None;
+        }
+        let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
+        decode(trace, &mut trace_id)?;
+        decode(span, &mut span_id)?;
+        let [flags] = match flags {
+            "00" => [0],
+            flags => decode(flags, &mut byte).map(|()| byte)?,
+        };
+        let printable = |state: &&str| {
+            (1..=MAX_STATE_BYTES).contains(&state.len()) && state.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        };
+        Some(Parent {
+            trace: TraceId(trace_id),
+            span: SpanId(span_id),
+            sampled: flags & 1 == 1,
+            state: state.filter(printable).map(Arc::from),
+        })
+    }
+
+    /// The same from a request's headers.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut parents = headers.get_all(TRACEPARENT).iter();
+        let parent = parents.next()?.to_str().ok()?;
+        if parents.next().is_some() {
+            return None;
+        }
+        Parent::parse(parent, headers.get(TRACESTATE).and_then(|state| state.to_str().ok()))
+    }
+}
+
+pub(super) fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> String {
+    format!("00-{trace}-{span}-0{}", u8::from(sampled))
+}

@@ -1,0 +1,258 @@
+//! Traces: what a request did, as one tree of spans, over all components and hosts that it passed.
+//!
+//! A [`Span`] is the place of a call in its trace, and travels in the [`CallContext`](crate::call::CallContext). Spans are
+//! begun and ended by the boundaries ([`boundary`](crate::boundary)), and by whoever hands a call to another host. A call
+//! without a trace has an empty span: each boundary then asks one pointer, and allocates nothing.
+//!
+//! **Who decides.** The host decides at the edge, by a number of its own, whether a request is recorded. A client's
+//! `traceparent` gives the ids, so that its trace goes on here, and no more: neither its flag nor the id that it chose has a
+//! part in the decision, except behind a trusted proxy. So nobody can have more recorded than the ratio that the operator
+//! set. Inside the application (between hosts, and from a stored message to its delivery) the first decision counts, so that
+//! no tree lacks a part.
+//!
+//! **Bounded.** What is kept lies in a ring ([`ring`]), bounded in traces, in spans of one trace, and in bytes.
+
+mod ids;
+mod record;
+mod ring;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
+pub use ids::{Parent, SpanId, TraceId};
+pub(crate) use record::Begun;
+pub use record::{Attribute, Kind, Record};
+pub(crate) use ring::FIXED_LIMITS;
+pub use ring::{Filter, Summary, Trace};
+pub(crate) use statement::{operation, without_values};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ring::Ring;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The header of the W3C's recommendation "Trace Context".
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What systems on the way of a trace have to say of it; handed on as it is.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Takes every record that is made, too; must not wait.
+pub type Sink = Box<dyn Fn(&Arc<Record>) + Send + Sync>;
+
+/// Whether and where traces are recorded; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Tracer(Option<Arc<Tracing>>);
+
+struct Tracing {
+    /// Of 2^64 requests, so many are recorded.
+    share: u64,
+    /// Whether a trusted proxy's decision counts.
+    parent_based: bool,
+    numbers: ids::Numbers,
+    ring: Ring,
+    sink: OnceLock<Sink>,
+    lost: AtomicU64,
+}
+
+impl Tracer {
+    /// It records nothing, and no call has a span.
+    pub fn off() -> Self {
+        Tracer(None)
+    }
+
+    /// Records this ratio of all requests, from 0 to 1; with `parent_based`, a trusted proxy decides about its own.
+    pub fn sampled(ratio: f64, parent_based: bool) -> Self {
+        // The cast saturates: 1.0 is all.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is meant to saturate")]
+        let share = (ratio.clamp(0.0, 1.0) * 18_446_744_073_709_551_616.0) as u64;
+        let (ring, numbers) = (Ring::default(), ids::Numbers::new());
+        let (sink, lost) = (OnceLock::new(), AtomicU64::new(0));
+        Tracer(Some(Arc::new(Tracing { share, parent_based, numbers, ring, sink, lost })))
+    }
+
+    /// Whether there can be traces.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Gives every record to `sink`, too. Counts once.
+    pub fn send_to(&self, sink: Sink) {
+        if let Some(tracing) = &self.0 {
+            let _ = tracing.sink.set(sink);
+        }
+    }
+
+    /// The beginning of a trace in this host, for a call that nobody has decided about. `parent` gives the ids alone.
+    pub fn root(&self, parent: Option<Parent>) -> Span {
+        let Some(tracing) = &self.0 else { return Span::default() };
+        let recorded = tracing.share > 0 && tracing.numbers.next() <= tracing.share;
+        self.place(parent, recorded)
+    }
+
+    /// The place of a request of a client that says `parent`, and is a trusted proxy or not.
+    pub fn at_edge(&self, parent: impl FnOnce() -> Option<Parent>, trusted: bool) -> Span {
+        match &self.0 {
+            None => Span::default(),
+            Some(tracing) if trusted && tracing.parent_based => self.joined(parent()),
+            Some(_) => self.root(parent()),
+        }
+    }
+
+    /// The place below `parent`, which this application has decided about; without one a new trace.
+    pub fn joined(&self, parent: Option<Parent>) -> Span {
+        match parent {
+            None => self.root(None),
+            Some(parent) if !self.is_on() => {
+                drop(parent);
+                Span::default()
+            }
+            Some(parent) => {
+                let recorded = parent.sampled;
+                self.place(Some(parent), recorded)
+            }
+        }
+    }
+
+    fn place(&self, parent: Option<Parent>, recorded: bool) -> Span {
+        let Some(tracing) = &self.0 else { return Span::default() };
+        // One that nobody records has a place only where others know of it.
+        if !recorded && parent.is_none() {
+            return Span::default();
+        }
+        let (trace, span, state) = match parent {
+            Some(parent) => (parent.trace, Some(parent.span), parent.state),
+            None => (TraceId::new(&tracing.numbers), None, None),
+        };
+        Span(Some(Arc::new(Place { trace, span, recorded, state, component: "".into(), tracing: tracing.clone() })))
+    }
+
+    /// The traces that are kept, the newest first.
+    pub fn list(&self, filter: &Filter, most: usize) -> Vec<Summary> {
+        self.0.as_ref().map(|tracing| tracing.ring.list(filter, most)).unwrap_or_default()
+    }
+
+    /// The trace with this id, or that of the request with it.
+    pub fn find(&self, id: &str) -> Option<Trace> {
+        self.0.as_ref().and_then(|tracing| tracing.ring.find(id))
+    }
+
+    /// How many records the ring had no room for.
+    pub fn lost(&self) -> u64 {
+        self.0.as_ref().map_or(0, |tracing| tracing.lost.load(Ordering::Relaxed))
+    }
+}
+
+impl Tracing {
+    fn keep(&self, record: Record) {
+        let record = Arc::new(record);
+        if let Some(sink) = self.sink.get() {
+            sink(&record);
+        }
+        if !self.ring.push(record) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The place of a call in its trace; empty when it has none. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Span(Option<Arc<Place>>);
+
+struct Place {
+    trace: TraceId,
+    /// `None` at the beginning of a trace.
+    span: Option<SpanId>,
+    recorded: bool,
+    state: Option<Arc<str>>,
+    /// Where it is; empty before a component is reached.
+    component: Arc<str>,
+    tracing: Arc<Tracing>,
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.traceparent().as_deref().unwrap_or("-"))
+    }
+}
+
+impl Span {
+    /// Whether what happens below it is recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.0.as_ref().is_some_and(|place| place.recorded)
+    }
+
+    /// Begins a span below this one; `None` when nothing is recorded. One in no component is in that of its parent.
+    pub(crate) fn begin(&self, kind: Kind, name: &str, component: &str) -> Option<Box<Begun>> {
+        let place = self.0.as_ref().filter(|place| place.recorded)?;
+        Some(Box::new(Begun::new(place, kind, name, component)))
+    }
+
+    /// Begins a span for a call that leaves this host, which `context` is of from here on; dropped, it was cancelled.
+    pub fn leave(context: &mut crate::call::CallContext, name: &str) -> Leaving {
+        let begun = context.span.begin(Kind::Client, name, "");
+        if let Some(begun) = &begun {
+            context.span = begun.span();
+        }
+        Leaving(begun)
+    }
+
+    /// As a header's value; `None` where there is no trace.
+    pub fn traceparent(&self) -> Option<String> {
+        let place = self.0.as_ref()?;
+        Some(ids::traceparent(place.trace, place.span?, place.recorded))
+    }
+
+    /// The value of `tracestate`.
+    pub fn tracestate(&self) -> Option<&str> {
+        self.0.as_ref()?.state.as_deref()
+    }
+
+    /// Writes both headers for a callee, in place of those that its caller had; nothing where there is no trace.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let Some(value) = self.traceparent().and_then(|text| HeaderValue::try_from(text).ok()) else { return };
+        headers.insert(TRACEPARENT, value);
+        match self.tracestate().and_then(|state| HeaderValue::try_from(state).ok()) {
+            Some(state) => drop(headers.insert(TRACESTATE, state)),
+            None => drop(headers.remove(TRACESTATE)),
+        }
+    }
+
+    /// The same for a request that a component sends outside: a trace of its own stays, unless it is the one that the host
+    /// gave it, `given`.
+    pub(crate) fn write_outside(&self, given: &Span, headers: &mut HeaderMap) {
+        let Some(had) = headers.get(TRACEPARENT) else { return self.write(headers) };
+        if given.traceparent().is_some_and(|given| had.as_bytes() == given.as_bytes()) {
+            self.write(headers);
+        }
+    }
+}
+
+/// A call on its way to another host.
+#[must_use = "dropped, it counts as cancelled"]
+pub struct Leaving(Option<Box<Begun>>);
+
+impl Leaving {
+    /// It is over.
+    pub fn end(mut self, error: Option<&'static str>) {
+        if let Some(begun) = self.0.take() {
+            begun.end(error);
+        }
+    }
+
+    /// Says something of it.
+    pub fn note(&mut self, name: &'static str, value: impl FnOnce() -> Attribute) {
+        if let Some(begun) = &mut self.0 {
+            begun.note(name, value());
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(begun) = self.0.take() {
+            begun.end(Some("cancelled"));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One span, from its beginning to what is kept of it.
+
+use super::{Place, Span, SpanId, TraceId};
+use std::mem::size_of;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Which side of what a span is, in OpenTelemetry's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request or call of another process, answered here.
+    Server,
+    /// Something asked of another: a database, a host, a server.
+    Client,
+    /// A call from component to component in this process.
+    Internal,
+    /// A message that is stored.
+    Producer,
+    /// A message that is delivered.
+    Consumer,
+}
+
+impl Kind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Server => "server",
+            Kind::Client => "client",
+            Kind::Internal => "internal",
+            Kind::Producer => "producer",
+            Kind::Consumer => "consumer",
+        }
+    }
+}
+
+/// A value of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attribute {
+    /// A text.
+    Text(Box<str>),
+    /// A number.
+    Number(i64),
+}
+
+impl Attribute {
+    /// A text, as much of it as may be kept.
+    pub fn text(text: impl Into<String>) -> Self {
+        let mut text: String = text.into();
+        text.truncate(text.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
+        Attribute::Text(text.into())
+    }
+
+    /// A number; one that is too large is the largest.
+    pub fn number(number: impl TryInto<i64>) -> Self {
+        Attribute::Number(number.try_into().unwrap_or(i64::MAX))
+    }
+}
+
+/// A span that has ended.
+#[derive(Debug)]
+pub struct Record {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Its id.
+    pub span: SpanId,
+    /// The span that it is a part of; of another process, or not recorded, where none with this id is there.
+    pub parent: Option<SpanId>,
+    /// What it did.
+    pub name: Box<str>,
+    /// Where; empty for what no component answers.
+    pub component: Arc<str>,
+    /// Which side of it this is.
+    pub kind: Kind,
+    /// When it began, since 1970.
+    pub start: Duration,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it failed.
+    pub error: Option<Box<str>>,
+    /// What is known of it.
+    pub attributes: Vec<(&'static str, Attribute)>,
+    /// What the trace's callers had to say.
+    pub state: Option<Arc<str>>,
+}
+
+impl Record {
+    /// The attributes that have values of the application's.
+    pub const VALUES: [&str; 2] = ["souk.arguments", "souk.result"];
+
+    /// What it takes of the host's memory.
+    pub(super) fn bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(_, value)| match value {
+            Attribute::Text(text) => text.len() + size_of::<(&str, Attribute)>(),
+            Attribute::Number(_) => size_of::<(&str, Attribute)>(),
+        });
+        let texts = self.name.len() + self.error.as_ref().map_or(0, |error| error.len());
+        size_of::<Record>() + texts + attributes.sum::<usize>()
+    }
+
+    /// The text of an attribute.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find_map(|(known, value)| match value {
+            Attribute::Text(text) if *known == name => Some(&**text),
+            _ => None,
+        })
+    }
+}
+
+/// A span that has begun.
+pub(crate) struct Begun {
+    place: Place,
+    id: SpanId,
+    parent: Option<SpanId>,
+    kind: Kind,
+    name: Box<str>,
+    start: Duration,
+    began: Instant,
+    attributes: Vec<(&'static str, Attribute)>,
+    error: Option<Box<str>>,
+}
+
+impl Begun {
+    pub(super) fn new(at: &Arc<Place>, kind: Kind, name: &str, component: &str) -> Self {
+        let id = SpanId::new(&at.tracing.numbers);
+        let component = if component.is_empty() { at.component.clone() } else { component.into() };
+        let (state, tracing) = (at.state.clone(), at.tracing.clone());
+        Begun {
+            place: Place { trace: at.trace, span: Some(id), recorded: true, state, component, tracing },
+            id,
+            parent: at.span,
+            kind,
+            name: name.into(),
+            start: souk_manifest::clock::since_epoch(),
+            began: Instant::now(),
+            attributes: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// The place of what happens within it.
+    pub(crate) fn span(&self) -> Span {
+        let Place { trace, span, recorded, state, component, tracing } = &self.place;
+        let (state, component, tracing) = (state.clone(), component.clone(), tracing.clone());
+        Span(Some(Arc::new(Place { trace: *trace, span: *span, recorded: *recorded, state, component, tracing })))
+    }
+
+    pub(crate) fn rename(&mut self, name: &str) {
+        self.name = name.into();
+    }
+
+    pub(crate) fn moved_to(&mut self, component: &str) {
+        self.place.component = component.into();
+    }
+
+    pub(crate) fn note(&mut self, name: &'static str, value: Attribute) {
+        self.attributes.push((name, value));
+    }
+
+    /// Why it fails, more exactly than the kind of failure says.
+    pub(crate) fn fails(&mut self, why: &str) {
+        let mut why = why.to_owned();
+        why.truncate(why.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
+        self.error = Some(why.into());
+    }
+
+    pub(crate) fn end(self, error: Option<&str>) {
+        let Begun { place, id, parent, kind, name, start, began, attributes, error: why } = self;
+        let Place { trace, component, tracing, state, .. } = place;
+        let (duration, error) = (began.elapsed(), error.map(|error| why.unwrap_or_else(|| error.into())));
+        tracing.keep(Record {
+            trace,
+            span: id,
+            parent,
+            name,
+            component,
+            kind,
+            start,
+            duration,
+            error,
+            attributes,
+            state,
+        });
+    }
+}

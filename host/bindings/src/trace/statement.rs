@@ -1,0 +1,80 @@
+//! SQL statements without the values that stand in them: a guest should give them as parameters, and need not.
+
+/// `statement` with a `?` for every text and number in it, and white space made one blank.
+///
+/// It errs on the side of leaving out: what it cannot tell from a value goes.
+pub(crate) fn without_values(statement: &str) -> String {
+    let mut out = String::new();
+    let mut rest = statement.chars().peekable();
+    let mut before = ' ';
+    while let Some(c) = rest.next() {
+        // A parameter or the end of a name has digits too.
+        let in_name = before.is_alphanumeric() || matches!(before, '_' | '$' | ':' | '@' | '?' | '"' | '`');
+        let shown = match c {
+            '\'' => {
+                // Postgres' `E'..'` has backslashes; elsewhere one before the end would have the rest left out, too.
+                let escapes = matches!(before, 'e' | 'E');
+                while let Some(c) = rest.next() {
+                    match c {
+                        '\\' if escapes => drop(rest.next()),
+                        '\'' if rest.peek() == Some(&'\'') => drop(rest.next()),
+                        '\'' => break,
+                        _ => {}
+                    }
+                }
+                '?'
+            }
+            // `$tag$ .. $tag$`, a text of PostgreSQL; `$1` is a parameter.
+            '$' if !rest.peek().is_some_and(char::is_ascii_digit) => {
+                let mut tag = String::from("$");
+                while let Some(c) = rest.next_if(|c| c.is_alphanumeric() || *c == '_') {
+                    tag.push(c);
+                }
+                if rest.next_if_eq(&'$').is_some() {
+                    tag.push('$');
+                    let mut seen = String::new();
+                    while !seen.ends_with(&tag) {
+                        let Some(c) = rest.next() else { break };
+                        seen.push(c);
+                    }
+                    '?'
+                } else {
+                    out.push_str(&tag);
+                    before = tag.chars().last().unwrap_or('$');
+                    continue;
+                }
+            }
+            '-' if rest.peek() == Some(&'-') => {
+                while rest.next().is_some_and(|c| c != '\n') {}
+                ' '
+            }
+            '/' if rest.peek() == Some(&'*') => {
+                let mut last = ' ';
+                for c in rest.by_ref() {
+                    if (last, c) == ('*', '/') {
+                        break;
+                    }
+                    last = c;
+                }
+                ' '
+            }
+            c if c.is_ascii_digit() && !in_name => {
+                while rest.next_if(|c| c.is_alphanumeric() || matches!(c, '.' | '_')).is_some() {}
+                '?'
+            }
+            c if c.is_whitespace() || c.is_control() => ' ',
+            c => c,
+        };
+        if shown != ' ' || !out.ends_with(' ') {
+            out.push(shown);
+        }
+        before = if shown == '?' { if c == '?' { '?' } else { ')' } } else { shown };
+    }
+    out.trim().to_owned()
+}
+
+/// The word that a statement begins with, in capitals.
+pub(crate) fn operation(statement: &str) -> String {
+    let word = statement.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
+    word.get(..word.len().min(16)).unwrap_or_default().to_ascii_uppercase()
+}

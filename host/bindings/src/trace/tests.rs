@@ -1,0 +1,136 @@
+//! Ids cross as the recommendation says, strangers decide nothing, and what is kept is bounded.
+
+use super::ring::{MAX_ATTRIBUTE_BYTES, MAX_TRACE_SPANS, MAX_TRACES};
+use super::*;
+use proptest::prelude::*;
+use std::time::Duration;
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn all(tracer: &Tracer) -> Vec<Summary> {
+    tracer.list(&Filter::default(), usize::MAX)
+}
+
+fn span(at: &Span, name: &str, error: Option<&str>) {
+    at.begin(Kind::Internal, name, "orders").unwrap().end(error);
+}
+
+#[test]
+fn a_traceparent_is_read_and_written_as_the_recommendation_has_it() {
+    let parent = Parent::parse(PARENT, Some("vendor=1")).unwrap();
+    let span = Tracer::sampled(1.0, true).joined(Some(parent));
+    assert_eq!((span.traceparent().as_deref(), span.tracestate()), (Some(PARENT), Some("vendor=1")));
+    let newer = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-more";
+    assert!(!Parent::parse(newer, None).unwrap().sampled);
+    for wrong in [
+        "",
+        "00",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+    ] {
+        assert_eq!(Parent::parse(wrong, None), None, "{wrong}");
+    }
+    for state in ["", "a\nb", "\u{fc}"] {
+        assert!(Parent::parse(PARENT, Some(state)).unwrap().state.is_none());
+    }
+}
+
+#[test]
+fn a_stranger_gives_ids_and_decides_nothing() {
+    let never = Tracer::sampled(0.0, true);
+    let root = never.root(Parent::parse(PARENT, None));
+    assert!(!root.is_recorded());
+    assert!(root.traceparent().unwrap().ends_with("-00"), "{root:?}");
+    assert!(never.root(None).traceparent().is_none());
+    let unsampled = Parent::parse(&PARENT.replace("-01", "-00"), None).unwrap();
+    let always = Tracer::sampled(1.0, true);
+    assert!(always.root(Some(unsampled.clone())).is_recorded());
+    assert!(!always.joined(Some(unsampled.clone())).is_recorded(), "inside, the first decision counts");
+    assert!(never.joined(Parent::parse(PARENT, None)).is_recorded());
+    let half = Tracer::sampled(0.5, true);
+    assert!(!always.at_edge(|| Some(unsampled.clone()), true).is_recorded(), "a proxy that is trusted decides");
+    assert!(always.at_edge(|| Some(unsampled.clone()), false).is_recorded());
+    assert!(Tracer::sampled(1.0, false).at_edge(|| Some(unsampled.clone()), true).is_recorded());
+    let recorded = (0..2_000).filter(|_| half.root(Parent::parse(PARENT, None)).is_recorded()).count();
+    assert!((800..1_200).contains(&recorded), "{recorded} of one id");
+}
+
+#[test]
+fn switched_off_no_call_has_a_span() {
+    let off = Tracer::off();
+    assert!(off.root(Parent::parse(PARENT, None)).begin(Kind::Server, "x", "").is_none());
+    assert!(off.joined(Parent::parse(PARENT, None)).traceparent().is_none());
+}
+
+#[test]
+fn a_trace_is_a_tree_and_is_found_by_what_is_in_it() {
+    let tracer = Tracer::sampled(1.0, true);
+    let root = tracer.root(None);
+    let mut outer = root.begin(Kind::Server, "GET /orders", "gateway").unwrap();
+    outer.note("http.route", Attribute::text("/orders"));
+    outer.note("souk.request.id", Attribute::text("r-1"));
+    span(&outer.span(), "list", Some("trapped"));
+    outer.end(None);
+    span(&tracer.root(None), "other", None);
+    let found = tracer.find("r-1").unwrap();
+    let [first, second] = &found.spans[..] else { panic!("{found:?}") };
+    assert_eq!((first.parent, second.parent), (None, Some(first.span)));
+    assert_eq!(tracer.find(&found.trace.to_string()).unwrap().spans.len(), 2);
+    let listed = |filter: Filter| tracer.list(&filter, 10).into_iter().map(|s| s.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(listed(Filter::default()), ["other", "GET /orders"]);
+    assert_eq!(listed(Filter { errors: true, ..Filter::default() }), ["GET /orders"]);
+    assert_eq!(listed(Filter { route: Some("/orders".into()), ..Filter::default() }), ["GET /orders"]);
+    assert_eq!(listed(Filter { component: Some("gateway".into()), ..Filter::default() }), ["GET /orders"]);
+    assert!(listed(Filter { slower_than: Some(Duration::from_secs(60)), ..Filter::default() }).is_empty());
+}
+
+#[test]
+fn what_is_kept_is_bounded_in_traces_spans_and_bytes() {
+    let tracer = Tracer::sampled(1.0, true);
+    for n in 0..MAX_TRACES + 10 {
+        span(&tracer.root(None), &n.to_string(), None);
+    }
+    let kept = all(&tracer);
+    assert_eq!((kept.len(), &*kept.last().unwrap().name), (MAX_TRACES, "10"));
+    let one = tracer.root(None);
+    for _ in 0..MAX_TRACE_SPANS + 5 {
+        span(&one, "x", None);
+    }
+    assert_eq!((all(&tracer)[0].spans, tracer.lost()), (MAX_TRACE_SPANS, 5));
+    for _ in 0..MAX_TRACES {
+        let mut begun = tracer.root(None).begin(Kind::Client, "x", "").unwrap();
+        (0..16).for_each(|_| begun.note("big", Attribute::text("ü".repeat(MAX_ATTRIBUTE_BYTES))));
+        begun.end(None);
+    }
+    assert!(all(&tracer).len() < MAX_TRACES / 2);
+}
+
+#[test]
+fn a_statement_is_shown_without_the_values_in_it() {
+    for (statement, shown) in [
+        ("SELECT *\n  FROM t1 WHERE id = ?1 AND n > 42", "SELECT * FROM t1 WHERE id = ?1 AND n > ?"),
+        ("select $1, 'it''s', x_2 -- secret\n", "select $1, ?, x_2"),
+        ("INSERT INTO a VALUES (1.5e3,'me@example.com',0x1F)", "INSERT INTO a VALUES (?,?,?)"),
+        (r"SELECT E'a\'b', 7", "SELECT E?, ?"),
+        ("SELECT $tag$ it's $$ 1 $tag$, 'x", "SELECT ?, ?"),
+        ("SELECT /* 'a */ :p1, @p2, \"c 1\"", "SELECT :p1, @p2, \"c ?\""),
+    ] {
+        assert_eq!(without_values(statement), shown, "{statement}");
+    }
+    assert_eq!(statement::operation("  insert into a"), "INSERT");
+}
+
+proptest! {
+    #[test]
+    fn no_header_and_no_statement_can_do_harm(text in "\\PC{0,80}", hex in "[0-9a-f-]{0,60}") {
+        let _ = Parent::parse(&text, Some(&text));
+        let _ = Parent::parse(&hex, None);
+        let quoted = format!("a = '{}'", text.replace('\'', "''"));
+        prop_assert_eq!(without_values(&quoted), "a = ?");
+        let _ = without_values(&text);
+    }
+}

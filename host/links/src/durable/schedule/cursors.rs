@@ -1,0 +1,107 @@
+//! How far each schedule has come, kept where its messages are: in the queue's file, or in a stream that the hosts share.
+//!
+//! Both compare and swap. In the file the message and the cursor are one transaction. On JetStream they cannot be: the
+//! message is stored first, under an id that the stream knows for two minutes, and the cursor is moved then. So a host that
+//! dies in between leaves a message that the next host stores once more under the same id, and no due time is lost.
+
+use super::scheduled::Scheduled;
+use crate::durable::jetstream::Schedules;
+use crate::durable::queue::{NewMessage, Published, QueueError};
+use crate::durable::{FileQueue, Queue};
+
+/// How far a schedule has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::durable) struct Cursor {
+    /// The last due time that was called for or left out.
+    pub(in crate::durable) fired: i64,
+    /// Its timetable then, as text.
+    pub(in crate::durable) timetable: String,
+    /// What a swap compares: the time itself in a file, the message's number in a stream.
+    pub(in crate::durable) revision: u64,
+}
+
+/// Where the cursors are.
+pub(super) enum Cursors {
+    File(FileQueue),
+    JetStream(Box<Schedules>),
+}
+
+/// What became of a call.
+pub(super) enum Fired {
+    /// Its message is stored and the cursor moved.
+    Done(Cursor),
+    /// Another host was faster.
+    Taken,
+    /// There is no room for it.
+    Full,
+}
+
+impl Cursors {
+    pub(super) async fn open(queue: &Queue) -> Result<Self, QueueError> {
+        Ok(match queue {
+            Queue::File(queue) => Cursors::File(queue.clone()),
+            Queue::JetStream(queue) => Cursors::JetStream(Box::new(queue.schedules().await?)),
+        })
+    }
+
+    /// By how many milliseconds this host's clock is ahead of the servers'; a host that is alone has nobody to ask.
+    pub(super) async fn clock_offset(&self) -> Result<i64, QueueError> {
+        match self {
+            Cursors::File(_) => Ok(0),
+            Cursors::JetStream(schedules) => schedules.clock_offset(crate::durable::now).await,
+        }
+    }
+
+    pub(super) async fn read(&self, scheduled: &Scheduled) -> Result<Option<Cursor>, QueueError> {
+        match self {
+            Cursors::File(queue) => queue.cursor(scheduled.id.clone()).await,
+            Cursors::JetStream(schedules) => schedules.cursor(scheduled.component(), &scheduled.schedule.name).await,
+        }
+    }
+
+    /// Moves the cursor from `from` to `fired`; `None` when it is not at `from` any more.
+    pub(super) async fn swap(
+        &self,
+        scheduled: &Scheduled,
+        from: Option<&Cursor>,
+        fired: i64,
+    ) -> Result<Option<Cursor>, QueueError> {
+        let timetable = scheduled.schedule.timetable.to_string();
+        match self {
+            Cursors::File(queue) => queue
+                .swap_cursor(scheduled.id.clone(), from.cloned(), fired, timetable, None)
+                .await
+                .map(|(cursor, _)| cursor),
+            Cursors::JetStream(schedules) => {
+                schedules.swap_cursor(scheduled.component(), &scheduled.schedule.name, from, fired, timetable).await
+            }
+        }
+    }
+
+    /// Stores the `message` for the time `due` under `id`, and moves the cursor there.
+    pub(super) async fn fire(
+        &self,
+        scheduled: &Scheduled,
+        from: &Cursor,
+        due: i64,
+        id: String,
+        message: NewMessage,
+    ) -> Result<Fired, QueueError> {
+        let published = match self {
+            Cursors::File(queue) => {
+                let (id_of, timetable) = (scheduled.id.clone(), scheduled.schedule.timetable.to_string());
+                let swapped = queue.swap_cursor(id_of, Some(from.clone()), due, timetable, Some((id, message))).await?;
+                return Ok(match swapped {
+                    (Some(cursor), _) => Fired::Done(cursor),
+                    (None, Published::Stored(_)) => Fired::Taken,
+                    (None, _) => Fired::Full,
+                });
+            }
+            Cursors::JetStream(schedules) => schedules.store(id, message, due).await?,
+        };
+        if !matches!(published, Published::Stored(_)) {
+            return Ok(Fired::Full);
+        }
+        Ok(self.swap(scheduled, Some(from), due).await?.map_or(Fired::Taken, Fired::Done))
+    }
+}

@@ -1,0 +1,80 @@
+//! Stand-ins: a component whose callers' links are answered by somebody else, for tests of the callers.
+//!
+//! A call leaves as JSON by the codec, as over NATS, and what answers is a function of the host's, which asks a test's server.
+//! The types are the contract's: an answer that does not fit fails the call, and is `unavailable` to the caller.
+
+use crate::check::LinkTypeError;
+use crate::import::{Import, LinkError, define};
+use crate::unavailable::{Unavailable, write_results};
+use futures::future::BoxFuture;
+use souk_bindings::Ctx;
+use souk_bindings::call::CallContext;
+use souk_codec::FunctionCodec;
+use souk_runtime::{CallError, Failure};
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::component::{Linker, Val};
+
+/// Answers a call of `interface#function` with these arguments, as JSON; an error is for the log.
+pub type Answer = Arc<dyn Fn(String, Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, String>> + Send + Sync>;
+
+/// Lets `answer` answer `import`, within the time that a call of its component may take.
+///
+/// # Errors
+/// When a function is not the component's, or cannot be written as JSON.
+pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, most: Duration, answer: &Answer) -> Result<(), LinkError> {
+    let functions = import.functions()?;
+    let mut instance = import.instance(linker)?;
+    for function in functions {
+        let codec = FunctionCodec::of(&function.ty)
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
+        let link = Arc::new(Link {
+            component: import.target.component().clone(),
+            name: format!("{}#{}", import.export, function.name),
+            codec,
+            unavailable: Unavailable::of(&function.ty),
+            most,
+            answer: answer.clone(),
+        });
+        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+            let link = link.clone();
+            Box::new(async move {
+                let outcome = link.call(&context, params).await;
+                write_results(outcome, link.unavailable.as_ref(), results, &context)
+            })
+        })
+        .map_err(|error| import.refused(&error))?;
+    }
+    Ok(())
+}
+
+/// One function of one link.
+struct Link {
+    component: Arc<str>,
+    name: String,
+    codec: FunctionCodec,
+    unavailable: Option<Unavailable>,
+    most: Duration,
+    answer: Answer,
+}
+
+impl Link {
+    async fn call(&self, context: &CallContext, params: &[Val]) -> Result<Vec<Val>, CallError> {
+        let failed = |failure, detail: String| CallError::new(&self.component, failure, detail);
+        let Some(context) = context.next(self.most) else {
+            return Err(failed(Failure::TooManyHops, String::new()));
+        };
+        let params = self.codec.encode_params(params);
+        let params = params.map_err(|error| failed(Failure::Mismatch, format!("the arguments: {error}")))?;
+        let answer = tokio::time::timeout_at(context.deadline, (self.answer)(self.name.clone(), params)).await;
+        let answer = answer.map_err(|_| failed(Failure::Deadline, "its stand-in did not answer".to_owned()))?;
+        let answer = answer.map_err(|why| failed(Failure::Trapped, format!("its stand-in: {why}")))?;
+        self.codec.decode_results(&answer).map_err(|error| {
+            let answer = String::from_utf8_lossy(&answer).chars().take(200).collect::<String>();
+            failed(
+                Failure::Mismatch,
+                format!("its stand-in answered {} with {answer}, which does not fit: {error}", self.name),
+            )
+        })
+    }
+}

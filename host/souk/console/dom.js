@@ -1,0 +1,66 @@
+// Elements, made from data. Texts become text nodes, so nothing that a component says is read as HTML.
+
+// An element with attributes (`onclick` and the like are listeners) and children.
+export function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value !== undefined && value !== null) element.setAttribute(key, value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// A table that scrolls where the screen is narrow, by keyboard too. A cell is text or an element.
+export function table(name, heads, rows, none) {
+  if (!rows.length) return make("p", { class: "none" }, none);
+  const line = (cells, kind) =>
+    make("tr", {}, cells.map((cell, place) => {
+      const isHead = kind === "th" || place === 0;
+      return make(isHead ? "th" : "td", { scope: kind === "th" ? "col" : isHead ? "row" : null }, cell);
+    }));
+  return make("div", { class: "table", tabindex: "0", role: "region", "aria-label": `${name}: table` },
+    make("table", {}, make("thead", {}, line(heads, "th")), make("tbody", {}, rows.map((cells) => line(cells, "td")))));
+}
+
+export function button(text, label, act) {
+  return make("button", { type: "button", "aria-label": label ?? text, onclick: () => guarded(act) }, text);
+}
+
+// Runs what a person asked for, and says what went wrong.
+export async function guarded(act) {
+  const problem = document.getElementById("problem");
+  problem.textContent = "";
+  try {
+    await act();
+  } catch (error) {
+    problem.textContent = error.message;
+  }
+}
+
+// Writes into `place` what `build` makes of `value`, where that has changed: the focus stays where it is otherwise.
+const shown = new WeakMap();
+export function show(place, value, build) {
+  const text = JSON.stringify(value);
+  if (shown.get(place) === text) return;
+  shown.set(place, text);
+  place.replaceChildren(...[build(value)].flat());
+}
+
+let ids = 0;
+// A field with its label.
+export function labelled(text, field, attributes = {}) {
+  const id = `field-${++ids}`;
+  field.id = id;
+  return make("div", { class: "field", ...attributes }, make("label", { for: id }, text), field);
+}
+
+export const json = (value) => make("pre", { tabindex: "0", "aria-label": "JSON" }, JSON.stringify(value, null, 2));
+
+export function ago(time) {
+  const seconds = Math.max(0, Math.round((Date.now() - new Date(time).getTime()) / 1000));
+  if (seconds < 120) return `${seconds} s ago`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min ago`;
+  return `${Math.round(seconds / 3600)} h ago`;
+}

@@ -1,0 +1,81 @@
+// Traces: the last requests with what each of them led to, and one of them as a waterfall.
+
+import { get } from "./api.js";
+import { json, labelled, make, show } from "./dom.js";
+
+export const title = "Traces";
+
+const MAX_SHOWN = 200;
+let parts = {};
+let list = [];
+let opened = null;
+
+export function open(place) {
+  const filter = make("input", { type: "search", autocomplete: "off", oninput: write });
+  const least = make("input", { type: "number", min: "0", value: "0", oninput: write });
+  const failed = make("input", { type: "checkbox", oninput: write });
+  parts = { filter, least, failed, one: make("div"), list: make("ul", { class: "cards" }) };
+  opened = null;
+  place.append(make("div", { class: "bar" }, labelled("Name, component or id", filter), labelled("At least (ms)", least),
+    labelled("Failed only", failed, { class: "field check" })), parts.one, parts.list);
+  write();
+}
+
+export async function refresh() {
+  list = await get(`/v1/traces?limit=${MAX_SHOWN}`);
+  write();
+}
+
+const duration = (ms) => (ms < 1 ? `${Math.round(ms * 1000)} µs` : `${Number(ms.toPrecision(3))} ms`);
+
+function write() {
+  const wanted = parts.filter.value.trim().toLowerCase();
+  const least = Number(parts.least.value) || 0;
+  const seen = list.filter((one) => one.durationMs >= least && (!parts.failed.checked || one.status === "error") &&
+    [one.name, one.component, one.traceId].some((text) => text.toLowerCase().includes(wanted)));
+  show(parts.list, seen, (all) => all.length ? all.map(item) : [make("li", { class: "none" }, "No trace is kept that is so.")]);
+}
+
+const item = (one) => make("li", { class: "card" },
+  make("button", { type: "button", class: "link", onclick: () => select(one.traceId) }, one.name), " ",
+  one.status === "error" ? make("span", { class: "badge dead" }, one.error ?? "error") : null,
+  make("p", {}, `${one.component}, ${new Date(one.start).toLocaleTimeString()}, ${duration(one.durationMs)}, ${one.spans} spans, `,
+    make("code", {}, one.traceId)));
+
+async function select(id) {
+  opened = id;
+  const trace = await get(`/v1/traces/${encodeURIComponent(id)}`);
+  if (opened !== id) return;
+  const heading = make("h3", { tabindex: "-1" }, `Trace ${id}`);
+  const lost = trace.lost ? make("p", { class: "none" }, `${trace.lost} more spans were not kept.`) : "";
+  parts.one.replaceChildren(heading, waterfall(trace.spans), lost);
+  heading.focus();
+}
+
+// Spans under the one that they belong to, each with a bar for its time within the whole.
+function waterfall(spans) {
+  const begin = Math.min(...spans.map((one) => Date.parse(one.start)));
+  const whole = Math.max(0.001, ...spans.map((one) => Date.parse(one.start) - begin + one.durationMs));
+  const known = new Set(spans.map((one) => one.spanId));
+  const children = Map.groupBy(spans, (one) => (known.has(one.parentId) ? one.parentId : ""));
+  const rows = [];
+  const add = (parent, depth) => {
+    for (const one of (children.get(parent) ?? []).sort((a, b) => a.start.localeCompare(b.start))) {
+      rows.push(row(one, depth, (Date.parse(one.start) - begin) / whole, one.durationMs / whole));
+      add(one.spanId, depth + 1);
+    }
+  };
+  add("", 0);
+  return make("div", { class: "waterfall" }, rows);
+}
+
+function row(one, depth, from, length) {
+  const bar = make("span", { class: `bar-of ${one.status === "error" ? "failing" : ""}` });
+  bar.style.left = `${from * 100}%`;
+  bar.style.width = `${Math.max(0.5, length * 100)}%`;
+  const name = make("span", { class: "span-name" }, make("strong", {}, one.name), ` ${one.component} `,
+    make("span", { class: "none" }, `${one.kind}, ${duration(one.durationMs)}`));
+  name.style.paddingLeft = `${Math.min(depth, 12) * 0.75}rem`;
+  return make("details", {}, make("summary", {}, name, make("span", { class: "track" }, bar)),
+    one.error ? make("p", {}, `Error: ${one.error}`) : null, json(one.attributes ?? {}));
+}

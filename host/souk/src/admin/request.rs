@@ -1,0 +1,101 @@
+//! Requests by hand: to a public route of the application, as a client's would be, without a connection to its listener.
+//!
+//! They pass the route's middleware and count in no client's share. Files are left out: a browser gets them.
+
+use super::Admin;
+use super::problem::Problem;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use serde::{Deserialize, Serialize};
+use souk_bindings::call::CallContext;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+use wasmtime_wasi_http::Error;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of requests by hand.
+    pub(crate) const FIXED_LIMITS = "administration";
+
+    /// How long a request by hand may take, where its component's own limit is not shorter.
+    const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+    /// The longest response to a request by hand.
+    const MAX_RESPONSE_BYTES: usize = 4 << 20, bytes;
+}
+
+/// A request to make.
+#[derive(Deserialize)]
+pub(super) struct RequestOfOwn {
+    pub(super) method: String,
+    /// The path with its query.
+    path: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+}
+
+impl RequestOfOwn {
+    /// The path without its query, which may hold a secret.
+    pub(super) fn path_alone(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+}
+
+/// What was answered.
+#[derive(Serialize)]
+pub(super) struct Answered {
+    status: u16,
+    headers: Vec<(String, String)>,
+    /// As text; what is no UTF-8 is replaced.
+    body: String,
+}
+
+/// Makes the request.
+///
+/// # Errors
+/// When it is none, or nothing could answer it.
+pub(super) async fn send(admin: &Arc<Admin>, request: RequestOfOwn) -> Result<Answered, Problem> {
+    let RequestOfOwn { method, path, headers, body } = request;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Problem::bad("`method` is no method of HTTP"))?;
+    let url = Uri::try_from(format!("{}{path}", admin.url)).ok().filter(|_| path.starts_with('/'));
+    let url = url.ok_or_else(|| Problem::bad("`path` is no path\n  fix: begin it with `/`"))?;
+    let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
+    let mut request = Request::new(body);
+    (*request.method_mut(), *request.uri_mut()) = (method, url);
+    for (name, value) in &headers {
+        let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+        let (name, value) = header.ok_or_else(|| Problem::bad("`headers` has one that is none of HTTP"))?;
+        request.headers_mut().insert(name, value);
+    }
+    let context = CallContext::new(format!("call-{}", Uuid::now_v7().simple()), REQUEST_TIMEOUT);
+    let answer = async {
+        let response = admin.app.request(request, context).await.map_err(|error| failed(&error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|error| {
+            let what = match error.is::<LengthLimitError>() {
+                true => format!("the response is larger than {MAX_RESPONSE_BYTES} bytes"),
+                false => "the response broke off; the log says why".to_owned(),
+            };
+            Problem::new(StatusCode::BAD_GATEWAY, what)
+        })?;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Ok(Answered {
+            status: head.status.as_u16(),
+            headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        })
+    };
+    let late = |_| Problem::new(StatusCode::GATEWAY_TIMEOUT, "the application did not answer in time");
+    tokio::time::timeout(REQUEST_TIMEOUT, answer).await.map_err(late)?
+}
+
+fn failed(error: &Error) -> Problem {
+    let message = match error {
+        Error::HttpRequestBodySize(_) => "the request is too large",
+        Error::HttpResponseBodySize(_) => "the response is too large",
+        _ => "the component did not answer; the log says why",
+    };
+    Problem::new(StatusCode::BAD_GATEWAY, message)
+}

@@ -1,0 +1,244 @@
+//! `souk package`, `souk push`, `souk pull`: applications as packages, in a file or in a registry.
+//!
+//! Without the feature `oci` the commands are there and say so, and `-f` names manifests alone.
+
+use super::{AppArgs, ManifestArg};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The arguments of `souk package`.
+#[derive(Debug, Args)]
+#[command(after_help = "Everybody can read a package: .env, runtime-config.toml and the state folder are never in it.")]
+pub(super) struct MakePackage {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    /// The file of the package: an OCI layout in a tar
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// The arguments of `souk push`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "-f names the application, or the file of a package. Who you are at the registry stands in the \
+                        auth.json that\n`podman login` or `skopeo login` writes."
+)]
+pub(super) struct Push {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    /// The package in the registry: REGISTRY/REPOSITORY:TAG
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Speak HTTP without TLS to a registry on this machine
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// The arguments of `souk pull`.
+#[derive(Debug, Args)]
+#[command(after_help = "`souk up -f FILE` starts it.")]
+pub(super) struct Pull {
+    /// The package in the registry: REGISTRY/REPOSITORY:TAG, or REGISTRY/REPOSITORY@DIGEST
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The file that it goes to: an OCI layout in a tar
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    wish: WishArgs,
+}
+
+/// How a package is got.
+#[derive(Debug, Args)]
+pub(super) struct WishArgs {
+    /// The digest of the package that you accept: sha256:...
+    #[arg(long, value_name = "DIGEST")]
+    accept: Option<String>,
+    /// Speak HTTP without TLS to a registry on this machine
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// An application whose manifest is known.
+pub(super) struct Located {
+    /// The manifest.
+    pub(super) manifest: PathBuf,
+    /// The operator's folder, of an application out of a package.
+    pub(super) operator: Option<PathBuf>,
+}
+
+#[cfg(feature = "oci")]
+mod with {
+    use super::*;
+    use crate::app::describe;
+    use crate::cli::output;
+    use crate::package::{self, Name, Package, Registry, Wish};
+    use souk_manifest::Application;
+    use souk_manifest::state::{self, StateFolder};
+
+    impl MakePackage {
+        pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+            let (manifest, output) = (self.manifest.path()?, self.output);
+            let (made, output) =
+                tokio::task::spawn_blocking(move || anyhow::Ok((package::make(&manifest, &output)?, output))).await??;
+            for (part, bytes) in &made.parts {
+                output::line(&format!("{bytes:>12} {part}"));
+            }
+            output::line(&format!("packaged to {}: {}", output.display(), made.digest));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+
+    impl Push {
+        pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+            let name = Name::parse(&self.name)?;
+            let registry = Registry::open(&name, self.plain_http, true)?;
+            let folder = tempfile::tempdir()?;
+            let file = match Package::of(&self.manifest.manifest) {
+                Some(Package::File(path)) => path,
+                _ => {
+                    let (manifest, file) = (self.manifest.path()?, folder.path().join("package"));
+                    let output = file.clone();
+                    tokio::task::spawn_blocking(move || package::make(&manifest, &output)).await??;
+                    file
+                }
+            };
+            let digest = package::push(&registry, &file, output::note).await?;
+            output::line(&format!("pushed {name}: {digest}"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+
+    impl WishArgs {
+        fn wish(&self) -> Wish<'_> {
+            Wish { accept: self.accept.as_deref(), plain_http: self.plain_http }
+        }
+    }
+
+    impl Pull {
+        pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+            let name = Name::parse(&self.name)?;
+            let digest = package::package_file(&name, self.wish.wish(), &self.output).await?;
+            output::line(&format!("pulled {name} to {}: {digest}", self.output.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+
+    impl ManifestArg {
+        /// The package that `-f` names, where it names one.
+        pub(crate) fn package(&self) -> Option<Package> {
+            Package::of(&self.manifest)
+        }
+
+        pub(crate) fn is_package(&self) -> bool {
+            self.package().is_some()
+        }
+    }
+
+    impl AppArgs {
+        /// The manifest that `-f` names, or that of a package that was obtained before.
+        pub(crate) fn located(&self) -> anyhow::Result<Located> {
+            match self.manifest.package() {
+                None => Ok(Located { manifest: self.manifest.path()?, operator: None }),
+                Some(package) => {
+                    let folder = package::kept(&package, &self.package_state())?;
+                    Ok(Located { manifest: folder.join("spin.toml"), operator: Some(std::env::current_dir()?) })
+                }
+            }
+        }
+
+        /// Gets the package that `-f` names, where it names one; whether it does.
+        pub(crate) async fn obtain(&self, wish: &WishArgs, quiet: bool) -> anyhow::Result<bool> {
+            let Some(package) = self.manifest.package() else {
+                anyhow::ensure!(
+                    wish.accept.is_none() && !wish.plain_http,
+                    "`--accept` and `--plain-http` are for packages, and -f names a manifest\n  fix: leave them out"
+                );
+                return Ok(false);
+            };
+            let state = self.package_state();
+            if state::exists(&state) {
+                // Nothing is accepted beside a host that runs.
+                drop(StateFolder::open(&state)?);
+            }
+            let obtained = package::obtain(&package, &state, wish.wish()).await?;
+            if let Some(warning) = &obtained.warning {
+                output::note(&format!("warning: {warning}"));
+            }
+            if !quiet {
+                let folder = obtained.folder.display();
+                output::note(&format!(" package {package}: {} in {folder}", obtained.digest));
+            }
+            Ok(true)
+        }
+    }
+
+    /// Says what an application out of a package is granted, before anything of it runs.
+    pub(crate) fn show_grants(application: &Application) {
+        for line in describe(application, "").lines().filter(|line| !line.is_empty()) {
+            // A stranger's words must not move the cursor.
+            output::note(&line.chars().flat_map(printable).collect::<String>());
+        }
+    }
+
+    /// A character as it is, or what stands for one that a terminal would obey.
+    fn printable(c: char) -> impl Iterator<Item = char> {
+        let (plain, escaped) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+        plain.into_iter().chain(escaped.into_iter().flatten())
+    }
+}
+
+#[cfg(not(feature = "oci"))]
+mod without {
+    use super::*;
+    use souk_manifest::Application;
+
+    fn missing() -> anyhow::Error {
+        anyhow::anyhow!("this program is built without packages\n  fix: build it with `--features oci`")
+    }
+
+    impl MakePackage {
+        pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+            let _ = (self.manifest, self.output);
+            Err(missing())
+        }
+    }
+
+    impl Push {
+        pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+            let _ = (self.manifest, self.name, self.plain_http);
+            Err(missing())
+        }
+    }
+
+    impl Pull {
+        pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+            let _ = (self.name, self.output, self.wish);
+            Err(missing())
+        }
+    }
+
+    impl ManifestArg {
+        pub(crate) fn is_package(&self) -> bool {
+            false
+        }
+    }
+
+    impl AppArgs {
+        pub(crate) fn located(&self) -> anyhow::Result<Located> {
+            Ok(Located { manifest: self.manifest.path()?, operator: None })
+        }
+
+        pub(crate) async fn obtain(&self, wish: &WishArgs, _: bool) -> anyhow::Result<bool> {
+            if wish.accept.is_some() || wish.plain_http { Err(missing()) } else { Ok(false) }
+        }
+    }
+
+    pub(crate) fn show_grants(_: &Application) {}
+}
+
+#[cfg(feature = "oci")]
+pub(super) use with::show_grants;
+#[cfg(not(feature = "oci"))]
+pub(super) use without::show_grants;

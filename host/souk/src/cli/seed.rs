@@ -1,0 +1,38 @@
+//! `souk seed`: the examples of an application, put into its databases or taken away.
+//!
+//! It works on the databases and not on a running application, whose state folder is in use: SQLite has one writer, and
+//! examples are put in once.
+
+use super::{AppArgs, default_url, fill_in, output};
+use crate::app;
+use clap::Args;
+use souk_manifest::state::{self, StateFolder};
+use std::process::ExitCode;
+
+/// The arguments of `souk seed`.
+#[derive(Debug, Args)]
+pub(super) struct Seed {
+    #[command(flatten)]
+    app: AppArgs,
+    /// Take the examples away that nobody has changed, as long as no component's data names them
+    #[arg(long)]
+    remove: bool,
+}
+
+impl Seed {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let manifest = self.app.read()?;
+        let state_dir = self.app.state_dir(manifest.state_dir());
+        // No script uses a secret, so none is made.
+        let application = fill_in(manifest, default_url(), state::secrets_of(&state_dir))?;
+        let state = StateFolder::open(&state_dir)?;
+        let (done, what) = match self.remove {
+            true => (app::remove_examples(&application, &state).await?, "removed"),
+            false => (app::add_examples(&application, &state).await?, "added"),
+        };
+        for component in done {
+            output::line(&format!("{component}: examples {what}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,69 @@
+//! How downloads connect: a name that leads to an address of the local link is as good as that address, and is refused.
+//!
+//! The check stands inside the connector, between resolving a name and connecting to what it resolved to.
+
+use futures::future::BoxFuture;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use souk_bindings::http_client::tls_config;
+use souk_manifest::is_local_to_a_link;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use tower_service::Service;
+
+/// The connector of downloads. Who uses it checks addresses that stand in a URL: a resolver is not asked for them.
+pub(crate) type Connector = HttpsConnector<HttpConnector<CheckedResolver>>;
+
+/// A connector that trusts the same authorities as components' requests.
+pub(crate) fn connector() -> anyhow::Result<Connector> {
+    let mut tls = (*tls_config()?).clone();
+    // The connector sets its own.
+    tls.alpn_protocols.clear();
+    let mut http = HttpConnector::new_with_resolver(CheckedResolver(GaiResolver::new()));
+    http.enforce_http(false);
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    Ok(builder.enable_http1().enable_http2().wrap_connector(http))
+}
+
+/// Resolves names to addresses that may be connected to.
+#[derive(Clone)]
+pub(crate) struct CheckedResolver(GaiResolver);
+
+impl Service<Name> for CheckedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let addresses = self.0.call(name);
+        Box::pin(async move { checked(addresses.await?) })
+    }
+}
+
+fn checked(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let allowed: Vec<_> = addresses.filter(|address| !is_local_to_a_link(address.ip())).collect();
+    match allowed.is_empty() {
+        true => Err(io::Error::other("its name leads to no address but those of the local link")),
+        false => Ok(allowed.into_iter()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leads_to_the_local_link_leads_nowhere() {
+        let found =
+            |texts: &[&str]| checked(texts.iter().map(|text| text.parse().unwrap())).map(Iterator::collect::<Vec<_>>);
+        let public: Vec<SocketAddr> = vec!["192.0.2.1:0".parse().unwrap()];
+        assert_eq!(found(&["169.254.169.254:0", "192.0.2.1:0", "[fe80::1]:0"]).unwrap(), public);
+        assert!(found(&["169.254.169.254:0", "[::ffff:169.254.1.1]:0"]).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! Who the operator is at a registry: from the `auth.json` that `podman`, `skopeo` and `docker login` write.
+//!
+//! An entry is for one registry, or for the repositories below one of its paths, and is never used for another. Its text
+//! is the one of HTTP's basic authentication, so it is handed on as it is and read by nobody. Programs that keep
+//! passwords (`credHelpers`, `credsStore`) are not started.
+
+use super::PackageError;
+use http::HeaderValue;
+use serde_json::Value;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// The files in which credentials may be, in the order in which they are asked.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials {
+    files: Vec<PathBuf>,
+}
+
+/// Docker Hub's names for itself.
+const HUB: [&str; 4] = ["docker.io", "index.docker.io", "registry-1.docker.io", "auth.docker.io"];
+
+impl Credentials {
+    /// The files of the user who runs the process.
+    pub(super) fn of_user() -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(file) = variable("REGISTRY_AUTH_FILE") {
+            return Credentials { files: vec![file] };
+        }
+        let home = variable("HOME");
+        let config = variable("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+        let docker = variable("DOCKER_CONFIG").or_else(|| Some(home.as_ref()?.join(".docker")));
+        let containers = [variable("XDG_RUNTIME_DIR"), config].into_iter().flatten();
+        let files = containers.map(|folder| folder.join("containers/auth.json"));
+        Credentials { files: files.chain(docker.map(|folder| folder.join("config.json"))).collect() }
+    }
+
+    /// What to say to `host` about `repository`; `None` when there is nothing for it.
+    pub(super) fn find(&self, host: &str, repository: &str) -> Result<Option<HeaderValue>, PackageError> {
+        for path in &self.files {
+            let text = match fs::read(path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(PackageError::io(path.display(), &error)),
+            };
+            // serde's message would name what stands there.
+            let broken = |why: &str| PackageError::new(path.display(), why, "log in again, which writes the file anew");
+            let file: Value = serde_json::from_slice(&text).map_err(|_| broken("is no JSON"))?;
+            let entries = file.get("auths").and_then(Value::as_object).into_iter().flatten();
+            let fitting = entries.filter_map(|(key, entry)| Some((fits(key, host, repository)?, entry)));
+            let Some((_, entry)) = fitting.max_by_key(|(length, _)| *length) else { continue };
+            let Some(auth) = entry.get("auth").and_then(Value::as_str).filter(|auth| !auth.is_empty()) else {
+                continue;
+            };
+            let mut value = HeaderValue::from_str(&format!("Basic {auth}"))
+                .map_err(|_| broken(&format!("has an entry for {host} that is no Base64")))?;
+            value.set_sensitive(true);
+            return Ok(Some(value));
+        }
+        Ok(None)
+    }
+}
+
+/// How much of `host/repository` the key of an entry names, which may be a URL; `None` when it is another one's.
+fn fits(key: &str, host: &str, repository: &str) -> Option<usize> {
+    let key = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    // Docker writes the version of a protocol behind its own name.
+    let key = key.strip_suffix("/v1").or(key.strip_suffix("/v2")).unwrap_or(key);
+    let (key_host, path) = key.split_once('/').unwrap_or((key, ""));
+    let same = key_host.eq_ignore_ascii_case(host) || (HUB.contains(&key_host) && HUB.contains(&host));
+    let below =
+        path.is_empty() || repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    (same && below).then_some(path.len())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Credentials out of one file.
+    pub(crate) fn from(path: &Path) -> Credentials {
+        Credentials { files: vec![path.to_owned()] }
+    }
+
+    #[test]
+    fn an_entry_is_for_its_registry_and_the_longest_path_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth.json");
+        let text = r#"{"auths": {
+            "r.test": {"auth": "YTpi"}, "r.test/shop": {"auth": "c2hvcA=="}, "r.test:5000": {"auth": "cG9ydA=="},
+            "https://index.docker.io/v1/": {"auth": "aHVi"}, "empty.test": {}
+        }}"#;
+        fs::write(&path, text).unwrap();
+        for (host, repository, auth) in [
+            ("r.test", "x", Some("YTpi")),
+            ("r.test", "shop/store", Some("c2hvcA==")),
+            ("r.test", "shopping", Some("YTpi")),
+            ("r.test:5000", "x", Some("cG9ydA==")),
+            ("r.test.evil.test", "x", None),
+            ("evil-r.test", "x", None),
+            ("r.test:5001", "x", None),
+            ("docker.io", "x", Some("aHVi")),
+            ("auth.docker.io", "x", Some("aHVi")),
+            ("empty.test", "x", None),
+        ] {
+            let found = from(&path).find(host, repository).unwrap();
+            assert_eq!(
+                found.as_ref().map(|found| found.to_str().unwrap()),
+                auth.map(|a| format!("Basic {a}")).as_deref()
+            );
+            assert!(!format!("{found:?}").contains("YTpi"));
+        }
+        fs::write(&path, "{\"auths\": {\"r.test\": {\"auth\": \"s3cret").unwrap();
+        let error = from(&path).find("r.test", "x").unwrap_err().to_string();
+        assert!(error.contains("is no JSON") && !error.contains("s3cret"), "{error}");
+    }
+}

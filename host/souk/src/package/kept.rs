@@ -1,0 +1,60 @@
+//! What the state folder keeps of packages: each unpacked in a folder named after its digest, and which digest each name
+//! had when it was accepted.
+
+use super::{PackageError, hex_of};
+use souk_manifest::state::{self, StateError};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file with the digest of each name.
+const ACCEPTED: &str = "accepted.json";
+
+/// The packages in one state folder.
+pub(super) struct Kept {
+    state: PathBuf,
+}
+
+impl Kept {
+    pub(super) fn of(state: &Path) -> Self {
+        Kept { state: state.to_owned() }
+    }
+
+    /// The folder of all packages, made where it is missing.
+    pub(super) fn make(&self) -> Result<PathBuf, StateError> {
+        state::make_packages_folder(&self.state)
+    }
+
+    /// The folder of the package with this digest, whether or not it is there.
+    pub(super) fn folder(&self, digest: &str) -> PathBuf {
+        state::packages_folder(&self.state).join(hex_of(digest).unwrap_or("none"))
+    }
+
+    /// The digests of all names. A file that cannot be read is no file that says nothing: whoever deletes half of it must
+    /// not get another package started.
+    pub(super) fn accepted(&self) -> Result<BTreeMap<String, String>, PackageError> {
+        let path = state::packages_folder(&self.state).join(ACCEPTED);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(PackageError::io(path.display(), &error)),
+        };
+        let fix = "delete the file, and compare the digests of all packages again with `--accept`";
+        serde_json::from_slice(&text).map_err(|error| PackageError::new(path.display(), error, fix))
+    }
+
+    /// Notes that `name` has been accepted with this digest.
+    pub(super) fn accept(&self, name: &str, digest: &str) -> anyhow::Result<()> {
+        let folder = self.make()?;
+        let mut accepted = self.accepted()?;
+        if accepted.insert(name.to_owned(), digest.to_owned()).as_deref() == Some(digest) {
+            return Ok(());
+        }
+        let file = tempfile::NamedTempFile::new_in(&folder)?;
+        serde_json::to_writer_pretty(file.as_file(), &accepted)?;
+        file.as_file().sync_all()?;
+        file.persist(folder.join(ACCEPTED))?;
+        Ok(())
+    }
+}

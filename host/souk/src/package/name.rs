@@ -1,0 +1,127 @@
+//! What `-f` names: a manifest, a package in a file, or one in a registry.
+
+use super::PackageError;
+use oci_client::Reference;
+use souk_manifest::is_loopback;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// A package that `-f` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Package {
+    /// In a file that `souk package` has written.
+    File(PathBuf),
+    /// In a registry.
+    Registry(Name),
+}
+
+impl Package {
+    /// The package that `named` is; `None` for a manifest or its folder.
+    pub(crate) fn of(named: &Path) -> Option<Self> {
+        if named.exists() {
+            return is_layout(named).then(|| Package::File(named.to_owned()));
+        }
+        let text = named.to_str()?;
+        // A file that is not there yet is no server.
+        if text.starts_with(['.', '/']) || text.ends_with(".toml") {
+            return None;
+        }
+        Name::parse(text).ok().map(Package::Registry)
+    }
+}
+
+impl std::fmt::Display for Package {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Package::File(path) => path.display().fmt(f),
+            Package::Registry(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Whether a file is a tar, as no manifest is. Its entries have any order: other tools write layouts too.
+fn is_layout(path: &Path) -> bool {
+    let mut head = [0_u8; 512];
+    let mut read = || File::open(path)?.read_exact(&mut head);
+    path.is_file() && read().is_ok() && head.get(257..262) == Some(b"ustar")
+}
+
+/// The name of something in a registry: `registry/repository:tag`, `registry/repository@digest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name(Reference);
+
+impl Name {
+    /// Reads a name; the registry stands in it, since no registry is everybody's.
+    pub(crate) fn parse(text: &str) -> Result<Self, PackageError> {
+        const FIX: &str = "write REGISTRY/REPOSITORY:TAG, say `registry.example.com/shop/store:1.0.0`";
+        let wrong = |why: &str| PackageError::new(format!("`{}`", super::shown(text)), why, FIX);
+        let registry = text.split('/').next().filter(|first| first.len() < text.len()).unwrap_or_default();
+        if !(registry.contains(['.', ':']) || registry == "localhost") {
+            return Err(wrong("names no registry"));
+        }
+        let reference: Reference = text.parse().map_err(|_| wrong("is no name of a package in a registry"))?;
+        if reference.digest().is_some_and(|digest| super::hex_of(digest).is_none()) {
+            return Err(wrong("has a digest other than SHA-256"));
+        }
+        Ok(Name(reference))
+    }
+
+    /// The host of the registry, with its port.
+    pub(super) fn authority(&self) -> &str {
+        self.0.resolve_registry()
+    }
+
+    /// Whether the registry is this machine.
+    pub(super) fn is_here(&self) -> bool {
+        let authority = self.authority();
+        is_loopback(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
+    }
+
+    /// The repository in the registry.
+    pub(super) fn repository(&self) -> &str {
+        self.0.repository()
+    }
+
+    /// The digest, where the name has one.
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.0.digest()
+    }
+
+    /// The last part of a manifest's path: its digest, or else its tag.
+    pub(super) fn version(&self) -> &str {
+        self.0.digest().or(self.0.tag()).unwrap_or("latest")
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_stands_in_the_name_and_a_file_is_none() {
+        for (text, package) in [
+            ("registry.example.com/shop/store:1.0.0", true),
+            ("localhost/store", true),
+            ("127.0.0.1:5000/store:1", true),
+            ("spin.toml", false),
+            ("examples/hello", false),
+            ("my.app/spin.toml", false),
+            ("./registry.example.com/x", false),
+            ("ubuntu:latest", false),
+            ("registry.example.com", false),
+        ] {
+            assert_eq!(Package::of(Path::new(text)).is_some(), package, "{text}");
+        }
+        for (text, here) in [("127.0.0.1:5000/a", true), ("localhost:1/a", true), ("10.0.0.1:5000/a", false)] {
+            assert_eq!(Name::parse(text).unwrap().is_here(), here, "{text}");
+        }
+        assert_eq!(Name::parse("r.test/a").unwrap().version(), "latest");
+    }
+}

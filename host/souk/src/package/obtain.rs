@@ -1,0 +1,201 @@
+//! From a name to a folder with the application: fetched, compared, unpacked, and accepted.
+
+use super::kept::Kept;
+use super::layout::Layout;
+use super::name::{Name, Package};
+use super::registry::Registry;
+use super::{COMPONENT_TYPE, FILES_TYPE, PackageError, SPIN_TOML_TYPE, TITLE, archive, layout, shown};
+use oci_client::manifest::{OciDescriptor, OciImageManifest};
+use std::fs::{self, File, Permissions};
+use std::io::{BufReader, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use tempfile::{NamedTempFile, TempDir};
+
+/// How a package is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish<'a> {
+    /// The digest that the operator accepts.
+    pub(crate) accept: Option<&'a str>,
+    /// Whether the registry, on this machine, speaks HTTP without TLS.
+    pub(crate) plain_http: bool,
+}
+
+/// A package that may be started.
+#[derive(Debug)]
+pub(crate) struct Obtained {
+    /// Its folder, with `spin.toml`.
+    pub(crate) folder: PathBuf,
+    /// Its digest.
+    pub(crate) digest: String,
+    /// What the operator should know: that the registry was away.
+    pub(crate) warning: Option<String>,
+}
+
+/// Where the blobs of a package are.
+enum Source {
+    File(Layout),
+    Registry(Registry),
+}
+
+impl Source {
+    async fn blob(&self, descriptor: &OciDescriptor, to: &mut File) -> Result<(), PackageError> {
+        match self {
+            Source::File(layout) => layout.fetch(descriptor, to),
+            Source::Registry(registry) => registry.blob(descriptor, to).await,
+        }
+    }
+}
+
+/// The folder of a package that was obtained before, as its digest is known: without asking anybody.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn kept(package: &Package, state: &Path) -> Result<PathBuf, PackageError> {
+    let kept = Kept::of(state);
+    let digest = match package {
+        Package::File(path) => Some(Layout::open(path)?.digest),
+        Package::Registry(name) => {
+            name.digest().map(str::to_owned).or(kept.accepted()?.get(&name.to_string()).cloned())
+        }
+    };
+    let folder = digest.map(|digest| kept.folder(&digest)).filter(|folder| folder.is_dir());
+    folder.ok_or_else(|| {
+        let why = format!("the package is not in the state folder {}", state.display());
+        PackageError::new(package, why, format!("get and start it: souk up -f {package}"))
+    })
+}
+
+/// Gets a package into the state folder, where its digest is the one that was accepted, or none has been yet.
+///
+/// # Errors
+/// When it cannot be got, is not what its digests say, or another digest was accepted.
+pub(crate) async fn obtain(package: &Package, state: &Path, wish: Wish<'_>) -> anyhow::Result<Obtained> {
+    let kept = Kept::of(state);
+    let name = match package {
+        Package::File(path) => {
+            let path = path.clone();
+            let layout = tokio::task::spawn_blocking(move || Layout::open(&path)).await??;
+            expect(package, &layout.digest, wish.accept)?;
+            let (digest, manifest) = (layout.digest.clone(), layout.manifest.clone());
+            let folder = unpack(package, &Source::File(layout), &manifest, &digest, &kept).await?;
+            return Ok(Obtained { folder, digest, warning: None });
+        }
+        Package::Registry(name) => name,
+    };
+    let accepted = name.digest().map(str::to_owned).or(kept.accepted()?.remove(&name.to_string()));
+    let there = accepted.as_ref().filter(|digest| kept.folder(digest).is_dir());
+    // A digest names one package for ever.
+    if let (Some(digest), true) = (there, name.digest().is_some()) {
+        expect(package, digest, wish.accept)?;
+        return Ok(Obtained { folder: kept.folder(digest), digest: digest.clone(), warning: None });
+    }
+    let registry = Registry::open(name, wish.plain_http, false)?;
+    let (text, digest) = match registry.manifest().await {
+        Ok(found) => found,
+        Err(error)
+            if error.away && there.is_some() && wish.accept.is_none_or(|wish| there.is_some_and(|d| d == wish)) =>
+        {
+            let digest = there.cloned().unwrap_or_default();
+            let warning = Some(format!("{error}; the package that is kept is started, {digest}"));
+            return Ok(Obtained { folder: kept.folder(&digest), digest, warning });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    check_accepted(name, &digest, accepted.as_deref(), wish.accept)?;
+    let manifest = super::parse(&name.to_string(), &text)?;
+    let folder = unpack(package, &Source::Registry(registry), &manifest, &digest, &kept).await?;
+    kept.accept(&name.to_string(), &digest)?;
+    Ok(Obtained { folder, digest, warning: None })
+}
+
+/// Refuses a digest that is neither the one that was accepted before nor the one that is accepted now.
+fn check_accepted(name: &Name, digest: &str, before: Option<&str>, now: Option<&str>) -> Result<(), PackageError> {
+    match (now, before) {
+        (Some(now), _) => expect(name, digest, Some(now)),
+        (None, Some(before)) if before != digest => {
+            let why = format!("names the package {digest} now, and {before} was accepted");
+            let fix = format!("ask its author why; if you trust the new one, start it with `--accept {digest}`");
+            Err(PackageError::new(name, why, fix))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a package that is not the one that the operator accepts.
+fn expect(package: impl ToString, digest: &str, accept: Option<&str>) -> Result<(), PackageError> {
+    match accept {
+        Some(accept) if accept != digest => {
+            let why = format!("is the package {digest}, and `--accept` says {}", shown(accept));
+            Err(PackageError::new(package, why, "find out which of the two you want"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Unpacks a package into its folder, which is there as a whole or not at all.
+async fn unpack(
+    package: &Package,
+    source: &Source,
+    manifest: &OciImageManifest,
+    digest: &str,
+    kept: &Kept,
+) -> anyhow::Result<PathBuf> {
+    let (what, place) = (package.to_string(), kept.folder(digest));
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let all = kept.make()?;
+    let folder = TempDir::new_in(&all)?;
+    for layer in &manifest.layers {
+        let mut blob = NamedTempFile::new_in(&all)?;
+        source.blob(layer, blob.as_file_mut()).await?;
+        blob.rewind()?;
+        let (what, layer, into) = (what.clone(), layer.clone(), folder.path().to_owned());
+        tokio::task::spawn_blocking(move || put(&what, &layer, blob, &into)).await??;
+    }
+    match fs::rename(folder.path(), &place) {
+        // Another command was faster.
+        Err(_) if place.is_dir() => {}
+        renamed => renamed?,
+    }
+    Ok(place)
+}
+
+/// Puts one blob, which has been compared, into the folder.
+fn put(what: &str, layer: &OciDescriptor, mut blob: NamedTempFile, folder: &Path) -> Result<(), PackageError> {
+    let title = layer.annotations.as_ref().and_then(|all| all.get(TITLE));
+    let path = match (layer.media_type.as_str(), title) {
+        (FILES_TYPE, _) => return archive::read(what, BufReader::new(blob.as_file_mut()), folder),
+        (SPIN_TOML_TYPE, _) => "spin.toml",
+        (COMPONENT_TYPE, Some(title)) => title.as_str(),
+        (kind, _) => return Err(PackageError::bad(what, format!("has a blob of type {}", shown(kind)))),
+    };
+    let (place, mut file) = archive::create(what, path, folder)?;
+    std::io::copy(blob.as_file_mut(), &mut file).map(drop).map_err(|error| PackageError::io(place.display(), &error))
+}
+
+/// Gets the package `name` from its registry and writes it to a file, as `souk package` would; its digest.
+///
+/// # Errors
+/// When it cannot be got, or is not what its digests say.
+pub(crate) async fn package_file(name: &Name, wish: Wish<'_>, output: &Path) -> anyhow::Result<String> {
+    let registry = Registry::open(name, wish.plain_http, false)?;
+    let (text, digest) = registry.manifest().await?;
+    expect(name, &digest, wish.accept)?;
+    let manifest = super::parse(&name.to_string(), &text)?;
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parts = TempDir::new_in(folder)?;
+    let mut blobs = Vec::new();
+    for (number, descriptor) in [&manifest.config].into_iter().chain(&manifest.layers).enumerate() {
+        let path = parts.path().join(number.to_string());
+        registry.blob(descriptor, &mut File::create(&path)?).await?;
+        blobs.push(layout::Blob { descriptor: descriptor.clone(), content: layout::Content::File(path) });
+    }
+    let written = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    let version = if name.digest().is_some() { "" } else { name.version() };
+    layout::write(&text, &blobs, version, std::io::BufWriter::new(written.as_file()))?;
+    written.as_file().sync_all()?;
+    written.persist(output)?;
+    Ok(digest)
+}

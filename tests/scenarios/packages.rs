@@ -1,0 +1,161 @@
+//! Applications as packages: made, pushed to a registry, and started by somebody else.
+
+use crate::harness::app::texts;
+use crate::harness::{App, build};
+use souk_test::registry::{LOGIN, Registry};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What the author adds to examples/hello: a folder that the host serves, a file for the component, a test.
+const MORE: &str = "[[application.tool.souk.static]]\nroute = \"/files/...\"\nfolder = \"public\"\n\
+                    [variables]\nword = { default = \"theirs\" }\n";
+
+/// The author's application.
+fn authored() -> App {
+    App::example("hello")
+        .replace("command = \"", "command = \"touch /tmp/souk-packages-built; ")
+        .append(MORE)
+        .file("public/page.txt", "a page of version one")
+        .file(".env", "SPIN_VARIABLE_WORD=the author's secret\n")
+}
+
+/// Runs `souk` in the application's folder, with an `auth.json`; what it printed.
+fn souk(app: &App, arguments: &[&str], auth: &Path) -> Result<String, String> {
+    let mut souk = Command::new(build::SOUK);
+    let folder = app.path("");
+    souk.args(arguments).current_dir(folder).env("REGISTRY_AUTH_FILE", auth).stdin(Stdio::null());
+    let output = souk.output().unwrap();
+    let (out, err) = texts(&output);
+    if output.status.success() { Ok(format!("{out}{err}")) } else { Err(err) }
+}
+
+/// An `auth.json` with the login for the registry, or for none.
+fn auth(folder: &Path, registry: &Registry, login: Option<&str>) -> PathBuf {
+    let path = folder.join("auth.json");
+    let entries = login.map(|login| format!("\"{}\": {{\"auth\": \"{login}\"}}", registry.name()));
+    fs::write(&path, format!("{{\"auths\": {{{}}}}}", entries.unwrap_or_default())).unwrap();
+    path
+}
+
+/// The digest that a command ends with.
+fn digest(said: &str) -> String {
+    let line = said.lines().find(|line| line.contains(": sha256:")).unwrap_or_else(|| panic!("no digest: {said}"));
+    line.rsplit_once(": ").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn a_package_in_a_file_starts_with_the_operators_values_alone() {
+    let author = authored();
+    let file = author.path("hello.oci");
+    let nobody = Path::new("/nonexistent");
+    let made = souk(&author, &["package", "--output", file.to_str().unwrap()], nobody).unwrap();
+    assert!(made.contains("components/hello.wasm") && made.contains("1 files"), "{made}");
+    // Another program reads it, and writes it in another order.
+    let copied = author.path("copied.oci");
+    let mut skopeo = Command::new(souk_test::debian::found_or_installed(&["skopeo"], "skopeo"));
+    skopeo
+        .args(["--insecure-policy", "copy"])
+        .args([&file, &copied].map(|path| format!("oci-archive:{}", path.display())));
+    souk_test::debian::run(skopeo);
+
+    let operator = App::packaged(copied.to_str().unwrap()).environment("SPIN_ALWAYS_BUILD", "1");
+    fs::write(operator.folder().join("runtime-config.toml"), "").unwrap();
+    let host = operator.start().await;
+    let client = host.client();
+    assert_eq!(client.get("/files/page.txt").await.body, "a page of version one");
+    // The component itself answers; what it says has no type.
+    let said = client.open(http::Method::GET, "/").send().await.unwrap().text().await.unwrap();
+    assert!(said.starts_with("Hello"), "{said}");
+    // What it may reach was said before it ran.
+    let log = host.log().join("\n");
+    assert!(log.contains(&digest(&made)) && log.contains("Components:") && log.contains("/files/..."), "{log}");
+    assert!(!Path::new("/tmp/souk-packages-built").exists(), "a build command of the package ran");
+    host.stop().await;
+    // Other commands find it in the state folder.
+    let output = operator.souk("doctor", &[]).await;
+    let (out, err) = texts(&output);
+    assert!(out.contains("component hello"), "{out}{err}");
+    // Nothing of a package is built.
+    let error = souk(&author, &["build", "-f", file.to_str().unwrap()], nobody).unwrap_err();
+    assert!(error.contains("is a package") && error.contains("fix: "), "{error}");
+    let built = App::packaged(file.to_str().unwrap()).argument("--build").start_fails().await;
+    assert!(built.contains("whose build commands are never run"), "{built}");
+}
+
+#[tokio::test]
+async fn an_application_is_pushed_pulled_and_started_from_a_registry() {
+    let mut registry = Registry::start_with_login();
+    let author = authored();
+    let name = format!("{}/shop/hello:1.0", registry.name());
+    let (known, unknown) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ours = auth(known.path(), &registry, Some(LOGIN));
+    let nobody = auth(unknown.path(), &registry, None);
+    let push = ["push", name.as_str(), "--plain-http"];
+    let error = souk(&author, &push, &nobody).unwrap_err();
+    assert!(error.contains("asks who you are"), "{error}");
+    let error = souk(&author, &push, &auth(unknown.path(), &registry, Some("d3Jvbmc6d3Jvbmc="))).unwrap_err();
+    assert!(error.contains("401") && !error.contains("d3Jvbmc6d3Jvbmc"), "{error}");
+    let error = souk(&author, &["push", &name], &ours).unwrap_err();
+    assert!(error.contains("cannot be reached"), "https to a server without it: {error}");
+    let pushed = souk(&author, &push, &ours).unwrap();
+    assert!(pushed.contains("  pushed sha256:") && !pushed.contains(LOGIN), "{pushed}");
+    let again = souk(&author, &push, &ours).unwrap();
+    assert!(again.contains("   there sha256:") && !again.contains("  pushed "), "{again}");
+    let first = digest(&pushed);
+
+    let pulled = author.path("pulled.oci");
+    let pull = ["pull", name.as_str(), "--plain-http", "--output", pulled.to_str().unwrap()];
+    assert_eq!(digest(&souk(&author, &pull, &ours).unwrap()), first);
+    let wrong = [&pull[..], &["--accept", "sha256:1"]].concat();
+    assert!(souk(&author, &wrong, &ours).unwrap_err().contains("`--accept` says sha256:1"));
+
+    let operator =
+        App::packaged(&name).argument("--plain-http").environment("REGISTRY_AUTH_FILE", ours.to_str().unwrap());
+    let host = operator.start().await;
+    assert_eq!(host.client().get("/files/page.txt").await.body, "a page of version one");
+    let log = host.log().join("\n");
+    assert!(log.contains(&first) && log.contains("Components:") && !log.contains(LOGIN), "{log}");
+    host.stop().await;
+
+    // The author changes what the tag names: nothing starts until the operator accepts it.
+    let author = author.file("public/page.txt", "a page of version two");
+    let second = digest(&souk(&author, &push, &ours).unwrap());
+    assert_ne!(first, second);
+    let refused = operator.start_fails().await;
+    assert!(refused.contains(&format!("{first} was accepted")), "{refused}");
+    assert!(refused.contains(&format!("`--accept {second}`")), "{refused}");
+    let host = operator.start_at("127.0.0.1:0", "state", &["--accept", &second]).await;
+    assert_eq!(host.client().get("/files/page.txt").await.body, "a page of version two");
+    host.stop().await;
+
+    // What was accepted starts while the registry is away, and a blob that the registry has changed does not.
+    registry.kill();
+    let host = operator.start().await;
+    let log = host.log().join("\n");
+    assert!(log.contains("the package that is kept is started"), "{log}");
+    host.stop().await;
+    registry.resume();
+    spoil(&registry.data());
+    let newcomer =
+        App::packaged(&name).argument("--plain-http").environment("REGISTRY_AUTH_FILE", ours.to_str().unwrap());
+    let refused = newcomer.start_fails().await;
+    assert!(refused.contains("digest of a blob") || refused.contains("more than"), "{refused}");
+}
+
+/// Changes every blob that is no JSON, without its name or size.
+fn spoil(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            spoil(&path);
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        if path.ends_with("data") && !bytes.starts_with(b"{") {
+            let last = bytes.last_mut().unwrap();
+            *last ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Example data: in by itself at the first start of a shop that tries things out, and nowhere else.
+
+use crate::harness::App;
+use crate::harness::app::texts;
+use crate::harness::postgres::Postgres;
+use crate::harness::store::{Shop, token};
+
+/// How many products the shop has.
+async fn products(shop: &Shop) -> u64 {
+    let page = shop.get("/api/products?limit=1", "").await.expect(200);
+    page["pagination"]["totalPages"].as_u64().unwrap()
+}
+
+/// Runs `souk seed`, which must end well.
+async fn seed(app: &App, arguments: &[&str]) -> String {
+    let output = app.souk("seed", arguments).await;
+    let (said, err) = texts(&output);
+    assert!(output.status.success(), "{said}{err}");
+    said
+}
+
+// The databases of one host, each with its own state folder.
+#[tokio::test]
+async fn the_first_start_has_examples_where_nothing_speaks_against_them() {
+    for (name, value, expected) in [
+        ("seed", "true".to_owned(), 47),
+        ("seed", "false".to_owned(), 0),
+        ("stripe_secret", "sk_test_seed".to_owned(), 0),
+        ("products_database_url", Postgres::shared().database(), 0),
+    ] {
+        let app = App::store_alone().variable("seed", "true").variable(name, &value).unseeded();
+        let shop = Shop::of(app).await;
+        assert_eq!(products(&shop).await, expected, "{name} = {value}");
+        // A database that is there is not new, with or without examples.
+        let shop = shop.restart(|app| app.variable("seed", "true")).await;
+        assert_eq!(products(&shop).await, expected, "{name} = {value}, a second time");
+    }
+}
+
+#[tokio::test]
+async fn examples_are_added_and_removed_by_hand_and_what_the_shop_changed_stays() {
+    for database in [None, Some(Postgres::shared().database())] {
+        let mut app = App::store_alone().variable("seed", "false");
+        if let Some(database) = &database {
+            app = app.variable("products_database_url", database).variable("orders_database_url", database);
+        }
+        let shop = Shop::of(app).await;
+        assert_eq!(products(&shop).await, 0);
+        let Shop { app, host, .. } = shop;
+        host.stop().await;
+        assert_eq!(seed(&app, &[]).await, "products: examples added\n");
+        // Again, it changes nothing.
+        seed(&app, &[]).await;
+        let shop = Shop::of(app).await;
+        assert_eq!(products(&shop).await, 47);
+        let admin = shop.admin().await;
+        shop.patch("/api/products/7", &admin, serde_json::json!({ "price": 1 })).await.expect(200);
+        let Shop { app, host, .. } = shop;
+        host.stop().await;
+        assert_eq!(seed(&app, &["--remove"]).await, "products: examples removed\n");
+        let shop = Shop::of(app).await;
+        assert_eq!(products(&shop).await, 1, "{database:?}");
+        shop.get("/api/products/7", "").await.expect(200);
+        // A number that an example had is not given again.
+        let lamp = serde_json::json!({ "name": "Lamp", "price": 3 });
+        assert_eq!(shop.post("/api/products", &admin, lamp).await.expect(201)["id"], 48);
+    }
+}
+
+#[tokio::test]
+async fn examples_that_orders_name_stay() {
+    for database in [None, Some(Postgres::shared().database())] {
+        let mut app = App::store_alone();
+        if let Some(database) = &database {
+            app = app.variable("products_database_url", database).variable("orders_database_url", database);
+        }
+        let shop = Shop::of(app).await;
+        let customer = token(&shop.register("ann@example.com").await);
+        shop.order(&customer, &[(3, 1), (4, 1)]).await;
+        let Shop { app, host, .. } = shop;
+        host.stop().await;
+        let output = app.souk("seed", &["--remove"]).await;
+        let (_, err) = texts(&output);
+        assert!(!output.status.success() && err.contains("1 orders name example products"), "{err}");
+        assert!(err.contains("component `orders`") && err.contains("fix: "), "{err}");
+        assert_eq!(products(&Shop::of(app).await).await, 47);
+    }
+}
