@@ -73,6 +73,8 @@ const TABLE: &[Row] = &[
     ("GET", "/api/orders/id/nonsense", "", [401, 400, 400, 400], WRONG),
     ("POST", "/api/orders/:pending/pay", "", [401, 201, 404, 201], MADE),
     ("POST", "/api/orders/:paid/pay", "", [401, 409, 404, 409], [409; 4]),
+    ("GET", "/api/orders/:paid/refunds", "", [401, 403, 404, 200], OK),
+    ("POST", "/api/orders/:paid/refunds", r#"{"amount":"much"}"#, [401, 400, 400, 400], WRONG),
     ("PATCH", "/api/orders/:pending", r#"{"status":"PENDING"}"#, OWNER, OK),
     ("PATCH", "/api/orders/:pending", r#"{"status":"PAID"}"#, [401, 400, 400, 400], WRONG),
     ("PATCH", "/api/orders/:pending", r#"{"status":"DELIVERED"}"#, [401, 403, 404, 409], OK),

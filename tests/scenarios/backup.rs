@@ -106,7 +106,7 @@ async fn half_a_backup_a_changed_one_and_anothers_are_refused_before_anything_is
             "list" => fs::remove_file(&list).unwrap(),
             "text" => fs::write(&list, "{").unwrap(),
             "application" => edited("\"application\": \"store\"", "\"application\": \"other\""),
-            "format" => edited("\"format\": 1", "\"format\": 2"),
+            "format" => edited("\"format\": 2", "\"format\": 3"),
             "path" => edited("\"sqlite/products.db\"", "\"../spin.db\""),
             "bytes" => {
                 let mut changed = bytes.clone();

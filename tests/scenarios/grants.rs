@@ -65,6 +65,8 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("public_url", &["payments", "stripe-sandbox"]),
     ("currency", &["orders"]),
     ("max_open_orders", &["orders"]),
+    // Of the seed's `first_start`, which no component reads.
+    ("seed", &[]),
     ("unpaid_order_hours", &["orders"]),
     ("products_database_url", &["products"]),
     ("orders_database_url", &["orders"]),

@@ -36,6 +36,7 @@ async fn the_documented_permissions_are_enough_for_the_tour_and_keep_hosts_from_
         app = app.file(&format!("{}.toml", user.0), config);
     }
     let app = &app;
+    app.seed().await;
     let parts = ADDRESSES.iter().zip((0..).map(|host| spread.only(host)));
     let start = parts.zip(USERS).map(async |((address, only), (user, _))| {
         let port = if user == "front" { port } else { 0 };

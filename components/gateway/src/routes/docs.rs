@@ -15,7 +15,7 @@ pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
 pub(super) const PAGE: &str = include_str!("../../docs.html");
 /// What the page may do: be shown, with the one style sheet and the icon that it carries. A test compares the hash.
 pub(super) const POLICY: &str = "default-src 'none'; img-src data:; \
-                          style-src 'sha256-AyEWtEmUmXNEBFbAhJ5J6zsHtG0Fab667v3Mt/K3ZK4='; \
+                          style-src 'sha256-g2TblSgPy/AW3S+Cz4NpkBdoIBUjyry3f1Kl5CVp1TU='; \
                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers a request for `/api/openapi.json` or `/api/docs`.

@@ -1,4 +1,4 @@
-//! Answers each request as the text [`MARK`] says. A scenario makes versions of the component by writing another text over it
+//! Answers each request as the text `MARK` says. A scenario makes versions of the component by writing another text over it
 //! in the component's file.
 
 use spin_sdk::http::{IntoResponse, Request, StatusCode};

@@ -10,9 +10,9 @@ body { background: Canvas; color: CanvasText; font: 1rem/1.5 system-ui, sans-ser
 h1, h2, h3 { line-height: 1.2; }
 h2 { border-bottom: 1px solid; margin-top: 3rem; padding-bottom: .3rem; }
 h3 { margin-top: 2rem; }
-h3 code, li code { overflow-wrap: anywhere; }
+h3 code, li code, p code { overflow-wrap: anywhere; }
 code, pre { font-family: ui-monospace, monospace; }
-pre { border: 1px solid; padding: .7rem; white-space: pre-wrap; }
+pre { border: 1px solid; overflow-wrap: anywhere; padding: .7rem; white-space: pre-wrap; }
 table { border-collapse: collapse; margin: .7rem 0; width: 100%; }
 caption { font-weight: bold; text-align: left; }
 th, td { border-top: 1px solid; padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; }
@@ -21,7 +21,7 @@ nav ul { padding-left: 1.2rem; }
   table { font-size: .8125rem; }
   th, td { padding-right: .3rem; }
   th:last-child, td:last-child { padding-right: 0; }
-  td code { overflow-wrap: anywhere; }
+  code, td, th { overflow-wrap: anywhere; }
 }
 ";
 

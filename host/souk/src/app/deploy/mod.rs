@@ -1,7 +1,7 @@
 //! New versions of components, while the application runs.
 //!
 //! A deployment has five steps: the code is compiled beside what serves, checked against everything that is known of the
-//! component ([`check`]), one instance is made, then calls get it, all of them or a share on trial ([`judge`]), and the version
+//! component ([`check`]), one instance is made, then calls get it, all of them or a share on trial ([`mod@judge`]), and the version
 //! before ends its calls and gives its memory back. A step that fails leaves everything as it was. What serves is written down
 //! ([`kept`]) and serves again after a restart ([`chosen`]).
 //!

@@ -123,7 +123,14 @@ impl App {
                     format!("a new version of component `{name}` is being tried out\n  fix: wait for its end");
                 return Err(DeployError::Refused(message));
             }
-            match self.with_grants(new, new_one, pool) {
+            // What is left stays as it was, also in what the component is given.
+            let given = Declared {
+                variables: new_one.variables.clone(),
+                environment: new_one.environment.clone(),
+                allowed_outbound_hosts: new_one.allowed_outbound_hosts.clone(),
+                ..old.clone()
+            };
+            match self.with_grants(&given, pool) {
                 Ok((config, keys)) => ready.push((name.clone(), pool.clone(), config, keys)),
                 Err(wrong) => mistakes.extend(wrong),
             }
@@ -155,14 +162,9 @@ impl App {
     }
 
     /// The code that serves, linked anew, with what the component may reach by `new`.
-    fn with_grants(
-        &self,
-        application: &Application,
-        new: &Declared,
-        pool: &Arc<Pool>,
-    ) -> Result<(VersionConfig, Changed), Vec<Diagnostic>> {
+    fn with_grants(&self, new: &Declared, pool: &Arc<Pool>) -> Result<(VersionConfig, Changed), Vec<Diagnostic>> {
         let active = pool.active();
-        let grants = self.shared.grant(new, application, &self.state).map_err(|mistake| vec![mistake])?;
+        let grants = self.shared.grant(new, &self.application, &self.state).map_err(|mistake| vec![mistake])?;
         let compiled: Compiled = {
             let mut wiring = Wiring {
                 engine: self.engine.wasmtime(),
