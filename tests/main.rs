@@ -22,6 +22,7 @@ mod scenarios {
     mod deploy;
     mod disk;
     mod durable;
+    mod durable_links;
     mod edge;
     mod examples;
     mod framing;
@@ -69,11 +70,13 @@ mod scenarios {
     mod self_service;
     mod service_manager;
     mod shared_state;
+    mod signals;
     mod startup;
     mod static_files;
     mod streams;
     mod stripe;
     mod timers;
+    mod tls;
     mod tokens;
     mod traces;
     mod upgrade;

@@ -413,6 +413,24 @@ async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_b
     assert_eq!(body(&client, "/spin-6/variable?greeting").await, (200, "welcome".to_owned()));
     assert_eq!(body(&client, "/spin-6/key-value").await.0, 200, "what is left is as it was");
 
+    // Routes are replaced, and may lead to no component that does not run.
+    let route = "[[trigger.http]]\nroute = \"/again/...\"\ncomponent = \"spin-6\"\n";
+    let app = app.append(route);
+    assert_eq!(body(&client, "/again/variable?greeting").await.0, 404);
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    assert!(out.contains("applied: triggers of HTTP"), "{out}{err}");
+    assert_eq!(body(&client, "/again/variable?greeting").await, (200, "Hello from /again/variable".to_owned()));
+    let app = app.replace(route, "");
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    assert!(out.contains("applied: triggers of HTTP"), "{out}{err}");
+    assert_eq!(body(&client, "/again/variable?greeting").await.0, 404);
+    let newcomer =
+        "[[trigger.http]]\nroute = \"/new/...\"\ncomponent = \"new\"\n[component.new]\nsource = \"nowhere.wasm\"\n";
+    let app = app.append(newcomer);
+    let (out, err) = texts(&app.souk("reload", &[]).await);
+    assert!(out.contains("left:    triggers of HTTP, one of which leads to `new`, which does not run"), "{out}{err}");
+    let app = app.replace(newcomer, "");
+
     // One mistake, and nothing of it is applied; a signal asks for the same.
     let app = app.replace(r#"default = "welcome""#, r#"default = "bye""#).append("[component.broken]\n");
     host.signal("HUP");

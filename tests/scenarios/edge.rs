@@ -1,13 +1,10 @@
-//! The HTTP edge: routing, limits, timeouts, protocols and the way it stops.
+//! The HTTP edge: routing, limits, timeouts and protocols.
 
 use crate::harness::{App, Client, Host, eventually, raw, undisturbed};
 use futures::future::join_all;
 use http::{Method, Version};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio_rustls::rustls;
 
-async fn start() -> (Host, Client) {
+pub(super) async fn start() -> (Host, Client) {
     let host = App::new("edge").start().await;
     let client = host.client();
     (host, client)
@@ -430,76 +427,6 @@ async fn a_client_that_hangs_up_half_way_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn sigterm_under_load_cuts_no_response_and_ends_with_0() {
-    let (host, client) = start().await;
-    let waiting: Vec<_> = (0..10)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { client.get("/self/hold/1500").await })
-        })
-        .collect();
-    let streams = join_all((0..10).map(|_| client.open(Method::GET, "/self/stream/150").send())).await;
-    let streams: Vec<_> = streams.into_iter().map(|s| s.expect("a response")).collect();
-    eventually("all are under way", || async { (host.log_count("holding on") >= 10).then_some(()) }).await;
-
-    host.terminate();
-    let address = host.address().to_owned();
-    eventually("new connections are refused", || async {
-        tokio::net::TcpStream::connect(&address).await.is_err().then_some(())
-    })
-    .await;
-    for call in waiting {
-        assert_eq!(call.await.unwrap().expect(200), 1_500);
-    }
-    for stream in streams {
-        let text = stream.text().await.expect("a whole stream");
-        assert_eq!(text.lines().count(), 150, "a stream was cut: {text:?}");
-    }
-    let status = host.wait().await;
-    assert_eq!(status.code(), Some(0));
-}
-
-#[tokio::test]
-async fn sigterm_loses_no_request_of_clients_that_never_pause() {
-    let (host, _client) = start().await;
-    let served = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> = (0..24)
-        .map(|_| {
-            let (address, served) = (host.address().to_owned(), Arc::clone(&served));
-            tokio::spawn(async move {
-                let mut stream = raw::connect(&address).await;
-                // A client knows of the end when a response says so, and not before.
-                loop {
-                    raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
-                    let answer = raw::read_response(&mut stream).await;
-                    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"hello\""), "{answer:?}");
-                    served.fetch_add(1, Ordering::Relaxed);
-                    if answer.contains("connection: close") {
-                        return raw::read_to_end(&mut stream).await;
-                    }
-                }
-            })
-        })
-        .collect();
-    eventually("all are at work", || async { (served.load(Ordering::Relaxed) >= 500).then_some(()) }).await;
-    host.terminate();
-    for client in clients {
-        assert_eq!(client.await.expect("no request is lost"), "");
-    }
-    assert_eq!(host.wait().await.code(), Some(0));
-}
-
-#[tokio::test]
-async fn sigterm_ends_a_host_with_idle_connections() {
-    let (host, client) = start().await;
-    client.get("/self/hello").await.expect(200);
-    let mut idle = raw::connect(host.address()).await;
-    host.terminate();
-    assert_eq!(raw::read_to_end(&mut idle).await, "");
-    assert_eq!(host.wait().await.code(), Some(0));
-}
-
-#[tokio::test]
 async fn the_host_says_what_it_serves() {
     // Of several hosts the application has a name of its own.
     let host = App::alone("edge").start().await;
@@ -507,23 +434,6 @@ async fn the_host_says_what_it_serves() {
     let info = client.get("/.well-known/spin/info").await.expect(200);
     assert_eq!((info["name"].as_str(), info["version"].as_str()), (Some("edge"), Some("1.0.0")), "{info}");
     client.send(Method::POST, "/.well-known/spin/info", &[], None).await.expect(405);
-}
-
-#[tokio::test]
-async fn sigquit_drains_and_signals_that_mean_nothing_to_it_do_not_end_a_host() {
-    let (host, client) = start().await;
-    for name in ["USR1", "USR2"] {
-        host.signal(name);
-        host.wait_for_log(&format!("SIG{name} is ignored")).await;
-    }
-    let waiting = tokio::spawn({
-        let client = client.clone();
-        async move { client.get("/self/hold/500").await }
-    });
-    host.wait_for_log("holding on").await;
-    host.signal("QUIT");
-    assert_eq!(waiting.await.unwrap().expect(200), 500);
-    assert_eq!(host.wait().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -571,64 +481,4 @@ async fn a_host_without_descriptors_left_goes_on_accepting_and_says_so() {
     host.wait_for_log("accept failed").await;
     drop(idle);
     client.get("/self/hello").await.expect(200);
-}
-
-/// The edge application behind TLS, and a client configuration that trusts its certificate.
-async fn start_tls() -> (Host, tokio_rustls::TlsConnector) {
-    start_tls_with(&[]).await
-}
-
-/// The same, with a client that offers these protocols.
-pub(super) async fn start_tls_with(protocols: &[&str]) -> (Host, tokio_rustls::TlsConnector) {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let app =
-        App::new("edge").file("cert.pem", certified.cert.pem()).file("key.pem", certified.signing_key.serialize_pem());
-    let (cert, key) = (app.path("cert.pem"), app.path("key.pem"));
-    let app = app.argument("--tls-cert").argument(cert.to_str().unwrap());
-    let app = app.argument("--tls-key").argument(key.to_str().unwrap());
-
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let host = app.start().await;
-    assert!(host.tls(), "the host says https: {:?}", host.log());
-    (host, tokio_rustls::TlsConnector::from(Arc::new(config)))
-}
-
-pub(super) async fn get_over_tls(host: &Host, connector: &tokio_rustls::TlsConnector) -> String {
-    let stream = raw::connect(host.address()).await;
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let mut stream = connector.connect(name, stream).await.expect("a handshake");
-    raw::send(&mut stream, "GET /self/hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
-    raw::read_to_end(&mut stream).await
-}
-
-#[tokio::test]
-async fn tls_is_served_and_a_stalled_handshake_blocks_nobody() {
-    let (host, connector) = start_tls().await;
-    let mut stalled = Vec::new();
-    for _ in 0..50 {
-        stalled.push(raw::connect(host.address()).await);
-    }
-    for _ in 0..3 {
-        let answer = get_over_tls(&host, &connector).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"hello\""), "{answer:?}");
-    }
-    drop(stalled);
-}
-
-#[tokio::test]
-async fn plain_http_on_a_tls_port_is_refused_and_hurts_nobody() {
-    let (host, connector) = start_tls().await;
-    let mut plain = raw::connect(host.address()).await;
-    raw::send(&mut plain, "GET /self/hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let answer = raw::read_to_end(&mut plain).await;
-    assert!(!answer.contains("200 OK"), "{answer:?}");
-    assert!(get_over_tls(&host, &connector).await.starts_with("HTTP/1.1 200"));
 }

@@ -2,7 +2,8 @@
 //!
 //! `/rogue/...` reaches the component with tight limits, `/other/...` a bystander with a sandbox and grants of its own.
 
-use crate::harness::{App, Client, Host, eventually, undisturbed};
+use crate::harness::app::texts;
+use crate::harness::{App, Client, Host, eventually, raw, undisturbed};
 use futures::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -292,6 +293,24 @@ async fn the_reason_of_a_trap_is_the_guests_own_panic() {
     host.client().get("/rogue/boom").await.expect_unavailable();
     let line = host.wait_for_log("trapped: panicked at ").await;
     assert!(line.contains("/src/lib.rs:") && line.contains(": boom, with the secret detail swordfish | "), "{line}");
+}
+
+#[tokio::test]
+async fn a_developer_is_told_why_a_component_failed_and_nobody_else_is() {
+    // Not by the client of the scenarios, which looks for what must not leak.
+    let told = |host: Host| async move {
+        let mut stream = raw::connect(host.address()).await;
+        raw::send(&mut stream, "GET /rogue/self/boom HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        raw::read_to_end(&mut stream).await
+    };
+    let developer = told(App::alone("rogue").argument("--dev").start().await).await;
+    assert!(developer.starts_with("HTTP/1.1 500"), "{developer}");
+    assert!(developer.contains(r#""reason":"panicked at "#) && developer.contains("front's own boom"), "{developer}");
+    let other = told(App::alone("rogue").start().await).await;
+    assert!(other.ends_with(r#"{"status":500,"message":"front failed"}"#), "{other}");
+    let refused = App::alone("rogue").souk("up", &["--dev", "--listen", "0.0.0.0:0"]).await;
+    let (_, message) = texts(&refused);
+    assert!(refused.status.code() == Some(1) && message.contains("fix: leave out --dev"), "{message}");
 }
 
 async fn join_in_order(client: &Client, path: &str, times: usize) -> Vec<u64> {

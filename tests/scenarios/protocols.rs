@@ -1,6 +1,6 @@
 //! Which protocol a connection speaks, and what each asks of a request's host.
 
-use super::edge::{get_over_tls, start_tls_with};
+use super::tls::{get_over_tls, start_tls_with};
 use crate::harness::{App, raw};
 use http::Method;
 

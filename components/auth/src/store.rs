@@ -24,7 +24,7 @@ const LABEL: &str = "auth";
 /// How often a change is tried again because somebody else changed the same in between: more than there are instances
 /// that could.
 const MAX_TRIES: usize = 512;
-/// How long whoever has changed an account may need to delete the key of its old e-mail, in seconds: longer than a call may
+/// The time, in seconds, that a change of e-mail may take to delete the key of the old one: longer than a call may
 /// take.
 const GRACE_SECONDS: u64 = 120;
 

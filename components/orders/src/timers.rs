@@ -234,7 +234,7 @@ mod tests {
             create(&database, None, "usd", draft(100), None).unwrap().unwrap();
             let old = create(&database, None, "usd", draft(100), None).unwrap().unwrap();
             let age = format!("UPDATE orders SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = '{}'", old.id);
-            database.query(&age, &[]).map(drop).unwrap();
+            database.query(age.as_str(), &[]).map(drop).unwrap();
             let found = database.query(UNPAID, &[1_u32.into(), MAX_ORDERS.into()]).unwrap();
             let found: Vec<String> = found.map(|mut row| row.text().unwrap()).collect();
             assert_eq!(found, [old.id]);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wasmtime::{Cache, CacheConfig, Config, Enabled, PoolingAllocationConfig};
+use wasmtime::{Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// What one instance of a component may consist of. The pool sets aside addresses for it, not memory.
 const CORE_INSTANCES: u32 = MAX_CORE_INSTANCES as u32;
@@ -65,8 +65,9 @@ impl Engine {
         let mut cache_config = CacheConfig::new();
         cache_config.with_directory(cache);
         let cache = Cache::new(cache_config).map_err(|e| EngineError(format!("{e:#}")))?;
-        let wasmtime =
-            wasmtime::Engine::new(config(limits).cache(Some(cache))).map_err(|e| EngineError(format!("{e:#}")))?;
+        let mut config = config();
+        config.allocation_strategy(pool(limits)).cache(Some(cache));
+        let wasmtime = wasmtime::Engine::new(&config).map_err(|e| EngineError(format!("{e:#}")))?;
         let stop = Arc::new(AtomicBool::new(false));
         let sampled = Sampled::default();
         let ticker = std::thread::Builder::new()
@@ -87,6 +88,29 @@ impl Engine {
             })
             .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;
         Ok(Engine { wasmtime, stop, ticker: Some(ticker), sampled })
+    }
+
+    /// Starts an engine on which what a call costs can be counted: no clock interrupts a guest, and its memory needs few
+    /// addresses, of which an instrumented process has not many. Not to serve with: a guest that never ends holds its thread.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be used.
+    pub fn start_counted(cache: &Path) -> Result<Self, EngineError> {
+        let mut cache_config = CacheConfig::new();
+        cache_config.with_directory(cache);
+        let cache = Cache::new(cache_config).map_err(|e| EngineError(format!("{e:#}")))?;
+        let failed = |e: wasmtime::Error| EngineError(format!("{e:#}"));
+        let mut config = config();
+        config
+            // Named, so that code uses nothing that this processor has beyond others: it is the same everywhere.
+            .target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
+            .map_err(failed)?
+            .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+            // The addresses that a memory has from the beginning; it moves when it needs more.
+            .memory_reservation(64 << 20)
+            .cache(Some(cache));
+        let wasmtime = wasmtime::Engine::new(&config).map_err(failed)?;
+        Ok(Engine { wasmtime, stop: Arc::default(), ticker: None, sampled: Sampled::default() })
     }
 
     /// Counts processor time for `usage` from now on, as long as the engine runs.
@@ -114,7 +138,7 @@ impl Drop for Engine {
     }
 }
 
-fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
+fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> PoolingAllocationConfig {
     let (mut instances, mut memory, mut table) = (0u32, 1u64 << 20, 1u64);
     for limit in limits {
         instances = instances.saturating_add(u32::try_from(limit.instances).unwrap_or(u32::MAX));
@@ -139,11 +163,11 @@ fn config<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> Config {
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(WARM_SLOTS)
         .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+fn config() -> Config {
     let mut config = Config::new();
-    config
-        .wasm_component_model_async(true)
-        .epoch_interruption(true)
-        .parallel_compilation(true)
-        .allocation_strategy(pool);
+    config.wasm_component_model_async(true).epoch_interruption(true).parallel_compilation(true);
     config
 }

@@ -32,6 +32,8 @@
 // A test that panics is a test that fails, which is what these lints would forbid.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(feature = "servers")]
+pub mod allocations;
 mod app;
 #[cfg(feature = "servers")]
 pub mod archive;

@@ -1,7 +1,8 @@
 //! Writes that others came before, one after the other: each tries again, and does not do so for ever.
 //!
 //! Whoever loses to another is the one who is late, so the next try is at once. Who loses again and again pauses, longer
-//! each time and for a time that is drawn, so that those who compete do not go on in step.
+//! each time and for a time that is drawn, so that those who compete do not go on in step. (Own code: what `backon` draws
+//! only lengthens a pause, which leaves those who compete closer together.)
 
 use super::error::StoreError;
 use std::sync::Arc;

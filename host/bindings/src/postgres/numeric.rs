@@ -4,7 +4,7 @@
 //! where `NUMERIC` holds 131,072, or lose the scale and take quadratic time for large numbers, which a guest could use
 //! to hold up a thread; both directions here are one pass.
 
-use super::wire::{Malformed, MemoryBudget, Reader};
+use super::wire::{BytesLeft, Malformed, Reader};
 
 /// Digits of base 10,000 that stand for four decimal ones.
 const GROUP: usize = 4;
@@ -23,7 +23,7 @@ const NEGATIVE: u16 = 0x4000;
 
 /// The decimal text of a binary `NUMERIC`, whose memory counts against `budget`; `Err` for NaN and infinities, which
 /// are no decimals.
-pub(super) fn read(bytes: &[u8], budget: &mut MemoryBudget) -> Result<String, Malformed> {
+pub(super) fn read(bytes: &[u8], budget: &mut BytesLeft) -> Result<String, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = usize::from(reader.u16()?);
     let weight = i32::from(reader.i16()?);
@@ -116,10 +116,10 @@ mod tests {
     fn round_trip(text: &str) -> Option<String> {
         let mut bytes = Vec::new();
         write(text, &mut bytes)?;
-        let mut budget = MemoryBudget(usize::MAX);
+        let mut budget = BytesLeft(usize::MAX);
         let back = read(&bytes, &mut budget).unwrap();
         assert_eq!(usize::MAX - budget.0, back.len(), "what it takes is known beforehand");
-        assert!(read(&bytes, &mut MemoryBudget(back.len() - 1)).is_err());
+        assert!(read(&bytes, &mut BytesLeft(back.len() - 1)).is_err());
         Some(back)
     }
 
@@ -157,10 +157,10 @@ mod tests {
         let mut bytes = Vec::new();
         write("123456.789", &mut bytes).unwrap();
         for end in 0..bytes.len() {
-            assert!(read(&bytes[..end], &mut MemoryBudget(usize::MAX)).is_err());
+            assert!(read(&bytes[..end], &mut BytesLeft(usize::MAX)).is_err());
         }
-        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0], &mut MemoryBudget(99)).is_err(), "NaN");
-        assert!(read(&[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], &mut MemoryBudget(99)).is_err(), "a group of five digits");
+        assert!(read(&[0, 0, 0, 0, 0xC0, 0, 0, 0], &mut BytesLeft(99)).is_err(), "NaN");
+        assert!(read(&[0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10], &mut BytesLeft(99)).is_err(), "a group of five digits");
     }
 
     proptest! {
@@ -173,7 +173,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = read(&bytes, &mut MemoryBudget(usize::MAX));
+            let _ = read(&bytes, &mut BytesLeft(usize::MAX));
         }
     }
 }

@@ -7,7 +7,7 @@
 //! know are `unsupported`, with the bytes of PostgreSQL's binary format.
 
 use super::numeric;
-use super::wire::{Malformed, MemoryBudget, Reader};
+use super::wire::{BytesLeft, Malformed, Reader};
 use super::{Column, DbDataType, DbValue, Interval, MAX_RESULT_BYTES, RangeBoundKind, Row};
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Timelike as _, Utc};
 use sqlx::Row as _;
@@ -74,7 +74,7 @@ pub(super) fn name(ty: &PgTypeInfo) -> String {
 /// does not fit, and why.
 pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), String> {
     let mut values = Vec::with_capacity(columns.len());
-    let mut budget = MemoryBudget(MAX_RESULT_BYTES);
+    let mut budget = BytesLeft(MAX_RESULT_BYTES);
     for (index, column) in columns.iter().enumerate() {
         let wrong = |what: &dyn std::fmt::Display| format!("column `{}`: {what}", column.name);
         let unfit = |Malformed(what)| wrong(&what);
@@ -91,7 +91,7 @@ pub(super) fn read_row(row: &PgRow, columns: &[Column]) -> Result<(Row, usize), 
 }
 
 /// A value that is not NULL; what it holds outside its cell takes of `budget`.
-fn read(ty: &DbDataType, bytes: &[u8], budget: &mut MemoryBudget) -> Result<DbValue, Malformed> {
+fn read(ty: &DbDataType, bytes: &[u8], budget: &mut BytesLeft) -> Result<DbValue, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = match ty {
         DbDataType::Boolean => DbValue::Boolean(reader.i8()? != 0),
@@ -140,24 +140,24 @@ fn read(ty: &DbDataType, bytes: &[u8], budget: &mut MemoryBudget) -> Result<DbVa
 const INFINITE: Malformed = Malformed("infinity, which is no time");
 const TOO_FAR: Malformed = Malformed("a time that is too far away");
 
-fn int32(bytes: &[u8], _: &mut MemoryBudget) -> Result<i32, Malformed> {
+fn int32(bytes: &[u8], _: &mut BytesLeft) -> Result<i32, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.i32()?;
     reader.end(value)
 }
 
-fn int64(bytes: &[u8], _: &mut MemoryBudget) -> Result<i64, Malformed> {
+fn int64(bytes: &[u8], _: &mut BytesLeft) -> Result<i64, Malformed> {
     let mut reader = Reader::new(bytes);
     let value = reader.i64()?;
     reader.end(value)
 }
 
-fn copy(bytes: &[u8], budget: &mut MemoryBudget) -> Result<Vec<u8>, Malformed> {
+fn copy(bytes: &[u8], budget: &mut BytesLeft) -> Result<Vec<u8>, Malformed> {
     budget.spend(bytes.len())?;
     Ok(bytes.to_vec())
 }
 
-fn text(bytes: &[u8], budget: &mut MemoryBudget) -> Result<String, Malformed> {
+fn text(bytes: &[u8], budget: &mut BytesLeft) -> Result<String, Malformed> {
     budget.spend(bytes.len())?;
     Ok(std::str::from_utf8(bytes).map_err(|_| Malformed("text that is not UTF-8"))?.to_owned())
 }
@@ -198,9 +198,9 @@ fn small(part: u32) -> u8 {
 /// A range; `zero` stands at both ends of an empty one.
 fn range<T: Clone>(
     bytes: &[u8],
-    budget: &mut MemoryBudget,
+    budget: &mut BytesLeft,
     zero: T,
-    read: impl Fn(&[u8], &mut MemoryBudget) -> Result<T, Malformed>,
+    read: impl Fn(&[u8], &mut BytesLeft) -> Result<T, Malformed>,
 ) -> Result<(Bound<T>, Bound<T>), Malformed> {
     const EMPTY: i8 = 0x01;
     let mut reader = Reader::new(bytes);
@@ -224,8 +224,8 @@ fn range<T: Clone>(
 /// An array of one dimension, or an empty one.
 fn array<T>(
     bytes: &[u8],
-    budget: &mut MemoryBudget,
-    read: impl Fn(&[u8], &mut MemoryBudget) -> Result<T, Malformed>,
+    budget: &mut BytesLeft,
+    read: impl Fn(&[u8], &mut BytesLeft) -> Result<T, Malformed>,
 ) -> Result<Vec<Option<T>>, Malformed> {
     let mut reader = Reader::new(bytes);
     let (dimensions, _has_null, _element) = (reader.i32()?, reader.i32()?, reader.u32()?);
@@ -270,7 +270,7 @@ mod tests {
             3904, 3906, 3926, 0,
         ]), bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let ty = data_type(&PgTypeInfo::with_oid(sqlx::postgres::types::Oid(oid)));
-            let _ = read(&ty, &bytes, &mut MemoryBudget(999));
+            let _ = read(&ty, &bytes, &mut BytesLeft(999));
         }
     }
 
@@ -282,10 +282,10 @@ mod tests {
             head.flat_map(i32::to_be_bytes).collect::<Vec<_>>()
         };
         for (ty, each) in [(DbDataType::ArrayStr, size_of::<Option<String>>()), (DbDataType::ArrayInt64, 16)] {
-            let mut budget = MemoryBudget(10 * each);
+            let mut budget = BytesLeft(10 * each);
             assert!(read(&ty, &nulls(10), &mut budget).is_ok());
             assert_eq!(budget.0, 0);
-            assert_eq!(read(&ty, &nulls(11), &mut MemoryBudget(10 * each)), Err(super::super::wire::TOO_LARGE));
+            assert_eq!(read(&ty, &nulls(11), &mut BytesLeft(10 * each)), Err(super::super::wire::TOO_LARGE));
         }
     }
 }

@@ -7,9 +7,9 @@ pub(super) struct Malformed(pub &'static str);
 /// The bytes of the host's memory that a row may still take. They are subtracted before they are used, because few
 /// bytes on the wire can become much text.
 #[derive(Debug)]
-pub(super) struct MemoryBudget(pub usize);
+pub(super) struct BytesLeft(pub usize);
 
-impl MemoryBudget {
+impl BytesLeft {
     /// Subtracts `bytes` from what is left.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! How long a message waits for its next delivery: twice as long each time, up to a most, with jitter.
 //!
 //! Jitter takes up to half of a pause away, so that messages that failed together do not come back together, and no
-//! pause is longer than the limit says.
+//! pause is longer than the limit says. (Own code: a message keeps its number of attempts, over restarts and on any host,
+//! and a pause is a function of that; `backon` counts in memory.)
 
 use souk_manifest::limits::ComponentLimits;
 use std::time::Duration;

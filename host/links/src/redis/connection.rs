@@ -4,6 +4,7 @@
 
 use super::Channel;
 use crate::durable::LogThrottle;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::StreamExt as _;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{Client, RedisError, RedisResult};
@@ -29,9 +30,13 @@ souk_manifest::fixed_limits! {
     const PING_TIMEOUT: Duration = Duration::from_secs(5);
     /// The pause before a lost connection is made again; it doubles with each failure.
     const MIN_PAUSE: Duration = Duration::from_millis(100);
-    /// The longest such pause.
+    /// The longest such pause, which is up to doubled by chance.
     const MAX_PAUSE: Duration = Duration::from_secs(5);
 }
+
+/// The pauses between tries to connect. Hosts whose server comes back do not all come at the same moment.
+const PAUSES: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times().with_jitter();
 
 /// What the connections share, and the channels of one.
 pub(super) struct Served {
@@ -129,9 +134,8 @@ impl Connection {
 
     /// Connects again, for as long as it takes.
     async fn reconnect(&mut self) {
-        let mut pause = MIN_PAUSE;
         let throttle = LogThrottle::default();
-        loop {
+        for pause in PAUSES.build() {
             sleep(pause).await;
             match subscribe(&self.client, &self.served).await {
                 Ok(open) => {
@@ -142,7 +146,6 @@ impl Connection {
                     tracing::warn!(server = self.server, "Redis at {} does not answer: {why}", self.server);
                 }),
             }
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 }

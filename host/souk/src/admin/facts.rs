@@ -107,9 +107,9 @@ pub(super) fn components(admin: &Admin) -> Vec<ComponentFacts> {
 }
 
 fn of(admin: &Admin, component: &Component) -> ComponentFacts {
-    let application = admin.app.application();
+    let (application, routing) = (admin.app.application(), admin.app.routing());
     let pool = admin.app.pool(&component.name);
-    let routes = application.routes.iter().filter(|route| route.component == component.name);
+    let routes = routing.routes.iter().filter(|route| route.component == component.name);
     let links = component.dependencies.iter().map(|dependency| Link {
         import: dependency.name.to_string(),
         component: dependency.component.clone(),

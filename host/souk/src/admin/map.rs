@@ -154,9 +154,9 @@ pub(super) fn map(admin: &Admin) -> Map {
 
 /// The edges that the manifest declares, without measures.
 fn declared(admin: &Admin) -> Edges {
-    let application = admin.app.application();
+    let (application, routing) = (admin.app.application(), admin.app.routing());
     let mut edges = Edges::new();
-    let public = application.routes.iter().filter(|route| route.pattern.is_some());
+    let public = routing.routes.iter().filter(|route| route.pattern.is_some());
     edges.extend(public.map(|route| ((CLIENTS.into(), route.component.clone(), Kind::Request), Measures::default())));
     for component in application.components.values() {
         edges.extend(granted(component).map(|(to, kind)| ((component.name.clone(), to, kind), Measures::default())));

@@ -96,7 +96,8 @@ fn find(
             Some(Found::Component(Entry { handler, rest: context.rest.clone() }))
         }
         Destination::OwnRoutes => {
-            let Some(found) = app.router().route(url.path()) else {
+            let routing = app.routing();
+            let Some(found) = routing.router.route(url.path()) else {
                 let mut response = Response::new(full("no route has this path"));
                 *response.status_mut() = StatusCode::NOT_FOUND;
                 return Some(Found::Response(response));

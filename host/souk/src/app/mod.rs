@@ -26,6 +26,7 @@ mod summary;
 use async_nats::SubscribeError;
 use grants::Shared;
 use late::Late;
+use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::ApplicationBudget;
 use souk_bindings::key_value::Store;
@@ -37,7 +38,7 @@ use souk_links::redis::{Channel, Listening, RedisError};
 use souk_links::remote::{Presence, Remote, Serving};
 use souk_manifest::budget::Use;
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component, Router};
+use souk_manifest::{Application, Component};
 use souk_nats::NatsError;
 use souk_runtime::{Engine, Fairness, Pool};
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ pub use error::StartError;
 pub use example_data::{add as add_examples, remove as remove_examples};
 pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
-pub use routes::{Answer, PublicRoute};
+pub use routes::{Answer, PublicRoute, Routing};
 pub use seed::Seeds;
 pub(crate) use stand_ins::FIXED_LIMITS as STAND_IN_LIMITS;
 pub(crate) use start::FIXED_LIMITS;
@@ -62,10 +63,8 @@ pub struct App {
     pools: BTreeMap<String, Arc<Pool>>,
     /// What answers HTTP requests, by component.
     handlers: BTreeMap<String, Handler>,
-    /// What answers public requests, by path.
-    router: Router<PublicRoute>,
-    /// What requests of other components to a component pass first.
-    middleware: BTreeMap<String, Vec<String>>,
+    /// Which request goes where.
+    routing: RwLock<Arc<Routing>>,
     /// The way to components on other hosts; none without NATS.
     remote: Option<Remote>,
     /// Of durable links; none where nothing here sends or receives on one, and none did.
@@ -111,13 +110,14 @@ impl App {
 
     /// The way of a request to `component`, through its middleware; `None` as for [`App::handler`].
     pub fn entry(&self, component: &str) -> Option<Entry> {
-        let middleware = self.middleware.get(component).map_or(&[][..], Vec::as_slice);
+        let routing = self.routing();
+        let middleware = routing.middleware.get(component).map_or(&[][..], Vec::as_slice);
         handler::entry(&self.handlers, middleware, component)
     }
 
-    /// What answers public requests, by path.
-    pub fn router(&self) -> &Router<PublicRoute> {
-        &self.router
+    /// Which request goes where, now.
+    pub fn routing(&self) -> Arc<Routing> {
+        self.routing.read().clone()
     }
 
     /// The way to components on other hosts.

@@ -1,9 +1,9 @@
-//! The public routes, with what answers each.
+//! The routes, with what answers each. A reload replaces all of them at once.
 
 use super::handler::{self, Entry, Handler};
 use crate::spin_headers::RouteHeaders;
 use souk_bindings::boundary::{Boundaries, Boundary};
-use souk_manifest::{Application, Router, StaticResponse};
+use souk_manifest::{Application, Route, Router, StaticResponse, StaticRoute};
 use std::collections::BTreeMap;
 
 /// A public route.
@@ -28,8 +28,32 @@ pub enum Answer {
     Files(usize),
 }
 
+/// The way of requests to components.
+pub struct Routing {
+    /// What answers public requests, by path.
+    pub router: Router<PublicRoute>,
+    /// The routes to components, as the manifest has them.
+    pub routes: Vec<Route>,
+    /// The routes that the host answers itself.
+    pub(super) fixed: Vec<StaticRoute>,
+    /// What requests of other components to a component pass first.
+    pub(super) middleware: BTreeMap<String, Vec<String>>,
+}
+
+impl Routing {
+    /// That of `application`.
+    pub(super) fn of(application: &Application, handlers: &BTreeMap<String, Handler>, boundaries: &Boundaries) -> Self {
+        Routing {
+            router: router(application, handlers, boundaries),
+            routes: application.routes.clone(),
+            fixed: application.static_routes.clone(),
+            middleware: handler::middleware(application),
+        }
+    }
+}
+
 /// The router of `application`; a route whose component takes no part here is none.
-pub(super) fn router(
+fn router(
     application: &Application,
     handlers: &BTreeMap<String, Handler>,
     boundaries: &Boundaries,

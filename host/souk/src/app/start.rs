@@ -5,10 +5,10 @@ use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
 use super::grants::Shared;
-use super::{
-    App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, routes, schedules, stand_ins,
-};
+use super::routes::Routing;
+use super::{App, dispatch, handler, imports, migrations, nest, queue, redis, remote_parts, schedules, stand_ins};
 use crate::machine;
+use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
 use souk_bindings::{self as bindings, Ctx};
@@ -18,7 +18,7 @@ use souk_links::remote::{self, ExpectedType, Linked, Presence, Remote};
 use souk_links::stand_in;
 use souk_links::{Import, LinkError, Target, local};
 use souk_manifest::state::StateFolder;
-use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic, ManifestErrors};
+use souk_manifest::{Application, Component as Declared, Delay, Dependency, Diagnostic, ManifestErrors, Route};
 use souk_nats::Nats;
 use souk_runtime::{
     CompileError, Compiled, Engine, Exported, Fairness, Pool, PoolConfig, VersionConfig, VersionId, vital,
@@ -68,6 +68,16 @@ pub enum Progress {
     },
 }
 
+/// What an application is started for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    /// To see whether it starts.
+    Trial,
+    /// To count what its calls cost.
+    Count,
+}
+
 impl App {
     /// Starts `application` with its state in `state`; `tracer` says which requests have a trace.
     ///
@@ -79,7 +89,15 @@ impl App {
         tracer: Tracer,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, tracer, progress, false).await
+        App::start_with(application, state, tracer, progress, Purpose::Serve).await
+    }
+
+    /// Starts `application` to count what its calls cost, as [`Engine::start_counted`] has it. Not to serve with.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_counted(application: Application, state: &StateFolder) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Count).await
     }
 
     /// Starts `application` to see whether it does: its messages are in `state`, where they would be in streams that
@@ -88,7 +106,7 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn try_out(application: Application, state: &StateFolder) -> Result<(), StartError> {
-        App::start_with(application, state, Tracer::off(), |_| {}, true).await.map(|_| ())
+        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Trial).await.map(|_| ())
     }
 
     async fn start_with(
@@ -96,8 +114,9 @@ impl App {
         state: &StateFolder,
         tracer: Tracer,
         progress: impl Fn(Progress),
-        trial: bool,
+        purpose: Purpose,
     ) -> Result<Arc<Self>, StartError> {
+        let trial = purpose == Purpose::Trial;
         // Start-up blocks this thread where it opens files: nothing else runs yet.
         ManifestErrors::check(remote_parts::check(&application))?;
         let part = application.restricted_to(&application.reachable());
@@ -117,7 +136,10 @@ impl App {
             Some(remote) => Some(Presence::start(remote.nats(), &application).await?),
             None => None,
         };
-        let engine = Engine::start(&state.cache(), application.here().map(|c| &c.limits))?;
+        let engine = match purpose {
+            Purpose::Count => Engine::start_counted(&state.cache())?,
+            _ => Engine::start(&state.cache(), application.here().map(|c| &c.limits))?,
+        };
         let agreed = async {
             match &remote {
                 Some(remote) => Ok(remote::agree(remote.nats(), &application, !trial).await?),
@@ -158,7 +180,7 @@ impl App {
         }
         let Wiring { pools, expected, codes, mut mistakes, .. } = wiring;
         pools.values().for_each(|pool| engine.sample(&pool.grants().usage));
-        mistakes.extend(check_routes(engine.wasmtime(), &application, &codes));
+        mistakes.extend(check_routes(engine.wasmtime(), &application, &application.routes, &codes));
         let handlers = handler::all(&application, &pools, remote.as_ref());
         let channels = redis::channels(&application, &pools, &mut mistakes);
         let schedules = schedules::all(&application, &pools, &mut mistakes);
@@ -175,8 +197,7 @@ impl App {
         let sweeper = AbortOnDropHandle::new(tokio::spawn(swept(pools.values().cloned().collect())));
         let app = Arc::new(App {
             pools,
-            router: routes::router(&application, &handlers, shared.boundaries()),
-            middleware: handler::middleware(&application),
+            routing: RwLock::new(Arc::new(Routing::of(&application, &handlers, shared.boundaries()))),
             application,
             handlers,
             remote,
@@ -444,10 +465,11 @@ impl Wiring<'_> {
 pub(super) fn check_routes(
     engine: &wasmtime::Engine,
     application: &Application,
+    routes: &[Route],
     codes: &BTreeMap<String, Component>,
 ) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
-    for route in &application.routes {
+    for route in routes {
         for (component, what) in
             route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
         {

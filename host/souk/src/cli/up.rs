@@ -66,6 +66,9 @@ pub(super) struct Up {
     /// In a test, let the server at this loopback URL answer the calls of a component's callers
     #[arg(long, value_name = "COMPONENT=URL")]
     stand_in: Vec<String>,
+    /// Tell clients why a component failed (a panic's text and place), on this machine's own addresses alone
+    #[arg(long)]
+    dev: bool,
     /// Serve HTTPS with this PEM certificate chain
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -159,6 +162,7 @@ impl Up {
         // Bound before the components are compiled, so that a port in use is found at once; served when all is ready.
         let server = self.inherited.server(&self.listen()).await?;
         let address = server.address();
+        self.check_dev(address)?;
         let (listener, by_hand) = (self.listen_for_admin().await?, self.is_by_hand());
         let certificates: Vec<Tls> =
             tls.iter().chain(listener.as_ref().and_then(|listener| listener.tls.as_ref())).cloned().collect();
@@ -215,7 +219,7 @@ impl Up {
         if let Some(listener) = listener {
             tokio::spawn(serve::serve_tcp(admin.clone(), listener, stop.clone()));
         }
-        let edge = server.run(Edge::new(app.clone(), readiness), tls, shutdown.clone());
+        let edge = server.run(Edge::new(app.clone(), readiness, self.dev), tls, shutdown.clone());
         let edge = tokio::spawn(vital("the listener", edge));
         let _port_file = self.port_file.map(|path| PortFile::write(path, address.port())).transpose()?;
         if !quiet {
@@ -332,6 +336,17 @@ impl Up {
         }
         let listener = Listener::bind("127.0.0.1:0", None, false).await;
         listener.inspect_err(|error| output::note(&format!("warning: no console: {error}"))).ok()
+    }
+
+    /// With `--dev`, answers hold what attackers look for.
+    fn check_dev(&self, address: SocketAddr) -> anyhow::Result<()> {
+        if self.dev && !address.ip().to_canonical().is_loopback() {
+            anyhow::bail!(
+                "--dev tells every client why a component failed, and others reach {address}\n  fix: leave out --dev, or \
+                 listen on 127.0.0.1"
+            );
+        }
+        Ok(())
     }
 
     /// Where to serve.

@@ -71,11 +71,13 @@ pub struct Edge {
     files: Vec<StaticFiles>,
     /// The answer to [`INFO`].
     info: Bytes,
+    /// Whether clients are told why a component failed.
+    dev: bool,
 }
 
 impl Edge {
-    /// The edge of `app`.
-    pub fn new(app: Arc<App>, readiness: Arc<Readiness>) -> Arc<Self> {
+    /// The edge of `app`. With `dev`, clients are told why a component failed: they are its developers.
+    pub fn new(app: Arc<App>, readiness: Arc<Readiness>, dev: bool) -> Arc<Self> {
         let application = app.application();
         let info = serde_json::json!({ "name": application.name, "version": application.version });
         let budget = EdgeBudget::new(&application.limits);
@@ -97,6 +99,7 @@ impl Edge {
         Arc::new(Edge {
             files,
             info: info.to_string().into(),
+            dev,
             app,
             budget,
             connections,
@@ -152,7 +155,7 @@ impl Edge {
             tracing::info!(
                 target: "access",
                 trace = id.to_str().unwrap_or("-"),
-                component = component.unwrap_or("-"),
+                component = component.as_deref().unwrap_or("-"),
                 peer = %peer.address.ip(),
                 status = response.status().as_u16(),
                 bytes = response.body().length(),
@@ -170,13 +173,13 @@ impl Edge {
         response
     }
 
-    async fn route<'a>(
-        &'a self,
+    async fn route(
+        &self,
         request: Request<Incoming>,
         caller: &Caller,
         id: &HeaderValue,
         answering: &mut Answering<'_>,
-    ) -> (Response<EdgeBody>, Option<&'a str>) {
+    ) -> (Response<EdgeBody>, Option<Arc<str>>) {
         let (mut head, body) = request.into_parts();
         let authority = match request::authority(&head) {
             Ok(authority) => authority,
@@ -194,7 +197,8 @@ impl Edge {
             _ => {}
         }
         cookies::strip_admin(&mut head.headers);
-        let Some(found) = self.app.router().route(uri.path()) else {
+        let routing = self.app.routing();
+        let Some(found) = routing.router.route(uri.path()) else {
             return (error::response(StatusCode::NOT_FOUND, "no route has this path"), None);
         };
         answering.crossing.at(&found.target.boundary);
@@ -210,10 +214,10 @@ impl Edge {
             }
         };
         let handler = &entry.handler;
-        let component: &str = handler.component();
+        let component = handler.component();
         let owner = Owner::of(caller, &answering.peer, found.target.reserved);
         let Ok(account) = self.budget.open(owner, request::head_bytes(&head)) else {
-            return (refusal(&Refused::NoMemory, 0), Some(component));
+            return (refusal(&Refused::NoMemory, 0), Some(component.clone()));
         };
         answering.account = Some(account.clone());
         let (limit, whole) = match handler {
@@ -225,10 +229,13 @@ impl Edge {
             if !head.headers.contains_key(EXPECT) {
                 upload::discard(body, limit.saturating_mul(2)).await;
             }
-            return (too_large(limit), Some(component));
+            return (too_large(limit), Some(component.clone()));
         }
         let Some(url) = request::target(&uri, authority, caller) else {
-            return (error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"), Some(component));
+            return (
+                error::response(StatusCode::BAD_REQUEST, "the request's target is not a URL"),
+                Some(component.clone()),
+            );
         };
         found.target.headers.set(&mut head.headers, &url, &found, &answering.peer.header());
         head.headers.insert(REQUEST_ID, id.clone());
@@ -254,7 +261,7 @@ impl Edge {
             Err(refused) => {
                 // It may have been closed to make room; the answer has one again.
                 answering.account = None;
-                return (refusal(&refused, limit), Some(component));
+                return (refusal(&refused, limit), Some(component.clone()));
             }
         };
         let span = answering.crossing.place(&answering.span);
@@ -269,14 +276,14 @@ impl Edge {
         let answer = match handler {
             Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
                 Ok(response) => buffer_small_body(response, to_head).await,
-                Err(failed) => Ok(failure(&failed, trace)),
+                Err(failed) => Ok(failure(&failed, trace, self.dev)),
             },
             Handler::Remote(remote, _) => {
                 let (body, trailers, _reservation) = upload.into_ready();
                 Trailers::put(&mut head.extensions, trailers);
                 match remote.handle(&Request::from_parts(head, body), "-", &context).await {
                     Ok(response) => Ok(body::whole(response, to_head)),
-                    Err(failed) => Ok(failure(&failed, trace)),
+                    Err(failed) => Ok(failure(&failed, trace, self.dev)),
                 }
             }
         };
@@ -286,7 +293,7 @@ impl Edge {
             // Nothing is out yet, and the log has the reason.
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),
         };
-        (response, Some(component))
+        (response, Some(component.clone()))
     }
 
     /// Waits until it is the turn of a request. `None` for one that needs none.
@@ -332,14 +339,14 @@ impl Edge {
 }
 
 /// The response for a call that failed, which the log has in full.
-fn failure(failed: &CallError, trace: &str) -> Response<EdgeBody> {
+fn failure(failed: &CallError, trace: &str, dev: bool) -> Response<EdgeBody> {
     let component = &*failed.component;
     match failed.failure {
         // Nobody's mistake, and there may be thousands of them.
         Failure::Overloaded | Failure::Unreachable => tracing::warn!(component, trace, "{failed}"),
         _ => tracing::error!(component, trace, "{failed}"),
     }
-    error::from_call(failed)
+    error::from_call(failed, dev)
 }
 
 /// The answer of the host itself to a GET for `what`.

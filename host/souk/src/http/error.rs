@@ -10,12 +10,20 @@ use souk_runtime::{CallError, Failure};
 struct Problem<'a> {
     status: u16,
     message: &'a str,
+    /// For the developer of the component, who has asked for it with `souk up --dev`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 /// `{"status": .., "message": ..}` with `status`.
 pub(super) fn response(status: StatusCode, message: &str) -> Response<EdgeBody> {
+    explained(status, message, None)
+}
+
+/// The same with a `reason`, if there is one.
+fn explained(status: StatusCode, message: &str, reason: Option<&str>) -> Response<EdgeBody> {
     // Numbers and strings cannot fail to become JSON; an empty body would still carry the status.
-    let body = serde_json::to_vec(&Problem { status: status.as_u16(), message }).unwrap_or_default();
+    let body = serde_json::to_vec(&Problem { status: status.as_u16(), message, reason }).unwrap_or_default();
     let mut response = Response::new(EdgeBody::full(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -26,9 +34,10 @@ pub(super) fn response(status: StatusCode, message: &str) -> Response<EdgeBody> 
     response
 }
 
-/// The response for a call into a component that failed.
-pub(super) fn from_call(error: &CallError) -> Response<EdgeBody> {
-    response(status(error.failure), &error.message())
+/// The response for a call into a component that failed; with `in_full`, it says what the log says.
+pub(super) fn from_call(error: &CallError, in_full: bool) -> Response<EdgeBody> {
+    let reason = in_full.then_some(error.detail.as_str()).filter(|detail| !detail.is_empty());
+    explained(status(error.failure), &error.message(), reason)
 }
 
 /// The status of a call that failed.

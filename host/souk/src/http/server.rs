@@ -7,6 +7,7 @@ use super::edge::Edge;
 use super::peer::{Peer, proxy_protocol};
 use super::request::Caller;
 use super::tls::Tls;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use http::uri::Scheme;
 use std::fs::File;
 use std::io::{Cursor, ErrorKind};
@@ -166,13 +167,15 @@ struct Acceptor {
 impl Acceptor {
     /// Accepts until it is dropped.
     async fn accept(&self, listener: &TcpListener) {
-        let mut backoff = Duration::ZERO;
+        let pauses =
+            ExponentialBuilder::new().with_min_delay(MIN_BACKOFF).with_max_delay(MAX_BACKOFF).without_max_times();
+        let mut backoff = pauses.build();
         let mut reserve = Reserve::new();
         let (mut failures, mut refusals) = (Report::default(), Report::default());
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    backoff = Duration::ZERO;
+                    backoff = pauses.build();
                     reserve.fill();
                     let peer = self.edge.trusted().peer(peer);
                     match self.admit(&peer).await {
@@ -198,8 +201,7 @@ impl Acceptor {
                             continue;
                         }
                     }
-                    backoff = (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
-                    tokio::time::sleep(backoff).await;
+                    tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
                 }
             }
         }
@@ -314,6 +316,20 @@ impl Served {
                 }
             }
         }
+    }
+}
+
+/// Serves `stream`, a connection that is there already, as one that was accepted from `peer`, until it ends or `shutdown` is
+/// cancelled. One that there is no room for is closed.
+pub async fn serve_connection<S>(edge: Arc<Edge>, stream: S, peer: SocketAddr, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = edge.trusted().peer(peer);
+    let activity = Activity::new(edge.limits());
+    if let Admission::Admitted(place) = edge.connections().admit(peer.share, activity) {
+        let builders = Arc::new(Builders::new(&edge));
+        Served { edge, tls: None, builders, place, shutdown }.run(stream, peer).await;
     }
 }
 

@@ -42,6 +42,7 @@ use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, ErrorCode};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use message::Stored;
 use note::Notes;
@@ -228,7 +229,8 @@ impl JetStreamQueue {
         until: Instant,
     ) -> Result<Sent, QueueError> {
         let mut outage = self.shared.nats.outage();
-        let mut pause = MIN_RETRY_INTERVAL;
+        let pauses = ExponentialBuilder::new().with_min_delay(MIN_RETRY_INTERVAL).with_max_delay(ACK_TIMEOUT);
+        let mut pauses = pauses.without_max_times().build();
         loop {
             let state = *outage.borrow_and_update();
             let failure = match state {
@@ -258,11 +260,11 @@ impl JetStreamQueue {
                     }
                 }
             };
+            let pause = pauses.next().unwrap_or(ACK_TIMEOUT);
             if Instant::now() + pause >= until {
                 return Err(failure);
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(ACK_TIMEOUT);
         }
     }
 

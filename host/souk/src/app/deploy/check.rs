@@ -36,7 +36,7 @@ impl App {
         let (exported, mut notes) = (Exported::of(self.engine.wasmtime(), &code), Vec::new());
         mistakes.extend(self.check_callers(declared, pool, &exported));
         let codes = BTreeMap::from([(declared.name.clone(), code)]);
-        mistakes.extend(check_routes(self.engine.wasmtime(), &self.application, &codes));
+        mistakes.extend(check_routes(self.engine.wasmtime(), &self.application, &self.routing().routes, &codes));
         mistakes.extend(self.check_served(declared, pool, &exported, &mut notes));
         mistakes.extend(self.check_messages(declared, pool, &exported).await);
         let pending = match migrations::rehearse(&self.application, declared, self.shared.databases()).await {
@@ -51,7 +51,7 @@ impl App {
     }
 
     /// Links a version to what it depends on, as a start does.
-    fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
+    pub(super) fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
         let mut wiring = Wiring {
             engine: self.engine.wasmtime(),
             application: &self.application,

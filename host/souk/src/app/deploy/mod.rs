@@ -12,27 +12,29 @@ mod check;
 pub(crate) mod chosen;
 mod judge;
 pub(crate) mod kept;
+mod list;
 mod reload;
+mod trial;
 
 use super::{App, migrations};
 use check::Checked;
 use chosen::Chosen;
-use judge::{Verdict, judge};
 use kept::{Book, Kept, Record, digest};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use souk_bindings::call::DRAWS;
 use souk_manifest::limits::FixedLimit;
 use souk_manifest::{Component as Declared, ManifestErrors, clock};
-use souk_runtime::{Compiled, Counts, Pool, Version, VersionConfig, VersionId};
+use souk_runtime::{Compiled, Pool, Version, VersionConfig, VersionId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::block_in_place;
+use trial::Trial;
 
 pub(crate) use chosen::Why;
 pub(crate) use judge::Terms;
+pub(crate) use list::VersionFacts;
 pub(crate) use reload::Reloaded;
 
 souk_manifest::fixed_limits! {
@@ -104,37 +106,6 @@ pub struct Deployed {
     pub message: String,
 }
 
-/// A version as an operator sees it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VersionFacts {
-    /// The component.
-    pub component: String,
-    /// `active`, `canary`, `previous` or `kept`.
-    pub state: String,
-    /// How many of 100 calls get a version that is tried out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub percent: Option<f64>,
-    /// What is written down of it.
-    #[serde(flatten)]
-    pub record: Record,
-    /// What became of its calls, while it is compared with another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calls: Option<CallFacts>,
-}
-
-/// What became of the calls of a version that is tried out.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CallFacts {
-    /// All that have ended.
-    pub calls: u64,
-    /// Those that failed.
-    pub failed: u64,
-    /// The middle duration, in microseconds.
-    pub median_us: u32,
-}
-
 /// What is known of the versions of an application's components.
 pub(super) struct Deployments {
     kept: Kept,
@@ -146,14 +117,6 @@ pub(super) struct Deployments {
     reloaded: Mutex<BTreeMap<String, Declared>>,
     /// Held by the one deployment that runs.
     turn: tokio::sync::Mutex<()>,
-}
-
-/// A version that is tried out.
-struct Trial {
-    version: Arc<Version>,
-    number: u64,
-    share: u16,
-    _judge: AbortOnDropHandle<()>,
 }
 
 impl Deployments {
@@ -231,43 +194,6 @@ impl App {
         Ok(lines)
     }
 
-    /// The versions of `component`, or of all that run here.
-    pub fn versions(&self, component: Option<&str>) -> Vec<VersionFacts> {
-        let (books, trials) = (self.deployments.books.lock(), self.deployments.trials.lock());
-        let mut all = Vec::new();
-        for (name, book) in books.iter().filter(|(name, _)| component.is_none_or(|one| one == *name)) {
-            let trial = trials.get(name);
-            for record in &book.versions {
-                let tried = trial.filter(|trial| trial.number == record.number);
-                let state = match () {
-                    () if tried.is_some() => "canary",
-                    () if record.number == book.active => "active",
-                    () if Some(record.number) == book.previous => "previous",
-                    () => "kept",
-                };
-                let counts = match (tried, trial) {
-                    (Some(trial), _) => Some(trial.version.tally().counts()),
-                    (None, Some(_)) if record.number == book.active => {
-                        self.pools.get(name).map(|pool| pool.active().tally().counts())
-                    }
-                    _ => None,
-                };
-                all.push(VersionFacts {
-                    component: name.clone(),
-                    state: state.to_owned(),
-                    percent: tried.map(|trial| f64::from(trial.share) * 100.0 / f64::from(DRAWS)),
-                    record: record.clone(),
-                    calls: counts.map(|counts: Counts| CallFacts {
-                        calls: counts.calls,
-                        failed: counts.failed(),
-                        median_us: counts.median_us,
-                    }),
-                });
-            }
-        }
-        all
-    }
-
     /// Deploys a new version.
     ///
     /// # Errors
@@ -275,11 +201,10 @@ impl App {
     pub async fn deploy(self: &Arc<Self>, order: Order) -> Result<Deployed, DeployError> {
         let _turn = self.deployments.turn.lock().await;
         let (declared, pool) = self.here(&order.component)?;
-        let source = std::fs::read(&declared.source).ok();
-        let source_digest = source.as_deref().map(digest);
+        let source = block_in_place(|| std::fs::read(&declared.source).ok());
+        let source_digest = block_in_place(|| source.as_deref().map(digest));
         let bytes = match (order.bytes, source) {
-            (Some(bytes), _) => bytes,
-            (None, Some(bytes)) => bytes,
+            (Some(bytes), _) | (None, Some(bytes)) => bytes,
             (None, None) => {
                 let message = format!(
                     "component `{}`: {} cannot be read\n  fix: build it, or name the file",
@@ -289,7 +214,7 @@ impl App {
                 return Err(DeployError::Refused(message));
             }
         };
-        let (digest, size) = (digest(&bytes), bytes.len() as u64);
+        let (digest, size) = (block_in_place(|| digest(&bytes)), bytes.len() as u64);
         let done = |version, message: String| Ok(Deployed { component: declared.name.clone(), version, message });
         let active = pool.active();
         let trial = self.deployments.trials.lock().get(&declared.name).map(|trial| trial.number);
@@ -391,9 +316,9 @@ impl App {
             return Err(DeployError::Refused(message));
         };
         let path = self.deployments.kept.file(&version.digest);
-        let bytes =
-            std::fs::read(&path).map_err(|cause| DeployError::NotKept { component: component.to_owned(), cause })?;
-        if digest(&bytes) != version.digest {
+        let bytes = block_in_place(|| std::fs::read(&path))
+            .map_err(|cause| DeployError::NotKept { component: component.to_owned(), cause })?;
+        if block_in_place(|| digest(&bytes)) != version.digest {
             let message = format!(
                 "component `{component}`: {} has other bytes than version {number} had\n  fix: deploy the file once more",
                 path.display()
@@ -408,27 +333,6 @@ impl App {
             check: false,
         };
         self.deploy(order).await
-    }
-
-    /// Lets the version that is tried out serve all calls now.
-    ///
-    /// # Errors
-    /// When none is.
-    pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
-        let _turn = self.deployments.turn.lock().await;
-        let (declared, pool) = self.here(component)?;
-        let trial = self.deployments.trials.lock().remove(component);
-        let Some(Trial { version, number, .. }) = trial else {
-            let message = format!(
-                "component `{component}`: no version is tried out\n  fix: `souk deploy {component} --canary 5%`"
-            );
-            return Err(DeployError::Refused(message));
-        };
-        tracing::info!(component, "version {number} of component `{component}` serves by the will of {by}");
-        let source = std::fs::read(&declared.source).ok().as_deref().map(digest).unwrap_or_default();
-        self.serve_version(declared, pool, version, number, &source)?;
-        let message = format!("version {number} serves all calls");
-        Ok(Deployed { component: component.to_owned(), version: number, message })
     }
 
     fn here(&self, component: &str) -> Result<(&Declared, &Arc<Pool>), DeployError> {
@@ -505,44 +409,11 @@ impl App {
     ) -> Result<(), DeployError> {
         let mut book = self.deployments.books.lock().get(&declared.name).cloned().unwrap_or_default();
         book.serve(number, source);
-        let saved = self.deployments.kept.save(&declared.name, &mut book);
+        let saved = block_in_place(|| self.deployments.kept.save(&declared.name, &mut book));
         saved.map_err(|cause| DeployError::NotKept { component: declared.name.clone(), cause })?;
         self.deployments.books.lock().insert(declared.name.clone(), book);
         drained(declared.name.clone(), pool.promote(version));
         Ok(())
-    }
-
-    fn begin_trial(
-        self: &Arc<Self>,
-        declared: &Declared,
-        pool: &Arc<Pool>,
-        version: Arc<Version>,
-        number: u64,
-        source: String,
-        terms: Terms,
-    ) {
-        pool.try_out(version.clone(), terms.share);
-        // Weak, because the application holds the judge.
-        let judge =
-            tokio::spawn(watch(Arc::downgrade(self), declared.name.clone(), version.clone(), number, source, terms));
-        let trial = Trial { version, number, share: terms.share, _judge: AbortOnDropHandle::new(judge) };
-        self.deployments.trials.lock().insert(declared.name.clone(), trial);
-    }
-
-    /// Takes the version away that is tried out, and writes down why.
-    fn end_trial(&self, component: &str, why: &str) {
-        let Some(trial) = self.deployments.trials.lock().remove(component) else { return };
-        if let Some(version) = self.pools.get(component).and_then(|pool| pool.withdraw()) {
-            drained(component.to_owned(), version);
-        }
-        let mut books = self.deployments.books.lock();
-        if let Some(book) = books.get_mut(component) {
-            book.note(trial.number, why);
-            if let Err(error) = self.deployments.kept.save(component, book) {
-                tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
-            }
-        }
-        tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
     }
 }
 
@@ -552,48 +423,4 @@ fn drained(component: String, version: Arc<Version>) {
         version.drained().await;
         tracing::info!(%component, "version {} of component `{component}` has ended its last call", version.id().number);
     });
-}
-
-/// Judges a version until it serves or is taken away.
-async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number: u64, source: String, terms: Terms) {
-    let (start, mut told) = (Instant::now(), false);
-    loop {
-        let _ = tokio::time::timeout(IDLE_JUDGE_INTERVAL, version.tally().changed()).await;
-        let Some(app) = app.upgrade() else { return };
-        let Some(pool) = app.pools.get(&component) else { return };
-        let (old, new) = (pool.active().tally().counts(), version.tally().counts());
-        match judge(&terms, start.elapsed(), &old, &new) {
-            Verdict::Wait => {}
-            Verdict::TooFew => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(
-                        %component,
-                        "version {number} of component `{component}` has had {} calls, too few to judge it: it is tried out \
-                         further; `souk deploy {component} --promote-anyway` lets it serve",
-                        new.calls
-                    );
-                }
-            }
-            Verdict::RollBack(why) => return app.end_trial(&component, &why),
-            Verdict::Promote => {
-                let _turn = app.deployments.turn.lock().await;
-                let Ok((declared, pool)) = app.here(&component) else { return };
-                tracing::info!(
-                    %component,
-                    "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \
-                     (before: {} calls, {} failed, {} us)",
-                    new.calls, new.failed(), new.median_us, old.calls, old.failed(), old.median_us
-                );
-                if let Err(error) = app.serve_version(declared, pool, version, number, &source) {
-                    tracing::error!(%component, "{error}");
-                    return app.end_trial(&component, "it could not be written down");
-                }
-                // The trial holds this task: it ends with it.
-                app.deployments.trials.lock().remove(&component);
-                return;
-            }
-        }
-        drop(app);
-        tokio::time::sleep(JUDGE_INTERVAL).await;
-    }
 }

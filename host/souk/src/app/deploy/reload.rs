@@ -1,17 +1,18 @@
 //! A changed manifest, applied to the running application as far as that is possible.
 //!
 //! Variables, environment and outgoing hosts of a component are what its instances are made with, so new instances get the new
-//! ones, and the old ones end their calls: the same code becomes a version of its own for a moment. Everything else a start
+//! ones, and the old ones end their calls: the same code becomes a version of its own for a moment. Routes are replaced all
+//! at once, where all that they lead to runs already. Everything else a start
 //! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
 
 use super::super::App;
-use super::super::stand_ins;
-use super::super::start::Wiring;
+use super::super::routes::Routing;
+use super::super::start::check_routes;
 use super::{DeployError, drained};
 use serde::{Deserialize, Serialize};
 use souk_manifest::{Application, Component as Declared, Diagnostic, ManifestErrors};
-use souk_runtime::{Compiled, Pool, VersionConfig};
-use std::collections::{BTreeMap, BTreeSet};
+use souk_runtime::{Pool, VersionConfig};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -76,8 +77,7 @@ fn applied_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
 
 /// What of the application itself has changed.
 fn left_of_application(old: &Application, new: &Application) -> Vec<String> {
-    let all: [(&str, &dyn Debug, &dyn Debug); 8] = [
-        ("triggers of HTTP", &(&old.routes, &old.static_routes), &(&new.routes, &new.static_routes)),
+    let all: [(&str, &dyn Debug, &dyn Debug); 7] = [
         ("triggers of Redis", &old.redis_triggers, &new.redis_triggers),
         ("static folders", &old.static_folders, &new.static_folders),
         ("limits of the application", &old.limits, &new.limits),
@@ -98,8 +98,10 @@ impl App {
         let _turn = self.deployments.turn.lock().await;
         let mut done = Reloaded::default();
         let mut left = left_of_application(&self.application, new);
+        let (routing, unknown, mut mistakes) = self.routing_of(new);
+        left.extend(unknown);
         let names: BTreeSet<&String> = self.application.components.keys().chain(new.components.keys()).collect();
-        let (mut ready, mut mistakes) = (Vec::new(), Vec::new());
+        let mut ready = Vec::new();
         for name in names {
             let (old, new_one) = match (self.application.components.get(name), new.components.get(name)) {
                 (Some(old), Some(new)) => (old, new),
@@ -117,7 +119,7 @@ impl App {
                 left.push(format!("component `{name}`: {}", kept.join(", ")));
             }
             let pool = self.pools.get(name);
-            let Some(pool) = pool.filter(|pool| self.changed(name, pool, old, new_one)) else { continue };
+            let Some(pool) = pool.filter(|_| self.changed(name, old, new_one)) else { continue };
             if self.deployments.trials.lock().contains_key(name) {
                 let message =
                     format!("a new version of component `{name}` is being tried out\n  fix: wait for its end");
@@ -151,12 +153,41 @@ impl App {
             self.deployments.reloaded.lock().insert(name.clone(), keys.declared);
             done.applied.push(format!("component `{name}`: {}", keys.keys.join(", ")));
         }
+        if let Some(routing) = routing {
+            *self.routing.write() = Arc::new(routing);
+            done.applied.push("triggers of HTTP".to_owned());
+        }
         done.left = left.into_iter().map(|what| format!("{what}: applied by the next start")).collect();
         Ok(done)
     }
 
+    /// The routes of `new`, where they differ and all that they lead to runs; otherwise what keeps them from it, and what
+    /// is wrong.
+    fn routing_of(&self, new: &Application) -> (Option<Routing>, Option<String>, Vec<Diagnostic>) {
+        let old = self.routing();
+        // The folders of static files stay those of the start.
+        let new = Application { static_folders: self.application.static_folders.clone(), ..new.clone() };
+        let routing = Routing::of(&new, &self.handlers, self.shared.boundaries());
+        if text(&(&old.routes, &old.fixed)) == text(&(&routing.routes, &routing.fixed)) {
+            return (None, None, Vec::new());
+        }
+        let names = new.routes.iter().flat_map(|route| route.middleware.iter().chain([&route.component]));
+        let unknown: BTreeSet<&String> = names.filter(|name| !self.handlers.contains_key(*name)).collect();
+        if let Some(name) = unknown.first() {
+            return (
+                None,
+                Some(format!("triggers of HTTP, one of which leads to `{name}`, which does not run")),
+                Vec::new(),
+            );
+        }
+        let code = |(name, pool): (&String, &Arc<Pool>)| (name.clone(), pool.active().compiled().code.clone());
+        let codes = self.pools.iter().map(code).collect();
+        let mistakes = check_routes(self.engine.wasmtime(), &new, &new.routes, &codes);
+        (Some(routing), None, mistakes)
+    }
+
     /// Whether something that is applied differs from what the component has now.
-    fn changed(&self, name: &str, _: &Arc<Pool>, old: &Declared, new: &Declared) -> bool {
+    fn changed(&self, name: &str, old: &Declared, new: &Declared) -> bool {
         let reloaded = self.deployments.reloaded.lock();
         !applied_of(reloaded.get(name).unwrap_or(old), new).is_empty()
     }
@@ -165,26 +196,8 @@ impl App {
     fn with_grants(&self, new: &Declared, pool: &Arc<Pool>) -> Result<(VersionConfig, Changed), Vec<Diagnostic>> {
         let active = pool.active();
         let grants = self.shared.grant(new, &self.application, &self.state).map_err(|mistake| vec![mistake])?;
-        let compiled: Compiled = {
-            let mut wiring = Wiring {
-                engine: self.engine.wasmtime(),
-                application: &self.application,
-                shared: &self.shared,
-                fairness: self.fairness.clone(),
-                state: &self.state,
-                queue: self.queue.as_ref(),
-                remote: self.remote.as_ref(),
-                codes: BTreeMap::from([(new.name.clone(), active.compiled().code.clone())]),
-                pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
-                ids: BTreeMap::new(),
-                stand_ins: stand_ins::answers(&self.application.stand_ins),
-                expected: Vec::new(),
-                tried: BTreeSet::new(),
-                mistakes: Vec::new(),
-            };
-            let linked = wiring.linked(&new.name);
-            linked.filter(|_| wiring.mistakes.is_empty()).ok_or(wiring.mistakes)?
-        };
+        let (compiled, mistakes) = self.link_version(new, active.compiled().code.clone());
+        let compiled = compiled.filter(|_| mistakes.is_empty()).ok_or(mistakes)?;
         let reloaded = self.deployments.reloaded.lock();
         let old = reloaded.get(&new.name).or_else(|| self.application.components.get(&new.name));
         let keys = old.map(|old| applied_of(old, new)).unwrap_or_default();

@@ -1,0 +1,119 @@
+//! A version that is tried out: its share of the calls, and the task that judges it until it serves or is taken away.
+
+use super::super::App;
+use super::judge::{Terms, Verdict, judge};
+use super::kept::digest;
+use super::{DeployError, Deployed, IDLE_JUDGE_INTERVAL, JUDGE_INTERVAL, drained};
+use souk_manifest::Component as Declared;
+use souk_runtime::{Pool, Version};
+use std::sync::{Arc, Weak};
+use tokio::task::block_in_place;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A version that is tried out.
+pub(super) struct Trial {
+    pub(super) version: Arc<Version>,
+    pub(super) number: u64,
+    pub(super) share: u16,
+    _judge: AbortOnDropHandle<()>,
+}
+
+impl App {
+    /// Lets the version that is tried out serve all calls now.
+    ///
+    /// # Errors
+    /// When none is.
+    pub async fn promote(self: &Arc<Self>, component: &str, by: &str) -> Result<Deployed, DeployError> {
+        let _turn = self.deployments.turn.lock().await;
+        let (declared, pool) = self.here(component)?;
+        let trial = self.deployments.trials.lock().remove(component);
+        let Some(Trial { version, number, .. }) = trial else {
+            let message = format!(
+                "component `{component}`: no version is tried out\n  fix: `souk deploy {component} --canary 5%`"
+            );
+            return Err(DeployError::Refused(message));
+        };
+        tracing::info!(component, "version {number} of component `{component}` serves by the will of {by}");
+        let source = block_in_place(|| std::fs::read(&declared.source).ok().as_deref().map(digest)).unwrap_or_default();
+        self.serve_version(declared, pool, version, number, &source)?;
+        let message = format!("version {number} serves all calls");
+        Ok(Deployed { component: component.to_owned(), version: number, message })
+    }
+
+    pub(super) fn begin_trial(
+        self: &Arc<Self>,
+        declared: &Declared,
+        pool: &Arc<Pool>,
+        version: Arc<Version>,
+        number: u64,
+        source: String,
+        terms: Terms,
+    ) {
+        pool.try_out(version.clone(), terms.share);
+        // Weak, because the application holds the judge.
+        let judge =
+            tokio::spawn(watch(Arc::downgrade(self), declared.name.clone(), version.clone(), number, source, terms));
+        let trial = Trial { version, number, share: terms.share, _judge: AbortOnDropHandle::new(judge) };
+        self.deployments.trials.lock().insert(declared.name.clone(), trial);
+    }
+
+    /// Takes the version away that is tried out, and writes down why.
+    pub(super) fn end_trial(&self, component: &str, why: &str) {
+        let Some(trial) = self.deployments.trials.lock().remove(component) else { return };
+        if let Some(version) = self.pools.get(component).and_then(|pool| pool.withdraw()) {
+            drained(component.to_owned(), version);
+        }
+        let mut book = self.deployments.books.lock().get(component).cloned().unwrap_or_default();
+        book.note(trial.number, why);
+        if let Err(error) = block_in_place(|| self.deployments.kept.save(component, &mut book)) {
+            tracing::error!(component, "component `{component}`: its versions cannot be written down: {error}");
+        }
+        self.deployments.books.lock().insert(component.to_owned(), book);
+        tracing::warn!(component, "version {} of component `{component}` gets no more calls: {why}", trial.number);
+    }
+}
+
+/// Judges a version until it serves or is taken away.
+async fn watch(app: Weak<App>, component: String, version: Arc<Version>, number: u64, source: String, terms: Terms) {
+    let (start, mut told) = (Instant::now(), false);
+    loop {
+        let _ = tokio::time::timeout(IDLE_JUDGE_INTERVAL, version.tally().changed()).await;
+        let Some(app) = app.upgrade() else { return };
+        let Some(pool) = app.pools.get(&component) else { return };
+        let (old, new) = (pool.active().tally().counts(), version.tally().counts());
+        match judge(&terms, start.elapsed(), &old, &new) {
+            Verdict::Wait => {}
+            Verdict::TooFew => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        %component,
+                        "version {number} of component `{component}` has had {} calls, too few to judge it: it is tried out \
+                         further; `souk deploy {component} --promote-anyway` lets it serve",
+                        new.calls
+                    );
+                }
+            }
+            Verdict::RollBack(why) => return app.end_trial(&component, &why),
+            Verdict::Promote => {
+                let _turn = app.deployments.turn.lock().await;
+                let Ok((declared, pool)) = app.here(&component) else { return };
+                tracing::info!(
+                    %component,
+                    "version {number} of component `{component}` serves all calls: {} calls, {} failed, half took {} us or more \
+                     (before: {} calls, {} failed, {} us)",
+                    new.calls, new.failed(), new.median_us, old.calls, old.failed(), old.median_us
+                );
+                if let Err(error) = app.serve_version(declared, pool, version, number, &source) {
+                    tracing::error!(%component, "{error}");
+                    return app.end_trial(&component, "it could not be written down");
+                }
+                // The trial holds this task: it ends with it.
+                app.deployments.trials.lock().remove(&component);
+                return;
+            }
+        }
+        drop(app);
+        tokio::time::sleep(JUDGE_INTERVAL).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! Runs this program again, counts, and reads what was counted.
+
+use super::served::{COMMAND, MARKS, ROWS};
+use serde::{Deserialize, Serialize};
+use souk_test::debian;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// What one request costs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Costs {
+    /// How often memory is asked for.
+    pub allocations: u64,
+    /// System calls of the thread that serves.
+    pub system_calls: u64,
+    /// Instructions of the process.
+    pub instructions: u64,
+}
+
+/// The costs of all rows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    /// The compiler that the instructions are of.
+    pub rustc: String,
+    /// One request of each row.
+    pub rows: BTreeMap<String, Costs>,
+}
+
+/// Counts with state in `folder`: `requests` of each row, and `instrumented` where each takes long.
+pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Recorded {
+    let state = folder.join("state");
+    let program = std::env::current_exe().unwrap();
+    let serve = |command: &mut Command, requests: usize| {
+        let run = command.arg(COMMAND).arg(requests.to_string()).arg(&state).output();
+        let run = run.unwrap();
+        assert!(run.status.success(), "{command:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    // The first compiles the components and fills the databases.
+    let allocations = serve(&mut Command::new(&program), requests);
+    let calls = folder.join("calls");
+    let strace = debian::found_or_installed(&["strace"], "strace");
+    serve(Command::new(strace).args(["-s", "64", "-o"]).arg(&calls).arg(&program), requests);
+    let profile = folder.join("profile");
+    let mut valgrind = Command::new(debian::found_or_installed(&["valgrind"], "valgrind"));
+    valgrind.args(["-q", "--tool=callgrind", "--dump-before=costs::served::mark*"]);
+    valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(&program);
+    serve(&mut valgrind, instrumented);
+    let calls = system_calls(&std::fs::read_to_string(calls).unwrap());
+    let rows = ROWS.iter().enumerate().map(|(at, (row, _, _))| {
+        // The parts of the profile end at the marks: every second one is that of a row.
+        let part = format!("{}.{}", profile.display(), at * 2 + 2);
+        let costs = Costs {
+            allocations: allocations_of(&allocations, row),
+            system_calls: rounded(calls[at], requests),
+            instructions: rounded(instructions(&std::fs::read_to_string(part).unwrap()), instrumented),
+        };
+        ((*row).to_owned(), costs)
+    });
+    Recorded { rustc: rustc(), rows: rows.collect() }
+}
+
+fn rounded(all: u64, requests: usize) -> u64 {
+    let requests = requests as u64;
+    (all + requests / 2) / requests
+}
+
+fn allocations_of(printed: &str, row: &str) -> u64 {
+    let line = printed.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no row {row}: {printed}")).parse().unwrap()
+}
+
+/// The system calls between each pair of marks.
+fn system_calls(trace: &str) -> Vec<u64> {
+    let (begin, end) = (format!("{MARKS}/begin"), format!("{MARKS}/end"));
+    let (mut rows, mut count) = (Vec::new(), 0);
+    for line in trace.lines() {
+        if line.contains(&begin) {
+            count = 0;
+        } else if line.contains(&end) {
+            rows.push(count);
+        } else {
+            count += 1;
+        }
+    }
+    rows
+}
+
+fn instructions(part: &str) -> u64 {
+    let total = part.lines().find_map(|line| line.strip_prefix("summary: ").or_else(|| line.strip_prefix("totals: ")));
+    total.expect("a total").split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn rustc() -> String {
+    let version = Command::new("rustc").arg("-V").output().unwrap();
+    String::from_utf8(version.stdout).unwrap().trim().to_owned()
+}

@@ -1,0 +1,115 @@
+//! What one request costs, counted and not timed: `cargo test -p souk --features full --test costs`.
+//!
+//! A machine that others use, as CI's is, tells little by its clock. So this counts what a change of the code moves and a
+//! neighbour does not: how often a request asks for memory, its system calls, and its instructions. The application runs
+//! in this process, on one thread, and its client is at the other end of a connection in memory ([`served`]). The process
+//! runs itself three times: as it is, under `strace`, and under Valgrind's `callgrind` ([`counted`]).
+//!
+//! The first two must equal what is recorded in `recorded.json`, instructions may differ by [`TOLERANCE`]. They depend on
+//! the compiler as well: with another one than the file names, or another profile than `dev`, they are shown and not compared. A
+//! change that means to cost
+//! less or more writes the file again in its commit: `UPDATE_SNAPSHOTS=1`.
+//!
+//! A binary without the test harness: `strace` follows the first thread of a process, and tests run on others.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test may stop
+
+mod counted;
+mod served;
+
+use counted::{Costs, Recorded};
+use souk_test::allocations::{COUNTING, Counting};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: Counting = COUNTING;
+
+/// How far instructions may be from what is recorded: addresses and hashes differ from run to run.
+const TOLERANCE: f64 = 0.03;
+/// The requests of a row that are counted.
+const REQUESTS: usize = 1_000;
+/// The same under Valgrind, where each takes fifty times as long.
+const REQUESTS_INSTRUMENTED: usize = 200;
+/// How this test is called, for those who name the tests to run.
+const NAME: &str = "requests_cost_what_is_recorded";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, requests, state] = args.as_slice()
+        && command == served::COMMAND
+    {
+        served::run(requests.parse().unwrap(), Path::new(state));
+        return ExitCode::SUCCESS;
+    }
+    if args.iter().any(|arg| arg == "--list") {
+        println!("{NAME}: test");
+        return ExitCode::SUCCESS;
+    }
+    let mut filters = args.iter().filter(|arg| !arg.starts_with('-')).peekable();
+    if filters.peek().is_some() && !filters.any(|filter| NAME.contains(filter.as_str())) {
+        return ExitCode::SUCCESS;
+    }
+    compare()
+}
+
+fn compare() -> ExitCode {
+    for app in ["store", "probe"] {
+        let build = Command::new(env!("CARGO_BIN_EXE_souk")).args(["build", "-f"]).arg(served::manifest(app)).status();
+        assert!(build.unwrap().success(), "souk build -f {}", served::manifest(app).display());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let now = counted::count(folder.path(), REQUESTS, REQUESTS_INSTRUMENTED);
+    let file = recorded_file();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&file, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
+        println!("{NAME}: written to {}", file.display());
+        return ExitCode::SUCCESS;
+    }
+    let recorded: Recorded = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    // In `release` nothing is asserted.
+    let same_compiler = recorded.rustc == now.rustc && cfg!(debug_assertions);
+    let mut differs = recorded.rows.len() != now.rows.len();
+    println!("{:<24} {:>12} {:>12} {:>14}   recorded", "one request", "allocations", "system calls", "instructions");
+    for (row, costs) in &now.rows {
+        let before = recorded.rows.get(row).cloned().unwrap_or_default();
+        let fits = costs.allocations == before.allocations
+            && costs.system_calls == before.system_calls
+            && (!same_compiler || is_near(costs, &before));
+        differs |= !fits;
+        println!(
+            "{row:<24} {:>12} {:>12} {:>14}   {} / {} / {}{}",
+            costs.allocations,
+            costs.system_calls,
+            costs.instructions,
+            before.allocations,
+            before.system_calls,
+            before.instructions,
+            if fits { "" } else { "   <- differs" },
+        );
+    }
+    if !same_compiler {
+        println!(
+            "instructions are not compared: recorded with {} and the profile dev, this is {}",
+            recorded.rustc, now.rustc
+        );
+    }
+    if differs {
+        println!(
+            "{NAME}: FAILED\n  fix: if the change is meant to cost this, write {} again: UPDATE_SNAPSHOTS=1 cargo test -p souk \
+             --features full --test costs",
+            file.display()
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::cast_precision_loss, reason = "of figures below 2^52")]
+fn is_near(costs: &Costs, before: &Costs) -> bool {
+    let (now, before) = (costs.instructions as f64, before.instructions as f64);
+    (now - before).abs() <= before * TOLERANCE
+}
+
+fn recorded_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/costs/recorded.json")
+}
