@@ -71,7 +71,7 @@ async fn edge(app: &str, state: &Path) -> Arc<Edge> {
     // It looks at nothing any more: its questions would be counted.
     let draining = CancellationToken::new();
     draining.cancel();
-    Edge::new(app.clone(), Readiness::start(&app, &state, draining))
+    Edge::new(app.clone(), Readiness::start(&app, &state, draining), false)
 }
 
 struct Client {
