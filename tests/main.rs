@@ -63,6 +63,8 @@ mod scenarios {
     mod redis_triggers;
     mod refunds;
     mod remote;
+    mod remote_routes;
+    mod remote_start;
     mod sandbox;
     mod schedules;
     mod sdks;
@@ -75,6 +77,7 @@ mod scenarios {
     mod static_files;
     mod streams;
     mod stripe;
+    mod telemetry;
     mod timers;
     mod tls;
     mod tokens;

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod app;
 pub(crate) mod build;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod database;
 pub(crate) mod disk;
 pub(crate) mod door;
@@ -25,7 +26,7 @@ pub(crate) use app::App;
 pub(crate) use client::{Answer, Client};
 pub(crate) use host::Host;
 pub(crate) use souk_test::random::Random;
-pub(crate) use souk_test::{archive, debian, nats, postgres, redis};
+pub(crate) use souk_test::{archive, debian, mongodb, nats, postgres, redis};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -469,7 +469,7 @@ const POINTS: [(&str, Point); 5] = [
 
 #[tokio::test]
 async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versions() {
-    let seeds = std::env::var("SEEDS").map_or(1, |text| text.parse().expect("SEEDS is a number"));
+    let seeds = std::env::var("CRASH_SEEDS").map_or(1, |text| text.parse().expect("CRASH_SEEDS is a number"));
     let app = app();
     for round in 0..seeds * POINTS.len() {
         let (point, reached) = POINTS[round % POINTS.len()];

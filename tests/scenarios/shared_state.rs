@@ -1,6 +1,8 @@
 //! Accounts that two hosts share: each has its own process and state folder, and they have one key-value store.
 
+use crate::harness::mongodb::MongoDb;
 use crate::harness::nats::Nats;
+use crate::harness::postgres::Postgres;
 use crate::harness::redis::Redis;
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
 use crate::harness::{Answer, App, eventually};
@@ -70,7 +72,13 @@ async fn an_outage_ends_by_itself(shops: [&Shop; 2], email: &str, resume: impl F
 async fn two_hosts_have_the_same_accounts_in_nats_and_outlive_its_absence() {
     let mut server = Nats::start();
     let config = in_nats(&server.url());
-    let (one, other) = join(host(&config), host(&config)).await;
+    // Hosts on one NATS answer for each other, so they have one database for each component too.
+    let (products, orders) = (Postgres::shared().database(), Postgres::shared().database());
+    let host = || {
+        let app = App::store_alone().file("runtime-config.toml", &config);
+        Shop::of(app.variable("products_database_url", &products).variable("orders_database_url", &orders))
+    };
+    let (one, other) = join(host(), host()).await;
     accounts_are_one(&one, &other).await;
     let email = fresh_email();
     one.register(&email).await.expect(201);
@@ -105,4 +113,60 @@ async fn a_store_whose_server_is_not_there_stops_start_up_with_one_message() {
 
     let none = refuses("[key_value_store.auth]\ntype = \"nats\"\n".to_owned()).await;
     assert!(none.contains("runtime-config.toml:1: [key_value_store.auth] is kept in NATS, and no server"), "{none}");
+}
+
+fn in_mongodb(url: &str) -> String {
+    format!("[key_value_store.auth]\ntype = \"mongodb\"\nurl = \"{url}\"\n")
+}
+
+#[tokio::test]
+async fn two_hosts_have_the_same_accounts_in_mongodb_and_outlive_its_absence() {
+    let mut server = MongoDb::start();
+    let config = in_mongodb(&server.database());
+    let (one, other) = join(host(&config), host(&config)).await;
+    accounts_are_one(&one, &other).await;
+    let email = fresh_email();
+    one.register(&email).await.expect(201);
+    server.kill();
+    an_outage_ends_by_itself([&one, &other], &email, || server.resume()).await;
+}
+
+#[tokio::test]
+async fn a_mongodb_server_that_dies_during_registrations_loses_and_doubles_no_account() {
+    let mut server = MongoDb::start();
+    let config = in_mongodb(&server.database());
+    let (one, other) = join(host(&config), host(&config)).await;
+    let emails: Vec<String> = (0..12).map(|_| fresh_email()).collect();
+    // Each is registered on both hosts, again and again, until one of them says that the account is there.
+    let register = async |email: &String| {
+        let mut made = Vec::new();
+        for shop in [&one, &other].into_iter().cycle() {
+            let answer = shop.register(email).await;
+            match answer.status {
+                201 => made.push(answer.json()["user"]["id"].clone()),
+                400 => return made,
+                _ => drop(answer.expect(503)),
+            }
+        }
+        made
+    };
+    let all = join_all(emails.iter().map(register));
+    let outage = async {
+        eventually("some are registered", || async { (!one.accounts().await.is_empty()).then_some(()) }).await;
+        tokio::task::spawn_blocking(move || {
+            server.kill();
+            server.resume();
+            server
+        })
+        .await
+        .unwrap()
+    };
+    let (made, _server) = join(all, outage).await;
+    let accounts = one.accounts().await;
+    assert_eq!(accounts.len(), emails.len(), "{accounts:?}");
+    for (email, made) in emails.iter().zip(made) {
+        assert!(made.len() <= 1, "{email}: {made:?}");
+        let user = one.login(email, PASSWORD).await.expect(201);
+        assert!(made.iter().all(|id| *id == user["user"]["id"]), "{email}: {made:?}");
+    }
 }

@@ -97,7 +97,8 @@ async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
     let host = app.start().await;
     let api = Api::of(&host);
     assert_eq!(api.get("/v1/traces").await.status, 401);
-    let api = api.with(&tokens(&app, &[]).await.0);
+    let (read, full) = tokens(&app, &[]).await;
+    let (api, full) = (api.with(&read), api.with(&full));
     let client = host.client();
     let send =
         |parent: &'static str| client.open(http::Method::GET, "/rogue/boom").header("traceparent", parent).send();
@@ -112,9 +113,15 @@ async fn a_client_gives_ids_and_has_no_say_in_what_is_recorded() {
     let followed = failed.iter().find(|trace| trace["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736").unwrap();
     // The request, the component, and the link with what it leads to.
     assert_eq!((&followed["status"], &followed["spans"]), (&"error".into(), &4.into()), "{followed}");
-    let spans = spans(&api, "4bf92f3577b34da6a3ce929d0e0e4736").await;
+    let spans_of = |api: &Api| {
+        let api = api.clone();
+        async move { spans(&api, "4bf92f3577b34da6a3ce929d0e0e4736").await }
+    };
+    let spans = spans_of(&api).await;
     assert_eq!(spans[0]["parentId"], "00f067aa0ba902b7");
-    let told = |span: &serde_json::Value| span["error"].as_str().is_some_and(|error| error.contains("rogue"));
+    assert!(spans.iter().all(|span| span["detail"].is_null()), "what a component said is not for `read`: {spans:#?}");
+    let told = |span: &Value| span["error"] == "trapped" && span["detail"].as_str().unwrap_or("").contains("rogue");
+    let spans = spans_of(&full).await;
     assert!(spans.iter().any(told), "{spans:#?}");
     assert!(list(&api, "slower=3600000").await.is_empty());
     assert_eq!(api.get("/v1/traces?slower=soon").await.status, 400);

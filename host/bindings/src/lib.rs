@@ -140,6 +140,8 @@ pub struct Grants {
     pub budget: Arc<budget::ApplicationBudget>,
     /// The boundaries that its calls cross.
     pub boundaries: ComponentBoundaries,
+    /// What is left out of the arguments that traces have of calls into it; `None` where they have none.
+    pub traced_values: Option<Arc<trace::Redaction>>,
     /// What all of its instances take.
     pub usage: Arc<Usage>,
     /// What the component may print to the log in a second, in bytes.
@@ -162,6 +164,7 @@ impl Grants {
             http,
             budget: Arc::default(),
             boundaries: ComponentBoundaries::default(),
+            traced_values: None,
             usage: Arc::default(),
             output: LineBudget::new(stdio::MAX_OUTPUT_BYTES),
         }

@@ -156,6 +156,8 @@ pub struct Component {
     pub nest: Nest,
     /// Whether the host counts as ready whatever this component lacks.
     pub ignored_for_readiness: bool,
+    /// Whether traces have the arguments and results of calls into it.
+    pub traces_arguments: bool,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.

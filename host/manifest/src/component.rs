@@ -40,6 +40,7 @@ impl Component {
             schedules: Vec::new(),
             nest: Nest::default(),
             ignored_for_readiness: false,
+            traces_arguments: false,
             build: None,
             migrations: None,
             retired: Vec::new(),
@@ -204,6 +205,7 @@ fn read_tool(
             }
         }
     }
+    component.traces_arguments = souk.boolean("trace_arguments").is_some_and(|yes| yes.value);
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }

@@ -1,14 +1,16 @@
 //! Where key-value stores are kept: `[key_value_store.LABEL]` of runtime-config.toml.
 //!
 //! `type = "spin"` is a file on this machine and `type = "redis"` a Redis server, both as in Spin; `type = "nats"` is a
-//! bucket of JetStream on the application's own connection to NATS. The last two are shared by every host that names the
-//! same place. What else Spin knows is refused by name. A Redis URL may hold a password, so it is never shown.
+//! bucket of JetStream on the application's own connection to NATS; `type = "mongodb"` is a collection of MongoDB. The
+//! last three are shared by every host that names the same place. What else Spin knows is refused by name. The URL of a
+//! server may hold a password, so it is never shown.
 //!
 //! Two labels may name one place, as in Spin: each then holds the other's keys, and a write to one is a write to the other.
 //! That is seldom meant, so it is said where it can be seen from here: a server has many names, and which are one is not
 //! asked.
 
 use super::Application;
+use super::mongodb::{MongoUrl, is_collection};
 use super::table::{At, File, Table};
 use crate::subject::Subjects;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
@@ -28,6 +30,13 @@ pub enum KeyValuePlace {
     },
     /// A database of Redis.
     Redis(Box<RedisUrl>),
+    /// A collection of MongoDB.
+    Mongo {
+        /// Its server and database.
+        url: Box<MongoUrl>,
+        /// Its name.
+        collection: String,
+    },
 }
 
 /// Where a Redis server is, and how to log in. Shown without user and password.
@@ -86,7 +95,7 @@ pub(super) const MISSING_PATH: &str =
 const OTHERS: [&str; 2] = ["azure_cosmos", "aws_dynamo"];
 
 /// Reads `[key_value_store.LABEL]`, whose `type` is `kind`; a relative path starts at `folder`.
-pub(super) fn read(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) -> Option<KeyValuePlace> {
+pub(super) fn read(entry: &mut Table<'_, '_>, label: &str, kind: &At<String>, folder: &Path) -> Option<KeyValuePlace> {
     match kind.value.as_str() {
         "spin" => Some(KeyValuePlace::File(folder.join(entry.required_string("path", MISSING_PATH)?.value))),
         "nats" => {
@@ -113,12 +122,32 @@ pub(super) fn read(entry: &mut Table<'_, '_>, kind: &At<String>, folder: &Path) 
                 }
             }
         }
+        "mongodb" => read_mongodb(entry, label),
         other => {
             let why = if OTHERS.contains(&other) { "not supported" } else { "unknown" };
             let message = format!("`type = \"{other}\"` is {why}");
-            let fix =
-                "write `type = \"spin\"` for data on this machine, \"redis\" or \"nats\" for data that hosts share";
+            let fix = "write `type = \"spin\"` for data on this machine, \"redis\", \"nats\" or \"mongodb\" for data that hosts share";
             entry.error(kind.line, message, fix);
+            None
+        }
+    }
+}
+
+fn read_mongodb(entry: &mut Table<'_, '_>, label: &str) -> Option<KeyValuePlace> {
+    const FIX: &str = "write `url = \"mongodb://HOST:27017/DATABASE\"`";
+    let url = entry.required_string("url", FIX)?;
+    let collection = entry.string("collection");
+    if let Some(collection) = collection.as_ref().filter(|name| !is_collection(&name.value)) {
+        let message = format!("`{}` cannot be a collection's name", collection.value);
+        let fix = "name it with letters, digits, `-`, `_` and `.`; or leave it out";
+        entry.error(collection.line, message, fix);
+        return None;
+    }
+    let collection = collection.map_or_else(|| format!("souk_{label}"), |name| name.value);
+    match MongoUrl::parse(&url.value) {
+        Ok(url) => Some(KeyValuePlace::Mongo { url: Box::new(url), collection }),
+        Err(wrong) => {
+            entry.error(url.line, format!("`url` of {} {wrong}", entry.place), FIX);
             None
         }
     }
@@ -149,6 +178,9 @@ pub(super) fn check(application: &Application, labels: &[(&'static str, At<Strin
             }
             KeyValuePlace::Redis(url) => {
                 ("database", url.to_string(), "end one `url` in another database's number: `redis://HOST:6379/1`")
+            }
+            KeyValuePlace::Mongo { url, collection } => {
+                ("collection", format!("{url} {collection}"), "name another `collection`, or none")
             }
         };
         if let Some(other) = places.insert(format!("{what} {key}"), &label.value) {

@@ -47,11 +47,12 @@ pub(super) fn read(path: &Path, shown: &Path, report: &Report) -> (RuntimeConfig
     let mut root = Table::new(file, "runtime-config.toml", 1, root.get_ref());
 
     if let Some(stores) = root.table("key_value_store") {
-        let place = |entry: &mut Table<'_, '_>, kind: &At<String>| key_value::read(entry, kind, folder);
+        let place =
+            |entry: &mut Table<'_, '_>, label: &str, kind: &At<String>| key_value::read(entry, label, kind, folder);
         config.key_value_places = places("key_value_store", &stores, place, &mut config.labels);
     }
     if let Some(databases) = root.table("sqlite_database") {
-        let path = |entry: &mut Table<'_, '_>, kind: &At<String>| database(entry, kind, folder);
+        let path = |entry: &mut Table<'_, '_>, _: &str, kind: &At<String>| database(entry, kind, folder);
         config.sqlite_paths = places("sqlite_database", &databases, path, &mut config.labels);
     }
     for provider in root.tables("variables_provider") {
@@ -99,7 +100,7 @@ fn read_admin_hosts(root: &mut Table<'_, '_>) -> Vec<String> {
 fn places<T>(
     key: &'static str,
     table: &Table<'_, '_>,
-    place: impl Fn(&mut Table<'_, '_>, &At<String>) -> Option<T>,
+    place: impl Fn(&mut Table<'_, '_>, &str, &At<String>) -> Option<T>,
     labels: &mut Vec<(&'static str, At<String>)>,
 ) -> BTreeMap<String, T> {
     let mut places = BTreeMap::new();
@@ -113,7 +114,7 @@ fn places<T>(
         let Some(mut entry) = table.entry(&label, value) else { continue };
         let Some(kind) = entry.required_string("type", "write `type = \"spin\"`") else { continue };
         // What else stands in a table of an unknown type cannot be judged.
-        if let Some(place) = place(&mut entry, &kind) {
+        if let Some(place) = place(&mut entry, label.value, &kind) {
             places.insert(label.value.to_owned(), place);
             entry.finish();
         }

@@ -8,6 +8,7 @@ use super::panic;
 use super::pool::{InUse, Lease, Pool};
 use super::trial::Outcome;
 use souk_bindings::call::CallContext;
+use souk_bindings::trace::Record;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -68,7 +69,11 @@ impl Pool {
         results: &mut [Val],
         mut context: CallContext,
     ) -> Result<(), CallError> {
-        let crossing = version.0.calls.get(position).map(|calls| calls.open(&context.span));
+        let mut crossing = version.0.calls.get(position).map(|calls| calls.open(&context.span));
+        if let (Some(crossing), Some(values)) = (&mut crossing, version.0.values.get(position)) {
+            crossing.note(Record::ARGUMENTS, || values.arguments(params));
+        }
+        let traced = crossing.is_some().then(|| version.0.values.get(position).cloned()).flatten();
         if let Some(crossing) = &crossing {
             crossing.enter(&mut context);
         }
@@ -78,8 +83,10 @@ impl Pool {
             call.as_mut().await
         };
         if let Some(mut crossing) = crossing {
-            if let Err(error) = &called {
-                crossing.fails(|| error.to_string());
+            match (&called, traced) {
+                (Err(error), _) => crossing.fails(|| error.to_string()),
+                (Ok(()), Some(values)) => crossing.note(Record::RESULT, || values.result(results)),
+                (Ok(()), None) => {}
             }
             crossing.close_with(&called, |error| error.failure.key());
         }

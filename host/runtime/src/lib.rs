@@ -19,6 +19,7 @@ mod panic;
 mod pool;
 mod refusal;
 mod stub;
+mod traced;
 mod trial;
 mod version;
 mod vital;
@@ -38,5 +39,5 @@ use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the runtime, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [engine::FIXED_LIMITS, pool::FIXED_LIMITS, trial::FIXED_LIMITS].concat()
+    [engine::FIXED_LIMITS, pool::FIXED_LIMITS, traced::FIXED_LIMITS, trial::FIXED_LIMITS].concat()
 }

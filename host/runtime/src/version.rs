@@ -5,6 +5,7 @@
 
 use super::component::Compiled;
 use super::handler::Handler;
+use super::traced::TracedValues;
 use super::trial::Tally;
 use parking_lot::{Mutex, MutexGuard};
 use souk_bindings::boundary::{Boundaries, Boundary};
@@ -71,6 +72,8 @@ pub struct Version {
     pub(super) drained: Notify,
     /// Calls of its functions, in the order of [`Compiled::exported`].
     pub(super) calls: Vec<Boundary>,
+    /// What traces have of its functions' values, in the same order; empty where they have nothing.
+    pub(super) values: Vec<TracedValues>,
     /// HTTP requests that it answers.
     pub(super) requests: Boundary,
     /// What became of its calls, while it is compared with another version.
@@ -87,6 +90,7 @@ impl Version {
         let positions = table.iter().map(|(interface, name)| exported.position(interface, name)).collect();
         Arc::new(Version {
             calls: calls.collect(),
+            values: TracedValues::of(&compiled, &grants),
             requests: boundaries.calls(name, &id.label, "wasi:http/handler#handle"),
             positions,
             id,

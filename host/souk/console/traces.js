@@ -77,5 +77,5 @@ function row(one, depth, from, length) {
     make("span", { class: "none" }, `${one.kind}, ${duration(one.durationMs)}`));
   name.style.paddingLeft = `${Math.min(depth, 12) * 0.75}rem`;
   return make("details", {}, make("summary", {}, name, make("span", { class: "track" }, bar)),
-    one.error ? make("p", {}, `Error: ${one.error}`) : null, json(one.attributes ?? {}));
+    one.error ? make("p", {}, `Error: ${one.detail ?? one.error}`) : null, json(one.attributes ?? {}));
 }

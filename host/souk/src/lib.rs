@@ -18,6 +18,7 @@ pub mod http;
 mod limits;
 mod machine;
 pub mod metrics;
+mod otlp;
 #[cfg(feature = "oci")]
 mod package;
 pub mod readiness;

@@ -1,6 +1,6 @@
 //! Every bound that no manifest changes, of all parts of the host: what `souk doctor` prints.
 
-use crate::{admin, app, backup, cli, descriptors, fetch, http, metrics, readiness, telemetry};
+use crate::{admin, app, backup, cli, descriptors, fetch, http, metrics, otlp, readiness, telemetry};
 use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the host; those of one module stand together.
@@ -11,12 +11,14 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         souk_bindings::fixed_limits(),
         souk_runtime::fixed_limits(),
         app::FIXED_LIMITS.to_vec(),
+        app::COMPILE_LIMITS.to_vec(),
         app::STAND_IN_LIMITS.to_vec(),
         app::deploy::fixed_limits(),
         souk_links::fixed_limits(),
         souk_nats::fixed_limits(),
         admin::fixed_limits(),
         metrics::FIXED_LIMITS.to_vec(),
+        otlp::fixed_limits(),
         readiness::fixed_limits(),
         backup::fixed_limits(),
         cli::fixed_limits(),

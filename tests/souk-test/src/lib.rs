@@ -46,6 +46,8 @@ mod keeper;
 #[cfg(feature = "servers")]
 pub mod mariadb;
 #[cfg(feature = "servers")]
+pub mod mongodb;
+#[cfg(feature = "servers")]
 pub mod mosquitto;
 #[cfg(feature = "servers")]
 pub mod nats;

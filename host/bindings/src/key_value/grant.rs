@@ -4,7 +4,7 @@ use super::Store;
 use crate::binding::{Binding, labels};
 use crate::boundary::Boundaries;
 use crate::storage::why_not_opened;
-use souk_manifest::{Application, Component, Diagnostic, KeyValuePlace};
+use souk_manifest::{Application, Component, Diagnostic, KeyValuePlace, MongoUrl};
 use souk_nats::Nats;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +25,9 @@ const NATS_FIX: &str = "give the servers JetStream (`nats-server -js`) with room
     as `replicas` under [nats] of runtime-config.toml says";
 const REDIS_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: host and port, \
     user and password, `rediss://` for TLS, the number of a database at the end";
+
+const MONGODB_FIX: &str = "start the server, or correct `url` of its [key_value_store] in runtime-config.toml: hosts and \
+    ports, user and password, the database after the `/`, `?tls=true` for TLS";
 
 /// What a component is granted: stores by the label that it uses.
 pub type Granted = BTreeMap<String, Arc<Store>>;
@@ -106,6 +109,13 @@ async fn open(
                 fix: REDIS_FIX,
             });
         }
+        (Some(KeyValuePlace::Mongo { url, collection }), _) => {
+            return in_mongodb(url, collection, label).await.map_err(|why| NotOpened {
+                place: format!("{url}, collection {collection},"),
+                why,
+                fix: MONGODB_FIX,
+            });
+        }
         (Some(KeyValuePlace::File(path)), _) => path.clone(),
         (None, _) => folder.join(format!("{label}.db")),
     };
@@ -113,4 +123,16 @@ async fn open(
         let (why, fix) = why_not_opened(&error);
         NotOpened { place: path.display().to_string(), why, fix }
     })
+}
+
+#[cfg(feature = "mongodb")]
+async fn in_mongodb(url: &MongoUrl, collection: &str, label: &str) -> Result<Store, String> {
+    Store::in_mongodb(url, collection, label).await.map_err(|error| format!("{error:#}"))
+}
+
+/// Without the client there is no store.
+#[cfg(not(feature = "mongodb"))]
+#[expect(clippy::unused_async, reason = "the other one is")]
+async fn in_mongodb(_: &MongoUrl, _: &str, _: &str) -> Result<Store, String> {
+    Err("this souk was built without MongoDB; build it with `--features mongodb`, or `full`".to_owned())
 }

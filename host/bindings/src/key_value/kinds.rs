@@ -15,6 +15,8 @@ pub(super) enum Kind {
     File,
     Nats,
     Redis,
+    #[cfg(feature = "mongodb")]
+    Mongo,
 }
 
 /// Where a test keeps its store.
@@ -22,6 +24,8 @@ pub(super) enum TestStore {
     File(TempDir),
     Nats(String),
     Redis(Box<RedisUrl>),
+    #[cfg(feature = "mongodb")]
+    Mongo(Box<souk_manifest::MongoUrl>),
 }
 
 impl TestStore {
@@ -40,6 +44,12 @@ impl TestStore {
                 let url = tokio::task::spawn_blocking(|| Redis::shared().database()).await.unwrap();
                 TestStore::Redis(Box::new(RedisUrl::parse(&url).unwrap()))
             }
+            #[cfg(feature = "mongodb")]
+            Kind::Mongo => {
+                let server = || souk_test::mongodb::MongoDb::shared().database();
+                let url = tokio::task::spawn_blocking(server).await.unwrap();
+                TestStore::Mongo(Box::new(souk_manifest::MongoUrl::parse(&url).unwrap()))
+            }
         }
     }
 
@@ -52,6 +62,8 @@ impl TestStore {
                 Store::in_nats(&nats, Some(bucket), "default").await.unwrap()
             }
             TestStore::Redis(url) => Store::in_redis(url, "default").await.unwrap(),
+            #[cfg(feature = "mongodb")]
+            TestStore::Mongo(url) => Store::in_mongodb(url, "souk_default", "default").await.unwrap(),
         }
     }
 }

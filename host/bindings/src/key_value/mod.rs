@@ -1,5 +1,5 @@
 //! Key-value stores: `spin:key-value@3.0.0`, `fermyon:spin/key-value@2.0.0` and `wasi:keyvalue@0.2.0-draft2`, three
-//! interfaces of one store, which is kept in a file, in NATS or in Redis.
+//! interfaces of one store, which is kept in a file, in NATS, in Redis or in MongoDB.
 //!
 //! A component opens a store by a label that its manifest grants (`key_value_stores`); any other label is
 //! `access-denied`, whether such a store exists or not. All interfaces reach the same keys.
@@ -9,6 +9,8 @@ mod conflicts;
 mod error;
 mod file;
 mod grant;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod names;
 mod nats;
 mod redis;
@@ -52,6 +54,8 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         file::FIXED_LIMITS,
         redis::FIXED_LIMITS,
         nats::FIXED_LIMITS,
+        #[cfg(feature = "mongodb")]
+        mongodb::FIXED_LIMITS,
     ]
     .concat()
 }
@@ -147,3 +151,6 @@ mod kinds;
 
 #[cfg(test)]
 mod server_tests;
+
+#[cfg(all(test, feature = "mongodb"))]
+mod mongodb_tests;

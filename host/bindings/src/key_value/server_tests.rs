@@ -11,7 +11,7 @@ use souk_test::redis::Redis;
 use std::time::Duration;
 
 /// Asks until the store works again; fails the test when that takes too long.
-async fn works_again(store: &Store) {
+pub(super) async fn works_again(store: &Store) {
     let again = async {
         while store.set("again".into(), b"yes".to_vec()).await.is_err() {
             tokio::task::yield_now().await;
@@ -22,7 +22,7 @@ async fn works_again(store: &Store) {
 }
 
 /// Every operation fails with an error that names the store, and has nothing that a guest must not know.
-async fn everything_fails(store: &Store) {
+pub(super) async fn everything_fails(store: &Store) {
     let k = || "k".to_owned();
     let failures = [
         store.get("k").await.err(),

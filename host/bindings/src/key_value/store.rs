@@ -1,4 +1,4 @@
-//! A key-value store as components see it, wherever it is kept: in a file here, in NATS, or in Redis.
+//! A key-value store as components see it, wherever it is kept: in a file here, in NATS, in Redis or in MongoDB.
 //!
 //! Bounds on keys, values and batches hold for every kind and are checked here, before anything is sent.
 //! What the kinds promise alike: a write is acknowledged once it is kept, a read sees every write that was acknowledged
@@ -6,23 +6,27 @@
 //!
 //! Where they differ, because their servers do:
 //!
-//! | | file | NATS | Redis |
-//! |---|---|---|---|
-//! | a batch of writes | all or none | one after the other | all or none |
-//! | a listing while others write | in order, each key once | in the order of writing; a key that is written may come twice | in no order; a key may come twice |
-//! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there |
-//! | how long it is kept | for good | as the bucket's replicas are | as the server is configured |
+//! | | file | NATS | Redis | MongoDB |
+//! |---|---|---|---|---|
+//! | a batch of writes | all or none | one after the other | all or none | one after the other |
+//! | a listing while others write | in order, each key once | in the order of writing; a key that is written may come twice | in no order; a key may come twice | in order, each key once |
+//! | a number of `increment`, read as a value | 8 bytes, little endian | the same | digits, as Spin keeps it there | 8 bytes, little endian |
+//! | how long it is kept | for good | as the bucket's replicas are | as the server is configured | as most of the set's members have it |
 //!
 //! A store on a server that is away fails with an error that names it, within [`SERVER_TIMEOUT`](super::SERVER_TIMEOUT) (on NATS, whose
 //! servers may be about to elect a leader, a little longer), and works again by itself.
 
 use super::error::StoreError;
 use super::file::File;
+#[cfg(feature = "mongodb")]
+use super::mongodb::Collection;
 use super::nats::Bucket;
 use super::redis::Database;
 use super::types::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, Swap, Version, Versioned};
 use crate::boundary::{Boundaries, Boundary};
 use crate::trace::Span;
+#[cfg(feature = "mongodb")]
+use souk_manifest::MongoUrl;
 use souk_manifest::RedisUrl;
 use souk_nats::Nats;
 use std::path::Path;
@@ -41,6 +45,8 @@ enum Kind {
     File(File),
     Nats(Box<Bucket>),
     Redis(Box<Database>),
+    #[cfg(feature = "mongodb")]
+    Mongo(Box<Collection>),
 }
 
 impl Store {
@@ -54,6 +60,8 @@ impl Store {
             Kind::File(_) => "sqlite",
             Kind::Nats(_) => "nats",
             Kind::Redis(_) => "redis",
+            #[cfg(feature = "mongodb")]
+            Kind::Mongo(_) => "mongodb",
         };
         Store { boundary: boundaries.key_value(label, system), label: label.into(), ..self }
     }
@@ -106,6 +114,15 @@ impl Store {
         Database::open(url, label).await.map(|database| Store::of(Kind::Redis(Box::new(database))))
     }
 
+    /// Opens the store `label` in a collection of MongoDB, which is made if it is missing.
+    ///
+    /// # Errors
+    /// When the server does not answer or refuses; the message has the fix, and no password.
+    #[cfg(feature = "mongodb")]
+    pub async fn in_mongodb(url: &MongoUrl, collection: &str, label: &str) -> anyhow::Result<Self> {
+        Collection::open(url, collection, label).await.map(|collection| Store::of(Kind::Mongo(Box::new(collection))))
+    }
+
     /// Whether the server that has this store answers; a store in a file always does.
     ///
     /// # Errors
@@ -115,6 +132,8 @@ impl Store {
             Kind::File(_) => Ok(()),
             Kind::Nats(bucket) => bucket.get_versioned(PROBED_KEY).await.map(drop),
             Kind::Redis(database) => database.exists(PROBED_KEY).await.map(drop),
+            #[cfg(feature = "mongodb")]
+            Kind::Mongo(collection) => collection.version(PROBED_KEY).await.map(drop),
         }
     }
 
@@ -122,8 +141,8 @@ impl Store {
     /// for.
     pub fn max_value(&self) -> usize {
         match &*self.kind {
-            Kind::File(_) | Kind::Redis(_) => MAX_VALUE_BYTES,
             Kind::Nats(bucket) => bucket.max_value().min(MAX_VALUE_BYTES),
+            _ => MAX_VALUE_BYTES,
         }
     }
 
@@ -138,6 +157,8 @@ impl Store {
                 Kind::File(file) => file.get_versioned(key).map(value),
                 Kind::Nats(bucket) => bucket.get_versioned(key).await.map(value),
                 Kind::Redis(database) => database.get(key).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.get_versioned(key).await.map(value),
             }
         })
         .await
@@ -151,6 +172,8 @@ impl Store {
                 Kind::File(file) => file.get_versioned(key),
                 Kind::Nats(bucket) => bucket.get_versioned(key).await,
                 Kind::Redis(database) => database.get_versioned(key).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.get_versioned(key).await,
             }
         })
         .await
@@ -164,6 +187,8 @@ impl Store {
                 Kind::File(file) => file.version(key),
                 Kind::Nats(bucket) => Ok(bucket.get_versioned(key).await?.map(|(_, version)| version)),
                 Kind::Redis(database) => database.version(key).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.version(key).await,
             }
         })
         .await
@@ -174,7 +199,7 @@ impl Store {
         check_key(key)?;
         match &*self.kind {
             Kind::Redis(database) => self.operation("exists", database.exists(key)).await,
-            Kind::File(_) | Kind::Nats(_) => Ok(self.version(key).await?.is_some()),
+            _ => Ok(self.version(key).await?.is_some()),
         }
     }
 
@@ -187,6 +212,8 @@ impl Store {
                 Kind::File(file) => file.keys(from),
                 Kind::Nats(bucket) => bucket.keys(from).await,
                 Kind::Redis(database) => database.keys(from).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.keys(from).await,
             }
         })
         .await
@@ -200,6 +227,8 @@ impl Store {
                 Kind::File(file) => file.get_many(keys).await,
                 Kind::Nats(bucket) => bucket.get_many(keys).await,
                 Kind::Redis(database) => database.get_many(keys).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.get_many(keys).await,
             }
         })
         .await
@@ -225,6 +254,8 @@ impl Store {
                 Kind::File(file) => file.set_many(entries).await,
                 Kind::Nats(bucket) => bucket.set_many(entries).await,
                 Kind::Redis(database) => database.set_many(entries).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.set_many(entries).await,
             }
         })
         .await
@@ -238,6 +269,8 @@ impl Store {
                 Kind::File(file) => file.delete_many(keys).await,
                 Kind::Nats(bucket) => bucket.delete_many(keys).await,
                 Kind::Redis(database) => database.delete_many(keys).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.delete_many(keys).await,
             }
         })
         .await
@@ -251,6 +284,8 @@ impl Store {
                 Kind::File(file) => file.increment(key, delta).await,
                 Kind::Nats(bucket) => bucket.increment(&key, delta).await,
                 Kind::Redis(database) => database.increment(&key, delta).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.increment(&key, delta).await,
             }
         })
         .await
@@ -265,6 +300,8 @@ impl Store {
                 Kind::File(file) => file.swap(key, expected, value).await,
                 Kind::Nats(bucket) => bucket.swap(&key, expected, value).await,
                 Kind::Redis(database) => database.swap(&key, expected, &value).await,
+                #[cfg(feature = "mongodb")]
+                Kind::Mongo(collection) => collection.swap(&key, expected, value).await,
             }
         })
         .await

@@ -1,4 +1,4 @@
-//! What a store promises, wherever it is kept: each of these tests runs on a file, in NATS and in Redis.
+//! What a store promises, wherever it is kept: each of these tests runs on a file, in NATS, in Redis and in MongoDB.
 
 use super::super::kinds::TestStore;
 use super::super::types::KEYS_PAGE;
@@ -11,6 +11,8 @@ macro_rules! on_every_kind {
         on_every_kind!(@kind file File $($test)*);
         on_every_kind!(@kind nats Nats $($test)*);
         on_every_kind!(@kind redis Redis $($test)*);
+        #[cfg(feature = "mongodb")]
+        on_every_kind!(@kind mongodb Mongo $($test)*);
     };
     (@kind $module:ident $kind:ident $($test:ident)*) => {
         mod $module {

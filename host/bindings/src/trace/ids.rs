@@ -145,6 +145,12 @@ impl Parent {
         })
     }
 
+    /// Reads what [`Span::carried`](super::Span::carried) has written.
+    pub fn carried(text: &str) -> Option<Self> {
+        let (parent, state) = text.split_once(' ').map_or((text, None), |(parent, state)| (parent, Some(state)));
+        Parent::parse(parent, state)
+    }
+
     /// The same from a request's headers.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
@@ -152,7 +158,9 @@ impl Parent {
         if parents.next().is_some() {
             return None;
         }
-        Parent::parse(parent, headers.get(TRACESTATE).and_then(|state| state.to_str().ok()))
+        // Several headers are one list.
+        let states: Vec<&str> = headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok()).collect();
+        Parent::parse(parent, Some(states.join(",").as_str()))
     }
 }
 

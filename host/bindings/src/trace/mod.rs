@@ -14,6 +14,7 @@
 
 mod ids;
 mod record;
+mod redaction;
 mod ring;
 mod statement;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub(crate) use ids::FIXED_LIMITS as ID_LIMITS;
 pub use ids::{Parent, SpanId, TraceId};
 pub(crate) use record::Begun;
 pub use record::{Attribute, Kind, Record};
+pub use redaction::Redaction;
 pub(crate) use ring::FIXED_LIMITS;
 pub use ring::{Filter, Summary, Trace};
 pub(crate) use statement::{operation, without_values};
@@ -202,6 +204,12 @@ impl Span {
     pub fn traceparent(&self) -> Option<String> {
         let place = self.0.as_ref()?;
         Some(ids::traceparent(place.trace, place.span?, place.recorded))
+    }
+
+    /// Both as one text, which [`Parent::carried`] reads: what a stored message keeps.
+    pub fn carried(&self) -> Option<String> {
+        let parent = self.traceparent()?;
+        Some(self.tracestate().map_or_else(|| parent.clone(), |state| format!("{parent} {state}")))
     }
 
     /// The value of `tracestate`.

@@ -76,8 +76,10 @@ pub struct Record {
     pub start: Duration,
     /// How long it took.
     pub duration: Duration,
-    /// Why it failed.
+    /// What kind of failure it ended with.
     pub error: Option<Box<str>>,
+    /// Why it failed, more exactly: it may hold what a guest said when it trapped.
+    pub detail: Option<Box<str>>,
     /// What is known of it.
     pub attributes: Vec<(&'static str, Attribute)>,
     /// What the trace's callers had to say.
@@ -85,16 +87,21 @@ pub struct Record {
 }
 
 impl Record {
+    /// The attribute with the arguments of a call.
+    pub const ARGUMENTS: &str = "souk.arguments";
+    /// The attribute with what a call returned.
+    pub const RESULT: &str = "souk.result";
     /// The attributes that have values of the application's.
-    pub const VALUES: [&str; 2] = ["souk.arguments", "souk.result"];
+    pub const VALUES: [&str; 2] = [Record::ARGUMENTS, Record::RESULT];
 
     /// What it takes of the host's memory.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let attributes = self.attributes.iter().map(|(_, value)| match value {
             Attribute::Text(text) => text.len() + size_of::<(&str, Attribute)>(),
             Attribute::Number(_) => size_of::<(&str, Attribute)>(),
         });
-        let texts = self.name.len() + self.error.as_ref().map_or(0, |error| error.len());
+        let why = [&self.error, &self.detail].into_iter().flatten().map(|text| text.len());
+        let texts = self.name.len() + why.sum::<usize>();
         size_of::<Record>() + texts + attributes.sum::<usize>()
     }
 
@@ -117,7 +124,7 @@ pub(crate) struct Begun {
     start: Duration,
     began: Instant,
     attributes: Vec<(&'static str, Attribute)>,
-    error: Option<Box<str>>,
+    detail: Option<Box<str>>,
 }
 
 impl Begun {
@@ -134,7 +141,7 @@ impl Begun {
             start: souk_manifest::clock::since_epoch(),
             began: Instant::now(),
             attributes: Vec::new(),
-            error: None,
+            detail: None,
         }
     }
 
@@ -161,13 +168,14 @@ impl Begun {
     pub(crate) fn fails(&mut self, why: &str) {
         let mut why = why.to_owned();
         why.truncate(why.floor_char_boundary(super::ring::MAX_ATTRIBUTE_BYTES));
-        self.error = Some(why.into());
+        self.detail = Some(why.into());
     }
 
     pub(crate) fn end(self, error: Option<&str>) {
-        let Begun { place, id, parent, kind, name, start, began, attributes, error: why } = self;
+        let Begun { place, id, parent, kind, name, start, began, attributes, detail } = self;
         let Place { trace, component, tracing, state, .. } = place;
-        let (duration, error) = (began.elapsed(), error.map(|error| why.unwrap_or_else(|| error.into())));
+        let (duration, error) = (began.elapsed(), error.map(Box::from));
+        let detail = detail.filter(|_| error.is_some());
         tracing.keep(Record {
             trace,
             span: id,
@@ -178,6 +186,7 @@ impl Begun {
             start,
             duration,
             error,
+            detail,
             attributes,
             state,
         });

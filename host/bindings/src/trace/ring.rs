@@ -49,7 +49,7 @@ pub struct Summary {
     pub name: Box<str>,
     /// And where.
     pub component: Arc<str>,
-    /// Why something in it failed, the outermost first.
+    /// How something in it failed, the outermost first.
     pub error: Option<Box<str>>,
     /// How many spans there are.
     pub spans: usize,

@@ -20,6 +20,14 @@ fn a_traceparent_is_read_and_written_as_the_recommendation_has_it() {
     let parent = Parent::parse(PARENT, Some("vendor=1")).unwrap();
     let span = Tracer::sampled(1.0, true).joined(Some(parent));
     assert_eq!((span.traceparent().as_deref(), span.tracestate()), (Some(PARENT), Some("vendor=1")));
+    assert_eq!(Parent::carried(&span.carried().unwrap()), Parent::parse(PARENT, Some("vendor=1")));
+    assert_eq!(Parent::carried(PARENT), Parent::parse(PARENT, None));
+    let mut headers = HeaderMap::new();
+    headers.insert(TRACEPARENT, PARENT.parse().unwrap());
+    ["a=1", "b=2"]
+        .iter()
+        .for_each(|state| assert!(headers.append(TRACESTATE, state.parse().unwrap()) || *state == "a=1"));
+    assert_eq!(Parent::of(&headers), Parent::parse(PARENT, Some("a=1,b=2")), "several headers are one list");
     let newer = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-more";
     assert!(!Parent::parse(newer, None).unwrap().sampled);
     for wrong in [

@@ -47,6 +47,7 @@ fn places(application: &Application, component: &Component, state_id: &str) -> B
             Some(KeyValuePlace::Nats { bucket: None }) => "NATS".to_owned(),
             Some(KeyValuePlace::Nats { bucket: Some(bucket) }) => format!("NATS, bucket `{bucket}`"),
             Some(KeyValuePlace::Redis(url)) => url.to_string(),
+            Some(KeyValuePlace::Mongo { url, collection }) => format!("{url}, collection `{collection}`"),
         };
         places.insert(format!("key-value store `{label}`"), place);
     }

@@ -147,7 +147,7 @@ impl DeliveryWorker {
 
     /// Calls the target and returns the outcome, also for a message that has used up its attempts.
     pub(super) async fn deliver(&self, message: &Message) -> DeliveryOutcome {
-        let parent = message.traceparent.as_deref().and_then(|parent| Parent::parse(parent, None));
+        let parent = message.traceparent.as_deref().and_then(Parent::carried);
         let outer = self.pool.tracer().joined(parent);
         let mut crossing = self.pool.deliveries().open(&outer);
         crossing.name(|| format!("deliver {}#{}", message.key.interface, message.key.function));

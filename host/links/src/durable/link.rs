@@ -104,7 +104,7 @@ impl Link {
             key: self.key.clone(),
             caller: self.caller.clone(),
             trace: trace.clone(),
-            traceparent: crossing.place(&context.span).traceparent(),
+            traceparent: crossing.place(&context.span).carried(),
             hops: next.hops,
             due,
             arguments,

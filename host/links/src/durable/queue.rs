@@ -78,7 +78,7 @@ pub struct NewMessage {
     pub caller: Arc<str>,
     /// The call's trace id.
     pub trace: Arc<str>,
-    /// Its place in the trace of requests, as the header has it.
+    /// Its place in the trace of requests, as `Span::carried` writes it.
     pub traceparent: Option<String>,
     /// The links that the call has crossed, this one included.
     pub hops: u8,

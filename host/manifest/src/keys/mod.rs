@@ -283,6 +283,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "trace_arguments",
+        "a boolean",
+        "`false`",
+        "trace_arguments = true",
+        "Traces have the arguments and results of calls into it, for the token `full`; see docs/observe.md.",
+    ),
+    key(
+        COMPONENT,
         "unless",
         "a variable's name",
         "always there",

@@ -58,7 +58,7 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "[[variables_provider]]",
         "Where variables get their values from, the first that has one wins; the environment is always the last.",
     ),
-    key(STORE, "type", "`spin`, `redis` or `nats`", "required", "type = \"redis\"", "What keeps the store."),
+    key(STORE, "type", "`spin`, `redis`, `nats` or `mongodb`", "required", "type = \"redis\"", "What keeps the store."),
     key(
         STORE,
         "path",
@@ -70,10 +70,10 @@ pub const RUNTIME_CONFIG: &[Key] = &[
     key(
         STORE,
         "url",
-        "redis://HOST:PORT/NUMBER",
-        "required for `redis`",
+        "redis://HOST:PORT/NUMBER, or mongodb://HOST:PORT/DATABASE",
+        "required for `redis` and `mongodb`",
         "url = \"redis://127.0.0.1:6379\"",
-        "For `redis`: the server.",
+        "For `redis` and `mongodb`: the server and its database.",
     ),
     key(
         STORE,
@@ -82,6 +82,14 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "the application's and the label's",
         "bucket = \"accounts\"",
         "For `nats`: the bucket in JetStream.",
+    ),
+    key(
+        STORE,
+        "collection",
+        "a name",
+        "`souk_` and the label",
+        "collection = \"accounts\"",
+        "For `mongodb`: the collection.",
     ),
     key(DATABASE, "type", "`spin`", "required", "type = \"spin\"", "What keeps the database: SQLite."),
     key(DATABASE, "path", "a file, from this file", "required", "path = \"data/orders.db\"", "The file."),

@@ -57,6 +57,7 @@ fn the_table_lists_the_keys_that_the_runtime_configurations_reader_knows() {
                 "[key_value_store.default]\ntype = \"spin\"\npath = \"x\"",
                 "[key_value_store.default]\ntype = \"redis\"\nurl = \"redis://127.0.0.1\"",
                 "[key_value_store.default]\ntype = \"nats\"",
+                "[key_value_store.default]\ntype = \"mongodb\"\nurl = \"mongodb://127.0.0.1/shop\"",
             ],
         ),
         (PROVIDER, vec!["[[variables_provider]]\ntype = \"env\"", "[[variables_provider]]\ntype = \"static\""]),

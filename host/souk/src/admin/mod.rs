@@ -91,7 +91,7 @@ impl Admin {
 pub struct Admin {
     pub(crate) app: Arc<App>,
     pub(crate) readiness: Arc<Readiness>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Sessions,
     pub(crate) log: LogTail,

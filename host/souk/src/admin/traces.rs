@@ -78,9 +78,12 @@ pub struct TraceSpan {
     pub duration_ms: f64,
     /// `ok` or `error`.
     pub status: String,
-    /// Why it failed.
+    /// What kind of failure it ended with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why, with what a component said when it trapped; for the token `full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// What is known of it: texts and numbers.
     pub attributes: BTreeMap<String, serde_json::Value>,
 }
@@ -114,7 +117,8 @@ pub(super) fn list(tracer: &Tracer, query: Option<&str>) -> Result<Vec<TraceLine
     Ok(tracer.list(&filter, most).into_iter().map(line).collect())
 }
 
-/// The trace with this id, or that of the request with it. Arguments and results are in it for who may make calls.
+/// The trace with this id, or that of the request with it. Arguments, results and what components said when they failed are
+/// in it for who may make calls.
 pub(super) fn one(tracer: &Tracer, id: &str, with_values: bool) -> Result<TraceTree, Problem> {
     let found = tracer.find(id).ok_or_else(|| {
         let fix = match tracer.is_on() {
@@ -146,6 +150,7 @@ fn span(record: &Record, with_values: bool) -> TraceSpan {
         duration_ms: millis(record.duration),
         status: status(record.error.is_some()),
         error: record.error.as_deref().map(str::to_owned),
+        detail: record.detail.as_deref().filter(|_| with_values).map(str::to_owned),
         attributes: attributes.collect(),
     }
 }

@@ -6,11 +6,18 @@ use souk_bindings::boundary::Boundaries;
 use souk_bindings::budget::{ApplicationBudget, Budget};
 use souk_bindings::http_client::{Clients, InternalDispatch};
 use souk_bindings::outbound::{AllowedHosts, Dialer};
+use souk_bindings::trace::Redaction;
 use souk_bindings::{Grants, files, key_value, postgres, sqlite, variables};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, Component, Diagnostic};
 use souk_nats::Nats;
 use std::sync::Arc;
+
+/// The values of the application's secret variables, wherever they go.
+fn redaction(application: &Application) -> Redaction {
+    let values = application.components.values().flat_map(|component| component.variables.values());
+    Redaction::of(values.filter(|value| value.is_secret()).map(|value| value.expose()))
+}
 
 /// What components share.
 #[derive(Clone)]
@@ -111,6 +118,7 @@ impl Shared {
             outbound: self.outbound.grant(&allowed),
             budget: self.budget.clone(),
             boundaries,
+            traced_values: component.traces_arguments.then(|| Arc::new(redaction(application))),
             ..Grants::nothing(name, limits, http)
         })
     }

@@ -1,10 +1,11 @@
 //! Components that nothing leads to: not loaded at the start, and loaded when `souk call` names them.
 
 use super::App;
+use super::compile::compile;
 use super::error::StartError;
 use super::migrations;
-use super::stand_ins;
-use super::start::{Wiring, compile, swept};
+use super::start::swept;
+use super::wiring::Wiring;
 use souk_links::remote::Remote;
 use souk_manifest::ManifestErrors;
 use souk_runtime::Pool;
@@ -44,22 +45,9 @@ impl App {
         let (codes, mut mistakes) = compile(&self.engine, &part, &BTreeMap::new(), &|_| {}).await?;
         let mut shared = self.shared.clone();
         mistakes.extend(shared.open(&part, &self.state, self.remote.as_ref().map(Remote::nats)).await);
-        let mut wiring = Wiring {
-            engine: self.engine.wasmtime(),
-            application: &self.application,
-            shared: &shared,
-            fairness: self.fairness.clone(),
-            state: &self.state,
-            queue: self.queue.as_ref(),
-            remote: self.remote.as_ref(),
-            codes,
-            pools: known,
-            ids: BTreeMap::new(),
-            stand_ins: stand_ins::answers(&self.application.stand_ins),
-            expected: Vec::new(),
-            tried: BTreeSet::new(),
-            mistakes,
-        };
+        let mut wiring = Wiring::new(self.surroundings(&shared), codes);
+        wiring.pools = known;
+        wiring.mistakes = mistakes;
         let loaded = wiring.pool(component);
         ManifestErrors::check(wiring.mistakes)?;
         migrations::run(&part, shared.databases()).await?;

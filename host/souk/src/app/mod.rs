@@ -3,6 +3,7 @@
 //! Start-up is all or nothing: [`App::start`] checks everything that can be checked before the first request, and an
 //! error names the component and what would fix it. Nothing is served by halves.
 
+mod compile;
 pub(crate) mod deploy;
 mod dispatch;
 mod error;
@@ -22,6 +23,7 @@ mod seed;
 mod stand_ins;
 mod start;
 mod summary;
+mod wiring;
 
 use async_nats::SubscribeError;
 use grants::Shared;
@@ -45,7 +47,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use wiring::Surroundings;
 
+pub(crate) use compile::FIXED_LIMITS as COMPILE_LIMITS;
 pub use error::StartError;
 pub use example_data::{add as add_examples, remove as remove_examples};
 pub use handler::{Entry, Handler};
@@ -113,6 +117,19 @@ impl App {
         let routing = self.routing();
         let middleware = routing.middleware.get(component).map_or(&[][..], Vec::as_slice);
         handler::entry(&self.handlers, middleware, component)
+    }
+
+    /// What a component that comes later is wired with; what it may reach is in `shared`.
+    fn surroundings<'a>(&'a self, shared: &'a Shared) -> Surroundings<'a> {
+        Surroundings {
+            engine: self.engine.wasmtime(),
+            application: &self.application,
+            shared,
+            fairness: &self.fairness,
+            state: &self.state,
+            queue: self.queue.as_ref(),
+            remote: self.remote.as_ref(),
+        }
     }
 
     /// Which request goes where, now.

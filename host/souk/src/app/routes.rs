@@ -3,8 +3,10 @@
 use super::handler::{self, Entry, Handler};
 use crate::spin_headers::RouteHeaders;
 use souk_bindings::boundary::{Boundaries, Boundary};
-use souk_manifest::{Application, Route, Router, StaticResponse, StaticRoute};
+use souk_manifest::{Application, Diagnostic, Route, Router, StaticResponse, StaticRoute};
+use souk_runtime::Exported;
 use std::collections::BTreeMap;
+use wasmtime::component::Component;
 
 /// A public route.
 pub struct PublicRoute {
@@ -79,4 +81,45 @@ fn router(
         (folder.pattern.clone(), PublicRoute { answer: Answer::Files(place), headers, reserved: false, boundary })
     });
     Router::new(components.chain(fixed).chain(files))
+}
+
+/// Checks that every component of this host that has a route, or is middleware of one, handles HTTP. Returns the routes
+/// of those that do not.
+#[must_use]
+pub(super) fn check_routes(
+    engine: &wasmtime::Engine,
+    application: &Application,
+    routes: &[Route],
+    codes: &BTreeMap<String, Component>,
+) -> Vec<Diagnostic> {
+    let mut mistakes = Vec::new();
+    for route in routes {
+        for (component, what) in
+            route.middleware.iter().map(|name| (name, "is middleware")).chain([(&route.component, "has a route")])
+        {
+            let Some(exported) = codes.get(component).map(|code| Exported::of(engine, code)) else { continue };
+            if !exported.http() {
+                let (message, fix) = not_a_handler(what, &exported);
+                mistakes.push(application.mistake_at(route.line, component, message, fix));
+            }
+        }
+    }
+    mistakes
+}
+
+/// What is wrong with a component that requests come to and that exports no HTTP handler, and what would fix it.
+fn not_a_handler(what: &str, exported: &Exported) -> (String, String) {
+    let mut interfaces: Vec<&str> = exported.functions.iter().map(|f| f.interface.as_str()).collect();
+    interfaces.dedup();
+    let offers = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
+    let has = |prefix: &str| interfaces.iter().any(|interface| interface.starts_with(prefix));
+    let fix = if has("wasi:http/") || has("fermyon:spin/inbound-http") {
+        "build it with an SDK for a newer version of that interface: for Rust spin-sdk 5, 6 or 7"
+    } else if has("wasi:cli/run") {
+        "it is a program, which runs once: make it an HTTP handler, with an SDK or the crate wstd"
+    } else {
+        "take it away from the trigger, or make the component an HTTP handler"
+    };
+    let message = format!("{what} but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2");
+    (format!("{message}; it exports {offers}"), fix.to_owned())
 }

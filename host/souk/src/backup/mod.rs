@@ -101,7 +101,7 @@ fn placed(application: &Application) -> BTreeMap<String, Option<PathBuf>> {
     let stores = application.key_value_places.iter().map(|(label, place)| {
         let path = match place {
             KeyValuePlace::File(path) => Some(path.clone()),
-            KeyValuePlace::Nats { .. } | KeyValuePlace::Redis(_) => None,
+            KeyValuePlace::Nats { .. } | KeyValuePlace::Redis(_) | KeyValuePlace::Mongo { .. } => None,
         };
         (format!("key_value/{label}.db"), path)
     });
@@ -120,6 +120,9 @@ fn elsewhere(application: &Application) -> Vec<String> {
         match place {
             KeyValuePlace::Nats { .. } => all.insert(format!("the key-value store `{label}`: NATS")),
             KeyValuePlace::Redis(url) => all.insert(format!("the key-value store `{label}`: {url}")),
+            KeyValuePlace::Mongo { url, collection } => {
+                all.insert(format!("the key-value store `{label}`: {url}, collection {collection}"))
+            }
             KeyValuePlace::File(_) => false,
         };
     }

@@ -123,7 +123,8 @@ fn waterfall(trace: &TraceTree) -> String {
         let from = start(span) - begins;
         let bar = bar(from, span.duration_ms, ends - begins);
         let name = format!("{}{}", "  ".repeat(depth), printable(&span.name));
-        let error = span.error.as_deref().map(|error| format!("  FAILED: {}", first_line(error))).unwrap_or_default();
+        let why = span.detail.as_deref().or(span.error.as_deref());
+        let error = why.map(|why| format!("  FAILED: {}", first_line(why))).unwrap_or_default();
         let duration = span.duration_ms;
         let _ = writeln!(text, "{from:>9.2} {duration:>9.2} ms |{bar}| {name} ({}){error}", span.component);
         for (key, value) in &span.attributes {
@@ -184,6 +185,7 @@ mod tests {
             duration_ms,
             status: "ok".to_owned(),
             error: None,
+            detail: None,
             attributes: BTreeMap::new(),
         }
     }

@@ -12,6 +12,7 @@ use crate::app::{App, Progress, Seeds};
 use crate::fetch::{self, Wanted};
 use crate::http::{Edge, Tls, TlsError};
 use crate::metrics::Metrics;
+use crate::otlp::{self, Export};
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Format, Log};
 use crate::{descriptors, machine};
@@ -178,7 +179,9 @@ impl Up {
         let socket = serve::bind_socket(&state::control_socket(state.path()))?;
         let tokens = Tokens::load(state.admin()).map_err(|e| anyhow::anyhow!("{e}\n  fix: {}", e.fix()))?;
         let quiet = self.quiet;
-        let tracer = telemetry::tracer(listener.is_some())?;
+        let export = otlp::Config::read(&application.name, &application.version)?;
+        let exported = export.as_ref().is_some_and(otlp::Config::has_traces);
+        let tracer = telemetry::tracer(listener.is_some() || exported)?;
         let app = App::start(application, &state, tracer, move |progress| {
             if !quiet {
                 show(&progress);
@@ -198,9 +201,11 @@ impl Up {
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let readiness = Readiness::start(&app, &state, shutdown.clone());
+        let metrics = Arc::new(Metrics::start(&app, &readiness, log.losses()));
+        let export = export.map(|config| Export::start(config, app.boundaries().tracer(), &metrics)).transpose()?;
         let admin = Arc::new(Admin {
             app: app.clone(),
-            metrics: Metrics::start(&app, &readiness, log.losses()),
+            metrics,
             readiness: readiness.clone(),
             tokens,
             sessions: Sessions::default(),
@@ -255,6 +260,9 @@ impl Up {
         }
         for ending in [deliveries, bridge, channels].into_iter().flatten() {
             ending.await?;
+        }
+        if let Some(export) = export {
+            export.finish().await;
         }
         stop.cancel();
         let _ = std::fs::remove_file(state::control_socket(state.path()));

@@ -7,11 +7,14 @@
 mod state;
 
 use crate::app::App;
+use crate::otlp::Losses;
 use crate::readiness::Readiness;
 use crate::telemetry::LogLosses;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
 use souk_links::durable::Stats;
+use state::Lost;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,6 +34,7 @@ pub struct Metrics {
     app: Arc<App>,
     readiness: Arc<Readiness>,
     losses: LogLosses,
+    export_losses: Losses,
     messages: Arc<Mutex<Option<Stats>>>,
     _asker: AbortOnDropHandle<()>,
 }
@@ -44,6 +48,7 @@ impl Metrics {
             app: app.clone(),
             readiness: readiness.clone(),
             losses,
+            export_losses: Losses::default(),
             messages,
             _asker: AbortOnDropHandle::new(asker),
         }
@@ -54,15 +59,28 @@ impl Metrics {
         *self.messages.lock()
     }
 
+    /// Where it is counted how many spans a collector did not get.
+    pub(crate) fn export_losses(&self) -> &Losses {
+        &self.export_losses
+    }
+
     /// The text.
     ///
     /// # Errors
     /// When two measures have one name, which is a mistake in the host.
     pub fn text(&self) -> Result<String, prometheus::Error> {
-        let messages = self.messages();
+        TextEncoder::new().encode_to_string(&self.gather()?)
+    }
+
+    /// Everything as it is now.
+    ///
+    /// # Errors
+    /// As [`Metrics::text`].
+    pub(crate) fn gather(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
         let mut families = self.app.boundaries().registry().map(prometheus::Registry::gather).unwrap_or_default();
-        families.extend(state::gather(&self.app, &self.readiness, messages, self.losses.lines())?);
-        TextEncoder::new().encode_to_string(&families)
+        let lost = Lost { lines: self.losses.lines(), spans: self.export_losses.spans() };
+        families.extend(state::gather(&self.app, &self.readiness, self.messages(), lost)?);
+        Ok(families)
     }
 }
 

@@ -36,17 +36,30 @@ impl Measures {
     }
 }
 
+/// What could not be told.
+pub(super) struct Lost {
+    /// Lines of the log.
+    pub(super) lines: u64,
+    /// Spans, to a collector.
+    pub(super) spans: u64,
+}
+
 /// Everything.
 pub(super) fn gather(
     app: &App,
     readiness: &Readiness,
     messages: Option<Stats>,
-    lost_lines: u64,
+    lost: Lost,
 ) -> Result<Vec<MetricFamily>, Error> {
     let measures = Measures(Registry::new());
     measures.one("souk_ready", "Whether this host can serve its routes.", flag(readiness.is_ready()))?;
     measures.one("souk_draining", "Whether this host is about to stop.", flag(readiness.is_draining()))?;
-    measures.one("souk_log_lost_lines_total", "Lines of the log that stderr was too slow for.", count(lost_lines))?;
+    measures.one("souk_log_lost_lines_total", "Lines of the log that stderr was too slow for.", count(lost.lines))?;
+    if app.boundaries().tracer().is_on() {
+        let (kept, sent) = (app.boundaries().tracer().lost(), lost.spans);
+        measures.one("souk_traces_lost_spans_total", "Spans that their trace had no room for.", count(kept))?;
+        measures.one("souk_export_lost_spans_total", "Spans that a collector did not get.", count(sent))?;
+    }
     components(&measures, app)?;
     databases(&measures, app)?;
     if let Some(stats) = messages {

@@ -96,7 +96,7 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
     }
     for label in &component.key_value_stores {
         match application.key_value_places.get(label) {
-            Some(KeyValuePlace::Nats { .. } | KeyValuePlace::Redis(_)) => {
+            Some(KeyValuePlace::Nats { .. } | KeyValuePlace::Redis(_) | KeyValuePlace::Mongo { .. }) => {
                 let what = format!("the server of the key-value store `{label}`");
                 needs.add(name, what, || Kind::Store(label.clone()));
             }

@@ -6,7 +6,7 @@
 //! | `Nats-Msg-Id` | by which the stream knows one that is sent twice |
 //! | `Souk-Caller` | the component whose call it is |
 //! | `Souk-Trace`, `Souk-Hops` | of that call |
-//! | `traceparent` | the place of that call in its trace, where it has one |
+//! | `traceparent`, `tracestate` | the place of that call in its trace, where it has one |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
 //! | `Souk-Due` | when it is delivered first, of one that was told to wait, in milliseconds since 1970 |
 //! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
@@ -24,6 +24,7 @@ use souk_manifest::subject::{self, Subjects};
 const CALLER: &str = "Souk-Caller";
 const TRACE: &str = "Souk-Trace";
 const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 const HOPS: &str = "Souk-Hops";
 const STORED: &str = "Souk-Stored";
 const DUE: &str = "Souk-Due";
@@ -81,7 +82,10 @@ impl Stored {
             },
             caller: text(CALLER).unwrap_or_default(),
             trace: text(TRACE).unwrap_or_default(),
-            traceparent: text(TRACEPARENT),
+            traceparent: text(TRACEPARENT).map(|parent| match text(TRACESTATE) {
+                Some(state) => format!("{parent} {state}"),
+                None => parent,
+            }),
             hops: number(headers, HOPS),
             stored: number(headers, STORED),
             due: headers.get(DUE).and_then(|due| due.as_str().parse().ok()),
@@ -103,8 +107,12 @@ impl Stored {
         add(NATS_MESSAGE_ID, message_id);
         add(HeaderName::from_static(CALLER), &self.caller);
         add(HeaderName::from_static(TRACE), &self.trace);
-        if let Some(traceparent) = &self.traceparent {
-            add(HeaderName::from_static(TRACEPARENT), traceparent);
+        if let Some(carried) = &self.traceparent {
+            let (parent, state) = carried.split_once(' ').unwrap_or((carried, ""));
+            add(HeaderName::from_static(TRACEPARENT), parent);
+            if !state.is_empty() {
+                add(HeaderName::from_static(TRACESTATE), state);
+            }
         }
         add(HeaderName::from_static(HOPS), &self.hops.to_string());
         add(HeaderName::from_static(STORED), &self.stored.to_string());
@@ -168,7 +176,7 @@ mod tests {
             key: key.clone(),
             caller: "webhook".into(),
             trace: "t-1".into(),
-            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=1".to_owned()),
             hops: 3,
             due: Some(7),
             arguments: r#"{"n":1}"#.to_owned(),

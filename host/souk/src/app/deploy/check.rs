@@ -5,15 +5,15 @@
 
 use super::super::App;
 use super::super::migrations;
-use super::super::stand_ins;
-use super::super::start::{Wiring, check_routes};
+use super::super::routes::check_routes;
+use super::super::wiring::Wiring;
 use souk_codec::FunctionCodec;
 use souk_codec::signature::signature;
 use souk_links::durable::operator::{self, Event};
 use souk_links::{Import, Target};
 use souk_manifest::{Component as Declared, Diagnostic};
 use souk_runtime::{Compiled, Exported, Pool, is_host_interface};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::component::Component;
 
@@ -52,22 +52,9 @@ impl App {
 
     /// Links a version to what it depends on, as a start does.
     pub(super) fn link_version(&self, declared: &Declared, code: Component) -> (Option<Compiled>, Vec<Diagnostic>) {
-        let mut wiring = Wiring {
-            engine: self.engine.wasmtime(),
-            application: &self.application,
-            shared: &self.shared,
-            fairness: self.fairness.clone(),
-            state: &self.state,
-            queue: self.queue.as_ref(),
-            remote: self.remote.as_ref(),
-            codes: BTreeMap::from([(declared.name.clone(), code)]),
-            pools: self.pools.iter().map(|(name, pool)| (name.clone(), pool.clone())).collect(),
-            ids: BTreeMap::new(),
-            stand_ins: stand_ins::answers(&self.application.stand_ins),
-            expected: Vec::new(),
-            tried: BTreeSet::new(),
-            mistakes: Vec::new(),
-        };
+        let codes = BTreeMap::from([(declared.name.clone(), code)]);
+        let mut wiring = Wiring::new(self.surroundings(&self.shared), codes);
+        wiring.pools.clone_from(&self.pools);
         let compiled = wiring.linked(&declared.name);
         (compiled, wiring.mistakes)
     }

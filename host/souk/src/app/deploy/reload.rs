@@ -6,8 +6,7 @@
 //! wires together; what of it has changed is named, and waits for a restart. Nothing is applied when one part is wrong.
 
 use super::super::App;
-use super::super::routes::Routing;
-use super::super::start::check_routes;
+use super::super::routes::{Routing, check_routes};
 use super::{DeployError, drained};
 use serde::{Deserialize, Serialize};
 use souk_manifest::{Application, Component as Declared, Diagnostic, ManifestErrors};
@@ -39,7 +38,7 @@ fn text(part: &impl Debug) -> String {
 /// The keys of a component that have changed and are read by a start alone.
 fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
     let differ = |a: &dyn Debug, b: &dyn Debug| text(&a) != text(&b);
-    let all: [(&str, &dyn Debug, &dyn Debug); 16] = [
+    let all: [(&str, &dyn Debug, &dyn Debug); 17] = [
         ("source", &old.source, &new.source),
         ("files", &old.files, &new.files),
         ("key_value_stores", &old.key_value_stores, &new.key_value_stores),
@@ -50,6 +49,7 @@ fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
         ("idempotent", &old.idempotent, &new.idempotent),
         ("nest", &old.nest, &new.nest),
         ("readiness", &old.ignored_for_readiness, &new.ignored_for_readiness),
+        ("trace_arguments", &old.traces_arguments, &new.traces_arguments),
         ("migrations", &old.migrations, &new.migrations),
         ("retired", &old.retired, &new.retired),
         ("seed", &old.seed, &new.seed),

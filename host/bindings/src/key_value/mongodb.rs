@@ -1,0 +1,332 @@
+//! A key-value store in a collection of MongoDB, shared by all hosts that use it.
+//!
+//! A key is a document, `{ _id: KEY, value: BINARY, version: BINARY }`. The version is 16 random bytes that each write
+//! draws, so a value that was deleted and made again is not taken for the one before. Compare-and-swap is one update
+//! of the document that has the expected version, or one insertion where there must be none; increment is a
+//! compare-and-swap that is tried again until it is the first. Nothing needs a transaction, which a server that is no
+//! member of a set does not have.
+//!
+//! A write is acknowledged once most members of the set have it on disk, and a read asks the primary for what most of
+//! them have: what was read is not taken back by an election. Where the set allows it the driver sends a write that got
+//! no answer again, by a number that the servers know it by.
+//!
+//! That asks one thing of the server, which MongoDB promises: an update of one document compares and writes at once.
+//! FerretDB 1 with SQLite does not.
+//!
+//! Documents of another shape are somebody else's: they are refused and never written over by a swap. A store belongs
+//! into a collection of its own.
+
+use super::conflicts::Conflicts;
+use super::error::StoreError;
+use super::types::{
+    KEYS_PAGE, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Page, SERVER_TIMEOUT, Swap, Version, Versioned, add,
+};
+use anyhow::Context as _;
+use futures::TryStreamExt as _;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, doc};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{Client, Database};
+use souk_manifest::MongoUrl;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the key-value store in MongoDB.
+    pub(crate) const FIXED_LIMITS = "key-value: MongoDB";
+
+    /// How long it may take to connect, and to find a server that takes writes.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+    /// The most connections of one store.
+    const MAX_CONNECTIONS: u32 = 32, "connections";
+    /// The most bytes of values in one command of a batch: a command is a document, of which servers take 16 MiB.
+    const MAX_COMMAND_BYTES: usize = 4 << 20, bytes;
+}
+
+/// Another document has the key.
+const DUPLICATE_KEY: i32 = 11000;
+/// The server's disk, or the room that a hosted server grants, is full.
+const FULL: [i32; 2] = [14031, 8000];
+
+/// A store in a collection.
+pub(super) struct Collection {
+    label: Arc<str>,
+    database: Database,
+    documents: mongodb::Collection<Document>,
+    /// Increments of this host queue here, so that only hosts compete, and no increment starves.
+    turns: AsyncMutex<()>,
+}
+
+impl Collection {
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or refuses; the message has no password.
+    pub(super) async fn open(url: &MongoUrl, collection: &str, label: &str) -> anyhow::Result<Self> {
+        let database = connect(url).await?;
+        let documents = database.collection(collection);
+        let store = Collection { label: label.into(), database, documents, turns: AsyncMutex::default() };
+        // A server that is not there, or wants a password, says so now; what is no store, too.
+        let any = timeout(SERVER_TIMEOUT, store.documents.find_one(doc! {})).await.context("no answer")??;
+        if let Some(any) = any {
+            let key = any.get_str("_id").is_ok();
+            anyhow::ensure!(
+                key && parts(any).is_some(),
+                "collection {collection} has documents that no store has written; name another `collection`"
+            );
+        }
+        Ok(store)
+    }
+
+    /// The value of `key` and its version.
+    pub(super) async fn get_versioned(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        let found = self.within(self.documents.find_one(doc! { "_id": key })).await?;
+        let Some((value, version)) = found.map(|found| self.parts(found)).transpose()? else { return Ok(None) };
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(StoreError::ValueTooLarge { size: value.len(), most: MAX_VALUE_BYTES });
+        }
+        Ok(Some((value, version)))
+    }
+
+    /// The version of `key` alone.
+    pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, StoreError> {
+        let find = self.documents.find_one(doc! { "_id": key }).projection(doc! { "version": 1 });
+        let Some(found) = self.within(find).await? else { return Ok(None) };
+        found.get("version").and_then(version).map(Some).ok_or_else(|| self.foreign())
+    }
+
+    /// The values of `keys`, in their order.
+    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let distinct: BTreeSet<&String> = keys.iter().collect();
+        let filter = doc! { "_id": { "$in": distinct.into_iter().collect::<Vec<_>>() } };
+        let work = async {
+            let mut found = BTreeMap::new();
+            let mut bytes = 0;
+            let mut cursor = self.documents.find(filter).await?;
+            while let Some(document) = cursor.try_next().await? {
+                let key = document.get_str("_id").unwrap_or_default().to_owned();
+                let Some((value, _)) = parts(document) else { return Ok(Err(self.foreign())) };
+                bytes += value.len();
+                if bytes > MAX_BATCH_BYTES {
+                    return Ok(Err(StoreError::BatchTooLarge));
+                }
+                found.insert(key, value);
+            }
+            Ok(Ok(found))
+        };
+        let found = self.within(work).await??;
+        // A key that is asked for twice counts twice.
+        if keys.iter().filter_map(|key| found.get(key)).map(Vec::len).sum::<usize>() > MAX_BATCH_BYTES {
+            return Err(StoreError::BatchTooLarge);
+        }
+        Ok(keys.into_iter().map(|key| (key.clone(), found.get(&key).cloned())).collect())
+    }
+
+    /// Sets all `entries`, one after the other: an error may come after some of them.
+    pub(super) async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        let entries: BTreeMap<String, Vec<u8>> = entries.into_iter().collect();
+        let (mut updates, mut bytes) = (Vec::new(), 0);
+        for (key, value) in entries {
+            if bytes + value.len() > MAX_COMMAND_BYTES && !updates.is_empty() {
+                self.update(std::mem::take(&mut updates)).await?;
+                bytes = 0;
+            }
+            bytes += value.len();
+            let replacement = doc! { "_id": &key, "value": binary(value), "version": self.draw()?.1 };
+            updates.push(doc! { "q": { "_id": key }, "u": replacement, "upsert": true });
+        }
+        if updates.is_empty() { Ok(()) } else { self.update(updates).await }
+    }
+
+    /// Sends `updates` as one command. Of two insertions of one key the server may refuse one, which is then an update.
+    async fn update(&self, mut updates: Vec<Document>) -> Result<(), StoreError> {
+        let mut conflicts = Conflicts::default();
+        loop {
+            let command = doc! {
+                "update": self.documents.name(),
+                "updates": &updates,
+                "ordered": false,
+                // What a client is set to does not count for a command that it is given whole.
+                "writeConcern": {
+                    "w": "majority",
+                    "j": true,
+                    "wtimeout": i64::try_from(SERVER_TIMEOUT.as_millis()).unwrap_or(i64::MAX),
+                },
+            };
+            let answer = self.within(async { self.database.run_command(command).await }).await?;
+            if let Ok(unsure) = answer.get_document("writeConcernError") {
+                return Err(self.unavailable(unsure.get_str("errmsg").unwrap_or("writeConcernError")));
+            }
+            let Ok(refused) = answer.get_array("writeErrors") else { return Ok(()) };
+            let refused: Vec<&Document> = refused.iter().filter_map(Bson::as_document).collect();
+            if refused.is_empty() {
+                return Ok(());
+            }
+            let mut again = Vec::new();
+            for error in refused {
+                let code = error.get_i32("code").unwrap_or_default();
+                let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
+                match index.and_then(|index| updates.get(index)).filter(|_| code == DUPLICATE_KEY) {
+                    Some(update) => again.push(update.clone()),
+                    None => return Err(self.refused(code, error.get_str("errmsg").unwrap_or("a write error"))),
+                }
+            }
+            updates = again;
+            conflicts.again(&self.label).await?;
+        }
+    }
+
+    /// Deletes `keys`, one after the other; one that is not there is no error.
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.within(self.documents.delete_many(doc! { "_id": { "$in": keys } })).await.map(drop)
+    }
+
+    /// Adds `delta` to the number under `key`, and returns the sum.
+    pub(super) async fn increment(&self, key: &str, delta: i64) -> Result<i64, StoreError> {
+        let _turn = self.turns.lock().await;
+        let mut conflicts = Conflicts::default();
+        loop {
+            let (number, expected) = self.get_versioned(key).await?.unzip();
+            let sum = add(number, delta)?;
+            match self.swap(key, expected, sum.to_le_bytes().to_vec()).await? {
+                Swap::Done => return Ok(sum),
+                Swap::Stale(_) => conflicts.again(&self.label).await?,
+            }
+        }
+    }
+
+    /// Sets `key` to `value` if its version is still `expected` (`None`: if there is still no such key).
+    pub(super) async fn swap(&self, key: &str, expected: Option<Version>, value: Vec<u8>) -> Result<Swap, StoreError> {
+        let (_, drawn) = self.draw()?;
+        let done = match expected {
+            Some(Version(expected)) => {
+                let expected = binary(expected.to_be_bytes().to_vec());
+                let change = doc! { "$set": { "value": binary(value), "version": drawn } };
+                let update = self.documents.update_one(doc! { "_id": key, "version": expected }, change);
+                self.within(update).await?.matched_count > 0
+            }
+            None => {
+                let insert = self.documents.insert_one(doc! { "_id": key, "value": binary(value), "version": drawn });
+                let inserted = async {
+                    match insert.await {
+                        Err(error) if code(&error) == Some(DUPLICATE_KEY) => Ok(false),
+                        done => done.map(|_| true),
+                    }
+                };
+                self.within(inserted).await?
+            }
+        };
+        Ok(if done { Swap::Done } else { Swap::Stale(self.version(key).await?) })
+    }
+
+    /// A page of keys in their order, those after `from`.
+    pub(super) async fn keys(&self, from: Option<&str>) -> Result<Page, StoreError> {
+        let filter = from.map_or_else(Document::new, |from| doc! { "_id": { "$gt": from } });
+        let most = i64::try_from(KEYS_PAGE).unwrap_or(i64::MAX);
+        let work = async {
+            let find = self.documents.find(filter).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
+            let documents: Vec<Document> = find.limit(most).await?.try_collect().await?;
+            Ok(documents)
+        };
+        let found = self.within(work).await?;
+        let next = match found.last() {
+            Some(last) if found.len() == KEYS_PAGE => Some(last.get_str("_id").map_err(|_| self.foreign())?.to_owned()),
+            _ => None,
+        };
+        // Longer ones no guest could name.
+        let keys = found.iter().filter_map(|document| document.get_str("_id").ok());
+        Ok(Page { keys: keys.filter(|key| key.len() <= MAX_KEY_BYTES).map(str::to_owned).collect(), next })
+    }
+
+    /// The version of a write.
+    fn draw(&self) -> Result<(Version, Bson), StoreError> {
+        let mut bytes = [0; 16];
+        souk_manifest::clock::fill_random(&mut bytes).map_err(|error| self.unavailable(&error.to_string()))?;
+        Ok((Version(u128::from_be_bytes(bytes)), binary(bytes.to_vec())))
+    }
+
+    /// Does `work` within the time that an operation has.
+    async fn within<T>(&self, work: impl IntoFuture<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        match timeout(SERVER_TIMEOUT, work.into_future()).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(match code(&error) {
+                Some(code) => self.refused(code, &error.to_string()),
+                None => self.unavailable(&error.to_string()),
+            }),
+            Err(_) => Err(self.unavailable(&format!("no answer within {SERVER_TIMEOUT:?}"))),
+        }
+    }
+
+    fn refused(&self, code: i32, said: &str) -> StoreError {
+        if FULL.contains(&code) { StoreError::Full } else { self.unavailable(said) }
+    }
+
+    fn unavailable(&self, cause: &str) -> StoreError {
+        StoreError::Server { label: self.label.clone(), cause: cause.to_owned() }
+    }
+
+    fn parts(&self, document: Document) -> Result<Versioned, StoreError> {
+        parts(document).ok_or_else(|| self.foreign())
+    }
+
+    fn foreign(&self) -> StoreError {
+        self.unavailable("the collection has a document of another shape, which no store has written")
+    }
+}
+
+/// A client whose writes are kept and whose reads see them, and the database that the URL names.
+async fn connect(url: &MongoUrl) -> anyhow::Result<Database> {
+    // What the parser says may repeat what it could not read.
+    let mut options = ClientOptions::parse(url.expose()).await.map_err(|error| match *error.kind {
+        ErrorKind::InvalidTlsConfig { message, .. } => anyhow::anyhow!(message),
+        _ => anyhow::anyhow!("its `url` has an option that the driver does not know, or a value that it does not take"),
+    })?;
+    options.app_name.get_or_insert_with(|| "souk".to_owned());
+    options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+    options.server_selection_timeout.get_or_insert(CONNECT_TIMEOUT);
+    options.max_pool_size.get_or_insert(MAX_CONNECTIONS);
+    let write = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(SERVER_TIMEOUT).build();
+    options.write_concern = Some(write);
+    options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    Ok(Client::with_options(options)?.database(url.database()))
+}
+
+fn binary(bytes: Vec<u8>) -> Bson {
+    Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
+}
+
+/// What a document of a store holds.
+fn parts(mut document: Document) -> Option<Versioned> {
+    let version = document.get("version").and_then(version)?;
+    match document.remove("value") {
+        Some(Bson::Binary(value)) => Some((value.bytes, version)),
+        _ => None,
+    }
+}
+
+fn version(bson: &Bson) -> Option<Version> {
+    match bson {
+        Bson::Binary(binary) => binary.bytes.as_slice().try_into().ok().map(u128::from_be_bytes).map(Version),
+        _ => None,
+    }
+}
+
+/// What the server calls the error.
+fn code(error: &Error) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        ErrorKind::Command(error) => Some(error.code),
+        _ => None,
+    }
+}

@@ -1,0 +1,48 @@
+//! What no trace has, whoever may see it: values of secret variables.
+
+/// What stands in place of a secret value.
+const HIDDEN: &str = "***";
+
+/// The values that are left out of texts.
+///
+/// It has no `Debug`, because it holds secrets.
+#[derive(Default)]
+pub struct Redaction(Vec<String>);
+
+impl Redaction {
+    /// Leaves out `secrets`, as they are and as JSON writes them.
+    pub fn of<'s>(secrets: impl Iterator<Item = &'s str>) -> Self {
+        let mut hidden: Vec<String> = Vec::new();
+        for secret in secrets.filter(|secret| !secret.is_empty()) {
+            let escaped = serde_json::Value::from(secret).to_string();
+            // Without its quotes.
+            let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default();
+            hidden.extend([secret.to_owned(), escaped.to_owned()]);
+        }
+        // The longest first: one may be the beginning of another.
+        hidden.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        hidden.dedup();
+        Redaction(hidden)
+    }
+
+    /// `text` without them.
+    pub fn apply(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| match text.contains(secret) {
+            true => text.replace(secret, HIDDEN),
+            false => text,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_left_out_as_it_is_and_as_json_writes_it() {
+        let redaction = Redaction::of(["sk_1", "sk_12", "a\"b\n", ""].into_iter());
+        let json = serde_json::json!({ "key": "sk_12", "other": "xa\"b\ny", "id": 7 }).to_string();
+        assert_eq!(redaction.apply(&json), r#"{"id":7,"key":"***","other":"x***y"}"#);
+        assert_eq!(redaction.apply("sk_1 a\"b\n"), "*** ***");
+    }
+}

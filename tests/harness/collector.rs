@@ -1,0 +1,157 @@
+//! A collector of OpenTelemetry's: it takes what OTLP sends over HTTP, reads it by the types of opentelemetry-proto, and
+//! keeps it. It knows nothing of the host.
+
+use super::App;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, metric};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use std::sync::{Arc, Mutex};
+use tokio::task::JoinHandle;
+
+/// The collector; it ends when it is dropped.
+pub(crate) struct Collector {
+    url: String,
+    state: Arc<Mutex<Kept>>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Kept {
+    spans: Vec<Received>,
+    /// The last metrics of each host.
+    metrics: Vec<Vec<Metric>>,
+    authorization: Option<String>,
+    /// Whether requests are refused for the moment.
+    down: bool,
+}
+
+/// A span, and the host that has sent it.
+#[derive(Clone)]
+pub(crate) struct Received {
+    pub span: Span,
+    pub service: String,
+    pub instance: String,
+}
+
+impl Received {
+    /// The text of an attribute; empty where it has none.
+    pub(crate) fn attribute(&self, key: &str) -> String {
+        attribute(&self.span.attributes, key)
+    }
+}
+
+/// The text of an attribute; empty where it has none.
+pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> String {
+    let value = attributes.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()?.value);
+    match value {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+impl Collector {
+    pub(crate) async fn start() -> Collector {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state: Arc<Mutex<Kept>> = Arc::default();
+        let router = Router::new()
+            .route("/v1/traces", post(traces))
+            .route("/v1/metrics", post(metrics))
+            .with_state(Arc::clone(&state));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Collector { url, state, server }
+    }
+
+    /// The application, whose hosts export to this collector.
+    pub(crate) fn of(&self, app: App) -> App {
+        app.environment("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url)
+            .environment("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20collector")
+            .environment("OTEL_BSP_SCHEDULE_DELAY", "20")
+    }
+
+    /// All spans so far.
+    pub(crate) fn spans(&self) -> Vec<Received> {
+        self.state.lock().unwrap().spans.clone()
+    }
+
+    /// What `authorization` the last request had.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        self.state.lock().unwrap().authorization.clone()
+    }
+
+    /// Lets it refuse everything, or take it again.
+    pub(crate) fn refuse(&self, down: bool) {
+        self.state.lock().unwrap().down = down;
+    }
+
+    /// How often something was measured by the histogram of this name, by the last metrics that came.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let kept = self.state.lock().unwrap();
+        let last = kept.metrics.last().expect("metrics");
+        let found = last.iter().find(|metric| metric.name == name);
+        match found.and_then(|metric| metric.data.as_ref()) {
+            Some(metric::Data::Histogram(histogram)) => histogram.data_points.iter().map(|point| point.count).sum(),
+            Some(other) => panic!("{name} is {other:?}"),
+            None => 0,
+        }
+    }
+
+    /// How often metrics came.
+    pub(crate) fn metrics(&self) -> usize {
+        self.state.lock().unwrap().metrics.len()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn seen(state: &Mutex<Kept>, headers: &HeaderMap) -> Result<(), StatusCode> {
+    assert_eq!(headers["content-type"], "application/x-protobuf");
+    let mut kept = state.lock().unwrap();
+    kept.authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    if kept.down { Err(StatusCode::BAD_REQUEST) } else { Ok(()) }
+}
+
+async fn traces(
+    State(state): State<Arc<Mutex<Kept>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<&'static str, StatusCode> {
+    seen(&state, &headers)?;
+    let request = ExportTraceServiceRequest::decode(body).expect("a request of OTLP");
+    for of_resource in request.resource_spans {
+        let attributes = of_resource.resource.expect("a resource").attributes;
+        let (service, instance) =
+            (attribute(&attributes, "service.name"), attribute(&attributes, "service.instance.id"));
+        let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        let received = spans.map(|span| Received { span, service: service.clone(), instance: instance.clone() });
+        state.lock().unwrap().spans.extend(received);
+    }
+    Ok("")
+}
+
+async fn metrics(
+    State(state): State<Arc<Mutex<Kept>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<&'static str, StatusCode> {
+    seen(&state, &headers)?;
+    let request = ExportMetricsServiceRequest::decode(body).expect("a request of OTLP");
+    let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+    let all = scopes.flat_map(|scope| scope.metrics).collect();
+    state.lock().unwrap().metrics.push(all);
+    Ok("")
+}
