@@ -21,6 +21,8 @@ pub mod nest;
 pub mod redis;
 pub mod remote;
 pub mod stand_in;
+#[cfg(test)]
+mod test_pool;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};
