@@ -20,6 +20,7 @@ mod scenarios {
     mod crashes;
     mod defects;
     mod deploy;
+    mod deploy_types;
     mod disk;
     mod durable;
     mod durable_links;

@@ -10,7 +10,6 @@ use async_nats::service::{Info, PingResponse, Stats};
 use async_nats::{HeaderMap, RequestErrorKind};
 use futures::StreamExt as _;
 use futures::future::join_all;
-use http::Method;
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -219,6 +219,11 @@ impl FunctionCodec {
         }
     }
 
+    /// How many results the function has: one or none.
+    pub fn results(&self) -> usize {
+        usize::from(self.result.is_some())
+    }
+
     fn fields(&self) -> &[Field] {
         match &self.params {
             Shape::Params(fields) => fields,

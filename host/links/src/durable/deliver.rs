@@ -11,9 +11,7 @@ use super::{file, jetstream, watch};
 use parking_lot::RwLock;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
-use souk_codec::FunctionCodec;
-use souk_codec::signature::digest;
-use souk_runtime::{Failure, Pool, Version, vital};
+use souk_runtime::{CallerType, Failure, Pool, Version, vital};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -75,9 +73,8 @@ impl Deliveries {
 struct Handler {
     key: Key,
     position: usize,
-    /// Of the function's type.
-    digest: String,
-    codec: FunctionCodec,
+    /// The function's type.
+    ty: CallerType,
 }
 
 /// The functions of one version that messages can call.
@@ -96,8 +93,8 @@ impl Handlers {
                 interface: function.interface.as_str().into(),
                 function: function.name.as_str().into(),
             };
-            let codec = FunctionCodec::of(&function.ty).ok()?.within(pool.limits().call_bytes.as_u64());
-            Some(Arc::new(Handler { key, position, digest: digest(&function.name, &function.ty), codec }))
+            let ty = CallerType::of(&function.name, &function.ty).ok()?.within(pool.limits().call_bytes.as_u64());
+            Some(Arc::new(Handler { key, position, ty }))
         });
         Handlers { version: version.id().number, all: all.collect() }
     }
@@ -210,9 +207,9 @@ impl DeliveryWorker {
         let Some(handler) = self.handler(&message.key) else {
             return DeliveryOutcome::Stranded("its function is not there".to_owned());
         };
-        let params = match handler.codec.decode_params(message.arguments.as_bytes()) {
+        let params = match handler.ty.codec().decode_params(message.arguments.as_bytes()) {
             Ok(params) => params,
-            Err(error) if message.digest.as_ref() == Some(&handler.digest) => {
+            Err(error) if message.digest.as_deref() == Some(handler.ty.digest()) => {
                 return DeliveryOutcome::DeadLetter(format!("the arguments do not fit the function: {error}"));
             }
             // Another version may take it: an older one that a rollback brings back, or the one that is being rolled out.
@@ -227,7 +224,7 @@ impl DeliveryWorker {
             span,
             ..CallContext::new(message.trace.as_str(), self.pool.call_deadline())
         };
-        match self.pool.call(handler.position, &params, context).await {
+        match self.pool.call_from(&handler.ty, handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {
                 Verdict::Done => DeliveryOutcome::Delivered,
                 Verdict::Retry(reason) => DeliveryOutcome::RetryLater { reason, uncounted: false },

@@ -38,7 +38,7 @@ fn pool(ty: &str) -> Arc<Pool> {
 
 /// The digest of the function of [`pool`].
 fn digest_of(ty: &str) -> String {
-    DeliveryWorker::of(&pool(ty)).unwrap().handlers.read().all[0].digest.clone()
+    DeliveryWorker::of(&pool(ty)).unwrap().handlers.read().all[0].ty.digest().to_owned()
 }
 
 async fn store(queue: &Queue, digest: &str, arguments: &str) -> String {

@@ -1,7 +1,7 @@
 //! Calls that were made for another type of a function than this host's: taken where this host can answer them exactly.
 //!
 //! Two versions of an application run side by side while its hosts are replaced, and a contract that only gained optional
-//! fields or cases must not stop the store meanwhile. Which callers can be served is for [`FunctionCodec::can_call`]; of
+//! fields or cases must not stop the store meanwhile. Which callers can be served is for [`FunctionCodec::can_call`](souk_codec::FunctionCodec::can_call); of
 //! which types there are callers, [`expected`] says. A host subscribes to the subjects of those types too, before it takes
 //! its first call, and every [`TYPES_INTERVAL`] to those of callers that have come since.
 //!
@@ -12,11 +12,10 @@ use super::expected;
 use super::micro;
 use super::serve::{Endpoint, Intakes, Kind};
 use super::types::CalledFunction;
-use souk_codec::FunctionCodec;
 use souk_nats::record::RecordError;
 use souk_nats::record::Records;
 use souk_nats::{Nats, NatsError, Outage};
-use souk_runtime::Pool;
+use souk_runtime::{CallerType, Pool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,10 +140,9 @@ impl Callee {
         if self.subjects.contains(&subject) {
             return Ok(());
         }
-        let codecs = (FunctionCodec::read(&caller.signature), FunctionCodec::read(&own.called.signature));
-        let (Some(codec), Some(callee)) = codecs else { return Ok(()) };
-        let codec = codec.within(self.pool.limits().call_bytes.as_u64());
-        let kind = Kind::Function { position: own.position, codec, callee: Some(callee) };
+        let Some(ty) = CallerType::read(&caller.signature) else { return Ok(()) };
+        let ty = ty.within(self.pool.limits().call_bytes.as_u64());
+        let kind = Kind::Function { position: own.position, caller: ty };
         let (pool, public) = (self.pool.clone(), own.public.clone());
         intakes.open(Endpoint { pool, kind, public, subject: subject.clone() }, &self.id).await?;
         tracing::info!(

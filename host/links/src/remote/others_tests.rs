@@ -5,6 +5,7 @@ use super::*;
 use crate::remote::{Remote, Serving, Target};
 use crate::test_pool::pool;
 use souk_bindings::call::CallContext;
+use souk_codec::FunctionCodec;
 use souk_manifest::NatsConfig;
 use souk_runtime::Failure;
 use std::sync::atomic::{AtomicUsize, Ordering};

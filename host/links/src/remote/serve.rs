@@ -22,10 +22,9 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use souk_bindings::call::CallContext;
-use souk_codec::FunctionCodec;
 use souk_manifest::subject::is_reserved;
 use souk_nats::{Nats, NatsError, Outage};
-use souk_runtime::{CallError, Failure, Pool, vital};
+use souk_runtime::{CallError, CallerType, Failure, Pool, vital};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,10 +73,8 @@ pub(super) struct Endpoint {
 pub(super) enum Kind {
     Function {
         position: usize,
-        /// Of the type that its callers are built for.
-        codec: FunctionCodec,
-        /// That of the component, where it is another.
-        callee: Option<FunctionCodec>,
+        /// The type that its callers are built for.
+        caller: CallerType,
     },
     Http,
 }
@@ -187,8 +184,8 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> (Vec<Endpoint>, Vec<Own>) {
     for function in &exported.functions {
         let Some(position) = pool.position(&function.interface, &function.name) else { continue };
         // What has handles, as WASI's own interfaces, nobody can be linked to.
-        let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
-        let codec = codec.within(pool.limits().call_bytes.as_u64());
+        let Ok(caller) = CallerType::of(&function.name, &function.ty) else { continue };
+        let caller = caller.within(pool.limits().call_bytes.as_u64());
         let (interface, name) = (&function.interface, &function.name);
         let called = CalledFunction::new(interface, name, &function.ty);
         let subject = nats.subjects().call(component, interface, name, &called.digest);
@@ -196,7 +193,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> (Vec<Endpoint>, Vec<Own>) {
         let public_name = micro::endpoint_name(interface, name, interfaces);
         let public = micro::Endpoint::function(subject.clone(), public_name, component, called.clone());
         functions.push(Own { called, position, public: public.clone() });
-        let kind = Kind::Function { position, codec, callee: None };
+        let kind = Kind::Function { position, caller };
         endpoints.push(Endpoint { pool: pool.clone(), kind, public, subject });
     }
     if exported.http() {
@@ -363,21 +360,13 @@ impl Endpoint {
             CallError::new(self.pool.component(), Failure::Mismatch, format_args!("{what}: {error}"))
         };
         match &self.kind {
-            Kind::Function { position, codec, callee } => {
-                let other = || wrong("its type", &"a value has none in the other type of the function");
+            Kind::Function { position, caller } => {
+                let codec = caller.codec();
                 let params = reservation.read(codec, &payload);
                 let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
                 reservation.drop_message(payload.len());
                 drop(payload);
-                let params = match callee {
-                    Some(callee) => callee.adopt_params(codec, params).ok_or_else(other)?,
-                    None => params,
-                };
-                let results = self.pool.call(*position, &params, context).await?;
-                let results = match callee {
-                    Some(_) => codec.adopt_results(results).ok_or_else(other)?,
-                    None => results,
-                };
+                let results = self.pool.call_from(caller, *position, &params, context).await?;
                 let results = codec.encode_results_within(most, &results);
                 let results = results.map_err(|e| wrong("the result cannot be sent", &e))?;
                 results.map(Bytes::from).ok_or_else(|| too_large(self.pool.component(), most))
