@@ -164,6 +164,8 @@ pub struct Component {
     pub migrations: Option<PathBuf>,
     /// The numbers of migrations that are not run any more, and whose files are gone.
     pub retired: Vec<i32>,
+    /// The numbers of migrations that a release without them can go on with.
+    pub additive: Vec<i32>,
     /// Example data for its database.
     pub seed: Option<Seed>,
     /// The database that its migrations are for, where the manifest says so.

@@ -14,12 +14,17 @@ struct Fixture {
     folder: tempfile::TempDir,
     url: String,
     retired: Vec<i32>,
+    additive: Vec<i32>,
 }
 
 impl Fixture {
     fn new(files: &[(&str, &str)]) -> Self {
-        let fixture =
-            Fixture { folder: tempfile::tempdir().unwrap(), url: Postgres::shared().database(), retired: Vec::new() };
+        let fixture = Fixture {
+            folder: tempfile::tempdir().unwrap(),
+            url: Postgres::shared().database(),
+            retired: Vec::new(),
+            additive: Vec::new(),
+        };
         for (file, sql) in files {
             fixture.write("one", file, sql);
         }
@@ -41,7 +46,7 @@ impl Fixture {
     }
 
     async fn run(&self, component: &str) -> Result<Report, MigrationError> {
-        run(&self.address(), component, &self.dir(component), &self.retired).await
+        run(&self.address(), component, &self.dir(component), &self.retired, &self.additive).await
     }
 
     async fn applied(&self, component: &str) -> Vec<String> {
@@ -69,6 +74,25 @@ impl Fixture {
                    relname NOT LIKE 'souk_%' ORDER BY relname";
         self.psql(sql).lines().map(str::to_owned).collect()
     }
+}
+
+#[tokio::test]
+async fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and_with_no_other() {
+    let mut f =
+        Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)"), ("0002_b.sql", "CREATE TABLE b (n integer)")]);
+    f.applied("one").await;
+    let newer = f.dir("one").join("postgres/0002_b.sql");
+    fs::remove_file(&newer).unwrap();
+    let error = f.error("one").await;
+    assert!(error.contains("0002_b.sql") && error.contains("`additive`"), "{error}");
+    f.write("one", "0002_b.sql", "CREATE TABLE b (n integer)");
+    f.additive = vec![2];
+    assert_eq!(f.applied("one").await, [""; 0]);
+    fs::remove_file(&newer).unwrap();
+    f.additive.clear();
+    assert_eq!(f.run("one").await.unwrap().before, 1);
+    let standings = f.standings("one").await;
+    assert!(matches!(standings.as_slice(), [Standing::Applied(_), Standing::Newer(_)]), "{standings:?}");
 }
 
 #[tokio::test]
