@@ -56,6 +56,7 @@ mod scenarios {
     mod peers;
     mod permissions;
     mod permutations;
+    mod plain_http;
     mod postgres;
     mod protocols;
     mod quota;

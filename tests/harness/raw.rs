@@ -119,7 +119,7 @@ impl Wire {
         let (line, headers) = head.trim_end().split_once("\r\n").unwrap_or((&head, ""));
         let status = line.strip_prefix("HTTP/1.1 ").and_then(|line| line.get(..3)?.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
-        let headers = headers.split("\r\n").map(field).collect();
+        let headers = headers.split("\r\n").filter(|line| !line.is_empty()).map(field).collect();
         let mut message = Message { status, headers, body: Vec::new(), trailers: Vec::new(), whole: true };
         if !to_head && ![204, 304].contains(&status) {
             message.whole = self.body(&mut message).await;

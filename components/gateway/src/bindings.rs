@@ -20,5 +20,6 @@ pub(crate) use store::auth::{accounts, guesses, self_service};
 pub(crate) use store::orders::{orders, refunds};
 pub(crate) use store::products::catalog;
 
+souk_web::plain::export!(Gateway with_types_in souk_web::plain::bindings);
 spin_sdk::wasip3::http::service::export!(Gateway with_types_in spin_sdk::wasip3);
 use super::Gateway;

@@ -6,7 +6,7 @@
 //! clients work unchanged: `tests/golden.json` holds the recording, `tests/golden-differences.json` what differs on
 //! purpose.
 //!
-//! It exports `wasi:http/handler` itself rather than through `#[http_service]`, which copies every header, the scheme
+//! It answers requests as plain values, and by `wasi:http/handler` those that do not fit into them. It exports that itself rather than through `#[http_service]`, which copies every header, the scheme
 //! and the authority into an `http::Request` and the answer out of one: a dozen calls into the host for each request,
 //! where the routes here need four. Routing is a `match`: axum's router is case-sensitive and cannot say Express's
 //! words about a bad parameter, and its layers would cost more than the whole of the rest.
@@ -21,14 +21,21 @@ mod number;
 mod routes;
 mod validate;
 
-use spin_sdk::wasip3::exports::http::handler::Guest;
-use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+use souk_web::{Request, plain};
+use spin_sdk::wasip3::exports::http::handler;
+use spin_sdk::wasip3::http::types;
 
 /// The component: it has no state.
 struct Gateway;
 
-impl Guest for Gateway {
-    async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        http::serve(request, routes::dispatch).await
+impl handler::Guest for Gateway {
+    async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
+        http::serve(Request::of_wasi(request), routes::dispatch).await.into_wasi()
+    }
+}
+
+impl plain::Guest for Gateway {
+    fn handle(request: plain::Request) -> plain::Response {
+        plain::answer(http::serve(Request::of_plain(request), routes::dispatch))
     }
 }

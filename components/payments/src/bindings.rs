@@ -12,5 +12,6 @@ spin_sdk::wit_bindgen::generate!({
 pub(crate) use exports::store::payments::{checkout, refunds};
 
 export!(Payments with_types_in self);
+souk_web::plain::export!(Payments with_types_in souk_web::plain::bindings);
 spin_sdk::wasip3::http::service::export!(Payments with_types_in spin_sdk::wasip3);
 use super::Payments;

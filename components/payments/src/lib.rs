@@ -22,8 +22,7 @@ use api::Key;
 use bindings::checkout::{Error, Guest, Session, SessionRequest, SessionState};
 use bindings::refunds::{self, RefundRequest};
 use config::Config;
-use http::header::IF_NONE_MATCH;
-use spin_sdk::http::{FromRequest as _, IntoResponse as _, Request};
+use souk_web::{Request, Response, plain};
 use spin_sdk::wasip3::exports::http::handler;
 use spin_sdk::wasip3::http::types;
 
@@ -65,9 +64,16 @@ impl refunds::Guest for Payments {
 
 impl handler::Guest for Payments {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
-        let request = Request::from_request(request)?;
-        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let tags = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-        pages::answer(request.method(), target, tags).into_response()
+        page(&Request::of_wasi(request)).into_wasi()
     }
+}
+
+impl plain::Guest for Payments {
+    fn handle(request: plain::Request) -> plain::Response {
+        page(&Request::of_plain(request)).into_plain()
+    }
+}
+
+fn page(request: &Request) -> Response {
+    pages::answer(&request.method, &request.target, request.headers.get("if-none-match").as_deref())
 }

@@ -3,12 +3,9 @@
 //! They say that Stripe sent someone here and no more: anyone can open them, so they change and reveal nothing. The
 //! answers are the recorded ones: paths without regard to case, one slash at the end allowed, weak entity tags.
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName};
-use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
-use souk_web::{NOSNIFF, etag};
+use souk_web::{Response, etag, method_name};
+use spin_sdk::wasip3::http::types::Method;
 
 #[derive(Serialize)]
 struct Outcome {
@@ -25,60 +22,46 @@ struct NoRoute {
 }
 
 /// Answers a request for `target` (path and query as sent) of a client that has the bodies with these tags.
-pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Response<Full<Bytes>> {
+pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>) -> Response {
     let path = target.split('?').next().unwrap_or_default().to_ascii_lowercase();
     let path = path.strip_suffix('/').unwrap_or(&path);
-    let read = matches!(*method, Method::GET | Method::HEAD);
+    let read = matches!(method, Method::Get | Method::Head);
     let (status, body) = match path {
-        "/payments/success" if read => (StatusCode::OK, json(&Outcome { ok: true, message: "Payment successful" })),
-        "/payments/cancel" if read => (StatusCode::OK, json(&Outcome { ok: false, message: "Payment cancelled" })),
+        "/payments/success" if read => (200, json(&Outcome { ok: true, message: "Payment successful" })),
+        "/payments/cancel" if read => (200, json(&Outcome { ok: false, message: "Payment cancelled" })),
         _ => {
-            let message = format!("Cannot {method} {target}");
-            (StatusCode::NOT_FOUND, json(&NoRoute { message, error: "Not Found", status: 404 }))
+            let message = format!("Cannot {} {target}", method_name(method));
+            (404, json(&NoRoute { message, error: "Not Found", status: 404 }))
         }
     };
     let tag = etag::of(&body);
-    if status == StatusCode::OK && if_none_match.is_some_and(|wanted| etag::matches(wanted, &tag)) {
-        let mut unchanged = Response::new(Full::default());
-        *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
-        set(&mut unchanged, ETAG, &tag);
-        set(&mut unchanged, HeaderName::from_static(NOSNIFF.0), NOSNIFF.1);
-        return unchanged;
+    if status == 200 && if_none_match.is_some_and(|wanted| etag::matches(wanted, &tag)) {
+        return Response::new(304, vec![header("etag", &tag)], None);
     }
-    let length = body.len().to_string();
-    let body = if *method == Method::HEAD { Bytes::new() } else { body };
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    set(&mut response, CONTENT_TYPE, "application/json; charset=utf-8");
-    set(&mut response, CONTENT_LENGTH, &length);
-    set(&mut response, ETAG, &tag);
-    set(&mut response, HeaderName::from_static(NOSNIFF.0), NOSNIFF.1);
-    response
+    let headers = vec![
+        header("content-type", "application/json; charset=utf-8"),
+        header("content-length", &body.len().to_string()),
+        header("etag", &tag),
+    ];
+    Response::new(status, headers, (!matches!(method, Method::Head)).then_some(body))
 }
 
 /// Strings and numbers cannot fail to become JSON.
-fn json(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value).unwrap_or_default().into()
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// Sets a header; none of these values has a character that a header cannot.
-fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
+fn header(name: &str, value: &str) -> (String, Vec<u8>) {
+    (name.to_owned(), value.as_bytes().to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt as _;
-    use http_body_util::BodyExt as _;
 
     fn open(method: Method, target: &str) -> (u16, String) {
         let response = answer(&method, target, None);
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().now_or_never().unwrap().unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        (response.status(), String::from_utf8(response.body().to_vec()).unwrap())
     }
 
     #[test]
@@ -86,24 +69,25 @@ mod tests {
         for target in
             ["/payments/success", "/payments/success?session_id=x", "/Payments/SUCCESS/", "/payments/success/?a"]
         {
-            let page = open(Method::GET, target);
+            let page = open(Method::Get, target);
             assert_eq!(page, (200, r#"{"ok":true,"message":"Payment successful"}"#.to_owned()), "{target}");
         }
-        let page = open(Method::GET, "/payments/cancel");
+        let page = open(Method::Get, "/payments/cancel");
         assert_eq!(page, (200, r#"{"ok":false,"message":"Payment cancelled"}"#.to_owned()));
     }
 
     #[test]
     fn anything_else_is_a_404_that_quotes_the_request() {
         for (method, target) in [
-            (Method::GET, "/payments/x?y=\"z"),
-            (Method::POST, "/payments/success"),
-            (Method::GET, "/payments/success//"),
-            (Method::GET, "/payments"),
-            (Method::GET, "/payments/webhook"),
+            (Method::Get, "/payments/x?y=\"z"),
+            (Method::Post, "/payments/success"),
+            (Method::Get, "/payments/success//"),
+            (Method::Get, "/payments"),
+            (Method::Get, "/payments/webhook"),
         ] {
-            let (status, body) = open(method.clone(), target);
-            let message = format!("Cannot {method} {target}").replace('"', "\\\"");
+            let name = method_name(&method).to_owned();
+            let (status, body) = open(method, target);
+            let message = format!("Cannot {name} {target}").replace('"', "\\\"");
             assert_eq!(status, 404);
             assert_eq!(body, format!(r#"{{"message":"{message}","error":"Not Found","statusCode":404}}"#));
         }
@@ -111,19 +95,19 @@ mod tests {
 
     #[test]
     fn head_has_the_headers_of_get_and_no_body() {
-        let get = answer(&Method::GET, "/payments/success", None);
-        let head = answer(&Method::HEAD, "/payments/success", None);
+        let get = answer(&Method::Get, "/payments/success", None);
+        let head = answer(&Method::Head, "/payments/success", None);
         assert_eq!(get.headers(), head.headers());
-        assert_eq!(head.headers().get("content-length").unwrap(), "42");
-        assert_eq!(open(Method::HEAD, "/payments/success"), (200, String::new()));
+        assert_eq!(head.header("content-length").unwrap(), "42");
+        assert_eq!(open(Method::Head, "/payments/success"), (200, String::new()));
     }
 
     #[test]
     fn a_client_that_has_the_body_gets_304() {
-        let page = answer(&Method::GET, "/payments/success", None);
-        let tag = page.headers().get("etag").unwrap().to_str().unwrap();
+        let page = answer(&Method::Get, "/payments/success", None);
+        let tag = page.header("etag").unwrap();
         assert!(tag.starts_with("W/\"2a-"), "{tag}");
-        let status = |tags: &str| answer(&Method::GET, "/payments/success", Some(tags)).status().as_u16();
+        let status = |tags: &str| answer(&Method::Get, "/payments/success", Some(tags)).status();
         assert_eq!(status(tag), 304);
         assert_eq!(status("*"), 304);
         assert_eq!(status(&format!("\"a\", {}", tag.trim_start_matches("W/"))), 304);

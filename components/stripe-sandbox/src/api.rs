@@ -8,7 +8,7 @@ use crate::reply::Reply;
 use crate::store::{self, Created, Fault};
 use crate::{checkout, db, form, ids, settings};
 use http::Method;
-use spin_sdk::wasip3::http::types::Fields;
+use souk_web::Headers;
 
 /// The longest idempotency key, by Stripe's API reference.
 const MAX_KEY: usize = 255;
@@ -19,7 +19,7 @@ pub(crate) struct Call<'a> {
     pub path: &'a str,
     /// What follows the `?`; empty when there is none.
     pub query: &'a str,
-    pub headers: &'a Fields,
+    pub headers: &'a Headers,
 }
 
 /// Answers a request of the API; then sends events that wait, if there are any.
@@ -34,7 +34,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: &[u8]) -> Reply {
 }
 
 async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
-    let key = souk_web::header(call.headers, "authorization");
+    let key = call.headers.get("authorization");
     if key.as_deref().and_then(|value| value.strip_prefix("Bearer ")).is_none_or(|key| key.trim().is_empty()) {
         return Err(Refusal::no_key());
     }
@@ -59,7 +59,7 @@ async fn route(call: &Call<'_>, body: &[u8]) -> Result<Reply, Refusal> {
 
 /// The idempotency key of a request.
 fn idempotency_key(call: &Call<'_>) -> Result<Option<String>, Refusal> {
-    let key = souk_web::header(call.headers, "idempotency-key");
+    let key = call.headers.get("idempotency-key");
     if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
         let message = format!("An idempotency key has from 1 to {MAX_KEY} characters");
         return Err(Refusal::invalid("", None, message));

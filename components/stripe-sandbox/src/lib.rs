@@ -51,15 +51,15 @@ struct Sandbox;
 
 impl handler::Guest for Sandbox {
     async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
-        let (method, headers) = (request.get_method(), request.get_headers());
-        let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let method = Method::from_bytes(souk_web::method_name(&method).as_bytes())
+        let mut request = souk_web::Request::of_wasi(request);
+        let body = request.body(MAX_BODY).await;
+        let souk_web::Request { method, target, headers, .. } = &request;
+        let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
+        let method = Method::from_bytes(souk_web::method_name(method).as_bytes())
             .map_err(|_| types::ErrorCode::HttpRequestMethodInvalid)?;
-        let body = souk_web::read(request, &headers, MAX_BODY).await;
         let reply = if path == "/v1" || path.starts_with("/v1/") {
             match body {
-                Ok(body) => api::answer(&api::Call { method: &method, path, query, headers: &headers }, &body).await,
+                Ok(body) => api::answer(&api::Call { method: &method, path, query, headers }, &body).await,
                 Err(_) => refusal::Refusal::invalid("", None, "The request is too large").into_reply(),
             }
         } else {
@@ -68,6 +68,6 @@ impl handler::Guest for Sandbox {
                 Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page takes.")),
             }
         };
-        reply.send(&method)
+        reply.send(&method).into_wasi()
     }
 }

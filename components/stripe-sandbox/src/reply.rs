@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Uri};
 use maud::Markup;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use spin_sdk::wasip3::http::types::{ErrorCode, Response};
+use souk_web::Response;
 use std::collections::BTreeSet;
 
 /// The headers of a page, beside its content security policy. The address of a page is its key, so it goes to nobody
@@ -72,13 +72,10 @@ impl Reply {
         self
     }
 
-    /// Sends the answer to a request with this method.
-    ///
-    /// # Errors
-    /// When the host refuses it, which is a mistake in this module.
-    pub(crate) fn send(self, method: &Method) -> Result<Response, ErrorCode> {
+    /// The response to a request with this method.
+    pub(crate) fn send(self, method: &Method) -> Response {
         let (status, headers, body) = self.parts(method);
-        souk_web::respond(status, headers, body)
+        Response::new(status, headers, body)
     }
 
     /// Status, headers, and the body where the response has one.

@@ -12,5 +12,6 @@ spin_sdk::wit_bindgen::generate!({
 pub(crate) use store::orders::orders::{DisputeState, Money};
 pub(crate) use store::orders::payment_events;
 
+souk_web::plain::export!(Webhook with_types_in souk_web::plain::bindings);
 spin_sdk::wasip3::http::service::export!(Webhook with_types_in spin_sdk::wasip3);
 use super::Webhook;

@@ -18,9 +18,9 @@ mod signature;
 use event::Event;
 use http::reply::Reply;
 use signature::{Secret, Signature};
-use souk_web::BodyError;
-use spin_sdk::wasip3::exports::http::handler::Guest;
-use spin_sdk::wasip3::http::types::{ErrorCode, Method, Request, Response};
+use souk_web::{BodyError, Request, Response, plain};
+use spin_sdk::wasip3::exports::http::handler;
+use spin_sdk::wasip3::http::types::{self, Method};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The application variable with which the provider signs: the endpoint's own secret, not the API key.
@@ -34,25 +34,32 @@ const MAX_EVENT_BYTES: usize = 128 * 1024;
 /// The component: it has no state.
 struct Webhook;
 
-impl Guest for Webhook {
-    async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        let method = request.get_method();
-        let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
-        let reply = if matches!(method, Method::Post) && http::is_webhook(&target) {
-            accept(request).await.unwrap_or_else(|refusal| refusal)
-        } else {
-            Reply::no_route(souk_web::method_name(&method), &target)
-        };
-        reply.send(&method)
+impl handler::Guest for Webhook {
+    async fn handle(request: types::Request) -> Result<types::Response, types::ErrorCode> {
+        answer(Request::of_wasi(request)).await.into_wasi()
     }
 }
 
+impl plain::Guest for Webhook {
+    fn handle(request: plain::Request) -> plain::Response {
+        plain::answer(answer(Request::of_plain(request)))
+    }
+}
+
+async fn answer(mut request: Request) -> Response {
+    let reply = if matches!(request.method, Method::Post) && http::is_webhook(&request.target) {
+        accept(&mut request).await.unwrap_or_else(|refusal| refusal)
+    } else {
+        Reply::no_route(souk_web::method_name(&request.method), &request.target)
+    };
+    reply.send(&request.method)
+}
+
 /// Takes one event: the answer, or the refusal that stopped it.
-async fn accept(request: Request) -> Result<Reply, Reply> {
-    let headers = request.get_headers();
-    let header = souk_web::header(&headers, "stripe-signature").unwrap_or_default();
+async fn accept(request: &mut Request) -> Result<Reply, Reply> {
+    let header = request.headers.get("stripe-signature").unwrap_or_default();
     let signature = Signature::parse(&header).map_err(refused)?;
-    let body = souk_web::read(request, &headers, MAX_EVENT_BYTES).await.map_err(unread)?;
+    let body = request.body(MAX_EVENT_BYTES).await.map_err(unread)?;
     signature.verify(&body, &secret()?, now()?).map_err(refused)?;
     let event = Event::parse(&body).map_err(not_an_event)?;
     delivery::deliver(&event)?;

@@ -144,7 +144,7 @@ impl Pool {
 
     /// Lets a guest go on after its return, until the deadline of its call. Its result stands whatever becomes of that,
     /// and nobody waits for it, so it has a task of its own.
-    fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
+    pub(super) fn go_on(self: Arc<Self>, mut lease: Lease, deadline: tokio::time::Instant, trace: Arc<str>) {
         tokio::spawn(async move {
             let ended = match tokio::time::timeout_at(deadline, finish(&mut lease)).await {
                 Ok(ended) => ended.map_err(|error| self.trapped(&error, &mut lease)),

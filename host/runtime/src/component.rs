@@ -2,7 +2,7 @@
 
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
-use crate::{load, stub};
+use crate::{load, plain, stub};
 use souk_bindings::{Ctx, missing_feature};
 use std::fmt;
 use std::path::Path;
@@ -127,6 +127,8 @@ pub struct Compiled {
     pub code: Component,
     pub(super) pre: InstancePre<Ctx>,
     pub(super) handler: Option<HandlerIndices>,
+    /// Where it answers requests as plain values.
+    pub(super) plain: Option<ComponentExportIndex>,
 }
 
 impl Compiled {
@@ -199,7 +201,16 @@ impl Compiled {
             (false, true) => Some(HandlerIndices::wasi_0_2(&pre).map_err(error)?),
             (false, false) => None,
         };
-        Ok(Compiled { name, exported, wasi: wasi(engine, component), code: component.clone(), pre, handler })
+        let plain = exported.function(plain::INTERFACE, plain::FUNCTION).filter(|_| handler.is_some());
+        if let Some(function) = plain.filter(|function| !plain::fits(&function.ty)) {
+            return Err(CompileError {
+                component: name.to_string(),
+                message: format!("exports {}#{} with another type", function.interface, function.name),
+                fix: "build it with the interface of this release: wit/http in Souk's sources".into(),
+            });
+        }
+        let plain = plain.map(|function| function.index);
+        Ok(Compiled { name, exported, wasi: wasi(engine, component), code: component.clone(), pre, handler, plain })
     }
 }
 

@@ -6,8 +6,8 @@
 
 use super::error::{CallError, Failure};
 use super::fairness::Fairness;
-use super::panic;
 use super::version::{Instance, Version, VersionConfig};
+use super::{panic, plain};
 use parking_lot::RwLock;
 use souk_bindings::boundary::{Boundaries, Boundary, Failures};
 use souk_bindings::call::CallContext;
@@ -361,7 +361,9 @@ impl Pool {
         }
         let handler = compiled.handler.as_ref().map(|handler| handler.load(&mut store, &instance));
         let handler = handler.transpose().map_err(failed)?;
-        Ok(Instance { store, functions, handler, uses: 0, idle_since: Instant::now() })
+        let plain =
+            compiled.plain.map(|index| plain::load(&mut store, &instance, index)).transpose().map_err(failed)?;
+        Ok(Instance { store, functions, handler, plain, uses: 0, idle_since: Instant::now() })
     }
 }
 

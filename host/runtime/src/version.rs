@@ -6,6 +6,7 @@
 use super::caller::OwnType;
 use super::component::Compiled;
 use super::handler::Handler;
+use super::plain;
 use super::traced::TracedValues;
 use super::trial::Tally;
 use parking_lot::{Mutex, MutexGuard};
@@ -53,6 +54,7 @@ pub(super) struct Instance {
     /// The exported functions, in the order of [`Compiled::exported`].
     pub(super) functions: Vec<Func>,
     pub(super) handler: Option<Handler>,
+    pub(super) plain: Option<plain::Handle>,
     pub(super) uses: u64,
     pub(super) idle_since: Instant,
 }

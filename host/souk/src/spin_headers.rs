@@ -4,6 +4,7 @@
 //! As in Spin, a request of another component counts as one to the route `/...`, from the address 0.0.0.0:0: whatever
 //! routes lead to the component from outside, it sees the whole path.
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use souk_manifest::{RouteMatch, RoutePattern, Router};
 
@@ -49,7 +50,7 @@ impl RouteHeaders {
             headers.insert(name.clone(), value.clone());
         }
         headers.insert(CLIENT_ADDR, client.clone());
-        if let Ok(url) = HeaderValue::try_from(url.to_string()) {
+        if let Some(url) = value_of(url) {
             headers.insert(FULL_URL, url);
         }
         if let Ok(trailing) = HeaderValue::from_str(found.trailing_wildcard()) {
@@ -61,6 +62,15 @@ impl RouteHeaders {
             }
         }
     }
+}
+
+/// An absolute URL as the value of a header.
+fn value_of(url: &Uri) -> Option<HeaderValue> {
+    let (scheme, authority) = (url.scheme_str()?, url.authority()?.as_str());
+    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let mut value = BytesMut::with_capacity(scheme.len() + 3 + authority.len() + target.len());
+    [scheme, "://", authority, target].iter().for_each(|part| value.extend_from_slice(part.as_bytes()));
+    HeaderValue::from_maybe_shared(value.freeze()).ok()
 }
 
 fn is_spins(name: &HeaderName) -> bool {

@@ -9,8 +9,7 @@
 use super::error::Error;
 use super::query;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use souk_web::{BodyError, header};
-use spin_sdk::wasip3::http::types::{Fields as Headers, Request};
+use souk_web::{BodyError, Request};
 use std::io::Read;
 
 /// The most bytes of a body, inflated: body-parser's default.
@@ -111,18 +110,19 @@ fn too_large() -> Error {
 }
 
 /// The body of `request` as JSON text.
-pub(crate) async fn read(request: Request, headers: &Headers) -> Result<Body, Error> {
-    let content_type = header(headers, "content-type");
+pub(crate) async fn read(request: &mut Request) -> Result<Body, Error> {
+    let headers = &request.headers;
+    let content_type = headers.get("content-type");
     let format = match &content_type {
-        Some(content_type) => Format::of(content_type, header(headers, "content-encoding").as_deref())?,
+        Some(content_type) => Format::of(content_type, headers.get("content-encoding").as_deref())?,
         None => None,
     };
     let Some(format) = format else {
-        let length = header(headers, "content-length");
-        let is_sent = length.is_some_and(|length| length != "0") || header(headers, "transfer-encoding").is_some();
+        let length = headers.get("content-length");
+        let is_sent = length.is_some_and(|length| length != "0") || headers.get("transfer-encoding").is_some();
         return Ok(Body { text: String::new(), unread: is_sent.then(|| unread(content_type.as_deref())) });
     };
-    let raw = souk_web::read(request, headers, MAX_BODY_BYTES).await.map_err(|error| match error {
+    let raw = request.body(MAX_BODY_BYTES).await.map_err(|error| match error {
         BodyError::TooLarge => too_large(),
         BodyError::Aborted => Error::protocol(400, "request aborted"),
     })?;

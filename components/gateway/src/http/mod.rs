@@ -11,7 +11,8 @@ use body::Body;
 use error::Error;
 use json::Fields;
 use reply::Reply;
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Request as WasiRequest, Response};
+use souk_web::{Headers, Request as Received, Response};
+use spin_sdk::wasip3::http::types::Method;
 
 /// A request, as far as a route needs it.
 pub(crate) struct Request<'a> {
@@ -29,46 +30,35 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The value of a header. Each costs a call into the host, so a route asks for what it needs.
+    /// The value of a header. Each may cost a call into the host, so a route asks for what it needs.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        souk_web::header(self.headers, name)
+        self.headers.get(name)
     }
 }
 
 /// Answers one request; `dispatch` finds its route and runs it.
 ///
 /// The body is parsed before the route is looked for, so malformed JSON is a 400 on an unknown path too, as in Express.
-///
-/// # Errors
-/// When the host refuses the response, which is a mistake in [`reply`].
-pub(crate) async fn serve(
-    request: WasiRequest,
-    dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>,
-) -> Result<Response, ErrorCode> {
-    let method = request.get_method();
-    let target = request.get_path_with_query().unwrap_or_else(|| "/".to_owned());
-    let headers = request.get_headers();
-    let reply = match answer(request, &headers, &method, &target, dispatch).await {
+pub(crate) async fn serve(mut request: Received, dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>) -> Response {
+    let reply = match answer(&mut request, dispatch).await {
         Ok(reply) => reply,
         Err(error) => error.into_reply(),
     };
-    reply.send(&method, &headers)
+    reply.send(&request.method, &request.headers)
 }
 
 async fn answer(
-    request: WasiRequest,
-    headers: &Headers,
-    method: &Method,
-    target: &str,
+    request: &mut Received,
     dispatch: impl Fn(&Request<'_>) -> Result<Reply, Error>,
 ) -> Result<Reply, Error> {
-    let sent = match method {
+    let sent = match request.method {
         // A body of these has no meaning (RFC 9110, section 9.3.1), so nothing is asked about it.
         Method::Get | Method::Head => Body::default(),
-        _ => body::read(request, headers).await?,
+        _ => body::read(request).await?,
     };
     let body = Fields::parse(&sent.text)?;
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let Received { method, target, headers, .. } = &*request;
+    let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
     let answer = dispatch(&Request { method, target, path, query, body: &body, headers });
     answer.map_err(|error| match &sent.unread {
         Some(why) => error.unread(why),

@@ -3,8 +3,8 @@
 
 use super::error::Error;
 use serde::Serialize;
-use souk_web::{etag, header, respond};
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields as Headers, Method, Response};
+use souk_web::{Headers, Response, etag};
+use spin_sdk::wasip3::http::types::Method;
 
 /// How long a client should wait before it tries an outage again, in seconds.
 const RETRY_AFTER: u32 = 1;
@@ -44,11 +44,8 @@ impl Reply {
         Reply { public: true, ..self }
     }
 
-    /// Sends the answer to a request with this method and these headers.
-    ///
-    /// # Errors
-    /// When the host refuses a header, which none of these gives it a reason to.
-    pub(crate) fn send(self, method: &Method, request: &Headers) -> Result<Response, ErrorCode> {
+    /// The response to a request with this method and these headers.
+    pub(crate) fn send(self, method: &Method, request: &Headers) -> Response {
         let tag = etag::of(&self.body);
         let cacheable = matches!(method, Method::Get | Method::Head) && self.status == 200;
         // A 304 has them too: RFC 9110, section 15.4.5.
@@ -57,7 +54,7 @@ impl Reply {
             headers.push(("cache-control".to_owned(), b"no-store".to_vec()));
         }
         if cacheable && is_fresh(request, &tag) {
-            return respond(304, headers, None);
+            return Response::new(304, headers, None);
         }
         let content_type = match self.kind {
             Kind::Json => "application/json; charset=utf-8",
@@ -76,12 +73,12 @@ impl Reply {
             headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
-        respond(self.status, headers, body)
+        Response::new(self.status, headers, body)
     }
 }
 
 /// Whether the client has the body with this tag. `Cache-Control: no-cache` asks for it anyway, as in Express.
 fn is_fresh(request: &Headers, tag: &str) -> bool {
-    header(request, "if-none-match").is_some_and(|wanted| etag::matches(&wanted, tag))
-        && !header(request, "cache-control").is_some_and(|control| control.contains("no-cache"))
+    request.get("if-none-match").is_some_and(|wanted| etag::matches(&wanted, tag))
+        && !request.get("cache-control").is_some_and(|control| control.contains("no-cache"))
 }

@@ -1,13 +1,21 @@
 //! What the components that speak HTTP share: reading a body within bounds, headers, entity tags, sending a response or a
 //! request.
 //!
-//! It works on `wasi:http` itself: copying a request into an `http::Request`, as spin-sdk's `#[http_service]` does, costs
-//! a dozen calls into the host where these components need four, and so does its client. It knows no route, no shape of an error, no service.
+//! A request comes by `wasi:http/handler`, or as plain values by `souk:http/handler` (`wit/http`) where a component exports
+//! that too; [`Request`] is either. Of the former it takes what is asked for: copying all of it into an `http::Request`, as
+//! spin-sdk's `#[http_service]` does, costs a dozen calls into the host where these components need four, and so does its
+//! client. It knows no route, no shape of an error, no service.
 
 pub mod etag;
+pub mod plain;
+mod request;
+mod response;
+
+pub use request::{Headers, Request};
+pub use response::{NOSNIFF, Response};
 
 use spin_sdk::wasip3::http::client;
-use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme, Trailers};
+use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields, Method, Scheme, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
@@ -18,21 +26,6 @@ pub enum BodyError {
     TooLarge,
     /// It ended before its time.
     Aborted,
-}
-
-/// The bytes of a request's body, as they were sent; at most `limit`. A body whose announced length is larger is
-/// refused unread.
-///
-/// # Errors
-/// When it is too large or breaks off.
-pub async fn read(request: Request, headers: &Fields, limit: usize) -> Result<Vec<u8>, BodyError> {
-    let length = header(headers, "content-length").and_then(|length| length.parse().ok());
-    if length.is_some_and(|length: usize| length > limit) {
-        return Err(BodyError::TooLarge);
-    }
-    let (_done, done) = wit_future::new(|| Ok(()));
-    let (stream, trailers) = Request::consume_body(request, done);
-    collect(stream, trailers, length, limit).await
 }
 
 /// The bytes of a body, of which `length` are announced.
@@ -62,10 +55,14 @@ async fn collect(
     Ok(bytes)
 }
 
-/// The value of a header that has one line at most; several lines are joined as RFC 9110 section 5.3 has it.
+/// The value of a header; several lines are joined as RFC 9110 section 5.3 has it.
 pub fn header(headers: &Fields, name: &str) -> Option<String> {
-    let lines = headers.get(name);
-    let mut lines = lines.iter().map(|line| String::from_utf8_lossy(line));
+    joined(headers.get(name).iter().map(Vec::as_slice))
+}
+
+/// The lines of one header as one value.
+fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let mut lines = lines.map(String::from_utf8_lossy);
     let first = lines.next()?.into_owned();
     Some(lines.fold(first, |all, line| all + ", " + &line))
 }
@@ -84,28 +81,6 @@ pub fn method_name(method: &Method) -> &str {
         Method::Patch => "PATCH",
         Method::Other(other) => other,
     }
-}
-
-/// The header that keeps a browser from taking a body for something else than its type says.
-pub const NOSNIFF: (&str, &str) = ("x-content-type-options", "nosniff");
-
-/// A response with these headers and [`NOSNIFF`]; `body` is `None` for one that has no content, whatever its headers say
-/// of a length.
-///
-/// # Errors
-/// When the host refuses a header or the status.
-pub fn respond(status: u16, mut headers: Vec<(String, Vec<u8>)>, body: Option<Vec<u8>>) -> Result<Response, ErrorCode> {
-    let refused = |what: &str| ErrorCode::InternalError(Some(what.to_owned()));
-    let (name, value) = NOSNIFF;
-    headers.push((name.to_owned(), value.into()));
-    let headers = Fields::from_list(&headers).map_err(|_| refused("a response header was refused"))?;
-    // A writer that is dropped ends the message without trailers.
-    let (_, trailers) = wit_future::new(|| Ok(None));
-    let (response, _transmitted) = Response::new(headers, body.map(contents), trailers);
-    if status != 200 {
-        response.set_status_code(status).map_err(|()| refused("a response status was refused"))?;
-    }
-    Ok(response)
 }
 
 /// A body that is written while the other side reads it.
@@ -155,7 +130,7 @@ pub async fn send(
 ) -> Result<Answer, SendError> {
     let headers = Fields::from_list(headers).map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
     let (_, trailers) = wit_future::new(|| Ok(None));
-    let (request, _transmitted) = Request::new(headers, body.map(contents), trailers, None);
+    let (request, _transmitted) = types::Request::new(headers, body.map(contents), trailers, None);
     let (scheme, rest) = url.split_once("://").ok_or(ErrorCode::HttpRequestUriInvalid)?;
     let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let scheme = match scheme {
@@ -172,7 +147,7 @@ pub async fn send(
     let (status, headers) = (response.get_status_code(), response.get_headers());
     let length = header(&headers, "content-length").and_then(|length| length.parse().ok());
     let (_done, done) = wit_future::new(|| Ok(()));
-    let (stream, trailers) = Response::consume_body(response, done);
+    let (stream, trailers) = types::Response::consume_body(response, done);
     let body = match length {
         Some(length) if length > limit => Err(BodyError::TooLarge),
         length => collect(stream, trailers, length, limit).await,

@@ -3,7 +3,8 @@
 //! Nothing of a request stands in a page of type `text/html`: its texts are constants.
 
 use serde::Serialize;
-use spin_sdk::wasip3::http::types::{ErrorCode, Method, Response};
+use souk_web::Response;
+use spin_sdk::wasip3::http::types::Method;
 
 const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -80,11 +81,8 @@ impl Reply {
         Reply { status, content_type: JSON, body, retry_after: false }
     }
 
-    /// Sends the answer to a request with this method.
-    ///
-    /// # Errors
-    /// When the host refuses a header or the status, which none of these gives it a reason to.
-    pub(crate) fn send(self, method: &Method) -> Result<Response, ErrorCode> {
+    /// The response to a request with this method.
+    pub(crate) fn send(self, method: &Method) -> Response {
         let mut headers = vec![
             ("content-type".to_owned(), self.content_type.into()),
             // With its length the body goes out in one write with the headers, not in chunks.
@@ -96,7 +94,7 @@ impl Reply {
             headers.push(("retry-after".to_owned(), RETRY_AFTER.into()));
         }
         let body = (!matches!(method, Method::Head)).then_some(self.body);
-        souk_web::respond(self.status, headers, body)
+        Response::new(self.status, headers, body)
     }
 }
 

@@ -15,9 +15,9 @@ use super::{cookies, error};
 use crate::app::{Answer, App, Handler};
 use crate::readiness::Readiness;
 use bytes::Bytes;
-use futures::FutureExt as _;
 use futures::future::{AbortHandle, Abortable};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use souk_bindings::boundary::{Boundary, Crossing};
@@ -25,7 +25,7 @@ use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
 use souk_links::remote::whole::Trailers;
 use souk_manifest::limits::EdgeLimits;
-use souk_runtime::{CallError, Failure};
+use souk_runtime::{CallError, Failure, Plain, Pool};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -36,6 +36,9 @@ const HEALTH: &str = "/.well-known/spin/health";
 const INFO: &str = "/.well-known/spin/info";
 /// Whether all routes can be served: 200 or 503.
 const READY: &str = "/.well-known/souk/ready";
+
+/// A variable of the environment: where it is set, requests come to components by `wasi:http` alone. For tests of both ways.
+const WASI_HTTP_ONLY: &str = "SOUK_WASI_HTTP_ONLY";
 
 /// A request while it is answered.
 struct Answering<'a> {
@@ -67,6 +70,8 @@ pub struct Edge {
     /// What requests cross that no route has.
     unrouted: Boundary,
     turns: Arc<Turns>,
+    /// No component gets a request as plain values.
+    wasi_http_only: bool,
     /// What serves the folders of the manifest, in its order.
     files: Vec<StaticFiles>,
     /// The answer to [`INFO`].
@@ -107,6 +112,7 @@ impl Edge {
             readiness,
             unrouted,
             turns: Turns::new(MAX_PEER_REQUESTS),
+            wasi_http_only: std::env::var_os(WASI_HTTP_ONLY).is_some(),
         })
     }
 
@@ -237,7 +243,7 @@ impl Edge {
                 Some(component.clone()),
             );
         };
-        found.target.headers.set(&mut head.headers, &url, &found, &answering.peer.header());
+        found.target.headers.set(&mut head.headers, &url, &found, &caller.header_of(&answering.peer));
         head.headers.insert(REQUEST_ID, id.clone());
         head.uri = url;
         let to_head = head.method == Method::HEAD;
@@ -274,9 +280,20 @@ impl Edge {
             account.holds_instance(pool.component());
         }
         let answer = match handler {
-            Handler::Local(pool) => match pool.handle(Request::from_parts(head, upload), context).await {
-                Ok(response) => buffer_small_body(response, to_head).await,
-                Err(failed) => Ok(failure(&failed, trace, self.dev)),
+            Handler::Local(pool) => match self.plain(pool, &head, &upload, &context) {
+                Some(plain) => {
+                    // Charged until the component has it.
+                    let (body, _, _charge) = upload.into_ready();
+                    match plain.handle(Request::from_parts(head, body), context).await {
+                        Ok(response) => Ok(body::whole(response, to_head)),
+                        Err(failed) => Ok(failure(&failed, trace, self.dev)),
+                    }
+                }
+                // In a box: it is large, and most requests have no need of it.
+                None => match Box::pin(pool.handle(Request::from_parts(head, upload), context)).await {
+                    Ok(response) => buffer_small_body(response, to_head).await,
+                    Err(failed) => Ok(failure(&failed, trace, self.dev)),
+                },
             },
             Handler::Remote(remote, _) => {
                 let (body, trailers, _reservation) = upload.into_ready();
@@ -296,6 +313,15 @@ impl Edge {
         (response, Some(component.clone()))
     }
 
+    /// The way of plain values, where the component and this request have it (`wit/http` says which do).
+    fn plain(&self, pool: &Arc<Pool>, head: &Parts, upload: &Upload, context: &CallContext) -> Option<Plain> {
+        let fits = upload.is_whole() && head.method != Method::HEAD && !head.headers.contains_key(EXPECT);
+        if self.wasi_http_only || !fits || context.rest.is_some() {
+            return None;
+        }
+        pool.plain(context.draw)
+    }
+
     /// Waits until it is the turn of a request. `None` for one that needs none.
     async fn turn(
         &self,
@@ -308,11 +334,11 @@ impl Edge {
         if reserved || !share.is_bounded() {
             return Ok(None);
         }
-        let (abort, registration) = AbortHandle::new_pair();
-        let mut turn = std::pin::pin!(Abortable::new(self.turns.take(share, caller.connection), registration));
-        if let Some(turn) = turn.as_mut().now_or_never() {
-            return turn.map(Some).map_err(|_| Refused::NoMemory);
+        if let Some(turn) = self.turns.take_now(share) {
+            return Ok(Some(turn));
         }
+        let (abort, registration) = AbortHandle::new_pair();
+        let turn = Abortable::new(self.turns.take(share, caller.connection), registration);
         // What waits for others of its own peer makes room for them, too.
         account.waits(End::Task(abort));
         answering.under_way.works_until(Instant::now() + self.limits().idle_timeout);

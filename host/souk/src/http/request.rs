@@ -25,6 +25,8 @@ pub struct Caller {
     /// The number of its connection.
     pub connection: u64,
     scheme: Scheme,
+    /// The peer, as the value of a header.
+    header: HeaderValue,
 }
 
 impl Caller {
@@ -35,7 +37,12 @@ impl Caller {
 
     /// The other end of the connection with this number.
     pub fn new(peer: Peer, connection: u64, scheme: Scheme) -> Self {
-        Caller { peer, connection, scheme }
+        Caller { header: peer.header(), peer, connection, scheme }
+    }
+
+    /// `client`, which is the peer or named by it, as the value of a header.
+    pub(super) fn header_of(&self, client: &Peer) -> HeaderValue {
+        if *client == self.peer { self.header.clone() } else { client.header() }
     }
 }
 

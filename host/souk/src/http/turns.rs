@@ -51,15 +51,25 @@ impl Turns {
         self.peers.lock()
     }
 
+    /// A turn of `share`, where one is there.
+    pub(super) fn take_now(self: &Arc<Self>, share: Share) -> Option<Turn> {
+        self.give(self.peers().entry(share).or_default(), share)
+    }
+
+    fn give(self: &Arc<Self>, peer: &mut Peer, share: Share) -> Option<Turn> {
+        (peer.taken < self.most).then(|| {
+            peer.taken += 1;
+            Turn { turns: Some(self.clone()), share }
+        })
+    }
+
     /// Waits for a turn of `share`, for a request of `connection`.
     pub(super) async fn take(self: &Arc<Self>, share: Share, connection: u64) -> Turn {
-        let turn = || Turn { turns: Some(self.clone()), share };
         let waiting = {
             let mut peers = self.peers();
             let peer = peers.entry(share).or_default();
-            if peer.taken < self.most {
-                peer.taken += 1;
-                return turn();
+            if let Some(turn) = self.give(peer, share) {
+                return turn;
             }
             let (sender, receiver) = oneshot::channel();
             let queue = peer.waiting.entry(connection).or_default();
@@ -70,7 +80,7 @@ impl Turns {
             receiver
         };
         // The sender stays in the queue until it has sent.
-        waiting.await.unwrap_or_else(|_| turn())
+        waiting.await.unwrap_or_else(|_| Turn { turns: Some(self.clone()), share })
     }
 
     /// Gives a turn of `share` to the next that waits, or back.

@@ -196,6 +196,11 @@ impl Upload {
         Ok((Upload { ready, held: Some(held), trailers, rest: None }, ended))
     }
 
+    /// Whether all of it is there, and no trailers.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rest.is_none() && self.trailers.is_none()
+    }
+
     /// What has been read, with its trailers and the memory that it takes.
     pub(super) fn into_ready(self) -> (Bytes, Option<HeaderMap>, Option<Charge>) {
         (self.ready, self.trailers, self.held)

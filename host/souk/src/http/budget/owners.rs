@@ -3,6 +3,7 @@
 use super::{End, Owner};
 use crate::http::peer::Share;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -20,8 +21,8 @@ pub(super) enum Group {
 }
 
 /// What a group holds.
-#[derive(Default)]
 struct Held {
+    group: Group,
     bytes: u64,
     accounts: usize,
     /// Accounts that wait for their clients, with the moment of the last movement: the first has stood still for longest.
@@ -32,19 +33,46 @@ struct Entry {
     bytes: u64,
     reserved: bool,
     share: Share,
-    /// Its connection, where that is one client's; its client; and where its call has an instance, these.
-    groups: Vec<Group>,
+    /// The numbers of its groups: its connection, where that is one client's; its client; and where its call has an instance,
+    /// these.
+    groups: [Option<u64>; GROUPS],
     still: Option<Instant>,
     end: Option<End>,
 }
+
+/// How many groups an account has at most, beside that of all.
+const GROUPS: usize = 3;
+
+/// Finds what the host has numbered itself. No client chooses such a number, so it needs no hash that nobody can foresee,
+/// and a request asks some thirty times.
+#[derive(Default)]
+struct Numbered(u64);
+
+impl Hasher for Numbered {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Spreads the numbers over the upper bits too, which tables look at.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type ByNumber<T> = HashMap<u64, T, BuildHasherDefault<Numbered>>;
 
 /// All accounts.
 #[derive(Default)]
 pub(super) struct Owners {
     last: u64,
     taken: u64,
-    accounts: HashMap<u64, Entry>,
-    groups: HashMap<Group, Held>,
+    accounts: ByNumber<Entry>,
+    groups: ByNumber<Held>,
+    numbers: HashMap<Group, u64>,
 }
 
 impl Owners {
@@ -53,8 +81,7 @@ impl Owners {
         self.last += 1;
         let id = self.last;
         let share = owner.share;
-        let entry =
-            Entry { bytes: 0, reserved: owner.reserved, share, groups: Vec::with_capacity(3), still: None, end: None };
+        let entry = Entry { bytes: 0, reserved: owner.reserved, share, groups: [None; GROUPS], still: None, end: None };
         self.accounts.insert(id, entry);
         if let Some(connection) = owner.connection {
             self.join(id, Group::Connection(connection));
@@ -66,14 +93,26 @@ impl Owners {
     /// Counts the account for `group` too.
     pub(super) fn join(&mut self, id: u64, group: Group) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
-        if entry.groups.contains(&group) {
+        let known = self.numbers.get(&group).copied();
+        if known.is_some_and(|number| entry.groups.contains(&Some(number))) {
             return;
         }
-        let held = self.groups.entry(group.clone()).or_default();
+        let Some(place) = entry.groups.iter_mut().find(|place| place.is_none()) else { return };
+        let number = known.unwrap_or_else(|| {
+            self.last += 1;
+            self.numbers.insert(group.clone(), self.last);
+            self.last
+        });
+        *place = Some(number);
+        let held =
+            self.groups.entry(number).or_insert_with(|| Held { group, bytes: 0, accounts: 0, still: BTreeSet::new() });
         held.accounts += 1;
         held.bytes += entry.bytes;
         held.still.extend(entry.still.map(|since| (since, id)));
-        entry.groups.push(group);
+    }
+
+    fn held(&self, group: &Group) -> Option<&Held> {
+        self.groups.get(self.numbers.get(group)?)
     }
 
     /// What all hold.
@@ -87,17 +126,10 @@ impl Owners {
     }
 
     fn peers(&self) -> impl Iterator<Item = (Share, u64)> {
-        self.groups.iter().filter_map(|(group, held)| match group {
+        self.groups.values().filter_map(|held| match &held.group {
             Group::Peer(share) => Some((*share, held.bytes)),
             _ => None,
         })
-    }
-
-    fn bytes(&self, group: &Group) -> u64 {
-        match group {
-            Group::All => self.taken,
-            group => self.groups.get(group).map_or(0, |held| held.bytes),
-        }
     }
 
     /// The share of account `id` in which there is no place for `bytes` more, if there is one: the smallest first, and none
@@ -110,10 +142,12 @@ impl Owners {
         bound: impl Fn(&Group, bool) -> u64,
     ) -> Option<Group> {
         let entry = self.accounts.get(&id)?;
-        let full = |group: &&Group| {
-            !but.contains(group) && self.bytes(group).saturating_add(bytes) > bound(group, entry.reserved)
+        let full = |(group, held): &(&Group, u64)| {
+            held.saturating_add(bytes) > bound(group, entry.reserved) && !but.contains(group)
         };
-        entry.groups.iter().chain([&Group::All]).find(full).cloned()
+        let groups = entry.groups.iter().flatten().filter_map(|number| self.groups.get(number));
+        let groups = groups.map(|held| (&held.group, held.bytes));
+        groups.chain([(&Group::All, self.taken)]).find(full).map(|(group, _)| group.clone())
     }
 
     /// Adds `bytes` to an account that is open.
@@ -121,8 +155,8 @@ impl Owners {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         entry.bytes += bytes;
         self.taken += bytes;
-        for group in &entry.groups {
-            if let Some(held) = self.groups.get_mut(group) {
+        for number in entry.groups.iter().flatten() {
+            if let Some(held) = self.groups.get_mut(number) {
                 held.bytes += bytes;
             }
         }
@@ -134,8 +168,8 @@ impl Owners {
         let bytes = bytes.min(entry.bytes);
         entry.bytes -= bytes;
         self.taken -= bytes;
-        for group in &entry.groups {
-            if let Some(held) = self.groups.get_mut(group) {
+        for number in entry.groups.iter().flatten() {
+            if let Some(held) = self.groups.get_mut(number) {
                 held.bytes -= bytes;
             }
         }
@@ -149,8 +183,8 @@ impl Owners {
             entry.end = end;
         }
         let before = entry.still.replace(now);
-        for group in &entry.groups {
-            if let Some(held) = self.groups.get_mut(group) {
+        for number in entry.groups.iter().flatten() {
+            if let Some(held) = self.groups.get_mut(number) {
                 if let Some(before) = before {
                     held.still.remove(&(before, id));
                 }
@@ -163,8 +197,8 @@ impl Owners {
     pub(super) fn works(&mut self, id: u64) {
         let Some(entry) = self.accounts.get_mut(&id) else { return };
         let Some(before) = entry.still.take() else { return };
-        for group in &entry.groups {
-            if let Some(held) = self.groups.get_mut(group) {
+        for number in entry.groups.iter().flatten() {
+            if let Some(held) = self.groups.get_mut(number) {
                 held.still.remove(&(before, id));
             }
         }
@@ -175,9 +209,13 @@ impl Owners {
     pub(super) fn end_stillest(&mut self, group: &Group, but: u64, before: Option<Instant>) -> Option<End> {
         let group = match group {
             Group::All => {
-                let own = self.accounts.get(&but).map_or(0, |entry| self.bytes(&Group::Peer(entry.share)));
+                let own = self
+                    .accounts
+                    .get(&but)
+                    .and_then(|entry| self.held(&Group::Peer(entry.share)))
+                    .map_or(0, |held| held.bytes);
                 let has_still = |share: &Share| {
-                    let held = self.groups.get(&Group::Peer(*share));
+                    let held = self.held(&Group::Peer(*share));
                     held.is_some_and(|held| held.still.iter().any(|(_, id)| *id != but))
                 };
                 let (share, _) = self
@@ -188,7 +226,7 @@ impl Owners {
             }
             group => group.clone(),
         };
-        let still = &self.groups.get(&group)?.still;
+        let still = &self.held(&group)?.still;
         let (since, id) = still.iter().find(|(_, id)| *id != but).copied()?;
         if before.is_some_and(|before| since > before) {
             return None;
@@ -202,15 +240,17 @@ impl Owners {
     pub(super) fn close(&mut self, id: u64) {
         let Some(entry) = self.accounts.remove(&id) else { return };
         self.taken -= entry.bytes;
-        for group in entry.groups {
-            let Some(held) = self.groups.get_mut(&group) else { continue };
+        for number in entry.groups.into_iter().flatten() {
+            let Some(held) = self.groups.get_mut(&number) else { continue };
             held.bytes -= entry.bytes;
             held.accounts -= 1;
             if let Some(since) = entry.still {
                 held.still.remove(&(since, id));
             }
-            if held.accounts == 0 {
-                self.groups.remove(&group);
+            if held.accounts == 0
+                && let Some(held) = self.groups.remove(&number)
+            {
+                self.numbers.remove(&held.group);
             }
         }
     }
@@ -218,6 +258,6 @@ impl Owners {
     /// Whether nobody holds anything.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.taken == 0 && self.accounts.is_empty() && self.groups.is_empty()
+        self.taken == 0 && self.accounts.is_empty() && self.groups.is_empty() && self.numbers.is_empty()
     }
 }

@@ -1,0 +1,130 @@
+//! A request, whichever way it came.
+
+use super::{BodyError, collect, header, joined};
+use spin_sdk::wasip3::http::types::{self, Fields, Method};
+use spin_sdk::wasip3::wit_future;
+
+/// A request.
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Path and query, as the client sent them.
+    pub target: String,
+    /// The headers.
+    pub headers: Headers,
+    body: Body,
+}
+
+/// The headers of a request.
+pub enum Headers {
+    /// In the host; each that is looked at costs a call into it.
+    Wasi(Fields),
+    /// Here, a line each.
+    Plain(Vec<u8>),
+}
+
+enum Body {
+    /// `None` once it was read.
+    Wasi(Option<types::Request>),
+    Plain(Vec<u8>),
+}
+
+impl Headers {
+    /// The value of a header; several lines are joined as RFC 9110 section 5.3 has it.
+    pub fn get(&self, name: &str) -> Option<String> {
+        match self {
+            Headers::Wasi(fields) => header(fields, name),
+            Headers::Plain(lines) => joined(values(lines, name)),
+        }
+    }
+}
+
+/// The values of the lines of `name`, which is in lower case, as the lines' names are.
+fn values<'a>(lines: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    lines.split(|byte| *byte == b'\n').filter_map(move |line| {
+        let value = line.strip_prefix(name.as_bytes())?.strip_prefix(b": ")?;
+        Some(value.strip_suffix(b"\r").unwrap_or(value))
+    })
+}
+
+impl Request {
+    /// One that came by `wasi:http/handler`.
+    pub fn of_wasi(request: types::Request) -> Self {
+        Request {
+            method: request.get_method(),
+            target: request.get_path_with_query().unwrap_or_else(|| "/".to_owned()),
+            headers: Headers::Wasi(request.get_headers()),
+            body: Body::Wasi(Some(request)),
+        }
+    }
+
+    /// One that came as plain values.
+    pub fn of_plain(request: super::plain::Request) -> Self {
+        Request {
+            method: method(request.method),
+            target: request.target,
+            headers: Headers::Plain(request.fields),
+            body: Body::Plain(request.body),
+        }
+    }
+
+    /// The bytes of its body, as they were sent; at most `limit`. A body whose announced length is larger is refused unread.
+    /// Once it was read, there is nothing more.
+    ///
+    /// # Errors
+    /// When it is too large or breaks off.
+    pub async fn body(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
+        match &mut self.body {
+            Body::Plain(body) if body.len() > limit => Err(BodyError::TooLarge),
+            Body::Plain(body) => Ok(std::mem::take(body)),
+            Body::Wasi(request) => {
+                let Some(request) = request.take() else { return Ok(Vec::new()) };
+                let length = self.headers.get("content-length").and_then(|length| length.parse().ok());
+                if length.is_some_and(|length: usize| length > limit) {
+                    return Err(BodyError::TooLarge);
+                }
+                let (_done, done) = wit_future::new(|| Ok(()));
+                let (stream, trailers) = types::Request::consume_body(request, done);
+                collect(stream, trailers, length, limit).await
+            }
+        }
+    }
+}
+
+/// The method that a request line names.
+fn method(name: String) -> Method {
+    match name.as_str() {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
+        "CONNECT" => Method::Connect,
+        "OPTIONS" => Method::Options,
+        "TRACE" => Method::Trace,
+        "PATCH" => Method::Patch,
+        _ => Method::Other(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &[u8] = b"accept: */*\r\nx-a: 1\r\nx-ab: 2\r\nx-a: \xff\r\nlast: \r\n";
+
+    #[test]
+    fn a_header_is_found_by_its_whole_name_and_its_lines_are_joined() {
+        let headers = Headers::Plain(LINES.to_vec());
+        for (name, value) in [("accept", Some("*/*")), ("x-a", Some("1, \u{fffd}")), ("last", Some("")), ("x", None)] {
+            assert_eq!(headers.get(name).as_deref(), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_method_keeps_its_name() {
+        for name in ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "get", "QUERY"] {
+            assert_eq!(super::super::method_name(&method(name.to_owned())), name);
+        }
+    }
+}

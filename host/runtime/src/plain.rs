@@ -1,0 +1,303 @@
+//! Requests to components that answer them as plain values (`souk:http/handler`, in `wit/http`).
+//!
+//! `wasi:http` makes of a request a resource, with fields that are one, two streams, three futures and a task; a component
+//! that reads its body at once and writes its answer at once has no use for any of it, and pays for all. So it may export
+//! a function of two records beside it. Everything around the call is the same: version, instance, deadline, boundary,
+//! framing, errors.
+//!
+//! Only who has a request as a whole can use it, and a response must fit too; the caller decides that ([`Plain`]).
+
+use super::error::{CallError, Failure};
+use super::panic;
+use super::pool::{InUse, Lease, Pool};
+use super::trial::Outcome;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use souk_bindings::call::CallContext;
+use souk_bindings::framing;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::time::Instant;
+use wasmtime::component::types::{ComponentFunc, Type};
+use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift, Lower, TypedFunc};
+use wasmtime::{AsContextMut, Result};
+use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+
+/// The interface that such a component exports.
+pub(super) const INTERFACE: &str = "souk:http/handler@1.0.0";
+/// Its function.
+pub(super) const FUNCTION: &str = "handle";
+
+/// A request, as the interface has it.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(super) struct PlainRequest {
+    method: String,
+    target: String,
+    authority: String,
+    fields: Bytes,
+    body: Bytes,
+}
+
+/// A response, as the interface has it.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct PlainResponse {
+    status: u16,
+    fields: Vec<(String, Bytes)>,
+    body: Bytes,
+}
+
+/// Whether a function of this type is the interface's.
+pub(super) fn fits(ty: &ComponentFunc) -> bool {
+    let is_bytes = |ty: &Type| matches!(ty, Type::List(list) if list.ty() == Type::U8);
+    let is_pair = |ty: Type| {
+        let Type::Tuple(pair) = ty else { return false };
+        let mut types = pair.types();
+        let (name, value) = (types.next(), types.next());
+        name == Some(Type::String) && value.is_some_and(|ty| is_bytes(&ty)) && types.next().is_none()
+    };
+    let is_record = |ty: &Type, names: &[&str], fits: &dyn Fn(&str, &Type) -> bool| {
+        let Type::Record(record) = ty else { return false };
+        record.fields().map(|field| field.name).eq(names.iter().copied())
+            && record.fields().all(|field| fits(field.name, &field.ty))
+    };
+    let (mut params, mut results) = (ty.params(), ty.results());
+    let (Some((_, request)), None) = (params.next(), params.next()) else { return false };
+    let (Some(response), None) = (results.next(), results.next()) else { return false };
+    !ty.async_()
+        && is_record(&request, &["method", "target", "authority", "fields", "body"], &|name, ty| match name {
+            "fields" | "body" => is_bytes(ty),
+            _ => *ty == Type::String,
+        })
+        && is_record(&response, &["status", "fields", "body"], &|name, ty| match name {
+            "status" => *ty == Type::U16,
+            "fields" => matches!(ty, Type::List(list) if is_pair(list.ty())),
+            _ => is_bytes(ty),
+        })
+}
+
+/// The function of an instance.
+pub(super) type Handle = TypedFunc<(PlainRequest,), (PlainResponse,)>;
+
+/// The function of `instance` at `index`.
+///
+/// # Errors
+/// When it has another type than the interface.
+pub(super) fn load(store: impl AsContextMut, instance: &Instance, index: ComponentExportIndex) -> Result<Handle> {
+    instance.get_typed_func(store, index)
+}
+
+/// A version of a component, chosen for one request, which it can answer as plain values.
+pub struct Plain {
+    pool: Arc<Pool>,
+    version: InUse,
+}
+
+impl Pool {
+    /// The version that a request with this draw gets, where it answers requests as plain values.
+    pub fn plain(self: &Arc<Self>, draw: u16) -> Option<Plain> {
+        let version = self.choose(draw);
+        version.0.compiled.plain.is_some().then(|| Plain { pool: self.clone(), version })
+    }
+
+    fn refused(&self, why: impl std::fmt::Display) -> CallError {
+        self.error(Failure::Trapped, why)
+    }
+}
+
+impl Plain {
+    /// Lets the component answer `request`, in the task of whoever polls this. Dropping the future ends the call.
+    ///
+    /// # Errors
+    /// When no instance was to be had, the guest trapped or gave what is no response, or `context`'s deadline passed.
+    pub async fn handle(
+        self,
+        mut request: http::Request<Bytes>,
+        mut context: CallContext,
+    ) -> std::result::Result<http::Response<Bytes>, CallError> {
+        let Plain { pool, version } = self;
+        let crossing = version.0.requests.open(&context.span);
+        crossing.enter(&mut context);
+        // For spans that the guest makes of its own.
+        context.span.write(request.headers_mut());
+        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let mut answer = pin!(pool.answer_plain(version, request, context));
+        let answered = answer.as_mut().await;
+        let mut crossing = crossing;
+        if let Err(error) = &answered {
+            crossing.fails(|| error.to_string());
+        }
+        crossing.close_with(&answered, |error| error.failure.key());
+        if let Some((version, start)) = counted {
+            let outcome = match &answered {
+                Err(error) => Outcome::of_failure(error.failure),
+                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
+                Ok(_) => Some(Outcome::Good),
+            };
+            if let Some(outcome) = outcome {
+                version.tally.note(outcome, start.elapsed());
+            }
+        }
+        answered
+    }
+}
+
+impl Pool {
+    async fn answer_plain(
+        self: &Arc<Self>,
+        version: InUse,
+        request: http::Request<Bytes>,
+        context: CallContext,
+    ) -> std::result::Result<http::Response<Bytes>, CallError> {
+        let (deadline, trace) = (context.deadline, context.trace.clone());
+        let mut run = pin!(self.run_plain(version, request, context));
+        let (response, rest) = match tokio::time::timeout_at(deadline, run.as_mut()).await {
+            Ok(returned) => returned?,
+            Err(_) => return Err(self.late()),
+        };
+        if let Some(lease) = rest {
+            self.clone().go_on(lease, deadline, trace);
+        }
+        self.response(response)
+    }
+
+    /// Calls the guest until it returns. Gives the lease back where the guest is not done then.
+    async fn run_plain(
+        self: &Arc<Self>,
+        version: InUse,
+        request: http::Request<Bytes>,
+        context: CallContext,
+    ) -> std::result::Result<(PlainResponse, Option<Lease>), CallError> {
+        let mut lease = self.lease(version, context).await?;
+        match invoke(&mut lease, request).await {
+            Ok((response, true)) => {
+                lease.give_back();
+                Ok((response, None))
+            }
+            Ok((response, false)) => Ok((response, Some(lease))),
+            Err(error) => Err(self.trapped(&error, &mut lease)),
+        }
+    }
+
+    /// A guest's response, checked as one that comes by `wasi:http` is.
+    fn response(&self, response: PlainResponse) -> std::result::Result<http::Response<Bytes>, CallError> {
+        let PlainResponse { status, fields, body } = response;
+        let (mut head, ()) = http::Response::new(()).into_parts();
+        head.status = StatusCode::from_u16(status)
+            .map_err(|_| self.refused(format_args!("the guest answered with the status {status}, which is none")))?;
+        head.headers = HeaderMap::with_capacity(fields.len() + 4);
+        for (name, value) in fields {
+            let wrong = || self.refused(format_args!("the guest's response has a header `{name}` that is none"));
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+            let value = HeaderValue::from_maybe_shared(value).map_err(|_| wrong())?;
+            head.headers.append(key, value);
+        }
+        let count = framing::response_head(&mut head, false).map_err(|misframed| self.refused(misframed))?;
+        count.whole(body.len()).map_err(|misframed| self.refused(misframed))?;
+        Ok(http::Response::from_parts(head, body))
+    }
+}
+
+/// Calls the guest and waits for its response; says whether it is done with it.
+async fn invoke(lease: &mut Lease, request: http::Request<Bytes>) -> Result<(PlainResponse, bool)> {
+    let instance = &mut lease.instance;
+    let Some(handle) = instance.plain else { wasmtime::bail!("{INTERFACE} is not there") };
+    let slice = instance.store.data().slice.clone();
+    let request = plain(request);
+    let call = pin!(instance.store.run_concurrent(async |accessor| {
+        let (response,) = handle.call_concurrent(accessor, (request,)).await?;
+        let done = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
+        wasmtime::error::Ok((response, done))
+    }));
+    panic::drive(&slice, call).await?
+}
+
+/// `request` as the interface has it.
+fn plain(request: http::Request<Bytes>) -> PlainRequest {
+    let (head, body) = request.into_parts();
+    let uri = head.uri;
+    PlainRequest {
+        method: head.method.as_str().to_owned(),
+        target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        authority: uri.authority().map_or("", |authority| authority.as_str()).to_owned(),
+        fields: fields(&head.headers),
+        body,
+    }
+}
+
+/// The lines of a head.
+fn fields(headers: &HeaderMap) -> Bytes {
+    let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut lines = BytesMut::with_capacity(length);
+    for (name, value) in headers.iter().filter(|(name, _)| !DEFAULT_FORBIDDEN_HEADERS.contains(name)) {
+        lines.put_slice(name.as_str().as_bytes());
+        lines.put_slice(b": ");
+        lines.put_slice(value.as_bytes());
+        lines.put_slice(b"\r\n");
+    }
+    lines.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::component::Component;
+    use wasmtime::component::types::ComponentItem;
+
+    /// Whether the function of an interface with these types is taken.
+    fn is_taken(request: &str, response: &str, function: &str) -> bool {
+        let text = format!(
+            r#"(component (import "{INTERFACE}" (instance
+                (type $a (record {request})) (export "request" (type $request (eq $a)))
+                (type $b (record {response})) (export "response" (type $response (eq $b)))
+                (export "handle" (func {function} (param "request" $request) (result $response))))))"#
+        );
+        let mut config = wasmtime::Config::new();
+        config.wasm_component_model_async(true);
+        let engine = wasmtime::Engine::new(&config).unwrap();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let component = component.component_type();
+        let import = component.get_import(&engine, INTERFACE).unwrap();
+        let ComponentItem::ComponentInstance(instance) = import.ty else { panic!("no interface") };
+        let function = instance.get_export(&engine, FUNCTION).unwrap();
+        let ComponentItem::ComponentFunc(ty) = function.ty else { panic!("no function") };
+        fits(&ty)
+    }
+
+    #[test]
+    fn the_interface_has_one_type_and_no_other() {
+        let request = r#"(field "method" string) (field "target" string) (field "authority" string)
+            (field "fields" (list u8)) (field "body" (list u8))"#;
+        let response =
+            r#"(field "status" u16) (field "fields" (list (tuple string (list u8)))) (field "body" (list u8))"#;
+        assert!(is_taken(request, response, ""));
+        assert!(!is_taken(request, response, "async"));
+        for (from, to) in [("target", "path"), (r#""body" (list u8)"#, r#""body" string"#), ("string", "(list u8)")] {
+            assert!(!is_taken(&request.replacen(from, to, 1), response, ""), "{to}");
+        }
+        for (from, to) in
+            [("u16", "u32"), ("tuple string", "tuple string string"), (r#""status" u16"#, r#""code" u16"#)]
+        {
+            assert!(!is_taken(request, &response.replacen(from, to, 1), ""), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_written_line_by_line_without_what_belongs_to_the_connection() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("host", "shop"), ("accept", "*/*"), ("x-a", "1"), ("connection", "close")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.append("x-a", HeaderValue::from_bytes(b"\xff").unwrap());
+        let request = http::Request::get("http://shop:3000/a?b").body(Bytes::from_static(b"{}")).unwrap();
+        let (mut head, body) = request.into_parts();
+        head.headers = headers;
+        let request = plain(http::Request::from_parts(head, body));
+        assert_eq!(&request.fields[..], b"accept: */*\r\nx-a: 1\r\nx-a: \xff\r\n");
+        assert_eq!((&*request.method, &*request.target, &*request.authority), ("GET", "/a?b", "shop:3000"));
+        assert_eq!(&request.body[..], b"{}");
+    }
+}
