@@ -235,7 +235,7 @@ async fn the_wait_for_another_hosts_migrations_has_an_end() {
     context.lock(&mut other, LOCK_TIMEOUT).await.unwrap();
     let wait = Duration::from_millis(50);
     let one = Context { address: &f.address(), component: "one", retired: &[] };
-    let ran = run_within(one, &f.dir("one"), CONNECT_TIMEOUT, wait).await;
+    let ran = run_within(one, &f.dir("one"), &[], CONNECT_TIMEOUT, wait).await;
     let error = ran.unwrap_err().to_string();
     assert!(error.contains("another host") && error.contains("component `one`"), "{error}");
     other.close().await.unwrap();
@@ -319,7 +319,7 @@ async fn a_server_that_cannot_be_reached_is_one_error_after_a_bounded_wait() {
         f.url = Postgres::shared().url_at(port, "shop");
         let ran = {
             let one = Context { address: &f.address(), component: "one", retired: &[] };
-            run_within(one, &f.dir("one"), Duration::from_millis(500), LOCK_TIMEOUT).await
+            run_within(one, &f.dir("one"), &[], Duration::from_millis(500), LOCK_TIMEOUT).await
         };
         let error = ran.unwrap_err().to_string();
         for part in ["component `one`", &format!("postgres://127.0.0.1:{port}/shop"), "fix: start the server"] {
@@ -340,7 +340,7 @@ async fn a_server_that_starts_a_moment_later_is_waited_for() {
         // Longer than in earnest: the machine may be busy.
         async move {
             let one = Context { address: &address, component: "one", retired: &[] };
-            run_within(one, &dir, Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied
+            run_within(one, &dir, &[], Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied
         }
     });
     let late = tokio::task::spawn_blocking(move || {
