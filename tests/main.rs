@@ -45,6 +45,7 @@ mod scenarios {
     mod mixed_links;
     mod model;
     mod nest;
+    mod nest_beside;
     mod nest_events;
     mod nest_wire;
     mod outages;

@@ -7,6 +7,7 @@
 
 use super::function::{Answer, Direction, Function};
 use super::packet::{self, Incoming, Outcome};
+use super::second::SecondAnswers;
 use super::{NestError, errors};
 use crate::LinkError;
 use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Published, Queue, is_delivery};
@@ -65,6 +66,7 @@ pub(super) struct Served {
     stored: Option<Stored>,
     store_throttle: LogThrottle,
     loss_throttle: LogThrottle,
+    pub(super) second_answers: Arc<SecondAnswers>,
 }
 
 /// Where the events of a pattern are stored, and as what.
@@ -137,11 +139,23 @@ impl Service {
                 }),
                 store_throttle: LogThrottle::default(),
                 loss_throttle: LogThrottle::default(),
+                second_answers: Arc::default(),
             }));
         }
         let in_hand = usize::try_from(limits.instances.saturating_add(limits.waiting)).unwrap_or(usize::MAX);
         let slots = Arc::new(Semaphore::new(in_hand.min(Semaphore::MAX_PERMITS)));
         Ok(Service { patterns: served, slots })
+    }
+
+    /// The component.
+    pub fn component(&self) -> Option<&Arc<str>> {
+        self.patterns.first().map(|served| served.component())
+    }
+
+    /// The patterns that somebody else answers too.
+    pub fn answered_twice(&self) -> Vec<&str> {
+        let twice = self.patterns.iter().filter(|served| served.second_answers.is_answered_twice());
+        twice.map(|served| served.subject.as_str()).collect()
     }
 }
 

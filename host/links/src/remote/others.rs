@@ -28,6 +28,8 @@ souk_manifest::fixed_limits! {
 
     /// How often a host looks for callers with other types of its functions.
     pub(super) const TYPES_INTERVAL: Duration = Duration::from_secs(2);
+    /// How long it waits after NATS could not say.
+    const FAILED_LOOK_INTERVAL: Duration = Duration::from_secs(60);
     /// How long a start waits until it knows for which other types it will be called.
     const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 }
@@ -105,6 +107,8 @@ impl Others {
                 Some(Err(error)) => {
                     tracing::debug!("for which other types callers are built is not known: {error}");
                     records = None;
+                    // A user that may not read it would fill the log of the server.
+                    tick.reset_after(FAILED_LOOK_INTERVAL);
                 }
                 Some(Ok(())) => {}
                 None => return,
