@@ -16,10 +16,12 @@ mod scenarios {
     mod backup;
     mod browser;
     mod cli;
+    mod cluster;
     mod cors;
     mod crashes;
     mod defects;
     mod deploy;
+    mod deploy_types;
     mod disk;
     mod doctor;
     mod durable;
@@ -50,6 +52,7 @@ mod scenarios {
     mod month;
     mod moving;
     mod nest;
+    mod nest_beside;
     mod nest_events;
     mod nest_wire;
     mod openapi;
@@ -71,6 +74,8 @@ mod scenarios {
     mod redis_triggers;
     mod refunds;
     mod remote;
+    mod remote_routes;
+    mod remote_start;
     mod sandbox;
     mod schedules;
     mod sdks;

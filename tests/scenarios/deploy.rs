@@ -52,7 +52,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn deploy(app: &App, arguments: &[&str]) -> String {
+pub(super) async fn deploy(app: &App, arguments: &[&str]) -> String {
     let output = app.souk("deploy", arguments).await;
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}{err}");

@@ -115,3 +115,40 @@ async fn a_component_without_migrations_for_its_kind_of_database_does_not_start(
     assert!(message.contains("migrations/postgres: the folder does not exist"), "{message}");
     assert!(message.contains("component `shop`") && message.contains("fix: put the migrations"), "{message}");
 }
+
+#[tokio::test]
+async fn a_release_starts_beside_a_newer_migration_that_was_declared_additive_and_may_try_out_the_version_that_brings_it()
+ {
+    let postgres = Postgres::shared().database();
+    for url in ["sqlite:shop".to_owned(), postgres] {
+        let app = shop().variable("shop_url", &url).component("next.wasm", r#"(component (core module))"#);
+        let host = app.start().await;
+        for kind in ["sqlite", "postgres"] {
+            std::fs::write(app.path(&format!("migrations/{kind}/0003_note.sql")), "CREATE TABLE note (id bigint);")
+                .unwrap();
+        }
+        let next = app.path("next.wasm").to_str().unwrap().to_owned();
+        let canary = ["shop", &next, "--canary", "5%", "--for", "60s"];
+        let (_, error) = texts(&app.souk("deploy", &canary).await);
+        assert!(error.contains("0003_note.sql would run first") && error.contains("`additive`"), "{error}");
+        // Declared, it is tried out beside the version that serves.
+        let manifest = std::fs::read_to_string(app.path("spin.toml")).unwrap();
+        std::fs::write(app.path("spin.toml"), format!("{manifest}additive = [\"0003\"]\n")).unwrap();
+        let (applied, error) = texts(&app.souk("reload", &[]).await);
+        assert!(applied.contains("component `shop`: additive"), "{applied}{error}");
+        let (said, error) = texts(&app.souk("deploy", &canary).await);
+        assert!(said.contains("gets 5 % of the calls"), "{said}{error}");
+        let (status, _) = texts(&app.souk("migrate", &["--status"]).await);
+        assert!(status.lines().any(|line| line.contains("0003_note.sql") && line.contains("applied")), "{status}");
+        host.stop().await;
+        // The release before has neither the file nor the key.
+        std::fs::write(app.path("spin.toml"), manifest).unwrap();
+        for kind in ["sqlite", "postgres"] {
+            std::fs::remove_file(app.path(&format!("migrations/{kind}/0003_note.sql"))).unwrap();
+        }
+        let host = app.start().await;
+        host.wait_for_log("a newer release has run 0003_note.sql here").await;
+        let (status, _) = texts(&app.souk("migrate", &["--status"]).await);
+        assert!(status.contains("of a newer release"), "{status}");
+    }
+}

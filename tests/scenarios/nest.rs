@@ -269,8 +269,10 @@ async fn a_link_by_a_table_reaches_a_nest_service_and_its_errors_are_those_of_th
 #[tokio::test]
 async fn two_hosts_share_the_messages_of_a_pattern_and_one_goes_on_alone() {
     let nats = Nats::start();
-    let (apps, mut hosts) =
-        (["a", "b"].map(|_| App::nest("products").argument("--nats").argument(nats.url())), Vec::new());
+    // Each has products of its own, which count its messages, so each is an application of its own.
+    let app =
+        |name: &str| App::nest("products").argument("--nats").argument(nats.url()).argument("--name").argument(name);
+    let (apps, mut hosts) = (["a", "b"].map(app), Vec::new());
     for app in &apps {
         hosts.push(app.start().await);
     }

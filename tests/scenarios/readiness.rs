@@ -25,7 +25,7 @@ async fn wait_for(host: &Host, api: &Api, status: u16) -> Value {
 }
 
 /// The status of the public listener's readiness, which never has a body.
-async fn public(host: &Host) -> u16 {
+pub(super) async fn public(host: &Host) -> u16 {
     let answer = host.client().open(Method::GET, PUBLIC).send().await.unwrap();
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let status = answer.status().as_u16();

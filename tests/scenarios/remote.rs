@@ -10,35 +10,34 @@ use async_nats::service::{Info, PingResponse, Stats};
 use async_nats::{HeaderMap, RequestErrorKind};
 use futures::StreamExt as _;
 use futures::future::join_all;
-use http::Method;
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CALLERS: &str = "front,front-fresh,other,hasty";
 const CALLEES: &str = "rogue,fresh,calm";
-const DEEDS: &str = "souk-test:rogue/deeds@1.0.0";
+pub(super) const DEEDS: &str = "souk-test:rogue/deeds@1.0.0";
 
 /// An application on two hosts.
-struct Pair {
+pub(super) struct Pair {
     nats: Nats,
     app: App,
-    caller: Host,
-    callee: Host,
+    pub(super) caller: Host,
+    pub(super) callee: Host,
 }
 
 impl Pair {
-    async fn start() -> Pair {
+    pub(super) async fn start() -> Pair {
         Pair::of(App::alone("rogue"), Nats::start()).await
     }
 
-    async fn of(app: App, nats: Nats) -> Pair {
+    pub(super) async fn of(app: App, nats: Nats) -> Pair {
         let callee = callee(&app, &nats).await;
         let caller = caller(&app, &nats).await;
         Pair { nats, app, caller, callee }
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         self.caller.client()
     }
 
@@ -47,7 +46,7 @@ impl Pair {
     }
 }
 
-async fn caller(app: &App, nats: &Nats) -> Host {
+pub(super) async fn caller(app: &App, nats: &Nats) -> Host {
     app.start_at("127.0.0.1:0", "state", &["--nats", &nats.url(), "--only", CALLERS]).await
 }
 
@@ -316,7 +315,9 @@ async fn a_host_that_hangs_and_wakes_is_called_by_itself_and_the_documented_perm
     };
     let publish = each(&|name| format!("\"souk.rogue.call.{name}.>\", \"souk.rogue.cancel.{name}\""));
     let subscribe = each(&|name| format!("\"souk.rogue.http.{name}\", \"souk.rogue.http.{name}.*\""));
-    let publish = format!("\"_INBOX.>\", \"$JS.API.STREAM.INFO.*\", {publish}");
+    let record = "\"$KV.souk_rogue_cluster.>\", \"$JS.API.STREAM.CREATE.KV_souk_rogue_cluster\", \
+                  \"$JS.API.STREAM.MSG.GET.KV_souk_rogue_cluster\"";
+    let publish = format!("\"_INBOX.>\", \"$JS.API.STREAM.INFO.*\", {record}, {publish}");
     let config = users(
         &format!("{publish}, \"souk.rogue.http.>\", \"$SRV.PING.*\", \"$SRV.INFO.*\""),
         &format!("\"$SRV.>\", {publish}, {subscribe}"),
@@ -376,80 +377,6 @@ async fn no_call_is_lost_when_a_host_stops_under_load() {
 }
 
 #[tokio::test]
-async fn a_route_is_answered_by_any_host_and_the_request_arrives_as_it_was() {
-    let pair = Pair::start().await;
-    // The second host runs nothing that has a route.
-    let client = pair.callee.client();
-    assert_eq!(client.get("/other/self/hello").await.expect(200), "hello");
-    assert_eq!(client.get("/other/answer/9").await.expect(200), 9);
-    let body: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-    let kind = [("content-type", "application/x-bytes"), ("x-twice", "a"), ("x-twice", "b")];
-    let echo = client.send(Method::POST, "/other/self/echo", &kind, Some(body.clone())).await;
-    assert_eq!((echo.status, echo.header("content-type")), (200, Some("application/x-bytes")));
-    assert_eq!(echo.body, body);
-    let headers = [("x-request-id", "given-1"), ("x-twice", "a"), ("x-twice", "b"), ("spin-forged", "1")];
-    let shown = client.send(Method::GET, "/other/self/headers?q=1", &headers, None).await;
-    assert_eq!(shown.header("x-request-id"), Some("given-1"));
-    let (here, text) = (pair.client().send(Method::GET, "/other/self/headers?q=1", &headers, None).await, shown.text());
-    assert!(text.contains("/other/self/headers?q=1") && text.contains("spin-client-addr"), "{text}");
-    assert_eq!(here.json().as_object().map(|o| o.len()), shown.json().as_object().map(|o| o.len()));
-    let head = client.send(Method::HEAD, "/other/self/declared/77", &[], None).await;
-    assert_eq!((head.status, head.header("content-length")), (200, Some("77")));
-    assert_eq!(client.get("/other/self/status/204").await.status, 204);
-    client.get("/other/self/boom").await.expect(500);
-    client.get("/hasty/self/hold/600000").await.expect(504);
-    assert_eq!(client.get("/other/self/method").await.expect(200), "GET");
-}
-
-#[tokio::test]
-async fn a_body_that_no_message_holds_is_413_and_a_response_502() {
-    let pair = Pair::of(App::alone("rogue"), Nats::start_with("max_payload: 65536")).await;
-    let client = pair.callee.client();
-    let post = |size: usize| client.send(Method::POST, "/other/self/length", &[], Some(vec![b'x'; size]));
-    assert_eq!(post(50_000).await.expect(200), 50_000);
-    assert!(post(70_000).await.expect(413)["message"].as_str().unwrap().contains("larger"));
-    client.get("/other/self/flood").await.expect(502);
-    pair.caller.wait_for_log("max_payload").await;
-    assert_eq!(post(1).await.expect(200), 1);
-}
-
-#[tokio::test]
-async fn a_route_whose_component_no_host_runs_is_503_and_its_hosts_death_502() {
-    let Pair { nats: _nats, app: _app, caller, callee } = Pair::start().await;
-    let client = callee.client();
-    let held = client.clone();
-    let call =
-        tokio::spawn(async move { held.send(Method::POST, "/other/self/hold/600000", &[], Some(Vec::new())).await });
-    caller.wait_for_log("holding on").await;
-    drop(caller);
-    call.await.unwrap().expect(502);
-    let answer = client.get("/other/self/hello").await;
-    answer.expect(503);
-    assert_eq!(answer.header("retry-after"), Some("1"));
-}
-
-#[tokio::test]
-async fn an_internal_request_reaches_a_component_on_another_host() {
-    let app = App::alone("rogue").replace(
-        "[component.front.dependencies]",
-        "allowed_outbound_hosts = [\"http://other.spin.internal\"]\n[component.front.dependencies]",
-    );
-    let nats = Nats::start();
-    let rest = app
-        .start_at(
-            "127.0.0.1:0",
-            "state-1",
-            &["--nats", &nats.url(), "--only", "rogue,fresh,calm,other,hasty,front-fresh"],
-        )
-        .await;
-    let front = app.start_at("127.0.0.1:0", "state", &["--nats", &nats.url(), "--only", "front"]).await;
-    assert_eq!(front.client().get("/rogue/self/internal/other/self/hello").await.expect(200), "hello");
-    assert_eq!(front.client().get("/rogue/self/internal/other/answer/3").await.expect(200), 3);
-    rest.stop().await;
-    front.client().get("/rogue/self/internal/other/self/hello").await.expect(502);
-}
-
-#[tokio::test]
 async fn souk_call_reaches_components_on_other_hosts() {
     let pair = Pair::start().await;
     let call = async |function: &str, arguments: Value| {
@@ -488,169 +415,6 @@ async fn a_link_can_be_remote_although_its_target_runs_here() {
 
     let error = App::alone("rogue").append(&marked).start_fails().await;
     assert!(error.contains("in `remote`, and there is no NATS") && error.contains("fix: "), "{error}");
-}
-
-#[tokio::test]
-async fn what_cannot_be_reached_is_refused_at_start_up() {
-    let nobody = App::alone("rogue").argument("--only").argument("front");
-    let error = nobody.start_fails().await;
-    assert!(
-        error.contains("component `front`: depends on `rogue`") && error.contains("--nats nats://HOST:4222"),
-        "{error}"
-    );
-    let unknown = App::alone("rogue").argument("--only").argument("fromt").start_fails().await;
-    assert!(unknown.contains("did you mean `front`?"), "{unknown}");
-    let exported = format!("[component.fresh.tool.souk]\nidempotent = [\"{DEEDS}#answers\"]");
-    let app = App::alone("rogue").replace("[component.fresh.tool.souk.limits]\nmax_reuse = 1", &exported);
-    let error = app.start_fails().await;
-    assert!(error.contains("answers` in `idempotent`, but does not export it"), "{error}");
-    assert!(error.contains("souk-test:rogue/deeds@1.0.0#answer"), "{error}");
-}
-
-#[tokio::test]
-async fn a_secret_that_hosts_share_is_asked_for_and_not_made() {
-    let nats = Nats::start();
-    let own = "[application.tool.souk.variables]\ntoken = { generate = \"secret\" }\n[variables]\n";
-    let app = App::alone("rogue")
-        .replace("[variables]\n", own)
-        .replace("token = { default = \"swordfish\", secret = true }", "token = { required = true, secret = true }")
-        .replace("{ greeting = \"{{ greeting }}\" }", "{ greeting = \"{{ greeting }}\", token = \"{{ token }}\" }");
-    // Who does not use it may be without.
-    let caller = caller(&app, &nats).await;
-    caller.stop().await;
-    let all = app.argument("--nats").argument(nats.url());
-    let error = all.start_fails().await;
-    assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");
-    let callee = all.argument("--only").argument("rogue");
-    let error = callee.start_fails().await;
-    assert!(error.contains("variable `token`") && error.contains("SPIN_VARIABLE_TOKEN to the same value"), "{error}");
-    callee.variable("token", "swordfish").start().await;
-}
-
-#[tokio::test]
-async fn a_component_that_a_variable_turns_off_at_one_host_and_not_at_another_stops_the_start() {
-    let host = |nats: &Nats, bank: &str, only: &str| {
-        let conditional = "[component.hasty.tool.souk]\nunless = \"bank\"";
-        let app = App::alone("rogue").replace("[variables]\n", "[variables]\nbank = { default = \"\" }\n");
-        let app = app.append(conditional).variable("bank", bank).argument("--nats").argument(nats.url());
-        app.argument("--only").argument(only)
-    };
-    let (set, empty) = ("bank-s3cret", "");
-    for (first, second, said) in [
-        (empty, set, "component `hasty` is off at this host, because `bank` is set"),
-        (set, empty, "component `hasty` takes part at this host, because `bank` is empty"),
-    ] {
-        let nats = Nats::start();
-        let app = host(&nats, first, "calm");
-        let there = app.start().await;
-        let error = host(&nats, second, "other").start_fails().await;
-        assert!(error.contains(said) && error.contains("fix: give all hosts the same variables"), "{error}");
-        let one_more = host(&nats, first, "other").start().await;
-        assert_eq!(one_more.client().get("/other/answer/3").await.expect(200), 3);
-        let client = async_nats::connect(nats.url()).await.unwrap();
-        let info = client.request("$SRV.INFO.rogue_host", "".into()).await.unwrap();
-        let info = String::from_utf8(info.payload.to_vec()).unwrap();
-        assert!(info.contains("\"unless.hasty\"") && !error.contains(set) && !info.contains(set), "{info}");
-        // Nobody is left who says otherwise.
-        there.stop().await;
-        one_more.stop().await;
-        host(&nats, second, "calm").start().await;
-    }
-}
-
-/// The first component of another build: what `front` takes for `u32` is `s32` here, and JSON would not show it.
-const OTHER_ROGUE: &str = r#"(component
-    (core module $m (func (export "answer") (param i32) (result i32) local.get 0))
-    (core instance $i (instantiate $m))
-    (func $answer (param "n" u32) (result s32) (canon lift (core func $i "answer")))
-    (instance $contract (export "answer" (func $answer)))
-    (export "souk-test:rogue/bare@1.0.0" (instance $contract)))"#;
-
-#[tokio::test]
-async fn a_caller_whose_type_no_host_serves_is_told_unavailable_and_the_log_has_both_types() {
-    let nats = Nats::start();
-    let manifest =
-        "spin_manifest_version = 2\n[application]\nname = \"rogue\"\n[component.rogue]\nsource = \"r.wasm\"\n";
-    let other = App::inline(manifest).component("r.wasm", OTHER_ROGUE).argument("--nats").argument(nats.url());
-    let callee = other.start().await;
-    let app = App::alone("rogue");
-    let first = caller(&app, &nats).await;
-    let at_start = first.wait_for_log("`souk-test:rogue/bare@1.0.0#answer` of `rogue`").await;
-    // The contract has no error for it.
-    first.client().get("/rogue/bare/42").await.expect(500);
-    let at_call = eventually("the call is explained", || async {
-        let log = first.log();
-        log.into_iter().find(|line| line.contains("WARN") && line.contains("calls `souk-test:rogue/bare@1.0.0#answer`"))
-    })
-    .await;
-    assert!(at_start.contains("ERROR"), "{at_start}");
-    for line in [&at_start, &at_call] {
-        for fragment in ["`front` calls", "-> s32` there", "-> u32` here", "fix: build both from the same version"] {
-            assert!(line.contains(fragment), "{fragment} is missing: {line}");
-        }
-    }
-    // A contract with an error for it says so to its caller; of the function the host there knows nothing.
-    let message = first.client().get("/rogue/answer/1").await.expect_unavailable();
-    assert!(message.contains("rogue and its caller do not understand each other"), "{message}");
-    first.wait_for_log("`souk-test:rogue/deeds@1.0.0#answer` of `rogue` on another host, and it is not there").await;
-    // Beside a host whose contract is the same all calls go there, whichever has come first.
-    let same = App::alone("rogue");
-    let _same = same.start_at("127.0.0.1:0", "state-1", &["--nats", &nats.url(), "--only", "rogue"]).await;
-    let second = same.start_at("127.0.0.1:0", "state-2", &["--nats", &nats.url(), "--only", "front"]).await;
-    for host in [&first, &second] {
-        for n in 0..16 {
-            assert_eq!(host.client().get(&format!("/rogue/bare/{}", n + 1)).await.expect(200), n + 1);
-        }
-    }
-    assert_eq!(second.log_count("ERROR"), 0, "{:#?}", second.log());
-    callee.stop().await;
-}
-
-/// Answers as a host of release 0.1.0 does: it is a service, and says nothing of the wire.
-async fn host_0_1_0(client: &async_nats::Client, metadata: Value) {
-    let mut asked = client.subscribe("$SRV.INFO.rogue_host").await.unwrap();
-    client.flush().await.unwrap();
-    let answer = json!({
-        "type": "io.nats.micro.v1.info_response",
-        "name": "rogue_host",
-        "id": "0192aa",
-        "version": "1.0.0",
-        "description": "",
-        "metadata": metadata,
-        "endpoints": [],
-    });
-    let client = client.clone();
-    tokio::spawn(async move {
-        while let Some(asked) = asked.next().await {
-            client.publish(asked.reply.unwrap(), answer.to_string().into()).await.unwrap();
-        }
-    });
-}
-
-#[tokio::test]
-async fn a_host_that_finds_one_of_another_wire_version_names_it_and_does_not_start() {
-    let app = |nats: &Nats| App::alone("rogue").argument("--nats").argument(nats.url());
-    for (metadata, said) in [
-        (json!({ "application": "rogue" }), "a host of release 0.1.0 runs the application"),
-        (json!({ "application": "rogue", "wire": "3" }), "it says version 3, and this host speaks version 2"),
-    ] {
-        let nats = Nats::start();
-        let client = async_nats::connect(nats.url()).await.unwrap();
-        host_0_1_0(&client, metadata).await;
-        let error = app(&nats).start_fails().await;
-        for fragment in [said, "`0192aa`", "fix: stop all hosts of the other release", "Upgrade from 0.1.0"] {
-            assert!(error.contains(fragment), "{fragment} is missing: {error}");
-        }
-    }
-    // Two of this release know each other.
-    let nats = Nats::start();
-    let _first = app(&nats).start().await;
-    let client = async_nats::connect(nats.url()).await.unwrap();
-    let info = client.request("$SRV.INFO.rogue_host", "".into()).await.unwrap();
-    let info: Info = serde_json::from_slice(&info.payload).unwrap();
-    assert_eq!(info.metadata["wire"], "2");
-    let second = app(&nats).start().await;
-    assert_eq!(second.client().get("/other/answer/3").await.expect(200), 3);
 }
 
 #[tokio::test]

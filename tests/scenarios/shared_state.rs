@@ -2,6 +2,7 @@
 
 use crate::harness::mongodb::MongoDb;
 use crate::harness::nats::Nats;
+use crate::harness::postgres::Postgres;
 use crate::harness::redis::Redis;
 use crate::harness::store::{PASSWORD, Shop, fresh_email, token};
 use crate::harness::{Answer, App, eventually};
@@ -71,7 +72,15 @@ async fn an_outage_ends_by_itself(shops: [&Shop; 2], email: &str, resume: impl F
 async fn two_hosts_have_the_same_accounts_in_nats_and_outlive_its_absence() {
     let mut server = Nats::start();
     let config = in_nats(&server.url());
-    let (one, other) = join(host(&config), host(&config)).await;
+    // Hosts on one NATS answer for each other, so they have one database for each component too, and one sandbox.
+    let (products, orders) = (Postgres::shared().database(), Postgres::shared().database());
+    let host = || {
+        let app =
+            App::store_alone().file("runtime-config.toml", &config).variable("public_url", "https://shop.example");
+        app.variable("products_database_url", &products).variable("orders_database_url", &orders)
+    };
+    let without_sandbox = "gateway,auth,passwords,products,orders,payments,webhook";
+    let (one, other) = join(Shop::of(host()), Shop::of(host().argument("--only").argument(without_sandbox))).await;
     accounts_are_one(&one, &other).await;
     let email = fresh_email();
     one.register(&email).await.expect(201);

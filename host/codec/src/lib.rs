@@ -32,9 +32,11 @@
 
 mod decode;
 mod encode;
+mod exact;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod parse;
 mod shape;
 pub mod signature;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use trail::CodecError;
 
 use self::decode::Seed;
 use self::encode::{Arguments, Typed};
+use self::exact::{Sender, adopt_fields};
 use self::shape::{Field, Shape, TypePath};
 use self::trail::{Step, Trail};
 use serde::de::DeserializeSeed;
@@ -80,6 +83,40 @@ impl FunctionCodec {
             None => None,
         };
         Ok(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
+    }
+
+    /// The codec of the function that `signature` describes, as [`signature`](signature::signature) writes it; `None` of a
+    /// text that is none, or of types that JSON cannot carry.
+    pub fn read(signature: &str) -> Option<Self> {
+        let parse::Parsed { params, result } = parse::function(signature)?;
+        Some(FunctionCodec { params, result, most: MAX_VALUE_BYTES })
+    }
+
+    /// Whether a caller that was built for this function's type may call one of the type of `callee`: every parameter has a
+    /// value there that says the same, and every result one here ([`exact`]).
+    pub fn can_call(&self, callee: &FunctionCodec) -> bool {
+        let result = match (&callee.result, &self.result) {
+            (Some(from), Some(to)) => from.is_exact(to, Sender::Callee),
+            (None, None) => true,
+            _ => false,
+        };
+        result && self.params.is_exact(&callee.params, Sender::Caller)
+    }
+
+    /// The parameters of this function out of those of a `caller` that [can call](Self::can_call) it; `None` when they are
+    /// no such.
+    pub fn adopt_params(&self, caller: &FunctionCodec, values: Vec<Val>) -> Option<Vec<Val>> {
+        let names = caller.fields().iter().map(|field| field.name.wit.clone());
+        adopt_fields(self.fields(), names.zip(values).collect())
+    }
+
+    /// The results of this function out of those of a callee that it [can call](Self::can_call); `None` when they are no
+    /// such.
+    pub fn adopt_results(&self, values: Vec<Val>) -> Option<Vec<Val>> {
+        match &self.result {
+            Some(shape) => values.into_iter().map(|value| shape.adopt(value)).collect(),
+            None => values.is_empty().then_some(values),
+        }
     }
 
     /// The same with values of at most `most` bytes in memory.
@@ -180,6 +217,11 @@ impl FunctionCodec {
                 }),
             },
         }
+    }
+
+    /// How many results the function has: one or none.
+    pub fn results(&self) -> usize {
+        usize::from(self.result.is_some())
     }
 
     fn fields(&self) -> &[Field] {

@@ -26,7 +26,20 @@ pub fn sync_signature(name: &str, func: &ComponentFunc) -> String {
 /// A short text that is the same for two functions of the same signature, and for no others: the first 16 bytes of its
 /// SHA-256, in hexadecimal. Whether the function is `async` is no part of it: a link joins a `func` with an `async func`.
 pub fn digest(name: &str, func: &ComponentFunc) -> String {
-    let hash = Sha256::digest(sync_signature(name, func));
+    digest_of_text(&sync_signature(name, func))
+}
+
+/// The digest of the function that `signature` describes.
+pub fn digest_of(signature: &str) -> String {
+    match signature.split_once(": async func(") {
+        // A name has no colon, so this is the first.
+        Some((name, rest)) if !name.contains(':') => digest_of_text(&format!("{name}: func({rest}")),
+        _ => digest_of_text(signature),
+    }
+}
+
+fn digest_of_text(sync_signature: &str) -> String {
+    let hash = Sha256::digest(sync_signature);
     hash.iter().take(16).fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");

@@ -7,7 +7,9 @@
 //! Whether a function is `async` is no difference: a link joins a `func` with an `async func`, so that a component whose
 //! language or handler has no `async` can call, and answer, one that has.
 //!
-//! Versions are part of an interface's name and match exactly; there is no notion of a compatible version here.
+//! A callee may know more than its caller: types that differ in optional fields and cases alone are linked where every value
+//! has exactly one on the other side ([`FunctionCodec::can_call`]). Versions are part of an interface's name and match
+//! exactly.
 
 use souk_codec::signature::{signature, type_text};
 use souk_codec::{CodecError, FunctionCodec};
@@ -66,13 +68,21 @@ impl LinkTypeError {
 /// # Errors
 /// Names the place in the type and the fix.
 pub fn plain_values(interface: &str, function: &str, func: &ComponentFunc) -> Result<(), LinkTypeError> {
-    let Err(error) = FunctionCodec::of(func) else { return Ok(()) };
+    plain(interface, function, func).map(|_| ())
+}
+
+fn plain(interface: &str, function: &str, func: &ComponentFunc) -> Result<FunctionCodec, LinkTypeError> {
+    let error = match FunctionCodec::of(func) {
+        Ok(codec) => return Ok(codec),
+        Err(error) => error,
+    };
     let problem = format!("`{}` has what cannot cross a link: {}; only plain values can", error.path, error.message);
     let fix = "use an id, a list or a record in its place";
     Err(LinkTypeError::new(interface, function, Mismatch::new(problem, fix)))
 }
 
-/// Checks that a function is the same on both sides of a link, but for being `async`, and that its values can cross it.
+/// Checks that a function is the same on both sides of a link, but for being `async` and for what may be gained, and that
+/// its values can cross it.
 ///
 /// # Errors
 /// Points at the first difference and shows both signatures, or names what is not a plain value.
@@ -82,9 +92,11 @@ pub fn check_function(
     importer: &ComponentFunc,
     exporter: &ComponentFunc,
 ) -> Result<(), LinkTypeError> {
-    plain_values(interface, function, importer)?;
-    plain_values(interface, function, exporter)?;
+    let (of_importer, of_exporter) = (plain(interface, function, importer)?, plain(interface, function, exporter)?);
     let Some(difference) = function_difference(importer, exporter) else { return Ok(()) };
+    if of_importer.can_call(&of_exporter) {
+        return Ok(());
+    }
     let problem = format!(
         "importer and exporter differ: {difference}\n  importer: {}\n  exporter: {}",
         signature(function, importer),

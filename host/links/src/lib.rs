@@ -11,6 +11,7 @@
 //! A contract with a resource, stream or future is refused: a handle means something in its own store only.
 
 pub mod check;
+pub mod cluster;
 pub mod durable;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -20,6 +21,8 @@ pub mod nest;
 pub mod redis;
 pub mod remote;
 pub mod stand_in;
+#[cfg(test)]
+mod test_pool;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};
@@ -43,6 +46,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS.to_vec(),
         durable::fixed_limits(),
         remote::fixed_limits(),
+        cluster::FIXED_LIMITS.to_vec(),
         nest::fixed_limits(),
         redis::fixed_limits(),
     ]

@@ -8,12 +8,13 @@
 //! task, which costs a microsecond or two and copies no parameter. For an `async func`, which is polled within the
 //! caller's event loop, it needs a task of its own (see [`define`]).
 
+use super::check::LinkTypeError;
 use super::import::{Import, LinkError, define};
 use super::unavailable::{Unavailable, write_outcome};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
-use souk_runtime::{CallError, Failure, Pool};
+use souk_runtime::{CallError, CallerType, Failure, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
@@ -40,9 +41,18 @@ pub fn link(
         // It is there: its type has just been compared.
         let Some(position) = target.position(import.export, &function.name) else { continue };
         let own_task = function.ty.async_();
+        let caller_type = CallerType::of(&function.name, &function.ty)
+            .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
         let name = format!("{}#{}", import.export, function.name);
         let boundary = boundaries.links(caller, target.component(), &name);
-        let link = Arc::new(Link { target: target.clone(), position, unavailable, own_task, boundary });
+        let link = Arc::new(Link {
+            target: target.clone(),
+            caller: Arc::new(caller_type),
+            position,
+            unavailable,
+            own_task,
+            boundary,
+        });
         define(&mut instance, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
@@ -61,6 +71,8 @@ pub fn link(
 /// One function of one link.
 struct Link {
     target: Arc<Pool>,
+    /// What the caller is built for.
+    caller: Arc<CallerType>,
     position: usize,
     unavailable: Option<Unavailable>,
     /// Whether the callee needs a task of its own.
@@ -75,9 +87,9 @@ impl Link {
             return Err(CallError::new(self.target.component(), Failure::TooManyHops, ""));
         };
         if !self.own_task {
-            return self.target.call_into(self.position, params, results, context).await;
+            return self.target.call_from_into(&self.caller, self.position, params, results, context).await;
         }
-        let values = self.target.call_spawned(self.position, params.to_vec(), context).await?;
+        let values = self.target.call_from_spawned(&self.caller, self.position, params.to_vec(), context).await?;
         results.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
         Ok(())
     }

@@ -54,6 +54,8 @@ pub struct Application {
     pub conditional: BTreeMap<String, String>,
     /// How to reach other hosts of the application; `None` when there are none.
     pub nats: Option<NatsConfig>,
+    /// The secret variables that this host's components use, with their values.
+    pub secrets: BTreeMap<String, Value>,
     /// The components that run here; `None` when all do. The others run on other hosts.
     pub only: Option<BTreeSet<String>>,
     /// Names by which the administration listener may be called, besides its address.
@@ -162,6 +164,8 @@ pub struct Component {
     pub migrations: Option<PathBuf>,
     /// The numbers of migrations that are not run any more, and whose files are gone.
     pub retired: Vec<i32>,
+    /// The numbers of migrations that a release without them can go on with.
+    pub additive: Vec<i32>,
     /// Example data for its database.
     pub seed: Option<Seed>,
     /// The database that its migrations are for, where the manifest says so.

@@ -44,6 +44,7 @@ impl Component {
             build: None,
             migrations: None,
             retired: Vec::new(),
+            additive: Vec::new(),
             seed: None,
             database: None,
             limits: ComponentLimits::default(),

@@ -1,4 +1,4 @@
-//! What a component brings for its database: `database_url`, `migrations`, `retired` and `seed` under
+//! What a component brings for its database: `database_url`, `migrations`, `retired`, `additive` and `seed` under
 //! `[component.NAME.tool.souk]`.
 //!
 //! A migration that ran must stay, because every host compares the history with the files. `retired` lists the numbers of
@@ -37,23 +37,31 @@ pub(super) fn read(
         let files = "`sqlite/NNNN_name.sql` or `postgres/NNNN_name.sql`";
         component.migrations = Some(folder(souk, dir, &migrations, "the folder of migrations", files));
     }
-    for number in souk.strings("retired") {
-        let four_digits = number.value.len() == 4 && number.value.bytes().all(|digit| digit.is_ascii_digit());
-        match number.value.parse() {
-            Ok(version) if four_digits => component.retired.push(version),
-            _ => {
-                let message = format!("`{}` in `retired` is not the number of a migration", number.value);
-                souk.error(number.line, message, "write the four digits that its file began with: \"0002\"");
-            }
-        }
-        if component.migrations.is_none() {
-            let message = "`retired` is about migrations, and the component has none";
-            souk.error(number.line, message, "add `migrations`, or remove `retired`");
-        }
-    }
+    component.retired = numbers(souk, "retired", component.migrations.is_some());
+    component.additive = numbers(souk, "additive", component.migrations.is_some());
     if let Some(seed) = souk.table("seed") {
         read_seed(seed, component, templates, dir, declared);
     }
+}
+
+/// The numbers of migrations under `key`.
+fn numbers(souk: &mut Table<'_, '_>, key: &'static str, has_migrations: bool) -> Vec<i32> {
+    let mut numbers = Vec::new();
+    for number in souk.strings(key) {
+        let four_digits = number.value.len() == 4 && number.value.bytes().all(|digit| digit.is_ascii_digit());
+        match number.value.parse() {
+            Ok(version) if four_digits => numbers.push(version),
+            _ => {
+                let message = format!("`{}` in `{key}` is not the number of a migration", number.value);
+                souk.error(number.line, message, "write the four digits that its file begins with: \"0002\"");
+            }
+        }
+        if !has_migrations {
+            let message = format!("`{key}` is about migrations, and the component has none");
+            souk.error(number.line, message, format!("add `migrations`, or remove `{key}`"));
+        }
+    }
+    numbers
 }
 
 fn read_seed(

@@ -91,7 +91,7 @@ pub use ipnet::IpNet;
 pub use key_value::{KeyValuePlace, RedisUrl};
 pub use mongodb::MongoUrl;
 pub use names::{DependencyName, check_component};
-pub use nats::{NatsConfig, NatsServer, server_without_secret};
+pub use nats::{NatsConfig, NatsServer, check_name, server_without_secret};
 pub use nest::{Nest, NestError, NestPattern};
 pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_port};
 pub use package::{PackagePlan, PackagedCode, configured_state_dir, is_inside, load_package};
@@ -129,6 +129,8 @@ pub struct LoadOptions {
     pub nats: Vec<NatsServer>,
     /// The credentials file for them; `None` for that of the runtime configuration.
     pub credentials: Option<PathBuf>,
+    /// The application's name, where it is not the manifest's: hosts of another name are another application.
+    pub name: Option<String>,
     /// The components that run here; none for those that the runtime configuration names, or else all.
     pub only: Vec<String>,
     /// The components that run at all (`--component-id`); without NATS there are no others, and no routes to them.
@@ -239,12 +241,21 @@ impl Manifest {
         let file = File { source: &source, report: &report };
         let here = fill_in::variables_here(&draft);
         let shared = here.is_some() || draft.application.nats.is_some();
+        let used = |name: &str| here.as_ref().is_none_or(|here| here.contains(name));
+        let secrets: Vec<String> = draft
+            .declared
+            .iter()
+            .filter(|(name, declared)| declared.secret && used(name))
+            .map(|(name, _)| name.clone())
+            .collect();
         let values = variables::resolve(&draft.declared, &providers, &process_env, host, here.as_ref(), shared, file);
         one_of::check(&draft.declared, &values, file);
         warnings::report(&draft.declared, &values, file);
         fill_in::turn_off(&mut draft, &values, file);
         fill_in::fill_in(&mut draft, &values, file);
         let mut application = draft.application;
+        let secret = |name: String| values.get(&name).cloned().map(|value| (name, value));
+        application.secrets = secrets.into_iter().filter_map(secret).collect();
         for component in application.components.values_mut() {
             component.environment.extend(environment.iter().cloned());
         }

@@ -4,6 +4,7 @@
 //! A password or token in a server's URL is accepted in the file alone: command lines are read by everyone on a
 //! machine. Nothing here is ever shown with it.
 
+use super::declared::Value;
 use super::error::Source;
 use super::names::nearest;
 use super::table::{At, File, Table};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// How to reach NATS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NatsConfig {
     /// Servers of one cluster; never empty.
     pub servers: Vec<NatsServer>,
@@ -24,6 +25,8 @@ pub struct NatsConfig {
     pub credentials: Option<PathBuf>,
     /// On how many servers JetStream keeps each stream; `None` lets the host choose by the cluster that it finds.
     pub replicas: Option<usize>,
+    /// What every host of the application knows and nobody else: by it a host proves that it belongs to the others.
+    pub cluster_secret: Option<Value>,
 }
 
 /// The URL of one server. Shown without user, password or token.
@@ -97,6 +100,7 @@ pub fn server_without_secret(text: &str) -> Result<NatsServer, String> {
 #[derive(Default)]
 pub(super) struct NatsTable {
     pub config: Option<NatsConfig>,
+    pub name: Option<String>,
     pub only: Option<Vec<At<String>>>,
 }
 
@@ -106,6 +110,10 @@ crate::fixed_limits! {
 
     /// The most servers that may keep a copy of a stream: JetStream's own bound.
     const MAX_REPLICAS: usize = 5, "servers";
+    /// The shortest `cluster_secret`: a shorter one could be guessed from what is recorded with it.
+    const MIN_CLUSTER_SECRET_BYTES: usize = 16, bytes;
+    /// The longest name of an application that is given to a host: it is a part of every subject.
+    const MAX_NAME_BYTES: usize = 64, bytes;
 }
 
 /// Reads `[nats]`; paths start at `folder`.
@@ -128,14 +136,50 @@ pub(super) fn read(mut table: Table<'_, '_>, folder: &Path) -> NatsTable {
         }
         good
     });
+    let cluster_secret = table.string("cluster_secret").and_then(|secret| {
+        let good = secret.value.len() >= MIN_CLUSTER_SECRET_BYTES;
+        if !good {
+            let message = format!("`cluster_secret` has fewer than {MIN_CLUSTER_SECRET_BYTES} characters");
+            table.error(
+                secret.line,
+                message,
+                "write one that nobody guesses, the same for all hosts: `head -c 32 /dev/urandom | base64`",
+            );
+        }
+        good.then(|| Value::new(secret.value, true))
+    });
+    let name = table.string("name").and_then(|name| match check_name(&name.value) {
+        Ok(()) => Some(name.value),
+        Err(wrong) => {
+            table.error(name.line, format!("`name` {wrong}"), "write a short name: `name = \"store-staging\"`");
+            None
+        }
+    });
     let only = table.strings("only");
     let only = (!only.is_empty()).then_some(only);
     if servers.is_empty() {
         table.error(table.line, "[nats] names no server", "add `servers = [\"nats://HOST:4222\"]`");
     }
     table.finish();
-    let config = (!servers.is_empty()).then_some(NatsConfig { servers, credentials, replicas });
-    NatsTable { config, only }
+    let config = (!servers.is_empty()).then_some(NatsConfig { servers, credentials, replicas, cluster_secret });
+    NatsTable { config, name, only }
+}
+
+/// Whether hosts can be given `name` for their application's; or what is wrong, as the end of a sentence.
+///
+/// # Errors
+/// When it is empty, too long, or has characters that no line of a log should have.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!("has more than {MAX_NAME_BYTES} bytes"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err("has control characters".to_owned());
+    }
+    Ok(())
 }
 
 /// Applies the NATS servers and the components of this host to the application: from the command line, otherwise from
@@ -146,12 +190,13 @@ pub(super) fn apply_nats_config(
     table: NatsTable,
     config: File<'_>,
 ) {
-    let NatsTable { config: configured, only: listed } = table;
+    let NatsTable { config: configured, name, only: listed } = table;
+    if let Some(name) = options.name.clone().or(name) {
+        application.name = name;
+    }
     let mut nats = configured;
     if !options.nats.is_empty() {
-        let replicas = nats.as_ref().and_then(|nats| nats.replicas);
-        let credentials = nats.and_then(|nats| nats.credentials);
-        nats = Some(NatsConfig { servers: options.nats.clone(), credentials, replicas });
+        nats = Some(NatsConfig { servers: options.nats.clone(), ..nats.unwrap_or_default() });
     }
     match (&mut nats, &options.credentials) {
         (Some(nats), Some(credentials)) => nats.credentials = Some(credentials.clone()),

@@ -45,6 +45,7 @@ pub(super) fn read(file: File<'_>, root: &DeTable<'_>, dir: &Path) -> Option<Dra
         off: BTreeMap::new(),
         conditional: BTreeMap::new(),
         nats: None,
+        secrets: BTreeMap::new(),
         only: None,
         admin_hosts: Vec::new(),
         stand_ins: BTreeMap::new(),

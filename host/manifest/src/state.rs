@@ -2,7 +2,7 @@
 //!
 //! One host holds the folder at a time; a second one is refused, because two hosts would each hold half of the truth.
 
-use crate::secrets::Secrets;
+use crate::secrets::{SecretError, Secrets};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -160,6 +160,14 @@ impl StateFolder {
         Secrets::kept(self.admin_folder())
     }
 
+    /// By what this folder is told from all others: 64 hexadecimal digits, made once. A copy of the folder has the same.
+    ///
+    /// # Errors
+    /// When its file cannot be made or read.
+    pub fn id(&self) -> Result<String, SecretError> {
+        Secrets::kept(self.path.clone()).get(ID)
+    }
+
     fn admin_folder(&self) -> PathBuf {
         self.path.join(ADMIN)
     }
@@ -176,6 +184,19 @@ pub fn exists(path: &Path) -> bool {
 
 /// Who has locked this file holds the folder.
 const LOCK: &str = "lock";
+
+/// By what a state folder is told from others.
+const ID: &str = "id";
+
+/// As [`StateFolder::id`], of the folder `path` that a host may hold; of one that has none the answer is made up, and
+/// written only to `keep` it.
+///
+/// # Errors
+/// When its file cannot be read, or made.
+pub fn id_of(path: &Path, keep: bool) -> Result<String, SecretError> {
+    let secrets = if keep { Secrets::kept(path.to_owned()) } else { Secrets::looked_up(path.to_owned()) };
+    secrets.get(ID)
+}
 
 /// The name of the secrets' folder.
 const SECRETS: &str = "secrets";

@@ -14,7 +14,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Val;
 use wasmtime::{Result, Trap};
 
@@ -22,7 +21,7 @@ impl Pool {
     /// Calls the function at position `function` of the component's exports, in the task of whoever polls this. Dropping
     /// the future drops the callee's instance and all that it holds.
     ///
-    /// Not for callers inside another store's event loop, see [`Pool::call_spawned`]; a host function that its guest
+    /// Not for callers inside another store's event loop, see [`Pool::call_from_spawned`]; a host function that its guest
     /// waits for (`func_new_async`) is outside.
     ///
     /// # Errors
@@ -57,12 +56,12 @@ impl Pool {
     }
 
     /// Where a function of the component's table is in `version`.
-    fn position_in(&self, version: &InUse, function: usize) -> Result<usize, CallError> {
+    pub(super) fn position_in(&self, version: &InUse, function: usize) -> Result<usize, CallError> {
         let position = version.0.position(function);
         position.ok_or_else(|| self.error(Failure::NotExported, format_args!("function {function}")))
     }
 
-    async fn call_version(
+    pub(super) async fn call_version(
         self: &Arc<Self>,
         version: InUse,
         position: usize,
@@ -125,25 +124,6 @@ impl Pool {
             self.clone().go_on(lease, deadline, trace);
         }
         Ok(())
-    }
-
-    /// Like [`Pool::call`], in a task of its own, which ends with the future: for callers inside another store's event
-    /// loop, in which wasmtime 48 runs no second one ("Recursive `run_concurrent` calls not supported").
-    ///
-    /// # Errors
-    /// As [`Pool::call`].
-    pub async fn call_spawned(
-        self: &Arc<Self>,
-        function: usize,
-        params: Vec<Val>,
-        context: CallContext,
-    ) -> Result<Vec<Val>, CallError> {
-        let pool = self.clone();
-        let call = async move { pool.call(function, &params, context).await };
-        match AbortOnDropHandle::new(tokio::spawn(call)).await {
-            Ok(returned) => returned,
-            Err(join) => Err(self.error(Failure::Trapped, format_args!("the call's task ended: {join}"))),
-        }
     }
 
     /// Calls the guest until it returns. Gives the lease back where the guest is not done then.

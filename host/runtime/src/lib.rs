@@ -8,6 +8,7 @@
 //! deadline.
 
 mod call;
+mod caller;
 mod component;
 mod engine;
 mod error;
@@ -27,6 +28,7 @@ mod trial;
 mod version;
 mod vital;
 
+pub use caller::CallerType;
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, Failure};

@@ -3,6 +3,7 @@
 //! A component has one version that serves, and while a new one is tried out or old calls end, some more. All of them share
 //! the component's limits, so the pool counts the instances of all; a version owns those that it has made.
 
+use super::caller::OwnType;
 use super::component::Compiled;
 use super::handler::Handler;
 use super::plain;
@@ -73,7 +74,9 @@ pub struct Version {
     retired: AtomicBool,
     /// Told when a retired version has ended its last call.
     pub(super) drained: Notify,
-    /// Calls of its functions, in the order of [`Compiled::exported`].
+    /// The types of its functions, in the order of [`Compiled::exported`].
+    pub(super) types: Vec<OwnType>,
+    /// Calls of its functions, in the same order.
     pub(super) calls: Vec<Boundary>,
     /// Its functions in the path of a call, in the same order.
     pub(super) steps: Vec<Step>,
@@ -94,11 +97,13 @@ impl Version {
         let (name, exported) = (&compiled.name, &compiled.exported);
         let calls = exported.functions.iter();
         let calls = calls.map(|f| boundaries.calls(name, &id.label, &format!("{}#{}", f.interface, f.name)));
+        let types = exported.functions.iter().map(|function| OwnType::of(&function.name, &function.ty)).collect();
         let positions = table.iter().map(|(interface, name)| exported.position(interface, name)).collect();
         Arc::new(Version {
             calls: calls.collect(),
             steps: exported.functions.iter().map(|f| Step::new(name, &format!("{}#{}", f.interface, f.name))).collect(),
             http_step: Step::new(name, "wasi:http/handler"),
+            types,
             values: TracedValues::of(&compiled, &grants),
             requests: boundaries.calls(name, &id.label, "wasi:http/handler#handle"),
             positions,

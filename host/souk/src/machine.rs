@@ -1,8 +1,15 @@
-//! How much memory the machine has, or the control group that the process runs in.
+//! What the machine is called, and how much memory it has, or the control group that the process runs in.
 
 use souk_manifest::limits::EdgeLimits;
 use std::fs;
 use std::path::Path;
+
+/// What the machine is called, for people.
+pub(crate) fn name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "a host without a name".to_owned() } else { format!("host {name}") }
+}
 
 /// Warns when the application may take more memory than there is.
 pub(crate) fn check_memory(limits: &EdgeLimits) {

@@ -76,5 +76,5 @@ fn shared_nats() -> &'static nats_server::Nats {
 /// A connection, as a host has one.
 pub(super) async fn nats(urls: &str) -> Nats {
     let servers = urls.split(',').map(|url| url.parse().unwrap()).collect();
-    Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "test").await.unwrap()
+    Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "test").await.unwrap()
 }

@@ -99,6 +99,28 @@ pub(super) fn read(component: &str, dir: &Path, retired: &[i32], kind: Kind) -> 
     Ok(all.into_values().collect())
 }
 
+/// Checks that each number in `additive` is that of a file, for either kind of database: a slip of the pen would promise
+/// nothing.
+///
+/// # Errors
+/// Names the first that has no file.
+pub(super) fn check_additive(component: &str, dir: &Path, additive: &[i32]) -> Result<(), MigrationError> {
+    let mut there = Vec::new();
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let entries = std::fs::read_dir(dir.join(kind.folder())).into_iter().flatten().flatten();
+        there.extend(entries.filter_map(|entry| Some(parse_name(entry.file_name().to_str()?)?.0)));
+    }
+    match additive.iter().find(|number| !there.contains(number)) {
+        None => Ok(()),
+        Some(number) => Err(MigrationError::File {
+            component: component.to_owned(),
+            path: dir.to_owned(),
+            reason: format!("has no file with the number {number:04}, which is in the component's `additive`"),
+            fix: "write the number of a migration, or remove it from `additive`",
+        }),
+    }
+}
+
 /// The number and the name in `NNNN_name.sql`.
 fn parse_name(file: &str) -> Option<(i32, &str)> {
     let (number, name) = file.strip_suffix(".sql")?.split_once('_')?;

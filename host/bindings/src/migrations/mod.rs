@@ -10,7 +10,8 @@
 //!
 //! What ran must stay: a file that was changed, removed or slipped in before one that ran is an error that names it.
 //! Gaps between the numbers are allowed. A migration that is gone on purpose is listed as retired: it runs nowhere any
-//! more, and a database in which it ran is taken as it is.
+//! more, and a database in which it ran is taken as it is. One that a release without it can go on with is declared
+//! `additive`, which the history keeps: such a release starts beside it with a warning, and needs no file from the future.
 
 mod files;
 mod guard;

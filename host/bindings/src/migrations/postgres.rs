@@ -38,7 +38,8 @@ souk_manifest::fixed_limits! {
 /// The advisory lock, which is the same in every database and for every component.
 const LOCK: i64 = i64::from_be_bytes(*b"soukmigr");
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone.
+/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone, and notes
+/// which are `additive`.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
@@ -47,18 +48,21 @@ pub async fn run(
     component: &str,
     dir: &Path,
     retired: &[i32],
+    additive: &[i32],
 ) -> Result<Report, MigrationError> {
-    run_within(Context { address, component, retired }, dir, CONNECT_TIMEOUT, LOCK_TIMEOUT).await
+    run_within(Context { address, component, retired }, dir, additive, CONNECT_TIMEOUT, LOCK_TIMEOUT).await
 }
 
 async fn run_within(
     context: Context<'_>,
     dir: &Path,
+    additive: &[i32],
     connect_wait: Duration,
     lock_wait: Duration,
 ) -> Result<Report, MigrationError> {
     let Context { address, component, retired } = context;
     let migrations = files::read(component, dir, retired, Kind::Postgres)?;
+    files::check_additive(component, dir, additive)?;
     if migrations.is_empty() {
         return Ok(Report { applied: Vec::new(), before: 0, was_new: false });
     }
@@ -71,7 +75,7 @@ async fn run_within(
         let pending;
         (pending, was_new) = context.pending(&mut connection, &table, &migrations).await?;
         let mut migrator = Migrator::with_migrations(migrations.iter().map(for_sqlx).collect());
-        migrator.dangerous_set_table_name(table);
+        migrator.dangerous_set_table_name(table.clone());
         migrator.set_locking(false);
         // What is missing was looked at above; retired migrations are, and are no fault.
         migrator.set_ignore_missing(true);
@@ -83,6 +87,7 @@ async fn run_within(
             applied.push(migration.file.clone());
         }
     }
+    context.note_additive(&mut connection, &table, additive).await.map_err(|e| context.unreadable(&e))?;
     // Also gives up the lock. What was to be done is done: a server that does not say goodbye changes nothing.
     let _ = connection.close().await;
     Ok(Report { before: migrations.len() - applied.len(), applied, was_new })
@@ -220,6 +225,7 @@ impl Context<'_> {
     ) -> Result<(Vec<&'m Migration>, bool), MigrationError> {
         let status = self.compare(connection, table, migrations).await?;
         let pending = standing::pending(self.component, &self.address.to_string(), migrations, &status)?;
+        standing::warn_of_newer(self.component, &self.address.to_string(), &status);
         Ok((pending, standing::is_new(&status)))
     }
 
@@ -232,6 +238,20 @@ impl Context<'_> {
         let ran = history(connection, table).await.map_err(|e| self.unreadable(&e))?;
         let checksums = migrations.iter().map(|one| hex::encode(&for_sqlx(one).checksum));
         Ok(standing::compare(migrations, checksums, ran, self.retired))
+    }
+
+    /// Notes in the history which of those that ran are `additive`.
+    async fn note_additive(&self, connection: &mut PgConnection, table: &str, additive: &[i32]) -> sqlx::Result<()> {
+        if additive.is_empty() {
+            return Ok(());
+        }
+        if !has_additive(connection, table).await? {
+            let alter = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS additive boolean");
+            sqlx::raw_sql(AssertSqlSafe(alter)).execute(&mut *connection).await?;
+        }
+        let update = format!("UPDATE {table} SET additive = true WHERE version = ANY($1) AND additive IS NOT TRUE");
+        let numbers: Vec<i64> = additive.iter().map(|number| i64::from(*number)).collect();
+        sqlx::query(AssertSqlSafe(update)).bind(numbers).execute(connection).await.map(|_| ())
     }
 
     /// Takes the lock, and waits for it while another host has it.
@@ -354,17 +374,26 @@ async fn history(connection: &mut PgConnection, table: &str) -> sqlx::Result<BTr
     if !there {
         return Ok(BTreeMap::new());
     }
+    let additive = if has_additive(connection, table).await? { "additive IS TRUE" } else { "false" };
     let query = format!(
         "SELECT version::integer, description, checksum, \
-         to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM {table}"
+         to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), {additive} FROM {table}"
     );
     let rows = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
             let checksum: Vec<u8> = row.try_get(2)?;
-            Ok((row.try_get(0)?, Ran { name: row.try_get(1)?, at: row.try_get(3)?, checksum: hex::encode(checksum) }))
+            let (name, at, additive) = (row.try_get(1)?, row.try_get(3)?, row.try_get(4)?);
+            Ok((row.try_get(0)?, Ran { name, at, checksum: hex::encode(checksum), additive }))
         })
         .collect()
+}
+
+/// Whether the history says of each migration if a release without it can go on; what release 0.1.0 has made does not.
+async fn has_additive(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'additive' AND \
+                 NOT attisdropped)";
+    sqlx::query_scalar(query).bind(table).fetch_one(connection).await
 }
 
 #[cfg(test)]

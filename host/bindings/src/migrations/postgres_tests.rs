@@ -14,12 +14,17 @@ struct Fixture {
     folder: tempfile::TempDir,
     url: String,
     retired: Vec<i32>,
+    additive: Vec<i32>,
 }
 
 impl Fixture {
     fn new(files: &[(&str, &str)]) -> Self {
-        let fixture =
-            Fixture { folder: tempfile::tempdir().unwrap(), url: Postgres::shared().database(), retired: Vec::new() };
+        let fixture = Fixture {
+            folder: tempfile::tempdir().unwrap(),
+            url: Postgres::shared().database(),
+            retired: Vec::new(),
+            additive: Vec::new(),
+        };
         for (file, sql) in files {
             fixture.write("one", file, sql);
         }
@@ -41,7 +46,7 @@ impl Fixture {
     }
 
     async fn run(&self, component: &str) -> Result<Report, MigrationError> {
-        run(&self.address(), component, &self.dir(component), &self.retired).await
+        run(&self.address(), component, &self.dir(component), &self.retired, &self.additive).await
     }
 
     async fn applied(&self, component: &str) -> Vec<String> {
@@ -69,6 +74,25 @@ impl Fixture {
                    relname NOT LIKE 'souk_%' ORDER BY relname";
         self.psql(sql).lines().map(str::to_owned).collect()
     }
+}
+
+#[tokio::test]
+async fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and_with_no_other() {
+    let mut f =
+        Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)"), ("0002_b.sql", "CREATE TABLE b (n integer)")]);
+    f.applied("one").await;
+    let newer = f.dir("one").join("postgres/0002_b.sql");
+    fs::remove_file(&newer).unwrap();
+    let error = f.error("one").await;
+    assert!(error.contains("0002_b.sql") && error.contains("`additive`"), "{error}");
+    f.write("one", "0002_b.sql", "CREATE TABLE b (n integer)");
+    f.additive = vec![2];
+    assert_eq!(f.applied("one").await, [""; 0]);
+    fs::remove_file(&newer).unwrap();
+    f.additive.clear();
+    assert_eq!(f.run("one").await.unwrap().before, 1);
+    let standings = f.standings("one").await;
+    assert!(matches!(standings.as_slice(), [Standing::Applied(_), Standing::Newer(_)]), "{standings:?}");
 }
 
 #[tokio::test]
@@ -211,7 +235,7 @@ async fn the_wait_for_another_hosts_migrations_has_an_end() {
     context.lock(&mut other, LOCK_TIMEOUT).await.unwrap();
     let wait = Duration::from_millis(50);
     let one = Context { address: &f.address(), component: "one", retired: &[] };
-    let ran = run_within(one, &f.dir("one"), CONNECT_TIMEOUT, wait).await;
+    let ran = run_within(one, &f.dir("one"), &[], CONNECT_TIMEOUT, wait).await;
     let error = ran.unwrap_err().to_string();
     assert!(error.contains("another host") && error.contains("component `one`"), "{error}");
     other.close().await.unwrap();
@@ -295,7 +319,7 @@ async fn a_server_that_cannot_be_reached_is_one_error_after_a_bounded_wait() {
         f.url = Postgres::shared().url_at(port, "shop");
         let ran = {
             let one = Context { address: &f.address(), component: "one", retired: &[] };
-            run_within(one, &f.dir("one"), Duration::from_millis(500), LOCK_TIMEOUT).await
+            run_within(one, &f.dir("one"), &[], Duration::from_millis(500), LOCK_TIMEOUT).await
         };
         let error = ran.unwrap_err().to_string();
         for part in ["component `one`", &format!("postgres://127.0.0.1:{port}/shop"), "fix: start the server"] {
@@ -316,7 +340,7 @@ async fn a_server_that_starts_a_moment_later_is_waited_for() {
         // Longer than in earnest: the machine may be busy.
         async move {
             let one = Context { address: &address, component: "one", retired: &[] };
-            run_within(one, &dir, Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied
+            run_within(one, &dir, &[], Duration::from_secs(60), LOCK_TIMEOUT).await.unwrap().applied
         }
     });
     let late = tokio::task::spawn_blocking(move || {

@@ -13,14 +13,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone. Blocks
-/// on the disk.
+/// Runs what has not run yet from `dir`, the component's folder of migrations, of which those `retired` are gone, and notes
+/// which are `additive`. Blocks on the disk.
 ///
 /// # Errors
 /// See [`MigrationError`]. Migrations before the failing one stay.
-pub fn run(database: &Database, component: &str, dir: &Path, retired: &[i32]) -> Result<Report, MigrationError> {
+pub fn run(
+    database: &Database,
+    component: &str,
+    dir: &Path,
+    retired: &[i32],
+    additive: &[i32],
+) -> Result<Report, MigrationError> {
     let context = Context { database, component, retired };
     let migrations = files::read(component, dir, retired, Kind::Sqlite)?;
+    files::check_additive(component, dir, additive)?;
     if migrations.is_empty() {
         return Ok(Report { applied: Vec::new(), before: 0, was_new: false });
     }
@@ -29,6 +36,10 @@ pub fn run(database: &Database, component: &str, dir: &Path, retired: &[i32]) ->
         guard::remove(&mut connection)
             .and_then(|()| database.look_for_virtual_tables(&connection))
             .map_err(|e| context.unreadable(&e))?;
+    }
+    if !additive.is_empty() {
+        drop(connection);
+        note_additive(&context.connect()?, component, additive).map_err(|e| context.unreadable(&e))?;
     }
     Ok(Report { before: migrations.len() - applied.len(), applied, was_new })
 }
@@ -78,6 +89,7 @@ impl Context<'_> {
         let all = self.parse(migrations)?;
         let status = self.compare(&connection, migrations, &all)?;
         let pending = standing::pending(component, database.label(), migrations, &status)?;
+        standing::warn_of_newer(component, database.label(), &status);
         // Taken at the start of each migration, so that two hosts that start at once wait for each other.
         connection.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
         let gauge = guard::install(&mut connection, &history_table(component)).map_err(|e| self.unreadable(&e))?;
@@ -195,8 +207,9 @@ fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMa
         return Ok(BTreeMap::new());
     }
     let mut statement = connection.prepare(&format!(
-        "SELECT version, name, checksum, applied_on FROM {} \
+        "SELECT version, name, checksum, applied_on, {} FROM {} \
          WHERE datetime(applied_on) IS NOT NULL AND applied_on GLOB '????-??-??T??:??:??*Z'",
+        if has_additive(connection, &table)? { "additive IS TRUE" } else { "FALSE" },
         quoted(&table)
     ))?;
     let lines = statement.query_map([], |row| {
@@ -204,7 +217,7 @@ fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMa
         let checksum: u64 = checksum.parse().map_err(|e: std::num::ParseIntError| {
             rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e))
         })?;
-        let ran = Ran { name: row.get(1)?, at: row.get(3)?, checksum: checksum.to_string() };
+        let ran = Ran { name: row.get(1)?, at: row.get(3)?, checksum: checksum.to_string(), additive: row.get(4)? };
         Ok((row.get(0)?, ran))
     })?;
     let all: BTreeMap<i32, Ran> = lines.collect::<rusqlite::Result<_>>()?;
@@ -213,4 +226,25 @@ fn history(connection: &Connection, component: &str) -> rusqlite::Result<BTreeMa
         return Err(rusqlite::Error::InvalidColumnName(format!("a line of {table} was not written by the host")));
     }
     Ok(all)
+}
+
+/// Whether the history says of each migration if a release without it can go on; what release 0.1.0 has made does not.
+fn has_additive(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let query = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = 'additive'";
+    connection.query_row(query, [table], |row| row.get(0))
+}
+
+/// Notes in the history which of those that ran are `additive`.
+fn note_additive(connection: &Connection, component: &str, additive: &[i32]) -> rusqlite::Result<()> {
+    let table = history_table(component);
+    // One transaction: of two hosts that start at once, one adds the column.
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    if !has_additive(connection, &table)? {
+        connection.execute_batch(&format!("ALTER TABLE {} ADD COLUMN additive INTEGER", quoted(&table)))?;
+    }
+    for number in additive {
+        let update = format!("UPDATE {} SET additive = 1 WHERE version = ?1", quoted(&table));
+        connection.execute(&update, [number])?;
+    }
+    connection.execute_batch("COMMIT")
 }

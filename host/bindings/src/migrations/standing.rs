@@ -15,6 +15,9 @@ pub enum Standing {
     Changed,
     /// It ran, and its file is gone on purpose; when it ran, as RFC 3339.
     Retired(String),
+    /// It ran, its file is not here, and the newer release that brought it says that this one can go on with it; when it
+    /// ran, as RFC 3339.
+    Newer(String),
     /// It ran, and its file is gone.
     Missing,
     /// It did not run, but a later one did.
@@ -37,6 +40,8 @@ pub(super) struct Ran {
     pub(super) name: String,
     pub(super) at: String,
     pub(super) checksum: String,
+    /// Whether the release that brought it declared it `additive`.
+    pub(super) additive: bool,
 }
 
 /// Where each of `migrations` stands, which have these checksums, and each that `ran` by its version, of which some are
@@ -47,7 +52,7 @@ pub(super) fn compare(
     mut ran: BTreeMap<i32, Ran>,
     retired: &[i32],
 ) -> Vec<Status> {
-    let last = ran.keys().next_back().copied();
+    let (last, newest) = (ran.keys().next_back().copied(), migrations.last().map(|migration| migration.version));
     let mut all: Vec<Status> = migrations
         .iter()
         .zip(checksums)
@@ -65,7 +70,11 @@ pub(super) fn compare(
     all.extend(ran.into_iter().map(|(version, ran)| Status {
         version,
         file: files::file_name(version, &ran.name),
-        standing: if retired.contains(&version) { Standing::Retired(ran.at) } else { Standing::Missing },
+        standing: match ran.at {
+            at if retired.contains(&version) => Standing::Retired(at),
+            at if ran.additive && newest.is_none_or(|newest| version > newest) => Standing::Newer(at),
+            _ => Standing::Missing,
+        },
     }));
     all.sort_by_key(|s| s.version);
     all
@@ -95,6 +104,20 @@ pub(super) fn pending<'a>(
     Ok(migrations.iter().filter(|migration| is_pending(migration.version)).collect())
 }
 
+/// Warns of migrations of a newer release that this one goes on with.
+pub(super) fn warn_of_newer(component: &str, database: &str, status: &[Status]) {
+    let newer: Vec<&str> =
+        status.iter().filter(|one| matches!(one.standing, Standing::Newer(_))).map(|one| one.file.as_str()).collect();
+    if !newer.is_empty() {
+        tracing::warn!(
+            component,
+            database,
+            "a newer release has run {} here, and declared that this one can go on with it",
+            newer.join(", ")
+        );
+    }
+}
+
 /// Whether nothing has ever run.
 pub(super) fn is_new(status: &[Status]) -> bool {
     status.iter().all(|one| one.standing == Standing::Pending)
@@ -104,14 +127,15 @@ impl Standing {
     /// What is wrong with it, if anything, and what would fix it.
     fn problem(&self) -> Option<(&'static str, &'static str)> {
         match self {
-            Standing::Applied(_) | Standing::Retired(_) | Standing::Pending => None,
+            Standing::Applied(_) | Standing::Retired(_) | Standing::Newer(_) | Standing::Pending => None,
             Standing::Changed => Some((
                 "was changed after it ran",
                 "put the file back as it was, and make the change in a new migration",
             )),
             Standing::Missing => Some((
                 "has run, but its file is gone",
-                "put the file back, or add its number to the component's `retired`",
+                "put the file back, or add its number to the component's `retired`; where a newer release brought it and this \
+                 one can go on with it, add it to `additive` there and start that release once",
             )),
             Standing::Late => Some((
                 "has not run, but a later one has",

@@ -12,13 +12,14 @@ struct Fixture {
     folder: tempfile::TempDir,
     database: Arc<Database>,
     retired: Vec<i32>,
+    additive: Vec<i32>,
 }
 
 impl Fixture {
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("state/sqlite/shop.db"), "shop").unwrap();
-        let fixture = Fixture { folder, database, retired: Vec::new() };
+        let fixture = Fixture { folder, database, retired: Vec::new(), additive: Vec::new() };
         for (file, sql) in files {
             fixture.write("one", file, sql);
         }
@@ -36,7 +37,7 @@ impl Fixture {
     }
 
     fn run(&self, component: &str) -> Result<Report, MigrationError> {
-        run(&self.database, component, &self.dir(component), &self.retired)
+        run(&self.database, component, &self.dir(component), &self.retired, &self.additive)
     }
 
     fn status(&self, component: &str) -> Vec<Status> {
@@ -153,6 +154,45 @@ fn a_retired_migration_is_no_fault_where_it_ran_and_runs_nowhere_else() {
     new.retired = vec![2];
     assert_eq!(new.run("one").unwrap().applied, ["0001_a.sql", "0003_c.sql"]);
     assert_eq!(new.run("one").unwrap().before, 2);
+}
+
+#[test]
+fn a_release_goes_on_with_a_newer_migration_that_was_declared_additive_and_with_no_other() {
+    let mut f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n)"), ("0002_b.sql", "ALTER TABLE a ADD COLUMN m")]);
+    f.run("one").unwrap();
+    let newer = f.dir("one").join("sqlite/0002_b.sql");
+    fs::remove_file(&newer).unwrap();
+    let error = message(f.run("one"));
+    assert!(error.contains("0002_b.sql") && error.contains("`additive`"), "{error}");
+    // The newer release declares it, after it ran as well as before.
+    f.write("one", "0002_b.sql", "ALTER TABLE a ADD COLUMN m");
+    f.additive = vec![2];
+    assert_eq!(f.run("one").unwrap().applied, [""; 0]);
+    f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
+    f.additive = vec![2, 3];
+    assert_eq!(f.run("one").unwrap().applied, ["0003_c.sql"]);
+    // Back to the release before.
+    for file in ["sqlite/0002_b.sql", "sqlite/0003_c.sql"] {
+        fs::remove_file(f.dir("one").join(file)).unwrap();
+    }
+    f.additive.clear();
+    assert_eq!(f.run("one").unwrap().before, 1);
+    let standings: Vec<Standing> = f.status("one").into_iter().map(|status| status.standing).collect();
+    assert!(
+        matches!(standings.as_slice(), [Standing::Applied(_), Standing::Newer(_), Standing::Newer(_)]),
+        "{standings:?}"
+    );
+    // And forward again; what is missing in the middle is no newer one.
+    f.write("one", "0003_c.sql", "CREATE TABLE c (n)");
+    assert!(
+        message(f.run("one")).contains("0002_b.sql has run, but its file is gone")
+            || f.status("one")[1].standing == Standing::Missing
+    );
+    f.write("one", "0002_b.sql", "ALTER TABLE a ADD COLUMN m");
+    assert_eq!(f.run("one").unwrap().before, 3);
+    f.additive = vec![4];
+    let error = message(f.run("one"));
+    assert!(error.contains("no file with the number 0004"), "{error}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use postgres::{Move, copy};
+pub use postgres::{Move, Owner, copy};
 pub use read::{read_postgres, read_sqlite};
 pub use sqlite::has_rows;
 

@@ -2,7 +2,6 @@
 
 use super::sqlite::{Part, Source, Table};
 use super::{MoveError, Moved, Sum};
-use crate::migrations::postgres as migrations;
 use crate::postgres::connect_options;
 use futures::TryStreamExt as _;
 use souk_manifest::PostgresAddress;
@@ -11,10 +10,22 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// A component whose tables are in the file.
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// The folder of its migrations.
+    pub migrations: PathBuf,
+    /// Those that are retired.
+    pub retired: Vec<i32>,
+    /// Those beside which an older release goes on.
+    pub additive: Vec<i32>,
+}
+
 /// What is copied, and where to.
 pub struct Move<'a> {
-    /// The components whose tables are in the file: name, folder of migrations, and those that are retired.
-    pub components: &'a [(String, PathBuf, Vec<i32>)],
+    /// The components whose tables are in the file.
+    pub components: &'a [Owner],
     /// The file of SQLite.
     pub from: &'a Path,
     /// The database of PostgreSQL.
@@ -43,8 +54,8 @@ pub async fn copy(the: Move<'_>, progress: impl Fn(&str, u64)) -> Result<Vec<Mov
         source.tables().map(|tables| (source, tables))
     });
     let (source, tables) = opened.await?.map_err(source_fault)?;
-    for (component, dir, retired) in the.components {
-        migrations::run(the.to, component, dir, retired).await?;
+    for Owner { name, migrations, retired, additive } in the.components {
+        crate::migrations::postgres::run(the.to, name, migrations, retired, additive).await?;
     }
     let mut target = Target::connect(the.to).await?;
     let mut columns = Vec::new();

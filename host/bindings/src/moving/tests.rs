@@ -1,6 +1,6 @@
 //! A database of two kinds: the same tables, with the types that each kind has.
 
-use super::{Move, MoveError, copy, has_rows};
+use super::{Move, MoveError, Owner, copy, has_rows};
 use souk_manifest::PostgresAddress;
 use souk_test::postgres::Postgres;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ CREATE TRIGGER counted AFTER INSERT ON bills FOR EACH ROW EXECUTE FUNCTION count
 
 struct Fixture {
     dir: TempDir,
-    components: Vec<(String, PathBuf, Vec<i32>)>,
+    components: Vec<Owner>,
     url: String,
 }
 
@@ -37,7 +37,7 @@ impl Fixture {
         let sqlite = rusqlite::Connection::open(dir.path().join("one.db")).unwrap();
         sqlite.execute_batch("PRAGMA journal_mode = wal").unwrap();
         sqlite.execute_batch(SQLITE).unwrap();
-        let components = vec![("one".to_owned(), migrations, vec![])];
+        let components = vec![Owner { name: "one".to_owned(), migrations, retired: vec![], additive: vec![] }];
         Fixture { dir, components, url: Postgres::shared().database() }
     }
 

@@ -8,10 +8,10 @@ use super::contract::{self, Verdict};
 use super::queue::{Key, Message, Queue, QueueError, kept};
 use super::schedule::{self, Scheduled};
 use super::{file, jetstream, watch};
+use parking_lot::RwLock;
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::{Attribute, Parent, Span};
-use souk_codec::FunctionCodec;
-use souk_runtime::{Failure, Pool, vital};
+use souk_runtime::{CallerType, Failure, Pool, Version, vital};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -73,13 +73,38 @@ impl Deliveries {
 struct Handler {
     key: Key,
     position: usize,
-    codec: FunctionCodec,
+    /// The function's type.
+    ty: CallerType,
+}
+
+/// The functions of one version that messages can call.
+struct Handlers {
+    version: u64,
+    all: Vec<Arc<Handler>>,
+}
+
+impl Handlers {
+    fn of(pool: &Pool, version: &Version) -> Self {
+        let functions = version.compiled().exported.functions.iter();
+        let all = functions.filter(|function| contract::is_delivery(&function.ty)).filter_map(|function| {
+            let position = pool.position(&function.interface, &function.name)?;
+            let key = Key {
+                target: pool.component().clone(),
+                interface: function.interface.as_str().into(),
+                function: function.name.as_str().into(),
+            };
+            let ty = CallerType::of(&function.name, &function.ty).ok()?.within(pool.limits().call_bytes.as_u64());
+            Some(Arc::new(Handler { key, position, ty }))
+        });
+        Handlers { version: version.id().number, all: all.collect() }
+    }
 }
 
 /// Delivers the messages of one component.
 pub(super) struct DeliveryWorker {
     pub(super) pool: Arc<Pool>,
-    handlers: Vec<Handler>,
+    /// Of the version that serves.
+    handlers: RwLock<Handlers>,
     pub(super) backoff: Backoff,
     /// How many attempts a message has.
     attempts: u32,
@@ -88,9 +113,13 @@ pub(super) struct DeliveryWorker {
 /// How a delivery has ended, and what becomes of the message.
 pub(super) enum DeliveryOutcome {
     Delivered,
-    RetryLater { reason: String, uncounted: bool },
+    RetryLater {
+        reason: String,
+        uncounted: bool,
+    },
     DeadLetter(String),
-    Stranded,
+    /// It stays, for this reason, until a version can take it.
+    Stranded(String),
 }
 
 impl DeliveryOutcome {
@@ -101,7 +130,7 @@ impl DeliveryOutcome {
             DeliveryOutcome::RetryLater { uncounted: true, .. } => Some("overloaded"),
             DeliveryOutcome::RetryLater { .. } => Some("retried"),
             DeliveryOutcome::DeadLetter(_) => Some("dead-letter"),
-            DeliveryOutcome::Stranded => Some("stranded"),
+            DeliveryOutcome::Stranded(_) => Some("stranded"),
         }
     }
 }
@@ -109,35 +138,37 @@ impl DeliveryOutcome {
 impl DeliveryWorker {
     /// The worker of a component; `None` when the component exports no function that a message can call.
     fn of(pool: &Arc<Pool>) -> Option<Self> {
-        let active = pool.active();
-        let functions = active.compiled().exported.functions.iter();
-        let handlers: Vec<Handler> = functions
-            .filter(|function| contract::is_delivery(&function.ty))
-            .filter_map(|function| {
-                let position = pool.position(&function.interface, &function.name)?;
-                let key = Key {
-                    target: pool.component().clone(),
-                    interface: function.interface.as_str().into(),
-                    function: function.name.as_str().into(),
-                };
-                Some(Handler {
-                    key,
-                    position,
-                    codec: FunctionCodec::of(&function.ty).ok()?.within(pool.limits().call_bytes.as_u64()),
-                })
-            })
-            .collect();
-        if handlers.is_empty() {
+        let handlers = Handlers::of(pool, &pool.active());
+        if handlers.all.is_empty() {
             return None;
         }
         let limits = pool.limits();
         let attempts = u32::try_from(limits.delivery_attempts).unwrap_or(u32::MAX);
-        Some(DeliveryWorker { pool: pool.clone(), handlers, backoff: Backoff::of(limits), attempts })
+        Some(DeliveryWorker {
+            pool: pool.clone(),
+            handlers: RwLock::new(handlers),
+            backoff: Backoff::of(limits),
+            attempts,
+        })
     }
 
     /// What is called.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.handlers.iter().map(|handler| &handler.key)
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.handlers.read().all.iter().map(|handler| handler.key.clone()).collect()
+    }
+
+    /// The version that serves, by its number.
+    pub(super) fn version(&self) -> u64 {
+        self.pool.active().id().number
+    }
+
+    /// The function that `key` calls, of the version that serves now.
+    fn handler(&self, key: &Key) -> Option<Arc<Handler>> {
+        let active = self.pool.active();
+        if self.handlers.read().version != active.id().number {
+            *self.handlers.write() = Handlers::of(&self.pool, &active);
+        }
+        self.handlers.read().all.iter().find(|handler| handler.key == *key).cloned()
     }
 
     /// How many messages it delivers at one time.
@@ -173,14 +204,18 @@ impl DeliveryWorker {
             let reason = message.reason.as_deref().unwrap_or("unknown");
             return DeliveryOutcome::DeadLetter(format!("{} attempts failed; the last: {reason}", message.attempt - 1));
         }
-        let Some(handler) = self.handlers.iter().find(|handler| handler.key == message.key) else {
-            return DeliveryOutcome::Stranded;
+        let Some(handler) = self.handler(&message.key) else {
+            return DeliveryOutcome::Stranded("its function is not there".to_owned());
         };
-        let params = match handler.codec.decode_params(message.arguments.as_bytes()) {
+        let params = match handler.ty.codec().decode_params(message.arguments.as_bytes()) {
             Ok(params) => params,
+            Err(error) if message.digest.as_deref() == Some(handler.ty.digest()) => {
+                return DeliveryOutcome::DeadLetter(format!("the arguments do not fit the function: {error}"));
+            }
+            // Another version may take it: an older one that a rollback brings back, or the one that is being rolled out.
             Err(error) => {
-                return DeliveryOutcome::DeadLetter(format!(
-                    "the arguments do not fit the function as it is now: {error}"
+                return DeliveryOutcome::Stranded(format!(
+                    "its arguments are of another type of the function, and do not fit it as it is now: {error}"
                 ));
             }
         };
@@ -189,7 +224,7 @@ impl DeliveryWorker {
             span,
             ..CallContext::new(message.trace.as_str(), self.pool.call_deadline())
         };
-        match self.pool.call(handler.position, &params, context).await {
+        match self.pool.call_from(&handler.ty, handler.position, &params, context).await {
             Ok(results) => match contract::verdict(&results) {
                 Verdict::Done => DeliveryOutcome::Delivered,
                 Verdict::Retry(reason) => DeliveryOutcome::RetryLater { reason, uncounted: false },
@@ -227,11 +262,17 @@ impl DeliveryWorker {
                  retry {id}`, or `souk events drop {id}`",
                 kept(reason)
             ),
-            DeliveryOutcome::Stranded => tracing::warn!(
+            DeliveryOutcome::Stranded(reason) => tracing::warn!(
                 component = %target,
                 trace,
-                "message {id} stays: `{target}` has no {interface}#{function}"
+                "message {id} ({interface}#{function}) stays: {}; fix: bring back a version of `{target}` that takes it, or \
+                 `souk events drop {id}`",
+                kept(reason)
             ),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "deliver_tests.rs"]
+mod tests;

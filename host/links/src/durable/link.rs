@@ -11,6 +11,7 @@ use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
 use souk_bindings::trace::Attribute;
 use souk_codec::FunctionCodec;
+use souk_codec::signature::digest;
 use souk_manifest::Delay;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub fn link(
                 function: function.name.as_str().into(),
             },
             caller: caller.clone(),
+            digest: digest(&function.name, &function.ty).into(),
             codec,
             delay,
             queue: queue.clone(),
@@ -75,6 +77,8 @@ pub fn link(
 struct Link {
     key: Key,
     caller: Arc<str>,
+    /// Of the function's type.
+    digest: Arc<str>,
     codec: FunctionCodec,
     delay: FunctionDelay,
     queue: Queue,
@@ -107,6 +111,7 @@ impl Link {
             traceparent: crossing.place(&context.span).carried(),
             hops: next.hops,
             due,
+            digest: self.digest.clone(),
             arguments,
         };
         let published = self.queue.publish(message, context.deadline).await;

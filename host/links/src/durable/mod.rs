@@ -10,12 +10,16 @@
 //! | answers `retry(text)`, traps, is late or cannot be started | waits: exponential back-off with jitter |
 //! | is overloaded | waits too, and no attempt is counted: nothing was started |
 //! | answers `reject(text)`, or has used up its attempts | is a dead letter: it stays, with the reason, until an operator retries or drops it (`souk events`), and the log says so as an error |
-//! | is not there any more, or lacks the function | stays, as `stranded`; a later start with the function delivers it |
+//! | is not there any more, lacks the function, or takes arguments of another type that these do not fit | stays, as `stranded`; a later version that takes it has it delivered |
 //!
 //! **What is promised.** At least once: no message that was acknowledged is lost, and one may be delivered twice (a
 //! host that dies between the target's answer and its note of it has no other choice), so the target must know a
 //! message that it has seen. No order: messages are delivered side by side, and one that waits is overtaken by later
 //! ones. A caller that was told `retry` may find that its message was stored all the same.
+//!
+//! **Types change.** A message has the digest of the type that its arguments are of (one that release 0.1.0 has stored has
+//! none). One of another type is delivered if its arguments fit the function as it is now. Otherwise it is `stranded`, which
+//! costs it no attempt: on NATS another host may have the version that takes it, and a version that takes it may come.
 //!
 //! **The queue** is one of two ([`queue`]):
 //!

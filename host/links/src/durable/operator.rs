@@ -149,7 +149,9 @@ async fn try_run(queue: &Queue, request: Request) -> Result<Result<Found, Refusa
         }
         Request::Retry(which) => {
             let found = queue.retry_now(which.clone(), MAX_LISTED).await?;
-            if let Some(event) = found.events.iter().find(|e| e.state == "delivering" || e.state == "stranded") {
+            let stays =
+                |e: &&Event| e.state == "delivering" || e.state == "stranded" && !queue.delivers_to(&e.component);
+            if let Some(event) = found.events.iter().find(stays) {
                 return Ok(Err(not_now(event)));
             }
             (which.id(), found)
@@ -237,8 +239,8 @@ fn not_now(event: &Event) -> Refusal {
     Refusal::new(
         Why::NotNow,
         format!(
-            "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there\n  fix: \
-         bring it back into the manifest and start the host, or drop the message"
+            "message {id} cannot be delivered: component `{component}` with `{interface}#{function}` is not there, or not \
+             started\n  fix: bring it back into the manifest and start the host, or drop the message"
         ),
     )
 }

@@ -84,6 +84,8 @@ pub struct NewMessage {
     pub hops: u8,
     /// When it is delivered first, in milliseconds since 1970; at once where it does not say.
     pub due: Option<i64>,
+    /// The digest of the function's type that the arguments are of.
+    pub digest: Arc<str>,
     /// The arguments as JSON.
     pub arguments: String,
 }
@@ -118,6 +120,8 @@ pub struct Message {
     pub attempt: u32,
     /// Why the last attempt failed.
     pub reason: Option<String>,
+    /// The digest of the function's type that the arguments are of; none where release 0.1.0 has stored it.
+    pub digest: Option<String>,
     /// The arguments as JSON.
     pub arguments: String,
 }
@@ -129,7 +133,7 @@ pub struct Stats {
     pub waiting: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Messages whose function is not there.
+    /// Messages whose function is not there, or takes other arguments.
     pub stranded: u64,
     /// When the oldest that waits was stored.
     pub oldest: Option<i64>,
@@ -200,8 +204,16 @@ impl Queue {
         }
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered or is
-    /// stranded stays as it is. Returns them as they were, of which up to `most` are named.
+    /// Whether somebody may deliver the messages of `component`: this host, or with JetStream any of the application.
+    pub fn delivers_to(&self, component: &str) -> bool {
+        match self {
+            Queue::File(queue) => queue.delivers_to(component),
+            Queue::JetStream(queue) => queue.delivers_to(component),
+        }
+    }
+
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it is,
+    /// and so does one whose component nobody delivers to. Returns them as they were, of which up to `most` are named.
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         match self {
             Queue::File(queue) => queue.retry_now(which, most).await,

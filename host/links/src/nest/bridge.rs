@@ -136,10 +136,15 @@ impl PatternSubscription {
         let Some(place) = place else {
             return served.reply(nats, &reply, &payload, Err(served.overloaded())).await;
         };
+        // Before it is answered, or the other's answer is not seen.
+        let watch = served.second_answers.watch(nats, &reply).await;
         let (served, nats, payload, values) = (served.clone(), nats.clone(), own(&payload), self.hold.values.clone());
         self.hold.tasks.spawn(async move {
             served.request(&nats, &reply, &payload, &values).await;
             drop(place);
+            if let Some(watch) = watch {
+                watch.count(served.component(), &served.subject).await;
+            }
         });
     }
 

@@ -7,6 +7,7 @@
 
 use super::function::{Answer, Direction, Function};
 use super::packet::{self, Incoming, Outcome};
+use super::second::SecondAnswers;
 use super::{NestError, errors};
 use crate::LinkError;
 use crate::durable::{Key, LogThrottle, MAX_ARGUMENTS_BYTES, NewMessage, Published, Queue, is_delivery};
@@ -15,6 +16,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use souk_bindings::call::CallContext;
 use souk_bindings::printable;
+use souk_codec::signature::digest;
 use souk_manifest::NestPattern;
 use souk_manifest::limits::ComponentLimits;
 use souk_nats::Nats;
@@ -61,9 +63,18 @@ pub(super) struct Served {
     position: usize,
     function: Function,
     /// Where messages are stored first, for a function of a durable contract.
-    stored: Option<(Queue, Key)>,
+    stored: Option<Stored>,
     store_throttle: LogThrottle,
     loss_throttle: LogThrottle,
+    pub(super) second_answers: Arc<SecondAnswers>,
+}
+
+/// Where the events of a pattern are stored, and as what.
+struct Stored {
+    queue: Queue,
+    key: Key,
+    /// Of the function's type.
+    digest: Arc<str>,
 }
 
 /// Why a message was not answered with what it asked for.
@@ -121,14 +132,30 @@ impl Service {
                 subject: pattern.subject.clone(),
                 position,
                 function,
-                stored: queue.filter(|_| durable).map(|queue| (queue.clone(), key())),
+                stored: queue.filter(|_| durable).map(|queue| Stored {
+                    queue: queue.clone(),
+                    key: key(),
+                    digest: digest(&export.name, &export.ty).into(),
+                }),
                 store_throttle: LogThrottle::default(),
                 loss_throttle: LogThrottle::default(),
+                second_answers: Arc::default(),
             }));
         }
         let in_hand = usize::try_from(limits.instances.saturating_add(limits.waiting)).unwrap_or(usize::MAX);
         let slots = Arc::new(Semaphore::new(in_hand.min(Semaphore::MAX_PERMITS)));
         Ok(Service { patterns: served, slots })
+    }
+
+    /// The component.
+    pub fn component(&self) -> Option<&Arc<str>> {
+        self.patterns.first().map(|served| served.component())
+    }
+
+    /// The patterns that somebody else answers too.
+    pub fn answered_twice(&self) -> Vec<&str> {
+        let twice = self.patterns.iter().filter(|served| served.second_answers.is_answered_twice());
+        twice.map(|served| served.subject.as_str()).collect()
     }
 }
 
@@ -234,7 +261,8 @@ impl Served {
     }
 
     /// Stores a message, or says with `false` that it may be possible later.
-    async fn store(&self, (queue, key): &(Queue, Key), arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
+    async fn store(&self, stored: &Stored, arguments: String, trace: &Arc<str>) -> Result<bool, Refusal> {
+        let Stored { queue, key, digest } = stored;
         if arguments.len() > MAX_ARGUMENTS_BYTES {
             return Err(Refusal::new(413, format!("data has at most {MAX_ARGUMENTS_BYTES} bytes")));
         }
@@ -245,6 +273,7 @@ impl Served {
             traceparent: None,
             hops: 0,
             due: None,
+            digest: digest.clone(),
             arguments,
         };
         let deadline = Instant::now() + self.pool.call_deadline();

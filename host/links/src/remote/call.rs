@@ -2,6 +2,7 @@
 
 use super::hosts::{Hosts, Last, NO_HOST_TTL, PROBE_TIMEOUT};
 use super::inbox::{Inbox, PendingAnswer};
+use super::others::TYPES_INTERVAL;
 use super::served::ServedFunction;
 use super::types::CalledFunction;
 use super::{LOST_AFTER, MAX_ATTEMPTS, OUTAGE_GRACE, WORKING_INTERVAL, wire};
@@ -28,6 +29,13 @@ souk_manifest::fixed_limits! {
     const FIRST_NO_HOST_PAUSE: Duration = Duration::from_millis(100);
     /// The pause before a call to a component without a host is tried again, after the second and later attempts.
     const NO_HOST_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+    /// How long a call waits for a host that can answer for its type, and does not take it yet: twice as long as such hosts
+    /// take to hear of a new type, and a second.
+    const EQUAL_TYPE_TIMEOUT: Duration = Duration::from_secs(2 * TYPES_INTERVAL.as_secs() + 1);
+    /// The pause before such a call is sent again.
+    const EQUAL_TYPE_PAUSE: Duration = Duration::from_millis(50);
+    /// After so long without such a call the wait begins anew.
+    const EQUAL_TYPE_MEMORY: Duration = Duration::from_secs(60);
     /// The most hosts that one attempt chooses, when those chosen have gone, before it leaves the choice to NATS.
     const MAX_HOST_CHOICES: u32 = 2, "hosts";
 }
@@ -64,8 +72,19 @@ pub struct Target {
 #[derive(Debug)]
 struct Expected {
     function: CalledFunction,
-    /// When its hosts were asked, and what they have in its place; `None` when nothing was heard of another type.
-    other: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
+    /// When its hosts were asked, and what they have in its place.
+    other: tokio::sync::Mutex<Option<(Instant, There)>>,
+}
+
+/// What is there when nobody takes a call.
+#[derive(Debug, Clone)]
+enum There {
+    /// No host runs the component, as far as is known.
+    Nobody,
+    /// Another type of the function, which this describes.
+    Other(String),
+    /// Another type whose hosts can answer for this one, and since when that is known: they are about to.
+    Equal(Instant, String),
 }
 
 impl Target {
@@ -213,7 +232,16 @@ impl Remote {
                 (Broken::Disconnected, _) => {
                     return Err(failed(Failure::Unreachable, "there is no connection to NATS"));
                 }
-                (Broken::NoHost, _) => return Err(self.no_host(target, caller, context).await),
+                // It was not begun, so it may wait, whatever it is.
+                (Broken::NoHost, _) => match self.no_host(target, caller, context).await {
+                    None if !context.remaining().is_zero() => {
+                        tokio::time::sleep(EQUAL_TYPE_PAUSE.min(context.remaining())).await;
+                        gone = 0;
+                        continue;
+                    }
+                    None => return Err(failed(Failure::Deadline, "no host took it in time")),
+                    Some(error) => return Err(error),
+                },
             };
             may_recover = true;
             gone = 0;
@@ -228,11 +256,11 @@ impl Remote {
     }
 
     /// Why nobody took a call: no host runs the component, or those that do have another type of the function. They are
-    /// asked once in [`NO_HOST_TTL`], however many calls there are.
-    async fn no_host(&self, target: &Target, caller: &str, context: &CallContext) -> CallError {
+    /// asked once in [`NO_HOST_TTL`], however many calls there are. `None`: a host is about to take it.
+    async fn no_host(&self, target: &Target, caller: &str, context: &CallContext) -> Option<CallError> {
         let component = &target.component;
         let nobody = || CallError::new(component, Failure::Unreachable, "no host runs it");
-        let Some(expected) = &target.function else { return nobody() };
+        let Some(expected) = &target.function else { return Some(nobody()) };
         let asked = async {
             // Held while they are asked: whoever comes meanwhile waits for the same answer.
             let mut other = expected.other.lock().await;
@@ -242,15 +270,27 @@ impl Remote {
                 return there.clone();
             }
             let served = ServedFunction::within(PROBE_TIMEOUT, &self.0.nats, component).await;
-            let there = served.ok().and_then(|served| expected.function.differs(&served));
+            let differs = |served: &[ServedFunction]| expected.function.differs(served);
+            let there = match served.map(|served| (differs(&served), expected.function.has_equal(&served))) {
+                Ok((Some(there), true)) => match &*other {
+                    Some((asked, There::Equal(since, _))) if asked.elapsed() < EQUAL_TYPE_MEMORY => {
+                        There::Equal(*since, there)
+                    }
+                    _ => There::Equal(Instant::now(), there),
+                },
+                Ok((Some(there), false)) => There::Other(there),
+                Ok((None, _)) | Err(_) => There::Nobody,
+            };
             *other = Some((Instant::now(), there.clone()));
             there
         };
-        match tokio::time::timeout_at(context.deadline, asked).await.ok().flatten() {
-            Some(there) => {
-                CallError::new(component, Failure::Mismatch, expected.function.complaint(caller, component, &there))
+        match tokio::time::timeout_at(context.deadline, asked).await {
+            Ok(There::Equal(since, _)) if since.elapsed() < EQUAL_TYPE_TIMEOUT => None,
+            Ok(There::Other(there) | There::Equal(_, there)) => {
+                let complaint = expected.function.complaint(caller, component, &there);
+                Some(CallError::new(component, Failure::Mismatch, complaint))
             }
-            None => nobody(),
+            Ok(There::Nobody) | Err(_) => Some(nobody()),
         }
     }
 

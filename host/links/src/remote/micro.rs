@@ -10,6 +10,7 @@
 //! without its package and version, `store-products` and `catalog-get`, unless the component has another one of that
 //! name: then whole.
 
+use super::clocks::{self, CLOCK};
 use super::hosts::PROBE_TIMEOUT;
 use super::types::CalledFunction;
 use super::wire;
@@ -109,6 +110,8 @@ pub(super) struct Service {
     version: String,
     metadata: HashMap<String, String>,
     endpoints: Vec<Arc<Endpoint>>,
+    /// Whether it is a host's own, which says its time.
+    is_host: bool,
 }
 
 /// A name of two parts, of which the first is a token already.
@@ -170,12 +173,17 @@ impl Service {
     /// The service of a host, which says `metadata` of itself.
     pub(super) fn host(subjects: &Subjects, version: &str, mut metadata: HashMap<String, String>) -> Self {
         metadata.insert("application".to_owned(), subjects.application().to_owned());
-        Service::named(host_name(subjects), version, metadata, Vec::new())
+        Service { is_host: true, ..Service::named(host_name(subjects), version, metadata, Vec::new()) }
     }
 
     /// Where the hosts of an application say of themselves what there is to say.
     pub(super) fn host_subject(subjects: &Subjects) -> String {
         format!("$SRV.INFO.{}", host_name(subjects))
+    }
+
+    /// The name of the service whose instances the hosts of an application are.
+    pub(super) fn host_service(subjects: &Subjects) -> String {
+        host_name(subjects)
     }
 
     fn named(name: String, version: &str, metadata: HashMap<String, String>, endpoints: Vec<Arc<Endpoint>>) -> Self {
@@ -185,6 +193,7 @@ impl Service {
             version: semver::Version::parse(version).map_or_else(|_| NO_VERSION.to_owned(), |v| v.to_string()),
             metadata,
             endpoints,
+            is_host: false,
         }
     }
 
@@ -196,7 +205,10 @@ impl Service {
     fn answer(&self, verb: Verb, started: datetime::DateTime) -> serde_json::Result<Vec<u8>> {
         let (name, id, version) = (self.name.clone(), self.id.clone(), self.version.clone());
         let kind = format!("io.nats.micro.v1.{}_response", verb.name().to_ascii_lowercase());
-        let metadata = self.metadata.clone();
+        let mut metadata = self.metadata.clone();
+        if self.is_host {
+            metadata.insert(CLOCK.to_owned(), clocks::now());
+        }
         match verb {
             Verb::Ping => serde_json::to_vec(&PingResponse { kind, name, id, version, metadata }),
             Verb::Info => {

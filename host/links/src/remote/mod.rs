@@ -45,8 +45,9 @@
 //!
 //! **Types.** What the other host runs is not seen at the start, and values of another contract may be read as something
 //! that they are not. So the subject of a call names the type that it was made for, by a digest, and a host subscribes to
-//! that of its own. A caller whose type nobody serves is told `unavailable`, and the log has both types; so has that of a
-//! host that starts ([`types`]).
+//! that of its own, and to those of other types that it can answer exactly: a contract may gain optional fields and cases
+//! while its hosts are replaced ([`others`]). A caller whose type nobody serves is told `unavailable`, and the log has both
+//! types; so has that of a host that starts ([`types`]). Such a call was not begun.
 //!
 //! **Versions of the wire.** A host says in `$SRV.INFO` which version it speaks ([`peers`]), and does not start beside one
 //! of another: 0.1.0, which says none, has no type in its subjects.
@@ -61,6 +62,8 @@
 //! Streams do not cross a remote link: a body is sent whole.
 
 mod call;
+mod clocks;
+mod expected;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hosts;
@@ -70,6 +73,7 @@ mod link;
 mod listing;
 pub(crate) mod memory_budget;
 mod micro;
+mod others;
 mod peers;
 mod running;
 mod serve;
@@ -85,6 +89,7 @@ pub use call::{Remote, Target};
 pub use link::{Linked, link};
 pub use listing::{ListedHost, hosts as listed_hosts};
 pub use micro::is_served;
+pub(crate) use peers::WIRE_VERSION;
 pub use peers::{PeerError, Presence, agree};
 pub use serve::Serving;
 pub(crate) use serve::{leave, round_trip};
@@ -129,8 +134,11 @@ pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
         wire::FIXED_LIMITS,
         http::FIXED_LIMITS,
         peers::FIXED_LIMITS,
+        clocks::FIXED_LIMITS,
         listing::FIXED_LIMITS,
         micro::FIXED_LIMITS,
+        expected::FIXED_LIMITS,
+        others::FIXED_LIMITS,
         served::FIXED_LIMITS,
     ]
     .concat()

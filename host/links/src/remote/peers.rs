@@ -13,6 +13,7 @@
 //! waited for who does not answer within [`NEXT_ANSWER_TIMEOUT`]: a host that hangs, that is cut off, or that has come
 //! to another server of the cluster in the same moment, is not seen.
 
+use super::clocks;
 use super::micro::{Announcing, Service};
 use async_nats::service::Info;
 use async_nats::{Message, StatusCode};
@@ -24,6 +25,7 @@ use souk_nats::{Nats, NatsError};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 souk_manifest::fixed_limits! {
     /// The fixed limits of other hosts.
@@ -37,7 +39,7 @@ souk_manifest::fixed_limits! {
 
 /// The version of the subjects and messages that hosts use between them. Release 0.1.0, the first, says none; since 2 the
 /// subject of a call names its type.
-const WIRE_VERSION: &str = "2";
+pub(crate) const WIRE_VERSION: &str = "2";
 /// Under which key a host says it.
 const WIRE: &str = "wire";
 /// Under which key a host names the components that it runs, with commas between them.
@@ -83,8 +85,9 @@ pub enum PeerError {
     OtherWire(#[from] Box<OtherWire>),
 }
 
-/// Other hosts see this one until it is dropped.
-pub struct Presence(#[expect(dead_code, reason = "answers until it is dropped")] Announcing);
+/// Other hosts see this one until it is dropped, and it looks whether their clocks agree with its own.
+#[expect(dead_code, reason = "both run until it is dropped")]
+pub struct Presence(Announcing, AbortOnDropHandle<()>);
 
 impl Presence {
     /// Lets other hosts see this one.
@@ -93,7 +96,8 @@ impl Presence {
     /// When the connection has been closed.
     pub async fn start(nats: &Nats, application: &Application) -> Result<Self, NatsError> {
         let service = Service::host(nats.subjects(), &application.version, said(application));
-        Ok(Presence(Announcing::start(nats.client(), vec![service]).await?))
+        let announcing = Announcing::start(nats.client(), vec![service]).await?;
+        Ok(Presence(announcing, AbortOnDropHandle::new(tokio::spawn(clocks::watch(nats.clone())))))
     }
 }
 

@@ -12,6 +12,7 @@
 use super::call::at;
 use super::memory_budget::{MemoryBudget, Reservation};
 use super::micro::{self, Announcing};
+use super::others::{Callee, Others, Own};
 use super::running::Running;
 use super::types::CalledFunction;
 use super::{MAX_CALL_MEMORY_KIB, WORKING_INTERVAL, http, wire};
@@ -21,10 +22,10 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use souk_bindings::call::CallContext;
-use souk_codec::FunctionCodec;
 use souk_manifest::subject::is_reserved;
 use souk_nats::{Nats, NatsError, Outage};
-use souk_runtime::{CallError, Failure, Pool, vital};
+use souk_runtime::{CallError, CallerType, Failure, Pool, vital};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -62,14 +63,19 @@ struct Host {
 }
 
 /// One subject that calls arrive on.
-struct Endpoint {
-    pool: Arc<Pool>,
-    kind: Kind,
-    public: Arc<micro::Endpoint>,
+pub(super) struct Endpoint {
+    pub(super) pool: Arc<Pool>,
+    pub(super) kind: Kind,
+    pub(super) public: Arc<micro::Endpoint>,
+    pub(super) subject: String,
 }
 
-enum Kind {
-    Function { position: usize, codec: FunctionCodec },
+pub(super) enum Kind {
+    Function {
+        position: usize,
+        /// The type that its callers are built for.
+        caller: CallerType,
+    },
     Http,
 }
 
@@ -93,9 +99,10 @@ impl Serving {
             running: Running::default(),
             tasks: TaskTracker::new(),
         });
-        let (intakes, mut cancels, mut services) = (TaskTracker::new(), Vec::new(), Vec::new());
+        let intakes = Intakes { host: host.clone(), tasks: TaskTracker::new(), stop: stop.clone() };
+        let (mut cancels, mut services, mut callees) = (Vec::new(), Vec::new(), Vec::new());
         for pool in pools {
-            let endpoints = endpoints(pool, nats);
+            let (endpoints, functions) = endpoints(pool, nats);
             if endpoints.is_empty() {
                 continue;
             }
@@ -108,19 +115,16 @@ impl Serving {
                 host.clone().cancel(subscriber),
             ))));
             for endpoint in endpoints {
-                let (subject, group) = (endpoint.public.subject.clone(), pool.component().to_string());
-                let own = client.subscribe(at(&subject, service.id())).await?;
-                let shared = client.queue_subscribe(subject, group).await?;
-                let endpoint = Arc::new(endpoint);
-                for subscriber in [own, shared] {
-                    intakes.spawn(vital(
-                        "an intake of calls",
-                        host.clone().intake(endpoint.clone(), subscriber, stop.clone()),
-                    ));
-                }
+                intakes.open(endpoint, service.id()).await?;
             }
+            let id = service.id().to_owned();
+            callees.push(Callee { pool: pool.clone(), id, functions, subjects: BTreeSet::new(), revision: None });
             services.push(service);
         }
+        let mut others = Others::new(nats, intakes.clone(), callees);
+        others.look_first().await;
+        let intakes = intakes.tasks;
+        intakes.spawn(vital("a look for other types", others.run(stop.clone())));
         let announcing = Announcing::start(client, services).await?;
         let stopped = stop.clone();
         intakes.spawn(async move {
@@ -149,29 +153,55 @@ impl Serving {
     }
 }
 
-/// What the component of `pool` offers.
-fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> Vec<Endpoint> {
+/// Where calls are taken in.
+#[derive(Clone)]
+pub(super) struct Intakes {
+    host: Arc<Host>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Intakes {
+    /// Takes what arrives for `endpoint`: as one of the hosts that do, and alone, under the `id` of its service.
+    pub(super) async fn open(&self, endpoint: Endpoint, id: &str) -> Result<(), NatsError> {
+        let (client, component) = (self.host.nats.client(), endpoint.pool.component().to_string());
+        let own = client.subscribe(at(&endpoint.subject, id)).await?;
+        let shared = client.queue_subscribe(endpoint.subject.clone(), component).await?;
+        let endpoint = Arc::new(endpoint);
+        for subscriber in [own, shared] {
+            let intake = self.host.clone().intake(endpoint.clone(), subscriber, self.stop.clone());
+            self.tasks.spawn(vital("an intake of calls", intake));
+        }
+        Ok(())
+    }
+}
+
+/// What the component of `pool` offers, and its functions once more.
+fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> (Vec<Endpoint>, Vec<Own>) {
     let (active, component) = (pool.active(), pool.component());
     let exported = &active.compiled().exported;
-    let mut endpoints = Vec::new();
+    let (mut endpoints, mut functions) = (Vec::new(), Vec::new());
     for function in &exported.functions {
         let Some(position) = pool.position(&function.interface, &function.name) else { continue };
         // What has handles, as WASI's own interfaces, nobody can be linked to.
-        let Ok(codec) = FunctionCodec::of(&function.ty) else { continue };
-        let codec = codec.within(pool.limits().call_bytes.as_u64());
+        let Ok(caller) = CallerType::of(&function.name, &function.ty) else { continue };
+        let caller = caller.within(pool.limits().call_bytes.as_u64());
         let (interface, name) = (&function.interface, &function.name);
         let called = CalledFunction::new(interface, name, &function.ty);
         let subject = nats.subjects().call(component, interface, name, &called.digest);
         let interfaces = exported.functions.iter().map(|function| function.interface.as_str());
         let public_name = micro::endpoint_name(interface, name, interfaces);
-        let public = micro::Endpoint::function(subject, public_name, component, called);
-        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Function { position, codec }, public });
+        let public = micro::Endpoint::function(subject.clone(), public_name, component, called.clone());
+        functions.push(Own { called, position, public: public.clone() });
+        let kind = Kind::Function { position, caller };
+        endpoints.push(Endpoint { pool: pool.clone(), kind, public, subject });
     }
     if exported.http() {
-        let public = micro::Endpoint::http(nats.subjects().http(component), component);
-        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Http, public });
+        let subject = nats.subjects().http(component);
+        let public = micro::Endpoint::http(subject.clone(), component);
+        endpoints.push(Endpoint { pool: pool.clone(), kind: Kind::Http, public, subject });
     }
-    endpoints
+    (endpoints, functions)
 }
 
 impl Host {
@@ -330,12 +360,13 @@ impl Endpoint {
             CallError::new(self.pool.component(), Failure::Mismatch, format_args!("{what}: {error}"))
         };
         match &self.kind {
-            Kind::Function { position, codec } => {
+            Kind::Function { position, caller } => {
+                let codec = caller.codec();
                 let params = reservation.read(codec, &payload);
                 let params = params.map_err(|(failure, d)| CallError::new(self.pool.component(), failure, d))?;
                 reservation.drop_message(payload.len());
                 drop(payload);
-                let results = self.pool.call(*position, &params, context).await?;
+                let results = self.pool.call_from(caller, *position, &params, context).await?;
                 let results = codec.encode_results_within(most, &results);
                 let results = results.map_err(|e| wrong("the result cannot be sent", &e))?;
                 results.map(Bytes::from).ok_or_else(|| too_large(self.pool.component(), most))

@@ -14,7 +14,7 @@ use souk_test::nats as nats_server;
 use tokio_util::task::AbortOnDropHandle;
 
 async fn nats(server: &nats_server::Nats) -> Nats {
-    let config = NatsConfig { servers: vec![server.url().parse().unwrap()], credentials: None, replicas: None };
+    let config = NatsConfig { servers: vec![server.url().parse().unwrap()], ..NatsConfig::default() };
     Nats::connect(&config, "test").await.unwrap()
 }
 

@@ -4,9 +4,11 @@
 //! type. A start asks the hosts that are there all the same, for the log alone; and a call that nobody took asks why, since
 //! "no host" would send its reader to the wrong place.
 
+use super::expected;
 use super::served::ServedFunction;
 use crate::import::{Import, LinkError};
 use futures::future::join_all;
+use souk_codec::FunctionCodec;
 use souk_codec::signature::{digest, signature};
 use souk_nats::Nats;
 use std::collections::BTreeMap;
@@ -36,6 +38,18 @@ impl CalledFunction {
         }
     }
 
+    /// Whether a caller that is built for this type can be answered exactly by a function of the type of `callee`.
+    pub(super) fn can_call(&self, callee: &CalledFunction) -> bool {
+        let codecs = (FunctionCodec::read(&self.signature), FunctionCodec::read(&callee.signature));
+        matches!(codecs, (Some(caller), Some(callee)) if caller.can_call(&callee))
+    }
+
+    /// Whether one of the hosts that serve `served` has another type of it, and can answer for this one.
+    pub(super) fn has_equal(&self, served: &[ServedFunction]) -> bool {
+        let mut others = served.iter().filter(|other| other.interface == self.interface && other.name == self.name);
+        others.any(|other| self.can_call(other))
+    }
+
     /// What the hosts that serve `served` have in its place; `None` when one has the same.
     pub(super) fn differs(&self, served: &[ServedFunction]) -> Option<String> {
         let mut same = served.iter().filter(|served| served.interface == self.interface && served.name == self.name);
@@ -58,9 +72,9 @@ impl CalledFunction {
 
 /// The type that a component of this host expects of a function on another host.
 pub struct ExpectedType {
-    caller: String,
-    component: String,
-    function: CalledFunction,
+    pub(super) caller: String,
+    pub(super) component: String,
+    pub(super) function: CalledFunction,
 }
 
 /// The types that `caller` expects of the component that answers `import`.
@@ -76,8 +90,12 @@ pub fn expected_types(import: &Import<'_>, caller: &str) -> Result<Vec<ExpectedT
     Ok(expected.collect())
 }
 
-/// Asks the hosts that are there for the types of the functions in `expected`, and logs where none of them has the same.
+/// Writes down which functions this host expects, for the hosts that serve them. Asks those that are there for their types,
+/// and logs where none of them has the same, or one that can answer for it.
 pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
+    if let Err(error) = expected::publish(&nats, &expected).await {
+        tracing::debug!("hosts of later versions do not learn which types this one calls: {error}");
+    }
     let mut components: BTreeMap<&str, Vec<&ExpectedType>> = BTreeMap::new();
     for function in &expected {
         components.entry(&function.component).or_default().push(function);
@@ -89,7 +107,9 @@ pub async fn compare(nats: Nats, expected: Vec<ExpectedType>) {
             return;
         }
         for ExpectedType { caller, function, .. } in expected {
-            if let Some(there) = function.differs(&served) {
+            if let Some(there) = function.differs(&served)
+                && !function.has_equal(&served)
+            {
                 tracing::error!(component, "{}", function.complaint(caller, component, &there));
             }
         }

@@ -187,6 +187,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "additive",
+        "a list of numbers, as text",
+        "none",
+        "additive = [\"0007\"]",
+        "Migrations that a release without them can go on with: it starts beside them with a warning, and a version that brings them may be tried out.",
+    ),
+    key(
+        COMPONENT,
         "database_url",
         "a template of a URL",
         "its SQLite databases",

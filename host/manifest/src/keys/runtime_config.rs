@@ -135,5 +135,21 @@ pub const RUNTIME_CONFIG: &[Key] = &[
         "replicas = 3",
         "How many servers keep each durable message and each value.",
     ),
+    key(
+        NATS,
+        "cluster_secret",
+        "text of 16 characters or more",
+        "none",
+        "cluster_secret = \"...\"",
+        "What all hosts of the application know, and nobody else: a host without it, or with other secrets, does not start beside them.",
+    ),
+    key(
+        NATS,
+        "name",
+        "text",
+        "the manifest's name of the application",
+        "name = \"store-staging\"",
+        "The application's name on NATS: hosts of another name are another application. `--name` wins over it.",
+    ),
     key(NATS, "servers", "a list of URLs", "required", "servers = [\"nats://127.0.0.1:4222\"]", "The servers."),
 ];

@@ -74,6 +74,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "four digits",
         ),
         in_component("tool.souk.retired = [\"0002\"]", 8, "`retired` is about migrations", "add `migrations`"),
+        in_component("tool.souk.additive = [\"0002\"]", 8, "`additive` is about migrations", "add `migrations`"),
         in_component("tool.souk = { migrations = \".\", seed = { } }", 8, "has no `folder`", "folder ="),
         in_component("tool.souk.seed = { folder = \".\" }", 8, "a seed goes into tables", "add `migrations`"),
         in_component(

@@ -24,6 +24,7 @@ pub(super) fn app(manifest: &str) -> App {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("spin.toml"), manifest).unwrap();
     let options = LoadOptions {
+        name: None,
         manifest: dir.path().join("spin.toml"),
         runtime_config: None,
         operator: None,

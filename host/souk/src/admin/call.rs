@@ -13,7 +13,7 @@ use souk_codec::signature::signature_lines;
 use souk_links::remote::{CalledFunction, Remote, ServedFunction, Target, Unanswered};
 use souk_manifest::Component;
 use souk_nats::ALLOW;
-use souk_runtime::{Compiled, Failure, Function, is_host_interface};
+use souk_runtime::{CallerType, Compiled, Failure, Function, is_host_interface};
 use std::time::Duration;
 use uuid::Uuid;
 use wasmtime::component::types::Type;
@@ -105,16 +105,17 @@ pub async fn call(app: &App, request: CallRequest) -> Result<CallReply, Problem>
         }
         return Err(Problem::not_found(message));
     };
-    let codec = FunctionCodec::of(&called.ty).map_err(|e| {
+    let caller = CallerType::of(&called.name, &called.ty).map_err(|e| {
         let fix = "call a function with plain values (`souk call --list` has them all); a component that answers HTTP is \
                    reached by its route while `souk up` runs";
         Problem::bad(format_args!("{function} cannot be called by hand: {e}\n  fix: {fix}"))
     })?;
-    let codec = codec.within(pool.limits().call_bytes.as_u64());
+    let caller = caller.within(pool.limits().call_bytes.as_u64());
+    let codec = caller.codec();
     let params = codec
         .decode_params(arguments.get().as_bytes())
         .map_err(|e| Problem::bad(format_args!("the arguments of {function}: {e}\n  fix: it is {}", line(called))))?;
-    let values = pool.call(position, &params, context(app, pool.call_deadline())).await;
+    let values = pool.call_from(&caller, position, &params, context(app, pool.call_deadline())).await;
     let values = values.map_err(|e| Problem::new(status_of(e.failure), &e))?;
     let json = codec.encode_results(&values).map_err(|e| unreadable(&function, &e))?;
     reply(&json, called.ty.results().any(|ty| matches!(ty, Type::Result(_))), &function)

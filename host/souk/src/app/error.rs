@@ -3,8 +3,10 @@
 use super::migrations::MigrateError;
 use super::queue::OpenQueueError;
 use crate::moving::PlaceError;
+use souk_links::cluster::ClusterError;
 use souk_links::remote::PeerError;
 use souk_manifest::ManifestErrors;
+use souk_manifest::secrets::SecretError;
 use souk_nats::NatsError;
 use souk_runtime::EngineError;
 
@@ -27,6 +29,15 @@ pub enum StartError {
     /// The other hosts do not agree.
     #[error(transparent)]
     Peers(#[from] PeerError),
+    /// This host does not belong to the others on NATS.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The state folder has no name of its own.
+    #[error("{error}\n  fix: {}", error.fix())]
+    State {
+        /// Why.
+        error: SecretError,
+    },
     /// A migration was changed or failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),

@@ -34,6 +34,7 @@ struct Job {
     component: String,
     dir: PathBuf,
     retired: Vec<i32>,
+    additive: Vec<i32>,
     /// The folder of example data that a new SQLite database gets by itself.
     seed: Option<PathBuf>,
     database: Place,
@@ -56,6 +57,7 @@ fn jobs(application: &Application, databases: &Databases) -> Result<Vec<Job>, Mi
                 component: component.name.clone(),
                 dir: dir.clone(),
                 retired: component.retired.clone(),
+                additive: component.additive.clone(),
                 seed: seed.map(|seed| seed.folder.clone()),
                 database,
             });
@@ -80,18 +82,18 @@ impl Place {
 
 impl Job {
     async fn run(self) -> Result<(String, usize), MigrateError> {
-        let Job { component, dir, retired, seed, database } = self;
+        let Job { component, dir, retired, additive, seed, database } = self;
         let (component, report) = match &database {
             Place::Sqlite(database) => {
                 let database = database.clone();
                 let run = move || {
-                    let report = migrations::sqlite::run(&database, &component, &dir, &retired);
+                    let report = migrations::sqlite::run(&database, &component, &dir, &retired, &additive);
                     (component, report)
                 };
                 tokio::task::spawn_blocking(run).await?
             }
             Place::Postgres(address) => {
-                let report = migrations::postgres::run(address, &component, &dir, &retired).await;
+                let report = migrations::postgres::run(address, &component, &dir, &retired, &additive).await;
                 (component, report)
             }
         };
@@ -173,13 +175,15 @@ pub(super) async fn rehearse(
     Ok(tried)
 }
 
-/// Runs what is pending of `component`.
+/// Runs what is pending of `component`, which is declared so now.
 pub(super) async fn run_of(
     application: &Application,
     component: &Component,
     databases: &Databases,
 ) -> Result<(), MigrateError> {
-    run(&application.restricted_to(&BTreeSet::from([component.name.clone()])), databases).await.map(|_| ())
+    let mut only = application.restricted_to(&BTreeSet::from([component.name.clone()]));
+    only.components.insert(component.name.clone(), component.clone());
+    run(&only, databases).await.map(|_| ())
 }
 
 pub(super) fn open(application: &Application, folder: &Path) -> Result<Databases, ManifestErrors> {
@@ -211,6 +215,7 @@ pub async fn migration_status(application: &Application, state_dir: &Path) -> Re
             let standing = match status.standing {
                 Standing::Applied(when) => format!("applied {when}"),
                 Standing::Retired(when) => format!("retired, applied {when}"),
+                Standing::Newer(when) => format!("of a newer release, applied {when}"),
                 Standing::Pending => "pending".into(),
                 wrong => {
                     clean = false;

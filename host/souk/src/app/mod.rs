@@ -192,6 +192,12 @@ impl App {
         }
     }
 
+    /// The patterns of a component of this host that another service answers too.
+    pub fn answered_twice(&self, component: &str) -> Vec<&str> {
+        let own = self.services.iter().filter(|service| service.component().is_some_and(|name| **name == *component));
+        own.flat_map(Service::answered_twice).collect()
+    }
+
     /// The boundaries that calls cross.
     pub fn boundaries(&self) -> &Boundaries {
         self.shared.boundaries()

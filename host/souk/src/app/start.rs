@@ -9,10 +9,12 @@ use super::grants::Shared;
 use super::routes::{Routing, check_routes};
 use super::wiring::{Surroundings, Wiring};
 use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts, schedules};
+use crate::machine;
 use crate::moving;
 use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
+use souk_links::cluster::{self, Places};
 use souk_links::durable;
 use souk_links::remote::{self, Presence, Remote};
 use souk_manifest::state::StateFolder;
@@ -178,6 +180,10 @@ impl App {
             true => None,
             false => moving::check(&part, shared.stores(), state).await?,
         };
+        // A host that does not start for other reasons says nothing to those that come later.
+        if let Some(nats) = nats.filter(|_| !trial) {
+            join(nats, &application, state).await?;
+        }
         for (component, count) in migrations::run(&part, shared.databases()).await? {
             progress(Progress::Migrated { component, count });
         }
@@ -209,6 +215,12 @@ impl App {
         }
         Ok(app)
     }
+}
+
+/// Compares this host with what the hosts of the application have agreed on.
+async fn join(nats: &Nats, application: &Application, state: &StateFolder) -> Result<(), StartError> {
+    let id = state.id().map_err(|error| StartError::State { error })?;
+    Ok(cluster::join(nats, application, &Places::of(application, &id), &machine::name()).await?)
 }
 
 /// Drops instances that nobody uses, for as long as the host runs.

@@ -8,6 +8,7 @@ mod admin;
 mod backup;
 mod build;
 mod call;
+mod cluster;
 mod deploy;
 mod doctor;
 mod event_table;
@@ -89,6 +90,8 @@ enum Command {
     Call(call::Call),
     /// See, retry or drop the messages of durable links, in the running host or in the state folder
     Events(events::Events),
+    /// See or accept what the hosts of the application have agreed on
+    Cluster(cluster::ClusterCommand),
     /// Print the last traces of the running host: what requests did
     Traces(traces::Traces),
     /// Print one trace, as a waterfall
@@ -185,9 +188,17 @@ struct AppArgs {
     /// Every user of the machine can see a value that stands here
     #[arg(long, value_name = "K=V", global = true)]
     variable: Vec<String>,
+    /// The application's name on NATS: hosts of another name are another application [default: the runtime
+    /// configuration's, then the manifest's]
+    #[arg(long, value_name = "NAME", global = true, value_parser = application_name)]
+    name: Option<String>,
     /// The components that run here; other hosts run the rest [default: all]
     #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
     only: Vec<String>,
+}
+
+fn application_name(text: &str) -> Result<String, String> {
+    manifest::check_name(text).map(|()| text.to_owned()).map_err(|wrong| format!("the name {wrong}"))
 }
 
 impl AppArgs {
@@ -207,6 +218,7 @@ impl AppArgs {
                 .collect(),
             nats: self.nats.clone(),
             credentials: self.creds.clone(),
+            name: self.name.clone(),
             only: self.only.clone(),
             selected: Vec::new(),
             variables: given::variables(&self.variable)?,
@@ -308,6 +320,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Watch(up) => up.watching().run().await,
                 Command::Call(call) => call.run().await,
                 Command::Events(events) => events.run().await,
+                Command::Cluster(cluster) => cluster.run().await,
                 Command::Traces(traces) => traces.run().await,
                 Command::Trace(trace) => trace.run().await,
                 Command::Profile(profile) => profile.run().await,

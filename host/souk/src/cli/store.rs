@@ -5,11 +5,10 @@ use crate::moving::{self, store_place};
 use clap::{Args, Subcommand};
 use souk_bindings::key_value::{Store as KeyValue, open_at};
 use souk_bindings::migrations::sqlite_label;
-use souk_bindings::moving::{Move, copy as copy_database};
+use souk_bindings::moving::{Move, Owner, copy as copy_database};
 use souk_manifest::state::{self, StateFolder};
 use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace, MongoUrl, PostgresAddress, RedisUrl};
 use souk_nats::Nats;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The arguments of `souk store`.
@@ -162,8 +161,11 @@ impl Copy {
             ),
         };
         let sharing = application.components.values().filter(|one| sqlite_label(one).is_ok_and(|other| other == label));
-        let components: Vec<(String, PathBuf, Vec<i32>)> =
-            sharing.filter_map(|one| Some((one.name.clone(), one.migrations.clone()?, one.retired.clone()))).collect();
+        let owner = |one: &Component| {
+            let (retired, additive) = (one.retired.clone(), one.additive.clone());
+            Some(Owner { name: one.name.clone(), migrations: one.migrations.clone()?, retired, additive })
+        };
+        let components: Vec<Owner> = sharing.filter_map(owner).collect();
         let (from_shown, to_shown) = (file.display().to_string(), to.to_string());
         let resumed = moving::begin(state, &self.name, &from_shown, &to_shown)?;
         let the = Move { components: &components, from: &file, to, resumed };

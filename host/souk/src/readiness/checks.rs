@@ -69,6 +69,14 @@ async fn ask(app: &App, kind: &Kind) -> Result<(), String> {
             Some(queue) => queue.probe().await.map_err(|error| error.to_string()),
             None => Ok(()),
         },
+        Kind::Patterns(component) => match app.answered_twice(component).as_slice() {
+            [] => Ok(()),
+            twice => Err(format!(
+                "another service answers {} too; fix: stop the original service, or let it subscribe in the queue group \
+                 `{component}`",
+                twice.join(", ")
+            )),
+        },
         Kind::Host(component) => match app.remote().map(Remote::nats) {
             Some(nats) => match is_served(nats, component).await {
                 // Where this host may not ask, a call finds it out.

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Queue,
     /// A host that runs a component.
     Host(String),
+    /// That no other service answers the patterns of a component of this host.
+    Patterns(String),
 }
 
 /// A need of some components.
@@ -112,6 +114,10 @@ fn here(needs: &mut Needs, app: &App, component: &Component, state: &StateFolder
             }
             None => {}
         }
+    }
+    if !component.nest.serves.is_empty() {
+        let what = format!("the patterns of `{name}` for itself");
+        needs.add(name, what, || Kind::Patterns(name.to_owned()));
     }
     if uses_nats(application, component) {
         needs.add(name, "NATS".to_owned(), || Kind::Nats);

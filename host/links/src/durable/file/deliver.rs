@@ -29,7 +29,7 @@ pub(in crate::durable) async fn start(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), QueueError> {
-    let known = workers.iter().flat_map(|worker| worker.keys().cloned()).collect();
+    let known = workers.iter().flat_map(DeliveryWorker::keys).collect();
     for (Key { target, interface, function }, count) in queue.strand_unknown(known).await? {
         tracing::warn!(
             "{count} stored messages are for `{interface}#{function}` of component `{target}`, which is not there: they \
@@ -55,10 +55,19 @@ impl Runner {
         let slots = Arc::new(Semaphore::new(self.worker.deliveries()));
         let component = self.worker.pool.component();
         let arrivals = self.queue.arrivals(component);
+        let mut version = self.worker.version();
         while let Some(Ok(slot)) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {
             let mut free = vec![slot];
             while let Ok(slot) = slots.clone().try_acquire_owned() {
                 free.push(slot);
+            }
+            // What the version before could not take, this one may.
+            let serving = self.worker.version();
+            if serving != version {
+                match self.queue.unstrand(component.clone()).await {
+                    Ok(()) => version = serving,
+                    Err(error) => self.log_failure(&error),
+                }
             }
             let (asked, backoff) = (free.len(), self.worker.backoff);
             let taken = self.queue.take(component.clone(), asked, move |attempt| millis(backoff.pause(attempt))).await;
@@ -113,7 +122,7 @@ impl Runner {
                 self.queue.retry_later(message, reason, pause, *uncounted).await
             }
             DeliveryOutcome::DeadLetter(reason) => self.queue.park(message, reason).await,
-            DeliveryOutcome::Stranded => self.queue.strand(message, "its function is not there").await,
+            DeliveryOutcome::Stranded(reason) => self.queue.strand(message, reason).await,
         }
     }
 

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use souk_bindings::sqlite::wal::{self, Wal};
 use souk_manifest::limits::FixedLimit;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,6 +68,8 @@ pub struct FileQueue {
     reader: Arc<Mutex<Connection>>,
     limit: u64,
     arrivals: Arc<Mutex<BTreeMap<Arc<str>, Arc<Notify>>>>,
+    /// The components that this process delivers to.
+    targets: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
 impl FileQueue {
@@ -107,6 +109,7 @@ impl FileQueue {
             reader: Arc::new(Mutex::new(reader)),
             limit,
             arrivals: Arc::default(),
+            targets: Arc::default(),
         })
     }
 
@@ -179,7 +182,7 @@ impl FileQueue {
         self.writer.write(Outlives::Process, 0, park, |()| {}).await
     }
 
-    /// Sets a message aside whose function is not there.
+    /// Sets a message aside whose function is not there, or takes other arguments.
     pub async fn strand(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
         let park = move |c: &Connection| statements::park(c, &id, "stranded", &reason, true);
@@ -189,7 +192,18 @@ impl FileQueue {
     /// Sets aside what calls none of `known`, and takes back what does again. Returns what is stranded now, with the
     /// number of messages.
     pub async fn strand_unknown(&self, known: Vec<Key>) -> Result<Vec<(Key, u64)>, QueueError> {
+        *self.targets.lock() = known.iter().map(|key| key.target.clone()).collect();
         self.writer.write(Outlives::Process, 0, move |c| statements::strand(c, &known), |_| {}).await
+    }
+
+    /// Lets the messages of `target` wait again that were set aside: another version of it serves.
+    pub async fn unstrand(&self, target: Arc<str>) -> Result<(), QueueError> {
+        self.writer.write(Outlives::Process, 0, move |c| statements::unstrand(c, &target, now()), |()| {}).await
+    }
+
+    /// Whether this process delivers the messages of `component`.
+    pub fn delivers_to(&self, component: &str) -> bool {
+        self.targets.lock().contains(component)
     }
 
     /// The messages, or the dead letters, of which up to `most` are named.
@@ -202,14 +216,16 @@ impl FileQueue {
         self.read(move |c| statements::show(c, &id)).await
     }
 
-    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered or is
-    /// stranded stays as it is. Returns them as they were, of which up to `most` are named.
+    /// Makes a message due now, or all dead letters; a dead letter begins anew. One that is being delivered stays as it is,
+    /// and so does one whose component this process does not deliver to. Returns them as they were, of which up to `most` are named.
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         let all = self.arrivals.clone();
         let wake = move |_: &Found| {
             all.lock().values().for_each(|arrivals| arrivals.notify_one());
         };
-        self.writer.write(Outlives::Power, 0, move |c| statements::retry(c, &which, now(), most), wake).await
+        let targets = self.targets.lock().clone();
+        let retry = move |c: &Connection| statements::retry(c, &which, now(), most, |target| targets.contains(target));
+        self.writer.write(Outlives::Power, 0, retry, wake).await
     }
 
     /// Deletes a message, or all dead letters. One that is being delivered stays as it is. Returns them as they were, of

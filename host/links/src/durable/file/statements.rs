@@ -37,13 +37,15 @@ END;";
 
 /// What a queue of release 0.1.0 lacks. That release names the columns that it reads and writes, so it goes on with this.
 pub(super) fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
-    let there: bool = connection.query_row(
-        "SELECT count(*) FROM pragma_table_info('message') WHERE name = 'traceparent'",
-        [],
-        |row| row.get(0),
-    )?;
-    if !there {
-        connection.execute_batch("ALTER TABLE message ADD COLUMN traceparent TEXT")?;
+    for column in ["traceparent", "type"] {
+        let there: bool = connection.query_row(
+            "SELECT count(*) FROM pragma_table_info('message') WHERE name = ?1",
+            [column],
+            |row| row.get(0),
+        )?;
+        if !there {
+            connection.execute_batch(&format!("ALTER TABLE message ADD COLUMN {column} TEXT"))?;
+        }
     }
     Ok(())
 }
@@ -81,7 +83,7 @@ pub(super) fn insert(
     connection
         .prepare_cached(
             "INSERT INTO message (id, due, stored, bytes, hops, caller, target, interface, function, trace, arguments,
-                traceparent) VALUES (?1, ?12, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                traceparent, type) VALUES (?1, ?12, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?13)",
         )?
         .execute(params![
             id,
@@ -96,6 +98,7 @@ pub(super) fn insert(
             message.arguments,
             message.traceparent,
             message.due.unwrap_or(now).max(now),
+            &*message.digest,
         ])?;
     Ok(true)
 }
@@ -110,8 +113,8 @@ pub(super) fn take(
     pause: &dyn Fn(u32) -> i64,
 ) -> rusqlite::Result<Taken> {
     let mut due = connection.prepare_cached(
-        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments, traceparent FROM message
-         WHERE state = 'pending' AND target = ?1 AND due <= ?2 ORDER BY due LIMIT ?3",
+        "SELECT id, attempts + 1, interface, function, caller, trace, hops, reason, arguments, traceparent, type
+         FROM message WHERE state = 'pending' AND target = ?1 AND due <= ?2 ORDER BY due LIMIT ?3",
     )?;
     let messages = due.query_map(params![target, now, number(most)], |row| {
         Ok(Message {
@@ -128,6 +131,7 @@ pub(super) fn take(
             reason: row.get(7)?,
             arguments: row.get(8)?,
             traceparent: row.get(9)?,
+            digest: row.get(10)?,
         })
     })?;
     let messages: Vec<Message> = messages.collect::<rusqlite::Result<_>>()?;
@@ -260,14 +264,31 @@ fn meant(connection: &Connection, which: &Which, most: usize) -> rusqlite::Resul
     Ok(Found { total: 1, events })
 }
 
-/// Makes messages due now; a dead letter begins anew. Returns them as they were.
-pub(super) fn retry(connection: &Connection, which: &Which, now: i64, most: usize) -> rusqlite::Result<Found> {
+/// Lets the messages of `target` wait again that were set aside: another version of it serves.
+pub(super) fn unstrand(connection: &Connection, target: &str, now: i64) -> rusqlite::Result<()> {
+    connection.execute(
+        "UPDATE message SET state = 'pending', due = min(due, ?2) WHERE state = 'stranded' AND target = ?1",
+        params![target, now],
+    )?;
+    Ok(())
+}
+
+/// Makes messages due now; a dead letter begins anew, and one that is stranded waits again where `delivers_to` its
+/// component. Returns them as they were.
+pub(super) fn retry(
+    connection: &Connection,
+    which: &Which,
+    now: i64,
+    most: usize,
+    delivers_to: impl Fn(&str) -> bool,
+) -> rusqlite::Result<Found> {
     let found = meant(connection, which, most)?;
+    let stranded = found.events.iter().any(|event| event.state == "stranded" && delivers_to(&event.component));
     match which {
         Which::One(id) => connection.execute(
             "UPDATE message SET attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, state = 'pending', due = ?2
-             WHERE id = ?1 AND state IN ('pending', 'dead')",
-            params![id, now],
+             WHERE id = ?1 AND (state IN ('pending', 'dead') OR ?3 AND state = 'stranded')",
+            params![id, now, stranded],
         )?,
         Which::Dead => connection
             .execute("UPDATE message SET attempts = 0, state = 'pending', due = ?1 WHERE state = 'dead'", [now])?,

@@ -28,6 +28,7 @@ fn message(arguments: &str) -> NewMessage {
         traceparent: None,
         hops: 1,
         due: None,
+        digest: "d".into(),
         arguments: arguments.to_owned(),
     }
 }
@@ -291,8 +292,22 @@ async fn messages_for_what_is_gone_are_set_aside_and_come_back_with_it() {
     assert_eq!(state(&queue, &id).await, is("stranded", 0));
     assert!(take(&queue).await.is_empty());
     let queue = reopen(queue, &path);
+    // Nobody delivers to it here: an operator cannot let it wait again.
+    queue.retry_now(Which::One(id.clone()), 1).await.unwrap();
+    assert_eq!(state(&queue, &id).await, is("stranded", 0));
     assert_eq!(queue.strand_unknown(vec![key("target")]).await.unwrap(), []);
-    assert_eq!(take(&queue).await.len(), 1);
+    let taken = take(&queue).await;
+    assert_eq!((taken.len(), taken[0].digest.as_deref()), (1, Some("d")));
+    // One that its function does not take costs no attempt, and waits for an operator or for another version.
+    for another_version in [false, true] {
+        queue.strand(&taken[0], "of another type").await.unwrap();
+        assert_eq!(state(&queue, &id).await, is("stranded", 0));
+        match another_version {
+            true => queue.unstrand("target".into()).await.unwrap(),
+            false => drop(queue.retry_now(Which::One(id.clone()), 1).await.unwrap()),
+        }
+        assert_eq!(take(&queue).await.len(), 1);
+    }
 }
 
 #[tokio::test]

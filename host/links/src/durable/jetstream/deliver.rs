@@ -46,7 +46,7 @@ souk_manifest::fixed_limits! {
     const PULL_TIMEOUT: Duration = Duration::from_secs(5);
     /// How much later than that the answer may come.
     const PULL_SLACK: Duration = Duration::from_secs(1);
-    /// The pause before a message whose function is not on this host is delivered again, perhaps to a host that has it.
+    /// The pause before a message that no function on this host takes is delivered again, perhaps to a host that has one.
     const STRANDED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
     /// How long a worker that stops waits for a message that is on its way to it.
     const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -304,9 +304,9 @@ impl Runner {
                 self.retry_until_ok(|| notes.put(&id, &note)).await;
                 self.retry_until_ok(|| self.confirm(&delivery.reply, AckKind::Nak(Some(pause)))).await;
             }
-            DeliveryOutcome::Stranded => {
+            DeliveryOutcome::Stranded(reason) => {
                 let due = now().saturating_add(millis(STRANDED_RETRY_INTERVAL));
-                self.give_back(delivery, State::Stranded, Some("its function is not there".to_owned()), due).await;
+                self.give_back(delivery, State::Stranded, Some(reason), due).await;
             }
         }
     }

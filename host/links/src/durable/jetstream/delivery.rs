@@ -93,6 +93,7 @@ mod tests {
             traceparent: None,
             hops: 1,
             due: None,
+            digest: "d".into(),
             arguments: String::new(),
         };
         let stored = Stored::new("id".to_owned(), message);

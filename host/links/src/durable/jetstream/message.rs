@@ -7,6 +7,7 @@
 //! | `Souk-Caller` | the component whose call it is |
 //! | `Souk-Trace`, `Souk-Hops` | of that call |
 //! | `traceparent`, `tracestate` | the place of that call in its trace, where it has one |
+//! | `Souk-Type` | the digest of the function's type that the arguments are of; release 0.1.0 has none |
 //! | `Souk-Stored` | when it was stored first, in milliseconds since 1970 |
 //! | `Souk-Due` | when it is delivered first, of one that was told to wait, in milliseconds since 1970 |
 //! | `Souk-Attempts`, `Souk-Reason` | of a dead letter, or of one that an operator has sent again: attempts before, and why the last failed |
@@ -26,6 +27,7 @@ const TRACE: &str = "Souk-Trace";
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const HOPS: &str = "Souk-Hops";
+const TYPE: &str = "Souk-Type";
 const STORED: &str = "Souk-Stored";
 const DUE: &str = "Souk-Due";
 const ATTEMPTS: &str = "Souk-Attempts";
@@ -40,6 +42,8 @@ pub(super) struct Stored {
     pub(super) trace: String,
     pub(super) traceparent: Option<String>,
     pub(super) hops: u8,
+    /// The digest of the function's type that the arguments are of.
+    pub(super) digest: Option<String>,
     /// Milliseconds since 1970.
     pub(super) stored: i64,
     /// When it is delivered first, of one that was told to wait.
@@ -53,7 +57,7 @@ pub(super) struct Stored {
 impl Stored {
     /// A message that is stored now.
     pub(super) fn new(id: String, message: NewMessage) -> Self {
-        let NewMessage { key, caller, trace, traceparent, hops, due, arguments } = message;
+        let NewMessage { key, caller, trace, traceparent, hops, due, digest, arguments } = message;
         Stored {
             id,
             key,
@@ -61,6 +65,7 @@ impl Stored {
             trace: trace.to_string(),
             traceparent,
             hops,
+            digest: Some(digest.to_string()),
             stored: now(),
             due,
             attempts: 0,
@@ -87,6 +92,7 @@ impl Stored {
                 None => parent,
             }),
             hops: number(headers, HOPS),
+            digest: text(TYPE),
             stored: number(headers, STORED),
             due: headers.get(DUE).and_then(|due| due.as_str().parse().ok()),
             attempts: number(headers, ATTEMPTS),
@@ -115,6 +121,9 @@ impl Stored {
             }
         }
         add(HeaderName::from_static(HOPS), &self.hops.to_string());
+        if let Some(digest) = &self.digest {
+            add(HeaderName::from_static(TYPE), digest);
+        }
         add(HeaderName::from_static(STORED), &self.stored.to_string());
         if let Some(due) = self.due {
             add(HeaderName::from_static(DUE), &due.to_string());
@@ -156,6 +165,7 @@ impl Stored {
             hops: self.hops,
             attempt,
             reason,
+            digest: self.digest.clone(),
             arguments: String::from_utf8_lossy(&self.arguments).into_owned(),
         }
     }
@@ -179,6 +189,7 @@ mod tests {
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=1".to_owned()),
             hops: 3,
             due: Some(7),
+            digest: "d1".into(),
             arguments: r#"{"n":1}"#.to_owned(),
         };
         let subjects = Subjects::of("My store");
@@ -192,6 +203,7 @@ mod tests {
             assert_eq!((&read.id, &read.key, &read.caller), (&written.id, &key, &written.caller));
             assert_eq!((&read.trace, read.hops, read.stored, read.due), (&written.trace, 3, written.stored, Some(7)));
             assert_eq!(read.traceparent, written.traceparent);
+            assert_eq!(read.digest.as_deref(), Some("d1"));
             assert_eq!((read.attempts, read.reason), (7, written.reason.as_deref().map(kept)));
             assert_eq!(read.arguments, written.arguments);
         }

@@ -118,6 +118,11 @@ impl JetStreamQueue {
         self.each(which, most, Action::Retry).await
     }
 
+    /// Whether a host of the application may deliver the messages of `component`.
+    pub fn delivers_to(&self, component: &str) -> bool {
+        self.shared.components.contains(component)
+    }
+
     /// Deletes a message, or all dead letters. One that a host delivers, or holds until it has room for it, stays as it
     /// is. Returns them as they were, of which up to `most` are named.
     ///
@@ -221,6 +226,8 @@ impl JetStreamQueue {
     async fn retry(&self, entry: &Entry) -> Result<(), QueueError> {
         let (attempts, reason) = match entry.state {
             "dead" => (0, None),
+            // A version that takes it may be there by now.
+            "stranded" if self.delivers_to(&entry.stored.key.target) => (entry.attempts, None),
             // One that a host holds would be delivered by it as well.
             "pending" if (entry.attempts > 0 || entry.stored.waits_until(now()).is_some()) && !entry.held => {
                 (entry.attempts, entry.reason.clone())

@@ -20,7 +20,7 @@ const LIMIT_BYTES: u64 = 64 << 20;
 
 async fn connect(server: &Server) -> Nats {
     let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
-    Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "an app").await.unwrap()
+    Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap()
 }
 
 /// The application's components.
@@ -40,6 +40,7 @@ fn message(arguments: &str) -> NewMessage {
         traceparent: None,
         hops: 1,
         due: None,
+        digest: "d".into(),
         arguments: arguments.to_owned(),
     }
 }
@@ -206,12 +207,16 @@ async fn a_message_that_is_being_delivered_again_or_is_for_nobody_here_is_shown_
     let queue = open(&server).await;
     let id = publish(&queue, "{}").await;
     let _taken = take(&queue).await;
-    for (at, name) in [(State::Delivering, "delivering"), (State::Stranded, "stranded")] {
-        let note = Note { state: at, attempts: 2, ..Note::default() };
-        queue.shared.notes.put(&id, &note).await.unwrap();
-        queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
-        assert_eq!(state(&queue, &id).await, is(name, 2));
-    }
+    let note = |state| Note { state, attempts: 2, ..Note::default() };
+    queue.shared.notes.put(&id, &note(State::Delivering)).await.unwrap();
+    queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    assert_eq!(state(&queue, &id).await, is("delivering", 2));
+    queue.shared.notes.put(&id, &note(State::Stranded)).await.unwrap();
+    assert_eq!(state(&queue, &id).await, is("stranded", 2));
+    // What no version here takes is tried once more when an operator says so.
+    queue.retry_now(&Which::One(id.clone()), 1).await.unwrap();
+    assert_eq!(state(&queue, &id).await, is("pending", 2));
+    let _taken = take(&queue).await;
     for at in [State::Delivering, State::Held] {
         queue.shared.notes.put(&id, &Note { state: at, attempts: 2, ..Note::default() }).await.unwrap();
         let found = queue.drop(&Which::One(id.clone()), 1).await.unwrap();
@@ -350,7 +355,8 @@ async fn a_stream_that_cannot_be_what_it_must_is_refused_with_the_fix() {
 #[tokio::test]
 async fn more_copies_than_servers_are_refused_with_the_fix() {
     let server = Server::start();
-    let config = NatsConfig { servers: vec![server.url().parse().unwrap()], credentials: None, replicas: Some(3) };
+    let config =
+        NatsConfig { servers: vec![server.url().parse().unwrap()], replicas: Some(3), ..NatsConfig::default() };
     let nats = Nats::connect(&config, "an app").await.unwrap();
     let error = JetStreamQueue::open(nats, LIMIT_BYTES, target()).await.err().unwrap().to_string();
     assert!(error.contains("set `replicas` under [nats]"), "{error}");

@@ -8,7 +8,7 @@ use crate::durable::contract;
 use crate::durable::queue::{Key, NewMessage};
 use sha2::{Digest as _, Sha256};
 use souk_codec::FunctionCodec;
-use souk_codec::signature::signature;
+use souk_codec::signature::{digest, signature};
 use souk_manifest::Schedule;
 use souk_runtime::Pool;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Scheduled {
     key: Key,
     caller: Arc<str>,
     parameters: Vec<Parameter>,
+    /// Of the function's type.
+    digest: Arc<str>,
     codec: FunctionCodec,
 }
 
@@ -86,7 +88,8 @@ impl Scheduled {
             function: function.name.as_str().into(),
         };
         let (id, caller) = (schedule.id(pool.component()), format!("schedule {}", schedule.name).into());
-        Ok(Scheduled { schedule: schedule.clone(), id, key, caller, parameters, codec })
+        let digest = digest(&function.name, &function.ty).into();
+        Ok(Scheduled { schedule: schedule.clone(), id, key, caller, parameters, digest, codec })
     }
 
     /// A schedule of the component `target`, whose function is not there.
@@ -95,7 +98,7 @@ impl Scheduled {
         let key = Key { target: "target".into(), interface: "n:p/i@1.0.0".into(), function: "f".into() };
         let (id, caller) = (schedule.id("target"), format!("schedule {}", schedule.name).into());
         let (parameters, codec) = (parameters(ty).unwrap_or_default(), FunctionCodec::of(ty).unwrap());
-        Scheduled { schedule, id, key, caller, parameters, codec }
+        Scheduled { schedule, id, key, caller, parameters, digest: digest("f", ty).into(), codec }
     }
 
     pub(super) fn component(&self) -> &Arc<str> {
@@ -121,6 +124,7 @@ impl Scheduled {
             traceparent: None,
             hops: 1,
             due: None,
+            digest: self.digest.clone(),
             arguments: String::from_utf8(arguments).map_err(|error| error.to_string())?,
         };
         Ok((id, message))

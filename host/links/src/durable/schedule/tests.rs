@@ -36,7 +36,7 @@ fn file(folder: &Path) -> Queue {
 
 async fn jetstream(server: &Server) -> Queue {
     let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
-    let nats = Nats::connect(&NatsConfig { servers, credentials: None, replicas: None }, "an app").await.unwrap();
+    let nats = Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap();
     let components = BTreeSet::from(["target".to_owned()]);
     Queue::JetStream(JetStreamQueue::open(nats, LIMIT_BYTES, components).await.unwrap())
 }

@@ -153,6 +153,12 @@ fn record(code: &Compiled, digest: &str, size: u64, by: &str) -> Record {
     }
 }
 
+/// Whether the version that serves can go on with the migration in `file`.
+fn is_additive(declared: &Declared, file: &str) -> bool {
+    let number = file.split('_').next().and_then(|number| number.parse().ok());
+    number.is_some_and(|number: i32| declared.additive.contains(&number))
+}
+
 impl App {
     /// Writes down which version of each component serves, and returns a line for each that is not what the manifest named
     /// when the host ran last. To be called when the start has come to its end: one that fails changes nothing.
@@ -238,10 +244,12 @@ impl App {
         let Some(compiled) = compiled else {
             return Err(DeployError::Refused(format!("component `{}` could not be linked", declared.name)));
         };
-        if order.trial.is_some() && !pending.is_empty() {
+        let declared_now = self.declared_now(declared);
+        if order.trial.is_some() && !pending.iter().all(|file| is_additive(&declared_now, file)) {
             let message = format!(
-                "component `{}`: {} would run first, and the version that serves would meet the new tables\n  fix: deploy it \
-                 with `--canary 100%`, which lets it serve all calls at once",
+                "component `{}`: {} would run first, and the version that serves would meet the new tables\n  fix: where it \
+                 can go on with them, say so with `additive` in the manifest, and `souk reload`; or deploy it with `--canary \
+                 100%`, which lets it serve all calls at once",
                 declared.name,
                 pending.join(", ")
             );
@@ -258,7 +266,7 @@ impl App {
         let written = record(&compiled, &digest, size, &order.by);
         let (number, version) = self.prepare(declared, pool, compiled, written, kept).await?;
         if !pending.is_empty() {
-            migrations::run_of(&self.application, declared, self.shared.databases())
+            migrations::run_of(&self.application, &declared_now, self.shared.databases())
                 .await
                 .map_err(|error| DeployError::Refused(error.to_string()))?;
         }
@@ -333,6 +341,11 @@ impl App {
             check: false,
         };
         self.deploy(order).await
+    }
+
+    /// What the manifest says of a component since the last reload.
+    fn declared_now(&self, declared: &Declared) -> Declared {
+        self.deployments.reloaded.lock().get(&declared.name).unwrap_or(declared).clone()
     }
 
     fn here(&self, component: &str) -> Result<(&Declared, &Arc<Pool>), DeployError> {

@@ -72,6 +72,9 @@ fn applied_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
     if old.allowed_outbound_hosts != new.allowed_outbound_hosts {
         keys.push("allowed_outbound_hosts");
     }
+    if old.additive != new.additive {
+        keys.push("additive");
+    }
     keys
 }
 
@@ -130,6 +133,7 @@ impl App {
                 variables: new_one.variables.clone(),
                 environment: new_one.environment.clone(),
                 allowed_outbound_hosts: new_one.allowed_outbound_hosts.clone(),
+                additive: new_one.additive.clone(),
                 ..old.clone()
             };
             match self.with_grants(&given, pool) {

@@ -1,0 +1,175 @@
+//! The identity of a cluster: what all hosts of an application must agree on before one of them serves.
+//!
+//! Two environments that share a NATS server and an application's name answer each other's calls: a staging host would take
+//! half of production's orders. So the first host of an application writes down what it is ([`Identity`]), in a bucket of
+//! JetStream and by compare-and-swap, and every other host compares before it opens a route:
+//!
+//! - the application's name and the version of the wire;
+//! - where each component's data lives ([`places`]);
+//! - with a `cluster_secret`, that it has the same one, and that its secret variables have the same values.
+//!
+//! A secret is recorded as an HMAC under `cluster_secret` and never as a plain hash, which could be guessed from; without
+//! a `cluster_secret` secrets are not compared. A host adds what the record does not have yet: each knows the data and the
+//! secrets of those components alone that it runs. What differs refuses the start; where the change is meant (a secret is
+//! rolled, data was moved), an operator says so with `souk cluster accept`.
+//!
+//! With a `cluster_secret` a host that cannot read the record does not start. Without one it says so and starts, as it did
+//! before there was a record: an application without durable links may run on a NATS without JetStream.
+
+mod identity;
+mod places;
+
+pub use identity::{Difference, Identity};
+pub use places::Places;
+
+use identity::Merged;
+use souk_manifest::Application;
+use souk_nats::Nats;
+use souk_nats::record::{Record, RecordError, Records};
+
+/// What the bucket is called, after the application.
+pub(crate) const BUCKET: &str = "cluster";
+/// Under which key the identity lies.
+const KEY: &str = "identity";
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of the cluster's identity.
+    pub(crate) const FIXED_LIMITS = "cluster";
+
+    /// How often a host tries to write the record while others write it too.
+    const MAX_WRITES: usize = 32, "attempts";
+}
+
+/// This host does not belong to the others, or cannot know.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// It differs from the record.
+    #[error(
+        "this host does not belong to the hosts of application `{application}` on this NATS:\n{}\n  fix: give it the same \
+         configuration as the others; where it is another environment, another name (`--name {application}-staging`, or `name` \
+         under [nats] of runtime-config.toml) or another NATS; where the change is meant, stop the other hosts and run `souk \
+         cluster accept` with this host's options",
+        listed(differences)
+    )]
+    Differs {
+        /// The application's name.
+        application: String,
+        /// In what.
+        differences: Vec<Difference>,
+    },
+    /// The record cannot be read or written.
+    #[error("what the hosts of the application have agreed on is not known: {0}")]
+    Record(#[from] RecordError),
+    /// The record was written by something else.
+    #[error(
+        "the record of what the hosts of the application have agreed on cannot be understood (key `{KEY}` of bucket \
+         `{bucket}`)\n  fix: look at who has written it; then write it again with `souk cluster accept`"
+    )]
+    Garbled {
+        /// The bucket.
+        bucket: String,
+    },
+    /// Others write the record again and again.
+    #[error("the record of what the hosts have agreed on changes all the time\n  fix: start this host again")]
+    Contended,
+}
+
+fn listed(differences: &[Difference]) -> String {
+    differences.iter().map(|difference| format!("  - {difference}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Compares this host with the record, and adds to it what only this host knows.
+///
+/// # Errors
+/// When it differs; with a `cluster_secret` also when the record cannot be read.
+pub async fn join(nats: &Nats, application: &Application, places: &Places, host: &str) -> Result<(), ClusterError> {
+    let ours = Identity::of(application, places, host);
+    match agree(nats, &ours).await {
+        Err(ClusterError::Record(error)) if !ours.has_secret() => {
+            tracing::warn!("whether this host belongs to the others on this NATS is not known: {error}");
+            Ok(())
+        }
+        agreed => agreed,
+    }
+}
+
+async fn agree(nats: &Nats, ours: &Identity) -> Result<(), ClusterError> {
+    let records = Records::open(nats, BUCKET).await?;
+    for _ in 0..MAX_WRITES {
+        let now = records.get(KEY).await?;
+        let merged = match read(nats, &now)? {
+            None => ours.clone(),
+            Some(record) => match record.merge(ours) {
+                Merged::Same => return Ok(()),
+                Merged::More(more) => more,
+                Merged::Differs(differences) => {
+                    return Err(ClusterError::Differs { application: ours.application().to_owned(), differences });
+                }
+            },
+        };
+        if records.replace(KEY, merged.to_bytes().into(), now.revision).await? {
+            return Ok(());
+        }
+    }
+    Err(ClusterError::Contended)
+}
+
+/// What the hosts have agreed on, and in what this one differs.
+///
+/// # Errors
+/// When the record cannot be read.
+pub async fn compare(
+    nats: &Nats,
+    application: &Application,
+    places: &Places,
+) -> Result<Option<(Identity, Vec<Difference>)>, ClusterError> {
+    let records = Records::open(nats, BUCKET).await?;
+    let ours = Identity::of(application, places, "");
+    let record = read(nats, &records.get(KEY).await?)?;
+    Ok(record.map(|record| {
+        let differences = match record.merge(&ours) {
+            Merged::Differs(differences) => differences,
+            Merged::Same | Merged::More(_) => Vec::new(),
+        };
+        (record, differences)
+    }))
+}
+
+/// Writes down what this host has in place of what the record says otherwise. Returns what that changed.
+///
+/// # Errors
+/// When the record cannot be read or written.
+pub async fn accept(
+    nats: &Nats,
+    application: &Application,
+    places: &Places,
+    host: &str,
+) -> Result<Vec<Difference>, ClusterError> {
+    let ours = Identity::of(application, places, host);
+    let records = Records::open(nats, BUCKET).await?;
+    for _ in 0..MAX_WRITES {
+        let now = records.get(KEY).await?;
+        // A record that nobody understands is replaced.
+        let (changed, differences) = match read(nats, &now) {
+            Ok(Some(record)) => match record.merge(&ours) {
+                Merged::Same => return Ok(Vec::new()),
+                Merged::More(more) => (more, Vec::new()),
+                Merged::Differs(differences) => (record.overwritten_by(&ours), differences),
+            },
+            Ok(None) | Err(_) => (ours.clone(), Vec::new()),
+        };
+        if records.replace(KEY, changed.to_bytes().into(), now.revision).await? {
+            return Ok(differences);
+        }
+    }
+    Err(ClusterError::Contended)
+}
+
+fn read(nats: &Nats, record: &Record) -> Result<Option<Identity>, ClusterError> {
+    let Some(value) = &record.value else { return Ok(None) };
+    let garbled = || ClusterError::Garbled { bucket: nats.subjects().stream(BUCKET) };
+    Identity::read(value).map(Some).ok_or_else(garbled)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What becomes of messages whose function has another type now, in both kinds of queue.
+
+use super::*;
+use crate::durable::operator::{self, Event, Request, Which};
+use crate::durable::queue::NewMessage;
+use crate::durable::{FileQueue, JetStreamQueue};
+use crate::test_pool;
+use souk_manifest::NatsConfig;
+use souk_nats::Nats;
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+
+const INTERFACE: &str = "n:p/i@1.0.0";
+const LIMIT_BYTES: u64 = 64 << 20;
+
+/// The component `target`, whose function `f` takes an `n` of this type and answers `ok`.
+fn pool(ty: &str) -> Arc<Pool> {
+    let core = match ty {
+        "string" => "i32 i32",
+        "u64" => "i64",
+        _ => "i32",
+    };
+    let text = format!(
+        r#"(component
+            (type $error (variant (case "retry" string) (case "reject" string)))
+            (core module $m
+                (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+                (func (export "f") (param {core}) (result i32) i32.const 0))
+            (core instance $i (instantiate $m))
+            (func $f (param "n" {ty}) (result (result (error $error)))
+                (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+            (instance $contract (export "error" (type $error)) (export "f" (func $f)))
+            (export "{INTERFACE}" (instance $contract)))"#
+    );
+    test_pool::pool("target", &text)
+}
+
+/// The digest of the function of [`pool`].
+fn digest_of(ty: &str) -> String {
+    DeliveryWorker::of(&pool(ty)).unwrap().handlers.read().all[0].ty.digest().to_owned()
+}
+
+async fn store(queue: &Queue, digest: &str, arguments: &str) -> String {
+    let message = NewMessage {
+        key: Key { target: "target".into(), interface: INTERFACE.into(), function: "f".into() },
+        caller: "caller".into(),
+        trace: "trace".into(),
+        traceparent: None,
+        hops: 1,
+        due: None,
+        digest: digest.into(),
+        arguments: arguments.to_owned(),
+    };
+    match queue.publish(message, Instant::now() + Duration::from_secs(60)).await.unwrap() {
+        crate::durable::Published::Stored(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until the message is as `meant`; `None` is one that is gone.
+async fn until(queue: &Queue, id: &str, meant: impl Fn(Option<&Event>) -> bool) -> Option<Event> {
+    loop {
+        let event = queue.show(id.to_owned()).await.unwrap();
+        if meant(event.as_ref()) {
+            return event;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn started(queue: &Queue, ty: &str) -> (Deliveries, CancellationToken) {
+    let stop = CancellationToken::new();
+    (Deliveries::start(queue, [pool(ty)].iter(), &[], stop.clone()).await.unwrap(), stop)
+}
+
+async fn of_another_type(queue: &Queue) {
+    let (old, new) = (digest_of("u32"), digest_of("string"));
+    assert_ne!(old, new);
+    let stored = store(queue, &old, r#"{"n":1}"#).await;
+    let (deliveries, stop) = started(queue, "string").await;
+    let is = |state: &'static str| move |event: Option<&Event>| event.is_some_and(|event| event.state == state);
+    let event = until(queue, &stored, is("stranded")).await.unwrap();
+    assert_eq!(event.attempts, 0, "{event:?}");
+    assert!(event.reason.as_deref().is_some_and(|reason| reason.contains("of another type")), "{event:?}");
+    // An operator may try it again; it stays as long as nobody takes it.
+    let retry = || Request::Retry(Which::One(stored.clone()));
+    operator::run(Some(queue), retry()).await.unwrap();
+    until(queue, &stored, is("stranded")).await;
+    // One of the type that is there, and wrong all the same, is for no other version.
+    let wrong = store(queue, &new, r#"{"n":1}"#).await;
+    until(queue, &wrong, is("dead")).await;
+    operator::run(Some(queue), Request::Drop(Which::One(wrong))).await.unwrap();
+    stop.cancel();
+    deliveries.finish(Duration::from_secs(60)).await;
+    // Another type once more, which takes what was stored.
+    let (deliveries, stop) = started(queue, "u64").await;
+    if matches!(queue, Queue::JetStream(_)) {
+        operator::run(Some(queue), retry()).await.unwrap();
+    }
+    until(queue, &stored, |event| event.is_none()).await;
+    let kept = store(queue, &new, r#"{"n":"a text"}"#).await;
+    until(queue, &kept, is("stranded")).await;
+    assert_eq!(operator::run(Some(queue), Request::Drop(Which::One(kept))).await.unwrap().total, 1);
+    assert_eq!(queue.list(false, 10).await.unwrap().total, 0);
+    stop.cancel();
+    deliveries.finish(Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn a_message_of_another_type_is_delivered_if_it_fits_and_otherwise_stays_without_an_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = FileQueue::open(&folder.path().join("queue.db"), LIMIT_BYTES).unwrap();
+    of_another_type(&Queue::File(file)).await;
+}
+
+#[tokio::test]
+async fn the_same_holds_of_a_message_on_nats() {
+    let server = souk_test::nats::Nats::start();
+    let servers = server.url().split(',').map(|url| url.parse().unwrap()).collect();
+    let nats = Nats::connect(&NatsConfig { servers, ..NatsConfig::default() }, "an app").await.unwrap();
+    let components = BTreeSet::from(["target".to_owned()]);
+    of_another_type(&Queue::JetStream(JetStreamQueue::open(nats, LIMIT_BYTES, components).await.unwrap())).await;
+}

@@ -1,0 +1,98 @@
+//! A component is deployed whose contract gained an optional field, beside one that knows nothing of it.
+
+use super::deploy::deploy;
+use crate::harness::App;
+use crate::harness::app::texts;
+
+const MANIFEST: &str = r#"
+    spin_manifest_version = 2
+    application = { name = "gaining", version = "1.0.0" }
+    [component.caller]
+    source = "caller.wasm"
+    dependencies = { "test:deploy/numbers@1.0.0" = { component = "callee" } }
+    [component.callee]
+    source = "callee.wasm"
+"#;
+
+/// Exports `f`, which returns a record with `a`, and for `gained` a `note`.
+fn callee(gained: bool) -> String {
+    let (fields, answer) = match gained {
+        true => (r#"(field "a" u32) (field "note" (option u32))"#, 16),
+        false => (r#"(field "a" u32)"#, 4),
+    };
+    format!(
+        r#"(component
+            (type $r (record {fields}))
+            (core module $m
+                (memory (export "memory") 1)
+                (data (i32.const 16) "\06\00\00\00\01\00\00\00\07\00\00\00")
+                (func (export "f") (param i32) (result i32) i32.const {answer}))
+            (core instance $i (instantiate $m))
+            (func $f (param "x" u32) (result $r) (canon lift (core func $i "f") (memory (core memory $i "memory"))))
+            (instance $numbers (export "r" (type $r)) (export "f" (func $f)))
+            (export "test:deploy/numbers@1.0.0" (instance $numbers)))"#
+    )
+}
+
+/// Exports `g`, which returns ten times the callee's `a`, and one more where it has a `note`.
+fn caller(gained: bool) -> String {
+    let (fields, core, g) = match gained {
+        true => (
+            r#"(field "a" u32) (field "note" (option u32))"#,
+            "(param i32 i32)",
+            "(call $f (i32.const 5) (i32.const 16))
+             (i32.add (i32.mul (i32.load (i32.const 16)) (i32.const 10)) (i32.load8_u (i32.const 20)))",
+        ),
+        false => (r#"(field "a" u32)"#, "(param i32) (result i32)", "(i32.mul (call $f (i32.const 5)) (i32.const 10))"),
+    };
+    format!(
+        r#"(component
+            (import "test:deploy/numbers@1.0.0" (instance $numbers
+                (type $d (record {fields}))
+                (export "r" (type $r (eq $d)))
+                (export "f" (func (param "x" u32) (result $r)))))
+            (alias export $numbers "f" (func $f))
+            (core module $shared (memory (export "memory") 1))
+            (core instance $s (instantiate $shared))
+            (core func $lowered (canon lower (func $f) (memory (core memory $s "memory"))))
+            (core module $m
+                (import "" "memory" (memory 1))
+                (import "" "f" (func $f {core}))
+                (func (export "g") (result i32) {g}))
+            (core instance $i (instantiate $m (with "" (instance
+                (export "f" (func $lowered)) (export "memory" (memory $s "memory"))))))
+            (func $g (result u32) (canon lift (core func $i "g")))
+            (instance $own (export "g" (func $g)))
+            (export "test:deploy/own@1.0.0" (instance $own)))"#
+    )
+}
+
+#[tokio::test]
+async fn either_side_of_a_link_is_deployed_first_when_what_it_returns_gains_an_optional_field() {
+    for callee_first in [true, false] {
+        let app = App::inline(MANIFEST)
+            .component("caller.wasm", &caller(false))
+            .component("callee.wasm", &callee(false))
+            .component("new-caller.wasm", &caller(true))
+            .component("new-callee.wasm", &callee(true));
+        let _host = app.start().await;
+        let number = async || {
+            let output = app.call("caller", "test:deploy/own#g", Some(serde_json::json!({}))).await;
+            let (out, error) = texts(&output);
+            assert!(output.status.success(), "{error}");
+            out.trim().to_owned()
+        };
+        let file = |name: &str| app.path(name).to_str().unwrap().to_owned();
+        assert_eq!(number().await, "40");
+        if callee_first {
+            deploy(&app, &["callee", &file("new-callee.wasm")]).await;
+            assert_eq!(number().await, "60", "it hears nothing of the note");
+            deploy(&app, &["caller", &file("new-caller.wasm")]).await;
+        } else {
+            deploy(&app, &["caller", &file("new-caller.wasm")]).await;
+            assert_eq!(number().await, "40", "it reads none");
+            deploy(&app, &["callee", &file("new-callee.wasm")]).await;
+        }
+        assert_eq!(number().await, "61");
+    }
+}
