@@ -21,6 +21,7 @@ mod scenarios {
     mod crashes;
     mod defects;
     mod deploy;
+    mod deploy_crashes;
     mod deploy_types;
     mod disk;
     mod doctor;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The component that does what a text in its file says, with that text.
-fn version(behaviour: &str) -> Vec<u8> {
+pub(super) fn version(behaviour: &str) -> Vec<u8> {
     static PLAIN: OnceLock<Vec<u8>> = OnceLock::new();
     let plain = PLAIN.get_or_init(|| {
         build::guest("versions");
@@ -37,18 +37,18 @@ const MANIFEST: &str = r#"
     memory = "16MiB"
 "#;
 
-fn app() -> App {
+pub(super) fn app() -> App {
     App::inline(MANIFEST).file("web.wasm", version("good-1"))
 }
 
 /// Writes a version beside the application; returns its path.
-fn built(app: &App, behaviour: &str) -> String {
+pub(super) fn built(app: &App, behaviour: &str) -> String {
     let path: PathBuf = app.path(&format!("{behaviour}.wasm"));
     std::fs::write(&path, version(behaviour)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -65,12 +65,12 @@ async fn refused(app: &App, arguments: &[&str]) -> String {
     texts(&output).1
 }
 
-async fn versions(app: &App) -> Vec<Value> {
+pub(super) async fn versions(app: &App) -> Vec<Value> {
     let (out, err) = texts(&app.souk("versions", &["--json"]).await);
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
 }
 
-async fn body(client: &Client, path: &str) -> (u16, String) {
+pub(super) async fn body(client: &Client, path: &str) -> (u16, String) {
     let response = client.open(Method::GET, path).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
@@ -444,57 +444,6 @@ async fn a_changed_manifest_is_applied_as_far_as_that_needs_no_restart_and_not_b
         (body(&client, "/spin-6/variable?greeting").await == (200, "bye".to_owned())).then_some(())
     })
     .await;
-}
-
-/// What is written down of the component's versions.
-fn book(app: &App) -> Option<Value> {
-    serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()
-}
-
-/// Points of a deployment of a version with this digest and number, as somebody who watches the state folder sees them.
-type Point = fn(app: &App, digest: &str, number: u64) -> bool;
-
-const POINTS: [(&str, Point); 5] = [
-    ("it is asked for", |_, _, _| true),
-    ("its file is being written", |app, digest, _| {
-        let files = app.state().join("versions/files");
-        ["new", "wasm"].iter().any(|end| files.join(digest).with_extension(end).exists())
-    }),
-    ("its file is kept", |app, digest, _| {
-        app.state().join("versions/files").join(digest).with_extension("wasm").exists()
-    }),
-    ("it is written down", |app, _, number| book(app).is_some_and(|book| book["last"] == number)),
-    ("it serves", |app, _, number| book(app).is_some_and(|book| book["active"] == number)),
-];
-
-#[tokio::test]
-async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versions() {
-    let seeds = std::env::var("CRASH_SEEDS").map_or(1, |text| text.parse().expect("CRASH_SEEDS is a number"));
-    let app = app();
-    for round in 0..seeds * POINTS.len() {
-        let (point, reached) = POINTS[round % POINTS.len()];
-        let host = app.start().await;
-        let before = body(&host.client(), "/").await.1;
-        let number = book(&app).unwrap()["last"].as_u64().unwrap() + 1;
-        let next = format!("good-{}", round + 10);
-        let (file, digest) = (built(&app, &next), digest(&version(&next)));
-        let arguments = ["web", &file];
-        let kill = async {
-            eventually(point, async || reached(&app, &digest, number).then_some(())).await;
-            host.signal("KILL");
-        };
-        let (output, ()) = futures::join!(app.souk("deploy", &arguments), kill);
-        drop(host);
-        let host = app.start().await;
-        let after = body(&host.client(), "/").await.1;
-        assert!(after == before || after == next, "killed when {point}: {before} -> {next}: {after}");
-        if output.status.success() || point == "it serves" {
-            assert_eq!(after, next, "killed when {point}");
-        }
-        let active = versions(&app).await.iter().filter(|version| version["state"] == "active").count();
-        assert_eq!(active, 1, "killed when {point}");
-        host.stop().await;
-    }
 }
 
 #[tokio::test]

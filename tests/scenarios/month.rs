@@ -95,7 +95,7 @@ async fn place(shop: &Shop, customers: &[(String, String)], n: usize) -> Placed 
     let lines = [(1 + n as u64 % 5, 1 + n as u32 % 3), (7, 1)];
     let key = format!("order-{n}");
     let made = try_order(&shop.client, token, &key, &lines).await.expect("an answer").expect(201);
-    if n % 7 == 0 {
+    if n.is_multiple_of(7) {
         let again = try_order(&shop.client, token, &key, &lines).await.expect("an answer").expect(201);
         assert_eq!(again["order"]["id"], made["order"]["id"], "{}", order_body(&lines));
     }
@@ -270,7 +270,7 @@ async fn close(shop: &Shop, admin: &str, orders: &[Placed], disputed: usize) {
     // Who did it is known of each refund.
     let whole = &orders[10];
     let history = shop.get(&format!("/api/orders/id/{}/history", whole.id), admin).await.expect(200);
-    let last = history["data"].as_array().unwrap().iter().filter(|change| change["what"] == "STATUS").next_back();
+    let last = history["data"].as_array().unwrap().iter().rfind(|change| change["what"] == "STATUS");
     assert_eq!(last.unwrap()["to"], "REFUNDED", "{history}");
     for loud in ["panicked", "trap", "internal error"] {
         assert_eq!(shop.host.log_count(loud), 0, "{loud:?} in the log");

@@ -29,6 +29,8 @@ souk_manifest::fixed_limits! {
 
     /// How long a start waits for JetStream: the servers of a cluster may be starting too.
     pub(super) const START_TIMEOUT: Duration = Duration::from_secs(30);
+    /// How often a start looks for a stream that another host seems to be making.
+    const APPEARANCE_LOOKS: u32 = 3, "times";
     /// How long a stream knows the ids of its messages, so that one which is sent again is stored once.
     const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
     /// How long a note about an attempt is kept; longer than the longest pause between two attempts.
@@ -219,19 +221,30 @@ impl JetStreamQueue {
             Ok(stream) => stream.cached_info().clone(),
             Err(error) if is_unknown(&error) => match context.create_stream(wanted.clone()).await {
                 Ok(stream) => return Ok(stream.cached_info().clone()),
-                // Another host was faster, with other limits.
-                Err(error) if is_there(&error) => context
-                    .get_stream(name)
-                    .await
-                    .map_err(|error| JetStreamError::of_get(name, &error))?
-                    .cached_info()
-                    .clone(),
+                // Another host was faster, with other limits. A server that is making the stream says that its subjects are
+                // taken before it knows the name.
+                Err(error) if is_there(&error) || is_overlap(&error) => match self.appears(name).await? {
+                    Some(info) => info,
+                    None => return Err(JetStreamError::of_create(name, &error)),
+                },
                 Err(error) => return Err(JetStreamError::of_create(name, &error)),
             },
             Err(error) => return Err(JetStreamError::of_get(name, &error)),
         };
         let Some(changed) = change(&found, wanted)? else { return Ok(found) };
         context.update_stream(changed).await.map_err(|error| JetStreamError::of_create(name, &error))
+    }
+
+    /// The stream `name`, which another host is making; `None` when it does not come.
+    async fn appears(&self, name: &str) -> Result<Option<Info>, JetStreamError> {
+        for _ in 0..APPEARANCE_LOOKS {
+            match self.shared.context.get_stream(name).await {
+                Ok(stream) => return Ok(Some(stream.cached_info().clone())),
+                Err(error) if is_unknown(&error) => tokio::time::sleep(RETRY_INTERVAL).await,
+                Err(error) => return Err(JetStreamError::of_get(name, &error)),
+            }
+        }
+        Ok(None)
     }
 
     /// The consumer of `component`, made where it is missing.
@@ -253,6 +266,11 @@ impl JetStreamQueue {
             None => super::failed(error),
         })
     }
+}
+
+fn is_overlap(error: &CreateStreamError) -> bool {
+    let CreateStreamErrorKind::JetStream(answer) = error.kind() else { return false };
+    answer.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP
 }
 
 fn is_unknown(error: &GetStreamError) -> bool {

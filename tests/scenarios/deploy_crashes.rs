@@ -1,0 +1,56 @@
+//! A host that is killed at any point of a deployment starts with one version, and it is one of the two.
+
+use super::deploy::{app, body, built, digest, version, versions};
+use crate::harness::{App, eventually};
+use serde_json::Value;
+
+/// What is written down of the component's versions.
+fn book(app: &App) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(app.state().join("versions/web.json")).ok()?).ok()
+}
+
+/// Points of a deployment of a version with this digest and number, as somebody who watches the state folder sees them.
+type Point = fn(app: &App, digest: &str, number: u64) -> bool;
+
+const POINTS: [(&str, Point); 5] = [
+    ("it is asked for", |_, _, _| true),
+    ("its file is being written", |app, digest, _| {
+        let files = app.state().join("versions/files");
+        ["new", "wasm"].iter().any(|end| files.join(digest).with_extension(end).exists())
+    }),
+    ("its file is kept", |app, digest, _| {
+        app.state().join("versions/files").join(digest).with_extension("wasm").exists()
+    }),
+    ("it is written down", |app, _, number| book(app).is_some_and(|book| book["last"] == number)),
+    ("it serves", |app, _, number| book(app).is_some_and(|book| book["active"] == number)),
+];
+
+#[tokio::test]
+async fn a_host_that_is_killed_while_it_deploys_starts_with_one_of_the_two_versions() {
+    let seeds = std::env::var("CRASH_SEEDS").map_or(1, |text| text.parse().expect("CRASH_SEEDS is a number"));
+    let app = app();
+    for round in 0..seeds * POINTS.len() {
+        let (point, reached) = POINTS[round % POINTS.len()];
+        let host = app.start().await;
+        let before = body(&host.client(), "/").await.1;
+        let number = book(&app).unwrap()["last"].as_u64().unwrap() + 1;
+        let next = format!("good-{}", round + 10);
+        let (file, digest) = (built(&app, &next), digest(&version(&next)));
+        let arguments = ["web", &file];
+        let kill = async {
+            eventually(point, async || reached(&app, &digest, number).then_some(())).await;
+            host.signal("KILL");
+        };
+        let (output, ()) = futures::join!(app.souk("deploy", &arguments), kill);
+        drop(host);
+        let host = app.start().await;
+        let after = body(&host.client(), "/").await.1;
+        assert!(after == before || after == next, "killed when {point}: {before} -> {next}: {after}");
+        if output.status.success() || point == "it serves" {
+            assert_eq!(after, next, "killed when {point}");
+        }
+        let active = versions(&app).await.iter().filter(|version| version["state"] == "active").count();
+        assert_eq!(active, 1, "killed when {point}");
+        host.stop().await;
+    }
+}
