@@ -8,10 +8,8 @@ mod client;
 mod connect;
 
 pub(crate) use client::MAX_COMPONENT_BYTES;
-#[cfg(feature = "oci")]
 pub(crate) use client::cause;
 use client::{Client, Refused};
-#[cfg(feature = "oci")]
 pub(crate) use connect::{Connector, connector};
 use sha2::{Digest as _, Sha256};
 use souk_manifest::limits::FixedLimit;
