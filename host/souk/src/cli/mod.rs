@@ -190,14 +190,14 @@ struct AppArgs {
     variable: Vec<String>,
     /// The application's name on NATS: hosts of another name are another application [default: the runtime
     /// configuration's, then the manifest's]
-    #[arg(long, value_name = "NAME", global = true, value_parser = application_name)]
-    name: Option<String>,
+    #[arg(long = "name", value_name = "NAME", global = true, value_parser = checked_name)]
+    application_name: Option<String>,
     /// The components that run here; other hosts run the rest [default: all]
     #[arg(long, value_name = "COMPONENT", global = true, value_delimiter = ',')]
     only: Vec<String>,
 }
 
-fn application_name(text: &str) -> Result<String, String> {
+fn checked_name(text: &str) -> Result<String, String> {
     manifest::check_name(text).map(|()| text.to_owned()).map_err(|wrong| format!("the name {wrong}"))
 }
 
@@ -218,7 +218,7 @@ impl AppArgs {
                 .collect(),
             nats: self.nats.clone(),
             credentials: self.creds.clone(),
-            name: self.name.clone(),
+            name: self.application_name.clone(),
             only: self.only.clone(),
             selected: Vec::new(),
             variables: given::variables(&self.variable)?,
@@ -350,4 +350,31 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     // Blocking work that is still under way (a query that was interrupted) is not waited for without end.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     code?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
+
+    /// clap looks for this only where it is built with debug assertions: of two arguments with one id, one is never given.
+    fn check_ids(command: &clap::Command, inherited: &[clap::Arg]) {
+        let mut ids = BTreeSet::new();
+        for argument in command.get_arguments() {
+            let id = argument.get_id();
+            assert!(ids.insert(id.clone()), "`{}` has two arguments `{id}`", command.get_name());
+            let global = inherited.iter().find(|global| global.get_id() == id);
+            let same = global.is_none_or(|global| global.get_long() == argument.get_long());
+            assert!(same, "`{}` has an argument `{id}`, and so have all of them", command.get_name());
+        }
+        let own = command.get_arguments().filter(|argument| argument.is_global_set()).cloned();
+        let inherited: Vec<_> = inherited.iter().cloned().chain(own).collect();
+        command.get_subcommands().for_each(|command| check_ids(command, &inherited));
+    }
+
+    #[test]
+    fn no_command_has_two_arguments_of_one_id() {
+        check_ids(&Cli::command(), &[]);
+    }
 }
