@@ -1,4 +1,4 @@
-"""The catalogue: answers the contract `store:products/catalog` from a SQLite database, and reaches nothing else."""
+"""The catalogue: answers `store:products/catalog` and `changes` from a SQLite database, and reaches nothing else."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from wit_world.exports.catalog import (
     Product,
     ProductChanges,
 )
+from wit_world.exports.changes import Change, What
 from wit_world.imports import sqlite
 
 COLUMNS = "id, name, price_cents, available, created_at, updated_at"
@@ -87,12 +88,51 @@ def checked_cents(price: Money) -> int:
     return price.cents
 
 
+def created(by: str | None, new: NewProduct) -> Product:
+    statement = f"INSERT INTO products (name, price_cents, changed_by) VALUES (?1, ?2, ?3) RETURNING {COLUMNS}"
+    return one(query(statement, checked_name(new.name), checked_cents(new.price), by))
+
+
+def updated(by: str | None, number: int, changes: ProductChanges) -> Product:
+    if changes.name is None and changes.price is None:
+        raise Err(Error_Invalid("nothing to change: give a name or a price"))
+    name = None if changes.name is None else checked_name(changes.name)
+    cents = None if changes.price is None else checked_cents(changes.price)
+    statement = (
+        "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), changed_by = ?4, "
+        f"trace = NULL, updated_at = {NOW} WHERE id = ?1 AND available = 1 RETURNING {COLUMNS}"
+    )
+    return one(query(statement, key(number), name, cents, by))
+
+
+def made_available(by: str | None, number: int, available: int) -> Product:
+    """Deletes a product, or puts it into the catalogue again."""
+    statement = (
+        f"UPDATE products SET available = ?2, changed_by = ?3, trace = NULL, updated_at = {NOW} "
+        f"WHERE id = ?1 AND available = 1 - ?2 RETURNING {COLUMNS}"
+    )
+    return one(query(statement, key(number), available, by))
+
+
+def listed(available: int, after: int | None, limit: int) -> NextPage:
+    if not 1 <= limit <= MAX_PAGE:
+        raise Err(Error_Invalid(f"limit must be from 1 to {MAX_PAGE}"))
+    # One more than asked for says whether there are more; no product has a number beyond the database's.
+    rows = query(
+        f"SELECT {COLUMNS} FROM products WHERE available = ?3 AND id > ?1 ORDER BY id LIMIT ?2",
+        min(after or 0, MAX_ID),
+        limit + 1,
+        available,
+    )
+    products = [product(row) for row in rows[:limit]]
+    return NextPage(products, products[-1].id if len(rows) > limit else None)
+
+
 class Catalog(exports.Catalog):
     """One object of the component: it has no state, and another call may meet another instance."""
 
     def create(self, product: NewProduct) -> Product:
-        name, cents = checked_name(product.name), checked_cents(product.price)
-        return one(query(f"INSERT INTO products (name, price_cents) VALUES (?1, ?2) RETURNING {COLUMNS}", name, cents))
+        return created(None, product)
 
     def list(self, page: int, limit: int) -> Page:
         if page == 0:
@@ -108,43 +148,16 @@ class Catalog(exports.Catalog):
         return Page([product(row) for row in rows], total)
 
     def list_after(self, after: int | None, limit: int) -> NextPage:
-        if not 1 <= limit <= MAX_PAGE:
-            raise Err(Error_Invalid(f"limit must be from 1 to {MAX_PAGE}"))
-        # One more than asked for says whether there are more; no product has a number beyond the database's.
-        rows = query(
-            f"SELECT {COLUMNS} FROM products WHERE available = 1 AND id > ?1 ORDER BY id LIMIT ?2",
-            min(after or 0, MAX_ID),
-            limit + 1,
-        )
-        products = [product(row) for row in rows[:limit]]
-        return NextPage(products, products[-1].id if len(rows) > limit else None)
+        return listed(1, after, limit)
 
     def get(self, id: int) -> Product:
         return one(query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", key(id)))
 
     def update(self, id: int, changes: ProductChanges) -> Product:
-        if changes.name is None and changes.price is None:
-            raise Err(Error_Invalid("nothing to change: give a name or a price"))
-        name = None if changes.name is None else checked_name(changes.name)
-        cents = None if changes.price is None else checked_cents(changes.price)
-        return one(
-            query(
-                "UPDATE products SET name = coalesce(?2, name), price_cents = coalesce(?3, price_cents), "
-                f"updated_at = {NOW} WHERE id = ?1 AND available = 1 RETURNING {COLUMNS}",
-                key(id),
-                name,
-                cents,
-            )
-        )
+        return updated(None, id, changes)
 
     def delete(self, id: int) -> Product:
-        return one(
-            query(
-                f"UPDATE products SET available = 0, updated_at = {NOW} WHERE id = ?1 AND available = 1 "
-                f"RETURNING {COLUMNS}",
-                key(id),
-            )
-        )
+        return made_available(None, id, 0)
 
     def validate(self, ids: list[int]) -> list[Product]:
         numbers = sorted(set(ids))
@@ -160,3 +173,33 @@ class Catalog(exports.Catalog):
         if len(rows) != len(numbers):
             raise Err(Error_NotFound())
         return [product(row) for row in rows]
+
+
+class Changes(exports.Changes):
+    """The same changes with a name, and what was changed: the database's triggers keep it."""
+
+    def create(self, by: str | None, product: NewProduct) -> Product:
+        return created(by, product)
+
+    def update(self, by: str | None, id: int, changes: ProductChanges) -> Product:
+        return updated(by, id, changes)
+
+    def delete(self, by: str | None, id: int) -> Product:
+        return made_available(by, id, 0)
+
+    def restore(self, by: str | None, id: int) -> Product:
+        there = query(f"SELECT {COLUMNS} FROM products WHERE id = ?1 AND available = 1", key(id))
+        return product(there[0]) if there else made_available(by, id, 1)
+
+    def list_deleted(self, after: int | None, limit: int) -> NextPage:
+        return listed(0, after, limit)
+
+    def history(self, id: int) -> list[Change]:
+        rows = query(
+            "SELECT at, changed_by, trace, what, old, new FROM product_history WHERE product_id = ?1 "
+            "ORDER BY seq DESC LIMIT 1000",
+            key(id),
+        )
+        if not rows and not query("SELECT id FROM products WHERE id = ?1", key(id)):
+            raise Err(Error_NotFound())
+        return [Change(at, by, trace, What[what], old, new) for at, by, trace, what, old, new in rows]
