@@ -364,7 +364,7 @@ mod import {
             assert!(
                 matches!(&take(&db.0, &taken, false).unwrap()[..], [Verdict::Refused(why)] if why.contains("Old 901"))
             );
-            let next = [Value::Text("New".into()), Value::Integer(1)];
+            let next = [Value::Text("New".into()), Value::Integer(1), Value::Null, Value::Null];
             assert_eq!(crate::rows::one(db.query(crate::sql::CREATE, &next)).unwrap().id, 903);
         }
     }

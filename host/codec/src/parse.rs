@@ -7,9 +7,6 @@
 use super::shape::{Case, Field, MAX_DEPTH, Name, Shape, camel_case};
 use std::collections::HashSet;
 
-/// How deep a type of a component nests at most; each level is one of the text.
-const MAX_NESTING: usize = MAX_DEPTH;
-
 /// What a signature says.
 pub(super) struct Parsed {
     pub params: Shape,
@@ -58,7 +55,8 @@ impl<'a> Parser<'a> {
 
     fn ty(&mut self) -> Option<Shape> {
         self.nesting += 1;
-        if self.nesting > MAX_NESTING {
+        // Each level of a type is one of the text.
+        if self.nesting > MAX_DEPTH {
             return None;
         }
         let shape = match self.word()? {

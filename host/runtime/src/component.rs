@@ -51,6 +51,13 @@ pub struct Function {
     pub(super) index: ComponentExportIndex,
 }
 
+impl Function {
+    /// Whether it answers requests as plain values: it is for the host, and nobody can be linked to it.
+    pub fn is_http(&self) -> bool {
+        self.interface == plain::INTERFACE
+    }
+}
+
 /// What a component exports.
 #[derive(Clone)]
 pub struct Exported {

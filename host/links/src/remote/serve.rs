@@ -181,7 +181,7 @@ fn endpoints(pool: &Arc<Pool>, nats: &Nats) -> (Vec<Endpoint>, Vec<Own>) {
     let (active, component) = (pool.active(), pool.component());
     let exported = &active.compiled().exported;
     let (mut endpoints, mut functions) = (Vec::new(), Vec::new());
-    for function in &exported.functions {
+    for function in exported.functions.iter().filter(|function| !function.is_http()) {
         let Some(position) = pool.position(&function.interface, &function.name) else { continue };
         // What has handles, as WASI's own interfaces, nobody can be linked to.
         let Ok(caller) = CallerType::of(&function.name, &function.ty) else { continue };
