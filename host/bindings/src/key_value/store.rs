@@ -66,6 +66,12 @@ impl Store {
         Store { boundary: boundaries.key_value(label, system), label: label.into(), ..self }
     }
 
+    /// The store for the host's own operations, which are no guest's: they are in no measure and no trace.
+    pub fn unmeasured(&self) -> Self {
+        let (kind, label) = (self.kind.clone(), self.label.clone());
+        Store { kind, boundary: Boundary::off(), label, span: Span::default() }
+    }
+
     /// The store for the operations of a call with this place in a trace.
     pub(super) fn within(self: &Arc<Self>, span: &Span) -> Arc<Self> {
         if !span.is_recorded() {

@@ -5,7 +5,7 @@
 //! was known of it counts. A database of PostgreSQL is taken to have rows once migrations have run in it.
 
 use serde::{Deserialize, Serialize};
-use souk_bindings::key_value::Stores;
+use souk_bindings::key_value::{Store, Stores};
 use souk_bindings::migrations::{self, MigrationError};
 use souk_bindings::moving::has_rows;
 use souk_manifest::limits::FixedLimit;
@@ -15,6 +15,7 @@ use souk_manifest::{Application, Component, DatabaseUrl, KeyValuePlace};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -169,7 +170,8 @@ pub(crate) async fn check(
         let mut now = store_place(configured, &application.name, label, &state.key_value());
         let by_itself = store_place(None, &application.name, label, &state.key_value());
         // A server that does not answer now has no say.
-        let has_keys = match stores.get(label) {
+        let store = stores.get(label).map(|store| Arc::new(store.unmeasured()));
+        let has_keys = match &store {
             Some(store) => !store.keys(None).await.is_ok_and(|page| page.keys.is_empty()),
             None => true,
         };
@@ -178,7 +180,7 @@ pub(crate) async fn check(
         let what = format!("the key-value store `{label}`");
         now.rows = has_keys;
         if !has_keys && now.file.is_none() {
-            empty.extend(stores.get(label).map(|store| (key.clone(), store.clone())));
+            empty.extend(store.map(|store| (key.clone(), store)));
         }
         places.compare(&key, now, by_itself, what, label)?;
     }
@@ -205,7 +207,7 @@ pub(crate) async fn check(
 }
 
 /// Looks at empty stores until they are not, and remembers it.
-async fn watch(mut empty: Vec<(String, std::sync::Arc<souk_bindings::key_value::Store>)>, state: StateFolder) {
+async fn watch(mut empty: Vec<(String, Arc<Store>)>, state: StateFolder) {
     while !empty.is_empty() {
         tokio::time::sleep(WATCH_INTERVAL).await;
         let mut still = Vec::new();
