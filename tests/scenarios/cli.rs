@@ -173,7 +173,7 @@ async fn call_with_a_bad_argument_names_the_parameter() {
 
 #[tokio::test]
 async fn call_of_an_unknown_function_lists_the_known_ones() {
-    let app = App::alone("rogue");
+    let app = App::new("rogue");
     let message = refused(&app.call("rogue", &format!("{DEEDS}#anwser"), None).await);
     for name in ["anwser", "answer", "count-rows"] {
         assert!(message.contains(name), "{message}");

@@ -93,6 +93,23 @@ pub async fn join(nats: &Nats, application: &Application, places: &Places, host:
     }
 }
 
+/// Compares somebody who makes one call by hand with the record, and adds nothing to it: no host serves from there.
+///
+/// # Errors
+/// As [`join`].
+pub async fn visit(nats: &Nats, application: &Application, places: &Places) -> Result<(), ClusterError> {
+    match compare(nats, application, places).await {
+        Ok(Some((_, differences))) if !differences.is_empty() => {
+            Err(ClusterError::Differs { application: application.name.clone(), differences })
+        }
+        Err(ClusterError::Record(error)) if !Identity::of(application, places, "").has_secret() => {
+            tracing::warn!("whether this host belongs to the others on this NATS is not known: {error}");
+            Ok(())
+        }
+        compared => compared.map(drop),
+    }
+}
+
 async fn agree(nats: &Nats, ours: &Identity) -> Result<(), ClusterError> {
     let records = Records::open(nats, BUCKET).await?;
     for _ in 0..MAX_WRITES {

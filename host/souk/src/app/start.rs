@@ -64,6 +64,8 @@ pub enum Progress {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Serve,
+    /// For calls by hand, where no host runs.
+    Call,
     /// To see whether it starts.
     Trial,
     /// To count what its calls cost.
@@ -82,6 +84,14 @@ impl App {
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
         App::start_with(application, state, tracer, progress, Purpose::Serve).await
+    }
+
+    /// Starts `application` for calls by hand: its places are compared with those of the hosts that serve it, and not recorded.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_for_calls(application: Application, state: &StateFolder) -> Result<Arc<Self>, StartError> {
+        App::start_with(application, state, Tracer::off(), |_| {}, Purpose::Call).await
     }
 
     /// Starts `application` to count what its calls cost, as [`Engine::start_counted`] has it. Not to serve with.
@@ -182,7 +192,7 @@ impl App {
         };
         // A host that does not start for other reasons says nothing to those that come later.
         if let Some(nats) = nats.filter(|_| !trial) {
-            join(nats, &application, state).await?;
+            join(nats, &application, state, purpose).await?;
         }
         for (component, count) in migrations::run(&part, shared.databases()).await? {
             progress(Progress::Migrated { component, count });
@@ -218,9 +228,14 @@ impl App {
 }
 
 /// Compares this host with what the hosts of the application have agreed on.
-async fn join(nats: &Nats, application: &Application, state: &StateFolder) -> Result<(), StartError> {
+async fn join(nats: &Nats, application: &Application, state: &StateFolder, purpose: Purpose) -> Result<(), StartError> {
     let id = state.id().map_err(|error| StartError::State { error })?;
-    Ok(cluster::join(nats, application, &Places::of(application, &id), &machine::name()).await?)
+    let places = Places::of(application, &id);
+    match purpose {
+        Purpose::Call => cluster::visit(nats, application, &places).await?,
+        _ => cluster::join(nats, application, &places, &machine::name()).await?,
+    }
+    Ok(())
 }
 
 /// Drops instances that nobody uses, for as long as the host runs.

@@ -7,7 +7,6 @@ use crate::app::App;
 use crate::fetch;
 use crate::telemetry::{self, Format};
 use clap::Args;
-use souk_bindings::trace::Tracer;
 use souk_manifest::state;
 use std::process::ExitCode;
 
@@ -54,7 +53,7 @@ impl Call {
         let mut application = fill_in(manifest?, default_url(), state.secrets())?;
         fetch::locate(&mut application, state.path());
         let _log = telemetry::start("warn,guest=info,souk::app=error", Format::Text)?;
-        let app = App::start(application, &state, Tracer::off(), |_| {}).await?;
+        let app = App::start_for_calls(application, &state).await?;
         match request {
             None => Ok(print_list(&call::list(&app).await)),
             Some(request) => Ok(print_reply(call::call(&app, request).await?)),

@@ -9,7 +9,6 @@ use crate::imports::{Caller, INTERFACE, Kind, Outcome, Place, Run};
 use crate::telemetry::{self, Format};
 use clap::Args;
 use serde_json::value::RawValue;
-use souk_bindings::trace::Tracer;
 use souk_manifest::state;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -66,7 +65,7 @@ impl Import {
                 let mut application = fill_in(manifest?, default_url(), state.secrets())?;
                 fetch::locate(&mut application, state.path());
                 _log = Some(telemetry::start("warn,guest=info,souk::app=error", Format::Text)?);
-                let app = App::start(application, &state, Tracer::off(), |_| {}).await?;
+                let app = App::start_for_calls(application, &state).await?;
                 let listed = call::list(&app).await;
                 (Caller::App(app), listed)
             }
