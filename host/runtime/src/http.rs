@@ -15,9 +15,12 @@
 use super::error::{CallError, Failure};
 use super::pool::{InUse, Pool};
 use super::trial::Outcome;
+use super::version::Version;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use souk_bindings::boundary::Crossing;
 use souk_bindings::call::CallContext;
 use souk_bindings::framing::{self, Count, Misframed};
 use std::pin::{Pin, pin};
@@ -64,6 +67,48 @@ impl Drop for AbortedOnDrop<'_> {
         }
     }
 }
+
+/// A request that a version of the component has been asked, by whichever interface: what is measured of it.
+pub(super) struct Asked {
+    crossing: Crossing,
+    /// Its version, while that is compared with another one, and when it began.
+    counted: Option<(Arc<Version>, Instant)>,
+}
+
+impl Asked {
+    /// It begins; `headers` and `context` get its place in a trace.
+    pub(super) fn begin(version: &InUse, headers: &mut HeaderMap, context: &mut CallContext) -> Self {
+        let crossing = version.0.requests.open(&context.span);
+        crossing.enter(context);
+        context.path.push(version.0.http_step);
+        // For spans that the guest makes of its own.
+        context.span.write(headers);
+        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        Asked { crossing, counted }
+    }
+
+    /// It is answered.
+    pub(super) fn end<B>(mut self, answered: Answered<B>) -> Answered<B> {
+        if let Err(error) = &answered {
+            self.crossing.fails(|| error.to_string());
+        }
+        self.crossing.close_with(&answered, |error| error.failure.key());
+        if let Some((version, start)) = self.counted {
+            let outcome = match &answered {
+                Err(error) => Outcome::of_failure(error.failure),
+                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
+                Ok(_) => Some(Outcome::Good),
+            };
+            if let Some(outcome) = outcome {
+                version.tally.note(outcome, start.elapsed());
+            }
+        }
+        answered
+    }
+}
+
+/// A response, or why there is none.
+type Answered<B> = Result<http::Response<B>, CallError>;
 
 /// Runs `call` in a task, which ends when what is returned is dropped.
 fn spawned(call: Call) -> Call {
@@ -122,29 +167,9 @@ impl Pool {
         B::Error: Into<Error>,
     {
         let version = self.choose(context.draw);
-        let mut crossing = version.0.requests.open(&context.span);
-        crossing.enter(&mut context);
-        context.path.push(version.0.http_step);
-        // For spans that the guest makes of its own.
-        context.span.write(request.headers_mut());
-        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let asked = Asked::begin(&version, request.headers_mut(), &mut context);
         let mut answer = pin!(self.answer_crossing(version, request, context, run));
-        let answered = answer.as_mut().await;
-        if let Err(error) = &answered {
-            crossing.fails(|| error.to_string());
-        }
-        crossing.close_with(&answered, |error| error.failure.key());
-        if let Some((version, start)) = counted {
-            let outcome = match &answered {
-                Err(error) => Outcome::of_failure(error.failure),
-                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
-                Ok(_) => Some(Outcome::Good),
-            };
-            if let Some(outcome) = outcome {
-                version.tally.note(outcome, start.elapsed());
-            }
-        }
-        answered
+        asked.end(answer.as_mut().await)
     }
 
     async fn answer_crossing<B>(

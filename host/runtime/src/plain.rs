@@ -8,9 +8,9 @@
 //! Only who has a request as a whole can use it, and a response must fit too; the caller decides that ([`Plain`]).
 
 use super::error::{CallError, Failure};
+use super::http::Asked;
 use super::panic;
 use super::pool::{InUse, Lease, Pool};
-use super::trial::Outcome;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -19,7 +19,6 @@ use souk_bindings::framing;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::time::Instant;
 use wasmtime::component::types::{ComponentFunc, Type};
 use wasmtime::component::{ComponentExportIndex, ComponentType, Instance, Lift, Lower, TypedFunc};
 use wasmtime::{AsContextMut, Result};
@@ -119,30 +118,9 @@ impl Plain {
         mut context: CallContext,
     ) -> std::result::Result<http::Response<Bytes>, CallError> {
         let Plain { pool, version } = self;
-        let crossing = version.0.requests.open(&context.span);
-        crossing.enter(&mut context);
-        context.path.push(version.0.http_step);
-        // For spans that the guest makes of its own.
-        context.span.write(request.headers_mut());
-        let counted = version.0.tally.is_on().then(|| (version.0.clone(), Instant::now()));
+        let asked = Asked::begin(&version, request.headers_mut(), &mut context);
         let mut answer = pin!(pool.answer_plain(version, request, context));
-        let answered = answer.as_mut().await;
-        let mut crossing = crossing;
-        if let Err(error) = &answered {
-            crossing.fails(|| error.to_string());
-        }
-        crossing.close_with(&answered, |error| error.failure.key());
-        if let Some((version, start)) = counted {
-            let outcome = match &answered {
-                Err(error) => Outcome::of_failure(error.failure),
-                Ok(response) if response.status().is_server_error() => Some(Outcome::ServerError),
-                Ok(_) => Some(Outcome::Good),
-            };
-            if let Some(outcome) = outcome {
-                version.tally.note(outcome, start.elapsed());
-            }
-        }
-        answered
+        asked.end(answer.as_mut().await)
     }
 }
 
