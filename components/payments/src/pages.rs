@@ -24,7 +24,7 @@ struct NoRoute {
 
 /// Answers a request for `target` (path and query as sent) of a client that has the bodies with these tags.
 ///
-/// A browser gets a page of ours ([`landing`]); whoever does not ask for `text/html` gets what was recorded.
+/// A client that accepts `text/html` gets a page ([`landing`]); others get the recorded JSON.
 pub(crate) fn answer(method: &Method, target: &str, if_none_match: Option<&str>, accept: Option<&str>) -> Response {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = path.to_ascii_lowercase();

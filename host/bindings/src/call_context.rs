@@ -1,7 +1,7 @@
 //! What a component may know of the call that it answers: `souk:call/context`.
 //!
 //! It gives the id that a client has from its answer, and an operator from the log, so that a row in a component's own
-//! history can name the request that made it. No id of a span is in it: those are for whoever records traces.
+//! history can name the request that made it. It has no span id: spans belong to the trace exporter.
 
 use crate::Ctx;
 use crate::binding::Binding;

@@ -45,7 +45,7 @@ struct Entry {
     openapi: &'static str,
 }
 
-/// Tells whoever comes to `/` where to go on.
+/// The answer at `/`: where the documentation is.
 pub(super) fn entry() -> Result<Reply, Error> {
     let message = "This is the API of an online store";
     Ok(Reply::json(200, &Entry { message, docs: "/api/docs", openapi: "/api/openapi.json" })?.public())

@@ -181,7 +181,7 @@ impl Drop for Place {
             return;
         }
         live.remove(&self.labels);
-        // With the lock held: a boundary that is made now makes its series anew.
+        // Under the lock: a boundary that is made at the same time creates its series again afterwards.
         for family in self.vec.collect() {
             for series in family.get_metric() {
                 let all: HashMap<&str, &str> =

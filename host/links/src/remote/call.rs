@@ -34,7 +34,7 @@ souk_manifest::fixed_limits! {
     const EQUAL_TYPE_TIMEOUT: Duration = Duration::from_secs(2 * TYPES_INTERVAL.as_secs() + 1);
     /// The pause before such a call is sent again.
     const EQUAL_TYPE_PAUSE: Duration = Duration::from_millis(50);
-    /// After so long without such a call the wait begins anew.
+    /// When no such call came for so long, the next one waits the full time again.
     const EQUAL_TYPE_MEMORY: Duration = Duration::from_secs(60);
     /// The most hosts that one attempt chooses, when those chosen have gone, before it leaves the choice to NATS.
     const MAX_HOST_CHOICES: u32 = 2, "hosts";
