@@ -26,8 +26,8 @@ use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    BodyErrors, ConflictErrors, ExportQuery, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody,
-    NewRefundBody, NewStatusBody, OrderQuery, PageQuery, PaymentErrors, QueryErrors, RequestError, ServiceError,
+    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewRefundBody,
+    NewStatusBody, OrderFilter, OrderPage, PageQuery, PaymentErrors, QueryErrors, RequestError, ServiceError,
     StatusName,
 };
 
@@ -101,7 +101,7 @@ fn actor(request: &Request<'_>) -> Result<Actor, Error> {
 /// With a filter, or with `after`, a page is named by the order after which it begins: `next` of the page before.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders", operation_id = "listOrders", tag = "orders", security(("bearer" = [])),
-    params(OrderQuery),
+    params(OrderPage, OrderFilter),
     responses(
         LoginErrors, QueryErrors, Failures,
         (status = 200, description = "One page, empty past the last; without the orders' lines", body = Listed),
@@ -124,7 +124,7 @@ fn list(actor: Actor, query: &str) -> Result<Reply, Error> {
 /// so: it begins with `# incomplete`, and says with which `after` to go on. No text in it is a formula.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/orders/export", operation_id = "exportOrders", tag = "orders", security(("bearer" = [])),
-    params(ExportQuery),
+    params(OrderFilter),
     responses(
         LoginErrors, QueryErrors, Failures,
         (status = 200, description = "A line for each order", content_type = "text/csv", body = String),

@@ -174,20 +174,14 @@ pub(crate) struct ProductQuery {
     limit: Option<u32>,
 }
 
-/// Which orders to list. With any of the members from `after` on, the answer has `next` in place of totals.
+/// Which orders are meant, and in which order they come.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
-pub(crate) struct OrderQuery {
+pub(crate) struct OrderFilter {
     /// Only orders that have come so far.
     #[param(inline)]
     status: Option<StatusName>,
-    /// From 1, within the first 10,000 orders; not with any of the members below.
-    #[param(minimum = 1, maximum = 4_294_967_295_u64, default = 1)]
-    page: Option<u64>,
-    /// How many on a page.
-    #[param(minimum = 1, maximum = 1000, default = 10)]
-    limit: Option<u32>,
-    /// The order after which the page begins: `next` of the page before.
+    /// The order after which to go on: `next` of the page before, or what the last line of an export says.
     #[param(format = "uuid")]
     after: Option<String>,
     /// Only orders of this customer: their number. A customer sees their own alone in any case.
@@ -211,35 +205,16 @@ pub(crate) struct OrderQuery {
     sort: Option<SortName>,
 }
 
-/// Which orders to export.
+/// Which page of orders. With any filter but `status`, the answer has `next` in place of totals.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-pub(crate) struct ExportQuery {
-    /// Only orders that have come so far.
-    #[param(inline)]
-    status: Option<StatusName>,
-    /// The order after which to go on, as the last line of an export says.
-    #[param(format = "uuid")]
-    after: Option<String>,
-    /// Only orders of this customer: their number.
-    customer: Option<String>,
-    /// Only orders made then or later: a day, or a moment in UTC.
-    from: Option<String>,
-    /// Only orders made until then: a day, which counts as a whole, or before a moment in UTC.
-    to: Option<String>,
-    /// Only orders that cost at least so much.
-    #[param(minimum = 0)]
-    min_total: Option<f64>,
-    /// Only orders that cost at most so much.
-    #[param(minimum = 0)]
-    max_total: Option<f64>,
-    /// Only orders of which money should be given back.
-    refund_due: Option<bool>,
-    /// Only orders of which a payment is or was disputed at the customer's bank.
-    disputed: Option<bool>,
-    /// By the time when they were made, or by their total.
-    #[param(inline)]
-    sort: Option<SortName>,
+#[into_params(parameter_in = Query)]
+pub(crate) struct OrderPage {
+    /// From 1, within the first 10,000 orders; not with `after` or any filter but `status`.
+    #[param(minimum = 1, maximum = 4_294_967_295_u64, default = 1)]
+    page: Option<u64>,
+    /// How many on a page.
+    #[param(minimum = 1, maximum = 1000, default = 10)]
+    limit: Option<u32>,
 }
 
 /// The orders in which orders are listed.
