@@ -2,7 +2,7 @@
 
 use souk_test::nats::Nats;
 use souk_test::postgres::Postgres;
-use souk_test::{App, json};
+use souk_test::{App, Value, json};
 
 const PAGE: &str = "https://example.com/a?long=path";
 
@@ -45,6 +45,33 @@ fn a_link_leads_to_its_url_and_is_counted_across_two_hosts() {
     };
     let _others = host("links,clicks");
     shortens_and_counts(&host("web"));
+}
+
+#[test]
+fn the_page_alone_is_tested_with_the_links_answered_by_the_test() {
+    let links = |function: &str, arguments: Value| match function {
+        "acme:links/store@0.1.0#find" if arguments["code"] == "a" => json!({ "ok": PAGE }),
+        "acme:links/store@0.1.0#find" => json!({ "err": { "unavailable": "they are being tested" } }),
+        other => panic!("nobody calls {other}"),
+    };
+    let app = App::builder().component("links", links).start();
+    assert_eq!(app.get("/a").header("location"), Some(PAGE));
+    assert_eq!(app.get("/b").status, 503);
+}
+
+#[test]
+fn a_click_that_could_not_be_counted_is_counted_later() {
+    let mut database = Postgres::start();
+    let app = App::builder().variable("clicks_database_url", database.database()).start();
+    let link = app.post("/", PAGE).text().trim().to_owned();
+    database.kill();
+    assert_eq!(app.get(&link).status, 302, "the visitor notices nothing");
+    let has_failed = |click: &Value| click["state"] == "pending" && click["attempts"] != 0;
+    assert!((0..1000).any(|_| app.events().iter().any(has_failed)), "{:?}", app.events());
+    database.resume();
+    app.let_time_pass();
+    app.wait_for_deliveries();
+    assert_eq!(app.get(&format!("{link}/clicks")).text(), "1\n");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 /// Names the manifest, when it is not `spin.toml`; `souk test` sets it.
@@ -37,6 +37,8 @@ pub struct Builder {
     manifest: PathBuf,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
+    /// The servers that answer for components.
+    stand_ins: Vec<Arc<StandIn>>,
 }
 
 impl App {
@@ -47,7 +49,7 @@ impl App {
 
     /// The application of the nearest `spin.toml`, to be changed before it starts.
     pub fn builder() -> Builder {
-        Builder { manifest: nearest_manifest(), variables: Vec::new(), arguments: Vec::new() }
+        Builder { manifest: nearest_manifest(), variables: Vec::new(), arguments: Vec::new(), stand_ins: Vec::new() }
     }
 
     /// Stops it as an operator does, and starts it again on the same state.
@@ -119,6 +121,18 @@ impl App {
         }
     }
 
+    /// Lets the time come for every message that waits for it: the next delivery of one that has failed, and the first of
+    /// one that was told to wait.
+    pub fn let_time_pass(&self) {
+        for event in self.events() {
+            let id = event["id"].as_str().unwrap_or_default();
+            if event["state"] == "pending" {
+                // One that was delivered meanwhile is gone.
+                let _ = self.souk(&["events", "retry", id]);
+            }
+        }
+    }
+
     /// The messages of durable links that are not delivered, dead letters among them, as `souk events list --json`.
     pub fn events(&self) -> Vec<Value> {
         let listed = self.souk(&["events", "list", "--json"]).unwrap_or_else(|said| panic!("no events: {said}"));
@@ -157,6 +171,23 @@ impl Builder {
     /// Sets a variable of the application.
     pub fn variable(mut self, name: &str, value: impl ToString) -> Builder {
         self.variables.push((format!("SPIN_VARIABLE_{}", name.to_uppercase()), value.to_string()));
+        self
+    }
+
+    /// Lets `answer` answer the links to `component`, whose own code is not called: the test of its callers alone. It gets
+    /// `interface@version#function` and the arguments by name, and returns the result as `souk call` prints it: for a
+    /// `result`, `{"ok": value}` or `{"err": error}`. Calls over durable links come to it, too, and are not stored.
+    ///
+    /// A server of the test's answers, over HTTP, as `souk up --stand-in` has it: the program that runs the application
+    /// is the one that runs in production.
+    pub fn component(mut self, component: &str, answer: impl Fn(&str, Value) -> Value + Send + 'static) -> Builder {
+        let server = StandIn::start(move |request| {
+            let function = request.path.trim_start_matches('/').replace("%23", "#");
+            let arguments = serde_json::from_slice(&request.body).unwrap_or_default();
+            (200, answer(&function, arguments).to_string())
+        });
+        self.arguments.extend(["--stand-in".to_owned(), format!("{component}={}", server.url())]);
+        self.stand_ins.push(Arc::new(server));
         self
     }
 
