@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock};
 
 /// The `souk` program under test.
 pub(crate) const SOUK: &str = env!("CARGO_BIN_EXE_souk");
@@ -13,6 +13,13 @@ pub(crate) const SOUK: &str = env!("CARGO_BIN_EXE_souk");
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("host/souk lies in the repository")
+}
+
+/// Where applications of their own compile, for one scenario at a time: cargo takes packages of one name and place in two
+/// workspaces for the same, and what another scenario has just built for newer than the sources.
+pub(crate) fn applications() -> MutexGuard<'static, PathBuf> {
+    static FOLDER: LazyLock<Mutex<PathBuf>> = LazyLock::new(|| Mutex::new(target().join("applications")));
+    FOLDER.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Cargo's target folder.

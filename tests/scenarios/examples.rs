@@ -76,7 +76,8 @@ async fn lines_are_in_the_table_that_the_migration_made() {
 async fn the_shortener_passes_its_own_tests() {
     let mut souk = std::process::Command::new(build::SOUK);
     souk.args(["test", "-f"]).arg(build::root().join("examples/shortener"));
-    souk.env("CARGO_BUILD_BUILD_DIR", build::target().join("applications")).env_remove("CARGO_TARGET_DIR");
+    let compiled = build::applications();
+    souk.env("CARGO_BUILD_BUILD_DIR", &*compiled).env_remove("CARGO_TARGET_DIR");
     let output = souk.output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("test result: ok. 7 passed"), "{said}");

@@ -4,16 +4,18 @@
 use crate::harness::build;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::MutexGuard;
 
 /// An empty folder, and what a shell there needs: the `souk` under test on its path, and one place for what all
 /// applications compile (`spin-sdk`), whose own `target` still has the components.
 struct Desk {
     folder: tempfile::TempDir,
+    compiled: MutexGuard<'static, PathBuf>,
 }
 
 impl Desk {
     fn new() -> Desk {
-        Desk { folder: tempfile::tempdir().unwrap() }
+        Desk { folder: tempfile::tempdir().unwrap(), compiled: build::applications() }
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -21,7 +23,7 @@ impl Desk {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(souk).chain(std::env::split_paths(&path))).unwrap();
         let mut command = Command::new(program);
-        command.current_dir(self.folder.path()).env("PATH", path).env("CARGO_BUILD_BUILD_DIR", shared());
+        command.current_dir(self.folder.path()).env("PATH", path).env("CARGO_BUILD_BUILD_DIR", &*self.compiled);
         command.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MANIFEST_DIR");
         command
     }
@@ -37,10 +39,6 @@ impl Desk {
         assert!(output.status.success(), "{script}\n{said}");
         said
     }
-}
-
-fn shared() -> PathBuf {
-    build::target().join("applications")
 }
 
 /// The commands of a page, as one script, and the lines that they are said to print: in a block, a line after `$ ` is a
