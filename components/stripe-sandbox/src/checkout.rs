@@ -1,5 +1,5 @@
-//! The pages' routes, and what a person does there: pay, give up, and, for testers, let a session end or give a
-//! payment back.
+//! The pages' routes, and what a person does there: pay, give up, and, for testers, let a session end, give a payment
+//! back, dispute it, and decide that.
 //!
 //! Each deed is one guarded statement and the storing of its events, in one transaction: a double click, or two tabs at
 //! once, make one charge. Whoever comes second is shown what has happened.
@@ -8,7 +8,7 @@ use crate::delivery::{self, Patience};
 use crate::event::{self, Event};
 use crate::pages;
 use crate::reply::Reply;
-use crate::session::{Session, Status};
+use crate::session::{DisputeState, Session, Status};
 use crate::store::{self, Delivery, Fault, Run};
 use crate::{db, ids, settings};
 use http::Method;
@@ -23,7 +23,7 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
     let allowed = match deed {
         "pay" => "GET, HEAD, POST",
         "receipts" => "GET, HEAD",
-        "cancel" | "expire" | "refund" => "POST",
+        "cancel" | "expire" | "refund" | "dispute" | "decide" => "POST",
         _ => return unknown(),
     };
     let result = match deed {
@@ -33,6 +33,8 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
         "cancel" if *method == Method::POST => cancel(id),
         "expire" if *method == Method::POST => expire(id).await,
         "refund" if *method == Method::POST => refund(id).await,
+        "dispute" if *method == Method::POST => dispute(id).await,
+        "decide" if *method == Method::POST => decide(id, body).await,
         _ => {
             let page = pages::problem("Not this way", "This page cannot be asked for in this way.");
             return Reply::page(405, page).with("allow", allowed);
@@ -130,6 +132,27 @@ async fn refund(id: &str) -> Result<Reply, Fault> {
     }))
 }
 
+async fn dispute(id: &str) -> Result<Reply, Fault> {
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let dispute = ids::new("du_");
+    let open = |run: &mut Run, id: &str| store::dispute(run, id, &dispute, ids::now());
+    change(&session.id, Delivery::Once, open, |session, _, now, id| event::disputed(session, now, id)).await?;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    Ok(Reply::see_other(&here("pay", &session.id)))
+}
+
+async fn decide(id: &str, body: &[u8]) -> Result<Reply, Fault> {
+    let Some(state) = decision(body) else {
+        let page = pages::problem("Not this way", "The form must say for whom the dispute is decided.");
+        return Ok(Reply::page(400, page));
+    };
+    let Some(session) = find(id)? else { return Ok(unknown()) };
+    let decide = |run: &mut Run, id: &str| store::decide_dispute(run, id, state);
+    change(&session.id, Delivery::Once, decide, |session, _, now, id| event::disputed(session, now, id)).await?;
+    delivery::send_waiting(Patience::Customer(&session.id)).await;
+    Ok(Reply::see_other(&here("pay", &session.id)))
+}
+
 async fn receipt(charge: &str) -> Result<Reply, Fault> {
     if !ids::plausible(charge, "ch_") {
         return Ok(unknown());
@@ -174,6 +197,12 @@ fn delivery(body: &[u8]) -> Option<Delivery> {
     }
 }
 
+/// For whom the form decides a dispute: `won` is for the shop.
+fn decision(body: &[u8]) -> Option<DisputeState> {
+    let (_, word) = form_urlencoded::parse(body).find(|(name, _)| name == "state")?;
+    DisputeState::of(&word).filter(|state| *state != DisputeState::Open)
+}
+
 /// A page of ours, as the browser reaches us now: the host's name does not matter.
 fn here(page: &str, id: &str) -> String {
     format!("/stripe-sandbox/{page}/{id}")
@@ -192,6 +221,15 @@ mod tests {
     fn who_gives_up_goes_back_to_the_shop_unless_they_have_paid() {
         assert_eq!(cancelled(&open()), open().request.cancel_url.unwrap());
         assert_eq!(cancelled(&paid()), format!("/stripe-sandbox/pay/{}", paid().id));
+    }
+
+    #[test]
+    fn a_form_decides_a_dispute_for_one_of_the_two() {
+        assert_eq!(decision(b"state=won"), Some(DisputeState::Won));
+        assert_eq!(decision(b"a=b&state=lost"), Some(DisputeState::Lost));
+        for none in [&b""[..], b"state=", b"state=needs_response", b"state=Won"] {
+            assert_eq!(decision(none), None);
+        }
     }
 
     #[test]
