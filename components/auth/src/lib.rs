@@ -1,5 +1,5 @@
-//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses` and `administration`, and keeps the users in a key-value
-//! store.
+//! Accounts: exports `store:auth/accounts`, `self-service`, `directory`, `guesses`, `timers` and `administration`, and keeps
+//! the users in a key-value store.
 //!
 //! Of an account one record says everything, and one swap makes the e-mail its own: two people who register an e-mail at
 //! once cannot both succeed. A token proves only who someone was; every `verify` reads the account, so what an administrator
@@ -24,6 +24,7 @@ mod rules;
 mod self_service;
 mod store;
 mod text;
+mod timers;
 mod token;
 
 use account::{Account, Key};
