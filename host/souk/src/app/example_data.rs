@@ -4,7 +4,7 @@
 //! number of a row that is in another component's database.
 
 use super::migrations::{self, MigrateError, Place};
-use souk_bindings::migrations::seed::{self, Script};
+use souk_bindings::migrations::seed::{self, Part, Script};
 use souk_bindings::migrations::{MigrationError, Target};
 use souk_bindings::sqlite::Databases;
 use souk_manifest::Application;
@@ -99,37 +99,35 @@ pub(super) async fn run(
     folder: &Path,
     script: Script,
 ) -> Result<bool, MigrateError> {
-    let Some((path, sql)) = read(database, component, folder, script)? else { return Ok(false) };
+    let script = read(database, component, folder, script)?;
+    if script.is_empty() {
+        return Ok(false);
+    }
     match database.clone() {
         Place::Sqlite(database) => {
             let component = component.to_owned();
-            let run = move || seed::run_on_sqlite(&database, &component, &path, &sql);
+            let run = move || seed::run_on_sqlite(&database, &component, &script);
             tokio::task::spawn_blocking(run).await??;
         }
-        Place::Postgres(address) => seed::run_on_postgres(&address, component, &path, &sql).await?,
+        Place::Postgres(address) => seed::run_on_postgres(&address, component, &script).await?,
     }
     Ok(true)
 }
 
 /// Why the component's data needs the examples.
 async fn reasons(database: &Place, component: &str, folder: &Path) -> Result<Vec<String>, MigrateError> {
-    let Some((path, sql)) = read(database, component, folder, Script::Keep)? else { return Ok(Vec::new()) };
+    let script = read(database, component, folder, Script::Keep)?;
     Ok(match database.clone() {
         Place::Sqlite(database) => {
             let component = component.to_owned();
-            let ask = move || seed::reasons_on_sqlite(&database, &component, &path, &sql);
+            let ask = move || seed::reasons_on_sqlite(&database, &component, &script);
             tokio::task::spawn_blocking(ask).await??
         }
-        Place::Postgres(address) => seed::reasons_on_postgres(&address, component, &path, &sql).await?,
+        Place::Postgres(address) => seed::reasons_on_postgres(&address, component, &script).await?,
     })
 }
 
-fn read(
-    database: &Place,
-    component: &str,
-    folder: &Path,
-    script: Script,
-) -> Result<Option<(PathBuf, String)>, MigrationError> {
+fn read(database: &Place, component: &str, folder: &Path, script: Script) -> Result<Vec<Part>, MigrationError> {
     let target = match database {
         Place::Sqlite(database) => Target::Sqlite(database.label()),
         Place::Postgres(address) => Target::Postgres(address),
