@@ -32,8 +32,7 @@ impl Caller {
             return Ok(Caller::Anyone);
         }
         let header = request.header("authorization");
-        let token = bearer(header.as_deref()).ok_or_else(Error::no_token)?;
-        let session = accounts::verify(token).map_err(unproved)?;
+        let session = accounts::verify(token(header.as_deref())?).map_err(unproved)?;
         Ok(Caller::User(session.user))
     }
 
@@ -51,7 +50,7 @@ impl Caller {
 /// As [`Caller::of`], and 403 for everyone else.
 pub(crate) fn admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
     match Caller::of(request)? {
-        caller if !caller.is_admin() => Err(Error::forbidden()),
+        caller if !caller.is_admin() => Err(Error::forbidden().hint("an administrator may do this")),
         Caller::User(user) => Ok(Some(user.id)),
         Caller::Anyone => Ok(None),
     }
@@ -62,6 +61,19 @@ pub(crate) fn admin(request: &Request<'_>) -> Result<Option<UserId>, Error> {
 pub(crate) fn bearer(header: Option<&str>) -> Option<&str> {
     let mut words = header?.split(' ');
     words.next()?.eq_ignore_ascii_case("bearer").then(|| words.next()).flatten().filter(|token| !token.is_empty())
+}
+
+/// The token of an `Authorization` header.
+///
+/// # Errors
+/// 401 when there is none; a header that has none gets a hint.
+pub(crate) fn token(header: Option<&str>) -> Result<&str, Error> {
+    bearer(header).ok_or_else(|| match header {
+        Some(header) if !header.is_empty() => {
+            Error::no_token().hint("send the header as `Authorization: Bearer TOKEN`")
+        }
+        _ => Error::no_token(),
+    })
 }
 
 /// What the accounts say about a token that they do not verify, as HTTP.

@@ -6,7 +6,7 @@
 mod own;
 
 use super::no_route;
-use crate::authorize::{bearer, unproved};
+use crate::authorize::{token, unproved};
 use crate::bindings::accounts::{self, NewAccount, Role, Session, User};
 use crate::credentials::{is_email, is_strong_password, weakness};
 use crate::guesses::{Guess, try_once};
@@ -86,8 +86,7 @@ fn login(request: &Request<'_>) -> Result<Reply, Error> {
     ),
 ))]
 fn verify(authorization: Option<&str>) -> Result<Reply, Error> {
-    let token = bearer(authorization).ok_or_else(Error::no_token)?;
-    let session = accounts::verify(token).map_err(unproved)?;
+    let session = accounts::verify(token(authorization)?).map_err(unproved)?;
     Reply::json(201, &View::with_role(&session))
 }
 

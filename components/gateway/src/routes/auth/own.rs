@@ -2,7 +2,7 @@
 //! reset token, which an operator has handed out.
 
 use super::{UserView, View, strong_password};
-use crate::authorize::{bearer, unproved};
+use crate::authorize::{self, unproved};
 use crate::bindings::accounts::{self, Session};
 use crate::bindings::self_service;
 use crate::credentials::is_email;
@@ -130,7 +130,7 @@ fn stays(session: &Session) -> Option<&str> {
 
 fn token(request: &Request<'_>) -> Result<String, Error> {
     let header = request.header("authorization");
-    bearer(header.as_deref()).map(str::to_owned).ok_or_else(Error::no_token)
+    authorize::token(header.as_deref()).map(str::to_owned)
 }
 
 fn password_change(body: &Fields<'_>) -> Result<(String, String), Error> {

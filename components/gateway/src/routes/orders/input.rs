@@ -8,7 +8,7 @@ use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
 use crate::http::json::{Fields, Value};
 use crate::http::query;
-use crate::validate::{Checked, Input, amount, positive, truth, whole};
+use crate::validate::{Checked, Input, amount, explain_amount, positive, truth, whole};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -63,6 +63,7 @@ fn check_key(key: Option<&str>) -> Result<(), Error> {
 pub(super) fn new_refund(body: &Fields<'_>, idempotency_key: Option<String>) -> Result<NewRefund, Error> {
     let mut input = Input::new(body, &["amount"]);
     let cents = input.optional("amount", positive_amount);
+    let cents = input.explain("amount", cents, explain_amount);
     input.finish(Some(()))?;
     check_key(idempotency_key.as_deref())?;
     if cents.is_some() && idempotency_key.is_none() {
