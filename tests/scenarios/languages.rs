@@ -68,7 +68,6 @@ fn spins() -> App {
         [component.python-3]
         source = "{python-3}"
         key_value_stores = ["default"]
-        sqlite_databases = ["default"]
         variables = { greeting = "hello" }
         allowed_outbound_hosts = ["http://javascript.spin.internal"]
         [component.python-5]
@@ -121,7 +120,6 @@ async fn components_of_spins_tools_for_javascript_and_python_run_unchanged() {
         ("/python-3/world", "Hello from /python-3/world"),
         ("/python-3/variable?greeting", "hello"),
         ("/python-3/key-value", "three"),
-        ("/python-3/sqlite", "three!"),
         ("/python-3/fetch?http://javascript.spin.internal/javascript/there", "Hello from /javascript/there"),
         ("/python-5/world", "Hello from /python-5/world"),
         ("/python-5/variable?greeting", "hello"),
