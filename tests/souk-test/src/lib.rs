@@ -52,6 +52,8 @@ pub mod mosquitto;
 #[cfg(feature = "servers")]
 pub mod nats;
 #[cfg(feature = "servers")]
+pub mod ports;
+#[cfg(feature = "servers")]
 pub mod postgres;
 #[cfg(feature = "servers")]
 pub mod random;
