@@ -62,5 +62,5 @@ pub mod redis;
 #[cfg(feature = "servers")]
 pub mod registry;
 
-pub use app::{App, Builder, Received, Response, StandIn};
+pub use app::{App, Builder, Process, Received, Response, StandIn};
 pub use serde_json::{Value, json};
