@@ -19,7 +19,7 @@ pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     draft::check(&new.items)?;
     let owner = actor.owner();
     if owner == Some("") {
-        return Err(Error::Invalid("a user's number cannot be empty".into()));
+        return Err(Error::Invalid("a user's id cannot be empty".into()));
     }
     let key = new.idempotency_key.map(|key| Key::new(owner, key, &new.items)).transpose()?;
     let database = Database::open()?;

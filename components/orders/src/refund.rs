@@ -26,7 +26,7 @@ pub(crate) struct Stored {
     refund: Refund,
     key: Option<String>,
     asked_cents: Option<u64>,
-    /// The provider still knows its number, should it have been asked.
+    /// Whether the provider still knows its id, in case it was asked.
     recent: bool,
 }
 
@@ -76,7 +76,7 @@ fn visible(database: &Database, actor: &Actor, id: &str) -> Result<Order, Error>
     }
 }
 
-/// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their numbers.
+/// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their ids.
 pub(crate) fn intend(
     transaction: &Transaction<'_>,
     actor: &Actor,

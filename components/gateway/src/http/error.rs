@@ -1,7 +1,7 @@
 //! Refusals, in the shapes that the clients know.
 //!
-//! The recorded system answers errors in five shapes, by the layer that raised them; each has a constructor here that
-//! says when it is right. Everything that a service refuses becomes HTTP in [`crate::routes`], through these.
+//! The NestJS system answers errors in five shapes, depending on the layer that raised them; each has a constructor
+//! here that says when it is right. Every refusal of a service becomes HTTP in [`crate::routes`], through these.
 
 use super::reply::{Kind, Reply};
 use serde::Serialize;
