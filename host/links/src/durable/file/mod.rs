@@ -176,7 +176,7 @@ impl FileQueue {
     }
 
     /// Makes a message a dead letter.
-    pub async fn park(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+    pub async fn dead_letter(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
         let park = move |c: &Connection| statements::park(c, &id, "dead", &reason, false);
         self.writer.write(Outlives::Process, 0, park, |()| {}).await
