@@ -198,7 +198,7 @@ impl Store {
             };
             Ok((Some(begun.clone()), begun))
         })?;
-        // In this order: whoever finds the account half deleted still finds what is left to do.
+        // In this order, so that a call that finds the account half deleted still finds what is left to do.
         if let Some(key) = Key::of(&account.email) {
             forget(&key)?;
             self.release(&key, id)?;

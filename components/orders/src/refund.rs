@@ -200,7 +200,8 @@ fn forgotten(order: &str, refund: &str) -> String {
     )
 }
 
-/// Asks again for refunds that wait since at least so many minutes; returns what cannot be: the order, and why.
+/// Asks again for refunds that have waited for at least so many minutes; returns those that cannot be made: the order,
+/// and why.
 pub(crate) fn ask_again(database: &Database, minutes: u32, most: u32) -> Result<Vec<(String, String)>, Error> {
     let orders = database.query(money::UNASKED, &[minutes.into(), most.into()])?;
     let orders = orders.map(|mut row| row.text()).collect::<Result<BTreeSet<_>, _>>()?;

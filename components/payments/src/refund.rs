@@ -35,7 +35,7 @@ pub(crate) fn idempotency_key(request: &RefundRequest) -> Result<IdempotencyKey,
     IdempotencyKey::new(id).or_else(|_| invalid("the refund's id is too long"))
 }
 
-/// The request. The refund carries the ids of the order and of itself, where its events carry them.
+/// The request. The ids of the order and the refund are in its metadata, so that Stripe's events about it carry them.
 ///
 /// # Errors
 /// `invalid` when it is of nothing, or names no charge.

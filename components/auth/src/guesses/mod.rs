@@ -61,7 +61,7 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
     let (source_rule, strangers) = (&SOURCE, &STRANGERS);
     if account.is_none() {
         if counters.count(&counters.source_slot, source_rule, now)? {
-            eprintln!("source {source}: too many wrong tries; its further ones are slowed");
+            eprintln!("source {source}: too many failed attempts; its further ones are slowed");
         }
         return Ok(Counted::Source);
     }
@@ -75,11 +75,11 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
         return Err(too_many(wait));
     }
     if counters.count(&counters.source_slot, source_rule, now)? {
-        eprintln!("source {source}: too many wrong tries; its further ones are slowed");
+        eprintln!("source {source}: too many failed attempts; its further ones are slowed");
     }
     if counters.count(&counters.account_slot, strangers, now)? {
         eprintln!(
-            "{}: too many wrong passwords; tries of sources that are new to it are slowed",
+            "{}: too many wrong passwords; attempts of sources that are new to it are slowed",
             named(&store, account)
         );
     }

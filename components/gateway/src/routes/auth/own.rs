@@ -1,5 +1,5 @@
-//! What users do to their own accounts: password, e-mail, all tokens, the account itself. And a password that is set by a
-//! reset token, which an operator has handed out.
+//! What users do to their own accounts: change password or e-mail, revoke all tokens, delete the account. And setting a
+//! password with a reset token that an operator has handed out.
 
 use super::{SessionView, UserView, strong_password};
 use crate::authorize::{bearer, token_error};
@@ -83,7 +83,7 @@ pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let password = password_alone(request.body)?;
-    // Nobody is known to an account that is gone.
+    // After the deletion there is no account for which the source could become known.
     let id = by_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
     Reply::json(201, &DeletedView { id: &id })
 }
