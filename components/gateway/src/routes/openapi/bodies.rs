@@ -174,7 +174,7 @@ pub(crate) struct ProductQuery {
     limit: Option<u32>,
 }
 
-/// Which orders are meant, and in which order they come.
+/// Filters and sorting of a list of orders.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct OrderFilter {
@@ -355,7 +355,7 @@ pub(crate) enum QueryErrors {
     TooMany(PlainError),
 }
 
-/// What can go wrong with a body, also where one is read and not used.
+/// What can go wrong with a body, also on routes that read it but do not use it.
 #[derive(IntoResponses)]
 pub(crate) enum BodyErrors {
     /// The body is wrong, or a service refuses it
@@ -391,7 +391,7 @@ pub(crate) enum AdminErrors {
     Forbidden(RequestError),
 }
 
-/// What can go wrong where one thing is named.
+/// What can go wrong on a route with an id in its path.
 #[derive(IntoResponses)]
 pub(crate) enum MissingErrors {
     /// The number in the path is none, or the request is wrong in another way
