@@ -185,6 +185,14 @@ impl App {
         }
     }
 
+    /// The application with a code cache of its own, which is empty.
+    pub(crate) fn never_compiled(self) -> App {
+        let cache = self.state().join("cache");
+        fs::remove_file(&cache).expect("the cache that applications share");
+        fs::DirBuilder::new().mode(0o700).create(&cache).unwrap();
+        self
+    }
+
     /// An application out of the package that `-f` names, with an operator's folder of its own.
     pub(crate) fn packaged(package: &str) -> App {
         App { manifest: package.into(), ..App::at(folder(), "spin.toml".into()) }
