@@ -152,7 +152,7 @@ impl App {
         App::at(folder, place)
     }
 
-    /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
+    /// The repository's own application with open access: every caller has all rights, without a login.
     pub(crate) fn open_store() -> App {
         App::store().variable("open_access", true)
     }

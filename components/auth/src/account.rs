@@ -129,7 +129,7 @@ impl Account {
     }
 }
 
-/// The key of an account: an e-mail in lower case, at most [`MAX_EMAIL_BYTES`] long, which every key-value store accepts.
+/// The key of an account: an e-mail in lower case, at most [`MAX_EMAIL_BYTES`] long, which every key-value store takes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(String);
 

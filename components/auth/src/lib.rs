@@ -129,8 +129,8 @@ fn upgrade(store: &Store, account: &Account, password: &str) {
 fn refused(refusal: Refusal) -> Error {
     if let Refusal::NotYetValid { id, seconds } = refusal {
         eprintln!(
-            "refused a token of user {id:?} that is dated {seconds} s in the future: clock skew between the hosts of this \
-             application; fix: synchronise their clocks (NTP)"
+            "refused a token of user {id:?} that is dated {seconds} s in the future: clock skew between the hosts of \
+             this application; fix: synchronise their clocks (NTP)"
         );
     }
     Error::Unauthorized

@@ -94,8 +94,8 @@ impl Store {
             })?;
         } else if account.email_since.is_none() && account.deleted.is_none() {
             eprintln!(
-                "two accounts have the id {}: only the one that logged in first can log in; fix: delete the other one's \
-                 record from the store and import it with another id",
+                "two accounts have the id {}: only the one that logged in first can log in; fix: delete the other \
+                 one's record from the store and import it with another id",
                 old.id
             );
         }
