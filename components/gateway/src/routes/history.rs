@@ -61,7 +61,7 @@ fn amount(text: &str) -> State<'_> {
     text.parse().map_or(State::Word(text), |cents| State::Amount(Decimal(cents)))
 }
 
-fn truth(text: &str) -> State<'_> {
+fn boolean(text: &str) -> State<'_> {
     text.parse().map_or(State::Word(text), State::Truth)
 }
 
@@ -95,7 +95,7 @@ impl<'a> HistoryView<'a> {
         let view = |change: &'a products::Change| {
             let (what, state): (_, fn(&str) -> State<'_>) = match change.what {
                 products::What::Price => ("PRICE", amount),
-                products::What::Available => ("AVAILABLE", truth),
+                products::What::Available => ("AVAILABLE", boolean),
             };
             ChangeView {
                 at: &change.at,

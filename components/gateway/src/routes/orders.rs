@@ -1,5 +1,5 @@
-//! `/api/orders`: what was bought. Every route needs a login; which orders a user sees, and what they may do to them, is
-//! the service's to say.
+//! `/api/orders`: the orders. Every route needs a login. The order service decides which orders a user sees, and what
+//! they can do with them.
 
 mod export;
 mod input;
@@ -31,7 +31,7 @@ use super::openapi::bodies::{
     ServiceError, StatusName,
 };
 
-/// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
+/// Answers a request for `/api/orders` (`rest` is empty) or for a path below it.
 pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error> {
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => {
@@ -87,7 +87,7 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
     }
 }
 
-/// On whose behalf the service is called.
+/// The actor on whose behalf the service is called.
 fn actor(request: &Request<'_>) -> Result<Actor, Error> {
     Ok(match Caller::of(request)? {
         Caller::Anyone => Actor::Anyone,
@@ -205,7 +205,7 @@ fn get(actor: Actor, id: &str) -> Result<Reply, Error> {
     let id = order_id(id)?;
     let order = orders::get(&actor, &id).map_err(|e| refused(e, Some(&id)))?;
     let customers = customers(&actor, std::slice::from_ref(&order))?;
-    Reply::json(200, &OrderView::whole(&order).by(&order, &customers))
+    Reply::json(200, &OrderView::whole(&order).with_customer(&order, &customers))
 }
 
 /// Says who changed an order and its refunds, the first change first. For administrators.
@@ -287,7 +287,7 @@ fn list_refunds(actor: Actor, id: &str) -> Result<Reply, Error> {
     Reply::json(200, &RefundsView::of(&found))
 }
 
-/// Who made these orders, for administrators.
+/// The customers who made these orders, if the actor is an administrator.
 fn customers(actor: &Actor, orders: &[Order]) -> Result<Customers, Error> {
     match actor {
         Actor::Admin(_) => Customers::find(orders.iter().filter_map(|order| order.owner.as_deref())),
@@ -295,7 +295,7 @@ fn customers(actor: &Actor, orders: &[Order]) -> Result<Customers, Error> {
     }
 }
 
-/// An order's id from its path segment: a UUID. No order has one in upper case.
+/// An order's id from its path segment: a UUID. No order's id is in upper case.
 fn order_id(segment: &str) -> Result<OrderId, Error> {
     let groups: Vec<&str> = segment.split('-').collect();
     let is_hex = |group: &&str| group.bytes().all(|b| b.is_ascii_hexdigit());
@@ -312,7 +312,7 @@ fn not_found(id: &str) -> Error {
     Error::service(404, format!("Order with id #{id} not found"))
 }
 
-/// The recorded text, and which products it is about.
+/// The recorded message, with a hint that names the products.
 fn unknown_products(ids: &[u64]) -> Error {
     let error = Error::service(400, "Some products were not found");
     match ids {
@@ -325,11 +325,13 @@ fn unknown_products(ids: &[u64]) -> Error {
     }
 }
 
-/// What the service refuses, as HTTP; `id` is the order that was asked for.
+/// Turns a refusal of the service into an HTTP error; `id` is the requested order.
 fn refused(error: orders::Error, id: Option<&str>) -> Error {
     match (error, id) {
         (orders::Error::NotFound, Some(id)) => not_found(id),
-        (orders::Error::NotFound, None) => Error::internal("the order service did not find what was not asked for"),
+        (orders::Error::NotFound, None) => {
+            Error::internal("the order service answered `not-found` to a call without an id")
+        }
         (orders::Error::Invalid(message), _) => Error::service(400, message),
         (orders::Error::UnknownProducts(ids), _) => unknown_products(&ids),
         (orders::Error::Forbidden(message), _) => Error::service(403, message),

@@ -1,5 +1,5 @@
-//! What users do to their own accounts: change password or e-mail, revoke all tokens, delete the account. And setting a
-//! password with a reset token that an operator has handed out.
+//! Routes with which users change their own accounts: change the password or the e-mail, revoke all tokens, delete the
+//! account, and set a password with a reset token from an operator.
 
 use super::{SessionView, UserView, strong_password};
 use crate::authorize::{bearer, token_error};
@@ -47,7 +47,8 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (current, new) = password_change(request.body)?;
-    let session = by_password(request, &token, || self_service::change_password(&token, &current, &new), stays)?;
+    let session =
+        with_password(request, &token, || self_service::change_password(&token, &current, &new), account_email)?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 
@@ -65,7 +66,8 @@ pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (password, email) = email_change(request.body)?;
-    let session = by_password(request, &token, || self_service::change_email(&token, &password, &email), stays)?;
+    let session =
+        with_password(request, &token, || self_service::change_email(&token, &password, &email), account_email)?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 
@@ -83,8 +85,8 @@ pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let password = password_alone(request.body)?;
-    // After the deletion there is no account for which the source could become known.
-    let id = by_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
+    // After the deletion there is no account for which the source could be remembered.
+    let id = with_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
     Reply::json(201, &DeletedView { id: &id })
 }
 
@@ -102,15 +104,15 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn reset_password(request: &Request<'_>) -> Result<Reply, Error> {
     let (token, password) = password_reset(request.body)?;
     let call = || self_service::reset_password(&token, &password);
-    let session = try_once(request, Guess::Existence, call, stays)?.map_err(|error| match error {
+    let session = try_once(request, Guess::Existence, call, account_email)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::remote(400, "The reset token is not valid"),
         error => super::refused(error),
     })?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// Makes a try that proves a password, for the user whose token this is.
-fn by_password<T>(
+/// Makes an attempt that proves a password, for the user with this token.
+fn with_password<T>(
     request: &Request<'_>,
     token: &str,
     call: impl FnOnce() -> Result<T, accounts::Error>,
@@ -123,8 +125,8 @@ fn by_password<T>(
     })
 }
 
-/// The account that a session is of.
-fn stays(session: &Session) -> Option<&str> {
+/// The account of a session.
+fn account_email(session: &Session) -> Option<&str> {
     Some(&session.user.email)
 }
 
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_is_wrong_is_named() {
+    fn every_invalid_field_is_named() {
         let (status, body) = sent(password_change(&Fields::parse(r#"{"newPassword":"weak"}"#).unwrap()).unwrap_err());
         assert_eq!(status, 400);
         let messages =

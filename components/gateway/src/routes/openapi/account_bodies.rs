@@ -1,4 +1,4 @@
-//! What is sent about one's own account, and what can go wrong with it. As in [`super::bodies`], it is only described here.
+//! Bodies and errors of the routes about one's own account. As in [`super::bodies`], these types only describe the API.
 #![allow(dead_code, reason = "the macros read the fields, nothing else does")]
 
 use super::bodies::ServiceError;

@@ -1,4 +1,4 @@
-//! Orders as the API shows them, with the names and the order of keys that its clients know.
+//! Orders in the API's form, with the names and the sequence of keys that clients know.
 
 use super::input::name;
 use crate::bindings::orders::{Checkout, DisputeState, Found, Item, Order, Page, PaymentSession, Query};
@@ -141,7 +141,7 @@ pub(super) struct RefundsView<'a> {
 }
 
 impl<'a> RefundsView<'a> {
-    /// These refunds.
+    /// The view of these refunds.
     pub(super) fn of(refunds: &'a [Refund]) -> Self {
         let view = |refund: &'a Refund| RefundView {
             id: &refund.id,
@@ -162,7 +162,7 @@ impl<'a> RefundsView<'a> {
     }
 }
 
-/// The state of a dispute as the API writes it.
+/// The state of a dispute in the API's form.
 pub(super) fn dispute(state: DisputeState) -> &'static str {
     match state {
         DisputeState::Open => "OPEN",
@@ -195,7 +195,7 @@ struct Pagination {
 }
 
 impl<'a> OrderView<'a> {
-    /// All of an order.
+    /// An order with all fields.
     pub(super) fn whole(order: &'a Order) -> Self {
         let unless_zero = |cents| Some(Decimal(cents)).filter(|_| cents > 0);
         OrderView {
@@ -229,12 +229,12 @@ impl<'a> OrderView<'a> {
         }
     }
 
-    /// With its customer, for those who may know.
-    pub(super) fn by(self, order: &'a Order, customers: &'a Customers) -> Self {
+    /// Adds its customer, for callers who may see it.
+    pub(super) fn with_customer(self, order: &'a Order, customers: &'a Customers) -> Self {
         OrderView { customer: customers.view(order.owner.as_deref()), ..self }
     }
 
-    /// An order that was searched for: with what is owed and disputed, as that may be why.
+    /// An order in a search result: with refunds and disputes, because the search may be about those.
     fn found(order: &'a Order) -> Self {
         OrderView { items: None, receipt_url: None, ..OrderView::whole(order) }
     }
@@ -262,18 +262,18 @@ impl<'a> CheckoutView<'a> {
 }
 
 impl<'a> FoundView<'a> {
-    /// The page that was found.
+    /// The view of a search result.
     pub(super) fn of(found: &'a Found, customers: &'a Customers) -> Self {
-        let view = |order: &'a Order| OrderView::found(order).by(order, customers);
+        let view = |order: &'a Order| OrderView::found(order).with_customer(order, customers);
         FoundView { data: found.orders.iter().map(view).collect(), next: found.next.as_deref() }
     }
 }
 
 impl<'a> List<'a> {
-    /// The page that `query` asked for.
+    /// The page for `query`.
     pub(super) fn of(found: &'a Page, query: &Query, customers: &'a Customers) -> Self {
         List {
-            data: found.orders.iter().map(|order| OrderView::line(order).by(order, customers)).collect(),
+            data: found.orders.iter().map(|order| OrderView::line(order).with_customer(order, customers)).collect(),
             pagination: Pagination {
                 page: query.page,
                 limit: query.limit,
