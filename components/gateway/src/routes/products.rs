@@ -61,17 +61,17 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 
 /// Lists the products that can be ordered.
 ///
-/// A page is named by its number, or by the product after which it begins: then the answer has `next` in place of totals,
-/// and products that come or go meanwhile move no page. `after=0` is the first such page. With `deleted=true`
-/// administrators list those that were deleted, in such pages.
+/// A page is named by its number, or by the product after which it begins: then the answer has `next` instead of
+/// totals, and products that are added or deleted meanwhile do not shift it. `after=0` is the first such page. With
+/// `deleted=true`, administrators list the deleted products, in pages of the second kind.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products", operation_id = "listProducts", tag = "products", params(ProductQuery),
     security((), ("bearer" = [])),
     responses(
         QueryErrors, Failures,
         (status = 200, description = "One page, empty past the last", body = Listed),
-        (status = 401, description = "No token for the deleted ones, or one that proves nothing", body = NoProof),
-        (status = 403, description = "The user is no administrator", body = RequestError),
+        (status = 401, description = "Deleted products were requested without a valid token", body = NoProof),
+        (status = 403, description = "The user is not an administrator", body = RequestError),
     ),
 ))]
 fn list(request: &Request<'_>) -> Result<Reply, Error> {
@@ -110,7 +110,7 @@ fn create(by: Author, body: &Fields<'_>) -> Result<Reply, Error> {
 /// Returns a product.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products/{id}", operation_id = "getProduct", tag = "products",
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(MissingErrors, Failures, (status = 200, description = "The product", body = View)),
 ))]
 fn get(id: ProductId) -> Result<Reply, Error> {
@@ -120,10 +120,10 @@ fn get(id: ProductId) -> Result<Reply, Error> {
 
 /// Changes a product's name, its price, or both.
 ///
-/// Orders that were made before keep the name and the price that they were made with.
+/// Existing orders keep the name and the price that they were made with.
 #[cfg_attr(test, utoipa::path(
     patch, path = "/api/products/{id}", operation_id = "updateProduct", tag = "products", security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     request_body = ProductChangesBody,
     responses(
         BodyErrors, AdminErrors, MissingErrors, Failures,
@@ -143,10 +143,10 @@ fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
 
 /// Takes a product out of the catalogue.
 ///
-/// It cannot be ordered any more; orders that name it stay as they are. It can be restored.
+/// It cannot be ordered any more; existing orders stay unchanged. It can be restored.
 #[cfg_attr(test, utoipa::path(
     delete, path = "/api/products/{id}", operation_id = "deleteProduct", tag = "products", security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(
         BodyErrors, AdminErrors, MissingErrors, Failures,
         (status = 200, description = "The product as it was", body = View),
@@ -157,13 +157,13 @@ fn delete(by: Author, id: ProductId) -> Result<Reply, Error> {
     Reply::json(200, &View::of(&product))
 }
 
-/// Puts a deleted product into the catalogue again, as it was.
+/// Puts a deleted product back into the catalogue, as it was.
 ///
-/// One that is there already stays as it is.
+/// A product that was not deleted stays as it is.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/products/{id}/restore", operation_id = "restoreProduct", tag = "products",
     security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(
         BodyErrors, AdminErrors, MissingErrors, Failures,
         (status = 201, description = "The product as it is now", body = View),
@@ -174,11 +174,11 @@ fn restore(by: Author, id: ProductId) -> Result<Reply, Error> {
     Reply::json(201, &View::of(&product))
 }
 
-/// Says who changed a product's price, deleted or restored it, the last change first. For administrators.
+/// Lists who changed a product's price, deleted it or restored it, the last change first. For administrators.
 #[cfg_attr(test, utoipa::path(
     get, path = "/api/products/{id}/history", operation_id = "getProductHistory", tag = "products",
     security(("bearer" = [])),
-    params(("id" = u64, Path, description = "The product's number")),
+    params(("id" = u64, Path, description = "The product's id")),
     responses(
         AdminErrors, MissingErrors, Failures,
         (status = 200, description = "The last 1000 changes", body = HistoryView),
@@ -296,7 +296,7 @@ struct View<'a> {
     id: ProductId,
     name: &'a str,
     price: Decimal,
-    /// False once it was deleted.
+    /// False after it was deleted.
     available: bool,
     #[cfg_attr(test, schema(value_type = String, format = DateTime))]
     created_at: &'a str,
@@ -317,7 +317,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// One page of the products that can be ordered, by ascending number.
+/// One page of the products that can be ordered, by ascending id.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductList))]
 struct List<'a> {
@@ -325,17 +325,17 @@ struct List<'a> {
     pagination: Pagination,
 }
 
-/// The products after another one, by ascending number.
+/// The products after another one, by ascending id.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductListAfter))]
 struct ListAfter<'a> {
     data: Vec<View<'a>>,
-    /// What to give as `after` for the next page; null on the last.
+    /// The value of `after` for the next page; null on the last.
     #[cfg_attr(test, schema(required = true, value_type = Option<u64>))]
     next: Option<ProductId>,
 }
 
-/// What a list is answered with: by number of the page, or by product.
+/// The answer to a list: a page by number, or the products after another one.
 #[cfg(test)]
 #[allow(dead_code, reason = "described, never made")]
 #[derive(Serialize, utoipa::ToSchema)]
@@ -346,14 +346,14 @@ enum Listed<'a> {
     After(ListAfter<'a>),
 }
 
-/// Where a page of products stands.
+/// The position of a page of products.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProductPagination))]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
     page: u32,
     limit: u32,
-    /// The number of products, not of pages: the clients know it under this name.
+    /// The number of products, not of pages: clients know it under this name.
     total_pages: u64,
     last_page: u64,
 }

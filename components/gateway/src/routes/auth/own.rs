@@ -21,7 +21,7 @@ use crate::routes::openapi::account_bodies::{
 #[cfg(test)]
 use crate::routes::openapi::bodies::{BodyErrors, Failures, LoginErrors};
 
-/// Ends all of a user's tokens.
+/// Revokes all tokens of the user.
 ///
 /// Everybody who is logged in to the account has to log in again.
 #[cfg_attr(test, utoipa::path(
@@ -33,9 +33,9 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
     Reply::json(201, &UserView::with_role(&user))
 }
 
-/// Gives the user a new password.
+/// Changes the user's password.
 ///
-/// All tokens end, and the answer has a new one.
+/// All tokens are revoked, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-password", operation_id = "changePassword", tag = "auth", security(("bearer" = [])),
     request_body = PasswordChangeBody,
@@ -52,9 +52,9 @@ pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
     Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// Gives the user another e-mail address.
+/// Changes the user's e-mail address.
 ///
-/// All tokens end, and the answer has a new one.
+/// All tokens are revoked, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-email", operation_id = "changeEmail", tag = "auth", security(("bearer" = [])),
     request_body = EmailChangeBody,
@@ -73,7 +73,7 @@ pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
 
 /// Deletes the account.
 ///
-/// Name, e-mail and password are gone. Orders stay, and name the user's number alone, which nobody gets again.
+/// Name, e-mail and password are deleted. Orders stay and contain only the user's id, which nobody gets again.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/delete-account", operation_id = "deleteAccount", tag = "auth", security(("bearer" = [])),
     request_body = PasswordBody,
@@ -92,7 +92,8 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
 
 /// Sets a new password with a reset token.
 ///
-/// An operator hands such tokens out. Each can be used once, within an hour. All tokens end, and the answer has a new one.
+/// An operator creates such tokens. Each can be used once, within an hour. All login tokens are revoked, and the answer
+/// has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/reset-password", operation_id = "resetPassword", tag = "auth",
     request_body = PasswordResetBody,
@@ -162,11 +163,11 @@ fn password_reset(body: &Fields<'_>) -> Result<(String, String), Error> {
     input.finish(token.zip(password))
 }
 
-/// An account that was deleted.
+/// A deleted account.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DeletedAccount))]
 struct DeletedView<'a> {
-    /// The number that the user had.
+    /// The id that the user had.
     id: &'a str,
 }
 

@@ -29,14 +29,14 @@ use utoipa::{Modify, OpenApi};
             Paths are matched without regard to case. \
             Answers to GET carry an `ETag`; with `If-None-Match` an unchanged one is 304 without a body.\n\n\
             Each error has a `message`: a text, or a list with one for each wrong field. Its status is `statusCode` or \
-            `status`, as it was before this store; a program goes by the response's own status. Where the message alone \
-            leaves a client lost there is a `hint`. Routes that are new answer what a service refuses with `message` and \
+            `status`, as it was before this store; programs should use the response's own status. If the message alone \
+            does not help, there is a `hint`. New routes answer refusals of a service with `message` and \
             `status` (`ServiceError`)."
     ),
     tags(
-        (name = "auth", description = "Who a customer is, and how they prove it."),
+        (name = "auth", description = "Accounts and logins."),
         (name = "products", description = "The catalogue. Anyone reads it, administrators change it."),
-        (name = "orders", description = "What was bought. Customers see their own orders, administrators all."),
+        (name = "orders", description = "Orders and payments. Customers see their own orders, administrators all."),
     ),
     // Answers that a type describes (`IntoResponses`) do not bring their schemas along.
     components(schemas(
@@ -59,7 +59,7 @@ impl Modify for Login {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
-            .description(Some("The token that `POST /api/auth/login` answers."));
+            .description(Some("The token from the answer of `POST /api/auth/login`."));
         document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
     }
 }
