@@ -73,7 +73,7 @@ async fn show(id: &str) -> Result<Reply, Fault> {
     let Some(session) = find(id)? else { return Ok(unknown()) };
     let mut leads_to = vec![session.request.success_url.as_str()];
     leads_to.extend(session.request.cancel_url.as_deref());
-    Ok(Reply::page_leading_to(200, pages::checkout(&session), &leads_to))
+    Ok(Reply::page_redirecting_to(200, pages::checkout(&session), &leads_to))
 }
 
 async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
