@@ -43,8 +43,8 @@ fn parse_limit(text: &str) -> Option<u32> {
 /// The error for a customer who has too many orders.
 pub(crate) fn exceeded(max: u32) -> Error {
     Error::TooManyOpen(format!(
-        "no more than {max} orders may wait for their payment, and {} be cancelled within 24 hours: pay or cancel some, or try \
-         again later",
+        "no more than {max} orders may wait for their payment, and no more than {} may be cancelled within 24 hours: \
+         pay or cancel some, or try again later",
         u64::from(max) * 10
     ))
 }

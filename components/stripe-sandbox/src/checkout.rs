@@ -34,7 +34,7 @@ pub(crate) async fn answer(method: &Method, path: &str, body: &[u8]) -> Reply {
         "expire" if *method == Method::POST => expire(id).await,
         "refund" if *method == Method::POST => refund(id).await,
         _ => {
-            let page = pages::problem("Not this way", "This page cannot be asked for in this way.");
+            let page = pages::problem("Not this way", "This page does not accept this kind of request.");
             return Reply::page(405, page).with("allow", allowed);
         }
     };
@@ -78,7 +78,7 @@ async fn show(id: &str) -> Result<Reply, Fault> {
 
 async fn pay(id: &str, body: &[u8]) -> Result<Reply, Fault> {
     let Some(delivery) = delivery(body) else {
-        let page = pages::problem("Not this way", "The form asks for a way of delivery that there is not.");
+        let page = pages::problem("Not this way", "The form asks for an unknown way of delivery.");
         return Ok(Reply::page(400, page));
     };
     let Some(session) = find(id)? else { return Ok(unknown()) };

@@ -65,7 +65,7 @@ impl handler::Guest for Sandbox {
         } else {
             match body {
                 Ok(body) => checkout::answer(&method, path, &body).await,
-                Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page takes.")),
+                Err(_) => Reply::page(413, pages::problem("Too much", "The form is larger than this page accepts.")),
             }
         };
         reply.send(&method).into_wasi()

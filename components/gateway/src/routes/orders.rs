@@ -353,7 +353,7 @@ fn refused(error: orders::Error, id: Option<&str>) -> Error {
     }
 }
 
-/// What is described in `openapi.json`.
+/// The operations in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(list, export, list_by_status, create, get, change_status, pay, give_back, list_refunds, history))]

@@ -358,7 +358,7 @@ struct Pagination {
     last_page: u64,
 }
 
-/// What is described in `openapi.json`.
+/// The operations in `openapi.json`.
 #[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(list, create, get, update, delete, restore, history))]

@@ -28,11 +28,11 @@
 //! | | SQLite | PostgreSQL | so |
 //! |---|---|---|---|
 //! | parameters | `?1` | `$1` | write `?1`; [`statement!`] makes both |
-//! | their types | any value goes anywhere | what the statement says: a column, an operator, a cast; a value must be of that kind (an integer fits each integer type), and null always is | cast what nothing says the type of: `(?2::text IS NULL OR owner = ?2)`; and a text that is to be something else: `?3::text::timestamptz` |
-//! | truth | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that says `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
-//! | times | texts, `2024-02-27T15:50:27.545Z`, whose order is the order in time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
-//! | what is no time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
-//! | `max(a, b)`, `min(a, b)` | so | `greatest`, `least` | a piece with two texts |
+//! | their types | any value is accepted | the statement determines them, by a column, an operator or a cast; a value must be of that kind (an integer fits each integer type) or null | cast a parameter whose type nothing determines: `(?2::text IS NULL OR owner = ?2)`; cast a text that becomes another type: `?3::text::timestamptz` |
+//! | booleans | integers, with the words `true` and `false` | `boolean` | write the words; an index on `x = 1` serves only a statement that contains `x = 1`, so such a condition is a piece with two texts; [`Row::boolean`] reads both |
+//! | times | texts, `2024-02-27T15:50:27.545Z`, which sort by time | `timestamptz(3)` | [`NOW`], [`ago!`] and [`time!`], which reads a column as that text |
+//! | a malformed time | any text is stored, `strftime` gives null | an error | check before it is a parameter |
+//! | `max(a, b)`, `min(a, b)` | the same | `greatest`, `least` | a piece with two texts |
 //! | U+0000 in a text | stored | an error, 22021 | refuse it in input from outside |
 //! | a number beyond 64 bits in a text | a real | an error, 22003 | check before it is a parameter |
 //! | writers | one at a time, in transactions too | concurrent | see the next section |
