@@ -17,8 +17,8 @@
 //! - Whether an order can be given up depends on its pages, which are other rows: see [`LOCK_SESSIONS`].
 //!
 //! There are no deadlocks. Locks are taken in this sequence: event, pages, order, then charge or key. Only the creation
-//! of an order first waits for its turn among its customer's orders and then takes its key. Until then it
-//! holds no lock that others wait for, and from then on it waits for nobody, because the order is new. The cleaning statements
+//! of an order first waits for its turn among its customer's orders and then takes its key. Until then it holds no lock
+//! that others wait for, and from then on it waits for nobody, because the order is new. The cleaning statements
 //! ([`PURGE_KEYS`], [`PURGE_EVENTS`]) skip locked rows. They run alone, or after the insert that might wait for another
 //! cleaner. References to an order take a lock that does not conflict with these.
 

@@ -116,8 +116,8 @@ fn key(id: ProductId) -> Result<Value, Error> {
     i64::try_from(id).map(Value::Integer).map_err(|_| Error::NotFound)
 }
 
-/// Checks a name. Blank and long names are allowed, as they always were; callers shorten long names for display. U+0000 is
-/// refused, because PostgreSQL cannot store it in a text.
+/// Checks a name. Blank and long names are allowed, as they always were; callers shorten long names for display. U+0000
+/// is refused, because PostgreSQL cannot store it in a text.
 fn name(name: String) -> Result<String, Error> {
     if name.is_empty() {
         Err(Error::Invalid("name should not be empty".into()))

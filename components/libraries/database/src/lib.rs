@@ -65,9 +65,9 @@
 //!
 //! - It does not tell the caller what went wrong: the database's error goes to the log, and the caller learns only
 //!   whether the same call may succeed later.
-//! - It does not run a transaction again by itself. Other effects of its closure (a log line, a value that it has moved)
-//!   cannot be undone, a second run would hold the instance longer just when the database is busy, and callers must be
-//!   able to repeat a call anyway, as the last section says.
+//! - It does not run a transaction again by itself. Other effects of its closure (a log line, a value that it has
+//!   moved) cannot be undone, a second run would hold the instance longer just when the database is busy, and callers
+//!   must be able to repeat a call anyway, as the last section says.
 //! - It does not continue a transaction after a statement has failed, and it does not nest transactions.
 
 mod bindings;
