@@ -1,7 +1,7 @@
 //! Users of the NestJS system that this store replaces, from its MongoDB: `souk:imports/rows`.
 //!
 //! Their hashes of passwords are kept, and their numbers, which are MongoDB's. An e-mail is somebody's in letters of
-//! whichever case here, and was not there: the second of two such users is refused, with the first one's row.
+//! whichever case here, and was not there: all such users are refused, each with the row of another (`distinct`).
 
 use crate::Auth;
 use crate::account::{Account, Key};
