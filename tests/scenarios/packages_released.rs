@@ -1,7 +1,7 @@
 //! Components that the manifest names as versions of packages in a registry.
 
 use crate::harness::app::texts;
-use crate::harness::{App, Client, build};
+use crate::harness::{App, Client, build, client};
 use http::{Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 use souk_test::registry::{LOGIN, PASSWORD, Registry, USER};
@@ -10,7 +10,7 @@ use std::fs;
 /// Publishes a component in the registry, as `wkg publish` does; its digest.
 async fn publish(registry: &Registry, package: &str, version: &str, component: &[u8]) -> String {
     let repository = format!("http://{}/v2/{package}", registry.name());
-    let http = reqwest::Client::new();
+    let http = client::builder().build().unwrap();
     let ask = |method: Method, url: &str| http.request(method, url).basic_auth(USER, Some(PASSWORD));
     let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
     let config = b"{\"architecture\":\"wasm\",\"os\":\"wasip2\"}";
@@ -74,13 +74,13 @@ async fn a_version_in_a_registry_is_fetched_before_it_serves_and_no_more() {
     let mut registry = Registry::start_with_login();
     let app = published(&registry).await.environment("REGISTRY_AUTH_FILE", "/nonexistent");
     let refused = app.start_fails().await;
-    assert!(refused.contains("component `web`") && refused.contains("asks who you are"), "{refused}");
+    assert!(refused.contains("component `greetings-for-web`") && refused.contains("asks who you are"), "{refused}");
     let app = logged_in(app, &registry);
     let host = app.start().await;
     greets(&host.client()).await;
     let log = host.log().join("\n");
     let web = hex::encode(Sha256::digest(built("example_linked_web")));
-    assert!(log.contains("fetched greeter-for-web: ") && log.contains(&format!(", sha256:{web}")), "{log}");
+    assert!(log.contains("fetched greetings-for-web: ") && log.contains(&format!(", sha256:{web}")), "{log}");
     assert!(!log.contains(LOGIN) && !log.contains(PASSWORD), "{log}");
     host.stop().await;
     // What is there is asked for nowhere.
