@@ -1,7 +1,7 @@
 //! Users of the NestJS system that this store replaces, from its MongoDB: `souk:imports/rows`.
 //!
-//! Their hashes of passwords are kept, and their numbers, which are MongoDB's. An e-mail is somebody's in letters of
-//! whichever case here, and was not there: all such users are refused, each with the row of another (`distinct`).
+//! The users keep their password hashes and their ids, which are MongoDB's. Here the case of an e-mail does not matter,
+//! and there it did: users whose e-mails differ only in case are all refused, and each refusal names the row of another.
 
 use crate::Auth;
 use crate::account::{Account, Key};
@@ -62,7 +62,7 @@ impl Guest for Auth {
                 Some(Added::EmailTaken) => {
                     Verdict::Refused("another account has this e-mail, perhaps in other letters".into())
                 }
-                Some(Added::IdTaken) => Verdict::Refused("another account has this number".into()),
+                Some(Added::IdTaken) => Verdict::Refused("another account has this id".into()),
             },
         });
         Ok(verdicts.collect())
