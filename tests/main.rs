@@ -63,6 +63,7 @@ mod scenarios {
     mod outbound;
     mod own_application;
     mod packages;
+    mod packages_released;
     mod payments;
     mod peers;
     mod permissions;

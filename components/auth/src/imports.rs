@@ -1,8 +1,7 @@
 //! Users of the NestJS system that this store replaces, from its MongoDB: `souk:imports/rows`.
 //!
 //! The users keep their password hashes and their ids, which are MongoDB's. Here the case of an e-mail does not matter,
-//! and there it did: the second of two users whose e-mails differ only in case is refused, and the refusal names the
-//! row of the first.
+//! and there it did: users whose e-mails differ only in case are all refused, and each refusal names the row of another.
 
 use crate::Auth;
 use crate::account::{Account, Key};

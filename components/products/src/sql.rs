@@ -128,7 +128,7 @@ pub(crate) const VALIDATE: Statement = statement!(
 
 /// No parameters. How many products there are, and how many of them are unchanged examples.
 pub(crate) const EXAMPLES: Statement = Statement::both(
-    "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at \
+    "SELECT count(*), count(*) FILTER (WHERE id BETWEEN 1 AND 47 AND created_at = updated_at AND trace IS NULL \
      AND created_at >= '2024-02-27T15:50:27.000Z' AND created_at < '2024-02-28T00:00:00.000Z') FROM products",
 );
 
@@ -141,13 +141,14 @@ pub(crate) const STORED: Statement = statement!(
     (Statement::each("id IN (SELECT value FROM json_each(?1))", "id = ANY (translate(?1, '[]', '{}')::bigint[])"))
 );
 
-/// Parameters: products with their ids, as a JSON array of objects.
+/// Parameters: products with their ids, as a JSON array of objects. The column `trace` says that they were imported: the
+/// NestJS system's own catalogue begins with the example products, and must not be taken for the examples alone.
 pub(crate) const IMPORT: Statement = Statement::each(
-    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at) \
-     SELECT value->>'id', value->>'name', value->>'cents', value->>'available', value->>'created', value->>'updated' \
-     FROM json_each(?1)",
-    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at) \
-     SELECT id, name, cents, available, created, updated FROM jsonb_to_recordset($1::text::jsonb) \
+    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at, trace) \
+     SELECT value->>'id', value->>'name', value->>'cents', value->>'available', value->>'created', value->>'updated', \
+         'import' FROM json_each(?1)",
+    "INSERT INTO products (id, name, price_cents, available, created_at, updated_at, trace) \
+     SELECT id, name, cents, available, created, updated, 'import' FROM jsonb_to_recordset($1::text::jsonb) \
      AS new (id bigint, name text, cents bigint, available boolean, created timestamptz, updated timestamptz)",
 );
 

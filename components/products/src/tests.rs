@@ -340,7 +340,7 @@ fn a_row_of_another_shape_is_an_internal_error_and_not_a_panic() {
 }
 
 mod import {
-    use super::both;
+    use super::{both, ids};
     use crate::bindings::imports::Verdict;
     use crate::import::take;
     use souk_database::Value;
@@ -358,7 +358,7 @@ mod import {
             assert!(take(&db.0, &rows, true).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
             assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::There)));
-            assert_eq!(super::ids(&db.page(10, 0).products), [1, 901]);
+            assert_eq!(ids(&db.page(10, 0).products), [1, 901]);
             assert_eq!((db.page(10, 0).total, db.get(901).unwrap().price.cents), (2, 125));
             let taken = [r#"{"id":901,"name":"Another","price":1,"createdAt":0}"#.to_owned()];
             assert!(
@@ -366,6 +366,31 @@ mod import {
             );
             let next = [Value::Text("New".into()), Value::Integer(1), Value::Null, Value::Null];
             assert_eq!(crate::rows::one(db.query(crate::sql::CREATE, &next)).unwrap().id, 903);
+        }
+    }
+
+    #[test]
+    fn a_catalogue_that_began_with_the_examples_is_imported_again_and_stays() {
+        let removes = [include_str!("../seed/sqlite/remove.sql"), include_str!("../seed/postgres/remove.sql")];
+        for (db, remove) in both().into_iter().zip(removes) {
+            let product = |p: super::Product| {
+                format!(
+                    r#"{{"id":{},"name":"{}","price":{},"createdAt":"{}"}}"#,
+                    p.id,
+                    p.name,
+                    p.price.cents as f64 / 100.0,
+                    p.created_at
+                )
+            };
+            let mut rows: Vec<String> = db.page(100, 0).products.into_iter().map(product).collect();
+            db.query(remove, &[]);
+            assert!(take(&db.0, &rows, false).unwrap().iter().all(|one| matches!(one, Verdict::Taken)));
+            rows.push(r#"{"id":48,"name":"Lamp","price":1,"createdAt":0}"#.to_owned());
+            let again = take(&db.0, &rows, false).unwrap();
+            assert!(again[..47].iter().all(|one| matches!(one, Verdict::There)), "{again:?}");
+            assert!(matches!(again[47], Verdict::Taken), "{again:?}");
+            db.query(remove, &[]);
+            assert_eq!(ids(&db.page(100, 0).products).len(), 48);
         }
     }
 }

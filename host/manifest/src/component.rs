@@ -5,6 +5,7 @@ use super::draft::{Templates, read_limits, read_targets};
 use super::files::Files;
 use super::names::{DependencyName, check_label, check_variable, nearest};
 use super::outbound::AllowedHost;
+use super::release;
 use super::table::{At, Table};
 use super::template::{Template, template};
 use super::{
@@ -181,6 +182,7 @@ fn read_tool(
     dir: &Path,
     declared: &BTreeMap<String, Declared>,
 ) {
+    release::read_digest(&mut souk, &mut component.download);
     let unless = souk.string("unless").filter(|unless| check_named(&souk, "unless", unless, declared));
     templates.unless = unless.map(|unless| unless.value);
     database_files::read(&mut souk, component, templates, dir, declared);

@@ -1,12 +1,13 @@
 //! `[component.NAME.dependencies]`: what answers a component's imports.
 //!
 //! In Spin a dependency is code that is composed into its component. Here it always has a sandbox of its own: a
-//! component of the application is one already, and of a file or a URL one is made (see [`super::inherit`]), which is
-//! granted nothing but what `inherit_configuration` names. What comes from a registry is refused by name.
+//! component of the application is one already, and of a file, a URL or a version in a registry one is made (see
+//! [`super::inherit`]), which is granted nothing but what `inherit_configuration` names.
 
 use super::Dependency;
 use super::names::DependencyName;
-use super::source::{self, Code, NO_REGISTRY};
+use super::release;
+use super::source::{self, Code};
 use super::table::Table;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -72,7 +73,8 @@ pub(super) fn read_table(
             }
         };
         if value.get_ref().is_str() {
-            dependencies.error(key.line, format!("dependency `{name}` {}", NO_REGISTRY.0), NO_REGISTRY.1);
+            let message = format!("dependency `{name}` names a version, and no registry");
+            dependencies.error(key.line, message, release::FIX);
             continue;
         }
         let Some(mut entry) = dependencies.entry(&key, value) else { continue };
@@ -82,7 +84,8 @@ pub(super) fn read_table(
             entry.error(export.line, message, "name the interface in the dependency, or remove `export`");
         }
         let what = format!("dependency `{name}`");
-        let Some(provider) = read_provider(&mut entry, &what, dir, inherit_all) else { continue };
+        let package = Some(name.package.as_str());
+        let Some(provider) = read_provider(&mut entry, &what, package, dir, inherit_all) else { continue };
         entry.place = what;
         entry.finish();
         if let Some(other) = links.iter().find(|other| other.name.overlaps(&name)) {
@@ -96,16 +99,18 @@ pub(super) fn read_table(
     }
 }
 
-/// Reads what answers: `component`, `path` or `url`, and what it inherits; `what` is its name in messages. The caller
-/// finishes the table.
-pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, inherit_all: bool) -> Option<Provider> {
-    let registry = ["version", "registry", "package"];
-    registry.into_iter().for_each(|key| entry.hide(key));
-    if registry.into_iter().any(|key| entry.value(key).is_some()) {
-        entry.error(entry.line, format!("{what} {}", NO_REGISTRY.0), NO_REGISTRY.1);
-        return None;
-    }
-    let given: Vec<_> = ["component", "path", "url"].into_iter().filter(|key| entry.value(key).is_some()).collect();
+/// Reads what answers: `component`, `path`, `url` or a version in a registry, and what it inherits; `what` is its name in
+/// messages, `package` the one that it is for. The caller finishes the table.
+pub(super) fn read_provider(
+    entry: &mut Table<'_, '_>,
+    what: &str,
+    package: Option<&str>,
+    dir: &Path,
+    inherit_all: bool,
+) -> Option<Provider> {
+    let released = release::is_named(entry).then_some("version");
+    let given = ["component", "path", "url"].into_iter().filter(|key| entry.value(key).is_some());
+    let given: Vec<_> = given.chain(released).collect();
     if let [one, other, ..] = given.as_slice() {
         let message = format!("{what} has both `{one}` and `{other}`");
         entry.error(entry.line, message, "keep one of the two");
@@ -116,6 +121,7 @@ pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, i
     let answer = match given.first().copied() {
         Some("path") => entry.string("path").map(|path| Answer::Code(Code::File(dir.join(path.value)))),
         Some("url") => source::download(entry).map(|download| Answer::Code(Code::Download(download))),
+        Some("version") => release::read(entry, package).map(|download| Answer::Code(Code::Download(download))),
         _ => entry
             .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
             .map(|component| Answer::Component(component.value)),

@@ -57,6 +57,7 @@ mod postgres;
 mod profile;
 mod reach;
 mod redis_trigger;
+mod release;
 mod route;
 mod runtime_config;
 pub mod schedule;
@@ -97,6 +98,7 @@ pub use outbound::{AllowedHost, HostError, INTERNAL_DOMAIN, SELF_HOSTS, default_
 pub use package::{PackagePlan, PackagedCode, configured_state_dir, is_inside, load_package};
 pub use postgres::{AddressError, MAX_ADDRESS_BYTES, PostgresAddress, SslMode};
 pub use redis_trigger::RedisTrigger;
+pub use release::Release;
 pub use route::{RouteMatch, RoutePattern, Router};
 pub use schedule::{Missed, Schedule, Timetable};
 pub use source::{Download, is_local_to_a_link, is_loopback};

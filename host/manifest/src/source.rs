@@ -1,9 +1,10 @@
-//! Where a component's code comes from: a file beside the manifest, or a URL with the digest of what must be there.
+//! Where a component's code comes from: a file beside the manifest, a URL with the digest of what must be there, or a
+//! version of a package in a registry ([`super::release`]).
 //!
 //! A URL is https, or http to this machine; with a digest the transport need not be trusted, but what is fetched is
-//! nobody else's business. It may hold no user name: a manifest is shared, and a password in it is known to all. A
-//! registry is refused by name.
+//! nobody else's business. It may hold no user name: a manifest is shared, and a password in it is known to all.
 
+use super::release::{self, Release};
 use super::table::{At, Table};
 use http::Uri;
 use std::fmt;
@@ -13,20 +14,30 @@ use toml::de::DeValue;
 
 /// A component's code on another machine.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Download {
-    url: Uri,
-    digest: String,
+pub enum Download {
+    /// A file.
+    File {
+        /// Where it is; https, or http to this machine.
+        url: Uri,
+        /// The SHA-256 of the file, as 64 lower-case hexadecimal digits.
+        digest: String,
+    },
+    /// A version of a package.
+    Release {
+        /// Which.
+        release: Release,
+        /// The SHA-256 of its component, where the manifest says it: Spin's has no place for it.
+        digest: Option<String>,
+    },
 }
 
 impl Download {
-    /// Where it is; https, or http to this machine.
-    pub fn url(&self) -> &Uri {
-        &self.url
-    }
-
-    /// The SHA-256 of the file, as 64 lower-case hexadecimal digits.
-    pub fn digest(&self) -> &str {
-        &self.digest
+    /// The SHA-256 of the component, as 64 lower-case hexadecimal digits, where the manifest says it.
+    pub fn digest(&self) -> Option<&str> {
+        match self {
+            Download::File { digest, .. } => Some(digest),
+            Download::Release { digest, .. } => digest.as_deref(),
+        }
     }
 
     /// Whether a component may be fetched from `url`, the manifest's or one that a server redirects to.
@@ -52,9 +63,19 @@ impl Download {
     }
 }
 
+/// Where it comes from.
+impl fmt::Display for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Download::File { url, .. } => url.fmt(f),
+            Download::Release { release, .. } => release.fmt(f),
+        }
+    }
+}
+
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (sha256:{})", self.url, self.digest)
+        write!(f, "{self} (sha256:{})", self.digest().unwrap_or("any"))
     }
 }
 
@@ -86,12 +107,6 @@ pub(super) enum Code {
     Download(Download),
 }
 
-/// Why a registry is refused, and what to do.
-pub(super) const NO_REGISTRY: (&str, &str) = (
-    "comes from a registry, which is not supported",
-    "download the component (`wkg get`, `oras pull`), and write the path of the file, or its URL with its digest",
-);
-
 /// Reads `source` of `table`; what is wrong is reported.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
     const FIX: &str = "write `source = \"path/to/component.wasm\"`";
@@ -107,14 +122,10 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
         DeValue::String(path) => Some(Code::File(dir.join(path.as_ref()))),
         DeValue::Table(_) => {
             let mut entry = table.table("source")?;
-            if ["registry", "package", "version"].iter().any(|key| entry.value(key).is_some()) {
-                table.error(line, format!("`source` {}", NO_REGISTRY.0), NO_REGISTRY.1);
-                return None;
-            }
-            entry.hide("registry");
-            entry.hide("package");
-            entry.hide("version");
-            let download = download(&mut entry);
+            let download = match release::is_named(&mut entry) {
+                true => release::read(&mut entry, None),
+                false => download(&mut entry),
+            };
             entry.finish();
             download.map(Code::Download)
         }
@@ -128,17 +139,23 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
 /// Reads `url` and `digest` of `table`.
 pub(super) fn download(table: &mut Table<'_, '_>) -> Option<Download> {
     let url = table.required_string("url", "write `{ url = \"https://...\", digest = \"sha256:...\" }`");
-    const FIX: &str = "write `digest = \"sha256:...\"`, with what `sha256sum FILE` prints";
-    let digest = table.required_string("digest", FIX);
+    let digest = table.required_string("digest", DIGEST_FIX);
     let (url, digest) = (url.and_then(|url| checked(table, &url))?, digest?);
+    let digest = hex(table, &digest)?;
+    Some(Download::File { url, digest })
+}
+
+/// How to write a digest.
+pub(super) const DIGEST_FIX: &str = "write `digest = \"sha256:...\"`, with what `sha256sum FILE` prints";
+
+/// The digits of a digest.
+pub(super) fn hex(table: &Table<'_, '_>, digest: &At<String>) -> Option<String> {
     let hex = digest.value.strip_prefix("sha256:").map(str::to_ascii_lowercase);
-    match hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit())) {
-        Some(hex) => Some(Download { url, digest: hex }),
-        None => {
-            table.error(digest.line, "`digest` is not `sha256:` and 64 hexadecimal digits", FIX);
-            None
-        }
+    let hex = hex.filter(|hex| hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    if hex.is_none() {
+        table.error(digest.line, "`digest` is not `sha256:` and 64 hexadecimal digits", DIGEST_FIX);
     }
+    hex
 }
 
 fn checked(table: &Table<'_, '_>, url: &At<String>) -> Option<Uri> {

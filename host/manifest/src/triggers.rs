@@ -176,7 +176,7 @@ fn read_middleware(mut table: Table<'_, '_>, dir: &Path) -> Vec<dependencies::Pr
                 continue;
             }
             let Some(mut entry) = table.entry(&place, entry) else { continue };
-            let provider = dependencies::read_provider(&mut entry, "an entry of `middleware`", dir, false);
+            let provider = dependencies::read_provider(&mut entry, "an entry of `middleware`", None, dir, false);
             if let Some(provider) = provider {
                 entry.place = "an entry of `middleware`".to_owned();
                 entry.finish();

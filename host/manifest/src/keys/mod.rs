@@ -203,6 +203,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "digest",
+        "`sha256:` and 64 hexadecimal digits",
+        "the digest that is found first",
+        "digest = \"sha256:d62b...\"",
+        "What the component of a `source` from a registry must be; `souk build` prints what it is.",
+    ),
+    key(
+        COMPONENT,
         "durable",
         "a list of dependencies, each a name or a table",
         "none",

@@ -112,10 +112,10 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "path =",
         ),
         in_trigger(
-            "component = \"a\"\nroute = \"/\"\ndependencies = { middleware = [{ package = \"n:p\", version = \"1\" }] }",
+            "component = \"a\"\nroute = \"/\"\ndependencies = { middleware = [{ package = \"n:p\", version = \"1.0.0\" }] }",
             7,
-            "comes from a registry",
-            "download",
+            "has no `registry`",
+            "registry = \"HOST\"",
         ),
         in_trigger(
             "component = \"a\"\nroute = \"/x/\"\n[[trigger.http]]\ncomponent = \"a\"\nroute = \"/x\"",

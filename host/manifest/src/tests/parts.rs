@@ -36,8 +36,29 @@ fn a_dependency_by_path_or_url_is_a_component_that_is_granted_nothing() {
     assert_eq!(targets, ["p-for-a", "p-for-a", "q-for-a"]);
     let (p, q) = (&components["p-for-a"], &components["q-for-a"]);
     assert!(p.source.ends_with("p.wasm") && p.download.is_none() && granted(p).is_empty());
-    assert_eq!(q.download.as_ref().unwrap().digest(), digest);
+    assert_eq!(q.download.as_ref().unwrap().digest(), Some(digest.as_str()));
     assert!(granted(q).is_empty() && q.environment["A"] == "its own" && q.part_of.as_deref() == Some("a"));
+}
+
+#[test]
+fn code_is_a_version_of_a_package_that_the_registry_has() {
+    let digest = "a".repeat(64);
+    let components = components(&format!(
+        "[component.a.dependencies]\n\"n:p/i@0.1.0\" = {{ registry = \"r.test\", version = \"=1.2.0\" }}\n\
+         \"n:q\" = {{ registry = \"localhost:5000\", package = \"m:other\", version = \"2.0.0-rc.1\" }}\n\
+         [component.b]\nsource = {{ registry = \"r.test:444\", package = \"n:b\", version = \"1.0.0\" }}\n\
+         tool.souk.digest = \"sha256:{digest}\"\n"
+    ));
+    let of = |name: &str| components[name].download.as_ref().unwrap();
+    for (name, shown, digest) in [
+        ("p-for-a", "r.test/n:p@1.2.0", None),
+        ("q-for-a", "localhost:5000/m:other@2.0.0-rc.1", None),
+        ("b", "r.test:444/n:b@1.0.0", Some(digest.as_str())),
+    ] {
+        assert_eq!((of(name).to_string().as_str(), of(name).digest()), (shown, digest), "{name}");
+    }
+    let here = |name: &str| matches!(of(name), Download::Release { release, .. } if release.is_here());
+    assert!(here("q-for-a") && !here("p-for-a"));
 }
 
 #[test]

@@ -172,8 +172,8 @@ fn rows() -> Vec<Row> {
         ),
         Row(
             "`source`: `registry`, `package`, `version`",
-            Refused("comes from a registry"),
-            "",
+            Works,
+            "fetched as a `url` is; one version, kept by the digest that it had first, or by `tool.souk.digest` ([packages.md](packages.md#a-component-from-a-registry))",
             with_component("").replace("\"a.wasm\"", "{ registry = \"r.io\", package = \"n:p\", version = \"1.0.0\" }"),
         ),
         in_component(
@@ -258,9 +258,15 @@ fn rows() -> Vec<Row> {
             &format!("{{ url = \"https://example.com/c.wasm\", digest = \"{sha}\" }}"),
         ),
         dependency(
-            "`dependencies`: a version, or `version`, `registry`, `package`",
-            Refused("comes from a registry"),
-            "",
+            "`dependencies`: `registry`, `package`, `version`, `export`",
+            Works,
+            "the same; a range of versions is refused",
+            "{ registry = \"r.io\", package = \"n:q\", version = \"1.0.0\", export = \"n:q/i\" }",
+        ),
+        dependency(
+            "`dependencies`: a version alone",
+            Refused("names a version, and no registry"),
+            "no registry is everybody's",
             "\">=1.0.0\"",
         ),
         dependency(

@@ -387,9 +387,8 @@ impl Up {
         Ok(Seeds { statements, keys: given::pairs("--key-value", &self.key_value)? })
     }
 
-    /// Fetches the components of this host that come from a URL and are not there yet.
+    /// Fetches the components of this host that come from a URL or a registry and are not there yet.
     async fn fetch(&self, application: &mut Application, state: &Path) -> anyhow::Result<()> {
-        fetch::locate(application, state);
         let part = application.restricted_to(&application.reachable());
         let wanted = part.here().filter_map(|component| {
             let download = component.download.clone()?;
@@ -402,6 +401,8 @@ impl Up {
             }
         })
         .await?;
+        // Where a version of a package lies is known once its digest is.
+        fetch::locate(application, state);
         Ok(())
     }
 }
