@@ -72,6 +72,7 @@ mod scenarios {
     mod quota;
     mod readiness;
     mod reconcile;
+    mod recordings;
     mod redis_triggers;
     mod refunds;
     mod remote;

@@ -81,6 +81,32 @@ async fn one_tree(shop: &Shop, collector: &Collector) -> Spans {
 }
 
 #[tokio::test]
+async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_the_log() {
+    let collector = Collector::start().await;
+    let host = collector.of(App::alone("sdks")).start().await;
+    let headers = [("traceparent", &*format!("00-{TRACE}-{CLIENT}-01"))];
+    let answer = host.client().send(Method::GET, "/spin-6/otel", &headers, None).await;
+    assert_eq!((answer.status, answer.text()), (200, TRACE.to_owned()));
+    let trace = eventually("the collector has the tree with the guest's span in it", || async {
+        let trace = by_trace(collector.spans()).remove(&hex::decode(TRACE).unwrap())?;
+        (outer(&trace) == BTreeSet::from([hex::decode(CLIENT).unwrap()])).then_some(trace)
+    })
+    .await;
+    let named = |name: &str| trace.iter().find(|one| one.span.name == name).unwrap_or_else(|| panic!("no {name}"));
+    let (work, write) = (named("the guest's work"), named("set-many default"));
+    assert_eq!(work.attribute("souk.component"), "spin-6");
+    assert_eq!((work.attribute("guest.kind").as_str(), work.span.events[0].name.as_str()), ("a test", "stored"));
+    assert_eq!(work.span.parent_span_id, named("wasi:http/handler#handle").span.span_id);
+    assert_eq!(write.span.parent_span_id, work.span.span_id, "what the guest does within its span is below it");
+    let metric = eventually("its metric comes", || async { collector.metric("guest.work") }).await;
+    assert_eq!(metric.unit, "{pieces}");
+    let log = eventually("its log record comes", || async { collector.logs().into_iter().next() }).await;
+    assert_eq!((log.trace_id, log.span_id), (work.span.trace_id.clone(), work.span.span_id.clone()));
+    let line = host.wait_for_log("the guest's work is done").await;
+    assert!(line.contains("WARN") && line.contains("spin-6"), "{line}");
+}
+
+#[tokio::test]
 async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     let collector = Collector::start().await;
     let shop = Shop::of(collector.of(App::store_alone())).await;

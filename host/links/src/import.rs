@@ -2,6 +2,7 @@
 //! and each function is defined in the importer's linker.
 
 use super::check::{LinkTypeError, check_function, plain_values};
+use super::taped::Taped;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_runtime::{Exported, Pool};
@@ -166,6 +167,7 @@ pub(super) type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Sen
 /// store needs a task of its own.
 pub(super) fn define<F>(
     instance: &mut LinkerInstance<'_, Ctx>,
+    interface: &str,
     name: &str,
     ty: &ComponentFunc,
     call: F,
@@ -173,17 +175,18 @@ pub(super) fn define<F>(
 where
     F: for<'a> Fn(CallContext, &'a [Val], &'a mut [Val]) -> Answer<'a> + Send + Sync + 'static,
 {
+    let taped = Taped::new(interface, name, ty, call);
     if ty.async_() {
         instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
             let context = accessor.with(|mut store| store.data_mut().call.clone());
-            Box::into_pin(call(context, params, results))
+            Box::into_pin(taped.call(context, params, results))
         })
     } else {
         instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
             let ctx = store.data();
             // The callee may compute in this very task: the caller waits, and is not busy.
             ctx.slice.release();
-            call(ctx.call.clone(), params, results)
+            taped.call(ctx.call.clone(), params, results)
         })
     }
 }

@@ -53,7 +53,7 @@ pub fn link(
             own_task,
             boundary,
         });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+        define(&mut instance, import.interface, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
                 let (crossing, mut context) = (link.boundary.open(&context.span), context);

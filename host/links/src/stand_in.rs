@@ -36,7 +36,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, most: Duration, answe
             most,
             answer: answer.clone(),
         });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+        define(&mut instance, import.interface, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
                 let outcome = link.call(&context, params).await;

@@ -60,7 +60,7 @@ pub fn link(
             queue: queue.clone(),
             log_throttle: log_throttle.clone(),
         });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+        define(&mut instance, import.interface, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
                 let answer = link.call(&context, params).await;

@@ -100,7 +100,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
         });
-        define(&mut instance, name, &ty, move |context, params, results| {
+        define(&mut instance, interface, name, &ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move { link.call(context, params, results).await })
         })

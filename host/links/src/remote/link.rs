@@ -65,7 +65,7 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             unavailable,
             boundary: linked.boundaries.links(linked.caller, import.target.component(), &called),
         });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
+        define(&mut instance, import.interface, &function.name, &function.ty, move |context, params, results| {
             let link = link.clone();
             Box::new(async move {
                 let crossing = link.boundary.open(&Span::default());
