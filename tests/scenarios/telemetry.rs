@@ -1,5 +1,6 @@
 //! Traces and metrics leave by OTLP: a collector that knows nothing of the host gets whole trees, and nothing waits for it.
 
+use super::golden;
 use crate::harness::admin::{Api, tokens};
 use crate::harness::app::texts;
 use crate::harness::collector::{Collector, Received};
@@ -147,6 +148,19 @@ async fn order_payment_webhook_and_delivery_are_one_tree_for_a_collector() {
     for (name, spans) in counted {
         assert_eq!((name, collector.count(name)), (name, spans), "not every one is in exactly one tree");
         assert!(spans > 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn each_request_of_the_golden_record_is_one_tree_also_with_services_that_are_down() {
+    let collector = Collector::start().await;
+    let app = collector.of(App::store_alone().variable("open_access", true));
+    let shop = golden::replay(Shop::of(app).await).await;
+    shop.host.stop().await;
+    let traces = by_trace(collector.spans());
+    assert!(traces.len() > 100, "{} traces", traces.len());
+    for spans in traces.values() {
+        assert_eq!(outer(spans).len(), 1, "{:#?}", spans.iter().map(|one| &one.span).collect::<Vec<_>>());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls over links of a component that is recorded or replayed: their values are in the recording, as JSON.
 
-use super::import::{Answer, define};
+use super::import::{Answer, Answers, define};
 use serde_json::value::RawValue;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
@@ -11,40 +11,25 @@ use wasmtime::bail;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, Val};
 
-/// A function of a link, whose calls are recorded and replayed where their context says so.
-pub(super) struct Taped<F> {
+/// What answers a function of a link, whose calls are recorded and replayed where their context says so.
+pub(super) struct Taped<L> {
     import: String,
     ty: ComponentFunc,
     /// Made for the first call that needs it.
     codec: OnceLock<Option<FunctionCodec>>,
-    live: F,
+    link: Arc<L>,
 }
 
-impl<F> Taped<F>
-where
-    F: for<'a> Fn(CallContext, &'a [Val], &'a mut [Val]) -> Answer<'a> + Send + Sync + 'static,
-{
-    /// The function `name` of `interface`, which `live` answers.
-    pub(super) fn new(interface: &str, name: &str, ty: &ComponentFunc, live: F) -> Arc<Self> {
-        Arc::new(Taped { import: format!("{interface}#{name}"), ty: ty.clone(), codec: OnceLock::new(), live })
-    }
-
-    /// A guest calls it.
-    pub(super) fn call<'a>(
-        self: &Arc<Self>,
-        context: CallContext,
-        params: &'a [Val],
-        results: &'a mut [Val],
-    ) -> Answer<'a> {
-        let Some(tape) = context.tape.clone() else { return (self.live)(context, params, results) };
+impl<L: Answers> Answers for Taped<L> {
+    fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
+        let Some(tape) = context.tape.clone() else { return self.link.clone().answer(context, params, results) };
         // Now, and not when the call is first driven: imports are compared in the order in which they are called.
         let entered = self.enter(&tape, params);
-        let taped = self.clone();
         Box::new(async move {
-            let codec = taped.codec()?;
+            let codec = self.codec()?;
             match entered? {
                 Entered::Live(slot) => {
-                    Box::into_pin((taped.live)(context, params, &mut *results)).await?;
+                    Box::into_pin(self.link.clone().answer(context, params, &mut *results)).await?;
                     let json = String::from_utf8(codec.encode_results(results)?)?;
                     tape.fill_raw(slot, RawValue::from_string(json)?);
                 }
@@ -55,6 +40,13 @@ where
             }
             Ok(())
         })
+    }
+}
+
+impl<L: Answers> Taped<L> {
+    /// The function `name` of `interface`, which `link` answers.
+    pub(super) fn new(interface: &str, name: &str, ty: &ComponentFunc, link: Arc<L>) -> Arc<Self> {
+        Arc::new(Taped { import: format!("{interface}#{name}"), ty: ty.clone(), codec: OnceLock::new(), link })
     }
 
     fn codec(&self) -> wasmtime::Result<&FunctionCodec> {
@@ -67,6 +59,15 @@ where
     fn enter(&self, tape: &Tape, params: &[Val]) -> wasmtime::Result<Entered> {
         let arguments = String::from_utf8(self.codec()?.encode_params(params)?)?;
         tape.enter(&self.import, arguments)
+    }
+}
+
+/// Answers a function that the recording answers.
+struct Nobody;
+
+impl Answers for Nobody {
+    fn answer<'a>(self: Arc<Self>, _: CallContext, _: &'a [Val], _: &'a mut [Val]) -> Answer<'a> {
+        Box::new(async { bail!("a replay calls nobody") })
     }
 }
 
@@ -86,8 +87,7 @@ pub fn link_to_recording(
     let mut instance = linker.instance(interface).map_err(refused)?;
     for (name, item) in import.exports(engine) {
         let ComponentItem::ComponentFunc(ty) = item.ty else { continue };
-        define(&mut instance, interface, name, &ty, |_, _, _| Box::new(async { bail!("a replay calls nobody") }))
-            .map_err(refused)?;
+        define(&mut instance, interface, name, &ty, Arc::new(Nobody)).map_err(refused)?;
     }
     Ok(())
 }

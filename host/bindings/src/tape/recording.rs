@@ -120,7 +120,7 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn new(import: &str, arguments: &str) -> Self {
-        let shown = &arguments[..arguments.floor_char_boundary(MAX_SHOWN_BYTES)];
+        let shown = arguments.get(..arguments.floor_char_boundary(MAX_SHOWN_BYTES)).unwrap_or_default();
         let digest = (shown.len() < arguments.len()).then(|| hex::encode(Sha256::digest(arguments.as_bytes())));
         Entry { import: import.to_owned(), arguments: shown.to_owned(), digest, result: None }
     }
