@@ -74,6 +74,7 @@ mod scenarios {
     mod quota;
     mod readiness;
     mod reconcile;
+    mod recordings;
     mod redis_triggers;
     mod refunds;
     mod remote;

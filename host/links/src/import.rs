@@ -2,6 +2,7 @@
 //! and each function is defined in the importer's linker.
 
 use super::check::{LinkTypeError, check_function, plain_values};
+use super::taped::Taped;
 use super::unavailable::Unavailable;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
@@ -110,7 +111,8 @@ impl Import<'_> {
                 without_unavailable.push(format!("{}#{}", self.interface, function.name));
             }
             let link = Arc::new(link(&function)?);
-            define(&mut instance, &function.name, &function.ty, link).map_err(|error| self.refused(&error))?;
+            define(&mut instance, self.interface, &function.name, &function.ty, link)
+                .map_err(|error| self.refused(&error))?;
         }
         Ok(without_unavailable)
     }
@@ -194,10 +196,12 @@ pub(super) trait Answers: Send + Sync + 'static {
 /// needs a task of its own.
 pub(super) fn define(
     instance: &mut LinkerInstance<'_, Ctx>,
+    interface: &str,
     name: &str,
     ty: &ComponentFunc,
     link: Arc<impl Answers>,
 ) -> wasmtime::Result<()> {
+    let link = Taped::new(interface, name, ty, link);
     if ty.async_() {
         instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
             let context = accessor.with(|mut store| store.data_mut().call.clone());

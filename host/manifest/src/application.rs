@@ -158,6 +158,8 @@ pub struct Component {
     pub ignored_for_readiness: bool,
     /// Whether traces have the arguments and results of calls into it.
     pub traces_arguments: bool,
+    /// Whether calls into it are recorded, for `souk replay`.
+    pub is_recorded: bool,
     /// How it is built.
     pub build: Option<Build>,
     /// The folder of its migrations; it exists.

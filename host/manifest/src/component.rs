@@ -42,6 +42,7 @@ impl Component {
             nest: Nest::default(),
             ignored_for_readiness: false,
             traces_arguments: false,
+            is_recorded: false,
             build: None,
             migrations: None,
             retired: Vec::new(),
@@ -209,6 +210,7 @@ fn read_tool(
         }
     }
     component.traces_arguments = souk.boolean("trace_arguments").is_some_and(|yes| yes.value);
+    component.is_recorded = souk.boolean("record").is_some_and(|yes| yes.value);
     if let Some(limits) = souk.table("limits") {
         read_limits(&limits, ComponentLimits::TABLE, |key, value| component.limits.set(key, value));
     }

@@ -100,7 +100,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
         });
-        define(&mut instance, name, &ty, link).map_err(|error| refused(&error))?;
+        define(&mut instance, interface, name, &ty, link).map_err(|error| refused(&error))?;
     }
     if let Some(pattern) = patterns.iter().find(|pattern| !known.contains(&pattern.function)) {
         let fix = format!("it imports {}; name one of these", known.join(", "));

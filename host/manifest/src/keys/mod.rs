@@ -259,6 +259,14 @@ pub const MANIFEST: &[Key] = &[
     ),
     key(
         COMPONENT,
+        "record",
+        "a boolean",
+        "`false`",
+        "record = true",
+        "Calls into it are recorded for a day, so that `souk replay` can run them again; see docs/observe.md.",
+    ),
+    key(
+        COMPONENT,
         "remote",
         "a list of dependencies",
         "this host where it can",

@@ -209,7 +209,7 @@ impl Up {
         let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let readiness = Readiness::start(&app, &state, shutdown.clone());
         let metrics = Arc::new(Metrics::start(&app, &readiness, log.losses()));
-        let export = export.map(|config| Export::start(config, app.boundaries().tracer(), &metrics)).transpose()?;
+        let export = export.map(|config| Export::start(config, app.boundaries(), &metrics)).transpose()?;
         let admin = Arc::new(Admin {
             app: app.clone(),
             metrics,
