@@ -22,6 +22,7 @@ mod scenarios {
     mod defects;
     mod deploy;
     mod deploy_crashes;
+    mod deploy_hosts;
     mod deploy_types;
     mod disk;
     mod doctor;
@@ -74,6 +75,7 @@ mod scenarios {
     mod reconcile;
     mod redis_triggers;
     mod refunds;
+    mod reload;
     mod remote;
     mod remote_routes;
     mod remote_start;
