@@ -23,6 +23,7 @@ mod scenarios {
     mod deploy;
     mod deploy_crashes;
     mod deploy_hosts;
+    mod deploy_load;
     mod deploy_types;
     mod disk;
     mod doctor;
@@ -96,6 +97,7 @@ mod scenarios {
     mod tls;
     mod tokens;
     mod traces;
+    mod type_changes;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What each part runs.
 pub(crate) const PARTS: [(&str, &str); 3] =
@@ -106,6 +106,7 @@ pub(crate) struct Load {
     /// gateway to connect to.
     pub again: AtomicUsize,
     failures: Mutex<Vec<String>>,
+    took: Mutex<Vec<(Instant, Duration)>>,
     orders: Mutex<BTreeMap<String, String>>,
 }
 
@@ -123,6 +124,7 @@ impl Load {
             ordered: AtomicUsize::new(0),
             again: AtomicUsize::new(0),
             failures: Mutex::default(),
+            took: Mutex::default(),
             orders: Mutex::default(),
         })
     }
@@ -164,6 +166,11 @@ impl Load {
         self.failures.lock().unwrap().clone()
     }
 
+    /// When each read began that was answered, and how long it took.
+    pub(crate) fn took(&self) -> Vec<(Instant, Duration)> {
+        self.took.lock().unwrap().clone()
+    }
+
     /// What the customers log in with.
     pub(crate) fn token(&self) -> String {
         self.token.clone()
@@ -199,12 +206,13 @@ impl Load {
             _ => format!("/api/products/{}", 1 + number % 40),
         };
         let bearer = format!("Bearer {}", self.token);
-        let mut said = Vec::new();
+        let (mut said, begun) = (Vec::new(), Instant::now());
         for attempt in 0..4 {
             let gateway = &self.gateways[(number + attempt) % self.gateways.len()];
             match gateway.try_send(Method::GET, &path, &[("authorization", &bearer)], None).await {
                 Ok(answer) if answer.status == 200 => {
                     self.read.fetch_add(1, Ordering::SeqCst);
+                    self.took.lock().unwrap().push((begun, begun.elapsed()));
                     return;
                 }
                 Ok(answer) => {
