@@ -1,23 +1,16 @@
-//! One running `souk up`: where it serves, what it says, what it uses, and its end.
-//!
-//! Its output is read by threads of its own, so that a host that prints much never blocks. The process is killed when
-//! the value is dropped; nothing else ever is.
+//! One running `souk up`, or those that run one application together: where it serves, what it says, what it uses, and its
+//! end. The process is `souk-test`'s.
 
 use super::{Client, WAIT_TIMEOUT, eventually};
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use souk_test::Process;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What a host has printed, and when.
-type Lines = Arc<Mutex<Vec<(Instant, String)>>>;
-
 /// A host that serves.
 pub(crate) struct Host {
-    child: Child,
-    lines: Lines,
+    process: Process,
     address: String,
     tls: bool,
     /// Its state must outlive it, whether or not the scenario still holds the application.
@@ -29,21 +22,18 @@ pub(crate) struct Host {
 impl Host {
     /// Runs `command` and waits until the host says where it serves.
     pub(super) async fn start(mut command: Command, folder: Arc<TempDir>) -> Host {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("souk starts");
-        let lines = Arc::default();
-        let outputs = [collect(child.stdout.take().unwrap(), &lines), collect(child.stderr.take().unwrap(), &lines)];
-        let mut host = Host { child, lines, address: String::new(), tls: false, folder, others: Vec::new() };
+        let process = Process::spawn(&mut command).expect("souk starts");
+        let mut host = Host { process, address: String::new(), tls: false, folder, others: Vec::new() };
         let start = Instant::now();
         loop {
-            assert!(start.elapsed() < WAIT_TIMEOUT, "souk does not say where it serves:\n{}", host.log().join("\n"));
-            let ended = host.child.try_wait().unwrap();
+            assert!(start.elapsed() < WAIT_TIMEOUT, "souk does not say where it serves");
+            let ended = host.process.ended();
             if let Some((tls, address)) = host.log().iter().find_map(|line| announced(line)) {
                 host.tls = tls;
                 host.address = address;
                 break;
             }
             if let Some(status) = ended {
-                outputs.into_iter().for_each(|output| output.join().unwrap());
                 panic!("souk ended with {status}:\n{}", host.log().join("\n"));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -75,7 +65,7 @@ impl Host {
 
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// The first host of an application that these run the rest of: they live and end with it.
@@ -88,14 +78,14 @@ impl Host {
     /// Everything it has printed; of several hosts, what all of them have, in the order in which they did.
     pub(crate) fn log(&self) -> Vec<String> {
         let hosts = std::iter::once(self).chain(&self.others);
-        let mut lines: Vec<_> = hosts.flat_map(|host| host.lines.lock().unwrap().clone()).collect();
+        let mut lines: Vec<_> = hosts.flat_map(|host| host.process.lines()).collect();
         lines.sort_by_key(|(when, _)| *when);
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
     /// What each host has printed; the first is this one.
     pub(crate) fn logs(&self) -> Vec<Vec<String>> {
-        let own = self.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect();
+        let own = self.process.lines().into_iter().map(|(_, line)| line).collect();
         std::iter::once(own).chain(self.others.iter().flat_map(Host::logs)).collect()
     }
 
@@ -158,18 +148,17 @@ impl Host {
 
     /// Sends the signal `SIG<name>`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success(), "SIG{name} was not delivered");
+        self.process.signal(name);
     }
 
     /// Waits for the end of the process.
     pub(crate) async fn wait(mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.process.ended() {
                 return status;
             }
-            assert!(start.elapsed() < WAIT_TIMEOUT, "the host did not end:\n{}", self.log().join("\n"));
+            assert!(start.elapsed() < WAIT_TIMEOUT, "the host did not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -186,32 +175,10 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        // Fails when it has ended already, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log: Vec<_> = self.lines.lock().map(|l| l.clone()).unwrap_or_default();
-            eprintln!("--- the host's log ---");
-            log.iter().for_each(|(_, line)| eprintln!("{line}"));
-        }
-    }
-}
-
 /// The address in the line that ends the start: `Serving http://127.0.0.1:PORT (...)`.
 fn announced(line: &str) -> Option<(bool, String)> {
     let (_, url) = line.split_once("Serving http")?;
     let tls = url.starts_with('s');
     let (_, rest) = url.split_once("://")?;
     Some((tls, rest.chars().take_while(|c| c.is_ascii_digit() || ['.', ':'].contains(c)).collect()))
-}
-
-fn collect(output: impl Read + Send + 'static, lines: &Lines) -> JoinHandle<()> {
-    let lines = Arc::clone(lines);
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            lines.lock().unwrap().push((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
-        }
-    })
 }

@@ -58,7 +58,8 @@ impl Town {
 
     /// Starts one host: at the address that it had before, if it had one.
     pub(crate) async fn up(&mut self, part: usize, copy: usize) {
-        let listen = self.addresses.get(&(part, copy)).cloned().unwrap_or_else(|| "127.0.0.1:0".to_owned());
+        let listen = self.addresses.get(&(part, copy)).cloned();
+        let listen = listen.unwrap_or_else(|| format!("127.0.0.1:{}", souk_test::ports::free()));
         let state = format!("state-{}-{copy}", PARTS[part].0);
         let host = self.app.start_at(&listen, &state, &["--only", PARTS[part].1]).await;
         self.addresses.insert((part, copy), host.address().to_owned());

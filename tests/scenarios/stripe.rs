@@ -233,8 +233,8 @@ async fn an_order_whose_host_was_killed_while_stripe_was_asked_is_completed_by_i
 
 #[tokio::test]
 async fn orders_made_while_stripe_was_out_of_reach_are_completed_later() {
-    // A port that nothing listens on: it was free a moment ago.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that nothing listens on.
+    let closed = format!("127.0.0.1:{}", souk_test::ports::free());
     let shop = Shop::of(store_with_key().variable("stripe_api_url", format!("http://{closed}"))).await;
     let token = shop.customer().await;
     let by_key = stored(&shop.order_with_key(&token, "a", LINES).await);

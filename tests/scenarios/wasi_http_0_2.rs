@@ -88,6 +88,26 @@ async fn a_request_arrives_with_all_that_it_has() {
     assert!(raw::read_response(&mut stream).await.ends_with("\r\n\r\n6"));
 }
 
+/// Nobody knows how much a client still sends of a body that its component did not want, so no request follows on that
+/// connection. But the client can send all of it, and reads its answer.
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_says_that_the_connection_closes() {
+    let host = start().await;
+    let mut stream = raw::connect(host.address()).await;
+    let (first, rest) = ("f".repeat(300_000), "r".repeat(400_000));
+    let head = "POST /incoming/dropped-stream HTTP/1.1\r\nhost: a\r\ncontent-length: 700000\r\n\r\n";
+    raw::send(&mut stream, &format!("{head}{first}")).await;
+    let (mut reading, mut writing) = stream.into_split();
+    let mut answer = vec![0; 4096];
+    let count = reading.read(&mut answer).await.unwrap();
+    let text = String::from_utf8_lossy(&answer[..count]).to_lowercase();
+    assert!(text.starts_with("http/1.1 200") && text.contains("\r\nconnection: close\r\n"), "{text}");
+    writing.write_all(rest.as_bytes()).await.unwrap();
+    let mut after = Vec::new();
+    reading.read_to_end(&mut after).await.unwrap();
+    assert!(text.ends_with("ok") || after.ends_with(b"ok"), "{text}");
+}
+
 #[tokio::test]
 async fn a_response_leaves_as_it_was_set_or_not_at_all() {
     let host = start().await;
@@ -146,7 +166,7 @@ async fn requests_are_sent_and_answered_as_the_interface_says() {
 async fn the_time_limits_of_a_request_are_kept() {
     let (host, server) = (start().await, Server::start().await);
     check(&host, &["sending/first-byte-timeout", "sending/between-bytes-timeout"], &server.address).await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let closed = format!("127.0.0.1:{}", souk_test::ports::free());
     check(&host, &["sending/refused"], &closed).await;
     let (full, _held) = full().await;
     check(&host, &["sending/connect-timeout"], &full).await;

@@ -2,6 +2,7 @@
 //! and each function is defined in the importer's linker.
 
 use super::check::{LinkTypeError, check_function, plain_values};
+use super::unavailable::Unavailable;
 use souk_bindings::Ctx;
 use souk_bindings::call::CallContext;
 use souk_runtime::{Exported, Pool};
@@ -86,9 +87,34 @@ pub(super) struct Imported {
     pub name: String,
     /// Its type as the importer has it; the exporter's may differ in being `async`.
     pub ty: ComponentFunc,
+    /// What it returns where its callee could not answer.
+    pub unavailable: Option<Unavailable>,
 }
 
 impl Import<'_> {
+    /// Defines each function of the import in `linker`: `link` makes what answers it. Returns the functions, as
+    /// `interface#name`, whose contract has no error that could carry a dead callee.
+    ///
+    /// # Errors
+    /// When the exporter lacks a function, or a type differs or cannot cross a link; and those of `link`.
+    pub(super) fn define<L: Answers>(
+        &self,
+        linker: &mut Linker<Ctx>,
+        mut link: impl FnMut(&Imported) -> Result<L, LinkError>,
+    ) -> Result<Vec<String>, LinkError> {
+        let functions = self.functions()?;
+        let mut without_unavailable = Vec::new();
+        let mut instance = linker.instance(self.interface).map_err(|error| self.refused(&error))?;
+        for function in functions {
+            if function.unavailable.is_none() {
+                without_unavailable.push(format!("{}#{}", self.interface, function.name));
+            }
+            let link = Arc::new(link(&function)?);
+            define(&mut instance, &function.name, &function.ty, link).map_err(|error| self.refused(&error))?;
+        }
+        Ok(without_unavailable)
+    }
+
     /// The functions of the import, each compared with the export's where that is here.
     ///
     /// # Errors
@@ -137,21 +163,17 @@ impl Import<'_> {
                 }
                 None => plain_values(interface, name, &ty)?,
             }
-            functions.push(Imported { name: name.to_string(), ty });
+            let unavailable = Unavailable::of(&ty);
+            functions.push(Imported { name: name.to_string(), ty, unavailable });
         }
         Ok(functions)
     }
 
-    fn missing(&self, item: String, fix: &str) -> LinkError {
+    pub(super) fn missing(&self, item: String, fix: &str) -> LinkError {
         LinkError::Missing { exporter: self.target.component().clone(), item, fix: fix.to_string() }
     }
 
-    /// The place in `linker` where the functions are defined.
-    pub(super) fn instance<'l>(&self, linker: &'l mut Linker<Ctx>) -> Result<LinkerInstance<'l, Ctx>, LinkError> {
-        linker.instance(self.interface).map_err(|error| self.refused(&error))
-    }
-
-    pub(super) fn refused(&self, error: &wasmtime::Error) -> LinkError {
+    fn refused(&self, error: &wasmtime::Error) -> LinkError {
         LinkError::Linker { interface: self.interface.into(), message: format!("{error:#}") }
     }
 }
@@ -159,31 +181,34 @@ impl Import<'_> {
 /// The answer of a host function, which writes it into the caller's results.
 pub(super) type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<()>> + Send + 'a>;
 
-/// Defines a function that answers by `call`, which is given the context of the caller's call.
+/// What answers one function of an import.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// Answers one call, which comes in the `context` of the caller's.
+    fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a>;
+}
+
+/// Defines a function that `link` answers.
 ///
-/// A `func` waits for it on the caller's own stack, where `call` may run another store's event loop. An `async func` is
-/// polled within the caller's event loop, where wasmtime 48 panics at a second one: what `call` does there with another
-/// store needs a task of its own.
-pub(super) fn define<F>(
+/// A `func` waits for the answer on the caller's own stack, where another store's event loop may run. An `async func` is
+/// polled within the caller's event loop, where wasmtime 48 panics at a second one: what is done there with another store
+/// needs a task of its own.
+pub(super) fn define(
     instance: &mut LinkerInstance<'_, Ctx>,
     name: &str,
     ty: &ComponentFunc,
-    call: F,
-) -> wasmtime::Result<()>
-where
-    F: for<'a> Fn(CallContext, &'a [Val], &'a mut [Val]) -> Answer<'a> + Send + Sync + 'static,
-{
+    link: Arc<impl Answers>,
+) -> wasmtime::Result<()> {
     if ty.async_() {
         instance.func_new_concurrent(name, move |accessor, _ty, params, results| {
             let context = accessor.with(|mut store| store.data_mut().call.clone());
-            Box::into_pin(call(context, params, results))
+            Box::into_pin(link.clone().answer(context, params, results))
         })
     } else {
         instance.func_new_async(name, move |store: StoreContextMut<'_, Ctx>, _ty, params, results| {
             let ctx = store.data();
             // The callee may compute in this very task: the caller waits, and is not busy.
             ctx.slice.release();
-            call(ctx.call.clone(), params, results)
+            link.clone().answer(ctx.call.clone(), params, results)
         })
     }
 }

@@ -6,10 +6,10 @@
 //!
 //! **The importer's type decides where the callee runs**, whatever the exporter's is. For a `func` it runs in the caller's
 //! task, which costs a microsecond or two and copies no parameter. For an `async func`, which is polled within the
-//! caller's event loop, it needs a task of its own (see [`define`]).
+//! caller's event loop, it needs a task of its own (see [`define`](super::import::define)).
 
 use super::check::LinkTypeError;
-use super::import::{Import, LinkError, define};
+use super::import::{Answer, Answers, Import, LinkError};
 use super::unavailable::{Unavailable, write_outcome};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
@@ -18,8 +18,8 @@ use souk_runtime::{CallError, CallerType, Failure, Pool};
 use std::sync::Arc;
 use wasmtime::component::{Linker, Val};
 
-/// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions, as `interface#name`, whose contract has no
-/// error that could carry a dead callee.
+/// Connects `import` of the component `caller` to `target`, which answers it. Returns the functions, as `interface#name`,
+/// whose contract has no error that could carry a dead callee.
 ///
 /// # Errors
 /// When the exporter lacks a function, or a type differs or cannot cross a link.
@@ -30,42 +30,21 @@ pub fn link(
     target: &Arc<Pool>,
     boundaries: &Boundaries,
 ) -> Result<Vec<String>, LinkError> {
-    let functions = import.functions()?;
-    let mut functions_without_unavailable = Vec::new();
-    let mut instance = import.instance(linker)?;
-    for function in functions {
-        let unavailable = Unavailable::of(&function.ty);
-        if unavailable.is_none() {
-            functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
-        }
-        // It is there: its type has just been compared.
-        let Some(position) = target.position(import.export, &function.name) else { continue };
-        let own_task = function.ty.async_();
+    import.define(linker, |function| {
+        let name = format!("{}#{}", import.export, function.name);
+        let position = target.position(import.export, &function.name);
+        let position = position.ok_or_else(|| import.missing(name.clone(), "deploy it again"))?;
         let caller_type = CallerType::of(&function.name, &function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
-        let name = format!("{}#{}", import.export, function.name);
-        let boundary = boundaries.links(caller, target.component(), &name);
-        let link = Arc::new(Link {
+        Ok(Link {
             target: target.clone(),
             caller: Arc::new(caller_type),
             position,
-            unavailable,
-            own_task,
-            boundary,
-        });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
-            let link = link.clone();
-            Box::new(async move {
-                let (crossing, mut context) = (link.boundary.open(&context.span), context);
-                crossing.enter(&mut context);
-                let outcome = link.call(&context, params, results).await;
-                crossing.close_with(&outcome, |error| error.failure.key());
-                write_outcome(outcome, link.unavailable.as_ref(), results, &context)
-            })
+            unavailable: function.unavailable.clone(),
+            own_task: function.ty.async_(),
+            boundary: boundaries.links(caller, target.component(), &name),
         })
-        .map_err(|error| import.refused(&error))?;
-    }
-    Ok(functions_without_unavailable)
+    })
 }
 
 /// One function of one link.
@@ -79,6 +58,18 @@ struct Link {
     own_task: bool,
     /// What a call crosses on its way.
     boundary: Boundary,
+}
+
+impl Answers for Link {
+    fn answer<'a>(self: Arc<Self>, mut context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
+        Box::new(async move {
+            let crossing = self.boundary.open(&context.span);
+            crossing.enter(&mut context);
+            let outcome = self.call(&context, params, results).await;
+            crossing.close_with(&outcome, |error| error.failure.key());
+            write_outcome(outcome, self.unavailable.as_ref(), results, &context)
+        })
+    }
 }
 
 impl Link {

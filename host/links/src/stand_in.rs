@@ -4,7 +4,7 @@
 //! The types are the contract's: an answer that does not fit fails the call, and is `unavailable` to the caller.
 
 use crate::check::LinkTypeError;
-use crate::import::{Import, LinkError, define};
+use crate::import::{self, Answers, Import, LinkError};
 use crate::unavailable::{Unavailable, write_results};
 use futures::future::BoxFuture;
 use souk_bindings::Ctx;
@@ -23,28 +23,18 @@ pub type Answer = Arc<dyn Fn(String, Vec<u8>) -> BoxFuture<'static, Result<Vec<u
 /// # Errors
 /// When a function is not the component's, or cannot be written as JSON.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, most: Duration, answer: &Answer) -> Result<(), LinkError> {
-    let functions = import.functions()?;
-    let mut instance = import.instance(linker)?;
-    for function in functions {
+    import.define(linker, |function| {
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
-        let link = Arc::new(Link {
+        Ok(Link {
             component: import.target.component().clone(),
             name: format!("{}#{}", import.export, function.name),
             codec,
-            unavailable: Unavailable::of(&function.ty),
+            unavailable: function.unavailable.clone(),
             most,
             answer: answer.clone(),
-        });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
-            let link = link.clone();
-            Box::new(async move {
-                let outcome = link.call(&context, params).await;
-                write_results(outcome, link.unavailable.as_ref(), results, &context)
-            })
         })
-        .map_err(|error| import.refused(&error))?;
-    }
+    })?;
     Ok(())
 }
 
@@ -56,6 +46,20 @@ struct Link {
     unavailable: Option<Unavailable>,
     most: Duration,
     answer: Answer,
+}
+
+impl Answers for Link {
+    fn answer<'a>(
+        self: Arc<Self>,
+        context: CallContext,
+        params: &'a [Val],
+        results: &'a mut [Val],
+    ) -> import::Answer<'a> {
+        Box::new(async move {
+            let outcome = self.call(&context, params).await;
+            write_results(outcome, self.unavailable.as_ref(), results, &context)
+        })
+    }
 }
 
 impl Link {

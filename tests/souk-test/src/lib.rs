@@ -52,6 +52,8 @@ pub mod mosquitto;
 #[cfg(feature = "servers")]
 pub mod nats;
 #[cfg(feature = "servers")]
+pub mod ports;
+#[cfg(feature = "servers")]
 pub mod postgres;
 #[cfg(feature = "servers")]
 pub mod random;
@@ -60,5 +62,5 @@ pub mod redis;
 #[cfg(feature = "servers")]
 pub mod registry;
 
-pub use app::{App, Builder, Received, Response, StandIn};
+pub use app::{App, Builder, Process, Received, Response, StandIn};
 pub use serde_json::{Value, json};

@@ -1,10 +1,9 @@
 //! MariaDB servers of the tests' own, which speak MySQL's protocol: on a free loopback port, with their data in a temp
 //! folder, gone with the test.
 
-use crate::debian;
 use crate::keeper::Keeper;
+use crate::{debian, ports};
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -49,7 +48,7 @@ impl MariaDb {
              GRANT OPTION;\n"
         );
         fs::write(folder.path().join("user.sql"), statements).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let mut server = MariaDb { folder, port, keeper: None, databases: AtomicU32::new(0) };
         server.run(&[("--init-file", "user.sql")]);
         server

@@ -3,11 +3,11 @@
 //! No package registry has MongoDB's own server. FerretDB's is a library in Go, which a program of 25 lines beside this
 //! crate serves; it is built once and kept in the user's cache.
 
-use crate::debian;
 use crate::keeper::Keeper;
+use crate::{debian, ports};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ impl MongoDb {
     /// A server for one test, which may kill it.
     pub fn start() -> MongoDb {
         let folder = tempfile::Builder::new().prefix("souk-mongodb-").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let mut server = MongoDb { folder, port, keeper: None, databases: AtomicU32::new(0) };
         server.resume();
         server

@@ -1,10 +1,10 @@
 //! MQTT brokers of the tests' own: on a free loopback port, gone with the test; and a client that hears what is published.
 
-use crate::debian;
 use crate::keeper::Keeper;
+use crate::{debian, ports};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ impl Mosquitto {
 
     fn start_with(settings: &str) -> Mosquitto {
         let folder = tempfile::Builder::new().prefix("souk-mqtt-").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let mut passwords = Command::new(debian::found_or_installed(&["mosquitto_passwd"], "mosquitto"));
         passwords.args(["-b", "-c", "passwords", USER, PASSWORD]).current_dir(folder.path());
         debian::run(passwords);

@@ -1,10 +1,10 @@
 //! NATS servers with JetStream of the tests' own, one or a cluster of three: on free loopback ports, with their data in a
 //! temp folder, gone with the test.
 
-use crate::{archive, debian};
+use crate::{archive, debian, ports};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -63,10 +63,7 @@ impl Nats {
     /// Writes the configuration of servers that do not run yet; their store directories are empty.
     fn prepare(count: usize, configuration: &str) -> Nats {
         let folder = tempfile::Builder::new().prefix("souk-nats-").tempdir().unwrap();
-        // All at one time, so that no two are the same.
-        let listeners: Vec<_> = (0..3 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        drop(listeners);
+        let ports: Vec<u16> = (0..3 * count).map(|_| ports::free()).collect();
         let (clients, rest) = ports.split_at(count);
         let (monitors, routes) = rest.split_at(count);
         let peers: Vec<_> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();

@@ -2,10 +2,9 @@
 //!
 //! PostgreSQL refuses to run as root; where the tests do, it runs as `nobody`.
 
-use crate::debian;
+use crate::{debian, ports};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -71,7 +70,7 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let mut server = Postgres { folder, port, keeper: None, databases: AtomicU32::new(0), setting };
         server.resume();
         server

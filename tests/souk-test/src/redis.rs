@@ -1,9 +1,9 @@
 //! Redis servers of the tests' own: on a free loopback port, with their data in a temp folder, gone with the test.
 
-use crate::debian;
+use crate::{debian, ports};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -41,7 +41,7 @@ impl Redis {
     /// A server for one test, which may kill it, with more settings: `["--requirepass", "p"]`.
     pub fn start(settings: &[&str]) -> Redis {
         let folder = tempfile::Builder::new().prefix("souk-redis-").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut redis = Redis { folder, port, settings, keeper: None, databases: AtomicU32::new(0) };
         redis.resume();

@@ -1,9 +1,9 @@
 //! Registries of OCI packages of the tests' own: Debian's `docker-registry`, on a free loopback port, gone with the test.
 
-use crate::debian;
 use crate::keeper::Keeper;
+use crate::{debian, ports};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -36,7 +36,7 @@ impl Registry {
 
     fn start_with(settings: &str) -> Registry {
         let folder = tempfile::Builder::new().prefix("souk-registry-").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         fs::write(folder.path().join("htpasswd"), HTPASSWD).unwrap();
         let config = format!(
             "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: data }} }}\nhttp: {{ addr: \"127.0.0.1:{port}\" }}\n\

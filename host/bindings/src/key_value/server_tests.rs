@@ -291,7 +291,7 @@ async fn a_redis_server_whose_certificate_nobody_vouches_for_is_refused() {
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&certificate, cert.pem()).unwrap();
     std::fs::write(&key, signing_key.serialize_pem()).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = souk_test::ports::free();
     let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
     let _server = Redis::start(&[
         "--tls-port",

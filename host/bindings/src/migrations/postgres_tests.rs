@@ -313,7 +313,7 @@ async fn a_server_that_refuses_is_told_at_once_with_what_would_fix_it() {
 async fn a_server_that_cannot_be_reached_is_one_error_after_a_bounded_wait() {
     let mut f = Fixture::new(&[("0001_a.sql", "CREATE TABLE a (n integer)")]);
     // One that nobody listens on, and one that takes connections and says nothing.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = souk_test::ports::free();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [port, silent.local_addr().unwrap().port()] {
         f.url = Postgres::shared().url_at(port, "shop");

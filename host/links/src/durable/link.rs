@@ -5,7 +5,7 @@ use super::log_throttle::LogThrottle;
 use super::queue::{Key, NewMessage, Published, Queue};
 use super::{MAX_ARGUMENTS_BYTES, contract};
 use crate::check::{LinkTypeError, Mismatch};
-use crate::import::{Import, LinkError, define};
+use crate::import::{Answer, Answers, Import, LinkError};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
 use souk_bindings::call::CallContext;
@@ -29,24 +29,22 @@ pub fn link(
     boundaries: &Boundaries,
     delay: &Delay,
 ) -> Result<(), LinkError> {
-    let functions = import.functions()?;
     if let Delay::Chosen(parameter) = delay
-        && !functions.iter().any(|function| function.ty.params().any(|(name, _)| name == parameter))
+        && !import.functions()?.iter().any(|function| function.ty.params().any(|(name, _)| name == parameter))
     {
         let message = format!("no function has the parameter `{parameter}`, which is to say when a call is made");
         let fix = "let `deliver_at` name a parameter of type `u64`, or write `after = \"30m\"`";
         return Err(LinkTypeError::new(import.interface, "*", Mismatch::new(message, fix)).into());
     }
     let log_throttle = Arc::new(LogThrottle::default());
-    let mut instance = import.instance(linker)?;
-    for function in functions {
+    import.define(linker, |function| {
         contract::check(import.interface, &function.name, &function.ty)?;
         let delay = FunctionDelay::of(delay, import.interface, &function.name, &function.ty)?;
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?;
         let target = import.target.component();
         let stored = boundaries.stored(caller, target, &format!("{}#{}", import.export, function.name));
-        let link = Arc::new(Link {
+        Ok(Link {
             stored,
             key: Key {
                 target: target.clone(),
@@ -59,17 +57,8 @@ pub fn link(
             delay,
             queue: queue.clone(),
             log_throttle: log_throttle.clone(),
-        });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
-            let link = link.clone();
-            Box::new(async move {
-                let answer = link.call(&context, params).await;
-                results.iter_mut().for_each(|slot| slot.clone_from(&answer));
-                Ok(())
-            })
         })
-        .map_err(|error| import.refused(&error))?;
-    }
+    })?;
     Ok(())
 }
 
@@ -85,6 +74,16 @@ struct Link {
     log_throttle: Arc<LogThrottle>,
     /// What a message crosses on its way to the queue.
     stored: Boundary,
+}
+
+impl Answers for Link {
+    fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
+        Box::new(async move {
+            let answer = self.call(&context, params).await;
+            results.iter_mut().for_each(|slot| slot.clone_from(&answer));
+            Ok(())
+        })
+    }
 }
 
 impl Link {

@@ -15,7 +15,7 @@ use super::{MAX_PACKET_BYTES, NestError};
 use crate::LinkError;
 use crate::check::{LinkTypeError, Mismatch};
 use crate::durable::{is_delivery, reject};
-use crate::import::define;
+use crate::import::{Answer, Answers, define};
 use crate::unavailable::Unavailable;
 use async_nats::StatusCode;
 use bytes::Bytes;
@@ -100,11 +100,7 @@ pub fn link(linker: &mut Linker<Ctx>, caller: &Caller<'_>, interface: &str) -> R
             slots: caller.slots.clone(),
             nats: caller.nats.clone(),
         });
-        define(&mut instance, name, &ty, move |context, params, results| {
-            let link = link.clone();
-            Box::new(async move { link.call(context, params, results).await })
-        })
-        .map_err(|error| refused(&error))?;
+        define(&mut instance, name, &ty, link).map_err(|error| refused(&error))?;
     }
     if let Some(pattern) = patterns.iter().find(|pattern| !known.contains(&pattern.function)) {
         let fix = format!("it imports {}; name one of these", known.join(", "));
@@ -140,6 +136,12 @@ impl Silence {
 
     fn lasting(what: &'static str, detail: impl std::fmt::Display) -> Self {
         Silence { lasting: true, ..Silence::new(what, detail) }
+    }
+}
+
+impl Answers for Link {
+    fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
+        Box::new(async move { self.call(context, params, results).await })
     }
 }
 

@@ -4,7 +4,7 @@ use super::call::TOO_LARGE;
 use super::types::CalledFunction;
 use super::{Remote, Target};
 use crate::check::LinkTypeError;
-use crate::import::{Import, LinkError, define};
+use crate::import::{Answer, Answers, Import, LinkError};
 use crate::unavailable::{Unavailable, write_results};
 use souk_bindings::Ctx;
 use souk_bindings::boundary::{Boundaries, Boundary};
@@ -39,19 +39,12 @@ pub struct Linked<'a> {
 /// # Errors
 /// When a function cannot cross such a link, or the exporter runs here too and differs.
 pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) -> Result<Vec<String>, LinkError> {
-    let functions = import.functions()?;
-    let mut functions_without_unavailable = Vec::new();
-    let mut instance = import.instance(linker)?;
-    for function in functions {
-        let unavailable = Unavailable::of(&function.ty);
-        if unavailable.is_none() {
-            functions_without_unavailable.push(format!("{}#{}", import.interface, function.name));
-        }
+    import.define(linker, |function| {
         let codec = FunctionCodec::of(&function.ty)
             .map_err(|error| LinkTypeError::not_json(import.interface, &function.name, &error))?
             .within(linked.call_bytes.as_u64());
         let called = format!("{}#{}", import.export, function.name);
-        let link = Arc::new(Link {
+        Ok(Link {
             remote: linked.remote.clone(),
             caller: linked.caller.clone(),
             target: Target::function(
@@ -62,21 +55,10 @@ pub fn link(linker: &mut Linker<Ctx>, import: &Import<'_>, linked: &Linked<'_>) 
             ),
             call_deadline: linked.call_deadline,
             codec,
-            unavailable,
+            unavailable: function.unavailable.clone(),
             boundary: linked.boundaries.links(linked.caller, import.target.component(), &called),
-        });
-        define(&mut instance, &function.name, &function.ty, move |context, params, results| {
-            let link = link.clone();
-            Box::new(async move {
-                let crossing = link.boundary.open(&Span::default());
-                let outcome = link.call(&context, params).await;
-                crossing.close_with(&outcome, |error| error.failure.key());
-                write_results(outcome, link.unavailable.as_ref(), results, &context)
-            })
         })
-        .map_err(|error| import.refused(&error))?;
-    }
-    Ok(functions_without_unavailable)
+    })
 }
 
 /// One function of one link.
@@ -89,6 +71,17 @@ struct Link {
     unavailable: Option<Unavailable>,
     /// What a call crosses on its way.
     boundary: Boundary,
+}
+
+impl Answers for Link {
+    fn answer<'a>(self: Arc<Self>, context: CallContext, params: &'a [Val], results: &'a mut [Val]) -> Answer<'a> {
+        Box::new(async move {
+            let crossing = self.boundary.open(&Span::default());
+            let outcome = self.call(&context, params).await;
+            crossing.close_with(&outcome, |error| error.failure.key());
+            write_results(outcome, self.unavailable.as_ref(), results, &context)
+        })
+    }
 }
 
 impl Link {

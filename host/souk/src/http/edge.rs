@@ -10,15 +10,15 @@ use super::peer::{Peer, TrustedProxies};
 use super::request::{self, Caller, REQUEST_ID};
 use super::static_files::StaticFiles;
 use super::turns::{MAX_PEER_REQUESTS, Turn, Turns};
-use super::upload::{self, Reading, Refused, Upload};
+use super::upload::{self, Progress, Reading, Refused, Upload};
 use super::{cookies, error};
 use crate::app::{Answer, App, Handler};
 use crate::readiness::Readiness;
 use bytes::Bytes;
 use futures::future::{AbortHandle, Abortable};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use souk_bindings::boundary::{Boundary, Crossing, Refusals};
 use souk_bindings::call::CallContext;
@@ -27,7 +27,6 @@ use souk_links::remote::whole::Trailers;
 use souk_manifest::limits::EdgeLimits;
 use souk_runtime::{CallError, Failure, Plain, Pool};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// Answers while the host serves; the path is Spin's.
@@ -51,6 +50,8 @@ struct Answering<'a> {
     account: Option<Arc<Account>>,
     /// When its call ends, at the latest.
     call_until: Instant,
+    /// How far its body got, where not all of it was read ahead.
+    upload: Option<Arc<Progress>>,
     /// What it crosses.
     crossing: Crossing,
     /// Its place in a trace.
@@ -152,17 +153,25 @@ impl Edge {
         let to_head = request.method() == Method::HEAD;
         let logged = tracing::enabled!(target: "access", tracing::Level::INFO)
             .then(|| (request.method().clone(), request.uri().clone()));
-        let method = request.method().clone();
+        let (method, version) = (request.method().clone(), request.version());
         let end = under_way.end();
         let peer = self.trusted.client(&caller.peer, request.headers());
         let from_proxy = caller.peer.is_proxy();
         let span = self.app.boundaries().tracer().at_edge(|| Parent::of(request.headers()), from_proxy);
         let mut crossing = self.unrouted.open(&span);
         crossing.note("souk.request.id", || Attribute::text(id.to_str().unwrap_or("-")));
-        let mut answering =
-            Answering { under_way: &under_way, peer, end: &end, account: None, call_until: start, crossing, span };
+        let mut answering = Answering {
+            under_way: &under_way,
+            peer,
+            end: &end,
+            account: None,
+            call_until: start,
+            upload: None,
+            crossing,
+            span,
+        };
         let (mut response, component) = self.route(request, caller, &id, &mut answering).await;
-        let Answering { account, call_until, crossing, .. } = answering;
+        let Answering { account, call_until, upload, crossing, .. } = answering;
         let account = account.unwrap_or_else(|| self.budget.open_whatever(Owner::of(caller, &peer, false)));
         body::fit(&mut response, to_head);
         crossing.close_request(&method, Ok(response.status()));
@@ -180,6 +189,9 @@ impl Edge {
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
+        if version < Version::HTTP_2 && upload.is_some_and(|upload| !upload.has_ended()) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if caller.is_secure() {
             headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
         }
@@ -289,7 +301,7 @@ impl Edge {
         let context = CallContext { rest, span, ..CallContext::new(trace, handler.call_deadline()) };
         answering.call_until = context.deadline;
         answering.under_way.call_until(context.deadline);
-        let exceeded = upload.exceeded();
+        answering.upload = upload.progress();
         if let Handler::Local(pool) = handler {
             account.holds_instance(pool.component());
         }
@@ -319,7 +331,7 @@ impl Edge {
             }
         };
         let response = match answer {
-            _ if exceeded.is_some_and(|exceeded| exceeded.load(Ordering::Relaxed)) => too_large(limit),
+            _ if answering.upload.as_ref().is_some_and(|upload| upload.has_exceeded()) => too_large(limit),
             Ok(response) => response,
             // Nothing is out yet, and the log has the reason.
             Err(_) => error::response(StatusCode::INTERNAL_SERVER_ERROR, &format!("{component} failed")),

@@ -10,6 +10,10 @@
 //! What is held of a body is charged to its request's account. A client that lets the host wait for the rest keeps what it
 //! holds only while nobody else of its share needs it: then the body is refused (503), since calling the component with
 //! half of it would be the very thing to avoid. And it has no fixed time for all of it, but a least rate.
+//!
+//! A component may answer without reading the rest. What is left is then read and dropped for a moment, because a client
+//! that still writes when its connection closes may never see the answer; and an answer that leaves before the body's end
+//! closes an HTTP/1 connection, and says so, because nobody knows whether another request would be read from it.
 
 use super::activity::UnderWay;
 use super::budget::{Account, End, Full};
@@ -26,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
 
@@ -39,7 +44,7 @@ souk_manifest::fixed_limits! {
     pub(super) const UPLOAD_WINDOW_BYTES: u32 = 256 * 1024, bytes;
     /// The most of a request body that is copied when it arrives, so that it does not keep all that came with it.
     const MAX_COPIED_BYTES: usize = 4 * 1024, bytes;
-    /// How long to read on in a request body that is refused, so that its client gets to the answer.
+    /// How long to read on in a request body that is refused or not wanted, so that its client gets to the answer.
     const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 }
 
@@ -134,9 +139,9 @@ impl Upload {
         }
         let Reading { limit, account, .. } = reading;
         let mut rest = Bounded {
-            body,
+            body: Some(body),
             left: limit,
-            exceeded: Arc::default(),
+            progress: Arc::default(),
             account: account.clone(),
             end: reading.end.clone(),
             waiting: false,
@@ -150,9 +155,11 @@ impl Upload {
         let (mut upload, ended) = match read.unwrap_or(Err(Refused::NoMemory)) {
             Ok(read) => read,
             Err(refused) => {
-                if matches!(refused, Refused::TooLarge) {
-                    discard(rest.body, limit).await;
+                if let (Refused::TooLarge, Some(body)) = (&refused, rest.body.take()) {
+                    discard(body, limit).await;
                 }
+                // What is too slow, or has no room, is not waited for.
+                rest.body = None;
                 return Err(refused);
             }
         };
@@ -184,7 +191,7 @@ impl Upload {
             let frame = tokio::time::timeout(pace.left(), body.frame()).await.map_err(|_| Refused::TooSlow)?;
             let frame = match frame {
                 None => break true,
-                Some(Err(_)) if body.has_exceeded() => return Err(Refused::TooLarge),
+                Some(Err(_)) if body.progress.has_exceeded() => return Err(Refused::TooLarge),
                 Some(Err(_)) => return Err(Refused::Broken),
                 Some(Ok(frame)) => frame,
             };
@@ -218,9 +225,9 @@ impl Upload {
         (self.ready, self.trailers, self.held)
     }
 
-    /// Says, once the body has been handed over, whether it turned out to be larger than the limit.
-    pub(super) fn exceeded(&self) -> Option<Arc<AtomicBool>> {
-        self.rest.as_ref().map(|rest| rest.exceeded.clone())
+    /// How far the body gets once it has been handed over; `None` when all of it is here.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        self.rest.as_ref().map(|rest| rest.progress.clone())
     }
 }
 
@@ -251,11 +258,31 @@ impl Body for Upload {
     }
 }
 
-/// A body that ends with an error past `left` bytes, and says so in `exceeded`.
+/// How far a body got.
+#[derive(Default)]
+pub(super) struct Progress {
+    exceeded: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Progress {
+    /// Whether it turned out to be larger than its limit.
+    pub(super) fn has_exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of it was read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// A body that ends with an error past `left` bytes, and says so in `progress`.
 struct Bounded {
-    body: Incoming,
+    /// `None` once it is dropped.
+    body: Option<Incoming>,
     left: u64,
-    exceeded: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     account: Arc<Account>,
     /// How to end the request while its component waits for more.
     end: End,
@@ -265,18 +292,17 @@ struct Bounded {
     window: Option<Charge>,
 }
 
-impl Bounded {
-    fn has_exceeded(&self) -> bool {
-        self.exceeded.load(Ordering::Relaxed)
-    }
-}
-
 impl Body for Bounded {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(cx).map_err(Error::Hyper);
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let poll = Pin::new(&mut *body).poll_frame(cx).map_err(Error::Hyper);
+        let ended = body.is_end_stream() || matches!(&poll, Poll::Ready(None));
+        if ended {
+            self.progress.ended.store(true, Ordering::Relaxed);
+        }
         if self.window.is_some() && self.waiting != poll.is_pending() {
             self.waiting = poll.is_pending();
             if self.waiting {
@@ -293,7 +319,7 @@ impl Body for Bounded {
             match self.left.checked_sub(length) {
                 Some(left) => self.left = left,
                 None => {
-                    self.exceeded.store(true, Ordering::Relaxed);
+                    self.progress.exceeded.store(true, Ordering::Relaxed);
                     return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
                 }
             }
@@ -302,15 +328,30 @@ impl Body for Bounded {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
-/// Reads and drops a body that is refused, `most` bytes of it: a client that still writes when the connection closes
+impl Drop for Bounded {
+    /// Reads on for a moment in what nobody wants any more.
+    fn drop(&mut self) {
+        let (Some(body), false) = (self.body.take(), self.progress.has_ended()) else { return };
+        let (window, left) = (self.window.take(), self.left);
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                discard(body, left).await;
+                // As much may have arrived meanwhile.
+                drop(window);
+            });
+        }
+    }
+}
+
+/// Reads and drops a body that nobody wants, `most` bytes of it: a client that still writes when the connection closes
 /// may never see why.
 pub(super) async fn discard(mut body: Incoming, most: u64) {
     let mut left = Some(most);

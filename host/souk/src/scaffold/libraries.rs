@@ -63,7 +63,8 @@ impl Library {
                 "Cargo.toml", "src/bindings.rs", "src/lib.rs", "wit/package.wit",
                 "wit/variables.wit"),
             Library::Test => files!("tests/souk-test":
-                "Cargo.toml", "src/lib.rs", "src/app/mod.rs", "src/app/host.rs", "src/app/http.rs", "src/app/stand_in.rs"),
+                "Cargo.toml", "src/lib.rs", "src/app/mod.rs", "src/app/host.rs", "src/app/http.rs", "src/app/process.rs",
+                "src/app/stand_in.rs"),
         }
     }
 }

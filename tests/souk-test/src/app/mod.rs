@@ -2,9 +2,11 @@
 
 mod host;
 mod http;
+mod process;
 mod stand_in;
 
 pub use http::Response;
+pub use process::Process;
 pub use stand_in::{Received, StandIn};
 
 use host::Host;
