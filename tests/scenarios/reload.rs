@@ -50,7 +50,7 @@ async fn limits_are_applied_to_new_calls_and_those_that_a_start_makes_room_for_a
     assert_eq!(body(&client, "/").await, (200, "good-1".to_owned()));
     // What was applied is no change any more; what is left is named again.
     let said = reload(&app).await;
-    assert!(!said.contains("applied") && said.contains("left:    component `web`: limit `instances`"), "{said}");
+    assert!(!said.contains("applied: ") && said.contains("left:    component `web`: limit `instances`"), "{said}");
     let app = app.replace("call_deadline = \"100ms\"\ninstances = 3\n", "");
     assert!(reload(&app).await.contains("applied: component `web`: limit `call_deadline`"));
     assert_eq!(body(&client, "/?300").await, (200, "good-1".to_owned()));
