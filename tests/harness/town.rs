@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// What each part runs.
 pub(crate) const PARTS: [(&str, &str); 3] =
@@ -132,14 +133,26 @@ impl Load {
 
     /// Sends `rate` requests a second, whatever becomes of them, until [`end`](Self::end): one in ten is an order.
     pub(crate) async fn run(self: Arc<Self>, rate: u32) {
+        self.run_within(rate, Semaphore::MAX_PERMITS).await;
+    }
+
+    /// The same, but for requests beyond `most` that are under way at one time: these wait.
+    pub(crate) async fn run_within(self: Arc<Self>, rate: u32, most: usize) {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
+        let under_way = Arc::new(Semaphore::new(most));
         let mut requests = tokio::task::JoinSet::new();
         while !self.enough.load(Ordering::SeqCst) {
             tick.tick().await;
+            let permit = Arc::clone(&under_way).acquire_owned().await.unwrap();
             let load = Arc::clone(&self);
             let number = self.next.fetch_add(1, Ordering::SeqCst);
             requests.spawn(async move {
-                if number.is_multiple_of(10) { load.order(number).await } else { load.look(number).await }
+                if number.is_multiple_of(10) {
+                    load.order(number).await
+                } else {
+                    load.look(number).await
+                }
+                drop(permit);
             });
         }
         while let Some(done) = requests.join_next().await {
