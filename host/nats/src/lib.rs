@@ -6,6 +6,7 @@
 //! for a reply that cannot come.
 
 mod denied;
+pub mod files;
 pub mod record;
 pub mod stream_capacity;
 
@@ -48,7 +49,8 @@ souk_manifest::fixed_limits! {
 
 /// Every fixed limit of the connection to NATS, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    [FIXED_LIMITS, stream_capacity::FIXED_LIMITS, denied::FIXED_LIMITS, record::FIXED_LIMITS].concat()
+    [FIXED_LIMITS, stream_capacity::FIXED_LIMITS, denied::FIXED_LIMITS, record::FIXED_LIMITS, files::FIXED_LIMITS]
+        .concat()
 }
 
 /// The number of servers of a cluster that keep a stream, when the configuration does not say.

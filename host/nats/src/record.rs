@@ -42,7 +42,12 @@ pub struct RecordError {
 }
 
 impl RecordError {
-    fn transient(cause: &impl Display) -> Self {
+    /// What no waiting mends.
+    pub(crate) fn refused(cause: &impl Display, fix: &str) -> Self {
+        RecordError { cause: cause.to_string(), fix: fix.to_owned(), transient: false }
+    }
+
+    pub(crate) fn transient(cause: &impl Display) -> Self {
         let fix = "let a majority of the NATS servers run, and start the host again";
         RecordError { cause: format!("JetStream does not answer: {cause}"), fix: fix.to_owned(), transient: true }
     }
@@ -52,7 +57,7 @@ impl RecordError {
         RecordError { cause: format!("NATS has no JetStream: {cause}"), fix: fix.to_owned(), transient: false }
     }
 
-    fn answered(answer: &jetstream::Error) -> Self {
+    pub(crate) fn answered(answer: &jetstream::Error) -> Self {
         match answer.error_code() {
             ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
                 RecordError::missing(answer)
@@ -97,7 +102,7 @@ impl Records {
     /// When there is none, it does not answer for too long, or this host may not use it.
     pub async fn open(nats: &Nats, what: &str) -> Result<Self, RecordError> {
         let bucket = nats.subjects().stream(what);
-        let stream = patiently(nats, || made(nats, &bucket)).await?;
+        let stream = patiently(nats, || made(nats, &bucket, MAX_RECORDS_BYTES)).await?;
         Ok(Records { nats: nats.clone(), bucket, stream })
     }
 
@@ -147,7 +152,7 @@ impl Records {
         };
         match stored {
             Ok(stored) => Ok(!stored.duplicate),
-            Err(error) => match refusal(&error) {
+            Err(error) => match refusal(&error).map(jetstream::Error::error_code) {
                 Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE) => Ok(false),
                 _ => Err(or_denied(&self.nats, start, RecordError::transient(&error))),
             },
@@ -160,18 +165,18 @@ impl Records {
 }
 
 /// What JetStream itself said of a message.
-fn refusal(error: &PublishError) -> Option<ErrorCode> {
-    std::error::Error::source(error)?.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
+pub(crate) fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()
 }
 
 /// Says that the server has refused it, where it has.
-fn or_denied(nats: &Nats, start: Instant, error: RecordError) -> RecordError {
+pub(crate) fn or_denied(nats: &Nats, start: Instant, error: RecordError) -> RecordError {
     let Some(denied) = nats.denied(start) else { return error };
     RecordError { cause: format!("this host's NATS user may not {denied}"), fix: ALLOW.to_owned(), transient: false }
 }
 
 /// Asks again, for a while, as long as waiting may help.
-async fn patiently<T, F>(nats: &Nats, ask: impl Fn() -> F) -> Result<T, RecordError>
+pub(crate) async fn patiently<T, F>(nats: &Nats, ask: impl Fn() -> F) -> Result<T, RecordError>
 where
     F: Future<Output = Result<T, RecordError>>,
 {
@@ -184,7 +189,8 @@ where
     }
 }
 
-async fn made(nats: &Nats, bucket: &str) -> Result<Stream, RecordError> {
+/// The stream of a bucket, made where it is missing with room for `max_bytes`.
+pub(crate) async fn made(nats: &Nats, bucket: &str, max_bytes: i64) -> Result<Stream, RecordError> {
     let (context, name) = (nats.jetstream(), format!("KV_{bucket}"));
     match context.get_stream(&name).await {
         Ok(found) => return Ok(found),
@@ -199,7 +205,7 @@ async fn made(nats: &Nats, bucket: &str) -> Result<Stream, RecordError> {
         subjects: vec![format!("$KV.{bucket}.>")],
         name,
         max_messages_per_subject: 1,
-        max_bytes: MAX_RECORDS_BYTES,
+        max_bytes,
         discard: DiscardPolicy::New,
         num_replicas: nats.replicas(),
         allow_rollup: true,
