@@ -214,8 +214,8 @@ impl Queue {
     }
 
     /// Makes one message or all dead letters due now; a dead letter starts again with its first attempt. A message that
-    /// is being delivered, or whose component nobody delivers to, is not changed. Returns up to `most` of the messages
-    /// as they were.
+    /// is being delivered, or a stranded one whose component nobody delivers to, is not changed. Returns up to `most`
+    /// of the messages as they were.
     pub async fn retry_now(&self, which: Which, most: usize) -> Result<Found, QueueError> {
         match self {
             Queue::File(queue) => queue.retry_now(which, most).await,
