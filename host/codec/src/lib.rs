@@ -179,8 +179,8 @@ impl FunctionCodec {
 
     /// Writes the function's result; `null` when it has none.
     ///
-    /// # Errors When the value does not fit its type, is a NaN or an infinity, or when the JSON would exceed
-    /// [`most`](Self::most).
+    /// # Errors
+    /// When the value does not fit its type, is a NaN or an infinity, or when the JSON would exceed [`most`](Self::most).
     pub fn encode_results(&self, values: &[Val]) -> Result<Vec<u8>, CodecError> {
         self.encode_results_within(self.most, values)?.ok_or_else(|| too_much(self.most))
     }

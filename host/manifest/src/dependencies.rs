@@ -1,8 +1,8 @@
 //! `[component.NAME.dependencies]`: what answers a component's imports.
 //!
-//! In Spin a dependency is code that is composed into its component. Here it always has a sandbox of its own: a
-//! component of the application is one already, and of a file or a URL one is made (see [`super::inherit`]), which is
-//! granted nothing but what `inherit_configuration` names. What comes from a registry is refused by name.
+//! Spin composes a dependency into its component. Here it always has a sandbox of its own. A component of the
+//! application has one already; for a file or a URL a component is created (see [`super::inherit`]), which is granted
+//! only what `inherit_configuration` names. A dependency from a registry is refused with a message of its own.
 
 use super::Dependency;
 use super::names::DependencyName;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::DeValue;
 
-/// What of a component's configuration another one can inherit, as Spin names it.
+/// The keys of a component's configuration that another component can inherit, as in Spin.
 pub(super) const INHERITABLE: [&str; 7] = [
     "ai_models",
     "allowed_outbound_hosts",
@@ -23,13 +23,13 @@ pub(super) const INHERITABLE: [&str; 7] = [
     "variables",
 ];
 
-/// What answers, as the manifest names it.
+/// What answers an import or a request, as the manifest names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Provider {
     pub(super) answer: Answer,
     /// The keys whose configuration it takes over.
     pub(super) inherit: Vec<&'static str>,
-    /// Environment variables besides its own.
+    /// More environment variables for it.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) line: usize,
 }
@@ -39,12 +39,12 @@ pub(super) struct Provider {
 pub(super) enum Answer {
     /// A component of the application.
     Component(String),
-    /// Code that is no component of the application yet.
+    /// Code for which a component is created.
     Code(Code),
 }
 
-/// Reads the dependencies of one component; `inherit_all` when its table says that they inherit its configuration. The
-/// providers are in the order of the dependencies, whose components are not known yet.
+/// Reads the dependencies of one component. The providers are in the order of the dependencies, whose components are
+/// not known yet.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, Vec<Provider>) {
     let inherit_all = table.boolean("dependencies_inherit_configuration").is_some_and(|inherit| inherit.value);
     let (mut links, mut providers) = (Vec::new(), Vec::new());
@@ -54,7 +54,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, V
     (links, providers)
 }
 
-/// Reads a table of dependencies; one with the name of an earlier table's takes its place when `links` has some.
+/// Reads a table of dependencies into `links` and `providers`; `inherit_all` says whether they inherit all
+/// configuration by default.
 pub(super) fn read_table(
     dependencies: &Table<'_, '_>,
     dir: &Path,
@@ -96,8 +97,8 @@ pub(super) fn read_table(
     }
 }
 
-/// Reads what answers: `component`, `path` or `url`, and what it inherits; `what` is its name in messages. The caller
-/// finishes the table.
+/// Reads a provider: `component`, `path` or `url`, and what it inherits. `what` is its name in messages. The caller
+/// must finish the table.
 pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, inherit_all: bool) -> Option<Provider> {
     let registry = ["version", "registry", "package"];
     registry.into_iter().for_each(|key| entry.hide(key));
@@ -120,7 +121,7 @@ pub(super) fn read_provider(entry: &mut Table<'_, '_>, what: &str, dir: &Path, i
             .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
             .map(|component| Answer::Component(component.value)),
     };
-    // What else is wrong with the entry is reported too.
+    // Without an answer, `digest` is not an unknown key; other mistakes in the entry are still reported.
     if answer.is_none() {
         entry.hide("digest");
         entry.value("digest");

@@ -1,9 +1,9 @@
-//! Every limit and timeout that a manifest can change, in one table: its key, default, range and the reason for the
+//! One table of every limit and timeout that a manifest can change: its key, default, range and the reason for the
 //! default.
 //!
-//! `souk doctor` prints the table. Limits of one component are overridden under `[component.NAME.tool.souk.limits]`,
-//! those of the HTTP edge under `[application.tool.souk.limits]`. There is no way to switch a limit off. Bounds that no
-//! manifest changes are a [`FixedLimit`] each, in a table of the module that keeps them.
+//! `souk doctor` prints the table. `[component.NAME.tool.souk.limits]` overrides the limits of one component,
+//! `[application.tool.souk.limits]` those of the HTTP edge. A limit cannot be switched off. A bound that no manifest
+//! can change is a [`FixedLimit`], in a table of the module that enforces it.
 
 mod fixed;
 #[cfg(test)]
@@ -20,15 +20,15 @@ pub use value::LimitValue;
 pub struct Limit {
     /// The key in the manifest.
     pub key: &'static str,
-    /// The value when the manifest is silent.
+    /// The value if the manifest sets none.
     pub default: LimitValue,
-    /// The least and the most that the manifest may set.
+    /// The smallest and the largest value that the manifest may set.
     pub range: (LimitValue, LimitValue),
-    /// Why the default is what it is.
+    /// The reason for the default.
     pub reason: &'static str,
 }
 
-/// What a manifest sets a limit to.
+/// The value of a limit in a manifest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Given<'a> {
     /// A number; `None` when it is negative or has more digits than any limit.
@@ -38,7 +38,7 @@ pub(crate) enum Given<'a> {
 }
 
 impl Limit {
-    /// Reads what the manifest gives for this limit; `Err` says what is wrong with it.
+    /// Reads the manifest's value for this limit; `Err` says what is wrong with it.
     pub(crate) fn read(&self, given: Given<'_>) -> Result<LimitValue, String> {
         let key = self.key;
         let value = match given {
@@ -187,8 +187,8 @@ limits! {
         /// The longest pause between two deliveries of a message.
         delivery_backoff_most: Duration, HOUR, (milliseconds(1), DAY),
             "what is mended within a day is delivered within an hour of that";
-        /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes, or
-        /// its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
+        /// Values that the component hands over in one call, in the host's memory: arguments of a call that it makes,
+        /// or its result. Numbers and bytes of a list take up to 40 bytes each on a link, one byte each for a database.
         call_bytes: Bytes, ByteSize::mib(16), (ByteSize::mib(1), ByteSize::mib(128)),
             "the largest value of a database fits; on a link it is 445 KB of bytes, which take two slices of a processor";
     }
@@ -203,11 +203,13 @@ limits! {
         /// Request body.
         request_body: Bytes, ByteSize::mib(10), (ByteSize::b(0), ByteSize::gib(1)),
             "JSON and forms fit; components set tighter bounds of their own";
-        /// From the first byte of a request to the end of its headers; also from a connection's start to its first byte.
+        /// From the first byte of a request to the end of its headers; also from a connection's start to its first
+        /// byte.
         header_read_timeout: Duration, seconds(10), (milliseconds(100), seconds(600)),
             "a client that sends one byte a second must not hold a connection";
-        /// How long a client may keep the host waiting for a request's body, all pauses together. What arrives buys more time,
-        /// at the rate `body_min_rate`. 256 KiB are read before an instance is taken, so a slow client holds none.
+        /// How long a client may keep the host waiting for a request's body, all pauses together. What arrives buys
+        /// more time, at the rate `body_min_rate`. 256 KiB are read before an instance is taken, so a slow client holds
+        /// none.
         body_read_timeout: Duration, seconds(30), (milliseconds(100), seconds(600)),
             "a phone that changes its network is back by then";
         /// The bytes of a request's body that buy its client a second.
@@ -237,9 +239,9 @@ limits! {
         /// Linear memory of all instances together.
         application_memory: Bytes, ByteSize::gib(4), (ByteSize::mib(16), ByteSize::tib(1)),
             "what one component may take by default; set it to three quarters of what the machine has";
-        /// Bytes of all requests and responses at the edge: heads, bodies that are read ahead, responses that are not read.
-        /// An eighth is for the routes in `reserved_routes`. When it is full, the client that holds most loses what it has
-        /// left standing for longest.
+        /// Bytes of all requests and responses at the edge: heads, bodies that are read ahead, responses that are not
+        /// read. An eighth is for the routes in `reserved_routes`. When it is full, the client that holds most loses
+        /// what it has left standing for longest.
         request_memory: Bytes, ByteSize::mib(256), (ByteSize::mib(1), ByteSize::tib(1)),
             "thousands of requests at a time, and little beside the memory of components";
         /// The same of one peer.

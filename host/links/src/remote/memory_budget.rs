@@ -40,8 +40,9 @@ impl MemoryBudget {
 impl Reservation {
     /// Reads the arguments of a call from its message, and reserves memory for them.
     ///
-    /// # Errors When the arguments do not fit the function, or there is not enough memory: the failure for the caller,
-    /// and a text for the log.
+    /// # Errors
+    /// When the arguments do not fit the function, or there is not enough memory: the failure for the caller, and a text
+    /// for the log.
     pub(crate) fn read(&mut self, codec: &FunctionCodec, message: &[u8]) -> Result<Vec<Val>, (Failure, String)> {
         let all = &self.all;
         // The server bounds the message, so the message does not count against the limit of its values.

@@ -1,7 +1,7 @@
-//! Every key that Souk adds to Spin's manifest, and every key of `runtime-config.toml`, for those who look one up.
+//! Reference of every key that Souk adds to Spin's manifest, and every key of `runtime-config.toml`.
 //!
-//! `docs/reference.md` is made from this table. The readers ([`crate`]) know the keys themselves; a test asks them which
-//! they know, and compares.
+//! `docs/reference.md` is generated from this table. The readers ([`crate`]) do not use it; a test compares the keys
+//! that they know with it.
 
 mod runtime_config;
 
@@ -10,15 +10,15 @@ pub use runtime_config::RUNTIME_CONFIG;
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    /// The table that it stands in.
+    /// The table that it belongs to.
     pub table: &'static str,
     /// The key.
     pub key: &'static str,
-    /// What its value is: a type, with its unit.
+    /// The type of its value, with the unit.
     pub value: &'static str,
-    /// What holds when it is not there.
+    /// What applies if it is absent.
     pub default: &'static str,
-    /// A line with it.
+    /// An example line.
     pub example: &'static str,
     /// What it does.
     pub about: &'static str,
