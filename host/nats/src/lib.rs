@@ -181,7 +181,7 @@ impl Nats {
             && config.servers.iter().any(|server| server.login().is_none() && !server.is_loopback())
         {
             tracing::warn!(
-                "NATS without credentials: whoever reaches it may call every component; fix: `--creds FILE`, with \
+                "NATS has no credentials: anyone who can reach it may call every component; fix: `--creds FILE`, with \
                  permissions at the server"
             );
         }

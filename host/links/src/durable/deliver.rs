@@ -63,7 +63,7 @@ impl Deliveries {
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!(
-                "{} deliveries were under way when the limit `drain` was over; they are made again at the next start",
+                "{} deliveries were in progress when the limit `drain` was over; they are repeated after the next start",
                 self.tasks.len()
             );
         }

@@ -91,11 +91,13 @@ impl Bridge {
             return;
         }
         if !tasks.is_empty() {
-            tracing::warn!("requests of Nest clients were in hand when the limit `drain` was over; they get no answer");
+            tracing::warn!(
+                "requests of Nest clients were in progress when the limit `drain` was over; they get no answer"
+            );
         }
         if !events.is_empty() {
             tracing::error!(
-                "{} events of Nest clients are lost: they were not stored, or not yet made, when the limit `drain` was over",
+                "{} events of Nest clients are lost: they were not stored, or their calls had not ended, when the limit `drain` was over",
                 events.len()
             );
         }

@@ -77,8 +77,8 @@ impl SecondAnswers {
             (false, true) => tracing::error!(
                 component,
                 "another service answers `{}` too: each of its messages is handled twice, and the client takes the answer that \
-                 comes first; fix: stop the original service, or let it subscribe in the queue group `{component}`, in which \
-                 each message goes to one of both",
+                 comes first; fix: stop the original service, or let it subscribe in the queue group `{component}`, so that \
+                 each message goes to only one of the two",
                 printable(pattern)
             ),
             (true, false) => {

@@ -197,7 +197,7 @@ impl Listening {
         self.messages.close();
         if tokio::time::timeout(patience, self.messages.wait()).await.is_err() {
             tracing::error!(
-                "{} messages of Redis are lost: they were in hand when the limit `drain` was over",
+                "{} messages of Redis are lost: they were in progress when the limit `drain` was over",
                 self.messages.len()
             );
         }

@@ -59,8 +59,8 @@ pub(super) async fn watch(nats: Nats) {
         tick.tick().await;
         let Some((host, skew)) = worst(&nats).await else { continue };
         tracing::warn!(
-            "the clock of host `{}` is {:.1} s {} this one's; tokens, deadlines and schedules are read by the clock of \
-             whoever reads them; fix: keep the clocks of all hosts together with NTP (`nats micro info {}` names the hosts)",
+            "the clock of host `{}` is {:.1} s {} this one's; each host checks tokens, deadlines and schedules by its \
+             own clock; fix: keep the clocks of all hosts together with NTP (`nats micro info {}` names the hosts)",
             printable(&host),
             skew.by.as_secs_f64(),
             if skew.ahead { "ahead of" } else { "behind" },

@@ -138,7 +138,7 @@ impl Clockwork {
         if let Some(error) = failed {
             return Err(error);
         }
-        self.log_throttle.recovered(|| tracing::info!("schedules go on"));
+        self.log_throttle.recovered(|| tracing::info!("schedules work again"));
         let next = self.watched.iter().filter_map(|watched| watched.next).min();
         let pause = next.map(|next| u64::try_from(next.saturating_sub(super::now())).unwrap_or(0));
         Ok(pause.map_or(MAX_SLEEP, Duration::from_millis).min(MAX_SLEEP))
@@ -163,8 +163,8 @@ async fn look(cursors: &Cursors, scheduled: &Scheduled, known: bool, now: i64) -
     if cursor.fired.saturating_sub(now) > millis(MAX_CLOCK_SKEW) {
         tracing::warn!(
             component = %component,
-            "the schedule `{}` has come to a time that is {} s away: a clock was wrong; it waits until then; fix: let a time \
-             service set the clocks, or give the schedule another name",
+            "the last call of the schedule `{}` was for a time that is {} s in the future, because a clock was wrong: it makes \
+             no calls until then; fix: let a time service set the clocks, or give the schedule another name",
             schedule.name,
             cursor.fired.saturating_sub(now) / 1000
         );
