@@ -24,7 +24,7 @@ pub struct AllowedHost {
     /// From the first to the last port, both allowed.
     ports: (u16, u16),
     /// Whether the host is granted at any address that its name resolves to.
-    wherever: bool,
+    at_any_address: bool,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl AllowedHost {
         let scheme = scheme.map(|scheme| if scheme == "postgresql" { "postgres".to_owned() } else { scheme });
         let (host, port) = split(rest.strip_suffix('/').unwrap_or(rest))?;
         let ports = parse_ports(port, scheme.as_deref())?;
-        Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports, wherever: false })
+        Ok(AllowedHost { shown: shown.to_owned(), scheme, host: parse_host(host)?, ports, at_any_address: false })
     }
 
     /// The grant for one PostgreSQL server; `host` is a name, or an address without brackets. The operator has set this
@@ -86,12 +86,12 @@ impl AllowedHost {
             Err(_) => (format!("{host}:{port}"), Host::Name(host.to_ascii_lowercase())),
         };
         let (scheme, shown) = (Some("postgres".to_owned()), format!("postgres://{shown}"));
-        AllowedHost { shown, scheme, host, ports: (port, port), wherever: true }
+        AllowedHost { shown, scheme, host, ports: (port, port), at_any_address: true }
     }
 
     /// Whether `host` is allowed at any address that it may have, including private ones.
     pub fn allows_wherever(&self, scheme: &str, host: &str, port: u16) -> bool {
-        self.wherever && self.allows(scheme, host, port)
+        self.at_any_address && self.allows(scheme, host, port)
     }
 
     /// Whether the entry is for `scheme` or for any scheme.

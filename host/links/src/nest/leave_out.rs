@@ -20,7 +20,7 @@ impl LeaveOut {
     /// The paths of `pattern`, whose function returns `ok`.
     ///
     /// # Errors
-    /// When the answer has no such member.
+    /// When the answer does not have such a member.
     pub(super) fn of(pattern: &NestPattern, ok: Option<&Type>) -> Result<Self, Mismatch> {
         let mut paths = Vec::new();
         for text in &pattern.leave_out {

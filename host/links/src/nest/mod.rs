@@ -51,7 +51,7 @@ souk_manifest::fixed_limits! {
     pub const MAX_PACKET_BYTES: usize = 1 << 20, bytes;
     /// The most memory that the payloads of the requests of a host hold together; its events may hold as much again.
     pub const MAX_HELD_KIB: usize = 64 * 1024, KiB;
-    /// The most events that a host stores at one time; others wait for their turn.
+    /// The most events that a host stores at the same time; others wait for their turn.
     pub const MAX_CONCURRENT_STORES: usize = 64, "events";
 }
 

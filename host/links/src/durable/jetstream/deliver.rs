@@ -1,5 +1,5 @@
-//! Deliveries from JetStream: the worker of a component runs as many tasks as the component takes messages at one time.
-//! A task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
+//! Deliveries from JetStream: the worker of a component runs one task for each message that the component may get at
+//! the same time. A task pulls one message from the consumer, delivers it, acknowledges it, and pulls again.
 //!
 //! So no message waits on a busy host while another is idle. During a delivery the host reports progress to the server
 //! [three times](PROGRESS_INTERVAL) in each [`ACK_WAIT`]. A host that dies reports nothing, and its messages go to
@@ -40,7 +40,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of delivery.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// How often the server is told that a delivery makes progress.
+    /// How often a host reports progress of a delivery to the server.
     const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
     /// How long a pull request waits at the server. After that it is sent again, since a new leader forgets it.
     const PULL_TIMEOUT: Duration = Duration::from_secs(5);

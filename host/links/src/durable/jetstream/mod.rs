@@ -82,8 +82,8 @@ souk_manifest::fixed_limits! {
     /// How long a host may be silent about a delivery before the server delivers the message again, perhaps to another
     /// host. A running delivery reports progress three times in that time.
     pub(super) const ACK_WAIT: Duration = Duration::from_secs(15);
-    /// The most messages of one component that wait for another attempt, or are under way; new ones wait behind them.
-    /// The server keeps them in memory.
+    /// The most messages of one component that wait for another attempt or are being delivered; new ones wait behind
+    /// them. The server keeps them in memory.
     pub(super) const MAX_ACK_PENDING: i64 = 65_536, "messages";
 }
 

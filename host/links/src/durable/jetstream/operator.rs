@@ -35,7 +35,7 @@ souk_manifest::fixed_limits! {
     /// The fixed limits of `souk events`.
     pub(crate) const FIXED_LIMITS = "durable: NATS";
 
-    /// The number of messages that `souk events` reads, and then retries or drops, at one time.
+    /// The number of messages that `souk events` reads, and then retries or drops, in one batch.
     pub(super) const PAGE: usize = 256, "messages";
 }
 

@@ -308,7 +308,7 @@ async fn messages_are_listed_without_their_arguments_and_done_with_page_by_page(
     let done = queue.retry_now(&Which::Dead, 3).await.unwrap();
     assert_eq!((done.total, done.events.len(), done.events[0].bytes), (count as u64, 3, 100_002));
     assert_eq!((queue.stats().await.unwrap().waiting, queue.stats().await.unwrap().dead), (count as u64, 0));
-    assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large, "it is sent anew whole");
+    assert_eq!(queue.show(&waiting).await.unwrap().unwrap().arguments.unwrap().get(), large, "the copy is complete");
 }
 
 #[tokio::test]

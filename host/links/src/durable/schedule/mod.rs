@@ -46,7 +46,7 @@ souk_manifest::fixed_limits! {
     const MAX_SLEEP: Duration = Duration::from_secs(30);
     /// The pause after a call that could not be made.
     const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-    /// The most schedules whose calls are made at one time.
+    /// The most schedules whose calls are made at the same time.
     const MAX_CONCURRENT: usize = 16, "schedules";
 }
 
