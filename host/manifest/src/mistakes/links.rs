@@ -1,4 +1,4 @@
-//! Mistakes in what stands between components: dependencies, durable and remote links, patterns of NestJS.
+//! Mistakes in connections between components: dependencies, durable and remote links, patterns of NestJS.
 
 use super::*;
 

@@ -155,7 +155,9 @@ impl App {
         };
         let kept = Kept::of(state.path());
         let (intents, agreed_on) = match &remote {
-            Some(remote) if purpose == Purpose::Serve => at_start::learn(remote.nats(), &part, &kept).await?,
+            Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
+                at_start::learn(remote.nats(), &part, &kept).await?
+            }
             _ => Default::default(),
         };
         let (chosen, wrong) = chosen::choose(&part, &kept, &agreed_on);
@@ -164,7 +166,7 @@ impl App {
         mistakes.extend(wrong);
         let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
-        if purpose == Purpose::Serve {
+        if matches!(purpose, Purpose::Serve(_)) {
             shared.record(Recordings::open(state.path(), &part)?);
         }
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
