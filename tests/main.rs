@@ -23,6 +23,8 @@ mod scenarios {
     mod defects;
     mod deploy;
     mod deploy_crashes;
+    mod deploy_hosts;
+    mod deploy_load;
     mod deploy_types;
     mod disk;
     mod doctor;
@@ -64,6 +66,7 @@ mod scenarios {
     mod outbound;
     mod own_application;
     mod packages;
+    mod packages_released;
     mod payments;
     mod peers;
     mod permissions;
@@ -74,8 +77,10 @@ mod scenarios {
     mod quota;
     mod readiness;
     mod reconcile;
+    mod recordings;
     mod redis_triggers;
     mod refunds;
+    mod reload;
     mod remote;
     mod remote_routes;
     mod remote_start;
@@ -96,6 +101,7 @@ mod scenarios {
     mod tls;
     mod tokens;
     mod traces;
+    mod type_changes;
     mod upgrade;
     mod wasi_0_2;
     mod wasi_http_0_2;

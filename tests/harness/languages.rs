@@ -84,16 +84,16 @@ pub(crate) fn c() -> PathBuf {
 pub(crate) fn go() -> PathBuf {
     let folder = build::root().join("tests/go");
     let examples = build::root().join("examples");
-    let kept = kept("go", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
-    if !["web.wasm", "greeter.wasm"].iter().all(|file| kept.join(file).exists()) {
+    let cached = cache_folder("go", &[&folder, &examples.join("linked/wit"), &examples.join("polyglot/wit")]);
+    if !["web.wasm", "greeter.wasm"].iter().all(|file| cached.join(file).exists()) {
         let work = with_wit_bindgen(&folder, &[souk_test::mongodb::go().parent().unwrap()]);
         for world in ["web", "greeter"] {
             let file = work.path().join(format!("{world}.wasm"));
             embed(&file, &work.path().join("wit"), world);
-            keep(&file, &kept.join(format!("{world}.wasm")));
+            store_in_cache(&file, &cached.join(format!("{world}.wasm")));
         }
     }
-    kept
+    cached
 }
 
 /// Runs `build` of a folder with wit-bindgen, and what else is in `tools`, on the path; returns the folder that it filled.
