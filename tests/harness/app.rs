@@ -411,7 +411,7 @@ impl App {
         souk
     }
 
-    fn command(&self, command: &str) -> Command {
+    pub(crate) fn command(&self, command: &str) -> Command {
         self.command_with_state(command, &self.state())
     }
 

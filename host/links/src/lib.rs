@@ -21,11 +21,13 @@ pub mod nest;
 pub mod redis;
 pub mod remote;
 pub mod stand_in;
+mod taped;
 #[cfg(test)]
 mod test_pool;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};
+pub use taped::link_to_recording;
 
 use souk_manifest::limits::FixedLimit;
 
@@ -46,7 +48,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS.to_vec(),
         durable::fixed_limits(),
         remote::fixed_limits(),
-        cluster::FIXED_LIMITS.to_vec(),
+        cluster::fixed_limits(),
         nest::fixed_limits(),
         redis::fixed_limits(),
     ]

@@ -1,8 +1,8 @@
 //! `[component.NAME.dependencies]`: what answers a component's imports.
 //!
-//! In Spin a dependency is code that is composed into its component. Here it always has a sandbox of its own: a
-//! component of the application is one already, and of a file, a URL or a version in a registry one is made (see
-//! [`super::inherit`]), which is granted nothing but what `inherit_configuration` names.
+//! Spin composes a dependency into its component. Here it always has a sandbox of its own. A component of the
+//! application has one already; for a file, a URL or a version in a registry a component is created (see
+//! [`super::inherit`]), which is granted only what `inherit_configuration` names.
 
 use super::Dependency;
 use super::names::DependencyName;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::de::DeValue;
 
-/// What of a component's configuration another one can inherit, as Spin names it.
+/// The keys of a component's configuration that another component can inherit, as in Spin.
 pub(super) const INHERITABLE: [&str; 7] = [
     "ai_models",
     "allowed_outbound_hosts",
@@ -24,13 +24,13 @@ pub(super) const INHERITABLE: [&str; 7] = [
     "variables",
 ];
 
-/// What answers, as the manifest names it.
+/// What answers an import or a request, as the manifest names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Provider {
     pub(super) answer: Answer,
     /// The keys whose configuration it takes over.
     pub(super) inherit: Vec<&'static str>,
-    /// Environment variables besides its own.
+    /// More environment variables for it.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) line: usize,
 }
@@ -40,12 +40,12 @@ pub(super) struct Provider {
 pub(super) enum Answer {
     /// A component of the application.
     Component(String),
-    /// Code that is no component of the application yet.
+    /// Code for which a component is created.
     Code(Code),
 }
 
-/// Reads the dependencies of one component; `inherit_all` when its table says that they inherit its configuration. The
-/// providers are in the order of the dependencies, whose components are not known yet.
+/// Reads the dependencies of one component. The providers are in the order of the dependencies, whose components are
+/// not known yet.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, Vec<Provider>) {
     let inherit_all = table.boolean("dependencies_inherit_configuration").is_some_and(|inherit| inherit.value);
     let (mut links, mut providers) = (Vec::new(), Vec::new());
@@ -55,7 +55,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> (Vec<Dependency>, V
     (links, providers)
 }
 
-/// Reads a table of dependencies; one with the name of an earlier table's takes its place when `links` has some.
+/// Reads a table of dependencies into `links` and `providers`; `inherit_all` says whether they inherit all
+/// configuration by default.
 pub(super) fn read_table(
     dependencies: &Table<'_, '_>,
     dir: &Path,
@@ -99,8 +100,8 @@ pub(super) fn read_table(
     }
 }
 
-/// Reads what answers: `component`, `path`, `url` or a version in a registry, and what it inherits; `what` is its name in
-/// messages, `package` the one that it is for. The caller finishes the table.
+/// Reads a provider: `component`, `path`, `url` or a version in a registry, and what it inherits. `what` is its name in
+/// messages, and `package` the package that it is for. The caller must finish the table.
 pub(super) fn read_provider(
     entry: &mut Table<'_, '_>,
     what: &str,
@@ -126,7 +127,7 @@ pub(super) fn read_provider(
             .required_string("component", "write `component = \"NAME\"`, `path = \"FILE\"`, or `url` and `digest`")
             .map(|component| Answer::Component(component.value)),
     };
-    // What else is wrong with the entry is reported too.
+    // Without an answer, `digest` is not an unknown key; other mistakes in the entry are still reported.
     if answer.is_none() {
         entry.hide("digest");
         entry.value("digest");

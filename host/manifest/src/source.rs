@@ -1,8 +1,9 @@
-//! Where a component's code comes from: a file beside the manifest, a URL with the digest of what must be there, or a
-//! version of a package in a registry ([`super::release`]).
+//! Where a component's code comes from: a file beside the manifest, a URL with the digest of the file, or a version of a
+//! package in a registry ([`super::release`]).
 //!
-//! A URL is https, or http to this machine; with a digest the transport need not be trusted, but what is fetched is
-//! nobody else's business. It may hold no user name: a manifest is shared, and a password in it is known to all.
+//! A URL must be https, or http to this machine. The digest makes the transport trustworthy, but TLS keeps private what
+//! is downloaded. A URL must not contain a user name: a manifest is shared, so a password in it would be known to
+//! everyone.
 
 use super::release::{self, Release};
 use super::table::{At, Table};
@@ -32,7 +33,7 @@ pub enum Download {
 }
 
 impl Download {
-    /// The SHA-256 of the component, as 64 lower-case hexadecimal digits, where the manifest says it.
+    /// The SHA-256 of the component, as 64 lower-case hexadecimal digits, if the manifest names it.
     pub fn digest(&self) -> Option<&str> {
         match self {
             Download::File { digest, .. } => Some(digest),
@@ -40,10 +41,10 @@ impl Download {
         }
     }
 
-    /// Whether a component may be fetched from `url`, the manifest's or one that a server redirects to.
+    /// Checks that a component may be downloaded from `url`, which the manifest names or a server redirects to.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with it.
+    /// What is wrong with it, as the end of a sentence that begins with the URL.
     pub fn check(url: &Uri) -> Result<(), &'static str> {
         let Some(authority) = url.authority() else { return Err("is no absolute URL") };
         if authority.as_str().contains('@') {
@@ -84,7 +85,8 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether nothing is fetched from `address`: it is of the local link (a cloud's metadata service), or of nobody.
+/// Whether downloads from `address` are forbidden: it is a link-local address (a cloud's metadata service), or
+/// unspecified.
 pub fn is_local_to_a_link(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
@@ -92,7 +94,7 @@ pub fn is_local_to_a_link(address: IpAddr) -> bool {
     }
 }
 
-/// Whether a host, as it stands in a URL, is this machine.
+/// Whether a host, as written in a URL, is this machine.
 pub fn is_loopback(host: &str) -> bool {
     let address = bare(host);
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -107,7 +109,7 @@ pub(super) enum Code {
     Download(Download),
 }
 
-/// Reads `source` of `table`; what is wrong is reported.
+/// Reads `source` of `table`; reports mistakes.
 pub(super) fn read(table: &mut Table<'_, '_>, dir: &Path) -> Option<Code> {
     const FIX: &str = "write `source = \"path/to/component.wasm\"`";
     let Some((line, value)) = table.value("source") else {
@@ -164,7 +166,7 @@ fn checked(table: &Table<'_, '_>, url: &At<String>) -> Option<Uri> {
     match parsed.and_then(|parsed| Download::check(&parsed).map(|()| parsed)) {
         Ok(parsed) => Some(parsed),
         Err(wrong) => {
-            // Not quoted: it can hold a password.
+            // Not quoted: it may contain a password.
             table.error(url.line, format!("`url` {wrong}"), FIX);
             None
         }
@@ -176,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_fetched_by_https_or_from_this_machine() {
+    fn code_is_downloaded_by_https_or_from_this_machine() {
         for (url, allowed) in [
             ("https://example.com/a.wasm", true),
             ("http://example.com/a.wasm", false),

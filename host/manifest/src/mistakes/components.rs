@@ -8,7 +8,7 @@ fn durable(more: &str, message: &'static str, fix: &'static str) -> Mistake {
     in_component(&(entry + &dependency("{ component = \"b\" }")), 8, message, fix)
 }
 
-/// A schedule of the keys `keys`, the first of which stands in line 9.
+/// A schedule with the keys `keys`, the first of which is in line 9.
 fn schedule(keys: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
     in_component(&format!("[[component.a.tool.souk.schedule]]\n{keys}"), line, message, fix)
 }

@@ -1,4 +1,4 @@
-//! Mistakes in what stands between components: dependencies, durable and remote links, patterns of NestJS.
+//! Mistakes in connections between components: dependencies, durable and remote links, patterns of NestJS.
 
 use super::*;
 
@@ -58,7 +58,7 @@ pub(super) fn mistakes() -> Vec<Mistake> {
             "tool.souk.reuse = 1",
             8,
             "unknown key `reuse`",
-            "migrations, nest, readiness, remote, retired, schedule, seed, trace_arguments, unless",
+            "migrations, nest, readiness, record, remote, retired, schedule, seed, trace_arguments, unless",
         ),
         Mistake(
             format!("{HEAD}[[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n[component.a]\ndescription = \"\""),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A trigger that the host answers, beside a component that has a route.
+/// A trigger with a fixed response, beside a component that has a route.
 fn fixed(text: &str, line: usize, message: &'static str, fix: &'static str) -> Mistake {
     let rest = "[[trigger.http]]\nroute = \"/a\"\ncomponent = { source = \"a\" }";
     Mistake(format!("{HEAD}\n[[trigger.http]]\n{text}\n{rest}"), line, None, message, fix)

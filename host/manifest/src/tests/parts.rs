@@ -1,4 +1,4 @@
-//! Components that the manifest does not name: those of dependencies and middleware, and what they may do.
+//! Components that the manifest does not name, for dependencies and middleware, and their grants.
 
 use super::*;
 
@@ -11,7 +11,7 @@ const GRANTS: &str = "key_value_stores = [\"default\"]\nsqlite_databases = [\"ma
     environment = { A = \"of a\", B = \"of a\" }\nvariables = { v = \"of a\" }\n\
     allowed_outbound_hosts = [\"https://a.test\"]\n";
 
-/// What of [`GRANTS`] a component has, by the names of the keys.
+/// The keys of [`GRANTS`] that a component has.
 fn granted(component: &Component) -> Vec<&'static str> {
     let all = [
         ("allowed_outbound_hosts", component.allowed_outbound_hosts.iter().any(|h| h.allows("https", "a.test", 443))),
@@ -99,7 +99,7 @@ fn a_component_that_inherits_is_a_copy_and_the_original_stays_as_it_is() {
 }
 
 #[test]
-fn what_there_can_be_only_once_is_not_copied() {
+fn a_component_with_something_that_exists_only_once_is_not_copied() {
     let text = with_component(
         "[component.a.dependencies]\n\"n:b\" = { component = \"b\", inherit_configuration = true }\n\
          [component.b]\nsource = \"b.wasm\"\ntool.souk.migrations = \"m\"\n",
@@ -114,7 +114,7 @@ const CHAIN: &str = "[[trigger.http]]\nroute = \"/x\"\ncomponent = \"a\"\ndepend
     [component.m]\nsource = \"m.wasm\"\n";
 
 #[test]
-fn middleware_stands_in_the_order_of_its_list_and_something_leads_to_it() {
+fn middleware_keeps_the_order_of_its_list_and_counts_as_used() {
     let loaded = app(&with_component(CHAIN)).load();
     let [plain, with] = &loaded.application.routes[..] else { panic!("two routes") };
     assert_eq!(

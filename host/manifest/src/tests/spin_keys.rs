@@ -1,10 +1,10 @@
-//! Every key of Spin's manifest, and what Souk does with it: the table of `docs/spin-manifest.md`, each row with a
-//! manifest. `UPDATE_SNAPSHOTS=1 cargo test -p souk-manifest` writes the table anew.
+//! Every key of Spin's manifest, and what Souk does with it: the table of `docs/spin-manifest.md`, with a manifest for
+//! each row. `UPDATE_SNAPSHOTS=1 cargo test -p souk-manifest` writes the table again.
 
 use super::*;
 use std::path::PathBuf;
 
-/// What becomes of a manifest with the key.
+/// The result for a manifest with the key.
 enum Outcome {
     Works,
     /// A warning with these words.
@@ -324,7 +324,7 @@ fn each_key_of_spins_manifest_is_read_as_the_table_says() {
     }
 }
 
-/// A part of these small applications is of no use, and that is not what a row is about.
+/// Whether a warning is about unused parts, which these small applications have and which no row is about.
 fn is_about_use(message: &str) -> bool {
     ["no trigger and no dependency", "no route is public"].iter().any(|words| message.contains(words))
 }

@@ -205,11 +205,12 @@ impl Up {
         signals::drain(shutdown.clone(), self.quiet)?;
         let deliveries = app.deliver(shutdown.clone()).await?.map(|deliveries| tokio::spawn(deliveries.finish(drain)));
         let serving = app.serve(shutdown.clone()).await?.map(|serving| tokio::spawn(serving.finish(drain)));
+        app.follow(shutdown.clone());
         let bridge = app.bridge(shutdown.clone()).await?.map(|bridge| tokio::spawn(bridge.finish(drain)));
         let channels = app.listen(shutdown.clone()).await?.map(|channels| tokio::spawn(channels.finish(drain)));
         let readiness = Readiness::start(&app, &state, shutdown.clone());
         let metrics = Arc::new(Metrics::start(&app, &readiness, log.losses()));
-        let export = export.map(|config| Export::start(config, app.boundaries().tracer(), &metrics)).transpose()?;
+        let export = export.map(|config| Export::start(config, app.boundaries(), &metrics)).transpose()?;
         let admin = Arc::new(Admin {
             app: app.clone(),
             metrics,
