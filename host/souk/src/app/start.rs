@@ -154,7 +154,9 @@ impl App {
         };
         let kept = Kept::of(state.path());
         let (intents, agreed_on) = match &remote {
-            Some(remote) if purpose == Purpose::Serve => at_start::learn(remote.nats(), &part, &kept).await?,
+            Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
+                at_start::learn(remote.nats(), &part, &kept).await?
+            }
             _ => Default::default(),
         };
         let (chosen, wrong) = chosen::choose(&part, &kept, &agreed_on);
