@@ -65,6 +65,7 @@ mod scenarios {
     mod outbound;
     mod own_application;
     mod packages;
+    mod packages_released;
     mod payments;
     mod peers;
     mod permissions;
@@ -75,6 +76,7 @@ mod scenarios {
     mod quota;
     mod readiness;
     mod reconcile;
+    mod recordings;
     mod redis_triggers;
     mod refunds;
     mod reload;

@@ -21,11 +21,13 @@ pub mod nest;
 pub mod redis;
 pub mod remote;
 pub mod stand_in;
+mod taped;
 #[cfg(test)]
 mod test_pool;
 pub mod unavailable;
 
 pub use import::{Import, LinkError, Target};
+pub use taped::link_to_recording;
 
 use souk_manifest::limits::FixedLimit;
 

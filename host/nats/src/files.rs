@@ -8,7 +8,7 @@
 //! the host's user go with, and has no way to say which permission is missing.
 
 use crate::Nats;
-use crate::record::{RecordError, made, or_denied, patiently, refusal};
+use crate::record::{RecordError, open_or_create, or_denied, refusal, retry_transient};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -41,7 +41,7 @@ impl Files {
     /// When there is no JetStream, it does not answer for too long, or this host may not use it.
     pub async fn open(nats: &Nats, what: &str) -> Result<Self, RecordError> {
         let bucket = nats.subjects().stream(what);
-        let stream = patiently(nats, || made(nats, &bucket, MAX_FILES_BYTES)).await?;
+        let stream = retry_transient(nats, || open_or_create(nats, &bucket, MAX_FILES_BYTES)).await?;
         Ok(Files { nats: nats.clone(), bucket, stream })
     }
 
@@ -97,7 +97,7 @@ impl Files {
         let mut file = Vec::new();
         for number in 0..size.div_ceil(CHUNK_BYTES) {
             let subject = self.subject(name, &number.to_string());
-            let chunk = patiently(&self.nats, || async {
+            let chunk = retry_transient(&self.nats, || async {
                 match self.stream.get_last_raw_message_by_subject(&subject).await {
                     Ok(message) => Ok(Some(message.payload)),
                     Err(error) => match error.kind() {

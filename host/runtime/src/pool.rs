@@ -300,7 +300,9 @@ impl Pool {
             // What is rare is in a box, so that it takes no room in every call.
             Err(_) => Box::pin(self.wait_for_slot(&call)).await?,
         };
-        let mut instance = match version.0.take_idle() {
+        // A call that is recorded or replayed finds nothing that another one left.
+        let idle = if call.tape.is_some() { None } else { version.0.take_idle() };
+        let mut instance = match idle {
             Some(mut instance) => {
                 instance.store.data_mut().begin(call);
                 instance

@@ -18,6 +18,7 @@ const OFFERED: &[(&str, &str)] = &[
     ("wasi:random", WASI),
     ("wasi:sockets", WASI),
     ("wasi:io", "0.2.x"),
+    ("wasi:otel", "0.2.0-rc.2"),
     ("wasi:keyvalue", "0.2.0-draft2"),
     ("spin:key-value", "3.0.0"),
     ("spin:mqtt", "3.0.0"),

@@ -29,7 +29,7 @@ use souk_nats::Nats;
 use souk_nats::record::{Record, RecordError, Records};
 
 /// What the bucket is called, after the application.
-pub(crate) const BUCKET: &str = "cluster";
+pub const BUCKET: &str = "cluster";
 /// Under which key the identity lies.
 const KEY: &str = "identity";
 

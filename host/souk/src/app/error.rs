@@ -8,6 +8,7 @@ use souk_links::cluster::ClusterError;
 use souk_links::remote::PeerError;
 use souk_manifest::ManifestErrors;
 use souk_manifest::secrets::SecretError;
+use souk_manifest::state::StateError;
 use souk_nats::NatsError;
 use souk_runtime::EngineError;
 
@@ -42,6 +43,9 @@ pub enum StartError {
         /// Why.
         error: SecretError,
     },
+    /// The folder of recorded calls cannot be used.
+    #[error(transparent)]
+    Recordings(StateError),
     /// A migration was changed or failed.
     #[error(transparent)]
     Migrate(#[from] MigrateError),

@@ -52,6 +52,7 @@ use wiring::Surroundings;
 pub(crate) use compile::FIXED_LIMITS as COMPILE_LIMITS;
 pub use error::StartError;
 pub use example_data::{add as add_examples, remove as remove_examples};
+pub(crate) use grants::ReplayGrants;
 pub use handler::{Entry, Handler};
 pub use migrations::{MigrateError, migrate, migration_status};
 pub use routes::{Answer, PublicRoute, Routing};

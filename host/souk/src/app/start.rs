@@ -12,6 +12,7 @@ use super::wiring::{Surroundings, Wiring};
 use super::{App, dispatch, handler, migrations, nest, queue, redis, remote_parts, schedules};
 use crate::machine;
 use crate::moving;
+use crate::recordings::Recordings;
 use parking_lot::RwLock;
 use souk_bindings::boundary::Boundaries;
 use souk_bindings::trace::Tracer;
@@ -165,6 +166,9 @@ impl App {
         mistakes.extend(wrong);
         let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
+        if matches!(purpose, Purpose::Serve(_)) {
+            shared.record(Recordings::open(state.path(), &part)?);
+        }
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);
         let events = nest::has_events(engine.wasmtime(), &application, &codes);
         let streams = remote.as_ref().map(Remote::nats).filter(|_| !trial);

@@ -42,7 +42,7 @@ fn text(part: &impl Debug) -> String {
 /// The keys of a component that have changed and are read by a start alone.
 fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
     let differ = |a: &dyn Debug, b: &dyn Debug| text(&a) != text(&b);
-    let all: [(&str, &dyn Debug, &dyn Debug); 16] = [
+    let all: [(&str, &dyn Debug, &dyn Debug); 17] = [
         ("source", &old.source, &new.source),
         ("files", &old.files, &new.files),
         ("key_value_stores", &old.key_value_stores, &new.key_value_stores),
@@ -54,6 +54,7 @@ fn left_of(old: &Declared, new: &Declared) -> Vec<&'static str> {
         ("nest", &old.nest, &new.nest),
         ("readiness", &old.ignored_for_readiness, &new.ignored_for_readiness),
         ("trace_arguments", &old.traces_arguments, &new.traces_arguments),
+        ("record", &old.is_recorded, &new.is_recorded),
         ("migrations", &old.migrations, &new.migrations),
         ("retired", &old.retired, &new.retired),
         ("seed", &old.seed, &new.seed),
