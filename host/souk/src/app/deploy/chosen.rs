@@ -163,3 +163,48 @@ pub(crate) fn label(application: &str, number: u64) -> String {
         _ => format!("{application}+{number}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::Record;
+    use super::*;
+
+    #[test]
+    fn a_file_that_neither_the_host_nor_the_intent_knows_is_newer() {
+        let intent = Intent {
+            number: 3,
+            digest: "agreed".into(),
+            size: 1,
+            at: String::new(),
+            by: String::new(),
+            known: vec!["older".into()],
+            previous: None,
+        };
+        let mut book = Book::default();
+        let record = Record {
+            number: 0,
+            digest: "served".into(),
+            size: 1,
+            at: String::new(),
+            by: String::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            note: None,
+        };
+        let number = book.add(None, record);
+        book.serve(number, "seen");
+        for (source, book, older) in [
+            (None, None, true),
+            (Some("agreed"), None, true),
+            (Some("older"), None, true),
+            (Some("seen"), None, false),
+            (Some("served"), None, false),
+            (Some("seen"), Some(&book), true),
+            (Some("served"), Some(&book), true),
+            (Some("new"), Some(&book), false),
+        ] {
+            assert_eq!(is_older(source, book, &intent), older, "{source:?}");
+        }
+        assert_eq!((book.number(None), book.number(Some(3)), book.number(Some(1))), (2, 3, 2));
+    }
+}
