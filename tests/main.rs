@@ -45,6 +45,7 @@ mod scenarios {
     mod lists;
     mod load_components;
     mod load_edge;
+    mod memory;
     mod metrics;
     mod middleware;
     mod migrations;

@@ -152,7 +152,7 @@ impl App {
         App::at(folder, place)
     }
 
-    /// The repository's own application with the access of old: nobody logs in, and everybody may do everything.
+    /// The repository's own application with open access: every caller has all rights, without a login.
     pub(crate) fn open_store() -> App {
         App::store().variable("open_access", true)
     }
@@ -183,6 +183,14 @@ impl App {
             runner: Vec::new(),
             spread: None,
         }
+    }
+
+    /// The application with a code cache of its own, which is empty.
+    pub(crate) fn never_compiled(self) -> App {
+        let cache = self.state().join("cache");
+        fs::remove_file(&cache).expect("the cache that applications share");
+        fs::DirBuilder::new().mode(0o700).create(&cache).unwrap();
+        self
     }
 
     /// An application out of the package that `-f` names, with an operator's folder of its own.

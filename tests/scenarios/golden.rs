@@ -1,5 +1,5 @@
-//! Replays everything that was recorded of the system that the store replaces (`tests/golden.json`), in its order,
-//! against the repository's own application with open access.
+//! Replays everything that was recorded of the NestJS system that the store replaces (`tests/golden.json`), in its
+//! order, against the repository's own application with open access.
 //!
 //! An answer must be the recorded one, or the one listed in `tests/golden-differences.json` with its reason; an entry of
 //! that list that is not needed fails too. The recording leaves out some of its own steps; those that later answers

@@ -29,7 +29,7 @@ const HASH: &str = "$2b$10$abcdefghijklmnopqrstuuYANcCJwYc6GF9It1Cx3Pg8BsGWUFAVS
 
 /// The store as somebody starts it who brings data, on this kind of database.
 async fn empty(database: Database) -> Shop {
-    Shop::of(database.of(App::store_alone().variable("seed", "false"))).await
+    Shop::of(database.configure(App::store_alone().variable("seed", "false"))).await
 }
 
 /// Runs `souk import`; what it said, and whether no row was refused.

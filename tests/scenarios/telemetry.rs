@@ -85,7 +85,8 @@ async fn one_tree(shop: &Shop, collector: &Collector) -> Spans {
 async fn what_a_component_tells_opentelemetry_joins_the_trace_the_collector_and_the_log() {
     let collector = Collector::start().await;
     let host = collector.of(App::alone("sdks")).start().await;
-    let request = host.client().open(Method::GET, "/spin-6/otel").header("traceparent", format!("00-{TRACE}-{CLIENT}-01"));
+    let request =
+        host.client().open(Method::GET, "/spin-6/otel").header("traceparent", format!("00-{TRACE}-{CLIENT}-01"));
     assert_eq!(request.send().await.unwrap().text().await.unwrap(), TRACE);
     let trace = eventually("the collector has the tree with the guest's span in it", || async {
         let trace = by_trace(collector.spans()).remove(&hex::decode(TRACE).unwrap())?;

@@ -1,7 +1,8 @@
 //! Users of the NestJS system that this store replaces, from its MongoDB: `souk:imports/rows`.
 //!
-//! Their hashes of passwords are kept, and their numbers, which are MongoDB's. An e-mail is somebody's in letters of
-//! whichever case here, and was not there: the second of two such users is refused, with the first one's row.
+//! The users keep their password hashes and their ids, which are MongoDB's. Here the case of an e-mail does not matter,
+//! and there it did: the second of two users whose e-mails differ only in case is refused, and the refusal names the
+//! row of the first.
 
 use crate::Auth;
 use crate::account::{Account, Key};
@@ -62,7 +63,7 @@ impl Guest for Auth {
                 Some(Added::EmailTaken) => {
                     Verdict::Refused("another account has this e-mail, perhaps in other letters".into())
                 }
-                Some(Added::IdTaken) => Verdict::Refused("another account has this number".into()),
+                Some(Added::IdTaken) => Verdict::Refused("another account has this id".into()),
             },
         });
         Ok(verdicts.collect())

@@ -1,8 +1,8 @@
-//! Passwords are hashed and checked by a component of their own (`store:auth/passwords`): that work takes memory and a
-//! processor, and here a call must stay small, so that any number of people who log in do not hold up `verify`.
+//! Another component hashes and checks passwords (`store:auth/passwords`): that work needs memory and processor time.
+//! Calls of this component stay small, so that many logins at once do not delay `verify`.
 //!
-//! A password is hashed in its NFKC form, so that one keyboard's `é` is another's. Accounts from before were hashed as the
-//! password was typed: where the two forms differ both are tried, for unknown users too.
+//! A password is hashed in its NFKC form, so that an `é` is the same from every keyboard. Older accounts have the hash
+//! of the password as it was typed: where the two forms differ both are tried, for unknown users too.
 
 use crate::account::Account;
 use crate::bindings::accounts::Error;

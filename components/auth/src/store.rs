@@ -1,14 +1,15 @@
-//! The key-value store `auth`: accounts, whose e-mail is whose, and the counters of those who guess.
+//! The key-value store `auth`: accounts, which e-mail belongs to which account, and the counters of failed attempts.
 //!
-//! An account is one record under `user/` and its number, which never changes. The key of its e-mail leads to it, and counts
-//! while the account says that this is its e-mail: so a change of the e-mail is one write to one record, and what is
-//! interrupted leaves at worst a key that leads nowhere. Such a key is taken over, but only after [`GRACE_SECONDS`], when
-//! whoever was about to delete it has done so or is dead.
+//! An account is one record under `user/` and its id, which never changes. The key of its e-mail points to it, and
+//! counts only while the account has this e-mail. So a change of e-mail is one write to one record, and an interrupted
+//! change leaves at worst a key that points nowhere. Such a key can be taken over, but only after [`GRACE_SECONDS`]: by
+//! then the call that was going to delete it has done so or is dead.
 //!
-//! Release 0.1.0 kept the whole account under the e-mail; it moves to its number when it is asked for first.
+//! Release 0.1.0 stored the whole account under the e-mail; it moves to its id when it is first looked up.
 //!
-//! Every write but that of records with new numbers in an import is a compare-and-swap, so two changes of one account never overwrite each other, whichever instances or
-//! hosts make them. What the store says goes to the log; callers are told what they can act on.
+//! Every write is a compare-and-swap, except for the records of new ids in an import. So two changes of one account
+//! never overwrite each other, whichever instances or hosts make them. The errors of the store go to the log; callers
+//! get only what they can act on.
 
 mod add_many;
 mod page;
@@ -19,14 +20,14 @@ use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::atomics::{self, Cas, CasError};
 use crate::bindings::buckets::{self, Bucket, Error as BucketError};
-use crate::history::{Stamp, What, truth};
+use crate::history::{Stamp, What, bool_name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The label under which the manifest grants the store.
 const LABEL: &str = "auth";
-/// How often a change is tried again because somebody else changed the same in between: more than there are instances
-/// that could.
+/// How often a change is tried again because somebody else changed the same record in between: more than there are
+/// instances that could.
 const MAX_TRIES: usize = 512;
 /// The time, in seconds, that a change of e-mail may take to delete the key of the old one: longer than a call may
 /// take.
@@ -43,7 +44,7 @@ enum Entry {
     Old(Box<Account>),
     /// Whose e-mail it is.
     Of {
-        /// The number of the user.
+        /// The user's id.
         id: String,
         /// Since when, in seconds since 1970.
         since: u64,
@@ -65,7 +66,7 @@ impl Store {
         buckets::open(LABEL).map(Store).map_err(refused)
     }
 
-    /// The account with this number.
+    /// The account with this id.
     pub(crate) fn by_id(&self, id: &str) -> Result<Option<Account>, Error> {
         self.read(&user_key(id))
     }
@@ -80,7 +81,7 @@ impl Store {
         Ok(account.filter(|account| has(account, key)))
     }
 
-    /// Moves an account of release 0.1.0 to its number; what is there already is newer.
+    /// Moves an account of release 0.1.0 to its id; a record that is already there is newer.
     fn moved(&self, key: &Key, old: Account) -> Result<Account, Error> {
         let account = self.swap(&user_key(&old.id), |found: Option<Account>| match found {
             Some(found) => Ok((None, found)),
@@ -93,8 +94,8 @@ impl Store {
             })?;
         } else if account.email_since.is_none() && account.deleted.is_none() {
             eprintln!(
-                "two accounts have the number {}: only the one that logged in first can log in; fix: delete the other one's \
-                 record from the store and import it with another number",
+                "two accounts have the id {}: only the one that logged in first can log in; fix: delete the other \
+                 one's record from the store and import it with another id",
                 old.id
             );
         }
@@ -104,7 +105,7 @@ impl Store {
     /// Stores a new account, whose e-mail has this key.
     ///
     /// # Errors
-    /// `email-taken`, and `invalid` when somebody else has the number.
+    /// `email-taken`, and `invalid` when another account has the id.
     pub(crate) fn add(&self, key: &Key, account: &Account, now: u64) -> Result<Account, Error> {
         if self.by_email(key)?.is_some() {
             return Err(Error::EmailTaken);
@@ -130,7 +131,7 @@ impl Store {
     /// Changes an account as `change` says, and returns what it is then; an error of `change` leaves everything as it is.
     ///
     /// # Errors
-    /// `unauthorized` when nobody has this number any more.
+    /// `unauthorized` when no account has this id any more.
     pub(crate) fn update(
         &self,
         id: &str,
@@ -168,10 +169,11 @@ impl Store {
         changed
     }
 
-    /// Deletes an account but for its number and what became of it, on behalf of `by`. `forget` deletes what else is kept by its e-mail.
+    /// Deletes an account except for its id and its history, on behalf of `by`. `forget` deletes what else is stored by
+    /// its e-mail.
     ///
     /// # Errors
-    /// `invalid` when nobody has this number, and `unavailable` while somebody else is at it.
+    /// `invalid` when nobody has this id, and `unavailable` while another call deletes it.
     pub(crate) fn erase(
         &self,
         id: &str,
@@ -183,16 +185,20 @@ impl Store {
         let account = self.swap(&user_key(id), |found: Option<Account>| {
             let account = found
                 .filter(|account| account.deleted.is_none() || !account.email.is_empty())
-                .ok_or_else(|| Error::Invalid("nobody has this number".into()))?;
+                .ok_or_else(|| Error::Invalid("nobody has this id".into()))?;
             if account.deleted.is_some_and(|since| now < since + GRACE_SECONDS) {
                 return Err(Error::Unavailable("the account is being deleted; try again in two minutes".into()));
             }
             let is_first = account.deleted.is_none();
             let begun = Account { deleted: Some(now), ..account };
-            let begun = if is_first { begun.noted(&stamp, What::Deleted, truth(false), truth(true)) } else { begun };
+            let begun = if is_first {
+                begun.with_change(&stamp, What::Deleted, bool_name(false), bool_name(true))
+            } else {
+                begun
+            };
             Ok((Some(begun.clone()), begun))
         })?;
-        // In this order: whoever finds the account half deleted still finds what is left to do.
+        // In this order, so that a call that finds the account half deleted still finds what is left to do.
         if let Some(key) = Key::of(&account.email) {
             forget(&key)?;
             self.release(&key, id)?;
@@ -314,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_e_mail_leads_to_a_number_or_holds_an_account_of_old() {
+    fn the_key_of_an_e_mail_holds_an_id_or_an_account_of_release_0_1_0() {
         let old = br#"{"id":"6b03","email":"Ann@example.com","name":"Ann","role":"admin","disabled":false,"password":"$2b$h","createdAt":"2023-11-14T22:13:20Z"}"#;
         let entry: Entry = parse("ann@example.com", Some(old.to_vec())).unwrap().unwrap();
         assert!(matches!(&entry, Entry::Old(account) if account.generation == 0 && account.is_open()));

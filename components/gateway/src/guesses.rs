@@ -1,4 +1,4 @@
-//! Tries to prove something, slowed where there were many wrong ones (`store:auth/guesses`).
+//! Attempts that could guess a secret, slowed down after many failures (`store:auth/guesses`).
 //!
 //! The source is the client as the host knows it: the other end of the connection, or whom a trusted proxy names. The host
 //! sets the header `spin-client-addr` itself and drops what a client has sent under its name.
@@ -11,19 +11,19 @@ use crate::http::error::Error;
 /// The header in which the host names the client.
 const CLIENT: &str = "spin-client-addr";
 
-/// What a try can guess.
+/// What an attempt can guess.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Guess<'a> {
     /// The password of the account with this e-mail, which may be none.
     Password(&'a str),
-    /// Whether something is there, of nobody in particular.
+    /// Whether an account exists; the attempt names none.
     Existence,
 }
 
-/// Makes a try, if its source may: `call` makes it, and `account` says from its answer whose account was proved.
+/// Makes an attempt with `call`, if its source may; `account` returns from the answer the account that was proved.
 ///
 /// # Errors
-/// 429 when it may not, and 503 when nobody can say; what `call` refuses is its own result.
+/// 429 when it may not, and 503 when the counters do not answer; an error of `call` is in the inner result.
 pub(crate) fn try_once<T>(
     request: &Request<'_>,
     guess: Guess<'_>,
@@ -44,17 +44,17 @@ pub(crate) fn try_once<T>(
         },
         Err(error) => (None, outcome(error, guess)),
     };
-    // Whose counters it went by, and where none did, whose account it was.
+    // The account whose counters admitted it or, if it named none, the account that was proved.
     let settled = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
     if let Err(error) = settled {
-        // The answer stands; the try counts as a wrong one until that is forgotten.
-        eprintln!("a try could not be settled: {error:?}");
+        // The answer stands; the attempt counts as failed until that is forgotten.
+        eprintln!("the outcome of an attempt could not be recorded: {error:?}");
     }
     Ok(answer)
 }
 
-/// What a refusal says about a try. `invalid` is a wrong password where one was asked for; what is malformed in other ways has
-/// been refused before.
+/// The outcome of a refused attempt. `invalid` is a wrong password where one was asked for: other malformed requests
+/// were refused before.
 fn outcome(error: &Refused, guess: Guess<'_>) -> Outcome {
     match (error, guess) {
         (Refused::Unauthorized | Refused::EmailTaken, _) | (Refused::Invalid(_), Guess::Password(_)) => Outcome::Wrong,

@@ -19,7 +19,7 @@ pub(crate) fn create(actor: Actor, new: NewOrder) -> Result<Checkout, Error> {
     draft::check(&new.items)?;
     let owner = actor.owner();
     if owner == Some("") {
-        return Err(Error::Invalid("a user's number cannot be empty".into()));
+        return Err(Error::Invalid("a user's id cannot be empty".into()));
     }
     let key = new.idempotency_key.map(|key| Key::new(owner, key, &new.items)).transpose()?;
     let database = Database::open()?;
@@ -119,8 +119,8 @@ fn no_products(error: catalog::Error, ids: &BTreeSet<u64>) -> Error {
     }
 }
 
-/// Which products are unknown: the catalogue says that some are. Only so many are looked for, and one that has come meanwhile
-/// is no fault of the client.
+/// Finds out which products are unknown, after the catalogue said that some are. Only the first [`MAX_LOOKUPS`] are
+/// looked up; a product that was added meanwhile is not the client's fault.
 fn unknown(ids: &BTreeSet<u64>) -> Error {
     let is_unknown = |id: &&u64| matches!(catalog::get(**id), Err(catalog::Error::NotFound));
     let found: Vec<u64> = ids.iter().take(MAX_LOOKUPS).filter(is_unknown).copied().collect();

@@ -11,7 +11,7 @@ pub(crate) const MAX_QUANTITY: u32 = 1_000_000;
 /// The most characters of a product's name that an order keeps. The catalogue takes more, and an order may repeat a name
 /// a thousand times.
 const MAX_NAME: usize = 255;
-/// The most that an order may cost, in cents: eight digits, the most that Stripe takes in most currencies
+/// The largest total of an order, in cents: eight digits, the most that Stripe takes in most currencies
 /// (<https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>). Nobody could pay more.
 pub(crate) const MAX_TOTAL_CENTS: u64 = 99_999_999;
 

@@ -4,7 +4,7 @@
 use crate::bindings::history::{Change, What};
 use crate::bindings::orders::{Actor, Error};
 use crate::store;
-use souk_database::{Database, Row, Statement, statement, time};
+use souk_database::{Database, Row, Statement, most, statement, time};
 
 /// The most changes that are returned: an order has a dozen, and each refund of it some three more.
 const MAX_CHANGES: u32 = 1000;
@@ -13,7 +13,8 @@ const MAX_CHANGES: u32 = 1000;
 const HISTORY: Statement = statement!(
     "SELECT ",
     (time!("at")),
-    ", changed_by, trace, what, subject, old, new FROM order_history WHERE order_id = ?1 ORDER BY seq LIMIT ?2"
+    ", changed_by, trace, what, subject, old, new FROM order_history WHERE order_id = ?1 ORDER BY seq LIMIT ",
+    (most!("?2"))
 );
 
 /// The changes of an order, the first one first.

@@ -64,7 +64,7 @@ struct Imported {
 #[derive(Debug, PartialEq)]
 enum Read {
     Order(Box<Imported>),
-    /// An order that can be none here: its number, and why.
+    /// An order that cannot be stored as one here: its id, and why.
     Archive(String, String),
     Refused(String),
 }

@@ -26,7 +26,7 @@ pub(crate) struct Stored {
     refund: Refund,
     key: Option<String>,
     asked_cents: Option<u64>,
-    /// The provider still knows its number, should it have been asked.
+    /// Whether the provider still knows its id, in case it was asked.
     recent: bool,
 }
 
@@ -76,7 +76,7 @@ fn visible(database: &Database, actor: &Actor, id: &str) -> Result<Order, Error>
     }
 }
 
-/// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their numbers.
+/// Stores the refunds that a call asks for, or finds those that the same call asked for before; returns their ids.
 pub(crate) fn intend(
     transaction: &Transaction<'_>,
     actor: &Actor,
@@ -200,7 +200,8 @@ fn forgotten(order: &str, refund: &str) -> String {
     )
 }
 
-/// Asks again for refunds that wait since at least so many minutes; returns what cannot be: the order, and why.
+/// Asks again for refunds that have waited for at least so many minutes; returns those that cannot be made: the order,
+/// and why.
 pub(crate) fn ask_again(database: &Database, minutes: u32, most: u32) -> Result<Vec<(String, String)>, Error> {
     let orders = database.query(money::UNASKED, &[minutes.into(), most.into()])?;
     let orders = orders.map(|mut row| row.text()).collect::<Result<BTreeSet<_>, _>>()?;

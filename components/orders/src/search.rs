@@ -120,7 +120,7 @@ pub(crate) fn search(database: &Database, search: &Search, seen_by: Option<&str>
     }
     if let Some(after) = &search.after {
         match store::find(database, after, seen_by) {
-            Err(Error::NotFound) => return Err(Error::Invalid("after must be the number of an order".into())),
+            Err(Error::NotFound) => return Err(Error::Invalid("after must be the id of an order".into())),
             found => found?,
         };
     }

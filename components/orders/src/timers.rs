@@ -11,7 +11,7 @@ use crate::bindings::timers::DeliveryError;
 use crate::page::{self, NoPage};
 use crate::session::{self, Attempt};
 use crate::{reconcile, sql, status, store};
-use souk_database::{Database, Statement, ago, statement};
+use souk_database::{Database, Statement, ago, most, statement};
 use std::time::{Duration, Instant};
 
 /// How long an order may wait for its payment, in hours; empty for ever.
@@ -32,7 +32,8 @@ const UNPAID: Statement = statement!(
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' hours')",
         "statement_timestamp() - ?1::bigint * interval '1 hour'"
     )),
-    " ORDER BY random() LIMIT ?2"
+    " ORDER BY random() LIMIT ",
+    (most!("?2"))
 );
 /// No parameters: whether there are keys that are too old.
 const OLD_KEYS: Statement =

@@ -1,16 +1,16 @@
-//! One request to Stripe's API: sent with a time limit, tried once more where Stripe says that this is safe.
+//! One request to Stripe's API: sent with a time limit, and retried once where Stripe says that this is safe.
 //!
-//! A second try is safe as every request that changes something carries an idempotency key: should the first one have
-//! arrived after all, Stripe answers the second with the same session. Which statuses deserve it, async-stripe knows,
-//! and `Stripe-Should-Retry` overrules it. One retry, not more: the caller's client waits, and can try again itself.
+//! A retry is safe because every request that changes something carries an idempotency key: if the first request
+//! arrived after all, Stripe answers the second with the same session. async-stripe knows which statuses to retry, and
+//! `Stripe-Should-Retry` overrules it. There is only one retry: the caller's client waits, and can try again itself.
 //!
 //! # A failure that Stripe keeps
 //!
-//! Stripe keeps the answer to a key for 24 hours, be it a failure of its own (a 500), and says `Idempotent-Replayed` of
-//! an answer that it kept. An order would be stuck on it for a day, so such a request is sent once more with a key that
-//! is derived from the first. Should the failed request have made a session after all, it cannot become a second page to
-//! pay on: its address was in no answer, so nobody was sent there. The derived key is always the same one, so of many
-//! callers none makes a second session with it. Of a refund no second one is asked for: the first may have been made.
+//! Stripe keeps the answer to a key for 24 hours, even a failure of its own (a 500), and marks a kept answer with
+//! `Idempotent-Replayed`. An order would be stuck on it for a day, so such a request is sent once more with a key that
+//! is derived from the first. If the failed request made a session after all, it cannot become a second page to pay on:
+//! its address was in no answer, so nobody was sent there. The derived key is always the same, so many callers cannot
+//! make a second session with it. A refund never gets a derived key: the first request may have made it.
 
 use crate::bindings::checkout::Error;
 use crate::client::{self, Request, SendError};

@@ -1,10 +1,10 @@
 //! The page for a person who comes back from paying, where no shop's own page is configured: `/payments/success` and
 //! `/payments/cancel` for a client that asks for `text/html`.
 //!
-//! Who has the payment page's id in the URL, as the payment provider writes it there, learns the order's number and whether
-//! it is paid, and nothing else of it. No cache keeps the page, and it sends its address nowhere. Without an id, or with one
-//! that the provider does not know, the page names no order. The provider is asked at a bounded rate ([`Pace`]): anyone
-//! can open the page, and who asks for a checkout must not wait for them.
+//! Whoever has the payment page's id in the URL, as the payment provider writes it there, learns the order's id and
+//! whether it is paid, and nothing else about it. No cache keeps the page, and it sends its address nowhere. Without an
+//! id, or with one that the provider does not know, the page names no order. The provider is asked at a bounded rate
+//! ([`Pace`]): anyone can open the page, and checkouts must not wait for that.
 
 use crate::answer::{self, Landed};
 use crate::api::{self, Key};

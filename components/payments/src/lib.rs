@@ -37,7 +37,7 @@ impl Guest for Payments {
         let create = bill::create(&request, &config.success_url, &config.cancel_url)?;
         let body = api::send(&config.api, "create a checkout session", create, Key::Again(&key))?;
         let session = answer::session(&body, &config.success_url, &config.cancel_url).map_err(refusal::unreadable)?;
-        Ok(Session { success_url: config.shown(session.success_url), ..session })
+        Ok(Session { success_url: config.public_success_url(session.success_url), ..session })
     }
 
     fn get_session(id: String) -> Result<SessionState, Error> {

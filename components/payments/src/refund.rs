@@ -23,19 +23,19 @@ struct Metadata<'a> {
     refund_id: &'a str,
 }
 
-/// The key by which Stripe knows that a refund is the same one again: its number.
+/// The key by which Stripe recognizes a repeated refund: its id.
 ///
 /// # Errors
 /// `invalid` when it has none.
 pub(crate) fn idempotency_key(request: &RefundRequest) -> Result<IdempotencyKey, Error> {
-    let number = &request.refund_id;
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return invalid("the refund has no usable number");
+    let id = &request.refund_id;
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid("the refund has no usable id");
     }
-    IdempotencyKey::new(number).or_else(|_| invalid("the refund's number is too long"))
+    IdempotencyKey::new(id).or_else(|_| invalid("the refund's id is too long"))
 }
 
-/// The request. Order and number stand on the refund, where its events carry them.
+/// The request. The ids of the order and the refund are in its metadata, so that Stripe's events about it carry them.
 ///
 /// # Errors
 /// `invalid` when it is of nothing, or names no charge.

@@ -1,8 +1,8 @@
 //! Stripe's refusals as the contract's errors.
 //!
-//! Who can mend it decides: the customer, by ordering something else (`invalid`, in our words or, for a card, in
-//! Stripe's, which it writes for customers); time (`unavailable`); or whoever runs the store (`internal`, with a line
-//! in the log that names the variable). The log gets Stripe's words too, but those about the key, which quote its end.
+//! Who can fix it decides: the customer, by ordering something else (`invalid`, in our words or, for a card, in
+//! Stripe's, which it writes for customers); time (`unavailable`); or the operator of the store (`internal`, with a log
+//! line that names the variable). The log gets Stripe's words too, except those about the key, which quote its end.
 
 use crate::bindings::checkout::Error;
 use serde::Deserialize;
@@ -111,7 +111,7 @@ pub(crate) fn unavailable() -> Error {
     Error::Unavailable("the payment provider does not answer".into())
 }
 
-/// Something that whoever runs the store must mend.
+/// Something that the operator of the store must fix.
 pub(crate) fn misconfigured() -> Error {
     Error::Internal("the payment provider refused the request".into())
 }

@@ -85,7 +85,7 @@ fn columns(by: Author) -> Result<[Value; 2], Error> {
     let text = |text: String| if text.is_empty() { Value::Null } else { Value::Text(text) };
     match by {
         Some(by) if by.len() > MAX_AUTHOR || by.contains('\0') => {
-            Err(Error::Invalid(format!("a user's number has at most {MAX_AUTHOR} bytes")))
+            Err(Error::Invalid(format!("a user's id has at most {MAX_AUTHOR} bytes")))
         }
         by => Ok([text(by.unwrap_or_default()), text(souk_call::trace())]),
     }

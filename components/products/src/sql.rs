@@ -6,19 +6,11 @@
 //! row again: an update of a product that is being deleted finds none, and two updates both count, as each sets only
 //! what it names.
 
-use souk_database::{NOW, Statement, statement, time};
+use souk_database::{NOW, Statement, most, statement, time};
 
 /// The columns of a product.
 const COLUMNS: Statement =
     statement!("id, name, price_cents, available, ", (time!("created_at")), ", ", (time!("updated_at")));
-
-/// A parameter as the number of a LIMIT. Where SQLite sees a bare one, it plans for its value, and so compiles the statement
-/// again each time it is bound: a tenth of what a page costs.
-macro_rules! most {
-    ($parameter:literal) => {
-        Statement::each(concat!("+?", $parameter), concat!("?", $parameter))
-    };
-}
 
 /// Which products there are for callers: the condition of the index `products_available`, to the letter.
 const AVAILABLE: Statement = Statement::each("available = 1", "available");
@@ -48,7 +40,7 @@ pub(crate) const LIST: Statement = statement!(
     ") FROM products WHERE id >= ?3 AND ",
     AVAILABLE,
     " ORDER BY id LIMIT ",
-    (most!(1)),
+    (most!("?1")),
     " OFFSET ?2"
 );
 
@@ -64,8 +56,14 @@ pub(crate) const SEEK: Statement = statement!(
 );
 
 /// Parameters: number after which to list, limit.
-pub(crate) const LIST_AFTER: Statement =
-    statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", AVAILABLE, " ORDER BY id LIMIT ", (most!(2)));
+pub(crate) const LIST_AFTER: Statement = statement!(
+    "SELECT ",
+    COLUMNS,
+    " FROM products WHERE id > ?1 AND ",
+    AVAILABLE,
+    " ORDER BY id LIMIT ",
+    (most!("?2"))
+);
 
 /// Parameters: number, name or null, price in cents or null, who changes it or null, the request or null.
 pub(crate) const UPDATE: Statement = statement!(
@@ -103,7 +101,7 @@ pub(crate) const RESTORE: Statement = statement!(
 
 /// Parameters: number after which to list, limit.
 pub(crate) const LIST_DELETED: Statement =
-    statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", DELETED, " ORDER BY id LIMIT ?2");
+    statement!("SELECT ", COLUMNS, " FROM products WHERE id > ?1 AND ", DELETED, " ORDER BY id LIMIT ", (most!("?2")));
 
 /// Parameters: number.
 pub(crate) const EXISTS: Statement = statement!("SELECT 1 FROM products WHERE id = ?1");
@@ -112,7 +110,8 @@ pub(crate) const EXISTS: Statement = statement!("SELECT 1 FROM products WHERE id
 pub(crate) const HISTORY: Statement = statement!(
     "SELECT ",
     (time!("at")),
-    ", changed_by, trace, what, old, new FROM product_history WHERE product_id = ?1 ORDER BY seq DESC LIMIT ?2"
+    ", changed_by, trace, what, old, new FROM product_history WHERE product_id = ?1 ORDER BY seq DESC LIMIT ",
+    (most!("?2"))
 );
 
 /// Parameters: the numbers, as a JSON array. PostgreSQL reads it as an array of its own, for which the brackets are

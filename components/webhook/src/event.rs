@@ -14,7 +14,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-/// What the recorded system said of a text that ends too early.
+/// The message of the NestJS system for a text that ends too early.
 pub(crate) const UNEXPECTED_END: &str = "Unexpected end of JSON input";
 
 /// Something that happened at the provider.

@@ -81,7 +81,7 @@ fn refused(why: signature::Refusal) -> Reply {
 fn not_an_event(why: event::Malformed) -> Reply {
     eprintln!("a signed body was refused: {why:?}");
     match why {
-        // The recorded system never parsed an empty body before it verified it, so this one came in the other shape.
+        // The NestJS system did not parse an empty body before it verified it, so this error had the other shape.
         event::Malformed::Empty => Reply::webhook_error(event::UNEXPECTED_END),
         event::Malformed::Text(message) => Reply::bad_request(&message),
     }

@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// What the provider's library said in the recorded system.
+    /// The message of the provider's library in the NestJS system.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Refusal::Missing => "No stripe-signature header value was provided.",

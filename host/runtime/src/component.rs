@@ -3,7 +3,7 @@
 use super::handler::HandlerIndices;
 use crate::refusal::refusal;
 use crate::report::symbols::Symbols;
-use crate::{load, plain, stub};
+use crate::{plain, stub};
 use souk_bindings::{Ctx, missing_feature};
 use std::fmt;
 use std::path::Path;
@@ -18,6 +18,11 @@ const HTTP_HANDLER_0_2: &str = "wasi:http/incoming-handler@0.2.";
 
 /// How a component's file begins: wasm's magic number, and the version and layer of the component model.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+/// Whether a file is a component, as far as its first bytes tell.
+pub(crate) fn is_component(file: &[u8]) -> bool {
+    file.starts_with(COMPONENT)
+}
 
 /// A component's code could not be made ready.
 #[derive(Debug, Clone)]
@@ -143,45 +148,6 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles the component at `source`, or loads it from the code cache. Blocks for up to a second: run it on a
-    /// thread for blocking work.
-    ///
-    /// # Errors
-    /// When the file is missing or is no component.
-    pub fn compile(engine: &wasmtime::Engine, name: &str, source: &Path) -> Result<Component, CompileError> {
-        let error = |message: String, fix: &str| CompileError { component: name.into(), message, fix: fix.into() };
-        let bytes = std::fs::read(source).map_err(|e| {
-            error(format!("cannot read {}: {e}", source.display()), "run `souk build` (or `souk up --build`)")
-        })?;
-        Compiled::compile_bytes(engine, name, &source.display().to_string(), &bytes)
-    }
-
-    /// Compiles a component's file, which is called `source` in errors. Blocks as [`Compiled::compile`] does.
-    ///
-    /// # Errors
-    /// When it is no component.
-    pub fn compile_bytes(
-        engine: &wasmtime::Engine,
-        name: &str,
-        source: &str,
-        bytes: &[u8],
-    ) -> Result<Component, CompileError> {
-        let error = |message: String, fix: &str| CompileError { component: name.into(), message, fix: fix.into() };
-        let code = load::component(bytes).map_err(|e| {
-            let message = format!("{source} is a core module of which no component can be made: {e}");
-            error(message, "build it for the target wasm32-wasip2")
-        })?;
-        Component::from_binary(engine, &code).map_err(|e| {
-            let cause = e.root_cause().to_string();
-            if code.starts_with(COMPONENT) {
-                let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
-                return error(format!("{source} cannot be loaded: {cause}"), fix);
-            }
-            let message = format!("{source} is not a WebAssembly component: {cause}");
-            error(message, "build it for the target wasm32-wasip2")
-        })
-    }
-
     /// The same, with the source lines of what was loaded from `file`.
     #[must_use]
     pub fn with_symbols_of(self, file: &Path) -> Self {
@@ -283,17 +249,5 @@ mod tests {
         ] {
             assert_eq!(is_release(interface, HTTP_HANDLER), expected, "{interface}");
         }
-    }
-
-    #[test]
-    fn a_file_that_is_missing_or_no_component_is_named_with_what_to_do() {
-        let engine = wasmtime::Engine::default();
-        let dir = tempfile::tempdir().unwrap();
-        let missing = Compiled::compile(&engine, "web", &dir.path().join("web.wasm")).unwrap_err().to_string();
-        assert!(missing.starts_with("component `web`: cannot read") && missing.contains("souk build"), "{missing}");
-        let other = dir.path().join("web.txt");
-        std::fs::write(&other, "a text").unwrap();
-        let wrong = Compiled::compile(&engine, "web", &other).unwrap_err().to_string();
-        assert!(wrong.contains("is not a WebAssembly component") && wrong.contains("wasm32-wasip2"), "{wrong}");
     }
 }

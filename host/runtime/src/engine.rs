@@ -1,5 +1,6 @@
 //! The one wasmtime engine of the process: compiler, memory pool, code cache and the clock of CPU slices.
 
+use super::compiler::{Compiler, Program};
 use super::vital::vital_thread;
 use parking_lot::Mutex;
 use souk_bindings::boundary::Usage;
@@ -45,9 +46,16 @@ souk_manifest::fixed_limits! {
 )]
 pub struct EngineError(String);
 
+impl EngineError {
+    pub(crate) fn of(error: wasmtime::Error) -> Self {
+        EngineError(format!("{error:#}"))
+    }
+}
+
 /// The engine, with the thread that ticks its epoch.
 pub struct Engine {
     wasmtime: wasmtime::Engine,
+    compiler: Compiler,
     stop: Arc<AtomicBool>,
     ticker: Option<JoinHandle<()>>,
     sampled: Sampled,
@@ -57,17 +65,20 @@ pub struct Engine {
 type Sampled = Arc<Mutex<Vec<Arc<Usage>>>>;
 
 impl Engine {
-    /// Starts the engine with room for `limits` (one item a component) and compiled code kept in `cache`.
+    /// Starts the engine with room for `limits` (one item a component) and compiled code kept in `folder`, where `program`
+    /// puts it; without one it compiles itself.
     ///
     /// # Errors
     /// When the cache folder cannot be used or the address space does not hold the pool.
-    pub fn start<'a>(cache: &Path, limits: impl Iterator<Item = &'a ComponentLimits>) -> Result<Self, EngineError> {
-        let mut cache_config = CacheConfig::new();
-        cache_config.with_directory(cache);
-        let cache = Cache::new(cache_config).map_err(|e| EngineError(format!("{e:#}")))?;
+    pub fn start<'a>(
+        folder: &Path,
+        limits: impl Iterator<Item = &'a ComponentLimits>,
+        program: Option<Program>,
+    ) -> Result<Self, EngineError> {
         let mut config = config();
-        config.allocation_strategy(pool(limits)).cache(Some(cache));
-        let wasmtime = wasmtime::Engine::new(&config).map_err(|e| EngineError(format!("{e:#}")))?;
+        config.allocation_strategy(pool(limits)).cache(Some(cache(folder)?));
+        let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::of)?;
+        let compiler = Compiler::new(wasmtime.clone(), folder, program);
         let stop = Arc::new(AtomicBool::new(false));
         let sampled = Sampled::default();
         let ticker = std::thread::Builder::new()
@@ -87,7 +98,7 @@ impl Engine {
                 }
             })
             .map_err(|e| EngineError(format!("the epoch thread: {e}")))?;
-        Ok(Engine { wasmtime, stop, ticker: Some(ticker), sampled })
+        Ok(Engine { wasmtime, compiler, stop, ticker: Some(ticker), sampled })
     }
 
     /// Starts an engine on which what a call costs can be counted: no clock interrupts a guest, and its memory needs few
@@ -95,22 +106,19 @@ impl Engine {
     ///
     /// # Errors
     /// When the cache folder cannot be used.
-    pub fn start_counted(cache: &Path) -> Result<Self, EngineError> {
-        let mut cache_config = CacheConfig::new();
-        cache_config.with_directory(cache);
-        let cache = Cache::new(cache_config).map_err(|e| EngineError(format!("{e:#}")))?;
-        let failed = |e: wasmtime::Error| EngineError(format!("{e:#}"));
+    pub fn start_counted(folder: &Path) -> Result<Self, EngineError> {
         let mut config = config();
         config
             // Named, so that code uses nothing that this processor has beyond others: it is the same everywhere.
             .target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
-            .map_err(failed)?
+            .map_err(EngineError::of)?
             .allocation_strategy(InstanceAllocationStrategy::OnDemand)
             // The addresses that a memory has from the beginning; it moves when it needs more.
             .memory_reservation(64 << 20)
-            .cache(Some(cache));
-        let wasmtime = wasmtime::Engine::new(&config).map_err(failed)?;
-        Ok(Engine { wasmtime, stop: Arc::default(), ticker: None, sampled: Sampled::default() })
+            .cache(Some(cache(folder)?));
+        let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::of)?;
+        let compiler = Compiler::new(wasmtime.clone(), folder, None);
+        Ok(Engine { wasmtime, compiler, stop: Arc::default(), ticker: None, sampled: Sampled::default() })
     }
 
     /// Counts processor time for `usage` from now on, as long as the engine runs.
@@ -121,6 +129,11 @@ impl Engine {
     /// How much processor time a tick stands for.
     pub fn tick() -> Duration {
         CPU_SLICE
+    }
+
+    /// What makes code for it.
+    pub fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
     /// The wasmtime engine.
@@ -138,7 +151,7 @@ impl Drop for Engine {
     }
 }
 
-fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> PoolingAllocationConfig {
+pub(crate) fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> PoolingAllocationConfig {
     let (mut instances, mut memory, mut table) = (0u32, 1u64 << 20, 1u64);
     for limit in limits {
         instances = instances.saturating_add(u32::try_from(limit.instances).unwrap_or(u32::MAX));
@@ -166,7 +179,15 @@ fn pool<'a>(limits: impl Iterator<Item = &'a ComponentLimits>) -> PoolingAllocat
     pool
 }
 
-fn config() -> Config {
+/// The code cache in `folder`.
+pub(crate) fn cache(folder: &Path) -> Result<Cache, EngineError> {
+    let mut config = CacheConfig::new();
+    config.with_directory(folder);
+    Cache::new(config).map_err(EngineError::of)
+}
+
+/// What code depends on.
+pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true).epoch_interruption(true).parallel_compilation(true);
     config

@@ -9,6 +9,7 @@
 
 mod call;
 mod caller;
+mod compiler;
 mod component;
 mod engine;
 mod error;
@@ -30,6 +31,7 @@ mod version;
 mod vital;
 
 pub use caller::CallerType;
+pub use compiler::{Compiler, Program, compile_for_host};
 pub use component::{CompileError, Compiled, Exported, Function};
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, Failure};
@@ -47,8 +49,14 @@ use souk_manifest::limits::FixedLimit;
 
 /// Every fixed limit of the runtime, which `souk doctor` prints.
 pub fn fixed_limits() -> Vec<FixedLimit> {
-    let own =
-        [engine::FIXED_LIMITS, pool::FIXED_LIMITS, profile::FIXED_LIMITS, traced::FIXED_LIMITS, trial::FIXED_LIMITS]
-            .concat();
+    let own = [
+        compiler::FIXED_LIMITS,
+        engine::FIXED_LIMITS,
+        pool::FIXED_LIMITS,
+        profile::FIXED_LIMITS,
+        traced::FIXED_LIMITS,
+        trial::FIXED_LIMITS,
+    ]
+    .concat();
     [own, report::fixed_limits()].concat()
 }

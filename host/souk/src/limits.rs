@@ -5,7 +5,7 @@ use crate::{
 };
 use souk_manifest::limits::FixedLimit;
 
-/// Every fixed limit of the host; those of one module stand together.
+/// Every fixed limit of the host, grouped by module.
 pub(crate) fn fixed_limits() -> Vec<FixedLimit> {
     let mut limits = [
         http::fixed_limits(),

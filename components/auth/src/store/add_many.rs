@@ -1,7 +1,7 @@
-//! Accounts of another system, many at one time.
+//! Adds accounts of another system, many at a time.
 //!
-//! What is there already is asked for in one batch, and the records of new numbers are written in one; nobody else can
-//! write those. Whose an e-mail is decides a compare-and-swap for each, as ever: somebody may register it meanwhile.
+//! One batch reads what is there already, and one writes the records of new ids, which nobody else can write. A
+//! compare-and-swap still claims each e-mail: somebody may register it meanwhile.
 
 use super::{Entry, Store, has, parse, refused, user_key};
 use crate::account::{Account, Key};
@@ -9,7 +9,7 @@ use crate::bindings::accounts::Error;
 use crate::bindings::batch;
 use std::collections::HashMap;
 
-/// What became of an account.
+/// The outcome for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Added {
     /// It is new.
@@ -18,7 +18,7 @@ pub(crate) enum Added {
     There,
     /// Its e-mail is that of another account.
     EmailTaken,
-    /// Its number is that of another account.
+    /// Its id is that of another account.
     IdTaken,
 }
 

@@ -1,10 +1,10 @@
 //! Request bodies as Express's body-parser reads them: JSON and forms, plain or compressed, at most 100 KiB.
 //!
-//! Every kind comes out as JSON text, so a route sees one kind of input. A body of any other type is not read at all,
-//! and counts as no body: the validation then says which fields are missing, as it always did, and a hint says why.
-//! What is not UTF-8 is refused, and so is JSON that is sent as a form, whose one field would be all of it.
-//! It refuses, before reading where it can: other encodings and charsets (415), and more than the limit (413), counted
-//! after inflating, so that a small compressed body cannot fill the sandbox.
+//! Every kind becomes JSON text, so a route sees one kind of input. A body of any other type is not read at all, and
+//! counts as no body: the validation then says which fields are missing, as in the NestJS system, and a hint says why.
+//! A body that is not UTF-8 is refused, and so is JSON that is sent as a form: it would be one field with all of it as
+//! its name. It refuses, before reading where it can: other encodings and charsets (415), and more than the limit
+//! (413), counted after inflating, so that a small compressed body cannot fill the sandbox.
 
 use super::error::Error;
 use super::query;

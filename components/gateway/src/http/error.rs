@@ -1,7 +1,7 @@
 //! Refusals, in the shapes that the clients know.
 //!
-//! The recorded system answers errors in five shapes, by the layer that raised them; each has a constructor here that
-//! says when it is right. Everything that a service refuses becomes HTTP in [`crate::routes`], through these.
+//! The NestJS system answers errors in five shapes, depending on the layer that raised them; each has a constructor
+//! here that says when it is right. Every refusal of a service becomes HTTP in [`crate::routes`], through these.
 
 use super::reply::{Kind, Reply};
 use serde::Serialize;
@@ -81,7 +81,7 @@ impl Error {
         Self::new(401, Shape::Bare, "Unauthorized")
     }
 
-    /// Whoever makes the request may not.
+    /// The caller may not make this request.
     pub(crate) fn forbidden() -> Self {
         Self::new(403, Shape::Http, "Forbidden resource")
     }
@@ -103,13 +103,13 @@ impl Error {
 
     /// A service cannot answer now; `what` names it to the client.
     ///
-    /// Nothing is logged here: whoever met the cause has logged it, the service or, where a call failed, the host. An
-    /// overload has no cause but the requests themselves, and is one status of each of them in the log of requests.
+    /// Nothing is logged here: the service that met the cause has logged it or, where a call failed, the host. An
+    /// overload has no cause but the requests themselves, and appears as a status in the log of requests.
     pub(crate) fn unavailable(what: &str) -> Self {
         Self::remote(503, format!("{what} is unavailable, please try again"))
     }
 
-    /// There were too many attempts; in so many seconds one is looked at.
+    /// There were too many attempts; the next one is admitted after so many seconds.
     pub(crate) fn too_many(seconds: u32) -> Self {
         let error = Self::remote(429, format!("Too many attempts, please try again in {seconds} seconds"));
         Error { retry_after: Some(seconds), ..error }

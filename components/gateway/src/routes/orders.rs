@@ -26,9 +26,9 @@ use view::Listed;
 
 #[cfg(test)]
 use super::openapi::bodies::{
-    BodyErrors, ConflictErrors, Failures, KeyHeader, LoginErrors, MissingErrors, NewOrderBody, NewRefundBody,
-    NewStatusBody, OrderFilter, OrderPage, PageQuery, PaymentErrors, QueryErrors, RequestError, ServiceError,
-    StatusName,
+    BodyErrors, ConflictErrors, Failures, IdempotencyKeyHeader, LoginErrors, MissingErrors, NewOrderBody,
+    NewRefundBody, NewStatusBody, OrderFilter, OrderPage, PageQuery, PaymentErrors, QueryErrors, RequestError,
+    ServiceError, StatusName,
 };
 
 /// Answers a request for `/api/orders` (`rest` is empty) or what is below it.
@@ -163,7 +163,7 @@ fn show(actor: Actor, query: Query) -> Result<Reply, Error> {
 /// gets the same order; a key that was used for another order is refused.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/orders", operation_id = "createOrder", tag = "orders", security(("bearer" = [])),
-    params(KeyHeader),
+    params(IdempotencyKeyHeader),
     request_body = NewOrderBody,
     responses(
         BodyErrors, LoginErrors, PaymentErrors,
@@ -239,7 +239,7 @@ fn history(actor: Actor, id: &str) -> Result<Reply, Error> {
     ),
 ))]
 fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
-    // The body is checked before the number, as it always was.
+    // The body is checked before the id, as in the NestJS system.
     let status: Status = input::new_status(body)?;
     let id = order_id(id)?;
     let order = orders::change_status(&actor, &id, status).map_err(|e| refused(e, Some(&id)))?;
@@ -253,7 +253,10 @@ fn change_status(actor: Actor, id: &str, body: &Fields<'_>) -> Result<Reply, Err
 /// again. What they have come to is known by the provider's events.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/orders/{id}/refunds", operation_id = "refundOrder", tag = "orders", security(("bearer" = [])),
-    params(("id" = String, Path, format = "uuid", description = "The order's number, in lower case"), KeyHeader),
+    params(
+        ("id" = String, Path, format = "uuid", description = "The order's number, in lower case"),
+        IdempotencyKeyHeader
+    ),
     request_body = NewRefundBody,
     responses(
         BodyErrors, LoginErrors, MissingErrors, ConflictErrors, Failures,
@@ -292,7 +295,7 @@ fn customers(actor: &Actor, orders: &[Order]) -> Result<Customers, Error> {
     }
 }
 
-/// An order's number from its path segment: a UUID, of which those in upper case are nobody's.
+/// An order's id from its path segment: a UUID. No order has one in upper case.
 fn order_id(segment: &str) -> Result<OrderId, Error> {
     let groups: Vec<&str> = segment.split('-').collect();
     let is_hex = |group: &&str| group.bytes().all(|b| b.is_ascii_hexdigit());

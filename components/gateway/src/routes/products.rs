@@ -30,29 +30,29 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
     match (request.method, rest) {
         (Method::Get | Method::Head, []) => list(request),
         (Method::Post, []) => {
-            let by = authorize::admin(request)?;
+            let by = authorize::require_admin(request)?;
             create(by, request.body)
         }
         (_, [""]) => Err(no_route(request)),
         (Method::Get | Method::Head, [id]) => get(number(&path::parameter(id)?)?),
         (Method::Patch, [id]) => {
             let id = path::parameter(id)?;
-            let by = authorize::admin(request)?;
+            let by = authorize::require_admin(request)?;
             update(by, &id, request.body)
         }
         (Method::Delete, [id]) => {
             let id = path::parameter(id)?;
-            let by = authorize::admin(request)?;
+            let by = authorize::require_admin(request)?;
             delete(by, number(&id)?)
         }
         (Method::Post, [id, word]) if word.eq_ignore_ascii_case("restore") && !id.is_empty() => {
             let id = path::parameter(id)?;
-            let by = authorize::admin(request)?;
+            let by = authorize::require_admin(request)?;
             restore(by, number(&id)?)
         }
         (Method::Get | Method::Head, [id, word]) if word.eq_ignore_ascii_case("history") && !id.is_empty() => {
             let id = path::parameter(id)?;
-            authorize::admin(request)?;
+            authorize::require_admin(request)?;
             history(number(&id)?)
         }
         _ => Err(no_route(request)),
@@ -77,7 +77,7 @@ pub(super) fn route(request: &Request<'_>, rest: &[&str]) -> Result<Reply, Error
 fn list(request: &Request<'_>) -> Result<Reply, Error> {
     let (page, limit) = match page_query(request.query)? {
         Place::Deleted(after, limit) => {
-            authorize::admin(request)?;
+            authorize::require_admin(request)?;
             let found = product_changes::list_deleted(Some(after), limit).map_err(|e| refused(e, None))?;
             let data = found.products.iter().map(View::of).collect();
             return Reply::json(200, &ListAfter { data, next: found.next });
@@ -131,7 +131,7 @@ fn get(id: ProductId) -> Result<Reply, Error> {
     ),
 ))]
 fn update(by: Author, id: &str, body: &Fields<'_>) -> Result<Reply, Error> {
-    // The body is checked before the number, as it always was.
+    // The body is checked before the number, as in the NestJS system.
     let changes = changes(body)?;
     let id = number(id)?;
     if changes.name.is_none() && changes.price.is_none() {

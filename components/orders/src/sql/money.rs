@@ -1,7 +1,7 @@
 //! The statements about refunds and disputes. [`super`] says why they are right when two run at once; in its order of
 //! locks, [`LOCK_CHARGE`] comes after the event and before the order.
 
-use souk_database::{NOW, Statement, ago, statement, time};
+use souk_database::{NOW, Statement, ago, most, statement, time};
 
 /// Parameters: charge. Who deals with a charge, or with a dispute of it, waits for the other on PostgreSQL: each reads
 /// what the other writes, and neither row need be there yet. On SQLite a transaction has the whole database.
@@ -52,7 +52,8 @@ pub(crate) const UNASKED: Statement = statement!(
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || ?1 || ' minutes')",
         "statement_timestamp() - least(?1::bigint, 52560000) * interval '1 minute'"
     )),
-    " ORDER BY created_at LIMIT ?2"
+    " ORDER BY created_at LIMIT ",
+    (most!("?2"))
 );
 
 /// Parameters: dispute, charge, cents, state, reason, time. One that is closed stays closed; of several news the latest

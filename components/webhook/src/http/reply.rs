@@ -22,7 +22,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// 200: the event will not be sent again. The provider's signature goes back, as it always did.
+    /// 200: the event will not be sent again. The answer repeats the provider's signature, as in the NestJS system.
     pub(crate) fn acknowledged(signature: &str) -> Self {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -98,7 +98,7 @@ impl Reply {
     }
 }
 
-/// The shape of what the recorded system's framework refused.
+/// The shape of errors of the NestJS system's framework.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Http<'a> {

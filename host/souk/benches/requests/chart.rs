@@ -11,11 +11,11 @@ pub(crate) struct Bar {
     pub native: f64,
 }
 
-/// Writes both.
-pub(crate) fn write(bars: &[Bar]) {
+/// Writes both; `further` follows the table.
+pub(crate) fn write(bars: &[Bar], further: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("requests.md"), table(bars)).unwrap();
+    std::fs::write(folder.join("requests.md"), table(bars) + further).unwrap();
     std::fs::write(folder.join("requests.svg"), chart(bars)).unwrap();
     println!("written to {}\n", folder.display());
 }

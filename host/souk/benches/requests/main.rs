@@ -9,7 +9,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a benchmark may stop
 #![allow(clippy::disallowed_methods, reason = "it measures real time, beside the program that runs")]
 
+mod bare;
 mod chart;
+mod large;
 mod load;
 mod native;
 mod remote;
@@ -104,7 +106,10 @@ fn main() {
     server::build();
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {} s a row and server, medians\n", SLOT.as_secs());
     starts();
-    rows();
+    let bars = rows();
+    let state = tempfile::tempdir().unwrap();
+    chart::write(&bars, &[bare::rows(), large::rows(state.path())].concat());
+    drop(state);
     remote::rows(tempfile::tempdir().unwrap().path());
 }
 
@@ -126,7 +131,7 @@ fn starts() {
     println!();
 }
 
-fn rows() {
+fn rows() -> Vec<chart::Bar> {
     let state = tempfile::tempdir().unwrap();
     let database = postgres::Postgres::start_durable();
     let url = database.database();
@@ -189,7 +194,6 @@ fn rows() {
         }
     }
     println!();
-    chart::write(&bars);
     logins(&store, &ours, "souk");
     logins(&native, &theirs, "native");
     println!();
@@ -197,6 +201,8 @@ fn rows() {
     let orders = state.path().join("store/sqlite/orders.db");
     events(&store, &call, &orders, "SELECT count(*) FROM events", "souk");
     events(&native, &call, &state.path().join("native/inbox.db"), "SELECT count(*) FROM seen", "native");
+    println!();
+    bars
 }
 
 /// Events of the payment provider: how many are stored a second, and how many applied, one transaction each. They are

@@ -3,7 +3,7 @@
 use super::error::StartError;
 use super::start::Progress;
 use souk_manifest::{Application, Diagnostic};
-use souk_runtime::{CompileError, Compiled, Engine};
+use souk_runtime::{CompileError, Engine};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ souk_manifest::fixed_limits! {
     const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 }
 
-/// Compiles all files at once, each once, or loads them from the cache; cranelift takes the cores that it finds. Returns
+/// Compiles all files at once, each once, or loads them from the cache. Returns
 /// the code of each component, and what is wrong with the other files. A component's file is that of `chosen`, or the manifest's.
 pub(super) async fn compile(
     engine: &Engine,
@@ -35,11 +35,11 @@ pub(super) async fn compile(
     let start = Instant::now();
     for (source, components) in files {
         compiling.insert(components.clone(), source.metadata().map_or(0, |file| file.len()));
-        let (engine, source) = (engine.wasmtime().clone(), source.to_path_buf());
-        tasks.spawn_blocking(move || {
+        let (compiler, source) = (engine.compiler().clone(), source.to_path_buf());
+        tasks.spawn(async move {
             let start = Instant::now();
             let name = components.first().map_or("", String::as_str);
-            let compiled = Compiled::compile(&engine, name, &source).map(|code| (code, start.elapsed()));
+            let compiled = compiler.compile(name, &source).await.map(|code| (code, start.elapsed()));
             (components, compiled)
         });
     }

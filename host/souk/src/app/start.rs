@@ -21,7 +21,7 @@ use souk_links::remote::{self, Presence, Remote};
 use souk_manifest::state::StateFolder;
 use souk_manifest::{Application, ManifestErrors};
 use souk_nats::Nats;
-use souk_runtime::{Engine, Exported, Fairness, Pool, vital};
+use souk_runtime::{Engine, Exported, Fairness, Pool, Program, vital};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
@@ -62,9 +62,9 @@ pub enum Progress {
 }
 
 /// What an application is started for.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    Serve,
+    /// For long: another process compiles.
+    Serve(Program),
     /// For calls by hand, where no host runs.
     Call,
     /// To see whether it starts.
@@ -74,7 +74,7 @@ enum Purpose {
 }
 
 impl App {
-    /// Starts `application` with its state in `state`; `tracer` says which requests have a trace.
+    /// Starts `application` with its state in `state`; `tracer` says which requests have a trace, and `program` compiles.
     ///
     /// # Errors
     /// When anything is missing, wrong, or not as the manifest says.
@@ -82,9 +82,10 @@ impl App {
         application: Application,
         state: &StateFolder,
         tracer: Tracer,
+        program: Program,
         progress: impl Fn(Progress),
     ) -> Result<Arc<Self>, StartError> {
-        App::start_with(application, state, tracer, progress, Purpose::Serve).await
+        App::start_with(application, state, tracer, progress, Purpose::Serve(program)).await
     }
 
     /// Starts `application` for calls by hand: its places are compared with those of the hosts that serve it, and not recorded.
@@ -119,7 +120,7 @@ impl App {
         progress: impl Fn(Progress),
         purpose: Purpose,
     ) -> Result<Arc<Self>, StartError> {
-        let trial = purpose == Purpose::Trial;
+        let trial = matches!(purpose, Purpose::Trial);
         // Start-up blocks this thread where it opens files: nothing else runs yet.
         ManifestErrors::check(remote_parts::check(&application))?;
         let part = application.restricted_to(&application.reachable());
@@ -139,9 +140,11 @@ impl App {
             Some(remote) => Some(Presence::start(remote.nats(), &application).await?),
             None => None,
         };
-        let engine = match purpose {
+        let limits = || application.here().map(|c| &c.limits);
+        let engine = match &purpose {
             Purpose::Count => Engine::start_counted(&state.cache())?,
-            _ => Engine::start(&state.cache(), application.here().map(|c| &c.limits))?,
+            Purpose::Serve(program) => Engine::start(&state.cache(), limits(), Some(program.clone()))?,
+            Purpose::Call | Purpose::Trial => Engine::start(&state.cache(), limits(), None)?,
         };
         let agreed = async {
             match &remote {
@@ -156,7 +159,7 @@ impl App {
         mistakes.extend(wrong);
         let boundaries = if trial { Boundaries::off() } else { Boundaries::measured()?.traced(tracer) };
         let mut shared = Shared::new(&application, boundaries)?;
-        if purpose == Purpose::Serve {
+        if matches!(purpose, Purpose::Serve(_)) {
             shared.record(Recordings::open(state.path(), &part)?);
         }
         mistakes.extend(shared.open(&part, state, remote.as_ref().map(Remote::nats)).await);

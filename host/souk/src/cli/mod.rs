@@ -9,6 +9,7 @@ mod backup;
 mod build;
 mod call;
 mod cluster;
+mod compile;
 mod deploy;
 mod doctor;
 mod event_table;
@@ -139,6 +140,9 @@ enum Command {
     Completions(papers::Completions),
     /// Write the manual's pages
     Man(papers::Man),
+    /// What a host starts that has a component to compile
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 impl Command {
@@ -347,6 +351,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Command::Health(health) => health.run().await,
                 Command::Completions(completions) => Ok(completions.run()),
                 Command::Man(man) => man.run(),
+                Command::Compile(compile) => Ok(compile.run()),
             }
         })
         .await

@@ -4,7 +4,7 @@ use super::package::{WishArgs, show_grants};
 use super::port_file::PortFile;
 use super::service_manager::{self, Inherited};
 use super::{AppArgs, DEFAULT_LISTEN, fill_in};
-use super::{build, given, output, signals, stale, watch};
+use super::{build, compile, given, output, signals, stale, watch};
 use crate::admin::serve::{self, Listener};
 use crate::admin::sessions::Sessions;
 use crate::admin::{Admin, Reload, Tokens};
@@ -189,7 +189,7 @@ impl Up {
         let export = otlp::Config::read(&application.name, &application.version)?;
         let exported = export.as_ref().is_some_and(otlp::Config::has_traces);
         let tracer = telemetry::tracer(listener.is_some() || exported)?;
-        let app = App::start(application, &state, tracer, move |progress| {
+        let app = App::start(application, &state, tracer, compile::program(), move |progress| {
             if !quiet {
                 show(&progress);
             }

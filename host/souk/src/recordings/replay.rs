@@ -51,7 +51,7 @@ impl<'a> Replayer<'a> {
         let state = StateFolder::open(folder.path())?;
         Ok(Replayer {
             application,
-            engine: Engine::start(cache, application.here().map(|component| &component.limits))?,
+            engine: Engine::start(cache, application.here().map(|component| &component.limits), None)?,
             fairness: Fairness::new(tokio::runtime::Handle::current().metrics().num_workers()),
             grants: ReplayGrants::open(application, state).await?,
             compiled: BTreeMap::new(),
@@ -68,7 +68,7 @@ impl<'a> Replayer<'a> {
         let declared = self.application.components.get(name).with_context(|| {
             format!("the manifest has no component `{name}`\n  fix: name the manifest that it was recorded with by -f")
         })?;
-        let compiled = self.compiled(name, file)?;
+        let compiled = self.compiled(name, file).await?;
         let (grants, secrets) = self.grants.of(declared, recording)?;
         let pool = Pool::new(PoolConfig {
             version: VersionConfig { id: VersionId::first("", ""), compiled, grants: Arc::new(grants) },
@@ -83,13 +83,13 @@ impl<'a> Replayer<'a> {
         Ok(Replayed { imports: tape.played(), difference, answer: differs.then_some(answer) })
     }
 
-    fn compiled(&mut self, name: &str, file: &Path) -> anyhow::Result<Compiled> {
+    async fn compiled(&mut self, name: &str, file: &Path) -> anyhow::Result<Compiled> {
         let key = (name.to_owned(), file.to_owned());
         if let Some(compiled) = self.compiled.get(&key) {
             return Ok(compiled.clone());
         }
         let engine = self.engine.wasmtime();
-        let code = Compiled::compile(engine, name, file)?;
+        let code = self.engine.compiler().compile(name, file).await?;
         let mut linker = Linker::new(engine);
         bindings::add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         for (import, _) in code.component_type().imports(engine) {

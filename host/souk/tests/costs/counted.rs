@@ -48,15 +48,15 @@ pub(crate) fn count(folder: &Path, requests: usize, instrumented: usize) -> Reco
     valgrind.arg(format!("--callgrind-out-file={}", profile.display())).arg(&program);
     serve(&mut valgrind, instrumented);
     let calls = system_calls(&std::fs::read_to_string(calls).unwrap());
-    let rows = ROWS.iter().enumerate().map(|(at, (row, _, _))| {
+    let rows = ROWS.iter().enumerate().map(|(at, row)| {
         // The parts of the profile end at the marks: every second one is that of a row.
         let part = format!("{}.{}", profile.display(), at * 2 + 2);
         let costs = Costs {
-            allocations: allocations_of(&allocations, row),
+            allocations: allocations_of(&allocations, row.name),
             system_calls: rounded(calls[at], requests),
             instructions: rounded(instructions(&std::fs::read_to_string(part).unwrap()), instrumented),
         };
-        ((*row).to_owned(), costs)
+        (row.name.to_owned(), costs)
     });
     Recorded { rustc: rustc(), rows: rows.collect() }
 }

@@ -23,13 +23,44 @@ pub(crate) const MARKS: &str = "/souk-costs";
 /// The requests before those that count: instances are made, statements prepared, tables grown.
 const WARM_UP: usize = 50;
 
-/// What is asked: the row's name, the application, and the path.
-pub(crate) const ROWS: [(&str, &str, &str); 5] = [
-    ("hello", "probe", "/self/hello"),
-    ("404 of the gateway", "store", "/api/nothing"),
-    ("GET product by id", "store", "/api/products/7"),
-    ("GET page of 10", "store", "/api/products?page=2&limit=10"),
-    ("GET a static document", "store", "/api/openapi.json"),
+/// What is asked.
+pub(crate) struct Row {
+    pub name: &'static str,
+    /// Of which application.
+    app: &'static str,
+    method: &'static str,
+    path: &'static str,
+    /// JSON; empty for none.
+    body: &'static str,
+    /// Whether somebody asks whom the application knows.
+    by_user: bool,
+    /// Whether all of it happens on the thread that serves. Where others take part, they now and then do for several
+    /// requests at one time what is else done for each.
+    pub on_one_thread: bool,
+}
+
+impl Row {
+    const fn get(name: &'static str, app: &'static str, path: &'static str) -> Self {
+        Row { name, app, method: "GET", path, body: "", by_user: false, on_one_thread: true }
+    }
+}
+
+/// All rows; those of one application stand together.
+pub(crate) const ROWS: [Row; 8] = [
+    Row::get("hello", "probe", "/self/hello"),
+    Row::get("404 of the gateway", "store", "/api/nothing"),
+    Row::get("GET product by id", "store", "/api/products/7"),
+    Row::get("GET page of 10", "store", "/api/products?page=2&limit=10"),
+    Row::get("GET a static document", "store", "/api/openapi.json"),
+    Row { method: "POST", by_user: true, ..Row::get("verify", "store", "/api/auth/verify") },
+    Row {
+        method: "POST",
+        body: r#"{"items":[{"productId":1,"quantity":2},{"productId":2,"quantity":1}]}"#,
+        by_user: true,
+        on_one_thread: false,
+        ..Row::get("POST order", "store", "/api/orders")
+    },
+    Row { by_user: true, ..Row::get("GET page of orders", "store", "/api/orders?page=1&limit=10") },
 ];
 
 /// The manifest of an application.
@@ -48,20 +79,34 @@ pub(crate) fn run(requests: usize, state: &Path) {
     runtime.block_on(async {
         for app in ["probe", "store"] {
             let edge = edge(app, &state.join(app)).await;
-            for (row, _, path) in ROWS.iter().filter(|(_, of, _)| *of == app) {
-                let (stream, served) = tokio::io::duplex(256 * 1024);
-                let peer = ([127, 0, 0, 1], 1).into();
-                tokio::spawn(serve_connection(edge.clone(), served, peer, CancellationToken::new()));
-                let median = Client::new(stream, path).ask(requests).await;
-                println!("{row}: {median}");
+            let user = if app == "store" { register(&edge).await } else { String::new() };
+            for row in ROWS.iter().filter(|row| row.app == app) {
+                let user = if row.by_user { format!("authorization: Bearer {user}\r\n") } else { String::new() };
+                let median = Client::new(&edge, row.method, row.path, &user, row.body).ask(requests).await;
+                println!("{}: {median}", row.name);
             }
         }
     });
 }
 
+/// Registers somebody; the token that comes back.
+async fn register(edge: &Arc<Edge>) -> String {
+    let process = std::process::id();
+    let body = format!(r#"{{"name":"Costs","email":"costs-{process}@example.com","password":"Costs123!x"}}"#);
+    let mut client = Client::new(edge, "POST", "/api/auth/register", "", &body);
+    let length = client.next().await;
+    let text = std::str::from_utf8(&client.buffer[..length]).unwrap();
+    let (_, token) = text.split_once(r#""token":""#).unwrap_or_else(|| panic!("no token: {text}"));
+    token.split('"').next().unwrap().to_owned()
+}
+
 async fn edge(app: &str, state: &Path) -> Arc<Edge> {
     let state = StateFolder::open(state).unwrap();
-    let manifest = souk_manifest::read(&LoadOptions { manifest: manifest(app), ..LoadOptions::default() }).unwrap();
+    // One customer makes all orders.
+    let orders = (app == "store").then(|| ("max_open_orders".to_owned(), "1000000".to_owned()));
+    let variables = orders.into_iter().collect();
+    let options = LoadOptions { manifest: manifest(app), variables, ..LoadOptions::default() };
+    let manifest = souk_manifest::read(&options).unwrap();
     let host = HostValues { url: "http://127.0.0.1:3000".into(), secrets: state.secrets() };
     let application = manifest.fill_in(&host).unwrap().application;
     let examples = application.clone();
@@ -83,21 +128,28 @@ struct Client {
 }
 
 impl Client {
-    fn new(stream: DuplexStream, path: &str) -> Self {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1:3000\r\naccept: */*\r\n\r\n").into_bytes();
-        Client { stream, request, buffer: vec![0; 256 * 1024] }
+    /// A connection of its own, with one request that is sent again and again; `fields` are lines of its head.
+    fn new(edge: &Arc<Edge>, method: &str, path: &str, fields: &str, body: &str) -> Self {
+        let (stream, served) = tokio::io::duplex(256 * 1024);
+        let peer = ([127, 0, 0, 1], 1).into();
+        tokio::spawn(serve_connection(edge.clone(), served, peer, CancellationToken::new()));
+        let content = match body.len() {
+            0 => String::new(),
+            length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+        };
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:3000\r\naccept: */*\r\n{fields}{content}\r\n");
+        Client { stream, request: (head + body).into_bytes(), buffer: vec![0; 256 * 1024] }
     }
 
     async fn ask(mut self, requests: usize) -> usize {
         let mut counts = Vec::with_capacity(requests);
-        let length = self.first().await;
         for _ in 0..WARM_UP {
-            self.next(length).await;
+            self.next().await;
         }
         mark("begin");
         for _ in 0..requests {
             let before = allocations();
-            self.next(length).await;
+            self.next().await;
             counts.push(allocations() - before);
         }
         mark("end");
@@ -105,28 +157,27 @@ impl Client {
         counts[counts.len() / 2]
     }
 
-    /// The first request; how long each response is.
-    async fn first(&mut self) -> usize {
+    /// One request; how long the response is. Nothing here asks for memory.
+    async fn next(&mut self) -> usize {
         self.stream.write_all(&self.request).await.unwrap();
-        let mut read = 0;
-        loop {
+        let (mut read, mut whole) = (0, None);
+        while whole != Some(read) {
             let more = self.stream.read(&mut self.buffer[read..]).await.unwrap();
             assert_ne!(more, 0, "the connection was closed");
             read += more;
-            let text = String::from_utf8_lossy(&self.buffer[..read]);
-            let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-            let whole = head.len() + 4 + length.parse::<usize>().unwrap();
-            if read == whole {
-                return whole;
-            }
+            whole = whole.or_else(|| length(&self.buffer[..read]));
         }
+        read
     }
+}
 
-    async fn next(&mut self, length: usize) {
-        self.stream.write_all(&self.request).await.unwrap();
-        self.stream.read_exact(&mut self.buffer[..length]).await.unwrap();
-    }
+/// How long a response is, once its head is there.
+fn length(response: &[u8]) -> Option<usize> {
+    const FIELD: &[u8] = b"\r\ncontent-length: ";
+    let head = response.windows(4).position(|end| end == b"\r\n\r\n")?;
+    let at = response[..head].windows(FIELD.len()).position(|field| field == FIELD).expect("a length") + FIELD.len();
+    let digits = response[at..head].split(|byte| *byte == b'\r').next()?;
+    Some(head + 4 + std::str::from_utf8(digits).unwrap().parse::<usize>().unwrap())
 }
 
 /// Marks a place in what the process does: by its name for `callgrind`, by a system call for `strace`.

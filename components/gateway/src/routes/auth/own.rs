@@ -1,8 +1,8 @@
-//! What users do to their own accounts: password, e-mail, all tokens, the account itself. And a password that is set by a
-//! reset token, which an operator has handed out.
+//! What users do to their own accounts: change password or e-mail, revoke all tokens, delete the account. And setting a
+//! password with a reset token that an operator has handed out.
 
-use super::{UserView, View, strong_password};
-use crate::authorize::{bearer, unproved};
+use super::{SessionView, UserView, strong_password};
+use crate::authorize::{bearer, token_error};
 use crate::bindings::accounts::{self, Session};
 use crate::bindings::self_service;
 use crate::credentials::is_email;
@@ -29,7 +29,7 @@ use crate::routes::openapi::bodies::{BodyErrors, Failures, LoginErrors};
     responses(BodyErrors, LoginErrors, Failures, (status = 201, description = "The user", body = UserView)),
 ))]
 pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
-    let user = self_service::revoke(&token(request)?).map_err(unproved)?;
+    let user = self_service::revoke(&token(request)?).map_err(token_error)?;
     Reply::json(201, &UserView::with_role(&user))
 }
 
@@ -41,14 +41,14 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
     request_body = PasswordChangeBody,
     responses(
         BodyErrors, LoginErrors, GuessErrors, Failures,
-        (status = 201, description = "The password is changed", body = View),
+        (status = 201, description = "The password is changed", body = SessionView),
     ),
 ))]
 pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (current, new) = password_change(request.body)?;
     let session = by_password(request, &token, || self_service::change_password(&token, &current, &new), stays)?;
-    Reply::json(201, &View::with_role(&session))
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
 /// Gives the user another e-mail address.
@@ -59,14 +59,14 @@ pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
     request_body = EmailChangeBody,
     responses(
         BodyErrors, LoginErrors, GuessErrors, Failures,
-        (status = 201, description = "The address is changed", body = View),
+        (status = 201, description = "The address is changed", body = SessionView),
     ),
 ))]
 pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (password, email) = email_change(request.body)?;
     let session = by_password(request, &token, || self_service::change_email(&token, &password, &email), stays)?;
-    Reply::json(201, &View::with_role(&session))
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
 /// Deletes the account.
@@ -83,7 +83,7 @@ pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let password = password_alone(request.body)?;
-    // Nobody is known to an account that is gone.
+    // After the deletion there is no account for which the source could become known.
     let id = by_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
     Reply::json(201, &DeletedView { id: &id })
 }
@@ -96,7 +96,7 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
     request_body = PasswordResetBody,
     responses(
         BodyErrors, GuessErrors, Failures,
-        (status = 201, description = "The password is set", body = View),
+        (status = 201, description = "The password is set", body = SessionView),
     ),
 ))]
 pub(super) fn reset_password(request: &Request<'_>) -> Result<Reply, Error> {
@@ -106,7 +106,7 @@ pub(super) fn reset_password(request: &Request<'_>) -> Result<Reply, Error> {
         accounts::Error::Unauthorized => Error::remote(400, "The reset token is not valid"),
         error => super::refused(error),
     })?;
-    Reply::json(201, &View::with_role(&session))
+    Reply::json(201, &SessionView::with_role(&session))
 }
 
 /// Makes a try that proves a password, for the user whose token this is.
@@ -116,7 +116,7 @@ fn by_password<T>(
     call: impl FnOnce() -> Result<T, accounts::Error>,
     account: impl FnOnce(&T) -> Option<&str>,
 ) -> Result<T, Error> {
-    let user = accounts::verify(token).map_err(unproved)?.user;
+    let user = accounts::verify(token).map_err(token_error)?.user;
     try_once(request, Guess::Password(&user.email), call, account)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::unauthorized(),
         error => super::refused(error),

@@ -67,10 +67,10 @@ fn the_accounts_refusals_become_the_recorded_bodies_to_the_byte() {
 fn a_session_is_shown_with_its_role_but_for_a_registration() {
     let user = User { id: "1".into(), email: "ann@example.com".into(), name: "Ann".into(), role: Role::Admin };
     let session = Session { user, token: "t".into() };
-    let shown = |view: &View| serde_json::to_string(view).unwrap();
+    let shown = |view: &SessionView| serde_json::to_string(view).unwrap();
     let plain = r#"{"user":{"id":"1","email":"ann@example.com","name":"Ann"},"token":"t"}"#;
-    assert_eq!(shown(&View::of(&session)), plain);
-    assert_eq!(shown(&View::with_role(&session)), plain.replace(r#""Ann"}"#, r#""Ann","role":"admin"}"#));
+    assert_eq!(shown(&SessionView::of(&session)), plain);
+    assert_eq!(shown(&SessionView::with_role(&session)), plain.replace(r#""Ann"}"#, r#""Ann","role":"admin"}"#));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Lists nest, and class-validator's words about what is nested depend on what it finds there; [`items`] follows it.
 
-use super::export::PAGE;
+use super::export::PAGE_SIZE;
 use crate::bindings::orders::{Filter, NewItem, NewOrder, Query, Search, Sort, Status};
 use crate::bindings::refunds::NewRefund;
 use crate::http::error::Error;
@@ -187,7 +187,7 @@ pub(super) fn export(query: &str) -> Result<Search, Error> {
     known.extend(SEARCH);
     let mut input = Input::new(&fields, &known);
     let status = input.optional("status", one_of(ALL));
-    let search = search(&mut input, status, PAGE, Sort::Oldest);
+    let search = search(&mut input, status, PAGE_SIZE, Sort::Oldest);
     input.finish(Some(search))
 }
 

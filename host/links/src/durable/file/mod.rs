@@ -176,17 +176,17 @@ impl FileQueue {
     }
 
     /// Makes a message a dead letter.
-    pub async fn park(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+    pub async fn dead_letter(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
-        let park = move |c: &Connection| statements::park(c, &id, "dead", &reason, false);
-        self.writer.write(Outlives::Process, 0, park, |()| {}).await
+        let set_aside = move |c: &Connection| statements::set_aside(c, &id, "dead", &reason, false);
+        self.writer.write(Outlives::Process, 0, set_aside, |()| {}).await
     }
 
     /// Sets a message aside whose function is not there, or takes other arguments.
     pub async fn strand(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
         let (id, reason) = (message.id.clone(), kept(reason));
-        let park = move |c: &Connection| statements::park(c, &id, "stranded", &reason, true);
-        self.writer.write(Outlives::Process, 0, park, |()| {}).await
+        let set_aside = move |c: &Connection| statements::set_aside(c, &id, "stranded", &reason, true);
+        self.writer.write(Outlives::Process, 0, set_aside, |()| {}).await
     }
 
     /// Sets aside what calls none of `known`, and takes back what does again. Returns what is stranded now, with the

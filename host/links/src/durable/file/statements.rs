@@ -170,7 +170,7 @@ pub(super) fn postpone(
 }
 
 /// Sets a message aside, as `dead` or `stranded`; `uncounted` gives its attempt back.
-pub(super) fn park(
+pub(super) fn set_aside(
     connection: &Connection,
     id: &str,
     state: &str,

@@ -149,7 +149,7 @@ async fn a_full_queue_refuses_until_there_is_room_and_can_always_be_emptied() {
     let taken = take(&queue).await;
     assert_eq!(queue.publish(message(&text)).await.unwrap(), Published::Full, "what is being delivered counts");
     queue.retry_later(&taken[0], &"r".repeat(5000), SOON, false).await.unwrap();
-    queue.park(&taken[1], "dead").await.unwrap();
+    queue.dead_letter(&taken[1], "dead").await.unwrap();
     assert_eq!(queue.publish(message(&text)).await.unwrap(), Published::Full, "dead letters count");
     queue.ack(&taken[2]).await.unwrap();
     let id = publish(&queue, &text).await;
@@ -240,7 +240,7 @@ async fn the_next_due_time_is_that_of_the_soonest_that_is_left() {
     queue.retry_later(&first.messages[0], "", SOON, false).await.unwrap();
     let second = queue.take("target".into(), 1, |_| SOON).await.unwrap();
     assert!(second.next_due.unwrap() > super::now());
-    queue.park(&second.messages[0], "dead").await.unwrap();
+    queue.dead_letter(&second.messages[0], "dead").await.unwrap();
     assert_eq!(queue.take("another".into(), 1, |_| SOON).await.unwrap().next_due, None);
 }
 
@@ -250,7 +250,7 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     let queue = FileQueue::open(&path, LIMIT_BYTES).unwrap();
     let (one, two) = (publish(&queue, "1").await, publish(&queue, "2").await);
     for taken in take(&queue).await {
-        queue.park(&taken, "no such thing\u{1b}[2J").await.unwrap();
+        queue.dead_letter(&taken, "no such thing\u{1b}[2J").await.unwrap();
     }
     let queue = reopen(queue, &path);
     assert!(take(&queue).await.is_empty());
@@ -261,7 +261,7 @@ async fn a_dead_letter_stays_until_an_operator_retries_it_with_attempts_anew_or_
     assert_eq!(state(&queue, &one).await, is("pending", 0));
     assert_eq!(queue.retry_now(Which::Dead, 10).await.unwrap().total, 1);
     for taken in take(&queue).await {
-        queue.park(&taken, "again").await.unwrap();
+        queue.dead_letter(&taken, "again").await.unwrap();
     }
     assert_eq!(queue.drop(Which::Dead, 1).await.unwrap().total, 2);
     assert_eq!(queue.stats().await.unwrap(), Stats::default());
@@ -317,7 +317,7 @@ async fn the_statistics_count_each_kind_and_know_the_oldest_that_waits() {
     let before = super::now();
     publish(&queue, "1").await;
     let dead = take(&queue).await.remove(0);
-    queue.park(&dead, "").await.unwrap();
+    queue.dead_letter(&dead, "").await.unwrap();
     assert_eq!(queue.stats().await.unwrap(), Stats { dead: 1, ..Stats::default() });
     publish(&queue, "2").await;
     publish(&queue, "3").await;

@@ -389,7 +389,7 @@ impl Runner {
     }
 
     fn log_recovery(&self) {
-        self.log_throttle.recovered(|| tracing::info!(component = %self.component(), "deliveries go on"));
+        self.log_throttle.recovered(|| tracing::info!(component = %self.component(), "deliveries resume"));
     }
 
     fn log_failure(&self, error: &QueueError) {

@@ -380,7 +380,7 @@ async fn messages_that_a_server_has_found_again_after_their_end_are_delivered_ag
     let mut server = Server::start();
     let queue = open(&server).await;
     let mut ids = vec![publish(&queue, "1").await, publish(&queue, "2").await];
-    let folder = server.messages(0, &queue.shared.nats.subjects().stream(streams::DURABLE));
+    let folder = server.messages_folder(0, &queue.shared.nats.subjects().stream(streams::DURABLE));
     let stored: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
     let stored: Vec<_> = stored.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
     take(&queue).await.double_ack().await.unwrap();

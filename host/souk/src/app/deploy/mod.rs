@@ -373,14 +373,8 @@ impl App {
         component: &str,
         bytes: Vec<u8>,
     ) -> Result<wasmtime::component::Component, DeployError> {
-        let (engine, name) = (self.engine.wasmtime().clone(), component.to_owned());
-        let compiled =
-            tokio::task::spawn_blocking(move || Compiled::compile_bytes(&engine, &name, "the file", &bytes)).await;
-        match compiled {
-            Ok(Ok(code)) => Ok(code),
-            Ok(Err(error)) => Err(DeployError::Refused(error.to_string())),
-            Err(error) => Err(DeployError::Refused(format!("component `{component}`: compiling was stopped: {error}"))),
-        }
+        let compiled = self.engine.compiler().compile_bytes(component, "the file", bytes).await;
+        compiled.map_err(|error| DeployError::Refused(error.to_string()))
     }
 
     /// Makes one instance of a version, and writes it down where that goes well.

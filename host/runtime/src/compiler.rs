@@ -1,0 +1,364 @@
+//! Where components are compiled: in a process beside the host.
+//!
+//! The compiler takes three times the memory that the whole host needs afterwards, and what an allocator gives back of it
+//! is a matter of luck. So a host that serves lets its own program compile, as a process of its own for each file
+//! ([`compile_for_host`]), which leaves the code in the code cache and ends; the host loads it from there, as it does at
+//! every later start. A file on which the compiler dies is then the end of that process alone, also when it is deployed
+//! into a running host.
+//!
+//! What is in the cache only wasmtime knows, and it does not tell before it compiles: so the name of an entry is made here
+//! as wasmtime makes it ([`entry`]), and a test compares the two. Where the code is not in the cache in the end, the file
+//! is refused: it is never compiled in the host instead.
+
+use crate::component::{CompileError, is_component};
+use crate::engine::{EngineError, cache, config};
+use crate::load;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::hash::{Hash as _, Hasher};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use wasmtime::component::Component;
+
+souk_manifest::fixed_limits! {
+    /// The fixed limits of compiling.
+    pub(crate) const FIXED_LIMITS = "components";
+
+    /// The most that is kept of what the process that compiles says when it fails.
+    const MESSAGE_BYTES: u64 = 64 << 10, bytes;
+}
+
+/// How that process ends when the file is at fault, and not the process.
+const REFUSED: u8 = 3;
+
+/// A program that compiles: it runs [`compile_for_host`] with the folder that is its last argument.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The program's file.
+    pub file: PathBuf,
+    /// Its arguments before the folder.
+    pub arguments: Vec<OsString>,
+}
+
+/// Makes code of components' files.
+#[derive(Clone)]
+pub struct Compiler {
+    engine: wasmtime::Engine,
+    cache: PathBuf,
+    /// `None` compiles in this process.
+    program: Option<Arc<Program>>,
+    /// As many processes at one time as there are processors.
+    turns: Arc<Semaphore>,
+}
+
+impl Compiler {
+    pub(super) fn new(engine: wasmtime::Engine, cache: &Path, program: Option<Program>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let turns = Arc::new(Semaphore::new(processors));
+        Compiler { engine, cache: cache.to_path_buf(), program: program.map(Arc::new), turns }
+    }
+
+    /// Compiles the component at `source`, or loads it from the code cache.
+    ///
+    /// # Errors
+    /// When the file is missing or is no component, or the process that compiles fails.
+    pub async fn compile(&self, name: &str, source: &Path) -> Result<Component, CompileError> {
+        let bytes = tokio::fs::read(source).await.map_err(|e| {
+            let fix = "run `souk build` (or `souk up --build`)";
+            error(name, format!("cannot read {}: {e}", source.display()), fix)
+        })?;
+        self.compile_bytes(name, &source.display().to_string(), bytes).await
+    }
+
+    /// Compiles a component's file, which is called `source` in errors.
+    ///
+    /// # Errors
+    /// When it is no component, or the process that compiles fails.
+    pub async fn compile_bytes(&self, name: &str, source: &str, bytes: Vec<u8>) -> Result<Component, CompileError> {
+        let (compiler, name, source) = (self.clone(), name.to_owned(), source.to_owned());
+        let stopped = |e: tokio::task::JoinError| error(&name, format!("compiling was stopped: {e}"), "try again");
+        let (code, entry) = tokio::task::spawn_blocking({
+            let (compiler, name, source) = (compiler.clone(), name.clone(), source.clone());
+            move || {
+                let code = load::component(&bytes).map(Cow::into_owned).map_err(|e| {
+                    let message = format!("{source} is a core module of which no component can be made: {e}");
+                    error(&name, message, "build it for the target wasm32-wasip2")
+                })?;
+                let entry = compiler.program.is_some().then(|| entry(&compiler.engine, &code));
+                Ok((code, entry))
+            }
+        })
+        .await
+        .map_err(stopped)??;
+        if let (Some(program), Some(entry)) = (&self.program, &entry)
+            && !self.has(entry)
+        {
+            self.run(program, &name, &source, &code).await?;
+            if !self.has(entry) {
+                let message = format!("{source} was compiled, and its code is not in {}", self.cache.display());
+                return Err(error(&name, message, "see whether the disk is full and the state folder is writable"));
+            }
+        }
+        tokio::task::spawn_blocking({
+            let (name, source) = (name.clone(), source.clone());
+            move || {
+                Component::from_binary(&compiler.engine, &code)
+                    .map_err(|e| refused(&name, &source, &code, &e.root_cause().to_string()))
+            }
+        })
+        .await
+        .map_err(stopped)?
+    }
+
+    /// Whether the cache has this entry.
+    fn has(&self, entry: &str) -> bool {
+        let Ok(versions) = self.cache.join("modules").read_dir() else { return false };
+        versions.flatten().any(|version| version.path().join(entry).is_file())
+    }
+
+    /// Lets `program` compile `code` into the cache.
+    async fn run(&self, program: &Program, name: &str, source: &str, code: &[u8]) -> Result<(), CompileError> {
+        let _turn = self.turns.acquire().await;
+        let failed = |why: String| {
+            let message = format!("{source} could not be compiled: {why}");
+            let fix =
+                "look whether memory is short; if the compiler fails at this file each time, report it with the file";
+            error(name, message, fix)
+        };
+        // The secrets of the host are none of its business.
+        let mut child = Command::new(&program.file)
+            .args(&program.arguments)
+            .arg(&self.cache)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| failed(format!("{} does not start: {e}", program.file.display())))?;
+        let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let give = async {
+            let Some(mut input) = input else { return None };
+            // One that has died says why below.
+            let _ = input.write_all(&u64::try_from(code.len()).unwrap_or(u64::MAX).to_le_bytes()).await;
+            let _ = input.write_all(code).await;
+            // It is open until the process has ended: when this host dies, it closes.
+            Some(input)
+        };
+        let (_input, said, complaint) = tokio::join!(give, text(output), text(errors));
+        let status = child.wait().await.map_err(|e| failed(e.to_string()))?;
+        if status.success() {
+            return Ok(());
+        }
+        if status.code() == Some(i32::from(REFUSED)) {
+            return Err(refused(name, source, code, &said));
+        }
+        Err(failed(died(status, &complaint)))
+    }
+}
+
+/// All that a process prints, as far as it is kept.
+async fn text(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut text = Vec::new();
+    if let Some(stream) = stream {
+        let mut kept = stream.take(MESSAGE_BYTES);
+        // What it said before it broke off is worth telling.
+        let _ = kept.read_to_end(&mut text).await;
+        let _ = tokio::io::copy(&mut kept.into_inner(), &mut tokio::io::sink()).await;
+    }
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+/// How the process ended, with what it said.
+fn died(status: ExitStatus, complaint: &str) -> String {
+    match complaint {
+        "" => format!("the process that compiles it ended with {status}"),
+        complaint => format!("the process that compiles it ended with {status}: {complaint}"),
+    }
+}
+
+/// What the process does that compiles for a host: reads one component (its length as 8 bytes, then itself) from its
+/// standard input, compiles it and leaves the code in the folder `cache`. Ends with [`REFUSED`], and the reason on its
+/// standard output, where the file is at fault. Ends the process when its input closes before it is done.
+pub fn compile_for_host(cache: &Path) -> ExitCode {
+    let failed = |why: &dyn std::fmt::Display| {
+        eprintln!("{why}");
+        ExitCode::FAILURE
+    };
+    let code = match read(&mut std::io::stdin().lock()) {
+        Ok(code) => code,
+        Err(error) => return failed(&format_args!("the component cannot be read: {error}")),
+    };
+    let engine = match engine(cache) {
+        Ok(engine) => engine,
+        Err(error) => return failed(&error),
+    };
+    // A host that has died wants no code.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(1);
+    });
+    match Component::from_binary(&engine, &code) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{}", error.root_cause());
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+fn read(input: &mut impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let mut length = [0; 8];
+    input.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut code = Vec::new();
+    input.take(length).read_to_end(&mut code)?;
+    if u64::try_from(code.len()).ok() == Some(length) {
+        Ok(code)
+    } else {
+        Err(std::io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// An engine that compiles what a host's engine can load. How instances get their memory is no part of that.
+fn engine(folder: &Path) -> Result<wasmtime::Engine, EngineError> {
+    let mut config = config();
+    config.cache(Some(cache(folder)?));
+    wasmtime::Engine::new(&config).map_err(EngineError::of)
+}
+
+/// The name of the entry that wasmtime's cache has for `code`, compiled by `engine`: of what its code depends on. See
+/// `CodeBuilder::compile_cached` in wasmtime.
+fn entry(engine: &wasmtime::Engine, code: &[u8]) -> String {
+    let (dwarf_package, intrinsics): (Option<&[u8]>, Option<&str>) = (None, None);
+    let mut hasher = Sha256Hasher::default();
+    (engine.precompile_compatibility_hash(), code, dwarf_package, intrinsics).hash(&mut hasher);
+    URL_SAFE_NO_PAD.encode(hasher.0.finalize())
+}
+
+/// Takes all bytes that are hashed.
+#[derive(Default)]
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest = self.0.clone().finalize();
+        digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
+    }
+}
+
+fn error(component: &str, message: String, fix: &str) -> CompileError {
+    CompileError { component: component.to_owned(), message, fix: fix.to_owned() }
+}
+
+/// wasmtime does not take `code`.
+fn refused(name: &str, source: &str, code: &[u8], cause: &str) -> CompileError {
+    if is_component(code) {
+        let fix = "build it with fewer parts, or raise its limits `memory` and `table_elements`";
+        return error(name, format!("{source} cannot be loaded: {cause}"), fix);
+    }
+    let message = format!("{source} is not a WebAssembly component: {cause}");
+    error(name, message, "build it for the target wasm32-wasip2")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiler(cache: &Path, program: Option<Program>) -> Compiler {
+        Compiler::new(engine(cache).unwrap(), cache, program)
+    }
+
+    /// A program that takes what it is given and then does this.
+    fn shell(script: &str) -> Option<Program> {
+        Some(Program { file: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] })
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_missing_or_no_component_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), None);
+        let missing = compiler.compile("web", &dir.path().join("web.wasm")).await.err().unwrap().to_string();
+        assert!(missing.starts_with("component `web`: cannot read") && missing.contains("souk build"), "{missing}");
+        let other = dir.path().join("web.txt");
+        std::fs::write(&other, "a text").unwrap();
+        let wrong = compiler.compile("web", &other).await.err().unwrap().to_string();
+        assert!(wrong.contains("is not a WebAssembly component") && wrong.contains("wasm32-wasip2"), "{wrong}");
+    }
+
+    #[test]
+    fn the_name_of_an_entry_is_the_one_that_wasmtime_gives_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), None);
+        let code = wat::parse_str("(component (core module (func)))").unwrap();
+        let entry = entry(&compiler.engine, &code);
+        assert!(!compiler.has(&entry));
+        Component::from_binary(&compiler.engine, &code).unwrap();
+        assert!(compiler.has(&entry), "no entry {entry} in the cache");
+    }
+
+    #[test]
+    fn a_process_finds_what_a_host_looks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        let limits = [souk_manifest::limits::ComponentLimits::default()];
+        config.allocation_strategy(crate::engine::pool(limits.iter()));
+        let host = wasmtime::Engine::new(&config).unwrap();
+        let code = wat::parse_str("(component)").unwrap();
+        assert_eq!(entry(&host, &code), entry(&engine(dir.path()).unwrap(), &code));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_dies_is_told_and_the_file_is_not_compiled_in_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = wat::parse_str("(component)").unwrap();
+        for (script, expected) in [
+            (
+                "echo the compiler has a fault >&2; kill -9 $$",
+                "ended with signal: 9 (SIGKILL): the compiler has a fault",
+            ),
+            ("exit 0", "was compiled, and its code is not in"),
+            ("echo too many things; exit 3", "web.wasm cannot be loaded: too many things"),
+        ] {
+            let compiler = compiler(dir.path(), shell(script));
+            let error = compiler.compile_bytes("web", "web.wasm", code.clone()).await.err().unwrap().to_string();
+            assert!(error.starts_with("component `web`: web.wasm") && error.contains(expected), "{script}: {error}");
+            assert!(!compiler.has(&entry(&compiler.engine, &code)), "{script}: it was compiled");
+        }
+        let gone = Some(Program { file: dir.path().join("gone"), arguments: Vec::new() });
+        let error = compiler(dir.path(), gone).compile_bytes("web", "web.wasm", code).await.err().unwrap().to_string();
+        assert!(error.contains("gone does not start: No such file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn code_that_is_there_is_loaded_without_a_process_and_one_gets_no_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = wat::parse_str("(component (core module (func)))").unwrap();
+        let compiler = compiler(dir.path(), shell("env >&2; exit 1"));
+        let error = compiler.compile_bytes("web", "web.wasm", code.clone()).await.err().unwrap().to_string();
+        assert!(!error.contains("CARGO") && !error.contains("HOME="), "{error}");
+        Component::from_binary(&compiler.engine, &code).unwrap();
+        compiler.compile_bytes("web", "web.wasm", code).await.map_err(|e| e.to_string()).unwrap();
+    }
+
+    #[test]
+    fn what_breaks_off_is_no_component() {
+        let mut whole = 3u64.to_le_bytes().to_vec();
+        whole.extend(b"abcd");
+        assert_eq!(read(&mut &whole[..]).unwrap(), b"abc");
+        assert!(read(&mut &whole[..10]).is_err());
+        assert!(read(&mut &whole[..4]).is_err());
+    }
+}

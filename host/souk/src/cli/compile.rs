@@ -1,0 +1,24 @@
+//! `souk compile`: what `souk up` starts for each component that is not in the code cache. See [`souk_runtime::Compiler`].
+
+use clap::Args;
+use souk_runtime::{Program, compile_for_host};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The arguments of `souk compile`; the component comes on the standard input.
+#[derive(Debug, Args)]
+pub(super) struct Compile {
+    /// The code cache
+    folder: PathBuf,
+}
+
+impl Compile {
+    pub(super) fn run(&self) -> ExitCode {
+        compile_for_host(&self.folder)
+    }
+}
+
+/// This program, in whose stead nothing runs that was installed since: the name is the kernel's for what runs.
+pub(super) fn program() -> Program {
+    Program { file: "/proc/self/exe".into(), arguments: vec!["compile".into()] }
+}
