@@ -3,6 +3,7 @@
 //! The folder looks like the repository (`target`, `tests/apps/NAME`), so that the manifests' relative paths hold and
 //! the same files can be run by hand. The state folder outlives a host: a scenario can start a second one on it.
 
+use super::database::accounts;
 use super::postgres::Postgres;
 use super::spread::{self, Spread};
 use super::{Host, archive, build, languages};
@@ -58,7 +59,7 @@ impl App {
         fs::copy(build::root().join("spin.toml"), folder.path().join("spin.toml")).expect("the store's manifest");
         symlink(build::root().join("components"), folder.path().join("components")).unwrap();
         // Customers of the scenarios are few and order a lot.
-        App::at(folder, "spin.toml".into()).variable("max_open_orders", 100_000)
+        accounts(App::at(folder, "spin.toml".into())).variable("max_open_orders", 100_000)
     }
 
     /// The repository's own application under a name of its own, on databases that its hosts share.

@@ -3,6 +3,7 @@
 //! A test can also lock a database from outside, as another program would, so that the store's writes have to wait.
 
 use super::App;
+use super::mongodb::MongoDb;
 use super::postgres::Postgres;
 use sqlx::{Connection, Executor, PgConnection};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,19 @@ impl Database {
 /// The application on two new databases of this server.
 pub(crate) fn on_server(app: App, server: &Postgres) -> App {
     app.variable("products_database_url", server.database()).variable("orders_database_url", server.database())
+}
+
+/// The application with its accounts where `SOUK_ACCOUNTS` says: in the state folder, or with `mongodb` in a new database
+/// of the server that the tests share.
+pub(crate) fn accounts(app: App) -> App {
+    match std::env::var("SOUK_ACCOUNTS").as_deref() {
+        Err(_) => app,
+        Ok("mongodb") => {
+            let url = MongoDb::shared().database();
+            app.file("runtime-config.toml", format!("[key_value_store.auth]\ntype = \"mongodb\"\nurl = \"{url}\"\n"))
+        }
+        Ok(other) => panic!("SOUK_ACCOUNTS={other}: accounts are kept in `mongodb`, or in the state folder"),
+    }
 }
 
 /// A write lock on a database: until it is dropped, others can read but not write.

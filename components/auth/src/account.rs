@@ -21,7 +21,7 @@ pub(crate) struct Account {
     pub id: String,
     /// As the user wrote it.
     pub email: String,
-    /// What to call the user; may be empty.
+    /// The user's name; may be empty.
     pub name: String,
     #[serde(with = "StoredRole")]
     pub role: Role,
@@ -34,10 +34,10 @@ pub(crate) struct Account {
     /// How often all tokens were revoked; a token carries the generation that it belongs to.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u64,
-    /// What lets the user set a new password once.
+    /// The open reset token: it lets the user set a new password once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<Reset>,
-    /// When the e-mail became this one, in seconds since 1970, where it was another one.
+    /// When the user last changed the e-mail, in seconds since 1970; absent if never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_since: Option<u64>,
     /// When its deletion began, in seconds since 1970. Afterwards only the id and the history are left, so that nobody
@@ -49,12 +49,12 @@ pub(crate) struct Account {
     pub changes: Vec<Change>,
 }
 
-/// A reset token, as far as it is kept.
+/// A reset token, as it is stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reset {
     /// The hash of the token's secret, in hexadecimal.
     pub hash: String,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub until: u64,
 }
 
@@ -71,7 +71,7 @@ enum StoredRole {
 }
 
 impl Account {
-    /// An account that somebody makes at `now`.
+    /// A new account, created at `now`.
     pub(crate) fn new(name: String, email: String, password: String, now: u64) -> Result<Self, Error> {
         Ok(Account {
             id: new_id(now)?,
@@ -99,13 +99,12 @@ impl Account {
         Account { generation: self.generation + 1, reset: None, ..self }
     }
 
-    /// What is left of an account that was deleted.
+    /// What remains of a deleted account.
     pub(crate) fn erased(self) -> Self {
-        let gone = String::new;
         Account {
-            email: gone(),
-            name: gone(),
-            password: gone(),
+            email: String::new(),
+            name: String::new(),
+            password: String::new(),
             role: Role::Customer,
             disabled: true,
             ..self.without_tokens()
@@ -118,12 +117,12 @@ impl Account {
         Ok(Account { id: id.unwrap_or(account.id), role: legacy.role, ..account })
     }
 
-    /// What others may know.
+    /// The fields that other components may see.
     pub(crate) fn for_others(self) -> User {
         User { id: self.id, email: self.email, name: self.name, role: self.role }
     }
 
-    /// What an operator sees.
+    /// The fields that an operator sees.
     pub(crate) fn for_operator(self) -> administration::Account {
         let (disabled, created_at) = (self.disabled, self.created_at.clone());
         administration::Account { user: self.for_others(), disabled, created_at }
@@ -135,9 +134,9 @@ impl Account {
 pub(crate) struct Key(String);
 
 impl Key {
-    /// The key for an e-mail; `None` for a text so long that no account can have it.
+    /// The key for an e-mail; `None` for a text that is too long for an e-mail.
     pub(crate) fn of(email: &str) -> Option<Self> {
-        // Lower case can be longer than the text was, so it is measured afterwards too.
+        // Lower case can be longer than the original text, so check the length again.
         Some(email)
             .filter(|text| text.len() <= MAX_EMAIL_BYTES)
             .map(str::to_lowercase)
@@ -157,7 +156,7 @@ fn new_id(now: u64) -> Result<String, Error> {
         eprintln!("no random bytes available: {error}");
         Error::Internal("accounts cannot make an id for the user".into())
     })?;
-    // An ObjectId's seconds have 32 bits and begin again in 2106.
+    // An ObjectId's seconds have 32 bits; they overflow in 2106.
     Ok(format!("{:08x}{random:016x}", now & u64::from(u32::MAX)))
 }
 
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn e_mails_that_differ_in_case_alone_have_one_key() {
+    fn e_mails_that_differ_only_in_case_have_one_key() {
         assert_eq!(Key::of("ANN@Example.COM"), Key::of("ann@example.com"));
         assert_eq!(Key::of("ÄNN@example.com"), Key::of("änn@example.com"));
         assert_ne!(Key::of("ann@example.com"), Key::of("anne@example.com"));

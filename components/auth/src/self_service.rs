@@ -1,6 +1,7 @@
 //! What users do to their own accounts: `store:auth/self-service`.
 //!
-//! A stolen token is not enough to take an account over: what changes how one logs in asks for the password again.
+//! A stolen token is not enough to take over an account: changes of the password or the e-mail, and deletion, also ask
+//! for the password.
 
 use crate::account::Account;
 use crate::bindings::accounts::{Error, Session, User};
@@ -19,7 +20,7 @@ impl Guest for Auth {
         let (account, proof) = authenticate(&*Signer::load()?, &store, &token, now())?;
         let ended = store.update(&account.id, |account| match account.generation == proof.generation {
             true => Ok(account.without_tokens()),
-            // Somebody else has ended them meanwhile.
+            // Another call has revoked them meanwhile.
             false => Ok(account),
         });
         ended.map(Account::for_others)
@@ -43,7 +44,7 @@ impl Guest for Auth {
         let (account, proof) = authenticate(&signer, &store, &token, now)?;
         let key = rules::new_email(&email)?;
         prove(&account, &password)?;
-        // Tokens name the old address, and a reset token went there.
+        // Tokens contain the old address, and a reset token was sent to it.
         let changed = store.move_to(&account, &key, now, |found| match found.generation == proof.generation {
             true => Ok(Account { email: email.clone(), ..found.without_tokens() }),
             false => Err(Error::Unauthorized),
@@ -76,7 +77,7 @@ impl Guest for Auth {
     }
 }
 
-/// Checks a password once more.
+/// Checks the password of a user who is already logged in.
 fn prove(account: &Account, password: &str) -> Result<(), Error> {
     let is_wrong = || Error::Invalid(WRONG.into());
     if password.len() > rules::MAX_PASSWORD_BYTES {

@@ -36,13 +36,13 @@ const GRACE_SECONDS: u64 = 120;
 /// The open store.
 pub(crate) struct Store(Bucket);
 
-/// What is under the key of an e-mail.
+/// The value under the key of an e-mail.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Entry {
     /// An account of release 0.1.0.
     Old(Box<Account>),
-    /// Whose e-mail it is.
+    /// The user whose e-mail it is.
     Of {
         /// The user's id.
         id: String,
@@ -76,18 +76,18 @@ impl Store {
         let account = match self.read(key.as_str())? {
             None => None,
             Some(Entry::Of { id, .. }) => self.by_id(&id)?,
-            Some(Entry::Old(account)) => Some(self.moved(key, *account)?),
+            Some(Entry::Old(account)) => Some(self.migrate(key, *account)?),
         };
-        Ok(account.filter(|account| has(account, key)))
+        Ok(account.filter(|account| has_email(account, key)))
     }
 
     /// Moves an account of release 0.1.0 to its id; a record that is already there is newer.
-    fn moved(&self, key: &Key, old: Account) -> Result<Account, Error> {
+    fn migrate(&self, key: &Key, old: Account) -> Result<Account, Error> {
         let account = self.swap(&user_key(&old.id), |found: Option<Account>| match found {
             Some(found) => Ok((None, found)),
             None => Ok((Some(old.clone()), old.clone())),
         })?;
-        if has(&account, key) {
+        if has_email(&account, key) {
             self.swap(key.as_str(), |entry| match entry {
                 Some(Entry::Old(_)) => Ok((Some(Entry::Of { id: account.id.clone(), since: 0 }), ())),
                 _ => Ok((None, ())),
@@ -110,14 +110,15 @@ impl Store {
         if self.by_email(key)?.is_some() {
             return Err(Error::EmailTaken);
         }
-        // The account first: the key of its e-mail makes it valid. What an interrupted one has left is overwritten.
+        // Store the account first: the key of its e-mail makes it valid. Overwrite what an interrupted registration has
+        // left.
         self.swap(&user_key(&account.id), |found: Option<Account>| match found {
-            Some(found) if !has(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
+            Some(found) if !has_email(&found, key) => Err(Error::Invalid("somebody else has this id".into())),
             _ => Ok((Some(account.clone()), ())),
         })?;
         match self.claim(key, &account.id, now) {
             Ok(true) => Ok(account.clone()),
-            // The same account, added by somebody else at the same time.
+            // Another call has added the same account at the same time.
             Ok(false) => Err(Error::EmailTaken),
             Err(error) => {
                 if matches!(error, Error::EmailTaken) {
@@ -128,7 +129,7 @@ impl Store {
         }
     }
 
-    /// Changes an account as `change` says, and returns what it is then; an error of `change` leaves everything as it is.
+    /// Changes an account with `change` and returns the changed account; after an error of `change` nothing is changed.
     ///
     /// # Errors
     /// `unauthorized` when no account has this id any more.
@@ -143,10 +144,10 @@ impl Store {
         })
     }
 
-    /// Gives a user another e-mail, whose key this is; `change` may do more.
+    /// Changes a user's e-mail to the one with this key; `change` may change other fields too.
     ///
     /// # Errors
-    /// `email-taken`, and what `change` says.
+    /// `email-taken`, and the errors of `change`.
     pub(crate) fn move_to(
         &self,
         account: &Account,
@@ -198,7 +199,8 @@ impl Store {
             };
             Ok((Some(begun.clone()), begun))
         })?;
-        // In this order, so that a call that finds the account half deleted still finds what is left to do.
+        // The record stays until the end: a later call that finds the account half deleted still finds in it what is
+        // left to do.
         if let Some(key) = Key::of(&account.email) {
             forget(&key)?;
             self.release(&key, id)?;
@@ -206,7 +208,7 @@ impl Store {
         self.swap(&user_key(id), |found: Option<Account>| Ok((found.map(Account::erased), ())))
     }
 
-    /// Makes the key of an e-mail lead to a user; `false` when it did so already.
+    /// Makes the key of an e-mail point to a user; `false` when it already did.
     pub(crate) fn claim(&self, key: &Key, user: &str, now: u64) -> Result<bool, Error> {
         let claimed = || Ok((Some(Entry::Of { id: user.to_owned(), since: now }), true));
         self.swap(key.as_str(), |entry| match entry {
@@ -215,7 +217,7 @@ impl Store {
             Some(Entry::Of { id, since }) => {
                 let holder = self.by_id(&id)?;
                 let changed = holder.as_ref().and_then(|holder| holder.email_since).unwrap_or(0).max(since);
-                let is_free = !holder.is_some_and(|holder| has(&holder, key)) && now >= changed + GRACE_SECONDS;
+                let is_free = !holder.is_some_and(|holder| has_email(&holder, key)) && now >= changed + GRACE_SECONDS;
                 if is_free { claimed() } else { Err(Error::EmailTaken) }
             }
             Some(Entry::Old(_)) => Err(Error::EmailTaken),
@@ -230,13 +232,13 @@ impl Store {
         }
     }
 
-    /// What is under a key.
+    /// The value under a key.
     pub(crate) fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         parse(key, self.0.get(key).map_err(refused)?)
     }
 
-    /// Replaces what is under a key by what `change` makes of it, unless that is nothing; when somebody else was faster, with
-    /// what they left. Returns what else `change` says.
+    /// Replaces the value under a key with what `change` makes of it; with `None` the value stays. If somebody else was
+    /// faster, calls `change` again with the new value. Returns the second result of `change`.
     pub(crate) fn swap<T: DeserializeOwned + Serialize, R>(
         &self,
         key: &str,
@@ -257,18 +259,18 @@ impl Store {
         Err(unavailable())
     }
 
-    /// Deletes a key, if it is there.
+    /// Deletes a key, if it exists.
     pub(crate) fn delete(&self, key: &str) -> Result<(), Error> {
         self.0.delete(key).map_err(refused)
     }
 }
 
-/// Whether an account is that of the e-mail with this key.
-fn has(account: &Account, key: &Key) -> bool {
+/// Whether the account has the e-mail with this key.
+fn has_email(account: &Account, key: &Key) -> bool {
     Key::of(&account.email).as_ref() == Some(key)
 }
 
-/// The key of an account. No key of an e-mail is like it: those have an `@`.
+/// The key of an account. It differs from every key of an e-mail, because those contain an `@`.
 fn user_key(id: &str) -> String {
     format!("user/{id}")
 }
@@ -277,23 +279,23 @@ fn parse<T: DeserializeOwned>(key: &str, value: Option<Vec<u8>>) -> Result<Optio
     value.map(|json| serde_json::from_slice(&json)).transpose().map_err(|error| unexpected(key, &error))
 }
 
-/// A record that this component did not write. The error has a place in it and no content.
+/// Logs a value that this component did not write. The log gets the position of the error, not the content.
 fn unexpected(key: &str, error: &serde_json::Error) -> Error {
     eprintln!(
-        "key-value store `{LABEL}`: the value of {key:?} is not what it should be: {:?} at column {}",
+        "key-value store `{LABEL}`: the value of {key:?} is not what this component writes: {:?} error at column {}",
         error.classify(),
         error.column()
     );
     Error::Internal("the accounts' store has unexpected content".into())
 }
 
-/// Something that cannot be; the log has what.
+/// An error that should be impossible; its text goes to the log.
 pub(crate) fn fault(what: &str) -> Error {
     eprintln!("{what}");
     Error::Internal("accounts do not work as they should".into())
 }
 
-/// Logs what the store said and tells the caller only what it can act on.
+/// Logs the error of the store and tells the caller only what it can act on.
 fn refused(error: BucketError) -> Error {
     eprintln!("key-value store `{LABEL}`: {error}");
     match error {
@@ -313,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_no_account_is_a_fault() {
+    fn a_value_that_is_not_an_account_is_an_internal_error() {
         assert!(matches!(parse::<Account>("user/1", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<Entry>("a@b.io", Some(b"{}".to_vec())), Err(Error::Internal(_))));
         assert!(matches!(parse::<Account>("user/1", None), Ok(None)));

@@ -1,7 +1,7 @@
-//! Attempts that could guess a secret, slowed down after many failures (`store:auth/guesses`).
+//! Slows down attempts that could guess a secret, after many failures (`store:auth/guesses`).
 //!
-//! The source is the client as the host knows it: the other end of the connection, or whom a trusted proxy names. The host
-//! sets the header `spin-client-addr` itself and drops what a client has sent under its name.
+//! The source is the client's address as the host knows it: the other end of the connection, or the address that a
+//! trusted proxy names. The host sets the header `spin-client-addr` itself, and drops one that a client has sent.
 
 use crate::bindings::accounts::Error as Refused;
 use crate::bindings::guesses::{self, Outcome, Refusal};
@@ -14,16 +14,17 @@ const CLIENT: &str = "spin-client-addr";
 /// What an attempt can guess.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Guess<'a> {
-    /// The password of the account with this e-mail, which may be none.
+    /// The password of the account with this e-mail, which may not exist.
     Password(&'a str),
-    /// Whether an account exists; the attempt names none.
+    /// Whether an account exists; the attempt names no account.
     Existence,
 }
 
-/// Makes an attempt with `call`, if its source may; `account` returns from the answer the account that was proved.
+/// Makes an attempt with `call`, if its source is allowed to. `account` returns the e-mail of the account that the
+/// answer proves.
 ///
 /// # Errors
-/// 429 when it may not, and 503 when the counters do not answer; an error of `call` is in the inner result.
+/// 429 when the source has to wait, and 503 when the counters do not answer; an error of `call` is in the inner result.
 pub(crate) fn try_once<T>(
     request: &Request<'_>,
     guess: Guess<'_>,
@@ -44,10 +45,10 @@ pub(crate) fn try_once<T>(
         },
         Err(error) => (None, outcome(error, guess)),
     };
-    // The account whose counters admitted it or, if it named none, the account that was proved.
+    // The account whose counters admitted the attempt or, if it named none, the account that was proved.
     let settled = guesses::settle(named.or(proved).unwrap_or_default(), &source, counted, outcome);
     if let Err(error) = settled {
-        // The answer stands; the attempt counts as failed until that is forgotten.
+        // The answer is still returned; the attempt counts as failed until the counter forgets it.
         eprintln!("the outcome of an attempt could not be recorded: {error:?}");
     }
     Ok(answer)
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_proves_nothing_is_wrong_and_an_outage_is_nobodys_fault() {
+    fn a_refusal_counts_as_wrong_and_an_outage_does_not_count() {
         for guess in [Guess::Password("a@b.io"), Guess::Existence] {
             assert_eq!(outcome(&Refused::Unauthorized, guess), Outcome::Wrong);
             assert_eq!(outcome(&Refused::EmailTaken, guess), Outcome::Wrong);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_too_many_is_429_and_says_when_to_come_back() {
+    fn an_attempt_too_many_is_429_with_the_time_to_wait() {
         let reply = refused(Refusal::TooMany(64)).into_reply();
         assert_eq!((reply.status, reply.retry_after), (429, Some(64)));
         assert_eq!(

@@ -48,7 +48,7 @@ pub fn fixed_limits() -> Vec<FixedLimit> {
         FIXED_LIMITS.to_vec(),
         durable::fixed_limits(),
         remote::fixed_limits(),
-        cluster::FIXED_LIMITS.to_vec(),
+        cluster::fixed_limits(),
         nest::fixed_limits(),
         redis::fixed_limits(),
     ]

@@ -61,7 +61,7 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
     let (source_rule, strangers) = (&SOURCE, &STRANGERS);
     if account.is_none() {
         if counters.count(&counters.source_slot, source_rule, now)? {
-            eprintln!("source {source}: too many failed attempts; its further ones are slowed");
+            eprintln!("source {source}: too many failed attempts; further attempts have to wait");
         }
         return Ok(Counted::Source);
     }
@@ -75,12 +75,12 @@ pub(crate) fn admit(account: Option<&str>, source: &str) -> Result<Counted, Refu
         return Err(too_many(wait));
     }
     if counters.count(&counters.source_slot, source_rule, now)? {
-        eprintln!("source {source}: too many failed attempts; its further ones are slowed");
+        eprintln!("source {source}: too many failed attempts; further attempts have to wait");
     }
     if counters.count(&counters.account_slot, strangers, now)? {
         eprintln!(
-            "{}: too many wrong passwords; attempts of sources that are new to it are slowed",
-            named(&store, account)
+            "{}: too many wrong passwords; attempts from unknown sources have to wait",
+            log_name(&store, account)
         );
     }
     Ok(Counted::Stranger)
@@ -101,8 +101,8 @@ pub(crate) fn settle(account: &str, source: &str, counted: Counted, outcome: Out
     }
     let now = now();
     match (counted, outcome) {
-        (Counted::Known, _) => counters.change_known(|sources| settled(sources, &counters.name, outcome, now)),
-        (_, Outcome::Right) => counters.change_known(|sources| remembered(sources, &counters.name, now)),
+        (Counted::Known, _) => counters.change_known(|sources| without_attempt(sources, &counters.name, outcome, now)),
+        (_, Outcome::Right) => counters.change_known(|sources| with_login(sources, &counters.name, now)),
         _ => Ok(()),
     }
 }
@@ -168,7 +168,7 @@ impl<'a> Counters<'a> {
         Ok(counter.wait(rule, now))
     }
 
-    /// Counts an attempt; `true` when it is the first one after which others wait.
+    /// Counts an attempt; `true` when this one used up the free attempts, so that the next one has to wait.
     fn count(&self, slot: &str, rule: &Rule, now: u64) -> Result<bool, Refusal> {
         let counted = self.store.swap(slot, |counter: Option<Counter>| {
             let counter = counter.unwrap_or_default();
@@ -194,7 +194,7 @@ fn is_known(source: &Source, name: &str, now: u64) -> bool {
 }
 
 /// The known sources after an attempt of one of them did not fail.
-fn settled(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> Vec<Source> {
+fn without_attempt(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> Vec<Source> {
     if let Some(known) = sources.iter_mut().find(|known| known.source == name) {
         known.counter = known.counter.taken_back();
         if outcome == Outcome::Right {
@@ -205,7 +205,7 @@ fn settled(mut sources: Vec<Source>, name: &str, outcome: Outcome, now: u64) -> 
 }
 
 /// The known sources after a new one has logged in. If it became known meanwhile, its count stays.
-fn remembered(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
+fn with_login(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
     sources.retain(|known| now.saturating_sub(known.login) < KNOWN_SECONDS);
     match sources.iter_mut().find(|known| known.source == name) {
         Some(known) => known.login = now,
@@ -217,7 +217,7 @@ fn remembered(mut sources: Vec<Source>, name: &str, now: u64) -> Vec<Source> {
 }
 
 /// The name of an account in the log.
-fn named(store: &Store, account: Option<&str>) -> String {
+fn log_name(store: &Store, account: Option<&str>) -> String {
     let found = account.and_then(Key::of).map(|key| store.by_email(&key));
     match found {
         Some(Ok(Some(account))) => format!("user {}", account.id),
@@ -234,7 +234,7 @@ fn refused(error: Error) -> Refusal {
         Error::Unavailable(text) => Refusal::Unavailable(text),
         Error::Internal(text) => Refusal::Internal(text),
         Error::Invalid(_) | Error::EmailTaken | Error::Unauthorized => {
-            match fault("a counter was answered as an account") {
+            match fault("a counter caused an error of an account") {
                 Error::Internal(text) => Refusal::Internal(text),
                 _ => Refusal::Internal(String::new()),
             }
@@ -254,25 +254,25 @@ mod tests {
     fn the_sources_that_logged_in_last_are_known() {
         let mut sources = Vec::new();
         for at in 0..20 {
-            sources = remembered(sources, &format!("s{at}"), 1000 + at);
+            sources = with_login(sources, &format!("s{at}"), 1000 + at);
         }
         let names: Vec<_> = sources.iter().map(|known| known.source.as_str()).collect();
         assert_eq!(names, ["s19", "s18", "s17", "s16", "s15", "s14", "s13", "s12"]);
-        let later = remembered(sources, "new", 1020 + KNOWN_SECONDS);
+        let later = with_login(sources, "new", 1020 + KNOWN_SECONDS);
         assert_eq!(later.len(), 1, "a source that has not logged in for 30 days is forgotten");
     }
 
     #[test]
-    fn a_login_renews_a_source_and_takes_its_own_try_back_alone() {
-        let sources = settled(vec![source("a", 10), source("b", 10)], "a", Outcome::Right, 99);
+    fn a_login_renews_a_source_and_takes_back_only_its_own_attempt() {
+        let sources = without_attempt(vec![source("a", 10), source("b", 10)], "a", Outcome::Right, 99);
         assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 2));
         assert_eq!(sources[1], source("b", 10));
-        let sources = settled(sources, "a", Outcome::Neither, 200);
+        let sources = without_attempt(sources, "a", Outcome::Neither, 200);
         assert_eq!((sources[0].login, sources[0].counter.wrong), (99, 1));
         assert_eq!(
-            remembered(vec![source("a", 10)], "a", 20)[0].counter.wrong,
+            with_login(vec![source("a", 10)], "a", 20)[0].counter.wrong,
             3,
-            "a login from elsewhere forgives nothing"
+            "a login that was counted elsewhere takes back no attempt"
         );
     }
 

@@ -1,7 +1,7 @@
 //! Lists accounts, one page of the key-value store's keys at a time, so that memory is bounded for any number of
 //! accounts.
 
-use super::{Entry, Store, has, parse, refused, user_key};
+use super::{Entry, Store, has_email, parse, refused, user_key};
 use crate::account::{Account, Key};
 use crate::bindings::accounts::Error;
 use crate::bindings::batch;
@@ -76,6 +76,6 @@ impl Store {
     pub(crate) fn by_email_except(&self, email: &str, id: &str) -> Result<Option<Account>, Error> {
         let Some(key) = Key::of(email) else { return Ok(None) };
         let found = self.by_email(&key)?;
-        Ok(found.filter(|account| account.id != id && has(account, &key)))
+        Ok(found.filter(|account| account.id != id && has_email(account, &key)))
     }
 }

@@ -1,5 +1,6 @@
 //! Why an application does not start.
 
+use super::deploy::DeployError;
 use super::migrations::MigrateError;
 use super::queue::OpenQueueError;
 use crate::moving::PlaceError;
@@ -33,6 +34,9 @@ pub enum StartError {
     /// This host does not belong to the others on NATS.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// What the hosts have agreed on cannot be written down.
+    #[error(transparent)]
+    Versions(DeployError),
     /// The state folder has no name of its own.
     #[error("{error}\n  fix: {}", error.fix())]
     State {

@@ -2,6 +2,7 @@
 
 use super::compile::compile;
 use super::deploy::Deployments;
+use super::deploy::at_start;
 use super::deploy::chosen;
 use super::deploy::kept::Kept;
 use super::error::StartError;
@@ -153,7 +154,13 @@ impl App {
             }
         };
         let kept = Kept::of(state.path());
-        let (chosen, wrong) = chosen::choose(&part, &kept);
+        let (intents, agreed_on) = match &remote {
+            Some(remote) if matches!(purpose, Purpose::Serve(_)) => {
+                at_start::learn(remote.nats(), &part, &kept).await?
+            }
+            _ => Default::default(),
+        };
+        let (chosen, wrong) = chosen::choose(&part, &kept, &agreed_on);
         let files = chosen.iter().map(|(component, one)| (component.clone(), one.path.clone())).collect();
         let ((codes, mut mistakes), ()) = tokio::try_join!(compile(&engine, &part, &files, &progress), agreed)?;
         mistakes.extend(wrong);
@@ -223,7 +230,7 @@ impl App {
             edge_uses: OnceLock::new(),
             fairness,
             state: state.clone(),
-            deployments: Deployments::new(kept, chosen),
+            deployments: Deployments::new(kept, intents, chosen),
             engine,
         });
         app.shared.set_internal(dispatch::dispatch(&app));

@@ -1,5 +1,5 @@
-//! What users do to their own accounts: change password or e-mail, revoke all tokens, delete the account. And setting a
-//! password with a reset token that an operator has handed out.
+//! Routes with which users change their own accounts: change the password or the e-mail, revoke all tokens, delete the
+//! account, and set a password with a reset token from an operator.
 
 use super::{SessionView, UserView, strong_password};
 use crate::authorize::{bearer, token_error};
@@ -21,7 +21,7 @@ use crate::routes::openapi::account_bodies::{
 #[cfg(test)]
 use crate::routes::openapi::bodies::{BodyErrors, Failures, LoginErrors};
 
-/// Ends all of a user's tokens.
+/// Revokes all tokens of the user.
 ///
 /// Everybody who is logged in to the account has to log in again.
 #[cfg_attr(test, utoipa::path(
@@ -33,9 +33,9 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
     Reply::json(201, &UserView::with_role(&user))
 }
 
-/// Gives the user a new password.
+/// Changes the user's password.
 ///
-/// All tokens end, and the answer has a new one.
+/// All tokens are revoked, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-password", operation_id = "changePassword", tag = "auth", security(("bearer" = [])),
     request_body = PasswordChangeBody,
@@ -47,13 +47,14 @@ pub(super) fn revoke(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (current, new) = password_change(request.body)?;
-    let session = by_password(request, &token, || self_service::change_password(&token, &current, &new), stays)?;
+    let session =
+        with_password(request, &token, || self_service::change_password(&token, &current, &new), account_email)?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// Gives the user another e-mail address.
+/// Changes the user's e-mail address.
 ///
-/// All tokens end, and the answer has a new one.
+/// All tokens are revoked, and the answer has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/change-email", operation_id = "changeEmail", tag = "auth", security(("bearer" = [])),
     request_body = EmailChangeBody,
@@ -65,13 +66,14 @@ pub(super) fn change_password(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let (password, email) = email_change(request.body)?;
-    let session = by_password(request, &token, || self_service::change_email(&token, &password, &email), stays)?;
+    let session =
+        with_password(request, &token, || self_service::change_email(&token, &password, &email), account_email)?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 
 /// Deletes the account.
 ///
-/// Name, e-mail and password are gone. Orders stay, and name the user's number alone, which nobody gets again.
+/// Name, e-mail and password are deleted. Orders stay and contain only the user's id, which nobody gets again.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/delete-account", operation_id = "deleteAccount", tag = "auth", security(("bearer" = [])),
     request_body = PasswordBody,
@@ -83,14 +85,15 @@ pub(super) fn change_email(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
     let token = token(request)?;
     let password = password_alone(request.body)?;
-    // After the deletion there is no account for which the source could become known.
-    let id = by_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
+    // After the deletion there is no account for which the source could be remembered.
+    let id = with_password(request, &token, || self_service::delete_account(&token, &password), |_| None)?;
     Reply::json(201, &DeletedView { id: &id })
 }
 
 /// Sets a new password with a reset token.
 ///
-/// An operator hands such tokens out. Each can be used once, within an hour. All tokens end, and the answer has a new one.
+/// An operator creates such tokens. Each can be used once, within an hour. All login tokens are revoked, and the answer
+/// has a new one.
 #[cfg_attr(test, utoipa::path(
     post, path = "/api/auth/reset-password", operation_id = "resetPassword", tag = "auth",
     request_body = PasswordResetBody,
@@ -102,15 +105,15 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Reply, Error> {
 pub(super) fn reset_password(request: &Request<'_>) -> Result<Reply, Error> {
     let (token, password) = password_reset(request.body)?;
     let call = || self_service::reset_password(&token, &password);
-    let session = try_once(request, Guess::Existence, call, stays)?.map_err(|error| match error {
+    let session = try_once(request, Guess::Existence, call, account_email)?.map_err(|error| match error {
         accounts::Error::Unauthorized => Error::remote(400, "The reset token is not valid"),
         error => super::refused(error),
     })?;
     Reply::json(201, &SessionView::with_role(&session))
 }
 
-/// Makes a try that proves a password, for the user whose token this is.
-fn by_password<T>(
+/// Makes an attempt that proves a password, for the user with this token.
+fn with_password<T>(
     request: &Request<'_>,
     token: &str,
     call: impl FnOnce() -> Result<T, accounts::Error>,
@@ -123,8 +126,8 @@ fn by_password<T>(
     })
 }
 
-/// The account that a session is of.
-fn stays(session: &Session) -> Option<&str> {
+/// The account of a session.
+fn account_email(session: &Session) -> Option<&str> {
     Some(&session.user.email)
 }
 
@@ -160,11 +163,11 @@ fn password_reset(body: &Fields<'_>) -> Result<(String, String), Error> {
     input.finish(token.zip(password))
 }
 
-/// An account that was deleted.
+/// A deleted account.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DeletedAccount))]
 struct DeletedView<'a> {
-    /// The number that the user had.
+    /// The id that the user had.
     id: &'a str,
 }
 
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_is_wrong_is_named() {
+    fn every_invalid_field_is_named() {
         let (status, body) = sent(password_change(&Fields::parse(r#"{"newPassword":"weak"}"#).unwrap()).unwrap_err());
         assert_eq!(status, 400);
         let messages =
